@@ -1,0 +1,216 @@
+"""From a request to a session: origin, token, user, limits; and its way out. Shared by all transports."""
+
+import asyncio
+import time
+
+from aiohttp import hdrs, web
+
+from wsbridge.access import Origins, bearer
+from wsbridge.auth import Identity, Verifier
+from wsbridge.broker import Broker
+from wsbridge.event import is_user
+from wsbridge.keys import Unavailable
+from wsbridge.log import log
+from wsbridge.metrics import Metrics
+from wsbridge.protocol import (
+    LOST,
+    ORIGIN_FORBIDDEN,
+    SUBPROTOCOL,
+    TOKEN_MISSING,
+    UNAVAILABLE,
+    USER_ID_REQUIRED,
+    USER_MISMATCH,
+    Close,
+    Refused,
+    connected,
+    counted,
+)
+from wsbridge.registry import Registry
+from wsbridge.session import Session, Wire
+
+RESUME_TIMEOUT = 5.0  # seconds until a history that cannot be read is `unavailable`
+_AUTH_CODES = (TOKEN_MISSING.code, USER_MISMATCH.code)
+
+
+class Admission:
+    """Decides who may connect as whom. `leeway` is in seconds; without a `verifier` a token is ignored."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        broker: Broker,
+        metrics: Metrics,
+        origins: Origins,
+        verifier: Verifier | None,
+        leeway: float,
+        cookie: str | None,
+        max_backlog: int,
+        ping_interval: float,
+    ) -> None:
+        self._registry = registry
+        self._broker = broker
+        self._metrics = metrics
+        self._origins = origins
+        self._verifier = verifier
+        self._leeway = leeway
+        self._cookie = cookie
+        self._max_backlog = max_backlog
+        self._ping_interval = ping_interval
+        self.draining = False  # nobody new is let in
+
+    async def open(self, request: web.Request, wire: Wire) -> Session:
+        """A session that is live: `connected` is out, and what was missed.
+
+        Raises:
+            Refused: with the close that says why; nothing was sent.
+
+        """
+        session: Session | None = None
+        try:
+            if not self._origins.allows(request):
+                origin = request.headers[hdrs.ORIGIN]
+                raise Refused(ORIGIN_FORBIDDEN, f"{origin} is not allowed by WSBRIDGE_ALLOWED_ORIGINS")
+            identity = await self._identify(request)
+            session = self._session(request, wire, identity)
+            self._registry.add(session)
+            await self._attach(session, request.query.get("last_event_id"), identity)
+        except Refused as refused:
+            self._refuse(request, refused)
+            if session is not None:
+                self._registry.remove(session)
+            raise
+        except BaseException:
+            if session is not None:
+                self._registry.remove(session)
+            raise
+        return session
+
+    async def reauthenticate(self, session: Session, token: str) -> int | None:
+        """Take a fresh token of the same user; the milliseconds that it lasts, None where none is needed.
+
+        Raises:
+            Refused: it is not a valid token, or another user's.
+            Unavailable: there is no key to check it with now.
+
+        """
+        if self._verifier is None:
+            return None
+        identity = await self._verifier.verify(token)
+        if identity.user != session.user:
+            raise Refused(USER_MISMATCH, "the fresh token is another user's")
+        session.expires = self._ends(identity)
+        log.info("session.authenticated", session=session.id, user=session.user)
+        return _milliseconds_left(identity)
+
+    def close(self, session: Session, peers: Close | None) -> None:
+        """Count the session out; `peers` is the close that the peer sent, if it did so first."""
+        self._registry.remove(session)
+        session.leave()
+        ended = session.close or peers or LOST
+        seconds = time.monotonic() - session.opened
+        self._metrics.session_closed(counted(ended.code), seconds)
+        log.info(
+            "session.closed",
+            session=session.id,
+            user=session.user,
+            code=ended.code,
+            reason=ended.reason,
+            by="server" if session.close else "client" if peers else "network",
+            seconds=round(seconds, 3),
+            sent=session.sent,
+            received=session.received,
+        )
+
+    async def _identify(self, request: web.Request) -> Identity:
+        """Who it is, and until when."""
+        asked = request.query.get("user_id") or None
+        if asked is not None and not is_user(asked):
+            raise Refused(USER_ID_REQUIRED, "user_id is longer than 256 bytes")
+        if self._verifier is None:
+            if asked is None:
+                raise Refused(USER_ID_REQUIRED, "there is no user_id in the query")
+            return Identity(asked, float("inf"))
+        token = find_token(request, self._cookie)
+        if token is None:
+            raise (
+                Refused(USER_ID_REQUIRED, "neither a token nor a user_id") if asked is None else Refused(TOKEN_MISSING)
+            )
+        try:
+            identity = await self._verifier.verify(token)
+        except Unavailable:
+            raise Refused(UNAVAILABLE, "the keys of WSBRIDGE_JWT_JWKS_URL have not been fetched yet") from None
+        if asked not in (None, identity.user):
+            raise Refused(USER_MISMATCH, f"the token is another user's than {asked!r}")
+        return identity
+
+    def _session(self, request: web.Request, wire: Wire, identity: Identity) -> Session:
+        forwarded = request.headers.get(hdrs.X_FORWARDED_FOR)
+        peer = f"{request.remote} for {forwarded[:80]}" if forwarded else str(request.remote)
+        agent = request.headers.get(hdrs.USER_AGENT, "")[:200]
+        now = time.monotonic()
+        session = Session(identity.user, wire, now=now, max_backlog=self._max_backlog, peer=peer, agent=agent)
+        session.expires = self._ends(identity)
+        return session
+
+    async def _attach(self, session: Session, asked: str | None, identity: Identity) -> None:
+        try:
+            async with asyncio.timeout(RESUME_TIMEOUT):
+                resume = await self._broker.resume(session.user, asked)
+        except TimeoutError:
+            raise Refused(UNAVAILABLE, "the history could not be read in time") from None
+        expires_in = _milliseconds_left(identity) if self._verifier else None
+        hello = connected(session.user, session.id, resume.position, self._ping_interval, resume.recovered, expires_in)
+        self._metrics.session_opened()
+        log.info(
+            "session.opened",
+            session=session.id,
+            user=session.user,
+            transport=session.wire.kind,
+            peer=session.peer,
+            agent=session.agent,
+            position=str(resume.position),
+            recovered=resume.recovered,
+            replayed=len(resume.entries),
+            gap=resume.gap and resume.gap.reason,
+        )
+        await session.attach(resume, hello)
+
+    def _ends(self, identity: Identity) -> float:
+        """On the loop's clock."""
+        return time.monotonic() + identity.expires - time.time() + self._leeway
+
+    def _refuse(self, request: web.Request, refused: Refused) -> None:
+        close = refused.close
+        self._metrics.session_closed(counted(close.code), None)
+        is_auth = close.code in _AUTH_CODES and close is not ORIGIN_FORBIDDEN
+        if is_auth:
+            self._metrics.failed("auth")
+        log.warning(
+            "auth.failed" if is_auth else "session.refused",
+            code=close.code,
+            reason=close.reason,
+            why=str(refused),
+            peer=request.remote,
+            user=request.query.get("user_id"),
+        )
+
+
+def find_token(request: web.Request, cookie: str | None) -> str | None:
+    """The first of: header, subprotocol, query, cookie."""
+    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
+    protocols = [word.strip() for word in offered.split(",")]
+    return (
+        bearer(request)
+        or next(
+            (w.removeprefix("bearer.") for w in protocols if SUBPROTOCOL in protocols and w[:7] == "bearer."),
+            None,
+        )
+        or request.query.get("token")
+        or (request.cookies.get(cookie) if cookie else None)
+        or None
+    )
+
+
+def _milliseconds_left(identity: Identity) -> int:
+    return max(0, round((identity.expires - time.time()) * 1000))

@@ -1,0 +1,297 @@
+"""Composition: the parts wired together, started, drained, stopped. The only module that knows them all."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiojobs
+from aiohttp import web
+
+from wsbridge import __version__, problem
+from wsbridge.access import Access, Caller, Handler, Origins
+from wsbridge.admission import Admission
+from wsbridge.auth import TokenVerifier
+from wsbridge.broker import MemoryBroker
+from wsbridge.bus import Bus
+from wsbridge.cloudevents import EventReader
+from wsbridge.dapr import DaprDoor, max_body
+from wsbridge.drain import drain
+from wsbridge.heartbeat import Heartbeat
+from wsbridge.keys import RemoteKeys, build
+from wsbridge.log import AccessLog, ServerLog, log
+from wsbridge.metrics import Metrics
+from wsbridge.ops import Check, OpsDoor
+from wsbridge.pages import PagesDoor
+from wsbridge.registry import Registry
+from wsbridge.settings import Settings, SettingsError
+from wsbridge.summary import Summary
+from wsbridge.websocket import WebSocketDoor
+
+REGISTRY = web.AppKey("registry", Registry)
+HEADER_TIMEOUT = 10.0  # seconds; aiohttp's keep-alive time-out is also the deadline for headers
+SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: an idle connection cut at the wrong moment fails a delivery
+LINGER = 2.0  # seconds that the rest of a body that nobody reads may take
+BACKLOG = 4096  # connections that wait to be accepted: after a deploy all clients come at once
+GC_THRESHOLDS = (
+    50_000,
+    20,
+    50,
+)  # connections keep objects that each full collection walks: have fewer of them
+QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
+
+Route = tuple[str, str, Caller, Handler]
+
+
+class Bridge:
+    """All parts of one replica, wired. `start` and `stop` give them life; `drain` comes in between."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = s = settings
+        self.metrics = Metrics()
+        self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
+        self.bus = Bus(self.registry, self.metrics, size=s.queue_size)
+        self.broker = MemoryBroker(
+            self.bus,
+            size=s.history_size,
+            ttl=s.history_ttl,
+            max_bytes=s.history_max_bytes,
+            dedupe_ttl=s.dedupe_ttl,
+        )
+        self.keys = build(s) if s.authenticates else None
+        origins = Origins(s.allowed_origins, development=s.development)
+        self.admission = Admission(
+            registry=self.registry,
+            broker=self.broker,
+            metrics=self.metrics,
+            origins=origins,
+            verifier=TokenVerifier(
+                self.keys,
+                audience=s.jwt_audience,
+                issuer=s.jwt_issuer,
+                leeway=s.jwt_leeway,
+                claim=s.jwt_user_claim,
+            )
+            if self.keys
+            else None,
+            leeway=s.jwt_leeway,
+            cookie=s.jwt_cookie,
+            max_backlog=s.max_backlog_bytes,
+            ping_interval=s.ping_interval,
+        )
+        self._access = Access(
+            app_token=s.app_api_token,
+            admin_token=s.admin_token,
+            metrics_token=s.metrics_token,
+            origins=origins,
+        )
+        self._heartbeat = Heartbeat(self.registry, interval=s.ping_interval, timeout=s.ping_timeout)
+        self._watch()
+
+    def application(self, *, public: bool, internal: bool) -> web.Application:
+        """The routes of the public port, of the internal one, or of the one port that is both."""
+        app = web.Application(
+            middlewares=[problem.middleware(self.metrics)],
+            client_max_size=max_body(self.settings.max_event_bytes),
+        )
+        app[REGISTRY] = self.registry
+        routes = self._health_routes()
+        routes += self._public_routes() if public else []
+        routes += self._internal_routes() if internal else []
+        for method, path, caller, handler in routes:
+            extra: dict[str, Any] = {"allow_head": False} if path == "/ws" else {}
+            guarded = self._access.guard(caller, handler)
+            if method == "GET":
+                app.router.add_get(path, guarded, **extra)
+            else:
+                app.router.add_route(method, path, guarded)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Background work, one job each: broadcaster, heartbeat, summary, keys."""
+        scheduler = aiojobs.Scheduler(limit=None, close_timeout=1.0, exception_handler=_job_failed)
+        try:
+            await scheduler.spawn(self.bus.broadcast(), name="broadcast")
+            await scheduler.spawn(self._heartbeat.beat(), name="heartbeat")
+            await scheduler.spawn(Summary(self.metrics, self.registry).tell(), name="summary")
+            if isinstance(self.keys, RemoteKeys):
+                await scheduler.spawn(self.keys.refresh(), name="keys")
+            yield
+        finally:
+            await scheduler.close()  # not `async with`: that waits a minute for jobs that never end
+
+    async def drain(self) -> None:
+        """Let nobody new in, take leave of those who are here, go on taking events meanwhile."""
+        started, sessions = time.monotonic(), len(self.registry)
+        log.info("drain.started", sessions=sessions, timeout=self.settings.drain_timeout)
+        self.admission.draining = True
+        await drain(self.registry, self.settings.drain_timeout)
+        log.info(
+            "drain.done",
+            sessions=sessions,
+            left=len(self.registry),
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _health_routes(self) -> list[Route]:
+        ops = OpsDoor(
+            registry=self.registry,
+            broker=self.broker,
+            admission=self.admission,
+            metrics=self.metrics,
+            checks=self._checks(),
+        )
+        self._ops = ops
+        return [
+            ("GET", "/health", Caller.ANYONE, ops.health),
+            ("GET", "/healthz", Caller.ANYONE, ops.healthz),
+        ]
+
+    def _public_routes(self) -> list[Route]:
+        return [("GET", "/ws", Caller.ANYONE, WebSocketDoor(self.admission, self.metrics).connect)]
+
+    def _internal_routes(self) -> list[Route]:
+        s, ops = self.settings, self._ops
+        types = dict(s.topics)
+        dapr = DaprDoor(
+            EventReader(types, s.user_id_field, s.max_event_bytes),
+            self.broker,
+            self.metrics,
+            pubsub=s.pubsub_name,
+            topics=list(types),
+            dead_letter_topic=s.dead_letter_topic,
+        )
+        routes: list[Route] = [
+            ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
+            ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
+            ("GET", "/stats", Caller.OPERATOR, ops.stats),
+            ("GET", "/users/{user_id}", Caller.OPERATOR, ops.user),
+            ("POST", "/users/{user_id}/disconnect", Caller.OPERATOR, ops.disconnect),
+            ("GET", "/metrics", Caller.PROMETHEUS, ops.metrics),
+        ]
+        if s.development:
+            pages = PagesDoor(public_port=str(s.port) if s.internal_port is not None else "")
+            routes.append(("GET", "/", Caller.ANYONE, pages.demo))
+        return routes
+
+    def _checks(self) -> dict[str, Check]:
+        size, keys = self.settings.queue_size, self.keys
+        checks: dict[str, Check] = {
+            "queue": lambda: "nearly full" if self.bus.depth > QUEUE_WARNING * size else None,
+        }
+        if isinstance(keys, RemoteKeys):
+            checks["keys"] = lambda: None if keys.fetched else "no key set has been fetched yet"
+        return checks
+
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("connections", "Open sessions.", lambda: len(self.registry))
+        watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
+        watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
+        watch("history_bytes", "Memory for histories, about.", lambda: self.broker.bytes)
+        watch("history_users", "Users with a history.", lambda: self.broker.users)
+
+
+class Server:
+    """A bridge on its ports. `addresses` are (host, port) pairs, the public one first."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._runners: list[web.AppRunner] = []
+        self.ports: list[int] = []
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            SettingsError: an address that cannot be listened on.
+
+        """
+        s = self._bridge.settings
+        if s.internal_port is None:
+            await self._listen(self._bridge.application(public=True, internal=True), s.port, HEADER_TIMEOUT)
+        else:
+            await self._listen(self._bridge.application(public=True, internal=False), s.port, HEADER_TIMEOUT)
+            internal = self._bridge.application(public=False, internal=True)
+            await self._listen(internal, s.internal_port, SIDECAR_KEEP_ALIVE)
+
+    async def stop(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _listen(self, app: web.Application, port: int, keep_alive: float) -> None:
+        host = self._bridge.settings.host
+        runner = web.AppRunner(
+            app,
+            logger=ServerLog(),
+            access_log=logging.getLogger("wsbridge.access"),
+            access_log_class=AccessLog,
+            keepalive_timeout=keep_alive,
+            lingering_time=LINGER,
+            shutdown_timeout=1.0,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        self.ports.append(site.port)
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
+    """A bridge that listens; at the end it stops without a drain."""
+    bridge = Bridge(settings)
+    server = Server(bridge)
+    async with bridge.running():
+        try:
+            await server.start()
+            yield bridge, server
+        finally:
+            await server.stop()
+
+
+async def serve(settings: Settings, warnings: list[str]) -> None:
+    """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain."""
+    _raise_limits()
+    async with serving(settings) as (bridge, server):
+        for warning in warnings:
+            log.warning("settings.unknown", why=warning)
+        log.info("server.started", version=__version__, ports=server.ports, settings=settings.masked())
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        leave, hurry = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, lambda: (hurry if leave.is_set() else leave).set())
+        await leave.wait()
+        await _first(asyncio.create_task(bridge.drain()), asyncio.create_task(hurry.wait()))
+    log.info("server.stopped")
+
+
+async def _first(*tasks: asyncio.Task[Any]) -> None:
+    """Wait for one of the tasks, end the others."""
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _raise_limits() -> None:
+    """A descriptor for each connection: the soft limit is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _job_failed(_: aiojobs.Scheduler, context: dict[str, Any]) -> None:
+    log.error("internal.error", doing=str(context.get("message")), exc_info=context.get("exception"))

@@ -1,0 +1,120 @@
+"""Token → identity, and test tokens. Knows nothing of connections."""
+
+import math
+import time
+from typing import Any, NamedTuple, Protocol
+
+import jwt
+
+from wsbridge.event import is_user
+from wsbridge.keys import HMAC, Keys
+from wsbridge.protocol import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
+from wsbridge.settings import PREFIX, Settings, SettingsError
+
+FOREVER = 10 * 365 * 86_400.0  # seconds: an `exp` beyond is as good as none, and must not overflow a clock
+
+
+class Identity(NamedTuple):
+    """Who a token speaks for; `expires` is in seconds since 1970, leeway not included."""
+
+    user: str
+    expires: float
+
+
+class Verifier(Protocol):
+    """What the doors ask."""
+
+    async def verify(self, token: str) -> Identity:
+        """Who it is.
+
+        Raises:
+            Refused: not a valid token.
+            Unavailable: there is no key to check it with now.
+
+        """
+        ...
+
+
+class TokenVerifier:
+    """JSON Web Tokens (RFC 7519), with the checks that PyJWT leaves to the caller."""
+
+    def __init__(self, keys: Keys, *, audience: str | None, issuer: str | None, leeway: float, claim: str) -> None:
+        self._keys = keys
+        self._audience = audience
+        self._issuer = issuer
+        self._leeway = leeway
+        self._claim = claim
+
+    async def verify(self, token: str) -> Identity:
+        try:
+            header = jwt.get_unverified_header(token)
+        except Exception as error:  # a stranger wrote it: whatever it does to a parser, it is no token
+            raise Refused(TOKEN_INVALID, _why(error)) from None
+        algorithm, kid = header.get("alg"), header.get("kid")
+        reason = f"no key is for alg {algorithm!r}" + (f" and kid {kid!r}" if kid else "")
+        for key in await self._keys.candidates(kid):
+            if algorithm not in key.algorithms:
+                continue
+            try:
+                return self._identity(self._decode(token, key.material, key.algorithms))
+            except jwt.ExpiredSignatureError:
+                raise Refused(TOKEN_EXPIRED) from None
+            except Refused:
+                raise
+            except Exception as error:  # as above; the next key may fit
+                reason = _why(error)
+        raise Refused(TOKEN_INVALID, reason)
+
+    def _decode(self, token: str, key: Any, algorithms: tuple[str, ...]) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=list(algorithms),
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=self._leeway,
+            options={
+                "require": ["exp", self._claim],
+                "verify_aud": self._audience is not None,
+                "verify_sub": False,  # an integer is a user too, here as in events
+                "enforce_minimum_key_length": True,
+            },
+        )
+
+    def _identity(self, claims: dict[str, Any]) -> Identity:
+        user = claims[self._claim]
+        if type(user) not in (str, int) or not str(user):
+            raise Refused(TOKEN_INVALID, f"the claim {self._claim} is not a user")
+        if not is_user(str(user)):
+            raise Refused(USER_ID_REQUIRED, f"the claim {self._claim} is longer than a user may be")
+        expires = float(claims["exp"])
+        if not math.isfinite(expires):
+            raise Refused(TOKEN_INVALID, "exp is not a time")
+        return Identity(str(user), min(expires, time.time() + FOREVER))
+
+
+def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256", now: float | None = None) -> str:
+    """A token for tests, signed with the configured secret, valid for `ttl` seconds.
+
+    Raises:
+        SettingsError: there is no secret to sign with, or the algorithm is not one of a secret.
+
+    """
+    if not settings.jwt_secret:
+        raise SettingsError(
+            f"{PREFIX}JWT_SECRET: expected a secret to sign with; a public key or a JWKS can only verify, "
+            "so get a token from whoever holds the private key"
+        )
+    possible = settings.jwt_algorithms or HMAC
+    if algorithm not in possible:
+        raise SettingsError(f"--algorithm: expected one of {', '.join(possible)}, got {algorithm}")
+    issued = int(time.time() if now is None else now)
+    claims: dict[str, Any] = {settings.jwt_user_claim: user, "iat": issued, "exp": issued + int(ttl)}
+    claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
+    claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
+    return jwt.encode(claims, settings.jwt_secret, algorithm=algorithm)
+
+
+def _why(error: Exception) -> str:
+    """For our log: PyJWT's words name claims and algorithms, never the token."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, jwt.PyJWTError) else type(error).__name__

@@ -1,0 +1,260 @@
+"""The seam at which an event gets its position and is published, in one step; and the broker in this process.
+
+Knows nothing of connections: what it published goes to a sink, and who was away asks with `resume`.
+"""
+
+import secrets
+import string
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from wsbridge.event import Entry, Event, Position
+from wsbridge.protocol import timestamp
+
+EPOCH_LENGTH = 8
+ENTRY_BYTES = 400  # what an entry costs beside its data: measured on CPython 3.11, objects and places in containers
+HISTORY_BYTES = 1_000  # what a user's history costs when it is empty
+REMEMBERED_BYTES = 512  # of HISTORY_MAX_BYTES, for each event id that may be remembered
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class Outcome(Enum):
+    """What became of an event."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    RETRIED = "retried"
+
+
+class Gap(NamedTuple):
+    """Events are gone for good: expired, trimmed, or the history is another one (reset)."""
+
+    after: Position | None
+    reason: str
+
+
+class Resume(NamedTuple):
+    """The answer to a position. `entries` are all that came after it, or there is a `gap`; never both.
+
+    `position` is the one before the first of the entries; `recovered` is None where nobody asked.
+    """
+
+    position: Position
+    entries: tuple[Entry, ...] = ()
+    recovered: bool | None = None
+    gap: Gap | None = None
+
+
+class Sink(Protocol):
+    """Where published entries go: a bounded bus."""
+
+    def room(self) -> int:
+        """How many more entries fit."""
+        ...
+
+    def is_empty(self) -> bool: ...
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Never waits and never refuses: who puts has asked for room before."""
+        ...
+
+
+class Broker(Protocol):
+    """Append and publish are one step: they must be ordered together."""
+
+    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+        """Store each event in each of its users' histories; one outcome an event, in order.
+
+        Behind a RETRIED event every later one of the same users is RETRIED too.
+        """
+        ...
+
+    async def resume(self, user: str, after: str | None) -> Resume:
+        """What a client that has handled everything up to `after` has to be sent; None or "" if it asks for nothing."""
+        ...
+
+
+class History:
+    """One user's last entries and its position, which outlives them."""
+
+    __slots__ = ("entries", "epoch", "offset", "trimmed")
+
+    def __init__(self) -> None:
+        self.epoch = "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
+        self.offset = 0
+        self.trimmed = 0  # the highest offset that was lost for want of room, not of time
+        self.entries: deque[Entry] = deque()
+
+    @property
+    def top(self) -> Position:
+        return Position(self.epoch, self.offset)
+
+    def since(self, asked: str) -> Resume:
+        """PROTOCOL.md section 4: everything after the position, or a gap; never a part."""
+        after = Position.parse(asked)
+        if after is None or after.epoch != self.epoch or after.offset > self.offset:
+            return Resume(self.top, (), False, Gap(after, "reset"))  # noqa: FBT003 - the field has a name above
+        if after.offset + len(self.entries) < self.offset:
+            reason = "trimmed" if after.offset < self.trimmed else "expired"
+            return Resume(self.top, (), False, Gap(after, reason))  # noqa: FBT003
+        missed = self.offset - after.offset
+        entries = tuple(self.entries)[-missed:] if missed else ()
+        return Resume(after, entries, True)  # noqa: FBT003
+
+
+class Recent:
+    """Keys seen during the last `ttl` seconds, or up to twice that; the oldest half goes early beyond `most` keys.
+
+    Two generations of sets instead of a time for each key: half the memory, and nothing to walk.
+    """
+
+    def __init__(self, ttl: float, most: int) -> None:
+        self._ttl = ttl
+        self._most = most
+        self._young: set[tuple[str, str]] = set()
+        self._old: set[tuple[str, str]] = set()
+        self._turn = 0.0
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self._young or key in self._old
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def add(self, key: tuple[str, str]) -> None:
+        self._young.add(key)
+
+    def age(self, now: float) -> None:
+        """To be called now and then, with the time in seconds."""
+        if now >= self._turn or len(self._young) > self._most // 2:
+            self._old = self._young if now < self._turn + self._ttl else set()
+            self._young = set()
+            self._turn = now + self._ttl
+
+
+class MemoryBroker:
+    """Histories in this process: bounded by size, time and memory, gone with a restart.
+
+    `clock` is in seconds and monotonic. What is over `max_bytes` goes least recently used users first.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        size: int,
+        ttl: float,
+        max_bytes: int,
+        dedupe_ttl: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sink = sink
+        self._size = size
+        self._ttl = ttl
+        self._max_bytes = max_bytes
+        self._seen = Recent(dedupe_ttl, max_bytes // REMEMBERED_BYTES)
+        self._clock = clock
+        self._histories: OrderedDict[str, History] = OrderedDict()  # by last use, oldest first
+        self._filled: OrderedDict[str, History] = OrderedDict()  # those with entries, by last append, oldest first
+        self.bytes = 0
+
+    @property
+    def users(self) -> int:
+        """Users that have a history, events in it or not."""
+        return len(self._histories)
+
+    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+        now, stamp = self._clock(), timestamp()
+        self.expire(now)
+        published: list[Entry] = []
+        blocked: set[str] = set()
+        try:
+            return [self._take(event, now, stamp, published, blocked) for event in events]
+        finally:  # whatever went wrong with one: what is in a history is published
+            if published:
+                self._sink.put(published)
+                self._shrink()
+
+    async def resume(self, user: str, after: str | None) -> Resume:
+        now = self._clock()
+        self.expire(now)
+        history = self._history(user)
+        self._drop_expired(history, now)
+        answer = history.since(after) if after else Resume(history.top)
+        self._shrink()
+        return answer
+
+    def expire(self, now: float) -> None:
+        """Forget what is too old; costs nothing for what is not."""
+        self._seen.age(now)
+        while self._filled:
+            user, history = next(iter(self._filled.items()))
+            if history.entries[-1].received > now - self._ttl:
+                return
+            self._drop_expired(history, now)
+            del self._filled[user]
+
+    def _take(self, event: Event, now: float, stamp: str, published: list[Entry], blocked: set[str]) -> Outcome:
+        if blocked and not blocked.isdisjoint(event.users):
+            blocked.update(event.users)
+            return Outcome.RETRIED
+        seen, key = self._seen, event.key
+        users = [user for user in event.users if (user, key) not in seen] if key else event.users
+        if not users:
+            return Outcome.DUPLICATE
+        # An event for more users than the whole queue holds may enter an empty one: else it never could.
+        if len(users) > self._sink.room() - len(published) and (published or not self._sink.is_empty()):
+            blocked.update(event.users)
+            return Outcome.RETRIED
+        for user in users:
+            published.append(self._append(user, event, now, stamp))
+            if key:
+                seen.add((user, key))
+        return Outcome.STORED
+
+    def _append(self, user: str, event: Event, now: float, stamp: str) -> Entry:
+        history = self._history(user)
+        history.offset += 1
+        entry = Entry(user, history.epoch, history.offset, event.type, event.data, stamp, now, event.id)
+        history.entries.append(entry)
+        self.bytes += ENTRY_BYTES + len(event.data)
+        self._drop_expired(history, now)
+        while len(history.entries) > self._size:
+            history.trimmed = self._drop_oldest(history)
+        if history.entries:
+            self._filled[user] = history
+            self._filled.move_to_end(user)
+        else:
+            self._filled.pop(user, None)
+        return entry
+
+    def _history(self, user: str) -> History:
+        history = self._histories.get(user)
+        if history is None:
+            history = self._histories[user] = History()
+            self.bytes += HISTORY_BYTES + len(user)
+        else:
+            self._histories.move_to_end(user)
+        return history
+
+    def _drop_expired(self, history: History, now: float) -> None:
+        while history.entries and history.entries[0].received <= now - self._ttl:
+            self._drop_oldest(history)
+
+    def _drop_oldest(self, history: History) -> int:
+        entry = history.entries.popleft()
+        self.bytes -= ENTRY_BYTES + len(entry.data)
+        return entry.offset
+
+    def _shrink(self) -> None:
+        """Back under the bound: first the events of users who got none for long, then positions not used for long."""
+        while self.bytes > self._max_bytes and self._filled:
+            _, history = self._filled.popitem(last=False)
+            while history.entries:
+                history.trimmed = self._drop_oldest(history)
+        while self.bytes > self._max_bytes and self._histories:
+            user, _ = self._histories.popitem(last=False)
+            self.bytes -= HISTORY_BYTES + len(user)

@@ -1,0 +1,102 @@
+"""A bounded queue between the broker and the sockets, and the broadcaster that drains it. Never awaits a socket."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from wsbridge.event import Entry, Position
+from wsbridge.log import debugging, log
+from wsbridge.metrics import Metrics
+from wsbridge.protocol import update
+from wsbridge.registry import Registry
+from wsbridge.session import Session
+
+
+class Bus:
+    """Holds at most `size` entries: when it is full the broker answers RETRY, and the sidecar delivers again."""
+
+    def __init__(
+        self, registry: Registry, metrics: Metrics, *, size: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._size = size
+        self._clock = clock
+        self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches; `depth` bounds their entries
+        self.depth = 0
+
+    def room(self) -> int:
+        return self._size - self.depth
+
+    def is_empty(self) -> bool:
+        return self.depth == 0
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        self.depth += len(entries)
+        self._queue.put_nowait(entries)
+
+    async def broadcast(self) -> None:
+        """Deliver for as long as the bridge lives. All that is queued at one wake-up is one batch, flushed once."""
+        while True:
+            batch = list(await self._queue.get())
+            while not self._queue.empty():
+                batch += self._queue.get_nowait()
+            try:
+                self._deliver(batch)
+            except Exception as error:  # the task boundary: one bad batch must not stop the others
+                self._failed("broadcast", "", error)
+            finally:
+                self.depth -= len(batch)
+            await asyncio.sleep(0)  # a queue that is never empty must not starve the loop
+
+    def _deliver(self, batch: Sequence[Entry]) -> None:
+        touched: dict[Session, None] = {}
+        waits: list[tuple[float, int]] = []
+        debug = debugging()
+        for entry in batch:
+            sessions = self._registry.of(entry.user)
+            if not sessions:
+                continue
+            try:
+                taken = self._offer(entry, sessions)
+            except Exception as error:  # one event must not keep the others from their sockets
+                self._failed("offer", entry.event_id, error)
+                continue
+            touched.update(dict.fromkeys(taken))
+            waits.append((entry.received, len(taken)))
+            if debug:
+                log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
+                          position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in taken])  # fmt: skip
+        for session in touched:
+            self._flush(session)
+        now = self._clock()
+        for received, sockets in waits:
+            self._metrics.delivered(now - received, sockets)
+
+    @staticmethod
+    def _offer(entry: Entry, sessions: Iterable[Session]) -> list[Session]:
+        """Who takes it. The frame is made once for each kind of transport, not for each socket."""
+        frames: dict[str, bytes] = {}
+        payload = update(entry)
+        taken = []
+        for session in sessions:
+            wire = session.wire
+            frame = frames.get(wire.kind)
+            if frame is None:
+                frame = frames[wire.kind] = wire.frame(payload, Position(entry.epoch, entry.offset))
+            if session.offer(entry, frame):
+                taken.append(session)
+        return taken
+
+    def _flush(self, session: Session) -> None:
+        try:
+            before = session.sent
+            size = session.flush()
+            self._metrics.wrote(session.sent - before, size)
+        except Exception as error:  # one socket must not keep the event from the others
+            self._failed("flush", session.id, error)
+            session.drop("internal")
+
+    def _failed(self, doing: str, what: str, error: Exception) -> None:
+        self._metrics.failed("internal")
+        log.error("internal.error", doing=doing, what=what, exc_info=error)

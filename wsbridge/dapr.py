@@ -1,0 +1,163 @@
+"""What the sidecar asks and posts: the subscription list, single and bulk deliveries, SUCCESS, RETRY, DROP."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from wsbridge.broker import Broker, Outcome
+from wsbridge.cloudevents import EventReader
+from wsbridge.event import Dropped, Event
+from wsbridge.log import debugging, log
+from wsbridge.metrics import Metrics
+
+BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body
+BULK_MESSAGES = 100  # events that the sidecar may put into one request
+BULK_WAIT_MS = 20  # how long it may wait for them; its own default with Kafka is 10,000
+SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
+SHOWN = 5  # ids in a log line about several events
+_STATUS = {Outcome.STORED: SUCCESS, Outcome.DUPLICATE: SUCCESS, Outcome.RETRIED: RETRY}
+_SINGLE = {status: msgspec.json.encode({"status": status}) for status in (SUCCESS, RETRY, DROP)}
+
+
+def max_body(max_event_bytes: int) -> int:
+    """Bytes that a bulk may have: each event's data in base64, and its envelope."""
+    return BULK_MESSAGES * (max_event_bytes * 4 // 3 + 16_384)
+
+
+class DaprDoor:
+    """`GET /dapr/subscribe` and `POST /events/{topic}`."""
+
+    def __init__(
+        self,
+        reader: EventReader,
+        broker: Broker,
+        metrics: Metrics,
+        *,
+        pubsub: str,
+        topics: Sequence[str],
+        dead_letter_topic: str | None,
+    ) -> None:
+        self._reader = reader
+        self._broker = broker
+        self._metrics = metrics
+        self._topics = frozenset(topics)
+        dead_letter = {"deadLetterTopic": dead_letter_topic} if dead_letter_topic else {}
+        bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": BULK_WAIT_MS}
+        self._subscriptions = msgspec.json.encode(
+            [
+                {
+                    "pubsubname": pubsub,
+                    "topic": topic,
+                    "route": f"/events/{topic}",
+                    "bulkSubscribe": bulk,
+                    **dead_letter,
+                }
+                for topic in topics
+            ]
+        )
+
+    async def subscriptions(self, request: web.Request) -> web.Response:
+        """Asked once in a sidecar's life: right from the first moment that the port is open."""
+        log.info("subscriptions.read", peer=request.remote, topics=sorted(self._topics))
+        return _json(self._subscriptions)
+
+    async def events(self, request: web.Request) -> web.Response:
+        """One delivery, single or bulk."""
+        topic = request.match_info["topic"]
+        if topic not in self._topics:
+            log.warning("topic.unknown", topic=topic, peer=request.remote)
+            raise web.HTTPNotFound(text="This topic is not among WSBRIDGE_TOPICS.")
+        try:
+            body = await _body(request)
+        except web.HTTPRequestEntityTooLarge as error:
+            self._dropped(Dropped("too_large", error.text or ""), topic)
+            return _json(_SINGLE[DROP])
+        try:
+            return _json(await self._take(body, topic, request))
+        except Exception as error:  # the door: never a 404 or a 500 for a fault that passes
+            self._metrics.failed("internal")
+            self._metrics.received("retried")
+            log.error("internal.error", doing="take event", topic=topic, exc_info=error)
+            log.warning("event.retried", topic=topic, count=1, why="internal error")
+            return _json(_SINGLE[RETRY])
+
+    async def _take(self, body: bytes, topic: str, request: web.Request) -> bytes:
+        if request.content_type != "application/cloudevents+json":
+            bulk = self._reader.read_bulk(body, topic)
+            if bulk is not None:
+                statuses = await self._store([event for _, event in bulk], topic)
+                return msgspec.json.encode(
+                    {"statuses": [{"entryId": e, "status": s} for (e, _), s in zip(bulk, statuses, strict=True)]}
+                )
+        return _SINGLE[(await self._store([self._read(body, topic, request.headers)], topic))[0]]
+
+    def _read(self, body: bytes, topic: str, headers: Mapping[str, Any]) -> Event | Dropped:
+        try:
+            return self._reader.read(body, topic, headers)
+        except Dropped as dropped:
+            return dropped
+
+    async def _store(self, taken: Sequence[Event | Dropped], topic: str) -> list[str]:
+        """A status for each, in order."""
+        events = [event for event in taken if isinstance(event, Event)]
+        outcomes = await self._broker.append(events) if events else []
+        self._tell(events, outcomes, topic)
+        rest = iter(outcomes)
+        statuses = []
+        for event in taken:
+            if isinstance(event, Dropped):
+                self._dropped(event, topic)
+                statuses.append(DROP)
+            else:
+                outcome = next(rest)
+                self._metrics.received(outcome.value)
+                statuses.append(_STATUS[outcome])
+        return statuses
+
+    def _tell(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
+        """The usual outcome only at debug; the others a line a request, not a line an event."""
+        if debugging():
+            for event, outcome in zip(events, outcomes, strict=True):
+                log.debug(
+                    "event.received",
+                    event_id=event.id,
+                    topic=topic,
+                    users=event.users[:SHOWN],
+                    outcome=outcome.value,
+                )
+        for outcome, write, name in (
+            (Outcome.DUPLICATE, log.info, "event.duplicate"),
+            (Outcome.RETRIED, log.warning, "event.retried"),
+        ):
+            if outcome in outcomes:
+                ids = [event.id for event, o in zip(events, outcomes, strict=True) if o is outcome]
+                why = {"why": "the queue is full"} if outcome is Outcome.RETRIED else {}
+                write(name, topic=topic, count=len(ids), events=ids[:SHOWN], **why)
+
+    def _dropped(self, dropped: Dropped, topic: str) -> None:
+        self._metrics.received("dropped")
+        log.warning("event.dropped", topic=topic, event_id=dropped.event_id, reason=dropped.reason, why=str(dropped))
+
+
+async def _body(request: web.Request) -> bytes:
+    """The body, within 10 s.
+
+    Raises:
+        web.HTTPRequestTimeout: it came too slowly; the sidecar delivers again.
+
+    """
+    if request.content.is_eof():  # all of it came with the headers: the usual case, which needs no timer
+        return await request.read()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await request.read()
+    except TimeoutError:
+        log.warning("request.timeout", path=request.path, peer=request.remote, seconds=BODY_TIMEOUT)
+        raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")

@@ -1,0 +1,70 @@
+"""What goes through the bridge: an event, its position in a user's history, its entry there."""
+
+import re
+from typing import Self
+
+import msgspec
+
+MAX_USER_BYTES = 256  # as UTF-8; nobody with a longer id can connect
+_POSITION = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,18})", re.ASCII)
+
+
+class Dropped(Exception):  # noqa: N818 - it is an outcome of the protocol, not a failure of ours
+    """An event that can never be understood: `reason` is one word for metrics, the text is for people."""
+
+    def __init__(self, reason: str, text: str, event_id: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.event_id = event_id
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """Where one user's history stands. Two positions compare, by offset, only within one epoch."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """None if the text is no position."""
+        found = _POSITION.fullmatch(text)
+        return cls(found[1], int(found[2])) if found else None
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event as it came in, before it has a position.
+
+    `type` is the message type that its topic stands for; `data` is the JSON object as the sidecar posted it, checked
+    to be UTF-8. `key` names the event for ever (CloudEvent source and id, or Kafka coordinates); it is empty where
+    nothing does, and then a redelivery is not recognised.
+    """
+
+    users: tuple[str, ...]
+    data: bytes
+    type: str
+    id: str
+    key: str
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One event in one user's history. `timestamp` is RFC 3339; `received` is in seconds of the loop's clock."""
+
+    user: str
+    epoch: str
+    offset: int
+    type: str
+    data: bytes
+    timestamp: str
+    received: float
+    event_id: str
+
+
+def is_user(text: str) -> bool:
+    """A user id that can be on the wire: 1 to 256 bytes of UTF-8."""
+    try:
+        return 0 < len(text.encode()) <= MAX_USER_BYTES
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,51 @@
+"""One clock over all sessions: pings, silence, the end of tokens. Keeps no timer for any of them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from wsbridge.registry import Registry
+from wsbridge.session import Session, State
+
+SLICE = 500  # sessions looked at before others may run
+SWEEP = 1.0  # seconds between two looks at a session, at most: a token ends within that
+
+
+class Heartbeat:
+    """`interval` and `timeout` are in seconds, `clock` is the loop's."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        interval: float,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._interval = interval
+        self._timeout = timeout
+        self._clock = clock
+        self._sweep = min(SWEEP, interval / 4, timeout / 4)
+
+    async def beat(self) -> None:
+        """Walk over the sessions for as long as the bridge lives."""
+        while True:
+            for batch in self._registry.slices(SLICE):
+                now = self._clock()
+                for session in batch:
+                    self.check(session, now)
+                await asyncio.sleep(0)
+            await asyncio.sleep(self._sweep)
+
+    def check(self, session: Session, now: float) -> None:
+        """Do for one session what is due at that time."""
+        if session.state is State.CLOSED:
+            return
+        if now >= session.expires:
+            session.expire()
+        elif now - session.heard > self._interval + self._timeout or session.wire.is_gone():
+            session.drop("ping_timeout")
+        elif now - session.pinged >= self._interval - self._sweep:
+            session.pinged = now
+            session.wire.ping()

@@ -1,0 +1,212 @@
+"""The keys that may have signed a token: secrets, PEM, or a JWKS that is fetched. Verifies nothing itself.
+
+Each key carries the algorithms that it may be used with, so that a public key is never tried as an HMAC secret.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import aiohttp
+import jwt
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from wsbridge.log import log
+from wsbridge.settings import PREFIX, Settings, SettingsError
+
+HMAC = ("HS256", "HS384", "HS512")
+RSA = ("RS256", "RS384", "RS512")
+CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+MIN_RSA_BITS = 2048
+MAX_JWKS_BYTES = 1_048_576
+JWKS_TTL = 300.0  # seconds between two refreshes
+JWKS_PAUSE = 10.0  # seconds: how often, at most, an unknown `kid` or a failure makes us fetch again
+JWKS_TIMEOUT = 5.0  # seconds
+_PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z ]+)-----.*?-----END (?P=kind)-----", re.DOTALL)
+
+
+class Unavailable(Exception):  # noqa: N818 - a state, which passes
+    """No key can be had now: the JWKS has not been fetched even once."""
+
+
+class Key(NamedTuple):
+    """A key and what it may be used with."""
+
+    material: Any
+    algorithms: tuple[str, ...]
+    id: str | None = None
+
+
+class Keys(Protocol):
+    """Where keys come from."""
+
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
+        """The keys that a token with this `kid` may have been signed with.
+
+        Raises:
+            Unavailable: there are none yet.
+
+        """
+        ...
+
+
+class FixedKeys:
+    """Secrets or PEM keys: known from the start."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = keys
+
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
+        """All of them: without a registry a `kid` says nothing."""
+        return self._keys
+
+
+class RemoteKeys:
+    """A JSON Web Key Set (RFC 7517), fetched off the hot path, cached, refreshed in the background."""
+
+    def __init__(self, url: str, allowed: tuple[str, ...]) -> None:
+        self._url = url
+        self._allowed = allowed
+        self._keys: tuple[Key, ...] = ()
+        self._next_fetch = 0.0
+        self._fetching: asyncio.Task[None] | None = None
+
+    @property
+    def fetched(self) -> bool:
+        return bool(self._keys)
+
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
+        found = self._matching(kid)
+        if not found:
+            await self._fetch_soon()
+            found = self._matching(kid)
+        if not self._keys:
+            raise Unavailable(self._url)
+        return found
+
+    async def refresh(self) -> None:
+        """Keep the set fresh for as long as the bridge lives."""
+        while True:
+            await self._fetch_soon()
+            await asyncio.sleep(JWKS_TTL if self._keys else JWKS_PAUSE)
+
+    def _matching(self, kid: str | None) -> tuple[Key, ...]:
+        return self._keys if kid is None else tuple(key for key in self._keys if key.id in (kid, None))
+
+    async def _fetch_soon(self) -> None:
+        """Fetch unless that was just done; all who ask meanwhile wait for the same fetch."""
+        if self._fetching is None:
+            if time.monotonic() < self._next_fetch:
+                return
+            self._next_fetch = time.monotonic() + JWKS_PAUSE
+            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching.add_done_callback(self._done)
+        await asyncio.shield(self._fetching)
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        self._fetching = None
+
+    async def _fetch(self) -> None:
+        """Replace the keys; on any failure keep those that we have."""
+        try:
+            timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT)
+            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(self._url) as response:
+                response.raise_for_status()
+                body = await response.content.read(MAX_JWKS_BYTES)
+                while not response.content.at_eof() and len(body) < MAX_JWKS_BYTES:
+                    body += await response.content.read(MAX_JWKS_BYTES - len(body))
+            keys = keys_of_set(msgspec.json.decode(body), self._allowed)
+        except (aiohttp.ClientError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
+            log.warning("jwks.failed", url=self._url, error=f"{type(error).__name__}: {error}", keys=len(self._keys))
+            return
+        self._keys = keys or self._keys
+        log.info("jwks.fetched", url=self._url, keys=len(keys))
+
+
+def build(settings: Settings) -> Keys:
+    """The keys that the settings name.
+
+    Raises:
+        SettingsError: a PEM that cannot be read, or an algorithm that the key cannot do.
+
+    """
+    allowed = settings.jwt_algorithms
+    if settings.jwt_jwks_url:
+        _check_family(allowed, (*RSA, *CURVES.values(), "EdDSA"), "JWT_JWKS_URL")
+        return RemoteKeys(settings.jwt_jwks_url, allowed)
+    if settings.jwt_public_key:
+        keys = [_of_pem(found[0], allowed) for found in _PEM.finditer(settings.jwt_public_key)]
+        _check_family(allowed, [name for key in keys for name in key.algorithms], "JWT_PUBLIC_KEY")
+        return FixedKeys(keys)
+    _check_family(allowed, HMAC, "JWT_SECRET")
+    secrets = [s for s in (settings.jwt_secret, settings.jwt_secret_previous) if s]
+    return FixedKeys([Key(secret, allowed or HMAC) for secret in secrets])
+
+
+def _check_family(allowed: tuple[str, ...], possible: Sequence[str], source: str) -> None:
+    wrong = [name for name in allowed if name not in possible]
+    if wrong or not possible:
+        raise SettingsError(
+            f"{PREFIX}JWT_ALGORITHMS: expected algorithms of {PREFIX}{source} "
+            f"({', '.join(dict.fromkeys(possible))}), got {', '.join(wrong)}"
+        )
+
+
+def _of_pem(pem: str, allowed: tuple[str, ...]) -> Key:
+    try:
+        public = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise SettingsError(f"{PREFIX}JWT_PUBLIC_KEY: expected a public key in PEM, got something else") from None
+    possible = _algorithms_of(public)
+    if not possible:
+        raise SettingsError(
+            f"{PREFIX}JWT_PUBLIC_KEY: expected RSA of {MIN_RSA_BITS} bits or more, "
+            "EC on P-256, P-384 or P-521, or Ed25519"
+        )
+    return Key(public, tuple(name for name in possible if not allowed or name in allowed) or possible)
+
+
+def _algorithms_of(public: Any) -> tuple[str, ...]:
+    match public:
+        case RSAPublicKey():
+            return RSA if public.key_size >= MIN_RSA_BITS else ()
+        case EllipticCurvePublicKey():
+            return (CURVES[public.curve.name],) if public.curve.name in CURVES else ()
+        case Ed25519PublicKey():
+            return ("EdDSA",)
+        case _:
+            return ()
+
+
+def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[Key, ...]:
+    """The usable public keys of a JWKS; those for encryption, of unknown kinds and symmetric ones are passed over.
+
+    Raises:
+        ValueError: the document is no key set.
+
+    """
+    entries = document.get("keys") if isinstance(document, Mapping) else None
+    if not isinstance(entries, list):
+        raise ValueError("expected a JSON object with a list named keys")  # noqa: TRY004 - it is a text from outside
+    found = []
+    for entry in entries:
+        if not isinstance(entry, Mapping) or entry.get("use", "sig") != "sig":
+            continue
+        try:
+            public = jwt.PyJWK.from_dict(dict(entry)).key
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+            continue
+        named = entry.get("alg")
+        possible = tuple(
+            name for name in _algorithms_of(public) if named in (None, name) and (not allowed or name in allowed)
+        )
+        if possible:
+            found.append(Key(public, possible, entry.get("kid")))
+    return tuple(found)

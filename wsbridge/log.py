@@ -1,0 +1,140 @@
+"""Structured logs: one event a line, named noun.verb. docs/logging.md is their catalogue."""
+
+import json
+import logging
+import logging.config
+import sys
+import warnings
+from typing import Any, BinaryIO
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from multidict import MultiMapping
+
+LONGEST_VALUE = 512  # characters of a stranger's text in one field
+QUIET = (
+    "/events/",
+    "/health",
+    "/metrics",
+)  # paths that are asked all the time: logged at debug unless they fail
+_SECRETS = frozenset({"token"})
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
+
+
+def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> None:
+    """Send everything, also what libraries log, to `stream` (standard output) as `json` or for a `console`."""
+    stream = stream or sys.stdout.buffer
+    style = style or ("console" if stream.isatty() else "json")
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _bound,
+        _ordered,
+    ]
+    last: list[structlog.typing.Processor]
+    if style == "json":
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_encode)]
+    else:
+        last = [_visible, structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=20), _to_bytes]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Forward()]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.websocket").disabled = True  # it logs offered subprotocols, bearer tokens among them
+    logging.captureWarnings(capture=True)
+    warnings.simplefilter("default")
+
+
+def debugging() -> bool:
+    """Whether events are logged one by one; asked once a batch, since asking the logger costs more than the rest."""
+    return log.is_enabled_for(logging.DEBUG)
+
+
+def _bound(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A stranger's text must not fill the disk."""
+    for name, value in fields.items():
+        if isinstance(value, str) and len(value) > LONGEST_VALUE and name != "exception":
+            fields[name] = value[:LONGEST_VALUE] + "…"
+    return fields
+
+
+def _ordered(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """When, how bad and what first: people read lines from the left."""
+    return {name: fields.pop(name) for name in ("timestamp", "level", "event")} | dict(fields)
+
+
+def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """One line stays one line on a terminal, and nobody's escape sequence reaches it."""
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            fields[name] = value.encode("unicode_escape").decode()
+    return fields
+
+
+def _encode(fields: Any, **_: Any) -> bytes:
+    try:
+        return msgspec.json.encode(fields, enc_hook=repr)
+    except (UnicodeEncodeError, TypeError):  # a lone surrogate out of a stranger's header, say
+        return json.dumps(fields, default=repr).encode()
+
+
+def _to_bytes(_: Any, __: str, line: Any) -> bytes:
+    return str(line).encode(errors="backslashreplace")
+
+
+class _Forward(logging.Handler):
+    """What libraries log through the standard library, as a line like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical"}.get(record.levelname, "info")
+        getattr(log, name)(
+            "library.log", logger=record.name, message=record.getMessage(), **_exception(record.exc_info)
+        )
+
+
+def _exception(exc_info: Any) -> dict[str, Any]:
+    return {"exc_info": exc_info} if exc_info and exc_info[0] else {}
+
+
+class ServerLog(logging.Logger):
+    """What aiohttp's server says: bad requests without the header values and the traceback that it would print."""
+
+    def __init__(self) -> None:
+        super().__init__("aiohttp.server", logging.WARNING)
+
+    def _log(self, level: int, msg: object, args: Any, exc_info: Any = None, **_: Any) -> None:  # type: ignore[override]  # the hook of all its methods
+        error = sys.exc_info()[1] if exc_info is True else exc_info
+        peer = str(args[0]) if args and isinstance(args, tuple) else None
+        if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
+            log.info("request.bad", peer=peer, error=type(error).__name__)
+        elif level >= logging.WARNING:
+            log.error("internal.error", doing=str(msg) % args if args else str(msg), peer=peer, exc_info=error)
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line a request, without the query's secrets. Sessions have lines of their own."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        path, status = request.path, response.status
+        write = log.debug if status < web.HTTPBadRequest.status_code and path.startswith(QUIET) else log.info
+        write(
+            "http.request",
+            method=request.method,
+            path=path,
+            query=redacted(request.query),
+            status=status,
+            ms=round(time * 1000, 1),
+            peer=request.remote,
+        )
+
+
+def redacted(query: MultiMapping[str]) -> str:
+    return "&".join(f"{name}={'***' if name in _SECRETS else value}" for name, value in query.items())

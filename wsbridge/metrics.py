@@ -1,0 +1,138 @@
+"""What Prometheus reads, behind verbs. The hot path counts in plain ints; a collector reads them at scrape.
+
+A labelled counter of prometheus-client costs 1,170 ns an increment, `int += 1` 62 ns.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from wsbridge import __version__
+
+LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+DURATION = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
+
+
+class Histogram:
+    """Counts per bucket, upper bounds in seconds."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += times
+        self.sum += seconds * times
+
+    def family(self, name: str, text: str) -> Metric:
+        total, buckets = 0, []
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self.sum)
+
+
+class Metrics:
+    """Verbs for the code, numbers for Prometheus; no user ids in them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.events: Counter[str] = Counter(stored=0, duplicate=0, dropped=0, retried=0)
+        self.deliveries = 0
+        self.sent = 0
+        self.sent_bytes = 0
+        self.messages: Counter[str] = Counter(ping=0, auth=0, bad=0)
+        self.opened = 0
+        self.closes: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self._latency = Histogram(LATENCY)
+        self._duration = Histogram(DURATION)
+        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.registry.register(_Numbers(self))
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge that is read at scrape."""
+        self._gauges.append((name, text, read))
+
+    def received(self, outcome: str) -> None:
+        """An event came in: stored, duplicate, dropped or retried."""
+        self.events[outcome] += 1
+
+    def delivered(self, latency: float, sockets: int) -> None:
+        """An event went to that many sockets, so many seconds after it came in."""
+        self.deliveries += sockets
+        self._latency.observe(latency)
+
+    def wrote(self, messages: int, size: int) -> None:
+        self.sent += messages
+        self.sent_bytes += size
+
+    def heard(self, kind: str) -> None:
+        """A client's message: ping, auth or bad."""
+        self.messages[kind] += 1
+
+    def session_opened(self) -> None:
+        self.opened += 1
+
+    def session_closed(self, code: str, seconds: float | None) -> None:
+        """`seconds` is None for a connection that was refused."""
+        self.closes[code] += 1
+        if seconds is not None:
+            self._duration.observe(seconds)
+
+    def failed(self, kind: str) -> None:
+        """Something went wrong: internal, auth, request, jwks, …"""
+        self.errors[kind] += 1
+
+    def families(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("wsbridge_info", "The running version.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        for name, text, read in self._gauges:
+            yield GaugeMetricFamily(f"wsbridge_{name}", text, value=read())
+        yield _counter(
+            "events_received",
+            "Events that the sidecar delivered, by what became of them.",
+            self.events,
+            "outcome",
+        )
+        yield CounterMetricFamily(
+            "wsbridge_deliveries", "Events written to sockets, one for each socket.", self.deliveries
+        )
+        yield CounterMetricFamily("wsbridge_messages_sent", "Messages written to sockets.", self.sent)
+        yield CounterMetricFamily("wsbridge_sent_bytes", "Bytes written to sockets.", self.sent_bytes)
+        yield _counter("messages_received", "Messages of clients, by kind.", self.messages, "kind")
+        yield CounterMetricFamily("wsbridge_connections_opened", "Sessions that were opened.", self.opened)
+        yield _counter("closes", "Connections that ended, by close code.", self.closes, "code")
+        yield _counter("errors", "What went wrong, by kind.", self.errors, "kind")
+        yield self._latency.family(
+            "wsbridge_event_latency_seconds", "From an event's receipt to its write to the sockets."
+        )
+        yield self._duration.family("wsbridge_connection_duration_seconds", "How long sessions lasted.")
+
+
+def _counter(name: str, text: str, counts: Counter[str], label: str) -> Metric:
+    family = CounterMetricFamily(f"wsbridge_{name}", text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
+
+
+class _Numbers(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: without this method registering would collect, and the gauges are not there yet."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.families()

@@ -1,0 +1,99 @@
+"""For people and machines that look after the bridge: health, stats, sessions, metrics."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+from aiohttp import hdrs, web
+from prometheus_client.exposition import choose_encoder
+
+from wsbridge import __version__
+from wsbridge.admission import Admission
+from wsbridge.broker import Broker
+from wsbridge.log import log
+from wsbridge.metrics import Metrics
+from wsbridge.protocol import timestamp
+from wsbridge.registry import Registry
+from wsbridge.session import Session
+
+Check = Callable[[], str | None]  # None is good; else what is wrong
+
+
+class OpsDoor:
+    """`checks` are named; one that fails makes the bridge `degraded`."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        broker: Broker,
+        admission: Admission,
+        metrics: Metrics,
+        checks: Mapping[str, Check],
+    ) -> None:
+        self._registry = registry
+        self._broker = broker
+        self._admission = admission
+        self._metrics = metrics
+        self._checks = checks
+        self._started = time.monotonic()
+
+    async def health(self, request: web.Request) -> web.Response:
+        """For readiness. Degraded is ready: sockets stay, and taking the pod out would help nobody."""
+        found = {name: check() or "ok" for name, check in self._checks.items()}
+        if self._admission.draining:
+            found["lifecycle"] = "draining"
+        healthy = all(text == "ok" for text in found.values())
+        status = "unavailable" if self._admission.draining else "healthy" if healthy else "degraded"
+        body = {
+            "status": status,
+            "checks": found,
+            "connections": len(self._registry),
+            "uptime_seconds": round(time.monotonic() - self._started),
+            "version": __version__,
+        }
+        return _json(body, status=503 if self._admission.draining else 200)
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """For liveness and the sidecar: that we can answer is the answer."""
+        return web.Response(text="ok\n")
+
+    async def stats(self, request: web.Request) -> web.Response:
+        users = self._registry.users()
+        return _json({"total_users": len(users), "total_connections": len(self._registry), "users": users})
+
+    async def user(self, request: web.Request) -> web.Response:
+        """One user's sessions on this replica."""
+        user = request.match_info["user_id"]
+        resume = await self._broker.resume(user, None)
+        sessions = [_described(session) for session in self._registry.of(user)]
+        return _json({"user_id": user, "sessions": sessions, "last_event_id": str(resume.position)})
+
+    async def disconnect(self, request: web.Request) -> web.Response:
+        """End all sessions of a user."""
+        user = request.match_info["user_id"]
+        sessions = list(self._registry.of(user))
+        for session in sessions:
+            session.disconnect()
+        log.info("user.disconnected", user=user, sessions=len(sessions), peer=request.remote)
+        return _json({"user_id": user, "disconnected": len(sessions)}, status=202)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=encode(self._metrics.registry), headers={hdrs.CONTENT_TYPE: content_type})
+
+
+def _described(session: Session) -> dict[str, object]:
+    return {
+        "session_id": session.id,
+        "transport": session.wire.kind,
+        "since": timestamp(time.time() - (time.monotonic() - session.opened)),
+        "address": session.peer,
+        "user_agent": session.agent,
+        "last_event_id": str(session.position),
+        "unsent_bytes": session.wire.unsent(),
+    }
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")

@@ -1,0 +1,43 @@
+"""Errors of HTTP routes as problem documents (RFC 9457)."""
+
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from wsbridge.log import log
+from wsbridge.metrics import Metrics
+
+_OWN = {hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH}
+
+
+def response(error: web.HTTPException) -> web.Response:
+    """The same status and headers, with a JSON body."""
+    detail = error.text if error.text and error.text != f"{error.status}: {error.reason}" else None
+    body = {"type": "about:blank", "title": error.reason, "status": error.status}
+    return web.Response(
+        status=error.status,
+        body=msgspec.json.encode(body | ({"detail": detail} if detail else {})),
+        content_type="application/problem+json",
+        headers={name: value for name, value in error.headers.items() if name not in _OWN},
+    )
+
+
+def middleware(metrics: Metrics) -> Middleware:
+    """For an Application: what handlers raise becomes a problem document; a bug of ours a 500 without its traceback."""
+
+    @web.middleware
+    async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return response(error)
+        except web.RequestPayloadError:
+            return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
+        except ConnectionError:
+            raise  # the peer is gone: there is nobody to tell
+        except Exception as error:  # the task boundary
+            metrics.failed("internal")
+            log.error("internal.error", doing=f"{request.method} {request.path}", exc_info=error)
+            return response(web.HTTPInternalServerError(text="An error of ours; the log has it."))
+
+    return problems

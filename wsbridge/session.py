@@ -1,0 +1,221 @@
+"""One connection, whatever its transport: its state, its bounds, the seam from replay to live. Knows no HTTP.
+
+Everything but `attach` is synchronous: nothing here waits for a peer.
+"""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import Protocol
+
+from wsbridge.broker import Resume
+from wsbridge.event import Entry, Position
+from wsbridge.protocol import (
+    FORCE_DISCONNECT,
+    INTERNAL,
+    LOST,
+    SLOW_CONSUMER,
+    TOKEN_EXPIRED,
+    Close,
+    gap,
+    goodbye,
+    update,
+)
+
+REPLAY_PORTION = 64  # entries written before the replay waits for the peer
+REPLAY_TIMEOUT = 30.0  # seconds that the peer has to take a portion
+
+
+class State(Enum):
+    """Where a session is."""
+
+    REPLAYING = auto()  # live entries are held back until the replay is out
+    LIVE = auto()
+    CLOSED = auto()  # nothing is written any more
+
+
+NEXT = {State.REPLAYING: {State.LIVE, State.CLOSED}, State.LIVE: {State.CLOSED}, State.CLOSED: set[State]()}
+
+
+class Wire(Protocol):
+    """What a transport has to offer. None of it but `drain` waits."""
+
+    kind: str
+
+    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
+        """A message as it stands on this wire; the same for all sessions of the kind."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def unsent(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        ...
+
+    def is_gone(self) -> bool:
+        """Whether the peer has left unnoticed."""
+        ...
+
+    def ping(self) -> None: ...
+
+    def end(self, close: Close) -> None:
+        """Say goodbye in the transport's way and free everything within 2 s, whatever the peer does."""
+        ...
+
+    def abort(self) -> None: ...
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of it."""
+        ...
+
+
+class Session:
+    """A user's connection. Times are in seconds of the loop's clock."""
+
+    __slots__ = (
+        "__weakref__", "_backlog", "_held", "_held_bytes", "_pending", "agent", "close", "epoch", "expires", "heard",
+        "id", "offset", "opened", "peer", "pinged", "received", "sent", "state", "user", "wire",
+    )  # fmt: skip
+
+    def __init__(self, user: str, wire: Wire, *, now: float, max_backlog: int, peer: str, agent: str) -> None:
+        self.id = secrets.token_hex(6)
+        self.user = user
+        self.wire = wire
+        self.peer = peer
+        self.agent = agent
+        self.state = State.REPLAYING
+        self.opened = self.heard = self.pinged = now
+        self.expires = float("inf")  # when its token ends it
+        self.epoch = ""
+        self.offset = 0
+        self.sent = self.received = 0
+        self.close: Close | None = None  # how we ended it, if we did
+        self._backlog = max_backlog
+        self._pending: list[bytes] = []
+        self._held: list[tuple[Entry, bytes]] | None = None
+        self._held_bytes = 0
+
+    @property
+    def position(self) -> Position:
+        """The last event that was written, or the one before the first."""
+        return Position(self.epoch, self.offset)
+
+    def enter(self, state: State) -> None:
+        if state not in NEXT[self.state]:
+            raise RuntimeError(f"a session cannot go from {self.state.name} to {state.name}")
+        self.state = state
+
+    def offer(self, entry: Entry, frame: bytes) -> bool:
+        """Take a published entry; True if it is to be flushed. What the session has already is skipped."""
+        if self.state is State.LIVE:
+            if entry.epoch != self.epoch:
+                self._reset(entry)
+            elif entry.offset <= self.offset:
+                return False
+            elif entry.offset > self.offset + 1:
+                self.end(INTERNAL)  # a live entry was lost: the client comes back and gets it from the history
+                return False
+            self.offset = entry.offset
+            self._pending.append(frame)
+            return True
+        if self.state is State.REPLAYING:
+            self._hold(entry, frame)
+        return False
+
+    def send(self, payload: bytes) -> None:
+        """A message that has no position, at once."""
+        if self.state is not State.CLOSED:
+            self._pending.append(self.wire.frame(payload))
+            self.flush()
+
+    def flush(self) -> int:
+        """Write what was offered, in one piece; over the bound the session ends. Returns the bytes written."""
+        pending = self._pending
+        if not pending or self.state is State.CLOSED:
+            return 0
+        data = pending[0] if len(pending) == 1 else b"".join(pending)
+        self.sent += len(pending)
+        pending.clear()
+        self.wire.write(data)
+        if self.state is State.LIVE and self.wire.unsent() > self._backlog:
+            self.end(SLOW_CONSUMER)
+        return len(data)
+
+    def end(self, close: Close) -> None:
+        """Close the connection; only the first close counts."""
+        if self.state is not State.CLOSED:
+            self.close = close
+            self.leave()
+            self.wire.end(close)
+
+    def drop(self, reason: str) -> None:
+        """Let go of a peer that is not there any more."""
+        self.close = self.close or Close(LOST.code, reason)
+        self.leave()
+        self.wire.abort()
+
+    def leave(self) -> None:
+        """Nothing is written from now on."""
+        if self.state is not State.CLOSED:
+            self.enter(State.CLOSED)
+        self._pending.clear()
+        self._held = None
+
+    def dismiss(self, close: Close) -> None:
+        """Close it with a word of explanation just before."""
+        self.send(goodbye(close))
+        self.end(close)
+
+    def disconnect(self) -> None:
+        """An operator ends it."""
+        self.dismiss(FORCE_DISCONNECT)
+
+    def expire(self) -> None:
+        """Its token has ended."""
+        self.dismiss(TOKEN_EXPIRED)
+
+    async def attach(self, resume: Resume, hello: bytes) -> None:
+        """Send `connected`, a gap or what was missed, then what was held meanwhile; from then on it is live."""
+        self.epoch, self.offset = resume.position.epoch, resume.position.offset
+        self.send(hello)
+        if resume.gap:
+            self.send(gap(resume.gap.after, resume.position, resume.gap.reason))
+        await self._replay(resume.entries)
+        self._go_live()
+
+    async def _replay(self, entries: Iterable[Entry]) -> None:
+        """At the peer's pace: a healthy reader that is given megabytes at once looks like a slow one."""
+        rest = iter(entries)
+        while self.state is State.REPLAYING and (portion := list(itertools.islice(rest, REPLAY_PORTION))):
+            for entry in portion:
+                self._pending.append(self.wire.frame(update(entry), Position(entry.epoch, entry.offset)))
+                self.offset = entry.offset
+            self.flush()
+            try:
+                async with asyncio.timeout(REPLAY_TIMEOUT):
+                    await self.wire.drain()
+            except TimeoutError:
+                self.end(SLOW_CONSUMER)
+
+    def _go_live(self) -> None:
+        if self.state is State.REPLAYING:
+            self.enter(State.LIVE)
+            held, self._held, self._held_bytes = self._held or (), None, 0
+            for entry, frame in held:
+                self.offer(entry, frame)
+            self.flush()
+
+    def _hold(self, entry: Entry, frame: bytes) -> None:
+        self._held = self._held or []
+        self._held.append((entry, frame))
+        self._held_bytes += len(frame)
+        if self._held_bytes > self._backlog:
+            self.end(SLOW_CONSUMER)
+
+    def _reset(self, entry: Entry) -> None:
+        """The history began anew while we were connected: what was between is gone."""
+        before = Position(entry.epoch, entry.offset - 1)
+        self._pending.append(self.wire.frame(gap(self.position, before, "reset"), before))
+        self.epoch = entry.epoch

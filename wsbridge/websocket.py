@@ -1,0 +1,274 @@
+"""WebSocket: the upgrade, the frames, the close handshake (RFC 6455). Knows nothing of events."""
+
+import asyncio
+import base64
+import binascii
+import socket
+import struct
+import time
+
+from aiohttp import WSMessage, WSMsgType, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+
+from wsbridge.admission import Admission
+from wsbridge.event import Position
+from wsbridge.keys import Unavailable
+from wsbridge.log import log
+from wsbridge.metrics import Metrics
+from wsbridge.protocol import (
+    INTERNAL,
+    MAX_MESSAGE_BYTES,
+    NO_STATUS,
+    PING_FRAME,
+    POLICY,
+    PONG,
+    SUBPROTOCOL,
+    UNSUPPORTED,
+    Auth,
+    Bad,
+    Close,
+    Ping,
+    Refused,
+    authenticated,
+    close_frame,
+    error,
+    pong_frame,
+    read,
+    text_frame,
+)
+from wsbridge.session import Session, State
+
+CLOSE_TIMEOUT = 2.0  # seconds that a peer has for its part of a close
+BAD_MESSAGES, BAD_WINDOW = 10, 60.0  # so many within so many seconds end a session
+MESSAGES_PER_SECOND = 100  # beyond, the socket is not read for the rest of the second: TCP slows the peer down
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel too throws away what was not sent
+
+
+class WebSocketWire:
+    """Frames onto a transport. aiohttp parses what comes in; what goes out is written here, and never waited for."""
+
+    __slots__ = ("_timer", "_transport", "_writer", "_ws")
+    kind = "websocket"
+
+    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
+        self._ws = ws
+        self._transport = transport
+        self._writer = writer
+        self._timer: asyncio.TimerHandle | None = None
+
+    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
+        return text_frame(payload)
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the kernel or to the transport's buffer; what the peer has left behind takes nothing."""
+        if not (self._transport.is_closing() or self._ws.closed):  # aiohttp closes by itself on protocol errors
+            self._transport.write(data)
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def is_gone(self) -> bool:
+        """The transport is closed and the handler has not noticed; that is so for SSE."""
+        return False
+
+    def ping(self) -> None:
+        self.write(PING_FRAME)
+
+    def pong(self, payload: bytes) -> None:
+        self.write(pong_frame(payload))
+
+    def end(self, close: Close) -> None:
+        """Send our part of the close; the peer has 2 s for its own."""
+        self.write(close_frame(close))
+        self._abort_later()
+
+    def echo(self, close: Close) -> None:
+        """Answer the peer's close with its own code, unless ours came first."""
+        if self._timer is None:
+            self.write(close_frame(Close(close.code, "")))
+
+    def finish(self) -> None:
+        """Both parts are out, or the peer is gone: give the socket back."""
+        self._transport.close()  # waits for what is unsent, hence the timer
+        if self._transport.get_write_buffer_size():
+            self._abort_later()
+        elif self._timer is not None:
+            self._timer.cancel()
+
+    def abort(self) -> None:
+        """At once. A reset lets the kernel drop the megabytes that it holds for a stalled peer."""
+        try:
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+        except (OSError, AttributeError, RuntimeError):
+            return  # it was gone already: CPython 3.11 raises AttributeError there, uvloop RuntimeError
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+    def _abort_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
+
+
+class WebSocketDoor:
+    """`GET /ws`."""
+
+    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+        self._admission = admission
+        self._metrics = metrics
+
+    async def connect(self, request: web.Request) -> web.WebSocketResponse:
+        """The whole life of one connection."""
+        _check_handshake(request)
+        if self._admission.draining:
+            raise web.HTTPServiceUnavailable(text="This server is leaving.", headers={hdrs.RETRY_AFTER: "1"})
+        ws = web.WebSocketResponse(
+            timeout=CLOSE_TIMEOUT,
+            autoclose=False,
+            autoping=False,
+            heartbeat=None,
+            compress=False,
+            protocols=(SUBPROTOCOL,),
+            max_msg_size=MAX_MESSAGE_BYTES + 1,  # aiohttp refuses exactly its value
+        )
+        writer = await ws.prepare(request)
+        transport = request.transport
+        if transport is None:  # it left during the handshake
+            return ws
+        wire = WebSocketWire(ws, transport, writer)
+        try:
+            await self._talk(request, ws, wire)
+        finally:
+            wire.finish()
+        return ws
+
+    async def _talk(self, request: web.Request, ws: web.WebSocketResponse, wire: WebSocketWire) -> None:
+        try:
+            session = await self._admission.open(request, wire)
+        except Refused as refused:
+            wire.end(refused.close)
+            await _await_close(ws, wire)
+            return
+        except Exception as failure:  # the task boundary
+            self._fail("open", "", failure)
+            wire.end(INTERNAL)
+            return
+        peers: Close | None = None
+        try:
+            peers = await self._listen(ws, wire, session)
+        except Exception as failure:  # the task boundary: this connection ends, the others do not notice
+            self._fail("listen", session.id, failure)
+            session.end(INTERNAL)
+            peers = await _await_close(ws, wire)
+        finally:
+            self._admission.close(session, peers)
+
+    async def _listen(self, ws: web.WebSocketResponse, wire: WebSocketWire, session: Session) -> Close | None:
+        """Answer the peer until one side closes; the peer's close, or None if there was none."""
+        clock = time.monotonic
+        window, count = clock(), 0
+        bad: list[float] = []
+        while True:
+            message = await ws.receive()
+            session.heard = now = clock()
+            match message.type:
+                case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
+                    return _close_of(ws, wire, message)
+                case _ if session.state is State.CLOSED:
+                    continue  # what comes after our close is not for us (RFC 6455 §1.4)
+                case WSMsgType.TEXT:
+                    session.received += 1
+                    await self._answer(session, message.data, bad)
+                case WSMsgType.PING:
+                    wire.pong(message.data)
+                case WSMsgType.BINARY:
+                    session.end(UNSUPPORTED)
+                case _:
+                    pass
+            count += 1
+            if now - window >= 1:
+                window, count = now, 0
+            elif count >= MESSAGES_PER_SECOND:
+                await asyncio.sleep(window + 1 - now)
+
+    async def _answer(self, session: Session, text: str, bad: list[float]) -> None:
+        match read(text):
+            case Ping():
+                self._metrics.heard("ping")
+                session.send(PONG)
+            case Auth(token):
+                self._metrics.heard("auth")
+                await self._reauthenticate(session, token)
+            case Bad(reason):
+                self._metrics.heard("bad")
+                session.send(error("bad_message", reason))
+                bad[:] = [at for at in bad if session.heard - at < BAD_WINDOW] + [session.heard]
+                if len(bad) >= BAD_MESSAGES:
+                    session.end(POLICY)
+
+    async def _reauthenticate(self, session: Session, token: str) -> None:
+        try:
+            left = await self._admission.reauthenticate(session, token)
+        except Refused as refused:
+            log.warning("auth.failed", session=session.id, user=session.user, code=refused.close.code,
+                        reason=refused.close.reason, why=str(refused))  # fmt: skip
+            session.end(refused.close)
+        except Unavailable:
+            session.send(error("unavailable", "the token cannot be checked now; send it again later"))
+        else:
+            session.send(authenticated(left))
+
+    def _fail(self, doing: str, session: str, failure: Exception) -> None:
+        self._metrics.failed("internal")
+        log.error("internal.error", doing=doing, session=session, exc_info=failure)
+
+
+async def _await_close(ws: web.WebSocketResponse, wire: WebSocketWire) -> Close | None:
+    """Wait for the peer's part of a close; the timer that our part has set is the deadline."""
+    while True:
+        message = await ws.receive()
+        if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+            return _close_of(ws, wire, message)
+
+
+def _close_of(ws: web.WebSocketResponse, wire: WebSocketWire, message: WSMessage) -> Close | None:
+    """What the peer said last, or what aiohttp has told it; None if the connection just broke."""
+    if message.type is WSMsgType.CLOSE:
+        close = Close(message.data, message.extra or "") if message.data else NO_STATUS
+        wire.echo(close)
+        return close
+    if message.type is WSMsgType.ERROR and ws.close_code in (1002, 1007, 1009):  # aiohttp's own
+        return Close(ws.close_code, "protocol_error")
+    return None
+
+
+def _check_handshake(request: web.Request) -> None:
+    """RFC 6455 §4.2.1.
+
+    Raises:
+        web.HTTPUpgradeRequired: not a WebSocket request, or one that a proxy has stripped.
+        web.HTTPBadRequest: a malformed one.
+
+    """
+    headers = request.headers
+    if request.version >= (1, 1) and len(headers.getall(hdrs.HOST, ())) != 1:
+        raise web.HTTPBadRequest(text="Expected exactly one Host header.")  # RFC 9112 §3.2
+    upgrade = headers.get(hdrs.UPGRADE, "").strip().lower()
+    connection = {word.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for word in value.split(",")}
+    if upgrade != "websocket" or "upgrade" not in connection:
+        text = "This is a WebSocket endpoint: expected the headers 'Upgrade: websocket' and 'Connection: upgrade'"
+        text += ", which a proxy may have removed." if upgrade else "."
+        raise web.HTTPUpgradeRequired(text=text, headers={hdrs.UPGRADE: "websocket"})
+    if headers.get(hdrs.SEC_WEBSOCKET_VERSION, "").strip() != "13":
+        raise web.HTTPUpgradeRequired(
+            text="Expected 'Sec-WebSocket-Version: 13'.",
+            headers={hdrs.UPGRADE: "websocket", hdrs.SEC_WEBSOCKET_VERSION: "13"},
+        )
+    keys = headers.getall(hdrs.SEC_WEBSOCKET_KEY, ())
+    try:
+        good = len(keys) == 1 and len(base64.b64decode(keys[0].strip(), validate=True)) == 16  # noqa: PLR2004
+    except (binascii.Error, ValueError):
+        good = False
+    if not good:
+        raise web.HTTPBadRequest(text="Expected one Sec-WebSocket-Key of 16 bytes in base64.")

@@ -1,16 +1,17 @@
 """Fixtures: a real bridge on a free loopback port, and what speaks to it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
 
-from tests.support import Running
+from tests.support import Logs, Running, Spawned, variables
 from wsbridge.app import serving
 from wsbridge.settings import load
 
 Start = Callable[..., Awaitable[Running]]
+Spawn = Callable[..., Awaitable[Spawned]]
 
 
 @pytest.fixture
@@ -19,8 +20,7 @@ async def start() -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def starting(**settings: str) -> Running:
-            environ = {name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}": v for name, v in settings.items()}
-            loaded, _ = load({"WSBRIDGE_PORT": "0", **environ})
+            loaded, _ = load({"WSBRIDGE_PORT": "0"} | variables(settings))
             bridge, server = await stack.enter_async_context(serving(loaded))
             http = await stack.enter_async_context(aiohttp.ClientSession())
             running = Running(bridge, server, http)
@@ -34,3 +34,26 @@ async def start() -> AsyncIterator[Start]:
 async def bridge(start: Start) -> Running:
     """A bridge on its defaults: development mode."""
     return await start()
+
+
+@pytest.fixture
+async def spawn() -> AsyncIterator[Spawn]:
+    """Start a bridge in a process of its own, with the settings given as keywords; it ends with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def starting(**settings: str) -> Spawned:
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            spawned = await Spawned.start(http, **settings)
+            stack.push_async_callback(spawned.end)
+            stack.push_async_callback(spawned.hang_up)
+            return spawned
+
+        yield starting
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    """What a bridge in this process logs, at every level; an error that the test does not expect fails it."""
+    with Logs.captured() as logs:
+        yield logs
+    logs.check()

@@ -1,31 +1,39 @@
 """What tests say about a running bridge, in few words."""
 
 import asyncio
+import contextlib
+import io
 import json
+import logging
+import os
+import signal
+import sys
+import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
+import structlog
 
 from wsbridge.app import Bridge, Server
+from wsbridge.log import configure, log
 
 DEADLINE = 10.0  # seconds: how long a test waits for what must happen
+SECRET = "a secret of thirty-two bytes or more"
+ROOT = Path(__file__).parent.parent
 
 
-@dataclass
-class Running:
-    """A bridge in this process, on real sockets."""
+class Reachable:
+    """A bridge at a port of this machine."""
 
-    bridge: Bridge
-    server: Server
-    http: aiohttp.ClientSession
-    sockets: list[aiohttp.ClientWebSocketResponse] = field(default_factory=list)
-
-    @property
-    def port(self) -> int:
-        return self.server.ports[0]
+    def __init__(self, port: int, http: aiohttp.ClientSession) -> None:
+        self.port = port
+        self.http = http
+        self.sockets: list[aiohttp.ClientWebSocketResponse] = []
 
     @property
     def url(self) -> str:
@@ -70,6 +78,139 @@ class Running:
             return response.status, await response.json() if is_json else await response.text()
 
 
+class Running(Reachable):
+    """A bridge in this process, on real sockets."""
+
+    def __init__(self, bridge: Bridge, server: Server, http: aiohttp.ClientSession) -> None:
+        super().__init__(server.ports[0], http)
+        self.bridge = bridge
+        self.server = server
+
+
+class Spawned(Reachable):
+    """A bridge in a process of its own, as an operator starts it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession) -> None:
+        super().__init__(0, http)
+        self.process = process
+        self.lines: list[dict[str, Any]] = []  # of its log
+        self.errors = b""
+        self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
+
+    @classmethod
+    async def start(cls, http: aiohttp.ClientSession, **settings: str) -> "Spawned":
+        """Run until the end of the test, or until it ends by itself: then `code` and `errors` say why."""
+        rest = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
+        environ = rest | {"WSBRIDGE_PORT": "0"} | variables(settings)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "wsbridge", "serve", cwd=ROOT, env=environ,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        spawned = cls(process, http)
+        await until(lambda: spawned.of("server.started") or process.returncode is not None)
+        spawned.port = next((line["ports"][0] for line in spawned.of("server.started")), 0)
+        return spawned
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The lines of an event, so far."""
+        return [line for line in self.lines if line["event"] == event]
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def code(self) -> int:
+        """Wait for the end; the exit code."""
+        async with asyncio.timeout(2 * DEADLINE):
+            await asyncio.gather(*self._readers)
+            return await self.process.wait()
+
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.code()
+
+    async def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    async def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors = await self.process.stderr.read()
+
+
+class Logs:
+    """What the bridge in this process has logged, at every level and as JSON, as an operator reads it."""
+
+    def __init__(self) -> None:
+        self.stream = io.BytesIO()
+        self.expected: set[str] = set()  # events of level error that the test causes on purpose
+        self._lines: list[dict[str, Any]] = []
+        self._read = 0
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue().decode()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        if self.stream.tell() > self._read:
+            fresh = self.stream.getvalue()[self._read :]
+            self._read += len(fresh)
+            self._lines += [json.loads(line) for line in fresh.splitlines()]
+        return self._lines
+
+    def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The lines of an event that have these fields, so far."""
+        return [line for line in self.lines if line["event"] == event and fields.items() <= line.items()]
+
+    async def line(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Wait for such a line; the first one."""
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: self.of(event, **fields))
+        found = self.of(event, **fields)
+        assert found, (event, fields, self.of(event) or {line["event"] for line in self.lines})
+        return found[0]
+
+    def check(self) -> None:
+        """Nothing went wrong but what the test wanted to."""
+        wrong = [line for line in self.lines if line["level"] in ("error", "critical")]
+        assert [line for line in wrong if line["event"] not in self.expected] == []
+        assert self.expected <= {line["event"] for line in wrong}
+
+    @classmethod
+    @contextlib.contextmanager
+    def captured(cls) -> Iterator["Logs"]:
+        """Put everything back as it was at the end: the configuration is global."""
+        logs, root, websocket = cls(), logging.getLogger(), logging.getLogger("aiohttp.websocket")
+        before = root.handlers, root.level, websocket.disabled
+        with warnings.catch_warnings():
+            configure("debug", "json", logs.stream)
+            logging.captureWarnings(capture=False)
+        log.__dict__.pop("bind", None)  # what structlog has cached for an earlier configuration
+        try:
+            yield logs
+        finally:
+            root.handlers, root.level, websocket.disabled = before
+            structlog.reset_defaults()
+            log.__dict__.pop("bind", None)
+
+
+def variables(settings: dict[str, str]) -> dict[str, str]:
+    """Settings as environment variables."""
+    return {name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}": value for name, value in settings.items()}
+
+
+def token(user: str = "u1", *, ttl: float = 60, key: Any = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    """A JWT; a claim that is None is left out."""
+    content = {"sub": user, "exp": int(time.time() + ttl)} | claims
+    return jwt.encode({name: value for name, value in content.items() if value is not None}, key, algorithm=algorithm)
+
+
 def cloud_event(data: Any, **envelope: Any) -> dict[str, Any]:
     """A CloudEvent as daprd 1.18 posts it."""
     return {
@@ -105,6 +246,20 @@ def bulk_of(*events: Any, **entry: Any) -> dict[str, Any]:
     }
 
 
+def enveloped(data: bytes, **envelope: Any) -> bytes:
+    """The same as `cloud_event`, as bytes, with the data as they are."""
+    event = cloud_event(None, **envelope)
+    del event["data"]
+    return json.dumps(event).encode()[:-1] + b',"data":' + data + b"}"
+
+
+def bulk_bytes(*events: bytes) -> bytes:
+    """The same as `bulk_of`, as bytes, with the events as they are."""
+    entry = b'{"entryId":"%d","event":%b,"contentType":"application/cloudevents+json","metadata":{"__key":"k"}}'
+    entries = b",".join(entry % numbered for numbered in enumerate(events))
+    return json.dumps(bulk_of()).encode().replace(b'"entries": []', b'"entries": [' + entries + b"]")
+
+
 async def receive(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     """The next message, which must be a JSON object."""
     message = json.loads(await ws.receive_str(timeout=DEADLINE))
@@ -125,5 +280,5 @@ async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something to become true; the test fails if it does not."""
     async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0)  # noqa: ASYNC110 - of anything, not of what could set an event
+        while not condition():  # noqa: ASYNC110 - it is anything, not what could set an event
+            await asyncio.sleep(0)

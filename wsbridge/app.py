@@ -270,9 +270,13 @@ async def serve(settings: Settings, warnings: list[str]) -> None:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         leave, hurry = asyncio.Event(), asyncio.Event()
+
+        def on_signal() -> None:
+            (hurry if leave.is_set() else leave).set()
+
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, lambda: (hurry if leave.is_set() else leave).set())
+            loop.add_signal_handler(name, on_signal)
         await leave.wait()
         await _first(asyncio.create_task(bridge.drain()), asyncio.create_task(hurry.wait()))
     log.info("server.stopped")

@@ -21,11 +21,14 @@ QUIET = (
 )  # paths that are asked all the time: logged at debug unless they fail
 _SECRETS = frozenset({"token"})
 
+_least = logging.NOTSET
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
 
 
 def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> None:
     """Send everything, also what libraries log, to `stream` (standard output) as `json` or for a `console`."""
+    global _least  # noqa: PLW0603 - logging is the process's, like the standard library's
+    _least = logging.getLevelNamesMapping()[level.upper()]
     stream = stream or sys.stdout.buffer
     style = style or ("console" if stream.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
@@ -54,8 +57,8 @@ def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> 
 
 
 def debugging() -> bool:
-    """Whether events are logged one by one; asked once a batch, since asking the logger costs more than the rest."""
-    return log.is_enabled_for(logging.DEBUG)
+    """Whether events are logged one by one. The hot path asks here: asking the logger costs more than all the rest."""
+    return _least <= logging.DEBUG
 
 
 def _bound(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -124,8 +127,10 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         path, status = request.path, response.status
-        write = log.debug if status < web.HTTPBadRequest.status_code and path.startswith(QUIET) else log.info
-        write(
+        quiet = status < web.HTTPBadRequest.status_code and path.startswith(QUIET)
+        if quiet and not debugging():
+            return
+        (log.debug if quiet else log.info)(
             "http.request",
             method=request.method,
             path=path,

@@ -5,6 +5,7 @@ docs/configuration.md are made from it.
 """
 
 import difflib
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -199,6 +200,7 @@ class Settings:
         return {_name(f): _show(f, getattr(self, f.name)) for f in fields(self)}
 
 
+@functools.lru_cache(1024)
 def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True

@@ -1,0 +1,119 @@
+"""A CloudEvent made of words and posted, to a bridge or to a sidecar. Knows no settings."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from wsbridge import request
+from wsbridge.protocol import timestamp
+
+SOURCE = "wsbridge-cli"
+CONTENT_TYPE = "application/cloudevents+json"  # a sidecar too takes the envelope as it is then: id and type are kept
+TIMEOUT = 10.0  # seconds
+ACCEPTED = 204  # the sidecar's success
+SUCCESS = "SUCCESS"
+_GIVEN = {"user_id": "--user", "event_type": "the event type"}
+_OF_BRIDGE = {
+    401: "the bridge wants another token: set APP_API_TOKEN to the one that it has",
+    403: "the bridge has no APP_API_TOKEN and then takes events from its own machine only, and not through a proxy",
+    404: "there is no such topic: the bridge knows those of WSBRIDGE_TOPICS, "
+    "and with WSBRIDGE_INTERNAL_PORT it takes events on that port only",
+}
+_OF_SIDECAR = {
+    400: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
+    401: "the sidecar wants another token: set DAPR_API_TOKEN to the one that it has",
+    403: "the sidecar does not allow that topic for its app id: see the component's scopes",
+    404: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
+    500: "the sidecar could not publish it: its log says why",
+}
+_OF_STATUS = {
+    "DROP": "the bridge cannot use this event: its log says why (event.dropped)",
+    "RETRY": "the bridge cannot store it now: its log says why (event.retried); try again",
+}
+
+
+def pair(word: str) -> tuple[str, Any]:
+    """`key=text` or `key:=json`.
+
+    Raises:
+        ValueError: it is neither; the text says what was expected.
+
+    """
+    key, equals, text = word.partition("=")
+    if key.endswith(":"):
+        key = key[:-1]
+        try:
+            value = json.loads(text)
+        except ValueError:
+            raise ValueError(f"expected JSON after {key}:=, got {text!r} (a text needs quotes, or {key}=text)") from None
+    else:
+        value = text
+    if not equals or not key:
+        raise ValueError(f"expected key=value or key:=json, got {word!r}")
+    if key in _GIVEN:
+        raise ValueError(f"{key} comes from {_GIVEN[key]}, not from {word!r}")
+    return key, value
+
+
+def cloud_event(
+    kind: str, users: Sequence[str], values: Mapping[str, Any], *, event_id: str | None = None, source: str = SOURCE
+) -> dict[str, Any]:
+    """CloudEvents 1.0 in JSON, structured; its data is as PROTOCOL.md's section 1 shows it."""
+    now = timestamp()
+    user_id = users[0] if len(users) == 1 else list(users)
+    return {
+        "specversion": "1.0",
+        "id": event_id or str(uuid.uuid4()),
+        "source": source,
+        "type": kind,
+        "time": now,
+        "datacontenttype": "application/json",
+        "data": {"event_type": kind, "user_id": user_id, "timestamp": now} | dict(values),
+    }
+
+
+def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | None) -> str:
+    """What went wrong, or "" if the event is in the history of its users.
+
+    Raises:
+        Unreachable: no bridge answered.
+
+    """
+    answer = _post(event, f"{url.rstrip('/')}/events/{quote(topic, safe='')}", token)
+    status = _status(answer) if answer.status == 200 else ""  # noqa: PLR2004 - HTTP's OK
+    if status == SUCCESS:
+        return ""
+    if status in _OF_STATUS:
+        return f"{status}: {_OF_STATUS[status]}"
+    return f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "this is no answer of a bridge: is the URL right?")
+
+
+def to_sidecar(event: Mapping[str, Any], url: str, *, pubsub: str, topic: str, token: str | None) -> str:
+    """What went wrong, or "" if the sidecar has published it.
+
+    The first user is the partition key: the events of one partition stay in order.
+
+    Raises:
+        Unreachable: no sidecar answered.
+
+    """
+    user = event["data"]["user_id"]
+    query = urlencode({"metadata.partitionKey": user if isinstance(user, str) else user[0]})
+    answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)
+    if answer.status == ACCEPTED:
+        return ""
+    return f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "this is no answer of a sidecar: is the URL right?")
+
+
+def _post(event: Mapping[str, Any], url: str, token: str | None) -> request.Answer:
+    headers = {"content-type": CONTENT_TYPE} | ({"dapr-api-token": token} if token else {})
+    return request.send(url, method="POST", body=json.dumps(event).encode(), headers=headers, timeout=TIMEOUT)
+
+
+def _status(answer: request.Answer) -> str:
+    try:
+        return str(json.loads(answer.body)["status"])
+    except (ValueError, LookupError, TypeError):
+        return ""

@@ -4,11 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from wsbridge.event import Entry, Position
+from wsbridge.event import Entry
 from wsbridge.log import debugging, log
 from wsbridge.metrics import Metrics
-from wsbridge.protocol import update
-from wsbridge.registry import Registry
+from wsbridge.registry import NOBODY, Registry
 from wsbridge.session import Session
 
 
@@ -51,39 +50,40 @@ class Bus:
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}
-        waits: list[tuple[float, int]] = []
+        waits: dict[float, tuple[int, int]] = {}  # received → events, sockets: those of one request came in together
         debug = debugging()
         for entry in batch:
             sessions = self._registry.of(entry.user)
-            if not sessions:
+            if sessions is NOBODY:
                 continue
             try:
                 taken = self._offer(entry, sessions)
             except Exception as error:  # one event must not keep the others from their sockets
                 self._failed("offer", entry.event_id, error)
                 continue
-            touched.update(dict.fromkeys(taken))
-            waits.append((entry.received, len(taken)))
+            for session in taken:
+                touched[session] = None
+            events, sockets = waits.get(entry.received, (0, 0))
+            waits[entry.received] = events + 1, sockets + len(taken)
             if debug:
                 log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
                           position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in taken])  # fmt: skip
         for session in touched:
             self._flush(session)
         now = self._clock()
-        for received, sockets in waits:
-            self._metrics.delivered(now - received, sockets)
+        for received, (events, sockets) in waits.items():
+            self._metrics.delivered(now - received, events, sockets)
 
     @staticmethod
     def _offer(entry: Entry, sessions: Iterable[Session]) -> list[Session]:
         """Who takes it. The frame is made once for each kind of transport, not for each socket."""
         frames: dict[str, bytes] = {}
-        payload = update(entry)
         taken = []
         for session in sessions:
             wire = session.wire
             frame = frames.get(wire.kind)
             if frame is None:
-                frame = frames[wire.kind] = wire.frame(payload, Position(entry.epoch, entry.offset))
+                frame = frames[wire.kind] = wire.update(entry)
             if session.offer(entry, frame):
                 taken.append(session)
         return taken

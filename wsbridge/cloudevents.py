@@ -178,6 +178,8 @@ class EventReader:
 
 
 def _checked(value: Any, field: str, event_id: str) -> tuple[str, ...]:
+    if type(value) is str and 0 < len(value) <= MAX_USER_BYTES and value.isascii():
+        return (value,)  # nearly always
     values: Sequence[Any] = value if isinstance(value, list) else (value,)
     if value in (None, "", []):
         raise Dropped("no_user", f"there is no user in {field}", event_id)

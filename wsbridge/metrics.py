@@ -66,10 +66,10 @@ class Metrics:
         """An event came in: stored, duplicate, dropped or retried."""
         self.events[outcome] += 1
 
-    def delivered(self, latency: float, sockets: int) -> None:
-        """An event went to that many sockets, so many seconds after it came in."""
+    def delivered(self, latency: float, events: int, sockets: int) -> None:
+        """Events that came in together went out together, so many seconds later, to that many sockets in all."""
         self.deliveries += sockets
-        self._latency.observe(latency)
+        self._latency.observe(latency, events)
 
     def wrote(self, messages: int, size: int) -> None:
         self.sent += messages

@@ -1,5 +1,6 @@
 """The wire: messages both ways, frames, and the ways a connection ends. Does no I/O."""
 
+import functools
 import time
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -165,14 +166,14 @@ def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0
 
 
 def update(entry: Entry) -> bytes:
-    """The data goes in untouched: the frame is pasted, not encoded."""
-    return b'{"type":"%b","event":%b,"timestamp":"%b","id":"%b:%d"}' % (
-        entry.type.encode(),
-        entry.data,
-        entry.timestamp.encode(),
-        entry.epoch.encode(),
-        entry.offset,
-    )
+    """The data goes in untouched: the message is pasted together, not encoded."""
+    tail = f',"timestamp":"{entry.timestamp}","id":"{entry.epoch}:{entry.offset}"}}'
+    return b"".join((_head(entry.type), entry.data, tail.encode()))
+
+
+@functools.lru_cache
+def _head(kind: str) -> bytes:
+    return f'{{"type":"{kind}","event":'.encode()
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -1,10 +1,11 @@
 """A CloudEvent made of words and posted, to a bridge or to a sidecar. Knows no settings."""
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
+
+import msgspec
 
 from wsbridge import request
 from wsbridge.protocol import timestamp
@@ -34,27 +35,29 @@ _OF_STATUS = {
 }
 
 
-def pair(word: str) -> tuple[str, Any]:
-    """`key=text` or `key:=json`.
+class _Status(msgspec.Struct):
+    status: str = ""
+
+
+def pair(word: str) -> tuple[str, str | msgspec.Raw]:
+    """`key=text` or `key:=json`; the JSON goes out as it is written.
 
     Raises:
         ValueError: it is neither; the text says what was expected.
 
     """
     key, equals, text = word.partition("=")
-    if key.endswith(":"):
-        key = key[:-1]
-        try:
-            value = json.loads(text)
-        except ValueError:
-            raise ValueError(f"expected JSON after {key}:=, got {text!r} (a text needs quotes, or {key}=text)") from None
-    else:
-        value = text
+    is_json, key = key.endswith(":"), key.removesuffix(":")
     if not equals or not key:
         raise ValueError(f"expected key=value or key:=json, got {word!r}")
     if key in _GIVEN:
         raise ValueError(f"{key} comes from {_GIVEN[key]}, not from {word!r}")
-    return key, value
+    if not is_json:
+        return key, text
+    try:
+        return key, msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        raise ValueError(f"expected JSON after {key}:=, got {text!r} (a text has quotes there)") from None
 
 
 def cloud_event(
@@ -70,7 +73,8 @@ def cloud_event(
         "type": kind,
         "time": now,
         "datacontenttype": "application/json",
-        "data": {"event_type": kind, "user_id": user_id, "timestamp": now} | dict(values),
+        "data": {"event_type": kind, "user_id": user_id, **values}
+        | ({} if "timestamp" in values else {"timestamp": now}),
     }
 
 
@@ -109,11 +113,11 @@ def to_sidecar(event: Mapping[str, Any], url: str, *, pubsub: str, topic: str, t
 
 def _post(event: Mapping[str, Any], url: str, token: str | None) -> request.Answer:
     headers = {"content-type": CONTENT_TYPE} | ({"dapr-api-token": token} if token else {})
-    return request.send(url, method="POST", body=json.dumps(event).encode(), headers=headers, timeout=TIMEOUT)
+    return request.send(url, method="POST", body=msgspec.json.encode(event), headers=headers, timeout=TIMEOUT)
 
 
 def _status(answer: request.Answer) -> str:
     try:
-        return str(json.loads(answer.body)["status"])
-    except (ValueError, LookupError, TypeError):
+        return msgspec.json.decode(answer.body, type=_Status).status
+    except msgspec.DecodeError:
         return ""

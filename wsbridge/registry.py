@@ -6,7 +6,7 @@ from weakref import WeakSet
 from wsbridge.protocol import OVERLOADED, TOO_MANY_CONNECTIONS, Refused
 from wsbridge.session import Session
 
-_NOBODY: frozenset[Session] = frozenset()
+NOBODY: frozenset[Session] = frozenset()  # to be compared with `is`: asking a WeakSet for its length is slow
 
 
 class Registry:
@@ -52,7 +52,7 @@ class Registry:
 
     def of(self, user: str) -> Collection[Session]:
         """A user's sessions; to be copied by who ends or awaits while walking over them."""
-        return self._users.get(user, _NOBODY)
+        return self._users.get(user, NOBODY)
 
     def users(self) -> dict[str, int]:
         """User → number of connections."""

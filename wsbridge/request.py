@@ -32,7 +32,12 @@ def split(url: str, *schemes: str) -> SplitResult:
 
 
 def send(
-    url: str, *, timeout: float, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    *,
+    timeout: float,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Ask once, follow nothing, go through no proxy; `timeout` is in seconds.
 

@@ -21,7 +21,6 @@ from wsbridge.protocol import (
     Close,
     gap,
     goodbye,
-    update,
 )
 
 REPLAY_PORTION = 64  # entries written before the replay waits for the peer
@@ -44,8 +43,12 @@ class Wire(Protocol):
 
     kind: str
 
+    def update(self, entry: Entry) -> bytes:
+        """An entry as it stands on this wire; the same for all sessions of the kind."""
+        ...
+
     def frame(self, payload: bytes, position: Position | None = None) -> bytes:
-        """A message as it stands on this wire; the same for all sessions of the kind."""
+        """A message as it stands on this wire."""
         ...
 
     def write(self, data: bytes) -> None: ...
@@ -190,7 +193,7 @@ class Session:
         rest = iter(entries)
         while self.state is State.REPLAYING and (portion := list(itertools.islice(rest, REPLAY_PORTION))):
             for entry in portion:
-                self._pending.append(self.wire.frame(update(entry), Position(entry.epoch, entry.offset)))
+                self._pending.append(self.wire.update(entry))
                 self.offset = entry.offset
             self.flush()
             try:

@@ -11,7 +11,7 @@ from aiohttp import WSMessage, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from wsbridge.admission import Admission
-from wsbridge.event import Position
+from wsbridge.event import Entry, Position
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
@@ -35,6 +35,7 @@ from wsbridge.protocol import (
     pong_frame,
     read,
     text_frame,
+    update,
 )
 from wsbridge.session import Session, State
 
@@ -55,6 +56,9 @@ class WebSocketWire:
         self._transport = transport
         self._writer = writer
         self._timer: asyncio.TimerHandle | None = None
+
+    def update(self, entry: Entry) -> bytes:
+        return text_frame(update(entry))
 
     def frame(self, payload: bytes, position: Position | None = None) -> bytes:
         return text_frame(payload)

@@ -262,6 +262,14 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
 async def serve(settings: Settings, warnings: list[str]) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain."""
     _raise_limits()
+    leave, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if leave.is_set() else leave).set()
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, on_signal)
     async with serving(settings) as (bridge, server):
         for warning in warnings:
             log.warning("settings.unknown", why=warning)
@@ -269,14 +277,6 @@ async def serve(settings: Settings, warnings: list[str]) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        leave, hurry = asyncio.Event(), asyncio.Event()
-
-        def on_signal() -> None:
-            (hurry if leave.is_set() else leave).set()
-
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, on_signal)
         await leave.wait()
         await _first(asyncio.create_task(bridge.drain()), asyncio.create_task(hurry.wait()))
     log.info("server.stopped")

@@ -118,14 +118,15 @@ class Recent:
         self._old: set[tuple[str, str]] = set()
         self._turn = 0.0
 
-    def __contains__(self, key: tuple[str, str]) -> bool:
-        return key in self._young or key in self._old
-
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def add(self, key: tuple[str, str]) -> None:
+    def is_new(self, key: tuple[str, str]) -> bool:
+        """Whether it was not seen yet; from now on it was."""
+        if key in self._young or key in self._old:
+            return False
         self._young.add(key)
+        return True
 
     def age(self, now: float) -> None:
         """To be called now and then, with the time in seconds."""
@@ -157,31 +158,43 @@ class MemoryBroker:
         self._max_bytes = max_bytes
         self._seen = Recent(dedupe_ttl, max_bytes // REMEMBERED_BYTES)
         self._clock = clock
-        self._histories: OrderedDict[str, History] = OrderedDict()  # by last use, oldest first
-        self._filled: OrderedDict[str, History] = OrderedDict()  # those with entries, by last append, oldest first
+        self._filled: OrderedDict[str, History] = OrderedDict()  # with entries, by last append, oldest first
+        self._empty: OrderedDict[str, History] = OrderedDict()  # with a position only, by last use, oldest first
         self.bytes = 0
 
     @property
     def users(self) -> int:
         """Users that have a history, events in it or not."""
-        return len(self._histories)
+        return len(self._filled) + len(self._empty)
 
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
         now, stamp = self._clock(), timestamp()
         self.expire(now)
+        room, empty = self._sink.room(), self._sink.is_empty()
+        outcomes: list[Outcome] = []
         published: list[Entry] = []
         blocked: set[str] = set()
         try:
-            return [self._take(event, now, stamp, published, blocked) for event in events]
+            for event in events:
+                # An event for more users than the whole queue holds may enter an empty one: else it never could.
+                full = len(event.users) > room - len(published) and (published or not empty)
+                if full or not blocked.isdisjoint(event.users):
+                    blocked.update(event.users)
+                    outcomes.append(Outcome.RETRIED)
+                else:
+                    outcomes.append(self._store(event, now, stamp, published))
         finally:  # whatever went wrong with one: what is in a history is published
             if published:
                 self._sink.put(published)
                 self._shrink()
+        return outcomes
 
     async def resume(self, user: str, after: str | None) -> Resume:
         now = self._clock()
         self.expire(now)
-        history = self._history(user)
+        history = self._filled.get(user)
+        if history is None:
+            history = self._empty[user] = self._without_entries(user)
         self._drop_expired(history, now)
         answer = history.since(after) if after else Resume(history.top)
         self._shrink()
@@ -192,52 +205,42 @@ class MemoryBroker:
         self._seen.age(now)
         while self._filled:
             user, history = next(iter(self._filled.items()))
-            if history.entries[-1].received > now - self._ttl:
+            if history.entries and history.entries[-1].received > now - self._ttl:
                 return
             self._drop_expired(history, now)
             del self._filled[user]
+            self._empty[user] = history
 
-    def _take(self, event: Event, now: float, stamp: str, published: list[Entry], blocked: set[str]) -> Outcome:
-        if blocked and not blocked.isdisjoint(event.users):
-            blocked.update(event.users)
-            return Outcome.RETRIED
-        seen, key = self._seen, event.key
-        users = [user for user in event.users if (user, key) not in seen] if key else event.users
-        if not users:
-            return Outcome.DUPLICATE
-        # An event for more users than the whole queue holds may enter an empty one: else it never could.
-        if len(users) > self._sink.room() - len(published) and (published or not self._sink.is_empty()):
-            blocked.update(event.users)
-            return Outcome.RETRIED
-        for user in users:
-            published.append(self._append(user, event, now, stamp))
-            if key:
-                seen.add((user, key))
-        return Outcome.STORED
+    def _store(self, event: Event, now: float, stamp: str, published: list[Entry]) -> Outcome:
+        before = len(published)
+        published.extend(
+            self._append(user, event, now, stamp)
+            for user in event.users
+            if not event.key or self._seen.is_new((user, event.key))
+        )
+        return Outcome.STORED if len(published) > before else Outcome.DUPLICATE
 
     def _append(self, user: str, event: Event, now: float, stamp: str) -> Entry:
-        history = self._history(user)
+        history = self._filled.get(user)
+        if history is None:
+            history = self._filled[user] = self._without_entries(user)
+        else:
+            self._filled.move_to_end(user)
+            self._drop_expired(history, now)
         history.offset += 1
         entry = Entry(user, history.epoch, history.offset, event.type, event.data, stamp, now, event.id)
         history.entries.append(entry)
         self.bytes += ENTRY_BYTES + len(event.data)
-        self._drop_expired(history, now)
         while len(history.entries) > self._size:
             history.trimmed = self._drop_oldest(history)
-        if history.entries:
-            self._filled[user] = history
-            self._filled.move_to_end(user)
-        else:
-            self._filled.pop(user, None)
         return entry
 
-    def _history(self, user: str) -> History:
-        history = self._histories.get(user)
+    def _without_entries(self, user: str) -> History:
+        """The history of a user who has no events, which is taken out, or a new one."""
+        history = self._empty.pop(user, None)
         if history is None:
-            history = self._histories[user] = History()
+            history = History()
             self.bytes += HISTORY_BYTES + len(user)
-        else:
-            self._histories.move_to_end(user)
         return history
 
     def _drop_expired(self, history: History, now: float) -> None:
@@ -252,9 +255,10 @@ class MemoryBroker:
     def _shrink(self) -> None:
         """Back under the bound: first the events of users who got none for long, then positions not used for long."""
         while self.bytes > self._max_bytes and self._filled:
-            _, history = self._filled.popitem(last=False)
+            user, history = self._filled.popitem(last=False)
+            self._empty[user] = history
             while history.entries:
                 history.trimmed = self._drop_oldest(history)
-        while self.bytes > self._max_bytes and self._histories:
-            user, _ = self._histories.popitem(last=False)
+        while self.bytes > self._max_bytes and self._empty:
+            user, _ = self._empty.popitem(last=False)
             self.bytes -= HISTORY_BYTES + len(user)

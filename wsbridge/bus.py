@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from wsbridge.event import Entry
 from wsbridge.log import debugging, log
 from wsbridge.metrics import Metrics
-from wsbridge.registry import NOBODY, Registry
+from wsbridge.registry import Registry
 from wsbridge.session import Session
 
 
@@ -54,7 +54,7 @@ class Bus:
         debug = debugging()
         for entry in batch:
             sessions = self._registry.of(entry.user)
-            if sessions is NOBODY:
+            if not sessions:
                 continue
             try:
                 taken = self._offer(entry, sessions)

@@ -12,6 +12,7 @@ from wsbridge.event import MAX_USER_BYTES, Dropped, Event, is_user
 
 MAX_USERS = 1_000  # of one event: each gets it in a history of its own
 RAW_SOURCE = "Dapr"  # the source of envelopes that the sidecar makes up around raw payloads, with an id that changes
+_LONGEST_INTEGER = 10**MAX_USER_BYTES  # Python refuses to write out those of thousands of digits
 BULK_TYPE = "com.dapr.event.sent.bulk"
 
 
@@ -97,10 +98,17 @@ class EventReader:
             return self._event(data, topic, envelope, metadata, stable=True)
         data = bytes(envelope.data)
         if data.startswith(b'"'):
-            data = _text.decode(data).encode()
+            data = self._unquoted(data, envelope)
         elif not data or data == b"null":
             raise Dropped("no_data", "the CloudEvent has no data", _word(envelope.id))
         return self._event(data, topic, envelope, metadata, stable=True)
+
+    @staticmethod
+    def _unquoted(data: bytes, envelope: _Envelope) -> bytes:
+        try:
+            return _text.decode(data).encode()
+        except _REFUSED as error:
+            raise Dropped(*_why_not(data, error), _word(envelope.id)) from None
 
     def read_bulk(self, body: bytes, topic: str) -> list[tuple[str, Event | Dropped]] | None:
         """Each entry's id with its event, in order; None if the body is no bulk delivery."""
@@ -149,14 +157,10 @@ class EventReader:
         self, data: bytes, topic: str, envelope: _Envelope, metadata: Mapping[str, Any], *, stable: bool
     ) -> Event:
         event_id, source = _word(envelope.id), _word(envelope.source)
-        stable = stable and bool(event_id and source)
-        partition, offset = metadata.get("__partition"), metadata.get("__offset")
-        key = ""
-        if stable:
-            key = f"{source}\n{event_id}"
-        elif partition is not None and offset is not None:
-            event_id = f"{topic}/{partition}/{offset}"
-            key = f"\n{event_id}"
+        key = f"{source}\n{event_id}" if stable and source and event_id else ""
+        if not key and "__partition" in metadata and "__offset" in metadata:
+            event_id = f"{topic}/{metadata['__partition']}/{metadata['__offset']}"
+            key = "\n" + event_id
         if len(data) > self._max_bytes:
             raise Dropped("too_large", f"{len(data)} bytes of data, at most {self._max_bytes} are taken", event_id)
         users = self._users(data, envelope, metadata, event_id)
@@ -185,8 +189,8 @@ def _checked(value: Any, field: str, event_id: str) -> tuple[str, ...]:
         raise Dropped("no_user", f"there is no user in {field}", event_id)
     if len(values) > MAX_USERS:
         raise Dropped("bad_user", f"{len(values)} users in {field}, at most {MAX_USERS} are taken", event_id)
-    users = tuple(dict.fromkeys(str(user) for user in values))
-    if not all(type(v) in (str, int) for v in values) or not all(is_user(user) for user in users):
+    users = tuple(dict.fromkeys(_word(user) for user in values))
+    if not all(is_user(user) for user in users):
         raise Dropped(
             "bad_user",
             f"a user in {field} is not a string of 1 to {MAX_USER_BYTES} bytes or an integer",
@@ -196,7 +200,10 @@ def _checked(value: Any, field: str, event_id: str) -> tuple[str, ...]:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) else str(value) if type(value) is int else ""
+    """A string as it is, an integer in decimals, anything else as nothing."""
+    if type(value) is str:
+        return value
+    return str(value) if type(value) is int and abs(value) < _LONGEST_INTEGER else ""
 
 
 def _from_base64(text: str) -> bytes:

@@ -1,21 +1,24 @@
 """Who is connected. Knows nothing of HTTP."""
 
 from collections.abc import Collection, Iterator
-from weakref import WeakSet
 
 from wsbridge.protocol import OVERLOADED, TOO_MANY_CONNECTIONS, Refused
 from wsbridge.session import Session
 
-NOBODY: frozenset[Session] = frozenset()  # to be compared with `is`: asking a WeakSet for its length is slow
+_NOBODY: frozenset[Session] = frozenset()
 
 
 class Registry:
-    """User → sessions, with their limits; 0 is no limit."""
+    """User → sessions, with their limits; 0 is no limit.
+
+    Plain sets: a `WeakSet` costs 1.1 µs more at each event and 1 KB more for each user, and each session is counted
+    out by the handler that counted it in.
+    """
 
     def __init__(self, *, max_connections: int = 0, max_per_user: int = 0) -> None:
         self._max_connections = max_connections
         self._max_per_user = max_per_user
-        self._users: dict[str, WeakSet[Session]] = {}
+        self._users: dict[str, set[Session]] = {}
         self._total = 0
 
     def __len__(self) -> int:
@@ -32,7 +35,7 @@ class Registry:
         if 0 < self._max_connections <= self._total:
             raise Refused(OVERLOADED, f"{self._total} connections, WSBRIDGE_MAX_CONNECTIONS is reached")
         if sessions is None:
-            sessions = self._users[session.user] = WeakSet()
+            sessions = self._users[session.user] = set()
         elif 0 < self._max_per_user <= len(sessions):
             raise Refused(
                 TOO_MANY_CONNECTIONS,
@@ -52,7 +55,7 @@ class Registry:
 
     def of(self, user: str) -> Collection[Session]:
         """A user's sessions; to be copied by who ends or awaits while walking over them."""
-        return self._users.get(user, NOBODY)
+        return self._users.get(user, _NOBODY)
 
     def users(self) -> dict[str, int]:
         """User → number of connections."""

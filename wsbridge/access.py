@@ -7,6 +7,7 @@ from enum import Enum
 from aiohttp import hdrs, web
 
 from wsbridge.log import log
+from wsbridge.metrics import Metrics
 from wsbridge.settings import ORIGIN, is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -26,8 +27,15 @@ class Access:
     """Guards routes. Without a token of its own a route for the sidecar or the operator serves loopback peers only."""
 
     def __init__(
-        self, *, app_token: str | None, admin_token: str | None, metrics_token: str | None, origins: "Origins"
+        self,
+        *,
+        app_token: str | None,
+        admin_token: str | None,
+        metrics_token: str | None,
+        origins: "Origins",
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._tokens = {
             Caller.SIDECAR: app_token,
             Caller.OPERATOR: admin_token,
@@ -58,15 +66,19 @@ class Access:
         if token:
             sent = request.headers.get("dapr-api-token", "") if caller is Caller.SIDECAR else bearer(request) or ""
             if not hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), token.encode()):
-                _denied(request, caller, "token")
+                self._denied(request, caller, "token")
                 raise web.HTTPUnauthorized(
                     text=f"This route wants the {caller.value}'s token.",
                     headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
                 )
         elif caller is not Caller.PROMETHEUS and not self._is_local(request):
-            _denied(request, caller, "not_loopback")
+            self._denied(request, caller, "not_loopback")
             name = "APP_API_TOKEN" if caller is Caller.SIDECAR else "WSBRIDGE_ADMIN_TOKEN"
             raise web.HTTPForbidden(text=f"Without {name} this route serves loopback peers only.")
+
+    def _denied(self, request: web.Request, caller: Caller, why: str) -> None:
+        self._metrics.failed("denied")
+        log.warning("request.denied", path=request.path, caller=caller.value, why=why, peer=request.remote)
 
     def _is_local(self, request: web.Request) -> bool:
         """A peer on this machine, not behind a proxy, and not a foreign page in a browser on this machine."""
@@ -120,7 +132,3 @@ def bearer(request: web.BaseRequest) -> str | None:
     """The token of `Authorization: Bearer …` (RFC 6750 §2.1)."""
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _denied(request: web.Request, caller: Caller, why: str) -> None:
-    log.warning("request.denied", path=request.path, caller=caller.value, why=why, peer=request.remote)

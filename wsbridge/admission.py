@@ -149,7 +149,9 @@ class Admission:
         peer = f"{request.remote} for {forwarded[:80]}" if forwarded else str(request.remote)
         agent = request.headers.get(hdrs.USER_AGENT, "")[:200]
         now = time.monotonic()
-        session = Session(identity.user, wire, now=now, max_backlog=self._max_backlog, peer=peer, agent=agent)
+        session = Session(
+            identity.user, wire, self._metrics, now=now, max_backlog=self._max_backlog, peer=peer, agent=agent
+        )
         session.expires = self._ends(identity)
         return session
 

@@ -63,7 +63,7 @@ class Bridge:
             max_bytes=s.history_max_bytes,
             dedupe_ttl=s.dedupe_ttl,
         )
-        self.keys = build(s) if s.authenticates else None
+        self.keys = build(s, self.metrics) if s.authenticates else None
         origins = Origins(s.allowed_origins, development=s.development)
         self.admission = Admission(
             registry=self.registry,
@@ -89,6 +89,7 @@ class Bridge:
             admin_token=s.admin_token,
             metrics_token=s.metrics_token,
             origins=origins,
+            metrics=self.metrics,
         )
         self._heartbeat = Heartbeat(self.registry, interval=s.ping_interval, timeout=s.ping_timeout)
         self._watch()
@@ -229,7 +230,7 @@ class Server:
         host = self._bridge.settings.host
         runner = web.AppRunner(
             app,
-            logger=ServerLog(),
+            logger=ServerLog(lambda: self._bridge.metrics.failed("bad_request")),
             access_log=logging.getLogger("wsbridge.access"),
             access_log_class=AccessLog,
             keepalive_timeout=keep_alive,

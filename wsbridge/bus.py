@@ -90,9 +90,7 @@ class Bus:
 
     def _flush(self, session: Session) -> None:
         try:
-            before = session.sent
-            size = session.flush()
-            self._metrics.wrote(session.sent - before, size)
+            session.flush()
         except Exception as error:  # one socket must not keep the event from the others
             self._failed("flush", session.id, error)
             session.drop("internal")

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from wsbridge.event import MAX_USER_BYTES, Dropped, Event, is_user
 MAX_USERS = 1_000  # of one event: each gets it in a history of its own
 RAW_SOURCE = "Dapr"  # the source of envelopes that the sidecar makes up around raw payloads, with an id that changes
 _LONGEST_INTEGER = 10**MAX_USER_BYTES  # Python refuses to write out those of thousands of digits
+LONGEST_ID = 256  # characters: ids are remembered for an hour and logged, whatever a publisher puts into them
 BULK_TYPE = "com.dapr.event.sent.bulk"
 
 
@@ -24,7 +26,7 @@ class _Envelope(msgspec.Struct, gc=False):
     source: Any = None
     subject: Any = None
     data: msgspec.Raw = msgspec.Raw()
-    data_base64: str | None = None
+    data_base64: Any = None
 
 
 class _BulkEntry(msgspec.Struct, gc=False, rename="camel"):
@@ -91,7 +93,7 @@ class EventReader:
             raise Dropped(*_why_not(body, error)) from None
         if envelope.specversion is None:
             return self._event(body.strip(), topic, envelope, metadata, stable=False)
-        if envelope.data_base64 is not None:
+        if isinstance(envelope.data_base64, str):
             data = _from_base64(envelope.data_base64)
             if envelope.source == RAW_SOURCE and not raw:
                 return self.read(data, topic, metadata, raw=True)
@@ -156,10 +158,10 @@ class EventReader:
     def _event(
         self, data: bytes, topic: str, envelope: _Envelope, metadata: Mapping[str, Any], *, stable: bool
     ) -> Event:
-        event_id, source = _word(envelope.id), _word(envelope.source)
+        event_id, source = _brief(_word(envelope.id)), _brief(_word(envelope.source))
         key = f"{source}\n{event_id}" if stable and source and event_id else ""
         if not key and "__partition" in metadata and "__offset" in metadata:
-            event_id = f"{topic}/{metadata['__partition']}/{metadata['__offset']}"
+            event_id = _brief(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
             key = "\n" + event_id
         if len(data) > self._max_bytes:
             raise Dropped("too_large", f"{len(data)} bytes of data, at most {self._max_bytes} are taken", event_id)
@@ -204,6 +206,11 @@ def _word(value: Any) -> str:
     if type(value) is str:
         return value
     return str(value) if type(value) is int and abs(value) < _LONGEST_INTEGER else ""
+
+
+def _brief(text: str) -> str:
+    """The text itself, or its digest if it is long."""
+    return text if len(text) <= LONGEST_ID else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _from_base64(text: str) -> bytes:

@@ -71,7 +71,7 @@ class DaprDoor:
             log.warning("topic.unknown", topic=topic, peer=request.remote)
             raise web.HTTPNotFound(text="This topic is not among WSBRIDGE_TOPICS.")
         try:
-            body = await _body(request)
+            body = await self._body(request)
         except web.HTTPRequestEntityTooLarge as error:
             self._dropped(Dropped("too_large", error.text or ""), topic)
             return _json(_SINGLE[DROP])
@@ -83,6 +83,23 @@ class DaprDoor:
             log.error("internal.error", doing="take event", topic=topic, exc_info=error)
             log.warning("event.retried", topic=topic, count=1, why="internal error")
             return _json(_SINGLE[RETRY])
+
+    async def _body(self, request: web.Request) -> bytes:
+        """The body, within 10 s.
+
+        Raises:
+            web.HTTPRequestTimeout: it came too slowly; the sidecar delivers again.
+
+        """
+        if request.content.is_eof():  # all of it came with the headers: the usual case, which needs no timer
+            return await request.read()
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                return await request.read()
+        except TimeoutError:
+            self._metrics.failed("timeout")
+            log.warning("request.timeout", path=request.path, peer=request.remote, seconds=BODY_TIMEOUT)
+            raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 
     async def _take(self, body: bytes, topic: str, request: web.Request) -> bytes:
         if request.content_type != "application/cloudevents+json":
@@ -140,23 +157,6 @@ class DaprDoor:
     def _dropped(self, dropped: Dropped, topic: str) -> None:
         self._metrics.received("dropped")
         log.warning("event.dropped", topic=topic, event_id=dropped.event_id, reason=dropped.reason, why=str(dropped))
-
-
-async def _body(request: web.Request) -> bytes:
-    """The body, within 10 s.
-
-    Raises:
-        web.HTTPRequestTimeout: it came too slowly; the sidecar delivers again.
-
-    """
-    if request.content.is_eof():  # all of it came with the headers: the usual case, which needs no timer
-        return await request.read()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await request.read()
-    except TimeoutError:
-        log.warning("request.timeout", path=request.path, peer=request.remote, seconds=BODY_TIMEOUT)
-        raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 
 
 def _json(body: bytes) -> web.Response:

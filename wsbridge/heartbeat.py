@@ -44,8 +44,12 @@ class Heartbeat:
             return
         if now >= session.expires:
             session.expire()
-        elif now - session.heard > self._interval + self._timeout or session.wire.is_gone():
+        elif self._is_silent(session, now) or session.wire.is_gone():
             session.drop("ping_timeout")
         elif now - session.pinged >= self._interval - self._sweep:
             session.pinged = now
             session.wire.ping()
+
+    def _is_silent(self, session: Session, now: float) -> bool:
+        """Nobody listens to a peer while it takes its replay, which has a deadline of its own."""
+        return session.state is State.LIVE and now - session.heard > self._interval + self._timeout

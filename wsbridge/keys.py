@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from wsbridge.log import log
+from wsbridge.metrics import Metrics
 from wsbridge.settings import PREFIX, Settings, SettingsError
 
 HMAC = ("HS256", "HS384", "HS512")
@@ -71,8 +72,9 @@ class FixedKeys:
 class RemoteKeys:
     """A JSON Web Key Set (RFC 7517), fetched off the hot path, cached, refreshed in the background."""
 
-    def __init__(self, url: str, allowed: tuple[str, ...]) -> None:
+    def __init__(self, url: str, allowed: tuple[str, ...], metrics: Metrics) -> None:
         self._url = url
+        self._metrics = metrics
         self._allowed = allowed
         self._keys: tuple[Key, ...] = ()
         self._next_fetch = 0.0
@@ -124,13 +126,14 @@ class RemoteKeys:
                     body += await response.content.read(MAX_JWKS_BYTES - len(body))
             keys = keys_of_set(msgspec.json.decode(body), self._allowed)
         except (aiohttp.ClientError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
+            self._metrics.failed("jwks")
             log.warning("jwks.failed", url=self._url, error=f"{type(error).__name__}: {error}", keys=len(self._keys))
             return
         self._keys = keys or self._keys
         log.info("jwks.fetched", url=self._url, keys=len(keys))
 
 
-def build(settings: Settings) -> Keys:
+def build(settings: Settings, metrics: Metrics) -> Keys:
     """The keys that the settings name.
 
     Raises:
@@ -140,7 +143,7 @@ def build(settings: Settings) -> Keys:
     allowed = settings.jwt_algorithms
     if settings.jwt_jwks_url:
         _check_family(allowed, (*RSA, *CURVES.values(), "EdDSA"), "JWT_JWKS_URL")
-        return RemoteKeys(settings.jwt_jwks_url, allowed)
+        return RemoteKeys(settings.jwt_jwks_url, allowed, metrics)
     if settings.jwt_public_key:
         keys = [_of_pem(found[0], allowed) for found in _PEM.finditer(settings.jwt_public_key)]
         _check_family(allowed, [name for key in keys for name in key.algorithms], "JWT_PUBLIC_KEY")

@@ -4,19 +4,18 @@ Knows no settings, and nothing of how messages are shown.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Protocol
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
 
+from wsbridge.backoff import Backoff
 from wsbridge.protocol import LOST, NO_STATUS, TOKEN_MISSING, Close
 from wsbridge.terminal import explain, printable
 
-LEAST, MOST = 0.5, 20.0  # seconds: the bounds of the backoff
 STABLE = 5.0  # seconds that a connection lasts until the backoff starts anew
 CONNECT_TIMEOUT = 10.0  # seconds
 HEARTBEAT = 30.0  # seconds: a server that vanished without a word is noticed within one and a half of it
@@ -24,31 +23,11 @@ CLOSE_TIMEOUT = 2.0  # seconds that the server has for its part of a close
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
-class Tokens(Protocol):
-    """Where tokens come from."""
+class Tokens(NamedTuple):
+    """Where the token for each connection comes from; `renew` says whether another can be had when one is refused."""
 
-    renews: bool  # whether another one can be had when one is refused
-
-    def __call__(self) -> str | None:
-        """A token for the next connection; None if there is none."""
-        ...
-
-
-class Backoff:
-    """How long to wait before the next try: longer each time, never the same for two clients."""
-
-    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self._uniform = uniform
-        self._tries = 0
-
-    def wait(self) -> float:
-        """Seconds. The jitter is drawn below the bound, so that it survives it."""
-        longest = min(MOST, LEAST * 2.0 ** min(self._tries, 16))
-        self._tries += 1
-        return self._uniform(LEAST / 2, longest)
-
-    def reset(self) -> None:
-        self._tries = 0
+    get: Callable[[], str | None]
+    renew: bool
 
 
 class _Message(msgspec.Struct):
@@ -123,7 +102,7 @@ class Listener:
             await ws.close()
 
     async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse[bool]:
-        token = self._tokens()
+        token = self._tokens.get()
         async with asyncio.timeout(CONNECT_TIMEOUT):
             return await http.ws_connect(
                 self._url,
@@ -179,7 +158,7 @@ class Listener:
             self._backoff.reset()
             self._renewed = False
         needs_token = close.code == TOKEN_MISSING.code
-        if not close.reconnect or (needs_token and not self._tokens.renews):
+        if not close.reconnect or (needs_token and not self._tokens.renew):
             self._note(explain(close))
             return None
         if needs_token and not self._renewed:

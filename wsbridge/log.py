@@ -5,6 +5,7 @@ import logging
 import logging.config
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import msgspec
@@ -110,13 +111,15 @@ def _exception(exc_info: Any) -> dict[str, Any]:
 class ServerLog(logging.Logger):
     """What aiohttp's server says: bad requests without the header values and the traceback that it would print."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_bad_request: Callable[[], None]) -> None:
         super().__init__("aiohttp.server", logging.WARNING)
+        self._on_bad_request = on_bad_request
 
     def _log(self, level: int, msg: object, args: Any, exc_info: Any = None, **_: Any) -> None:  # type: ignore[override]  # the hook of all its methods
         error = sys.exc_info()[1] if exc_info is True else exc_info
         peer = str(args[0]) if args and isinstance(args, tuple) else None
         if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
+            self._on_bad_request()
             log.info("request.bad", peer=peer, error=type(error).__name__)
         elif level >= logging.WARNING:
             log.error("internal.error", doing=str(msg) % args if args else str(msg), peer=peer, exc_info=error)

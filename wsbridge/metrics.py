@@ -45,7 +45,7 @@ class Metrics:
         self.events: Counter[str] = Counter(stored=0, duplicate=0, dropped=0, retried=0)
         self.deliveries = 0
         self.sent = 0
-        self.sent_bytes = 0
+        self.sent_bytes = self.received_bytes = 0
         self.messages: Counter[str] = Counter(ping=0, auth=0, bad=0)
         self.opened = 0
         self.closes: Counter[str] = Counter()
@@ -75,9 +75,10 @@ class Metrics:
         self.sent += messages
         self.sent_bytes += size
 
-    def heard(self, kind: str) -> None:
-        """A client's message: ping, auth or bad."""
+    def heard(self, kind: str, size: int) -> None:
+        """A client's message: ping, auth or bad; its size in characters."""
         self.messages[kind] += 1
+        self.received_bytes += size
 
     def session_opened(self) -> None:
         self.opened += 1
@@ -89,7 +90,7 @@ class Metrics:
             self._duration.observe(seconds)
 
     def failed(self, kind: str) -> None:
-        """Something went wrong: internal, auth, request, jwks, …"""
+        """Something went wrong: internal, auth, denied, bad_request, timeout, jwks."""
         self.errors[kind] += 1
 
     def families(self) -> Iterator[Metric]:
@@ -111,6 +112,7 @@ class Metrics:
         yield CounterMetricFamily("wsbridge_sent_bytes", "Bytes written to sockets.", self.sent_bytes)
         yield _counter("messages_received", "Messages of clients, by kind.", self.messages, "kind")
         yield CounterMetricFamily("wsbridge_connections_opened", "Sessions that were opened.", self.opened)
+        yield CounterMetricFamily("wsbridge_received_bytes", "Text of clients' messages.", self.received_bytes)
         yield _counter("closes", "Connections that ended, by close code.", self.closes, "code")
         yield _counter("errors", "What went wrong, by kind.", self.errors, "kind")
         yield self._latency.family(

@@ -15,7 +15,6 @@ CONTENT_TYPE = "application/cloudevents+json"  # a sidecar too takes the envelop
 TIMEOUT = 10.0  # seconds
 ACCEPTED = 204  # the sidecar's success
 SUCCESS = "SUCCESS"
-_GIVEN = {"user_id": "--user", "event_type": "the event type"}
 _OF_BRIDGE = {
     401: "the bridge wants another token: set APP_API_TOKEN to the one that it has",
     403: "the bridge has no APP_API_TOKEN and then takes events from its own machine only, and not through a proxy",
@@ -37,27 +36,6 @@ _OF_STATUS = {
 
 class _Status(msgspec.Struct):
     status: str = ""
-
-
-def pair(word: str) -> tuple[str, str | msgspec.Raw]:
-    """`key=text` or `key:=json`; the JSON goes out as it is written.
-
-    Raises:
-        ValueError: it is neither; the text says what was expected.
-
-    """
-    key, equals, text = word.partition("=")
-    is_json, key = key.endswith(":"), key.removesuffix(":")
-    if not equals or not key:
-        raise ValueError(f"expected key=value or key:=json, got {word!r}")
-    if key in _GIVEN:
-        raise ValueError(f"{key} comes from {_GIVEN[key]}, not from {word!r}")
-    if not is_json:
-        return key, text
-    try:
-        return key, msgspec.json.decode(text, type=msgspec.Raw)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        raise ValueError(f"expected JSON after {key}:=, got {text!r} (a text has quotes there)") from None
 
 
 def cloud_event(

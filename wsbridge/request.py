@@ -4,7 +4,7 @@ import http.client
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 
 class Unreachable(Exception):  # noqa: N818 - a state, which passes
@@ -16,19 +16,6 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-
-
-def split(url: str, *schemes: str) -> SplitResult:
-    """The parts of a URL with a host.
-
-    Raises:
-        ValueError: it has no host, or none of the schemes.
-
-    """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in schemes or not parts.hostname or parts.port == 0:
-        raise ValueError(url)
-    return parts
 
 
 def send(
@@ -45,7 +32,7 @@ def send(
         Unreachable: no answer came, or none that is HTTP.
 
     """
-    parts = split(url, "http", "https")
+    parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=timeout)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from wsbridge.broker import Resume
 from wsbridge.event import Entry, Position
+from wsbridge.metrics import Metrics
 from wsbridge.protocol import (
     FORCE_DISCONNECT,
     INTERNAL,
@@ -78,11 +79,13 @@ class Session:
     """A user's connection. Times are in seconds of the loop's clock."""
 
     __slots__ = (
-        "__weakref__", "_backlog", "_held", "_held_bytes", "_pending", "agent", "close", "epoch", "expires", "heard",
-        "id", "offset", "opened", "peer", "pinged", "received", "sent", "state", "user", "wire",
+        "__weakref__", "_backlog", "_held", "_held_bytes", "_metrics", "_pending", "agent", "close", "epoch", "expires",
+        "heard", "id", "offset", "opened", "peer", "pinged", "received", "sent", "state", "user", "wire",
     )  # fmt: skip
 
-    def __init__(self, user: str, wire: Wire, *, now: float, max_backlog: int, peer: str, agent: str) -> None:
+    def __init__(
+        self, user: str, wire: Wire, metrics: Metrics, *, now: float, max_backlog: int, peer: str, agent: str
+    ) -> None:
         self.id = secrets.token_hex(6)
         self.user = user
         self.wire = wire
@@ -95,6 +98,7 @@ class Session:
         self.offset = 0
         self.sent = self.received = 0
         self.close: Close | None = None  # how we ended it, if we did
+        self._metrics = metrics
         self._backlog = max_backlog
         self._pending: list[bytes] = []
         self._held: list[tuple[Entry, bytes]] | None = None
@@ -133,18 +137,18 @@ class Session:
             self._pending.append(self.wire.frame(payload))
             self.flush()
 
-    def flush(self) -> int:
-        """Write what was offered, in one piece; over the bound the session ends. Returns the bytes written."""
+    def flush(self) -> None:
+        """Write what was offered, in one piece; over the bound the session ends."""
         pending = self._pending
         if not pending or self.state is State.CLOSED:
-            return 0
+            return
         data = pending[0] if len(pending) == 1 else b"".join(pending)
         self.sent += len(pending)
+        self._metrics.wrote(len(pending), len(data))
         pending.clear()
         self.wire.write(data)
         if self.state is State.LIVE and self.wire.unsent() > self._backlog:
             self.end(SLOW_CONSUMER)
-        return len(data)
 
     def end(self, close: Close) -> None:
         """Close the connection; only the first close counts."""

@@ -18,7 +18,7 @@ import msgspec
 
 PREFIX = "WSBRIDGE_"
 UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable
-MIN_SECRET_BYTES = 32  # RFC 7518 §3.2: a key at least as long as the hash of HS256
+SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key at least as long as the hash
 RESERVED_TYPES = frozenset({"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth"})
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
@@ -135,7 +135,7 @@ class Settings:
 
     host: str = _setting("127.0.0.1", TEXT, "address to listen on")
     port: int = _setting(8004, PORT, "port to listen on; 0 picks a free one")
-    internal_port: int | None = _setting(None, PORT, "second port for everything but /ws, /sse and /client.js")
+    internal_port: int | None = _setting(None, PORT, "second port for everything but /ws, which is then on the first only")
     pubsub_name: str = _setting("pubsub-kafka", TEXT, "name of the Dapr pub/sub component")
     topics: tuple[tuple[str, str], ...] = _setting(
         (("task-updates", "task_update"),), TOPIC_LIST, "topic=message type, comma-separated"
@@ -166,7 +166,7 @@ class Settings:
     allowed_origins: tuple[str, ...] = _setting(
         (), ORIGIN_LIST, "origins of pages that may connect; same origin if empty"
     )
-    admin_token: str | None = _setting(None, SECRET, "bearer token for /stats, /users and /console", secret=True)
+    admin_token: str | None = _setting(None, SECRET, "bearer token for /stats and /users", secret=True)
     metrics_token: str | None = _setting(None, SECRET, "bearer token for /metrics", secret=True)
     app_api_token: str | None = _setting(None, SECRET, "token that the sidecar sends (Dapr's own name)", secret=True)
     redis_url: str | None = _setting(None, SECRET, "Redis or Valkey shared by all replicas", secret=True)

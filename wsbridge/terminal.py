@@ -69,6 +69,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in _JOINERS else _escaped(c) for c in text)
 
 
+def one_line(text: bytes) -> bytes:
+    """A message byte for byte, but that line ends, which JSON has between its tokens only, become spaces."""
+    return text.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
+
+
 def pretty(text: str, *, colours: bool) -> str:
     """A message as one line: when, its type, its event type, its fields, its position."""
     try:

@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 
-from aiohttp import WSMessage, WSMsgType, hdrs, web
+from aiohttp import HttpVersion11, WSMessage, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from wsbridge.admission import Admission
@@ -171,7 +171,8 @@ class WebSocketDoor:
     async def _listen(self, ws: web.WebSocketResponse, wire: WebSocketWire, session: Session) -> Close | None:
         """Answer the peer until one side closes; the peer's close, or None if there was none."""
         clock = time.monotonic
-        window, count = clock(), 0
+        session.heard = window = clock()  # a replay may have taken long, and nobody listened meanwhile
+        count = 0
         bad: list[float] = []
         while True:
             message = await ws.receive()
@@ -199,13 +200,13 @@ class WebSocketDoor:
     async def _answer(self, session: Session, text: str, bad: list[float]) -> None:
         match read(text):
             case Ping():
-                self._metrics.heard("ping")
+                self._metrics.heard("ping", len(text))
                 session.send(PONG)
             case Auth(token):
-                self._metrics.heard("auth")
+                self._metrics.heard("auth", len(text))
                 await self._reauthenticate(session, token)
             case Bad(reason):
-                self._metrics.heard("bad")
+                self._metrics.heard("bad", len(text))
                 session.send(error("bad_message", reason))
                 bad[:] = [at for at in bad if session.heard - at < BAD_WINDOW] + [session.heard]
                 if len(bad) >= BAD_MESSAGES:
@@ -256,11 +257,11 @@ def _check_handshake(request: web.Request) -> None:
 
     """
     headers = request.headers
-    if request.version >= (1, 1) and len(headers.getall(hdrs.HOST, ())) != 1:
+    if request.version >= HttpVersion11 and len(headers.getall(hdrs.HOST, ())) != 1:
         raise web.HTTPBadRequest(text="Expected exactly one Host header.")  # RFC 9112 §3.2
     upgrade = headers.get(hdrs.UPGRADE, "").strip().lower()
     connection = {word.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for word in value.split(",")}
-    if upgrade != "websocket" or "upgrade" not in connection:
+    if request.version < HttpVersion11 or upgrade != "websocket" or "upgrade" not in connection:
         text = "This is a WebSocket endpoint: expected the headers 'Upgrade: websocket' and 'Connection: upgrade'"
         text += ", which a proxy may have removed." if upgrade else "."
         raise web.HTTPUpgradeRequired(text=text, headers={hdrs.UPGRADE: "websocket"})

@@ -1,0 +1,162 @@
+"""What each command does, and the exit code it ends with. Knows no command line: the options come as values.
+
+Each imports what it needs: the server's parts take a third of a second to load.
+"""
+
+# ruff: noqa: ARG001, PLC0415, T201 - each has options, needed or not; see above; what they print is their result
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from wsbridge.settings import PREFIX, Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from wsbridge.listen import Tokens
+
+OK, FAILED, USAGE = 0, 1, 2
+HEALTH_TIMEOUT = 3.0  # seconds
+TOKEN_TTL = 3600  # seconds
+HTTP_OK = 200
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening everywhere, it answers here
+Environ = Mapping[str, str]
+
+
+def serve(args: Namespace, environ: Environ) -> int:
+    """The bridge, until SIGTERM or SIGINT."""
+    settings, unknown = load(environ)
+    import asyncio
+
+    from wsbridge import app, log
+
+    log.configure(settings.log_level, settings.log_format)
+    asyncio.run(app.serve(settings, unknown))
+    return OK
+
+
+def token(args: Namespace, environ: Environ) -> int:
+    """Prints a token, and nothing else."""
+    settings, _ = load(environ)
+    print(_mint(settings, args.user, args.ttl, args.algorithm))
+    return OK
+
+
+def listen(args: Namespace, environ: Environ) -> int:
+    """One line for each message, until a close that says to stay away."""
+    import asyncio
+
+    from wsbridge.listen import Listener
+    from wsbridge.output import shower, while_read
+
+    listener = Listener(
+        args.url or f"ws://{_address(load(environ)[0])}/ws",
+        args.user,
+        tokens=_tokens(args, environ),
+        position=args.last_event_id,
+        show=shower(sys.stdout, environ),
+        note=complain,
+    )
+    try:
+        asyncio.run(while_read(sys.stdout, listener.follow()))
+    except KeyboardInterrupt:
+        _tell_position(listener.position)
+        raise
+    _tell_position(listener.position)
+    return FAILED
+
+
+def publish(args: Namespace, environ: Environ) -> int:
+    """Prints the answer's status."""
+    from wsbridge import publish
+    from wsbridge.request import Unreachable
+
+    event = publish.cloud_event(args.event_type, args.user, dict(args.values), event_id=args.id)
+    try:
+        if args.dapr:
+            url, what = args.dapr, "sidecar"
+            api_token = environ.get("DAPR_API_TOKEN")  # Dapr's own name: what the sidecar wants of its app
+            problem = publish.to_sidecar(event, url, pubsub=args.pubsub, topic=args.topic, token=api_token)
+        else:
+            settings, _ = load(environ)
+            url, what = args.url or f"http://{_address(settings, internal=True)}", "bridge"
+            problem = publish.to_bridge(event, url, topic=args.topic, token=settings.app_api_token)
+    except Unreachable as error:
+        problem = f"cannot reach {url}: {error}. Is the {what} running there?"
+    if problem:
+        complain(problem)
+        return FAILED
+    print(publish.ACCEPTED if args.dapr else publish.SUCCESS)
+    return OK
+
+
+def check(args: Namespace, environ: Environ) -> int:
+    """Prints the settings; an unknown name is a mistake here."""
+    from wsbridge.check import examine
+
+    table, mistakes = examine(environ)
+    print(table, flush=True)
+    for line in mistakes:
+        complain(line)
+    return USAGE if mistakes else OK
+
+
+def healthcheck(args: Namespace, environ: Environ) -> int:
+    """Prints the status."""
+    from wsbridge.request import Unreachable, send
+
+    url = args.url or f"http://{_address(load(environ)[0])}/health"
+    try:
+        answer = send(url, timeout=HEALTH_TIMEOUT)
+    except Unreachable as error:
+        complain(f"cannot reach {url}: {error}")
+        return FAILED
+    try:
+        status = str(json.loads(answer.body)["status"])
+    except (ValueError, LookupError, TypeError):
+        status = "no status"
+    if answer.status != HTTP_OK:
+        complain(f"{url} answers {answer.status} ({status})")
+        return FAILED
+    print(status)
+    return OK
+
+
+def complain(text: str) -> None:
+    """One line for a person, beside the output."""
+    from wsbridge.terminal import printable
+
+    print(f"wsbridge: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def _address(settings: Settings, *, internal: bool = False) -> str:
+    """Where a bridge with these settings answers, from this machine."""
+    host = settings.host.strip("[]")
+    port = settings.internal_port if internal and settings.internal_port is not None else settings.port
+    if port == 0:
+        raise SettingsError(f"{PREFIX}PORT is 0, which picks a free port: say with --url where the bridge is")
+    host = _HERE.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _tokens(args: Namespace, environ: Environ) -> "Tokens":
+    from wsbridge.listen import Tokens
+
+    if args.token:
+        return Tokens(lambda: str(args.token), renew=False)
+    settings, _ = load(environ)
+    if settings.jwt_secret:
+        return Tokens(lambda: _mint(settings, args.user, TOKEN_TTL), renew=True)
+    return Tokens(lambda: None, renew=False)
+
+
+def _mint(settings: Settings, user: str, ttl: float, algorithm: str | None = None) -> str:
+    from wsbridge.auth import mint
+
+    return mint(settings, user, ttl=ttl, algorithm=algorithm or next(iter(settings.jwt_algorithms), "HS256"))
+
+
+def _tell_position(position: str | None) -> None:
+    if position:
+        complain(f"to go on from here: --last-event-id {position}")

@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Reachable:
         """Post a body as the sidecar does; the JSON that comes back."""
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"content-type": content_type, **headers}
-        async with self.http.post(f"{self.url}/events/{topic}", data=payload, headers=headers) as response:
+        async with self.http.post(f"{self.url}/events/{topic}", data=io.BytesIO(payload), headers=headers) as response:
             assert response.status == 200, (response.status, await response.text())
             return await response.json()
 
@@ -282,3 +282,10 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(DEADLINE):
         while not condition():  # noqa: ASYNC110 - it is anything, not what could set an event
             await asyncio.sleep(0)
+
+
+async def until_told(condition: Callable[[], Awaitable[object]]) -> None:
+    """The same for what has to be asked over the network."""
+    async with asyncio.timeout(DEADLINE):
+        while not await condition():
+            pass

@@ -114,6 +114,17 @@ class Origins:
         scheme, _, rest = origin.partition("://")
         return origin in self._exact or any(scheme == s and rest.endswith(end) for s, end in self._below)
 
+    def cors(self, request: web.BaseRequest) -> dict[str, str]:
+        """Headers that let an allowed page of another origin read the answer (Fetch standard, CORS protocol)."""
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None or not self.allows(request):
+            return {hdrs.VARY: hdrs.ORIGIN}
+        return {
+            hdrs.VARY: hdrs.ORIGIN,
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin,
+            hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS: "true",
+        }
+
     @staticmethod
     def is_same(origin: str, host: str) -> bool:
         """Host and port as in `Host`, whatever the scheme: TLS ends before us."""

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from wsbridge.access import Origins, bearer
 from wsbridge.auth import Identity, Verifier
-from wsbridge.broker import Broker
+from wsbridge.broker import Broker, Resume
 from wsbridge.event import is_user
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
@@ -51,7 +51,7 @@ class Admission:
         self._registry = registry
         self._broker = broker
         self._metrics = metrics
-        self._origins = origins
+        self.origins = origins
         self._verifier = verifier
         self._leeway = leeway
         self._cookie = cookie
@@ -59,8 +59,10 @@ class Admission:
         self._ping_interval = ping_interval
         self.draining = False  # nobody new is let in
 
-    async def open(self, request: web.Request, wire: Wire) -> Session:
-        """A session that is live: `connected` is out, and what was missed.
+    async def admit(self, request: web.Request, wire: Wire, asked: str | None) -> tuple[Session, Resume, bytes]:
+        """A session that is counted in, with what it is to be attached with; `asked` is the position to resume after.
+
+        Whoever gets a session has to `close` it.
 
         Raises:
             Refused: with the close that says why; nothing was sent.
@@ -68,23 +70,33 @@ class Admission:
         """
         session: Session | None = None
         try:
-            if not self._origins.allows(request):
+            if not self.origins.allows(request):
                 origin = request.headers[hdrs.ORIGIN]
                 raise Refused(ORIGIN_FORBIDDEN, f"{origin} is not allowed by WSBRIDGE_ALLOWED_ORIGINS")
             identity = await self._identify(request)
             session = self._session(request, wire, identity)
             self._registry.add(session)
-            await self._attach(session, request.query.get("last_event_id"), identity)
-        except Refused as refused:
-            self._refuse(request, refused)
+            resume = await self._resume(session.user, asked)
+        except BaseException as error:
+            if isinstance(error, Refused):
+                self._refuse(request, error)
             if session is not None:
                 self._registry.remove(session)
             raise
-        except BaseException:
-            if session is not None:
-                self._registry.remove(session)
-            raise
-        return session
+        self._metrics.session_opened()
+        log.info(
+            "session.opened",
+            session=session.id,
+            user=session.user,
+            transport=wire.kind,
+            peer=session.peer,
+            agent=session.agent,
+            position=str(resume.position),
+            recovered=resume.recovered,
+            replayed=len(resume.entries),
+            gap=resume.gap and resume.gap.reason,
+        )
+        return session, resume, self._hello(session, resume, identity)
 
     async def reauthenticate(self, session: Session, token: str) -> int | None:
         """Take a fresh token of the same user; the milliseconds that it lasts, None where none is needed.
@@ -116,7 +128,7 @@ class Admission:
             user=session.user,
             code=ended.code,
             reason=ended.reason,
-            by="server" if session.close else "client" if peers else "network",
+            by="server" if session.close and session.close.code != LOST.code else "client" if peers else "network",
             seconds=round(seconds, 3),
             sent=session.sent,
             received=session.received,
@@ -155,28 +167,16 @@ class Admission:
         session.expires = self._ends(identity)
         return session
 
-    async def _attach(self, session: Session, asked: str | None, identity: Identity) -> None:
+    async def _resume(self, user: str, asked: str | None) -> Resume:
         try:
             async with asyncio.timeout(RESUME_TIMEOUT):
-                resume = await self._broker.resume(session.user, asked)
+                return await self._broker.resume(user, asked)
         except TimeoutError:
             raise Refused(UNAVAILABLE, "the history could not be read in time") from None
+
+    def _hello(self, session: Session, resume: Resume, identity: Identity) -> bytes:
         expires_in = _milliseconds_left(identity) if self._verifier else None
-        hello = connected(session.user, session.id, resume.position, self._ping_interval, resume.recovered, expires_in)
-        self._metrics.session_opened()
-        log.info(
-            "session.opened",
-            session=session.id,
-            user=session.user,
-            transport=session.wire.kind,
-            peer=session.peer,
-            agent=session.agent,
-            position=str(resume.position),
-            recovered=resume.recovered,
-            replayed=len(resume.entries),
-            gap=resume.gap and resume.gap.reason,
-        )
-        await session.attach(resume, hello)
+        return connected(session.user, session.id, resume.position, self._ping_interval, resume.recovered, expires_in)
 
     def _ends(self, identity: Identity) -> float:
         """On the loop's clock."""

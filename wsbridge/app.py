@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
+import os
 import resource
 import signal
 import time
@@ -29,7 +31,8 @@ from wsbridge.metrics import Metrics
 from wsbridge.ops import Check, OpsDoor
 from wsbridge.pages import PagesDoor
 from wsbridge.registry import Registry
-from wsbridge.settings import Settings, SettingsError
+from wsbridge.settings import PREFIX, Settings, SettingsError
+from wsbridge.sse import SseDoor
 from wsbridge.summary import Summary
 from wsbridge.websocket import WebSocketDoor
 
@@ -105,7 +108,7 @@ class Bridge:
         routes += self._public_routes() if public else []
         routes += self._internal_routes() if internal else []
         for method, path, caller, handler in routes:
-            extra: dict[str, Any] = {"allow_head": False} if path == "/ws" else {}
+            extra: dict[str, Any] = {"allow_head": False} if path in ("/ws", "/sse") else {}
             guarded = self._access.guard(caller, handler)
             if method == "GET":
                 app.router.add_get(path, guarded, **extra)
@@ -155,7 +158,12 @@ class Bridge:
         ]
 
     def _public_routes(self) -> list[Route]:
-        return [("GET", "/ws", Caller.ANYONE, WebSocketDoor(self.admission, self.metrics).connect)]
+        sse = SseDoor(self.admission, self.metrics, ping_timeout=self.settings.ping_timeout)
+        return [
+            ("GET", "/ws", Caller.ANYONE, WebSocketDoor(self.admission, self.metrics).connect),
+            ("GET", "/sse", Caller.ANYONE, sse.stream),
+            ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
+        ]
 
     def _internal_routes(self) -> list[Route]:
         s, ops = self.settings, self._ops
@@ -243,8 +251,20 @@ class Server:
         try:
             await site.start()
         except OSError as error:
-            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise SettingsError(
+                _cannot_listen(error, host, port, "INTERNAL_PORT" if self._runners[1:] else "PORT")
+            ) from None
         self.ports.append(site.port)
+
+
+def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:
+    code = error.errno or 0  # asyncio's own words around its meaning say the address a second time
+    why = os.strerror(code) if code in errno.errorcode else error.strerror or str(error)
+    todo = {
+        errno.EADDRINUSE: f"stop what listens there, or set {PREFIX}{name} to another one",
+        errno.EACCES: f"set {PREFIX}{name} to 1024 or more",
+    }.get(code, f"set {PREFIX}HOST to an address of this machine")
+    return f"cannot listen on {host}:{port}: {why}; {todo}"
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ import jwt
 from wsbridge.event import is_user
 from wsbridge.keys import HMAC, Keys
 from wsbridge.protocol import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
-from wsbridge.settings import PREFIX, Settings, SettingsError
+from wsbridge.settings import PREFIX, SECRET_BYTES, Settings, SettingsError
 
 FOREVER = 10 * 365 * 86_400.0  # seconds: an `exp` beyond is as good as none, and must not overflow a clock
 
@@ -108,6 +108,8 @@ def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256",
     possible = settings.jwt_algorithms or HMAC
     if algorithm not in possible:
         raise SettingsError(f"--algorithm: expected one of {', '.join(possible)}, got {algorithm}")
+    if len(settings.jwt_secret.encode()) < SECRET_BYTES[algorithm]:
+        raise SettingsError(f"{PREFIX}JWT_SECRET: expected {SECRET_BYTES[algorithm]} bytes or more for {algorithm}")
     issued = int(time.time() if now is None else now)
     claims: dict[str, Any] = {settings.jwt_user_claim: user, "iat": issued, "exp": issued + int(ttl)}
     claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}

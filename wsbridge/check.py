@@ -1,15 +1,14 @@
 """The settings as a person reads them: what may be set, what is set, what is wrong. Starts nothing."""
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import fields
 
-from wsbridge.settings import HELP, PREFIX, UNPREFIXED, Settings, SettingsError, load
+from wsbridge.settings import HELP, PREFIX, SECRET_BYTES, UNPREFIXED, Settings, SettingsError, load
 from wsbridge.terminal import printable
 
 _NAME = re.compile(rf"(?:{PREFIX}|{'|'.join(UNPREFIXED)})[A-Z0-9_]*")
-_AUTH = f"{PREFIX}AUTH"
-_KEYS = {_AUTH, f"{PREFIX}JWT_SECRET", f"{PREFIX}JWT_PUBLIC_KEY", f"{PREFIX}JWT_JWKS_URL"}
+_KEYS = [f"{PREFIX}{name}" for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")]
 _FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["file"]]
 WIDEST_VALUE = 32  # columns: a longer one pushes its own help aside, not everyone's
 
@@ -17,12 +16,11 @@ WIDEST_VALUE = 32  # columns: a longer one pushes its own help aside, not everyo
 def catalogue() -> str:
     """Every variable with its default."""
     files = ", ".join(_FILES)
-    return f"{table(Settings())}\n\nNAME_FILE=path reads the value from a file, for {files}."
+    return f"{table(Settings().masked())}\n\nNAME_FILE=path reads the value from a file, for {files}."
 
 
-def table(settings: Settings, instead: Mapping[str, str] | None = None) -> str:
-    """A line for each variable: name, value with secrets masked (or what is to be shown instead), help."""
-    shown = settings.masked() | (instead or {})
+def table(shown: Mapping[str, str]) -> str:
+    """A line for each variable: name, value with secrets masked, help."""
     helps = [
         text + (" (seconds)" if f.metadata["kind"].expected.startswith("seconds") else "")
         for text, f in zip(HELP.values(), fields(Settings), strict=True)
@@ -35,30 +33,33 @@ def table(settings: Settings, instead: Mapping[str, str] | None = None) -> str:
 
 
 def examine(environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The effective settings as a table, and every mistake in them, unknown names too."""
-    wrong, mistakes = set[str](), list[str]()
+    """The effective settings as a table, and every mistake in them, unknown names too.
+
+    What is wrong is left out in order to look at the rest.
+    """
+    wrong, mistakes, rest, stand_in = set[str](), list[str](), dict(environ), dict[str, str]()
     while True:
         try:
-            settings, unknown = load(_without(environ, wrong))
+            settings, unknown = load(rest | stand_in)
         except SettingsError as error:
             found = {name.removesuffix("_FILE") for line in error.lines for name in _NAME.findall(line.split(":")[0])}
             mistakes += error.lines
             if found <= wrong:  # nothing more to leave out: never so, but a check has to end
                 return "", mistakes
             wrong |= found
+            rest = {name: value for name, value in rest.items() if name.removesuffix("_FILE") not in wrong}
+            stand_in = _stand_in(rest, wrong)
         else:
-            return table(settings, _instead(wrong)), mistakes + _of_keys(settings) + unknown
+            shown = settings.masked()
+            shown |= dict.fromkeys(stand_in, "-") | {name: "invalid" for name in wrong if name in shown}
+            return table(shown), mistakes + ([] if stand_in else _of_keys(settings)) + unknown
 
 
-def _without(environ: Mapping[str, str], wrong: Set[str]) -> dict[str, str]:
-    """What is wrong is left out, to look at the rest; that a key is missing then must not be a mistake of its own."""
-    rest = {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in wrong}
-    return rest | ({_AUTH: "none"} if wrong & _KEYS else {})
-
-
-def _instead(wrong: Set[str]) -> dict[str, str]:
-    known = Settings().masked()
-    return ({_AUTH: "?"} if wrong & _KEYS else {}) | {name: "invalid" for name in wrong if name in known}
+def _stand_in(rest: Mapping[str, str], wrong: set[str]) -> dict[str, str]:
+    """A key in the place of one that was left out, or its absence would be called a mistake."""
+    if not wrong & {f"{PREFIX}AUTH", *_KEYS} or any(rest.get(name) or rest.get(f"{name}_FILE") for name in _KEYS):
+        return {}
+    return {_KEYS[0]: "-" * max(SECRET_BYTES.values())}
 
 
 def _of_keys(settings: Settings) -> list[str]:

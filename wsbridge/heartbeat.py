@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from wsbridge.protocol import LOST
 from wsbridge.registry import Registry
 from wsbridge.session import Session, State
 
@@ -44,12 +45,15 @@ class Heartbeat:
             return
         if now >= session.expires:
             session.expire()
-        elif self._is_silent(session, now) or session.wire.is_gone():
+        elif session.wire.is_gone():
+            session.drop(LOST.reason)
+        elif self._is_silent(session, now):
             session.drop("ping_timeout")
-        elif now - session.pinged >= self._interval - self._sweep:
+        elif now - session.pinged >= min(self._interval, session.wire.ping_interval or self._interval) - self._sweep:
             session.pinged = now
             session.wire.ping()
 
     def _is_silent(self, session: Session, now: float) -> bool:
         """Nobody listens to a peer while it takes its replay, which has a deadline of its own."""
-        return session.state is State.LIVE and now - session.heard > self._interval + self._timeout
+        listened = session.state is State.LIVE and session.wire.answers
+        return listened and now - session.heard > self._interval + self._timeout

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
-from wsbridge.settings import PREFIX, Settings, SettingsError
+from wsbridge.settings import PREFIX, Settings, SettingsError, without_password
 
 HMAC = ("HS256", "HS384", "HS512")
 RSA = ("RS256", "RS384", "RS512")
@@ -30,6 +30,7 @@ MAX_JWKS_BYTES = 1_048_576
 JWKS_TTL = 300.0  # seconds between two refreshes
 JWKS_PAUSE = 10.0  # seconds: how often, at most, an unknown `kid` or a failure makes us fetch again
 JWKS_TIMEOUT = 5.0  # seconds
+_NO_PEM = f"{PREFIX}JWT_PUBLIC_KEY: expected a public key in PEM, got something else"
 _PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z ]+)-----.*?-----END (?P=kind)-----", re.DOTALL)
 
 
@@ -74,6 +75,7 @@ class RemoteKeys:
 
     def __init__(self, url: str, allowed: tuple[str, ...], metrics: Metrics) -> None:
         self._url = url
+        self._shown = without_password(url)
         self._metrics = metrics
         self._allowed = allowed
         self._keys: tuple[Key, ...] = ()
@@ -90,7 +92,7 @@ class RemoteKeys:
             await self._fetch_soon()
             found = self._matching(kid)
         if not self._keys:
-            raise Unavailable(self._url)
+            raise Unavailable(self._shown)
         return found
 
     async def refresh(self) -> None:
@@ -125,12 +127,12 @@ class RemoteKeys:
                 while not response.content.at_eof() and len(body) < MAX_JWKS_BYTES:
                     body += await response.content.read(MAX_JWKS_BYTES - len(body))
             keys = keys_of_set(msgspec.json.decode(body), self._allowed)
-        except (aiohttp.ClientError, TimeoutError, ValueError, msgspec.MsgspecError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             self._metrics.failed("jwks")
-            log.warning("jwks.failed", url=self._url, error=f"{type(error).__name__}: {error}", keys=len(self._keys))
+            log.warning("jwks.failed", url=self._shown, error=f"{type(error).__name__}: {error}", keys=len(self._keys))
             return
         self._keys = keys or self._keys
-        log.info("jwks.fetched", url=self._url, keys=len(keys))
+        log.info("jwks.fetched", url=self._shown, keys=len(keys))
 
 
 def build(settings: Settings, metrics: Metrics) -> Keys:
@@ -145,9 +147,12 @@ def build(settings: Settings, metrics: Metrics) -> Keys:
         _check_family(allowed, (*RSA, *CURVES.values(), "EdDSA"), "JWT_JWKS_URL")
         return RemoteKeys(settings.jwt_jwks_url, allowed, metrics)
     if settings.jwt_public_key:
-        keys = [_of_pem(found[0], allowed) for found in _PEM.finditer(settings.jwt_public_key)]
+        keys = [_of_pem(found[0]) for found in _PEM.finditer(settings.jwt_public_key)]
+        if not keys:
+            raise SettingsError(_NO_PEM)
         _check_family(allowed, [name for key in keys for name in key.algorithms], "JWT_PUBLIC_KEY")
-        return FixedKeys(keys)
+        names = [tuple(name for name in key.algorithms if not allowed or name in allowed) for key in keys]
+        return FixedKeys([key._replace(algorithms=found) for key, found in zip(keys, names, strict=True) if found])
     _check_family(allowed, HMAC, "JWT_SECRET")
     secrets = [s for s in (settings.jwt_secret, settings.jwt_secret_previous) if s]
     return FixedKeys([Key(secret, allowed or HMAC) for secret in secrets])
@@ -155,25 +160,25 @@ def build(settings: Settings, metrics: Metrics) -> Keys:
 
 def _check_family(allowed: tuple[str, ...], possible: Sequence[str], source: str) -> None:
     wrong = [name for name in allowed if name not in possible]
-    if wrong or not possible:
+    if wrong:
         raise SettingsError(
             f"{PREFIX}JWT_ALGORITHMS: expected algorithms of {PREFIX}{source} "
             f"({', '.join(dict.fromkeys(possible))}), got {', '.join(wrong)}"
         )
 
 
-def _of_pem(pem: str, allowed: tuple[str, ...]) -> Key:
+def _of_pem(pem: str) -> Key:
     try:
         public = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise SettingsError(f"{PREFIX}JWT_PUBLIC_KEY: expected a public key in PEM, got something else") from None
+        raise SettingsError(_NO_PEM) from None
     possible = _algorithms_of(public)
     if not possible:
         raise SettingsError(
             f"{PREFIX}JWT_PUBLIC_KEY: expected RSA of {MIN_RSA_BITS} bits or more, "
             "EC on P-256, P-384 or P-521, or Ed25519"
         )
-    return Key(public, tuple(name for name in possible if not allowed or name in allowed) or possible)
+    return Key(public, possible)
 
 
 def _algorithms_of(public: Any) -> tuple[str, ...]:
@@ -204,7 +209,7 @@ def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[Key, ...]:
             continue
         try:
             public = jwt.PyJWK.from_dict(dict(entry)).key
-        except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, NotImplementedError):
             continue
         named = entry.get("alg")
         possible = tuple(

@@ -4,6 +4,8 @@ Knows no settings, and nothing of how messages are shown.
 """
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -186,6 +188,7 @@ class Listener:
 
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "no answer"
+        return f"no answer within {CONNECT_TIMEOUT:g} s"
     os_error = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return printable(getattr(os_error, "strerror", None) or str(error) or type(error).__name__)
+    code = getattr(os_error, "errno", None)
+    return printable(os.strerror(code) if code in errno.errorcode else str(os_error) or type(error).__name__)

@@ -44,6 +44,16 @@ class Wire(Protocol):
 
     kind: str
 
+    @property
+    def ping_interval(self) -> float | None:
+        """Seconds between two pings, at most; None is the bridge's own."""
+        ...
+
+    @property
+    def answers(self) -> bool:
+        """Whether a peer that is there answers a ping."""
+        ...
+
     def update(self, entry: Entry) -> bytes:
         """An entry as it stands on this wire; the same for all sessions of the kind."""
         ...
@@ -131,10 +141,10 @@ class Session:
             self._hold(entry, frame)
         return False
 
-    def send(self, payload: bytes) -> None:
-        """A message that has no position, at once."""
+    def send(self, payload: bytes, position: Position | None = None) -> None:
+        """A message that is no update, at once; `position` if a client is to resume after it."""
         if self.state is not State.CLOSED:
-            self._pending.append(self.wire.frame(payload))
+            self._pending.append(self.wire.frame(payload, position))
             self.flush()
 
     def flush(self) -> None:
@@ -186,9 +196,9 @@ class Session:
     async def attach(self, resume: Resume, hello: bytes) -> None:
         """Send `connected`, a gap or what was missed, then what was held meanwhile; from then on it is live."""
         self.epoch, self.offset = resume.position.epoch, resume.position.offset
-        self.send(hello)
+        self.send(hello, resume.position)
         if resume.gap:
-            self.send(gap(resume.gap.after, resume.position, resume.gap.reason))
+            self.send(gap(resume.gap.after, resume.position, resume.gap.reason), resume.position)
         await self._replay(resume.entries)
         self._go_live()
 
@@ -205,6 +215,8 @@ class Session:
                     await self.wire.drain()
             except TimeoutError:
                 self.end(SLOW_CONSUMER)
+            except ConnectionError:
+                self.drop(LOST.reason)
 
     def _go_live(self) -> None:
         if self.state is State.REPLAYING:

@@ -21,6 +21,7 @@ UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key at least as long as the hash
 RESERVED_TYPES = frozenset({"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth"})
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
+_NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
 
 
@@ -57,6 +58,13 @@ def _one_of(*allowed: str) -> Kind:
     return _convert("one of " + ", ".join(allowed), Literal[allowed])
 
 
+def _word(text: str) -> str:
+    text = text.strip()
+    if not (text and text.isprintable()):
+        raise ValueError
+    return text
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
 
@@ -85,15 +93,16 @@ def _topics(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _user_field(text: str) -> str:
-    text = text.strip()
-    if text not in ("@subject", "@key") and not re.fullmatch(r"[^@.\s][^.\s]*(\.[^.\s]+)*", text):
+    text = _word(text)
+    names = text.split(".")
+    if text not in ("@subject", "@key") and (text.startswith("@") or not all(map(_NAME.fullmatch, names))):
         raise ValueError
     return text
 
 
 def _http_url(text: str) -> str:
     url = urlsplit(text.strip())
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises if it is none
         raise ValueError
     return text.strip()
 
@@ -112,7 +121,7 @@ def _secret(text: str) -> str:
     return text
 
 
-TEXT = _convert("a word", Annotated[str, msgspec.Meta(min_length=1)])
+TEXT = Kind("a word", _word)
 PORT = _whole(0, 65535)
 SECRET = Kind("a secret that is not empty", _secret)
 ALGORITHM_LIST = Kind("a comma-separated list out of " + ", ".join(ALGORITHMS), _algorithms)
@@ -135,7 +144,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", TEXT, "address to listen on")
     port: int = _setting(8004, PORT, "port to listen on; 0 picks a free one")
-    internal_port: int | None = _setting(None, PORT, "second port for everything but /ws, which is then on the first only")
+    internal_port: int | None = _setting(
+        None, PORT, "second port for everything but /ws and /sse"
+    )
     pubsub_name: str = _setting("pubsub-kafka", TEXT, "name of the Dapr pub/sub component")
     topics: tuple[tuple[str, str], ...] = _setting(
         (("task-updates", "task_update"),), TOPIC_LIST, "topic=message type, comma-separated"
@@ -210,6 +221,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def without_password(url: str) -> str:
+    """For people and logs."""
+    return re.sub(r"//[^/?#]*@", "//***@", url)
+
+
 def _name(f: Field[Any]) -> str:
     name = f.name.upper()
     return name if name in UNPREFIXED else PREFIX + name
@@ -224,7 +240,11 @@ def _show(f: Field[Any], value: Any) -> str:
         return ",".join("=".join(pair) for pair in value)
     if f.name == "jwt_public_key":
         return f"{value.count('-----BEGIN ')} key(s)"
-    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+    if f.name == "jwt_jwks_url":
+        return without_password(value)
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 NAMES = frozenset(_name(f).removeprefix(PREFIX) for f in fields(Settings))
@@ -260,6 +280,8 @@ def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
     """The variable's text, from the environment or from the file that NAME_FILE names; empty is as if not set."""
     name = _name(f)
     direct, path = environ.get(name), environ.get(name + "_FILE") if f.metadata["file"] else None
+    if direct and not _is_utf8(direct):
+        raise SettingsError(f"{name}: expected UTF-8 text")
     if direct and path:
         raise SettingsError(f"{name} and {name}_FILE are both set: set one of them")
     if path:
@@ -269,6 +291,13 @@ def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise SettingsError(f"{name}_FILE: cannot read {path}: {why}") from None
     return direct or None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _parse(f: Field[Any], text: str) -> Any:
@@ -312,9 +341,10 @@ def _contradictions(s: Settings) -> list[str]:
         found.append(f"{PREFIX}JWT_SECRET_PREVIOUS is set without {PREFIX}JWT_SECRET")
     for name in ("jwt_secret", "jwt_secret_previous"):
         secret = getattr(s, name)
-        if secret and len(secret.encode()) < MIN_SECRET_BYTES:
+        least = min(SECRET_BYTES.get(algorithm, 32) for algorithm in s.jwt_algorithms or ("HS256",))
+        if secret and len(secret.encode()) < least:
             found.append(
-                f"{PREFIX}{name.upper()}: expected {MIN_SECRET_BYTES} bytes or more, got {len(secret.encode())}; "
+                f"{PREFIX}{name.upper()}: expected {least} bytes or more, got {len(secret.encode())}; "
                 "make one with: openssl rand -base64 48"
             )
     if s.internal_port and s.internal_port == s.port:
@@ -330,7 +360,7 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in known:
             continue
-        if re.match(PREFIX + r"(PORT|SERVICE)_", name):
+        if re.match(PREFIX + r"(PORT_\d|SERVICE_(HOST|PORT))", name):
             hint = "injected by Kubernetes; set enableServiceLinks: false in the pod"
         else:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)

@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import binascii
-import socket
-import struct
 import time
 
 from aiohttp import HttpVersion11, WSMessage, WSMsgType, hdrs, web
@@ -38,24 +36,23 @@ from wsbridge.protocol import (
     update,
 )
 from wsbridge.session import Session, State
+from wsbridge.wire import CLOSE_TIMEOUT, TransportWire
 
-CLOSE_TIMEOUT = 2.0  # seconds that a peer has for its part of a close
 BAD_MESSAGES, BAD_WINDOW = 10, 60.0  # so many within so many seconds end a session
 MESSAGES_PER_SECOND = 100  # beyond, the socket is not read for the rest of the second: TCP slows the peer down
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel too throws away what was not sent
 
 
-class WebSocketWire:
-    """Frames onto a transport. aiohttp parses what comes in; what goes out is written here, and never waited for."""
+class WebSocketWire(TransportWire):
+    """aiohttp parses what comes in; what goes out is framed and written here."""
 
-    __slots__ = ("_timer", "_transport", "_writer", "_ws")
+    __slots__ = ("_ws",)
     kind = "websocket"
+    ping_interval = None  # the bridge's own
+    answers = True
 
     def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
+        super().__init__(transport, writer)
         self._ws = ws
-        self._transport = transport
-        self._writer = writer
-        self._timer: asyncio.TimerHandle | None = None
 
     def update(self, entry: Entry) -> bytes:
         return text_frame(update(entry))
@@ -64,16 +61,11 @@ class WebSocketWire:
         return text_frame(payload)
 
     def write(self, data: bytes) -> None:
-        """Hand bytes to the kernel or to the transport's buffer; what the peer has left behind takes nothing."""
-        if not (self._transport.is_closing() or self._ws.closed):  # aiohttp closes by itself on protocol errors
-            self._transport.write(data)
-
-    def unsent(self) -> int:
-        return self._transport.get_write_buffer_size()
+        if not self._ws.closed:  # aiohttp sends a close by itself on protocol errors
+            super().write(data)
 
     def is_gone(self) -> bool:
-        """The transport is closed and the handler has not noticed; that is so for SSE."""
-        return False
+        return False  # the handler, which reads, notices first
 
     def ping(self) -> None:
         self.write(PING_FRAME)
@@ -84,35 +76,12 @@ class WebSocketWire:
     def end(self, close: Close) -> None:
         """Send our part of the close; the peer has 2 s for its own."""
         self.write(close_frame(close))
-        self._abort_later()
+        self.abort_later()
 
     def echo(self, close: Close) -> None:
         """Answer the peer's close with its own code, unless ours came first."""
-        if self._timer is None:
+        if not self.is_ending:
             self.write(close_frame(Close(close.code, "")))
-
-    def finish(self) -> None:
-        """Both parts are out, or the peer is gone: give the socket back."""
-        self._transport.close()  # waits for what is unsent, hence the timer
-        if self._transport.get_write_buffer_size():
-            self._abort_later()
-        elif self._timer is not None:
-            self._timer.cancel()
-
-    def abort(self) -> None:
-        """At once. A reset lets the kernel drop the megabytes that it holds for a stalled peer."""
-        try:
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
-        except (OSError, AttributeError, RuntimeError):
-            return  # it was gone already: CPython 3.11 raises AttributeError there, uvloop RuntimeError
-
-    async def drain(self) -> None:
-        await self._writer.drain()
-
-    def _abort_later(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
 
 
 class WebSocketDoor:
@@ -149,20 +118,21 @@ class WebSocketDoor:
 
     async def _talk(self, request: web.Request, ws: web.WebSocketResponse, wire: WebSocketWire) -> None:
         try:
-            session = await self._admission.open(request, wire)
+            session, resume, hello = await self._admission.admit(request, wire, request.query.get("last_event_id"))
         except Refused as refused:
             wire.end(refused.close)
             await _await_close(ws, wire)
             return
         except Exception as failure:  # the task boundary
-            self._fail("open", "", failure)
+            self._fail("admit", "", failure)
             wire.end(INTERNAL)
             return
         peers: Close | None = None
         try:
+            await session.attach(resume, hello)
             peers = await self._listen(ws, wire, session)
         except Exception as failure:  # the task boundary: this connection ends, the others do not notice
-            self._fail("listen", session.id, failure)
+            self._fail("talk", session.id, failure)
             session.end(INTERNAL)
             peers = await _await_close(ws, wire)
         finally:

@@ -1,0 +1,168 @@
+"""The stream of events, on real sockets."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from tests.conftest import Start
+from tests.support import DEADLINE, Running, until
+from wsbridge.event import Position
+from wsbridge.sse import event
+
+
+class Message(NamedTuple):
+    type: str
+    id: str | None
+    data: dict[str, Any]
+
+
+async def messages(response: aiohttp.ClientResponse) -> AsyncIterator[Message]:
+    """Parsed as HTML standard §9.2.6 says; comments and `retry` are left out."""
+    fields: dict[str, list[str]] = {}
+    async for line in response.content:
+        name, _, value = line.decode().rstrip("\n").partition(":")
+        if name:
+            fields.setdefault(name, []).append(value.removeprefix(" "))
+        elif "data" in fields:
+            data = json.loads("\n".join(fields["data"]))
+            yield Message(fields.get("event", ["message"])[0], fields.get("id", [None])[0], data)
+            fields = {}
+        else:
+            fields = {}
+
+
+async def following(stream: AsyncIterator[Message]) -> Message:
+    return await asyncio.wait_for(anext(stream), DEADLINE)
+
+
+def url(bridge: Running, **query: str) -> str:
+    return f"{bridge.url}/sse?" + "&".join(f"{name}={value}" for name, value in query.items())
+
+
+async def test_a_stream_says_what_a_socket_says(bridge: Running) -> None:
+    async with bridge.http.get(url(bridge, user_id="u1")) as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        stream = messages(response)
+        hello = await following(stream)
+        assert hello.type == hello.data["type"] == "connected"
+        assert hello.id == hello.data["last_event_id"]
+
+        await bridge.publish({"user_id": "u1", "n": 1})
+        update = await following(stream)
+        assert (update.type, update.data["event"]) == ("task_update", {"user_id": "u1", "n": 1})
+        assert update.id == update.data["id"]
+
+
+async def test_it_resumes_and_the_header_wins_over_the_query(bridge: Running) -> None:
+    _, hello = await bridge.opened("u1")
+    for n in range(3):
+        await bridge.publish({"user_id": "u1", "n": n})
+    epoch = hello["last_event_id"].split(":")[0]
+    headers = {"Last-Event-ID": f"{epoch}:1"}
+    async with bridge.http.get(url(bridge, user_id="u1", last_event_id="foreign:7"), headers=headers) as response:
+        stream = messages(response)
+        assert (await following(stream)).data["recovered"] is True
+        assert [(await following(stream)).data["event"]["n"] for _ in range(2)] == [1, 2]
+
+
+async def test_a_gap_carries_the_position_to_go_on_from(bridge: Running) -> None:
+    async with bridge.http.get(url(bridge, user_id="u1", last_event_id="foreign:7")) as response:
+        stream = messages(response)
+        hello, gap = await following(stream), await following(stream)
+        assert (hello.data["recovered"], gap.type, gap.data["reason"]) == (False, "gap", "reset")
+        assert gap.id == gap.data["last_event_id"] == hello.id
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [({}, 400), ({"user_id": "u1"}, 401), ({"user_id": "u1", "token": "x"}, 401)]
+)
+async def test_what_a_page_must_mend_is_a_status(start: Start, query: dict[str, str], status: int) -> None:
+    bridge = await start(JWT_SECRET="s" * 32)
+    async with bridge.http.get(url(bridge, **query)) as response:
+        assert response.status == status
+        assert response.content_type == "application/problem+json"
+
+
+async def test_what_passes_is_a_goodbye(start: Start) -> None:
+    bridge = await start(MAX_CONNECTIONS_PER_USER="1")
+    await bridge.opened("u1")
+    async with bridge.http.get(url(bridge, user_id="u1")) as response:
+        text = await asyncio.wait_for(response.text(), DEADLINE)
+    assert response.status == 200
+    assert text.startswith("retry: 30000\nevent: goodbye\n")
+    assert '"code":4429' in text
+
+
+async def test_pages_of_allowed_origins_may_read_it(start: Start) -> None:
+    bridge = await start(ALLOWED_ORIGINS="https://app.example.com")
+    good, bad = {"Origin": "https://app.example.com"}, {"Origin": "https://example.com.evil.net"}
+    async with bridge.http.get(url(bridge, user_id="u1"), headers=good) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+        assert response.headers["Vary"] == "Origin"
+    async with bridge.http.get(url(bridge, user_id="u1"), headers=bad) as response:
+        assert response.status == 403
+        assert "Access-Control-Allow-Origin" not in response.headers
+    async with bridge.http.options(url(bridge), headers=good) as response:
+        assert response.status == 204
+        assert "Last-Event-ID" in response.headers["Access-Control-Allow-Headers"]
+
+
+async def test_a_peer_that_leaves_is_noticed(start: Start) -> None:
+    bridge = await start(PING_INTERVAL="0.2", PING_TIMEOUT="0.2")
+    response = await bridge.http.get(url(bridge, user_id="u1"))
+    await until(lambda: len(bridge.bridge.registry))
+    response.close()
+    await until(lambda: not len(bridge.bridge.registry))
+
+
+async def test_an_operator_ends_it_with_a_word(bridge: Running) -> None:
+    async with bridge.http.get(url(bridge, user_id="u1")) as response:
+        stream = messages(response)
+        await following(stream)
+        async with bridge.http.post(f"{bridge.url}/users/u1/disconnect") as answer:
+            assert answer.status == 202
+        assert (await following(stream)).data["code"] == 4509
+        with pytest.raises(StopAsyncIteration):
+            await following(stream)
+
+
+async def test_a_stalled_reader_is_cut_off_and_freed(start: Start) -> None:
+    bridge = await start(MAX_BACKLOG_BYTES="65536")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", bridge.port))
+        await loop.sock_sendall(sock, b"GET /sse?user_id=u1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: len(bridge.bridge.registry))
+        for _ in range(200):
+            if not len(bridge.bridge.registry):
+                break
+            await bridge.publish({"user_id": "u1", "text": "x" * 100_000})
+        await until(lambda: not len(bridge.bridge.registry))
+    assert bridge.bridge.metrics.closes["4408"] == 1
+
+
+async def test_http_1_0_gets_the_stream_without_chunks(bridge: Running) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+    writer.write(b"GET /sse?user_id=u1 HTTP/1.0\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert await reader.readline() == b"event: connected\n"
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_line_ends_in_the_data_stay_within_the_event(end: bytes) -> None:
+    payload = b'{"type":"task_update",' + end + b'"event":{}}'
+    expected = b'event: task_update\nid: e:1\ndata: {"type":"task_update",\ndata: "event":{}}\n\n'
+    assert event(payload, Position("e", 1)) == expected

@@ -46,7 +46,6 @@ class Bus:
                 self._failed("broadcast", "", error)
             finally:
                 self.depth -= len(batch)
-            await asyncio.sleep(0)  # a queue that is never empty must not starve the loop
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}

@@ -1,0 +1,64 @@
+# wsbridge as an image: one virtualenv on a slim Python, no root, nothing to write to.
+#
+#   docker build -t websocket-service:latest .
+#
+# To try it out, without tokens:
+#   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_AUTH=none websocket-service:latest
+#
+# With tokens, and open to a sidecar and to operators:
+#   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_JWT_SECRET="$JWT_SECRET" \
+#     -e APP_API_TOKEN="$APP_API_TOKEN" -e WSBRIDGE_ADMIN_TOKEN="$ADMIN_TOKEN" websocket-service:latest
+#
+# It listens on all of the container's addresses, so it refuses to start unless WSBRIDGE_AUTH=none or a key is given.
+# What comes through a published port does not come from loopback: /events and /dapr answer 403 without APP_API_TOKEN,
+# /stats and /users without WSBRIDGE_ADMIN_TOKEN. From inside it is loopback: docker exec CONTAINER wsbridge publish …
+
+FROM python:3.13-slim-trixie AS build
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+
+# The build stage's pip fills the virtualenv from outside, so that no installer ships with it.
+RUN python -m venv --without-pip /opt/venv
+
+# Wheels only: an sdist would run foreign code here, and there is no compiler. A layer of its own: it changes seldom.
+COPY requirements.txt /src/
+RUN pip --python /opt/venv install --no-compile --only-binary :all: --require-hashes -r /src/requirements.txt
+
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY wsbridge ./wsbridge
+# The root is read-only later, so bytecode is made now; unchecked, as timestamps may change on the way to the image.
+RUN pip --python /opt/venv install --no-compile --no-deps . \
+    && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+
+FROM python:3.13-slim-trixie
+
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="wsbridge" \
+      org.opencontainers.image.description="The last mile from Kafka and Dapr to the browser" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+COPY --from=build /opt/venv /opt/venv
+ENV PATH="/opt/venv/bin:${PATH}"
+
+# The base image has no bytecode of the standard library; a first run as root leaves behind what is in use.
+# It also fails the build if anything is missing.
+RUN wsbridge --help > /dev/null && python -c "import wsbridge.app"
+
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    WSBRIDGE_HOST=0.0.0.0
+
+# A number, as Kubernetes can't tell whether a name is root (runAsNonRoot).
+USER 10001:10001
+EXPOSE 8004
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["wsbridge", "healthcheck"]
+ENTRYPOINT ["wsbridge"]
+CMD ["serve"]

@@ -8,7 +8,7 @@ import string
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from wsbridge.event import Entry, Event, Position
@@ -21,7 +21,7 @@ REMEMBERED_BYTES = 512  # of HISTORY_MAX_BYTES, for each event id that may be re
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """What became of an event."""
 
     STORED = "stored"

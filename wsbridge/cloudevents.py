@@ -158,7 +158,7 @@ class EventReader:
     def _event(
         self, data: bytes, topic: str, envelope: _Envelope, metadata: Mapping[str, Any], *, stable: bool
     ) -> Event:
-        event_id, source = _brief(_word(envelope.id)), _brief(_word(envelope.source))
+        event_id, source = _named(envelope.id), _named(envelope.source)
         key = f"{source}\n{event_id}" if stable and source and event_id else ""
         if not key and "__partition" in metadata and "__offset" in metadata:
             event_id = _brief(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
@@ -206,6 +206,11 @@ def _word(value: Any) -> str:
     if type(value) is str:
         return value
     return str(value) if type(value) is int and abs(value) < _LONGEST_INTEGER else ""
+
+
+def _named(value: Any) -> str:
+    """What identifies an event, of bounded length."""
+    return value if type(value) is str and len(value) <= LONGEST_ID else _brief(_word(value))
 
 
 def _brief(text: str) -> str:

@@ -1,7 +1,7 @@
 """What the sidecar asks and posts: the subscription list, single and bulk deliveries, SUCCESS, RETRY, DROP."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -119,44 +119,42 @@ class DaprDoor:
 
     async def _store(self, taken: Sequence[Event | Dropped], topic: str) -> list[str]:
         """A status for each, in order."""
-        events = [event for event in taken if isinstance(event, Event)]
+        events = [event for event in taken if type(event) is Event]
         outcomes = await self._broker.append(events) if events else []
         self._tell(events, outcomes, topic)
         rest = iter(outcomes)
-        statuses = []
-        for event in taken:
-            if isinstance(event, Dropped):
-                self._dropped(event, topic)
-                statuses.append(DROP)
-            else:
-                outcome = next(rest)
-                self._metrics.received(outcome.value)
-                statuses.append(_STATUS[outcome])
-        return statuses
+        return [_STATUS[next(rest)] if type(event) is Event else self._dropped(event, topic) for event in taken]
 
     def _tell(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
         """The usual outcome only at debug; the others a line a request, not a line an event."""
+        for outcome in Outcome:
+            self._metrics.received(outcome, outcomes.count(outcome))
         if debugging():
             for event, outcome in zip(events, outcomes, strict=True):
-                log.debug(
-                    "event.received",
-                    event_id=event.id,
-                    topic=topic,
-                    users=event.users[:SHOWN],
-                    outcome=outcome.value,
-                )
-        for outcome, write, name in (
-            (Outcome.DUPLICATE, log.info, "event.duplicate"),
-            (Outcome.RETRIED, log.warning, "event.retried"),
-        ):
-            if outcome in outcomes:
-                ids = [event.id for event, o in zip(events, outcomes, strict=True) if o is outcome]
-                why = {"why": "the queue is full"} if outcome is Outcome.RETRIED else {}
-                write(name, topic=topic, count=len(ids), events=ids[:SHOWN], **why)
+                users = event.users[:SHOWN]
+                log.debug("event.received", event_id=event.id, topic=topic, users=users, outcome=outcome)
+        self._tell_of(Outcome.DUPLICATE, log.info, "event.duplicate", events, outcomes, topic=topic)
+        why = "the queue is full"
+        self._tell_of(Outcome.RETRIED, log.warning, "event.retried", events, outcomes, topic=topic, why=why)
 
-    def _dropped(self, dropped: Dropped, topic: str) -> None:
-        self._metrics.received("dropped")
-        log.warning("event.dropped", topic=topic, event_id=dropped.event_id, reason=dropped.reason, why=str(dropped))
+    @staticmethod
+    def _tell_of(
+        outcome: Outcome,
+        write: Callable[..., object],
+        name: str,
+        events: Sequence[Event],
+        outcomes: Sequence[Outcome],
+        **fields: str,
+    ) -> None:
+        if outcome in outcomes:
+            ids = [event.id for event, became in zip(events, outcomes, strict=True) if became is outcome]
+            write(name, count=len(ids), events=ids[:SHOWN], **fields)
+
+    def _dropped(self, event: Event | Dropped, topic: str) -> str:
+        if isinstance(event, Dropped):
+            self._metrics.received("dropped")
+            log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=str(event))
+        return DROP
 
 
 def _json(body: bytes) -> web.Response:

@@ -62,9 +62,9 @@ class Metrics:
         """A gauge that is read at scrape."""
         self._gauges.append((name, text, read))
 
-    def received(self, outcome: str) -> None:
-        """An event came in: stored, duplicate, dropped or retried."""
-        self.events[outcome] += 1
+    def received(self, outcome: str, events: int = 1) -> None:
+        """Events came in: stored, duplicate, dropped or retried."""
+        self.events[outcome] += events
 
     def delivered(self, latency: float, events: int, sockets: int) -> None:
         """Events that came in together went out together, so many seconds later, to that many sockets in all."""

@@ -61,8 +61,8 @@ class WebSocketWire(TransportWire):
         return text_frame(payload)
 
     def write(self, data: bytes) -> None:
-        if not self._ws.closed:  # aiohttp sends a close by itself on protocol errors
-            super().write(data)
+        if not (self._ws.closed or self._transport.is_closing()):  # aiohttp closes by itself on protocol errors
+            self._transport.write(data)
 
     def is_gone(self) -> bool:
         return False  # the handler, which reads, notices first

@@ -72,7 +72,7 @@ class Admission:
         try:
             if not self.origins.allows(request):
                 origin = request.headers[hdrs.ORIGIN]
-                raise Refused(ORIGIN_FORBIDDEN, f"{origin} is not allowed by WSBRIDGE_ALLOWED_ORIGINS")
+                raise Refused(ORIGIN_FORBIDDEN, f"WSBRIDGE_ALLOWED_ORIGINS does not allow {origin}")
             identity = await self._identify(request)
             session = self._session(request, wire, identity)
             self._registry.add(session)
@@ -158,8 +158,8 @@ class Admission:
 
     def _session(self, request: web.Request, wire: Wire, identity: Identity) -> Session:
         forwarded = request.headers.get(hdrs.X_FORWARDED_FOR)
-        peer = f"{request.remote} for {forwarded[:80]}" if forwarded else str(request.remote)
-        agent = request.headers.get(hdrs.USER_AGENT, "")[:200]
+        peer = f"{request.remote} for {_shown(forwarded, 80)}" if forwarded else str(request.remote)
+        agent = _shown(request.headers.get(hdrs.USER_AGENT, ""), 200)
         now = time.monotonic()
         session = Session(
             identity.user, wire, self._metrics, now=now, max_backlog=self._max_backlog, peer=peer, agent=agent
@@ -212,6 +212,11 @@ def find_token(request: web.Request, cookie: str | None) -> str | None:
         or (request.cookies.get(cookie) if cookie else None)
         or None
     )
+
+
+def _shown(header: str, most: int) -> str:
+    """A stranger's text as it can be on the wire: a header may hold bytes that are no UTF-8."""
+    return header[:most].encode(errors="replace").decode()
 
 
 def _milliseconds_left(identity: Identity) -> int:

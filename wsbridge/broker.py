@@ -92,6 +92,13 @@ class History:
     def top(self) -> Position:
         return Position(self.epoch, self.offset)
 
+    def append(self, user: str, event: Event, timestamp: str, received: float) -> Entry:
+        """Give the event its position."""
+        self.offset += 1
+        entry = Entry(user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id)
+        self.entries.append(entry)
+        return entry
+
     def since(self, asked: str) -> Resume:
         """PROTOCOL.md section 4: everything after the position, or a gap; never a part."""
         after = Position.parse(asked)
@@ -213,27 +220,22 @@ class MemoryBroker:
 
     def _store(self, event: Event, now: float, stamp: str, published: list[Entry]) -> Outcome:
         before = len(published)
-        published.extend(
-            self._append(user, event, now, stamp)
-            for user in event.users
-            if not event.key or self._seen.is_new((user, event.key))
-        )
+        for user in event.users:
+            if event.key and not self._seen.is_new((user, event.key)):
+                continue
+            history = self._filled.get(user)
+            if history is None:
+                history = self._filled[user] = self._without_entries(user)
+            else:
+                self._filled.move_to_end(user)
+            entry = history.append(user, event, stamp, now)
+            published.append(entry)
+            self.bytes += ENTRY_BYTES + len(event.data)
+            if len(history.entries) > self._size:
+                history.trimmed = self._drop_oldest(history)
+            if history.entries and history.entries[0].received <= now - self._ttl:
+                self._drop_expired(history, now)
         return Outcome.STORED if len(published) > before else Outcome.DUPLICATE
-
-    def _append(self, user: str, event: Event, now: float, stamp: str) -> Entry:
-        history = self._filled.get(user)
-        if history is None:
-            history = self._filled[user] = self._without_entries(user)
-        else:
-            self._filled.move_to_end(user)
-            self._drop_expired(history, now)
-        history.offset += 1
-        entry = Entry(user, history.epoch, history.offset, event.type, event.data, stamp, now, event.id)
-        history.entries.append(entry)
-        self.bytes += ENTRY_BYTES + len(event.data)
-        while len(history.entries) > self._size:
-            history.trimmed = self._drop_oldest(history)
-        return entry
 
     def _without_entries(self, user: str) -> History:
         """The history of a user who has no events, which is taken out, or a new one."""

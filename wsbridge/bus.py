@@ -48,25 +48,19 @@ class Bus:
                 self.depth -= len(batch)
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
-        touched: dict[Session, None] = {}
-        waits: dict[float, tuple[int, int]] = {}  # received → events, sockets: those of one request came in together
-        debug = debugging()
+        touched: dict[Session, None] = {}  # in the order of their first entry
+        waits: dict[float, list[int]] = {}  # received → events, sockets: those of one request came in together
         for entry in batch:
             sessions = self._registry.of(entry.user)
-            if not sessions:
-                continue
-            try:
-                taken = self._offer(entry, sessions)
-            except Exception as error:  # one event must not keep the others from their sockets
-                self._failed("offer", entry.event_id, error)
-                continue
-            for session in taken:
-                touched[session] = None
-            events, sockets = waits.get(entry.received, (0, 0))
-            waits[entry.received] = events + 1, sockets + len(taken)
-            if debug:
-                log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
-                          position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in taken])  # fmt: skip
+            if sessions:
+                try:
+                    taken = self._offer(entry, sessions, touched)
+                except Exception as error:  # one event must not keep the others from their sockets
+                    self._failed("offer", entry.event_id, error)
+                    continue
+                wait = waits.setdefault(entry.received, [0, 0])
+                wait[0] += 1
+                wait[1] += taken
         for session in touched:
             self._flush(session)
         now = self._clock()
@@ -74,17 +68,21 @@ class Bus:
             self._metrics.delivered(now - received, events, sockets)
 
     @staticmethod
-    def _offer(entry: Entry, sessions: Iterable[Session]) -> list[Session]:
-        """Who takes it. The frame is made once for each kind of transport, not for each socket."""
+    def _offer(entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
+        """How many take it. The frame is made once for each kind of transport, not for each socket."""
         frames: dict[str, bytes] = {}
-        taken = []
+        taken = 0
         for session in sessions:
             wire = session.wire
             frame = frames.get(wire.kind)
             if frame is None:
                 frame = frames[wire.kind] = wire.update(entry)
             if session.offer(entry, frame):
-                taken.append(session)
+                touched[session] = None
+                taken += 1
+        if debugging():
+            log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
+                      position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in sessions])  # fmt: skip
         return taken
 
     def _flush(self, session: Session) -> None:

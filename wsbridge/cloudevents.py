@@ -19,7 +19,18 @@ BULK_TYPE = "com.dapr.event.sent.bulk"
 
 
 class _Envelope(msgspec.Struct, gc=False):
-    """CloudEvents 1.0 JSON format. Attributes that a sloppy publisher mistypes must not cost the data: hence Any."""
+    """CloudEvents 1.0 JSON format."""
+
+    specversion: str = ""
+    id: str = ""
+    source: str = ""
+    subject: Any = None  # may hold users, in any of their forms
+    data: msgspec.Raw = msgspec.Raw()
+    data_base64: str | None = None
+
+
+class _LooseEnvelope(msgspec.Struct, gc=False):
+    """The same from a publisher who mistypes attributes: that must not cost the data."""
 
     specversion: Any = None
     id: Any = None
@@ -27,6 +38,11 @@ class _Envelope(msgspec.Struct, gc=False):
     subject: Any = None
     data: msgspec.Raw = msgspec.Raw()
     data_base64: Any = None
+
+    def strict(self) -> _Envelope:
+        specversion = "" if self.specversion is None else "1.0"
+        encoded = self.data_base64 if isinstance(self.data_base64, str) else None
+        return _Envelope(specversion, _word(self.id), _word(self.source), self.subject, self.data, encoded)
 
 
 class _BulkEntry(msgspec.Struct, gc=False, rename="camel"):
@@ -50,10 +66,24 @@ class _AnyObject(msgspec.Struct, gc=False):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
+_loose_envelope = msgspec.json.Decoder(_LooseEnvelope)
 _bulk = msgspec.json.Decoder(_Bulk)
 _bulk_entry = msgspec.json.Decoder(_BulkEntry)
 _text = msgspec.json.Decoder(str)
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _read_envelope(body: bytes) -> _Envelope:
+    try:
+        return _envelope.decode(body)
+    except _REFUSED as error:
+        refused = error
+    if isinstance(refused, msgspec.ValidationError):
+        try:
+            return _loose_envelope.decode(body).strict()
+        except _REFUSED as error:
+            refused = error
+    raise Dropped(*_why_not(body, refused))
 
 
 def _user_decoder(path: str) -> msgspec.json.Decoder[Any]:
@@ -87,13 +117,10 @@ class EventReader:
             Dropped: it can never be understood.
 
         """
-        try:
-            envelope = _envelope.decode(body)
-        except _REFUSED as error:
-            raise Dropped(*_why_not(body, error)) from None
-        if envelope.specversion is None:
+        envelope = _read_envelope(body)
+        if not envelope.specversion:
             return self._event(body.strip(), topic, envelope, metadata, stable=False)
-        if isinstance(envelope.data_base64, str):
+        if envelope.data_base64 is not None:
             data = _from_base64(envelope.data_base64)
             if envelope.source == RAW_SOURCE and not raw:
                 return self.read(data, topic, metadata, raw=True)
@@ -102,7 +129,7 @@ class EventReader:
         if data.startswith(b'"'):
             data = self._unquoted(data, envelope)
         elif not data or data == b"null":
-            raise Dropped("no_data", "the CloudEvent has no data", _word(envelope.id))
+            raise Dropped("no_data", "the CloudEvent has no data", envelope.id)
         return self._event(data, topic, envelope, metadata, stable=True)
 
     @staticmethod
@@ -110,7 +137,7 @@ class EventReader:
         try:
             return _text.decode(data).encode()
         except _REFUSED as error:
-            raise Dropped(*_why_not(data, error), _word(envelope.id)) from None
+            raise Dropped(*_why_not(data, error), envelope.id) from None
 
     def read_bulk(self, body: bytes, topic: str) -> list[tuple[str, Event | Dropped]] | None:
         """Each entry's id with its event, in order; None if the body is no bulk delivery."""
@@ -158,7 +185,9 @@ class EventReader:
     def _event(
         self, data: bytes, topic: str, envelope: _Envelope, metadata: Mapping[str, Any], *, stable: bool
     ) -> Event:
-        event_id, source = _named(envelope.id), _named(envelope.source)
+        event_id, source = envelope.id, envelope.source
+        if len(event_id) > LONGEST_ID or len(source) > LONGEST_ID:
+            event_id, source = _brief(event_id), _brief(source)
         key = f"{source}\n{event_id}" if stable and source and event_id else ""
         if not key and "__partition" in metadata and "__offset" in metadata:
             event_id = _brief(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
@@ -206,11 +235,6 @@ def _word(value: Any) -> str:
     if type(value) is str:
         return value
     return str(value) if type(value) is int and abs(value) < _LONGEST_INTEGER else ""
-
-
-def _named(value: Any) -> str:
-    """What identifies an event, of bounded length."""
-    return value if type(value) is str and len(value) <= LONGEST_ID else _brief(_word(value))
 
 
 def _brief(text: str) -> str:

@@ -64,6 +64,7 @@ class Listener:
         position: str | None,
         show: Callable[[bytes], None],
         note: Callable[[str], None],
+        backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.position = position
@@ -73,7 +74,7 @@ class Listener:
         self._show = show
         self._note = note
         self._clock = clock
-        self._backoff = Backoff()
+        self._backoff = backoff or Backoff()
         self._return_at = 0.0  # on the loop's clock: when a goodbye wants us back
         self._connected_at: float | None = None
         self._renewed = False  # a fresh token was tried at once, and has not proved itself yet

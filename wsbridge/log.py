@@ -112,7 +112,7 @@ class ServerLog(logging.Logger):
     """What aiohttp's server says: bad requests without the header values and the traceback that it would print."""
 
     def __init__(self, on_bad_request: Callable[[], None]) -> None:
-        super().__init__("aiohttp.server", logging.WARNING)
+        super().__init__("aiohttp.server", logging.DEBUG)  # what is not HTTP at all comes at that level
         self._on_bad_request = on_bad_request
 
     def _log(self, level: int, msg: object, args: Any, exc_info: Any = None, **_: Any) -> None:  # type: ignore[override]  # the hook of all its methods

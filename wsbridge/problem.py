@@ -31,7 +31,9 @@ def middleware(metrics: Metrics) -> Middleware:
             return await handler(request)
         except web.HTTPException as error:
             return response(error)
-        except web.RequestPayloadError:
+        except web.RequestPayloadError as error:
+            metrics.failed("bad_request")
+            log.info("request.bad", peer=request.remote, error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
         except ConnectionError:
             raise  # the peer is gone: there is nobody to tell

@@ -157,6 +157,10 @@ class Session:
         self._metrics.wrote(len(pending), len(data))
         pending.clear()
         self.wire.write(data)
+        self.bound()
+
+    def bound(self) -> None:
+        """A live session whose peer does not take what is written ends here."""
         if self.state is State.LIVE and self.wire.unsent() > self._backlog:
             self.end(SLOW_CONSUMER)
 

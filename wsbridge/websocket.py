@@ -5,7 +5,7 @@ import base64
 import binascii
 import time
 
-from aiohttp import HttpVersion11, WSMessage, WSMsgType, hdrs, web
+from aiohttp import HttpVersion11, WebSocketError, WSMessage, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from wsbridge.admission import Admission
@@ -93,7 +93,12 @@ class WebSocketDoor:
 
     async def connect(self, request: web.Request) -> web.WebSocketResponse:
         """The whole life of one connection."""
-        _check_handshake(request)
+        try:
+            _check_handshake(request)
+        except web.HTTPBadRequest as bad:
+            self._metrics.failed("bad_request")
+            log.info("request.bad", peer=request.remote, error=bad.text)
+            raise
         if self._admission.draining:
             raise web.HTTPServiceUnavailable(text="This server is leaving.", headers={hdrs.RETRY_AFTER: "1"})
         ws = web.WebSocketResponse(
@@ -149,7 +154,7 @@ class WebSocketDoor:
             session.heard = now = clock()
             match message.type:
                 case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    return _close_of(ws, wire, message)
+                    return _close_of(wire, message)
                 case _ if session.state is State.CLOSED:
                     continue  # what comes after our close is not for us (RFC 6455 §1.4)
                 case WSMsgType.TEXT:
@@ -157,6 +162,7 @@ class WebSocketDoor:
                     await self._answer(session, message.data, bad)
                 case WSMsgType.PING:
                     wire.pong(message.data)
+                    session.bound()
                 case WSMsgType.BINARY:
                     session.end(UNSUPPORTED)
                 case _:
@@ -204,17 +210,17 @@ async def _await_close(ws: web.WebSocketResponse, wire: WebSocketWire) -> Close 
     while True:
         message = await ws.receive()
         if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-            return _close_of(ws, wire, message)
+            return _close_of(wire, message)
 
 
-def _close_of(ws: web.WebSocketResponse, wire: WebSocketWire, message: WSMessage) -> Close | None:
+def _close_of(wire: WebSocketWire, message: WSMessage) -> Close | None:
     """What the peer said last, or what aiohttp has told it; None if the connection just broke."""
     if message.type is WSMsgType.CLOSE:
         close = Close(message.data, message.extra or "") if message.data else NO_STATUS
         wire.echo(close)
         return close
-    if message.type is WSMsgType.ERROR and ws.close_code in (1002, 1007, 1009):  # aiohttp's own
-        return Close(ws.close_code, "protocol_error")
+    if isinstance(message.data, WebSocketError):  # aiohttp has sent a close of its own
+        return Close(int(message.data.code), "protocol_error")
     return None
 
 

@@ -56,7 +56,7 @@ class Bus:
                 try:
                     taken = self._offer(entry, sessions, touched)
                 except Exception as error:  # one event must not keep the others from their sockets
-                    self._failed("offer", entry.event_id, error)
+                    self._failed("frame", entry.event_id, error)
                     continue
                 wait = waits.setdefault(entry.received, [0, 0])
                 wait[0] += 1
@@ -67,8 +67,7 @@ class Bus:
         for received, (events, sockets) in waits.items():
             self._metrics.delivered(now - received, events, sockets)
 
-    @staticmethod
-    def _offer(entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
+    def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
         """How many take it. The frame is made once for each kind of transport, not for each socket."""
         frames: dict[str, bytes] = {}
         taken = 0
@@ -77,9 +76,13 @@ class Bus:
             frame = frames.get(wire.kind)
             if frame is None:
                 frame = frames[wire.kind] = wire.update(entry)
-            if session.offer(entry, frame):
-                touched[session] = None
-                taken += 1
+            try:
+                if session.offer(entry, frame):
+                    touched[session] = None
+                    taken += 1
+            except Exception as error:  # one session must not keep the event from the others
+                self._failed("offer", session.id, error)
+                session.drop("internal")
         if debugging():
             log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
                       position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in sessions])  # fmt: skip

@@ -16,6 +16,7 @@ from wsbridge.metrics import Metrics
 BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
 BULK_WAIT_MS = 20  # how long it may wait for them; its own default with Kafka is 10,000
+SMALL_BODY = 65_536  # bytes: under every limit
 SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
 SHOWN = 5  # ids in a log line about several events
 _STATUS = {Outcome.STORED: SUCCESS, Outcome.DUPLICATE: SUCCESS, Outcome.RETRIED: RETRY}
@@ -91,8 +92,9 @@ class DaprDoor:
             web.HTTPRequestTimeout: it came too slowly; the sidecar delivers again.
 
         """
-        if request.content.is_eof():  # all of it came with the headers: the usual case, which needs no timer
-            return await request.read()
+        content = request.content
+        if content.is_eof() and content.total_bytes <= SMALL_BODY:  # it came with the headers: the usual case
+            return content.read_nowait()
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
                 return await request.read()
@@ -127,18 +129,20 @@ class DaprDoor:
 
     def _tell(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
         """The usual outcome only at debug; the others a line a request, not a line an event."""
-        for outcome in Outcome:
-            self._metrics.received(outcome, outcomes.count(outcome))
+        stored = outcomes.count(Outcome.STORED)
+        self._metrics.received(Outcome.STORED, stored)
         if debugging():
             for event, outcome in zip(events, outcomes, strict=True):
                 users = event.users[:SHOWN]
                 log.debug("event.received", event_id=event.id, topic=topic, users=users, outcome=outcome)
+        if stored == len(outcomes):
+            return
         self._tell_of(Outcome.DUPLICATE, log.info, "event.duplicate", events, outcomes, topic=topic)
         why = "the queue is full"
         self._tell_of(Outcome.RETRIED, log.warning, "event.retried", events, outcomes, topic=topic, why=why)
 
-    @staticmethod
     def _tell_of(
+        self,
         outcome: Outcome,
         write: Callable[..., object],
         name: str,
@@ -146,8 +150,9 @@ class DaprDoor:
         outcomes: Sequence[Outcome],
         **fields: str,
     ) -> None:
-        if outcome in outcomes:
-            ids = [event.id for event, became in zip(events, outcomes, strict=True) if became is outcome]
+        ids = [event.id for event, became in zip(events, outcomes, strict=True) if became is outcome]
+        if ids:
+            self._metrics.received(outcome, len(ids))
             write(name, count=len(ids), events=ids[:SHOWN], **fields)
 
     def _dropped(self, event: Event | Dropped, topic: str) -> str:

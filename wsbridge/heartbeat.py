@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from wsbridge.log import log
 from wsbridge.protocol import LOST
 from wsbridge.registry import Registry
 from wsbridge.session import Session, State
@@ -35,9 +36,16 @@ class Heartbeat:
             for batch in self._registry.slices(SLICE):
                 now = self._clock()
                 for session in batch:
-                    self.check(session, now)
+                    self._try(session, now)
                 await asyncio.sleep(0)
             await asyncio.sleep(self._sweep)
+
+    def _try(self, session: Session, now: float) -> None:
+        try:
+            self.check(session, now)
+        except Exception as error:  # one session must not stop the clock of the others
+            log.error("internal.error", doing="heartbeat", session=session.id, exc_info=error)
+            session.drop("internal")
 
     def check(self, session: Session, now: float) -> None:
         """Do for one session what is due at that time."""

@@ -191,5 +191,5 @@ def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_TIMEOUT:g} s"
     os_error = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    code = getattr(os_error, "errno", None)
+    code = getattr(os_error, "errno", None) or 0
     return printable(os.strerror(code) if code in errno.errorcode else str(os_error) or type(error).__name__)

@@ -1,8 +1,10 @@
 """Structured logs: one event a line, named noun.verb. docs/logging.md is their catalogue."""
 
+import contextlib
 import json
 import logging
 import logging.config
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,6 +23,7 @@ QUIET = (
     "/metrics",
 )  # paths that are asked all the time: logged at debug unless they fail
 _SECRETS = frozenset({"token"})
+_UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON; terminals act on them all the same
 
 _least = logging.NOTSET
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
@@ -65,9 +68,21 @@ def debugging() -> bool:
 def _bound(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A stranger's text must not fill the disk."""
     for name, value in fields.items():
-        if isinstance(value, str) and len(value) > LONGEST_VALUE and name != "exception":
-            fields[name] = value[:LONGEST_VALUE] + "…"
+        if name != "exc_info":
+            fields[name] = _short(value)
     return fields
+
+
+def _short(value: Any) -> Any:
+    match value:
+        case str():
+            return value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + "…"
+        case list() | tuple():
+            return [_short(item) for item in value]
+        case dict():
+            return {name: _short(item) for name, item in value.items()}
+        case _:
+            return value
 
 
 def _ordered(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -84,10 +99,11 @@ def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.t
 
 
 def _encode(fields: Any, **_: Any) -> bytes:
-    try:
-        return msgspec.json.encode(fields, enc_hook=repr)
-    except (UnicodeEncodeError, TypeError):  # a lone surrogate out of a stranger's header, say
-        return json.dumps(fields, default=repr).encode()
+    with contextlib.suppress(UnicodeEncodeError, TypeError):  # a lone surrogate out of a stranger's header, say
+        line = msgspec.json.encode(fields, enc_hook=repr)
+        if not _UNSEEN.search(line):
+            return line
+    return json.dumps(fields, default=repr).encode()
 
 
 def _to_bytes(_: Any, __: str, line: Any) -> bytes:
@@ -99,9 +115,14 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         name = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical"}.get(record.levelname, "info")
-        getattr(log, name)(
-            "library.log", logger=record.name, message=record.getMessage(), **_exception(record.exc_info)
-        )
+        getattr(log, name)("library.log", logger=record.name, message=_message(record), **_exception(record.exc_info))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # a library's mistake in a call of its logger must not become an error of who called it
+        return f"{record.msg} {record.args}"
 
 
 def _exception(exc_info: Any) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def middleware(metrics: Metrics) -> Middleware:
             metrics.failed("bad_request")
             log.info("request.bad", peer=request.remote, error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
-        except ConnectionError:
-            raise  # the peer is gone: there is nobody to tell
+        except ConnectionError:  # the peer is gone: nobody reads this, but aiohttp would log a raised one as an error
+            return response(web.HTTPBadRequest(text="The connection broke."))
         except Exception as error:  # the task boundary
             metrics.failed("internal")
             log.error("internal.error", doing=f"{request.method} {request.path}", exc_info=error)

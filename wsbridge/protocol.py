@@ -106,8 +106,13 @@ def read(text: str) -> Ping | Auth | Bad:
 
 def timestamp(at: float | None = None) -> str:
     """RFC 3339, UTC, milliseconds, `Z`; `at` is in seconds since 1970."""
-    when = datetime.fromtimestamp(time.time() if at is None else at, UTC)
-    return when.isoformat(timespec="milliseconds")[:-6] + "Z"
+    seconds, milliseconds = divmod(int((time.time() if at is None else at) * 1000), 1000)
+    return f"{_second(seconds)}.{milliseconds:03}Z"
+
+
+@functools.lru_cache(4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def connected(

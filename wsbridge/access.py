@@ -6,9 +6,10 @@ from enum import Enum
 
 from aiohttp import hdrs, web
 
+from wsbridge.kinds import ORIGIN
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
-from wsbridge.settings import ORIGIN, is_loopback
+from wsbridge.settings import is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -86,7 +87,7 @@ class Access:
         if hdrs.FORWARDED in headers or hdrs.X_FORWARDED_FOR in headers:
             return False
         origin = headers.get(hdrs.ORIGIN)
-        if origin is not None and not self._origins.is_same(origin, request.host):
+        if origin is not None and not self._origins.is_same(origin, _host(request)):
             return False
         return request.remote is not None and is_loopback(request.remote.removeprefix("::ffff:"))
 
@@ -109,7 +110,7 @@ class Origins:
         if origin is None or self._any:
             return True
         if not self._configured:
-            return self.is_same(origin, request.host)
+            return self.is_same(origin, _host(request))
         origin = _normal(origin.lower())
         scheme, _, rest = origin.partition("://")
         return origin in self._exact or any(scheme == s and rest.endswith(end) for s, end in self._below)
@@ -117,7 +118,7 @@ class Origins:
     def cors(self, request: web.BaseRequest) -> dict[str, str]:
         """Headers that let an allowed page of another origin read the answer (Fetch standard, CORS protocol)."""
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None or not self.allows(request):
+        if origin is None or not origin.isascii() or not self.allows(request):
             return {hdrs.VARY: hdrs.ORIGIN}
         return {
             hdrs.VARY: hdrs.ORIGIN,
@@ -131,6 +132,11 @@ class Origins:
         scheme, _, rest = _normal(origin.lower()).partition("://")
         host = host.lower()
         return bool(rest) and rest == host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))
+
+
+def _host(request: web.BaseRequest) -> str:
+    """As it was sent: `request.host` would ask the resolver where it was not, and block the loop."""
+    return request.headers.get(hdrs.HOST, "")
 
 
 def _normal(origin: str) -> str:

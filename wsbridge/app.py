@@ -135,13 +135,15 @@ class Bridge:
         started, sessions = time.monotonic(), len(self.registry)
         log.info("drain.started", sessions=sessions, timeout=self.settings.drain_timeout)
         self.admission.draining = True
-        await drain(self.registry, self.settings.drain_timeout)
-        log.info(
-            "drain.done",
-            sessions=sessions,
-            left=len(self.registry),
-            seconds=round(time.monotonic() - started, 3),
-        )
+        try:
+            await drain(self.registry, self.settings.drain_timeout)
+        finally:
+            log.info(
+                "drain.done",
+                sessions=sessions,
+                left=len(self.registry),
+                seconds=round(time.monotonic() - started, 3),
+            )
 
     def _health_routes(self) -> list[Route]:
         ops = OpsDoor(

@@ -1,14 +1,11 @@
 """The settings as a person reads them: what may be set, what is set, what is wrong. Starts nothing."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 
-from wsbridge.settings import HELP, PREFIX, SECRET_BYTES, UNPREFIXED, Settings, SettingsError, load
+from wsbridge.settings import HELP, Settings, SettingsError, read
 from wsbridge.terminal import printable
 
-_NAME = re.compile(rf"(?:{PREFIX}|{'|'.join(UNPREFIXED)})[A-Z0-9_]*")
-_KEYS = [f"{PREFIX}{name}" for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")]
 _FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["file"]]
 WIDEST_VALUE = 32  # columns: a longer one pushes its own help aside, not everyone's
 
@@ -33,33 +30,10 @@ def table(shown: Mapping[str, str]) -> str:
 
 
 def examine(environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The effective settings as a table, and every mistake in them, unknown names too.
-
-    What is wrong is left out in order to look at the rest.
-    """
-    wrong, mistakes, rest, stand_in = set[str](), list[str](), dict(environ), dict[str, str]()
-    while True:
-        try:
-            settings, unknown = load(rest | stand_in)
-        except SettingsError as error:
-            found = {name.removesuffix("_FILE") for line in error.lines for name in _NAME.findall(line.split(":")[0])}
-            mistakes += error.lines
-            if found <= wrong:  # nothing more to leave out: never so, but a check has to end
-                return "", mistakes
-            wrong |= found
-            rest = {name: value for name, value in rest.items() if name.removesuffix("_FILE") not in wrong}
-            stand_in = _stand_in(rest, wrong)
-        else:
-            shown = settings.masked()
-            shown |= dict.fromkeys(stand_in, "-") | {name: "invalid" for name in wrong if name in shown}
-            return table(shown), mistakes + ([] if stand_in else _of_keys(settings)) + unknown
-
-
-def _stand_in(rest: Mapping[str, str], wrong: set[str]) -> dict[str, str]:
-    """A key in the place of one that was left out, or its absence would be called a mistake."""
-    if not wrong & {f"{PREFIX}AUTH", *_KEYS} or any(rest.get(name) or rest.get(f"{name}_FILE") for name in _KEYS):
-        return {}
-    return {_KEYS[0]: "-" * max(SECRET_BYTES.values())}
+    """The effective settings as a table, and every mistake in them, unknown names too."""
+    settings, wrong, unknown = read(environ)
+    mistakes = [*wrong.values(), *([] if wrong else _of_keys(settings)), *unknown]
+    return table(settings.masked() | dict.fromkeys(wrong, "invalid")), mistakes
 
 
 def _of_keys(settings: Settings) -> list[str]:

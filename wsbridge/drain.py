@@ -21,16 +21,18 @@ async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 -
     Updates go on until a session's close, so that a client can open its next connection first.
     """
     started = time.monotonic()
-    plan = await _say_goodbye(registry, timeout * USABLE)
-    while len(registry) and time.monotonic() < started + timeout:
-        while plan and plan[-1][0] <= time.monotonic():
-            session = plan.pop()[1]()
-            if session is not None:
+    try:
+        plan = await _say_goodbye(registry, timeout * USABLE)
+        while len(registry) and time.monotonic() < started + timeout:
+            while plan and plan[-1][0] <= time.monotonic():
+                session = plan.pop()[1]()
+                if session is not None:
+                    session.end(SHUTDOWN)
+            await asyncio.sleep(TICK)
+    finally:  # a drain that is cut short still tells everyone why
+        for batch in registry.slices(SLICE):
+            for session in batch:
                 session.end(SHUTDOWN)
-        await asyncio.sleep(TICK)
-    for batch in registry.slices(SLICE):
-        for session in batch:
-            session.end(SHUTDOWN)
 
 
 async def _say_goodbye(registry: Registry, window: float) -> list[tuple[float, weakref.ref[Session]]]:

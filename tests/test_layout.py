@@ -1,0 +1,119 @@
+"""The shape of the code: a test file for each module, imports that only go down, one noun a file."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
+    "__init__",
+    "kinds",
+    "event pieces settings log metrics wire backoff request manual",
+    "protocol cloudevents keys access problem words",
+    "auth broker terminal publish",
+    "session output listen check",
+    "registry",
+    "bus heartbeat drain summary admission",
+    "dapr websocket sse ops pages",
+    "app",
+    "commands",
+    "cli",
+    "__main__",
+]
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
+DOORS = {"dapr", "websocket", "sse", "ops", "pages"}
+UNTESTED = {"__init__", "__main__"}  # nothing is in them
+NO_MODULE = {
+    "clients",
+    "demo",
+    "docs",
+    "dockerfile",
+    "faults",
+    "layout",
+    "manifests",
+    "scale",
+}  # tests of what is no module
+SPEAKERS = {"log", "app", "commands", "cli"}  # who may print or touch the standard library's logging
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "wsbridge").glob("*.py"))}
+TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Our own modules that it imports, anywhere in it."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module="wsbridge", names=names):
+                yield from (alias.name if alias.name in SOURCES else "__init__" for alias in names)
+            case ast.ImportFrom(module=str(module)) if module.startswith("wsbridge."):
+                yield module.split(".")[1]
+            case ast.ImportFrom(level=level):
+                assert level == 0, "imports are absolute"
+            case ast.Import(names=names):
+                yield from (alias.name.split(".")[1] for alias in names if alias.name.startswith("wsbridge."))
+            case _:
+                pass
+
+
+def test_every_module_has_its_tests_and_the_other_way_round() -> None:
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert set(SOURCES) - UNTESTED == tests - NO_MODULE
+    assert tests > NO_MODULE
+    assert set(SOURCES) > UNTESTED
+
+
+def test_every_module_has_its_floor() -> None:
+    assert set(FLOOR) == set(SOURCES)
+    assert len(FLOOR) == sum(len(names.split()) for names in FLOORS)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_imports_only_go_down(name: str) -> None:
+    assert [other for other in imported(TREES[name]) if FLOOR[other] >= FLOOR[name]] == []
+
+
+def test_only_app_knows_the_doors() -> None:
+    knowing = {name for name, tree in TREES.items() if DOORS & set(imported(tree))}
+    assert knowing == {"app"}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_first_sentence_of_a_module_says_what_it_is(name: str) -> None:
+    first, *rest = (ast.get_docstring(TREES[name]) or "").split("\n")
+    assert re.fullmatch(r"[A-Z`].{10,}[.]", first)
+    assert rest[:1] in ([], [""])
+
+
+@pytest.mark.parametrize("name", sorted(set(SOURCES) - SPEAKERS))
+def test_whoever_has_something_to_say_says_it_to_the_log(name: str) -> None:
+    calls = {ast.unparse(node.func) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)}
+    assert not {call for call in calls if call in ("print", "warnings.warn") or call.startswith("logging.")}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_events_of_the_log_are_noun_and_verb(name: str) -> None:
+    for node in ast.walk(TREES[name]):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="log")), args=[ast.Constant(value=event), *_]):
+                assert re.fullmatch(r"[a-z]+\.[a-z]+", str(event))
+            case _:
+                pass
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_nothing_private_of_a_library_is_used(name: str) -> None:
+    """`self._x`, `cls._x` and what a module itself defines are its own."""
+    own = {node.attr for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute) and _is_self(node.value)}
+    own |= {node.name for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    private = {
+        ast.unparse(node)
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr) and node.attr not in own | {"_replace"}
+    }
+    assert private == set()
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")

@@ -1,0 +1,118 @@
+"""How a text becomes a setting's value, and what was expected. Knows no setting."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+RESERVED_TYPES = frozenset({"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth"})
+ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
+_NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
+ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a text becomes a value, and how to say what was expected."""
+
+    expected: str
+    parse: Callable[[str], Any]
+
+
+def _convert(expected: str, kind: Any) -> Kind:
+    return Kind(expected, lambda text: msgspec.convert(text.strip(), kind, strict=False))
+
+
+def whole(low: int, high: int = 2**53) -> Kind:
+    top = f"from {low} to {high}" if high < 2**53 else f"of {low} or more"
+    return _convert(f"a whole number {top}", Annotated[int, msgspec.Meta(ge=low, le=high)])
+
+
+def seconds(low: float, high: float) -> Kind:
+    return _convert(f"seconds, from {low:g} to {high:g}", Annotated[float, msgspec.Meta(ge=low, le=high)])
+
+
+def one_of(*allowed: str) -> Kind:
+    return _convert("one of " + ", ".join(allowed), Literal[allowed])
+
+
+def _word(text: str) -> str:
+    text = text.strip()
+    if not (text and text.isprintable()):
+        raise ValueError
+    return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    if not words or not set(words) <= set(ALGORITHMS):
+        raise ValueError
+    return words
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    words = tuple(word.lower().rstrip("/") for word in _words(text))
+    if not all(word == "*" or ORIGIN.fullmatch(word) for word in words):
+        raise ValueError
+    return words
+
+
+def _topics(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = tuple((topic.strip(), kind.strip()) for topic, _, kind in (w.partition("=") for w in _words(text)))
+    topics = {topic for topic, _ in pairs}
+    good = all(re.fullmatch(r"[\w.-]+", topic) and re.fullmatch(r"[a-z]\w*", kind) for topic, kind in pairs)
+    if not pairs or not good or len(topics) != len(pairs) or any(kind in RESERVED_TYPES for _, kind in pairs):
+        raise ValueError
+    return pairs
+
+
+def _user_field(text: str) -> str:
+    text = _word(text)
+    names = text.split(".")
+    if text not in ("@subject", "@key") and (text.startswith("@") or not all(map(_NAME.fullmatch, names))):
+        raise ValueError
+    return text
+
+
+def _http_url(text: str) -> str:
+    url = urlsplit(text.strip())
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises if it is none
+        raise ValueError
+    return text.strip()
+
+
+def _pem(text: str) -> str:
+    text = text.replace("\\n", "\n")  # as it often stands in an environment file
+    if "-----BEGIN " not in text:
+        raise ValueError
+    return text
+
+
+def _secret(text: str) -> str:
+    text = text.strip("\r\n")
+    if not text:
+        raise ValueError
+    return text
+
+
+USER_FIELD = Kind("a dotted path, @subject or @key", _user_field)
+HTTP_URL = Kind("an http or https URL", _http_url)
+PEM = Kind("one or more public keys in PEM", _pem)
+TEXT = Kind("a word", _word)
+PORT = whole(0, 65535)
+SECRET = Kind("a secret that is not empty", _secret)
+ALGORITHM_LIST = Kind("a comma-separated list out of " + ", ".join(ALGORITHMS), _algorithms)
+ORIGIN_LIST = Kind("comma-separated origins such as https://app.example.com or https://*.example.com, or *", _origins)
+TOPIC_LIST = Kind(
+    "comma-separated topic=message_type pairs, each topic once, no type of the protocol's own ("
+    + ", ".join(sorted(RESERVED_TYPES))
+    + ")",
+    _topics,
+)

@@ -179,7 +179,8 @@ class Logs:
     def check(self) -> None:
         """Nothing went wrong but what the test wanted to."""
         wrong = [line for line in self.lines if line["level"] in ("error", "critical")]
-        assert [line for line in wrong if line["event"] not in self.expected] == []
+        unexpected = [line for line in wrong if line["event"] not in self.expected]
+        assert not unexpected, json.dumps(unexpected, indent=1).replace("\\n", "\n")
         assert self.expected <= {line["event"] for line in wrong}
 
     @classmethod

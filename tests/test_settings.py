@@ -462,3 +462,7 @@ def test_every_setting_has_a_default() -> None:
 )
 def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+def test_a_host_is_shown_as_it_is() -> None:
+    assert Settings(host="0.0.0.0").masked()["WSBRIDGE_HOST"] == "0.0.0.0"

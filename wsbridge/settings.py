@@ -149,7 +149,9 @@ def _show(f: Field[Any], value: Any) -> str:
     }
     if f.name in shown:
         return shown[f.name](value)
-    return ",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0")
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 _KEYS = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")

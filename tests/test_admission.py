@@ -1,0 +1,262 @@
+"""Who may connect, as whom: tokens and where they are found, users, origins, limits. On real sockets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.conftest import Start
+from tests.support import SECRET, Logs, Running, closed, receive, token
+from tests.test_websocket import EXAMPLE
+
+OTHER_SECRET = "the secret before that, also of thirty-two bytes"
+
+
+async def connect(
+    bridge: Running,
+    *,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    protocols: tuple[str, ...] = (),
+) -> aiohttp.ClientWebSocketResponse:
+    ws = await bridge.http.ws_connect(f"{bridge.url}/ws", params=query, headers=headers, protocols=protocols)
+    bridge.sockets.append(ws)
+    return ws
+
+
+async def test_a_token_says_who_it_is(start: Start, logs: Logs) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"token": token("user-123")})
+    assert (await receive(ws))["user_id"] == "user-123"
+    await bridge.post(EXAMPLE, "application/json")
+    assert (await receive(ws))["event"]["task_id"] == "456"
+    assert logs.of("session.opened", user="user-123")
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "header": {"headers": {"Authorization": "Bearer {}"}},
+    "subprotocol": {"protocols": ("wsbridge.v1", "bearer.{}")},
+    "query": {"query": {"token": "{}"}},
+    "cookie": {"headers": {"Cookie": "other=1; session={}"}},
+}
+
+
+def by(**tokens: str) -> dict[str, Any]:
+    """A connection that carries these tokens, each in its way."""
+    carried: dict[str, Any] = {"headers": {}, "query": {}, "protocols": ()}
+    for way, text in tokens.items():
+        for part, value in WAYS[way].items():
+            if part == "protocols":
+                carried[part] = tuple(word.format(text) for word in value)
+            else:
+                carried[part] |= {name: word.format(text) for name, word in value.items()}
+    return carried
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_each_way_to_bring_a_token(start: Start, way: str) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
+    ws = await connect(bridge, **by(**{way: token()}))
+    assert (await receive(ws))["user_id"] == "u1"
+    assert ws.protocol == ("wsbridge.v1" if way == "subprotocol" else None)
+
+
+@pytest.mark.parametrize("first", range(4))
+async def test_the_first_one_found_counts(start: Start, first: int) -> None:
+    """Header, subprotocol, query, cookie; a bad one is not passed over for a good one behind it."""
+    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
+    ways = ("header", "subprotocol", "query", "cookie")[first:]
+    ws = await connect(bridge, **by(**{way: token(way) for way in ways}))
+    assert (await receive(ws))["user_id"] == ways[0]
+    ws = await connect(bridge, **by(**{way: token(way) for way in ways} | {ways[0]: "bad"}))
+    assert await closed(ws) == (4401, "token_invalid")
+
+
+@pytest.mark.parametrize(
+    "carried",
+    [
+        {"headers": {"Authorization": "Basic dTE6cA=="}},
+        {"headers": {"Authorization": "Bearer "}},
+        {"headers": {"Cookie": "session=x"}},
+        {"protocols": ("bearer.x",)},
+        {"query": {"token": ""}},
+        {},
+    ],
+    ids=["basic", "empty bearer", "unnamed cookie", "no wsbridge.v1", "empty query", "nothing"],
+)
+async def test_what_is_no_token(start: Start, logs: Logs, carried: dict[str, Any]) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    query = carried.pop("query", {}) | {"user_id": "u1"}
+    ws = await connect(bridge, **carried, query=query)
+    assert await closed(ws) == (4401, "token_missing")
+    assert logs.of("auth.failed", code=4401, reason="token_missing", user="u1")
+    ws = await connect(bridge, **carried)
+    assert await closed(ws) == (4500, "user_id_required")
+
+
+async def test_the_scheme_is_not_case_sensitive(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, headers={"Authorization": f"bearer {token()}"})
+    assert (await receive(ws))["user_id"] == "u1"
+
+
+async def test_a_user_id_beside_a_token_must_be_the_tokens(start: Start, logs: Logs) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"user_id": "u1", "token": token("u1")})
+    assert (await receive(ws))["user_id"] == "u1"
+    ws = await connect(bridge, query={"user_id": "u2", "token": token("u1")})
+    assert await closed(ws) == (4503, "user_mismatch")
+    assert logs.of("auth.failed", code=4503, reason="user_mismatch")
+
+
+@pytest.mark.parametrize("user", [None, "", "x" * 257, "é" * 129])
+async def test_a_user_id_is_required_and_bounded(bridge: Running, logs: Logs, user: str | None) -> None:
+    ws = await connect(bridge, query={} if user is None else {"user_id": user})
+    assert await closed(ws) == (4500, "user_id_required")
+    assert logs.of("session.refused", code=4500, reason="user_id_required")
+
+
+@pytest.mark.parametrize("user", ["x" * 256, "é" * 128, "a b/c?d=e&f", "\n", "😀", "0"])
+async def test_any_other_text_is_a_user(bridge: Running, user: str) -> None:
+    ws = await connect(bridge, query={"user_id": user})
+    assert (await receive(ws))["user_id"] == user
+    assert await bridge.publish({"user_id": user}) == "SUCCESS"
+    assert (await receive(ws))["event"] == {"user_id": user}
+
+
+async def test_without_authentication_a_token_is_ignored(bridge: Running) -> None:
+    ws = await connect(bridge, query={"user_id": "u1", "token": "nonsense"})
+    hello = await receive(ws)
+    assert hello["user_id"] == "u1"
+    assert "expires_in_ms" not in hello
+
+
+async def test_keys_of_other_kinds(start: Start) -> None:
+    pairs: dict[str, Any] = {"EdDSA": Ed25519PrivateKey.generate(), "ES256": generate_private_key(SECP256R1())}
+    pems = [key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in pairs.values()]
+    bridge = await start(JWT_PUBLIC_KEY=b"".join(pems).decode())
+    for algorithm, key in pairs.items():
+        ws = await connect(bridge, query={"token": token(algorithm, key=key, algorithm=algorithm)})
+        assert (await receive(ws))["user_id"] == algorithm
+
+
+async def test_two_secrets_during_a_rotation(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_SECRET_PREVIOUS=OTHER_SECRET)
+    for key in (SECRET, OTHER_SECRET):
+        ws = await connect(bridge, query={"token": token(key=key)})
+        assert (await receive(ws))["type"] == "connected"
+
+
+@pytest.mark.parametrize(
+    ("claims", "good"),
+    [
+        ({"aud": "us", "iss": "them"}, True),
+        ({"aud": ["others", "us"], "iss": "them"}, True),
+        ({"aud": "others", "iss": "them"}, False),
+        ({"iss": "them"}, False),
+        ({"aud": "us"}, False),
+        ({"aud": "us", "iss": "others"}, False),
+    ],
+)
+async def test_audience_and_issuer_where_they_are_set(start: Start, claims: dict[str, Any], good: bool) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_AUDIENCE="us", JWT_ISSUER="them", JWT_USER_CLAIM="email")
+    ws = await connect(bridge, query={"token": token(**claims, email="ann@example.com")})
+    if good:
+        assert (await receive(ws))["user_id"] == "ann@example.com"
+    else:
+        assert await closed(ws) == (4401, "token_invalid")
+
+
+async def test_an_audience_is_not_checked_unless_one_is_set(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"token": token(aud="somebody")})
+    assert (await receive(ws))["type"] == "connected"
+
+
+ALLOWED = "https://example.com,https://*.example.org,http://localhost:3000"
+ORIGINS = {
+    "https://example.com": True,
+    "https://EXAMPLE.com": True,
+    "https://example.com:443": True,
+    "https://example.com:8443": False,
+    "http://example.com": False,
+    "https://example.com.evil.net": False,
+    "https://evil-example.com": False,
+    "https://a.example.com": False,
+    "https://a.example.org": True,
+    "https://a.b.example.org": True,
+    "https://example.org": False,
+    "https://evilexample.org": False,
+    "http://localhost:3000": True,
+    "http://localhost": False,
+    "null": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(("origin", "allowed"), ORIGINS.items())
+async def test_which_origins_may_connect(start: Start, origin: str, allowed: bool) -> None:
+    bridge = await start(AUTH="none", HOST="0.0.0.0", ALLOWED_ORIGINS=ALLOWED)
+    ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": origin})
+    if allowed:
+        assert (await receive(ws))["type"] == "connected"
+    else:
+        assert await closed(ws) == (4503, "origin_forbidden")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("https://app.example.com", "app.example.com", True),  # TLS ends before us
+        ("http://app.example.com:8004", "app.example.com:8004", True),
+        ("https://app.example.com", "app.example.com:443", True),
+        ("https://app.example.com:8443", "app.example.com", False),
+        ("https://other.example.com", "app.example.com", False),
+        ("null", "app.example.com", False),
+    ],
+)
+async def test_the_same_origin_where_none_is_set(start: Start, origin: str, host: str, allowed: bool) -> None:
+    bridge = await start(AUTH="none", HOST="0.0.0.0")
+    ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": origin, "Host": host})
+    if allowed:
+        assert (await receive(ws))["type"] == "connected"
+    else:
+        assert await closed(ws) == (4503, "origin_forbidden")
+
+
+async def test_no_origin_is_no_browser_and_development_takes_any(start: Start) -> None:
+    bridge = await start(ALLOWED_ORIGINS="https://example.com")
+    assert (await receive(await bridge.connect()))["type"] == "connected"
+    bridge = await start()
+    ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": "https://anything.example"})
+    assert (await receive(ws))["type"] == "connected"
+
+
+async def test_the_origin_is_looked_at_before_anything_else(start: Start, logs: Logs) -> None:
+    bridge = await start(JWT_SECRET=SECRET, ALLOWED_ORIGINS="https://example.com", MAX_CONNECTIONS="1")
+    await bridge.opened(token=token())
+    ws = await connect(bridge, query={"token": "bad"}, headers={"Origin": "https://evil.net"})
+    assert await closed(ws) == (4503, "origin_forbidden")
+    assert not logs.of("auth.failed")
+
+
+async def test_limits_are_those_of_the_settings_and_free_again(start: Start) -> None:
+    bridge = await start(MAX_CONNECTIONS="3", MAX_CONNECTIONS_PER_USER="2")
+    first, _ = await bridge.opened("a")
+    await bridge.opened("a")
+    assert await closed(await bridge.connect("a")) == (4429, "too_many_connections")
+    await bridge.opened("b")
+    assert await closed(await bridge.connect("c")) == (1013, "overloaded")
+    await first.close()
+    await bridge.opened("c")
+
+
+async def test_zero_is_no_limit(start: Start) -> None:
+    bridge = await start(MAX_CONNECTIONS_PER_USER="0")
+    for _ in range(30):
+        await bridge.opened()
+    assert len(bridge.bridge.registry) == 30

@@ -1,0 +1,454 @@
+"""What a sidecar posts → events, in every form, and what must not be taken for one."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from wsbridge.cloudevents import EventReader
+from wsbridge.event import Dropped, Event
+
+VECTORS = json.loads((Path(__file__).parent / "vectors" / "events.json").read_text(encoding="utf-8"))
+TOPIC = "task-updates"
+AT = {"__key": "k", "__partition": "3", "__offset": "41"}
+ELSEWHERE = {**AT, "__offset": "42"}
+
+
+def reader(user_field: str = "user_id", max_bytes: int = 1_048_576) -> EventReader:
+    return EventReader({TOPIC: "task_update", "orders": "order_update"}, user_field, max_bytes)
+
+
+def enveloped(data: bytes | str, **attributes: object) -> bytes:
+    """A CloudEvent around data that is JSON already."""
+    data = data if isinstance(data, bytes) else data.encode()
+    head = {"id": "e-1", "source": "backend", "specversion": "1.0"} | attributes
+    return json.dumps(head)[:-1].encode() + b',"data":' + data + b"}"
+
+
+def in_base64(data: bytes, **attributes: object) -> bytes:
+    head = {"id": "e-1", "source": "backend", "specversion": "1.0"} | attributes
+    return json.dumps(head | {"data_base64": base64.b64encode(data).decode()}).encode()
+
+
+def in_string(data: bytes) -> bytes:
+    return enveloped(json.dumps(data.decode()))
+
+
+def raw_envelope(data: bytes) -> bytes:
+    return in_base64(data, id="new at each delivery", source="Dapr")
+
+
+def bomb(depth: int) -> bytes:
+    return b'{"user_id":"u","x":%b%b}' % (b"[" * depth, b"]" * depth)
+
+
+def bulk_of(*events: bytes, kind: str = "application/cloudevents+json") -> bytes:
+    """Each `events` is JSON already; entry ids are their places."""
+    entries = [
+        b'{"entryId":"%d","event":%b,"contentType":"%b","metadata":{"__key":"k","__partition":"0","__offset":"%d"}}'
+        % (place, event, kind.encode(), place)
+        for place, event in enumerate(events)
+    ]
+    return b'{"id":"b-1","type":"com.dapr.event.sent.bulk","entries":[%b]}' % b",".join(entries)
+
+
+def outcome(event: Event | Dropped) -> object:
+    return event.reason if isinstance(event, Dropped) else event.users
+
+
+def read(source: EventReader, body: bytes, metadata: dict[str, Any] | None = None) -> Event | Dropped:
+    try:
+        return source.read(body, TOPIC, metadata or {})
+    except Dropped as dropped:
+        return dropped
+
+
+def body_of(case: dict[str, Any]) -> bytes:
+    return bytes.fromhex(case["body_hex"]) if "body_hex" in case else str(case["body"]).encode()
+
+
+def check(event: Event | Dropped, case: dict[str, Any]) -> None:
+    """Hold an event against a vector."""
+    if isinstance(event, Dropped):
+        assert event.reason == case.get("dropped"), str(event)
+        assert "\n" not in str(event)
+        return
+    assert list(event.users) == case["taken"]["users"]
+    assert event.data == case["taken"]["data"].encode()
+    assert event.id == case["taken"]["id"]
+    assert event.type == "task_update"
+
+
+@pytest.mark.parametrize("case", VECTORS["single"], ids=lambda case: case["name"])
+def test_a_single_delivery_is_what_the_vectors_say(case: dict[str, Any]) -> None:
+    source = reader(case.get("user_field", "user_id"))
+    check(read(source, body_of(case), case.get("headers")), case)
+
+
+@pytest.mark.parametrize("case", VECTORS["bulk"], ids=lambda case: case["name"])
+def test_a_bulk_delivery_is_what_the_vectors_say(case: dict[str, Any]) -> None:
+    found = reader().read_bulk(body_of(case), TOPIC)
+    if case["entries"] is None:
+        assert found is None
+        return
+    assert found is not None
+    assert [entry_id for entry_id, _ in found] == [entry["entryId"] for entry in case["entries"]]
+    for (_, event), entry in zip(found, case["entries"], strict=True):
+        check(event, entry)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in VECTORS["single"] if "taken" in case], ids=lambda case: str(case["name"])
+)
+def test_a_redelivery_is_known_by_what_the_vectors_say(case: dict[str, Any]) -> None:
+    source, headers = reader(case.get("user_field", "user_id")), case.get("headers", {})
+    moved = {**headers, "__offset": "42"} if headers else {}
+    first, again, other = (source.read(body_of(case), TOPIC, at).key for at in (headers, headers, moved))
+    assert first == again
+    assert bool(first) is (case["taken"]["known_by"] is not None)
+    assert (first != other) is (case["taken"]["known_by"] == "coordinates")
+
+
+# The data stays as it is, byte for byte.
+
+DATA = st.dictionaries(
+    st.text(),
+    st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)),
+    max_size=4,
+)
+
+
+@given(
+    DATA,
+    st.sampled_from([None, 0, 3, "\t"]),
+    st.booleans(),
+    st.sampled_from([enveloped, in_base64, in_string, raw_envelope, bytes]),
+)
+@settings(deadline=None, max_examples=200)
+def test_the_data_is_kept_byte_for_byte_in_every_form(
+    fields: dict[str, object], indent: int | str | None, ascii_only: bool, form: Callable[[bytes], bytes]
+) -> None:
+    fields = {**fields, "user_id": "u"}
+    fields.pop("specversion", None)  # with it, it would be an envelope
+    data = json.dumps(fields, indent=indent, ensure_ascii=ascii_only).encode()
+    event = reader().read(form(data), TOPIC, AT)
+    assert (event.users, event.data) == (("u",), data)
+
+
+@pytest.mark.parametrize("name", ["data_base64", "data", "id", "source", "subject", "type", "entries"])
+@pytest.mark.parametrize("value", [b"5", b'"x"', b"{}", b"[1]", b"null"], ids=repr)
+def test_a_bare_event_may_have_fields_of_any_name_and_kind(name: str, value: bytes) -> None:
+    data = b'{"user_id":"u","%b":%b}' % (name.encode(), value)
+    assert reader().read(data, TOPIC, {}).data == data
+    assert reader().read_bulk(data, TOPIC) is None
+
+
+@pytest.mark.parametrize("name", ["id", "source", "subject", "type", "time", "datacontenttype", "traceparent", "x"])
+@pytest.mark.parametrize("value", [5, 1.5, None, True, {}, [[]]], ids=repr)
+def test_a_mistyped_attribute_of_the_envelope_does_not_cost_the_data(name: str, value: object) -> None:
+    event = reader().read(enveloped('{"user_id":"u"}', **{name: value}), TOPIC, AT)
+    assert event.data == b'{"user_id":"u"}'
+
+
+# Nothing raises anything but Dropped.
+
+TAKEN = [
+    enveloped('{"user_id":"u","x":[1,{"y":null}]}'),
+    in_string(b'{"user_id":"u"}'),
+    in_base64(b'{"user_id":"u"}'),
+    raw_envelope(b'{"user_id":"u"}'),
+    b'{"user_id":["u",1]}',
+]
+JUNK = st.sampled_from([b"\xff", b"\x00", b'"', b"\\", b"\\ud800", b"[" * 3000, b"{", b"}", b"9" * 5000, b"NaN", b","])
+
+
+@given(st.sampled_from(TAKEN), st.integers(0, 150), st.integers(0, 9), JUNK | st.binary(max_size=4))
+@example(enveloped('"'), 0, 0, b"")
+@example(b'{"specversion":"1.0","data":"\xff"}', 0, 0, b"")
+@example(enveloped(b'{"user_id":%b}' % (b"9" * 5_000)), 0, 0, b"")
+@settings(deadline=None, max_examples=400)
+def test_a_damaged_delivery_is_taken_or_dropped(body: bytes, place: int, cut: int, junk: bytes) -> None:
+    damaged = body[:place] + junk + body[place + cut :]
+    for source in (reader(), reader("a.b"), reader("@subject"), reader("@key")):
+        event = read(source, damaged, AT)
+        if isinstance(event, Event):
+            assert isinstance(json.loads(event.data, parse_int=str), dict)  # what a browser gets can be parsed
+        assert source.read_bulk(damaged, TOPIC) is None
+
+
+@given(st.lists(st.sampled_from(TAKEN), min_size=1, max_size=3), st.integers(0, 600), st.integers(0, 9), JUNK)
+@settings(deadline=None, max_examples=200)
+def test_a_damaged_bulk_never_raises(events: list[bytes], place: int, cut: int, junk: bytes) -> None:
+    body = bulk_of(*events)
+    found = reader().read_bulk(body[:place] + junk + body[place + cut :], TOPIC)
+    assert found is None or all(isinstance(event, Event | Dropped) for _, event in found)
+
+
+@given(st.binary())
+@settings(deadline=None)
+def test_arbitrary_bytes_are_no_bulk_and_no_surprise(body: bytes) -> None:
+    assert reader().read_bulk(body, TOPIC) is None
+    assert isinstance(read(reader(), body), Dropped)
+
+
+@pytest.mark.parametrize("depth", [2_000, 100_000])
+@pytest.mark.parametrize("form", [bytes, enveloped, in_string, in_base64, raw_envelope], ids=lambda form: form.__name__)
+def test_a_depth_bomb_is_dropped(form: Callable[[bytes], bytes], depth: int) -> None:
+    assert outcome(read(reader(), form(bomb(depth)))) == "not_json"
+
+
+# A bulk: what one entry does must not touch the others.
+
+
+POISON = {
+    "2,000 deep": (enveloped(bomb(2_000)), "not_json"),
+    "100,000 deep": (enveloped(bomb(100_000)), "not_json"),
+    "NaN": (enveloped('{"user_id":"u","x":NaN}'), "not_json"),
+    "high surrogate": (enveloped(r'{"user_id":"u","x":"\ud800"}'), "not_json"),
+    "low surrogate": (enveloped(r'{"user_id":"u","x":"\udc00"}'), "not_json"),
+    "surrogate in the id": (b'{"specversion":"1.0","id":"\\ud800","data":{"user_id":"u"}}', "not_json"),
+    "bad UTF-8": (enveloped(b'{"user_id":"u","x":"\xff"}'), "bad_utf8"),
+    "bad UTF-8 in a string": (enveloped(b'"{\xff}"'), "bad_utf8"),
+    "a string of bad UTF-8": (b'"\xff"', "bad_utf8"),
+    "a string that holds no JSON": (b'"hello"', "not_json"),
+    "bad UTF-8 in the id": (b'{"specversion":"1.0","id":"\xff","data":{"user_id":"u"}}', "bad_utf8"),
+    "a word": (b"nonsense", "not_json"),
+    "null": (b"null", "not_an_object"),
+    "a list": (b"[]", "not_an_object"),
+    "a number": (b"7", "not_an_object"),
+    "no user": (enveloped("{}"), "no_user"),
+    "5,000 digits": (enveloped(b'{"user_id":%b}' % (b"9" * 5_000)), "bad_user"),
+}
+GOOD = enveloped('{"user_id":"u"}')
+
+
+@pytest.mark.parametrize(("poison", "reason"), POISON.values(), ids=POISON)
+def test_one_bad_entry_of_a_bulk_is_dropped_alone(poison: bytes, reason: str) -> None:
+    found = reader().read_bulk(bulk_of(GOOD, poison, GOOD), TOPIC)
+    assert found is not None
+    assert [(entry_id, outcome(event)) for entry_id, event in found] == [("0", ("u",)), ("1", reason), ("2", ("u",))]
+
+
+@given(st.lists(st.sampled_from([None, *sorted(set(POISON) - {"100,000 deep"})]), max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_bad_entries_are_dropped_and_the_others_taken_in_order(mixture: list[str | None]) -> None:
+    cases = [POISON[name] if name else (enveloped(b'{"user_id":%d}' % n), (str(n),)) for n, name in enumerate(mixture)]
+    found = reader().read_bulk(bulk_of(*(entry for entry, _ in cases)), TOPIC)
+    assert found is not None
+    assert [outcome(event) for _, event in found] == [expected for _, expected in cases]
+
+
+def test_a_slow_bulk_keeps_data_ids_and_coordinates_as_the_fast_one() -> None:
+    good = [enveloped('{ "user_id" : "u", "n": 1.50 }', id="e-7"), b'{"user_id":"v"}']
+    fast, slow = reader().read_bulk(bulk_of(*good), TOPIC), reader().read_bulk(bulk_of(*good, b"nonsense"), TOPIC)
+    assert fast is not None
+    assert slow is not None
+    assert slow[:2] == fast
+
+
+def test_poisoned_metadata_drops_its_entry_alone() -> None:
+    body = bulk_of(GOOD, GOOD, GOOD).replace(b'"__offset":"1"', b'"__offset":"\\ud800"')
+    found = reader().read_bulk(body, TOPIC)
+    assert found is not None
+    assert [(entry_id, outcome(event)) for entry_id, event in found] == [
+        ("0", ("u",)),
+        ("1", "not_json"),
+        ("2", ("u",)),
+    ]
+
+
+@pytest.mark.parametrize("member", [b'"contentType":5', b'"metadata":[]'], ids=repr)
+def test_an_entry_that_is_malformed_itself_is_dropped_alone(member: bytes) -> None:
+    body = bulk_of(GOOD, GOOD, GOOD).replace(b'"entryId":"1"', b'"entryId":"1",' + member)
+    body = body.replace(member + b",", b"", 0)
+    found = reader().read_bulk(body, TOPIC)
+    assert found is not None
+    assert [entry_id for entry_id, _ in found] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("entry_id", [b"5", b"null", b'"\\ud800"', b'"\xff"'], ids=repr)
+def test_an_entry_that_cannot_be_named_gets_no_status(entry_id: bytes) -> None:
+    body = bulk_of(GOOD, GOOD).replace(b'"entryId":"0"', b'"entryId":' + entry_id)
+    found = reader().read_bulk(body, TOPIC)
+    assert found is not None
+    assert [entry_id for entry_id, _ in found] == ["1"]
+
+
+def test_raw_bulk_entries_that_are_broken_are_dropped_alone() -> None:
+    good = json.dumps(base64.b64encode(b'{"user_id":"u"}').decode()).encode()
+    found = reader().read_bulk(bulk_of(good, b'"%%%"', b'"e30"', good, kind="application/octet-stream"), TOPIC)
+    assert found is not None
+    assert [outcome(event) for _, event in found] == [("u",), "not_json", "not_json", ("u",)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"user_id":"u","entries":[{"entryId":"0","event":{}}]}', id="bare"),
+        pytest.param(b'{"user_id":"u","entries":[1,2]}', id="bare, entries of another kind"),
+        pytest.param(b'{"user_id":"u","entries":[{"entryId":"0"}],"type":"order"}', id="bare, with a type"),
+        pytest.param(b'{"user_id":"u","entries":5,"type":7}', id="bare, with a type that is no text"),
+        pytest.param(b'{"user_id":"u","entries":[%b]}' % (b"[" * 2_000 + b"]" * 2_000), id="bare and deep"),
+        pytest.param(enveloped('{"user_id":"u","entries":[{"entryId":"0"}]}'), id="in the data of an envelope"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_what_only_looks_like_a_bulk_is_none(body: bytes) -> None:
+    assert reader().read_bulk(body, TOPIC) is None
+
+
+# Users.
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [
+        pytest.param('"u"', ("u",), id="string"),
+        pytest.param('"\\u0075\\ud83d\\ude00"', ("u😀",), id="escapes"),
+        pytest.param("7", ("7",), id="integer"),
+        pytest.param("-7", ("-7",), id="negative"),
+        pytest.param("0", ("0",), id="zero"),
+        pytest.param("9" * 256, ("9" * 256,), id="256 digits"),
+        pytest.param("9" * 257, "bad_user", id="257 digits"),
+        pytest.param("9" * 10_000, "bad_user", id="10,000 digits"),
+        pytest.param("7.0", "bad_user", id="fraction"),
+        pytest.param("1e3", "bad_user", id="exponent"),
+        pytest.param("false", "bad_user", id="false"),
+        pytest.param("{}", "bad_user", id="object"),
+        pytest.param("null", "no_user", id="null"),
+        pytest.param('""', "no_user", id="empty"),
+        pytest.param("[]", "no_user", id="nobody"),
+        pytest.param('["u"]', ("u",), id="list of one"),
+        pytest.param('["b","a",1,"b","1",1]', ("b", "a", "1"), id="doubled"),
+        pytest.param('["u",null]', "bad_user", id="null in a list"),
+        pytest.param('["u",1.5]', "bad_user", id="fraction in a list"),
+        pytest.param('["u",true]', "bad_user", id="true in a list"),
+        pytest.param('["u",["v"]]', "bad_user", id="list in a list"),
+        pytest.param('["u",""]', "bad_user", id="empty in a list"),
+        pytest.param(json.dumps("é" * 128), ("é" * 128,), id="256 bytes"),
+        pytest.param(json.dumps("é" * 128 + "e"), "bad_user", id="257 bytes"),
+        pytest.param(json.dumps(["u", "e" * 257]), "bad_user", id="257 bytes in a list"),
+        pytest.param(json.dumps(list(range(1_000))), tuple(map(str, range(1_000))), id="1,000 users"),
+        pytest.param(json.dumps(list(range(1_001))), "bad_user", id="1,001 users"),
+    ],
+)
+def test_a_user_is_a_string_an_integer_or_a_list(users: str, expected: object) -> None:
+    assert outcome(read(reader(), enveloped(b'{"user_id":%b}' % users.encode()))) == expected
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [('"u"', ("u",)), ("7", ("7",)), ('["a",1,"a"]', ("a", "1")), ("true", "bad_user"), ("1.5", "bad_user"),
+     ("{}", "bad_user"), ('[["u"]]', "bad_user"), ('""', "no_user"), ("null", "no_user")],
+)  # fmt: skip
+def test_the_same_rules_hold_for_the_subject(subject: str, expected: object) -> None:
+    body = b'{"specversion":"1.0","subject":%b,"data":{}}' % subject.encode()
+    assert outcome(read(reader("@subject"), body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "body", "expected"),
+    [
+        pytest.param("a.b.c", '{"a":{"b":{"c":"u"}}}', ("u",), id="found"),
+        pytest.param("a.b", '{"a":{"b":[1,2],"c":3},"b":4}', ("1", "2"), id="a list"),
+        pytest.param("a.b", '{"a":{}}', "no_user", id="the last is missing"),
+        pytest.param("a.b", "{}", "no_user", id="the first is missing"),
+        pytest.param("a.b", '{"a":null}', "no_user", id="null on the way"),
+        pytest.param("a.b", '{"a":"u"}', "bad_user", id="a string on the way"),
+        pytest.param("a.b", '{"a":[{"b":"u"}]}', "bad_user", id="a list on the way"),
+        pytest.param("a.b", '{"a.b":"u"}', "no_user", id="a name with a dot"),
+        pytest.param("from", '{"from":"u"}', ("u",), id="a Python keyword"),
+        pytest.param("user id", '{"user id":"u"}', ("u",), id="a name with a space"),
+        pytest.param("é", '{"\\u00e9":"u"}', ("u",), id="not ASCII"),
+        pytest.param("@subject", '{"user_id":"x"}', "no_user", id="no subject"),
+        pytest.param("@key", '{"user_id":"x"}', "no_user", id="no key"),
+    ],
+)
+def test_the_user_is_where_the_setting_says(field: str, body: str, expected: object) -> None:
+    assert outcome(read(reader(field), enveloped(body))) == expected
+
+
+@pytest.mark.parametrize("field", ["@subject", "@key"])
+@pytest.mark.parametrize("data", ["[]", "7", "null", '"x"', '{"x":NaN}'])
+def test_the_data_must_be_an_object_also_where_the_user_is_elsewhere(field: str, data: str) -> None:
+    event = read(reader(field), enveloped(data, subject="u"), {"__key": "u"})
+    assert isinstance(event, Dropped)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("u", ("u",)), (7, ("7",)), ("", "no_user"), ("\udcff", "bad_user"), ("x" * 257, "bad_user"), (["u"], ("u",))],
+    ids=ascii,
+)
+def test_the_key_of_the_kafka_message_can_be_the_user(key: object, expected: object) -> None:
+    assert outcome(read(reader("@key"), enveloped("{}"), {"__key": key})) == expected
+
+
+# Sizes, types, identity.
+
+
+@pytest.mark.parametrize("form", [bytes, enveloped, in_string, in_base64, raw_envelope], ids=lambda form: form.__name__)
+def test_the_bound_is_on_the_data_not_on_the_envelope(form: Callable[[bytes], bytes]) -> None:
+    fits, too_large = b'{"user_id":"u"}', b'{"user_id":"uu"}'
+    source = reader(max_bytes=len(fits))
+    assert outcome(read(source, form(fits), AT)) == ("u",)
+    assert outcome(read(source, form(too_large), AT)) == "too_large"
+
+
+def test_the_type_is_that_of_the_topic() -> None:
+    assert reader().read(GOOD, "orders", {}).type == "order_update"
+
+
+def test_an_event_is_the_same_if_source_and_id_are() -> None:
+    def key(**attributes: object) -> str:
+        return reader().read(enveloped('{"user_id":"u"}', **attributes), TOPIC, {}).key
+
+    assert key() == key() != ""
+    assert len({key(), key(id="e-2"), key(source="other"), key(id="backend", source="e-1")}) == 4
+    assert key(id=7) == key(id="7")
+
+
+@pytest.mark.parametrize("attribute", ["id", "source"])
+def test_a_megabyte_of_id_is_remembered_as_little_and_still_told_apart(attribute: str) -> None:
+    first, again, other = (
+        reader("@subject").read(enveloped("{}", subject="u", **{attribute: "x" * 1_000_000 + end}), TOPIC, {})
+        for end in ("a", "a", "b")
+    )
+    assert len(first.key) + len(first.id) < 1_000
+    assert first.key == again.key != other.key
+
+
+@pytest.mark.parametrize("attribute", ["id", "source"])
+def test_without_a_stable_id_the_coordinates_identify_an_event(attribute: str) -> None:
+    body = enveloped('{"user_id":"u"}', **{attribute: None})
+    here, again, there = (reader().read(body, TOPIC, at) for at in (AT, AT, ELSEWHERE))
+    assert here.key == again.key != there.key
+    assert here.id == f"{TOPIC}/3/41"
+    assert reader().read(body, "orders", AT).key != here.key
+    assert reader().read(body, TOPIC, {"__partition": "3"}).key == ""
+
+
+def test_a_raw_payload_is_identified_by_its_coordinates_not_by_its_new_id() -> None:
+    body, redelivered = raw_envelope(b'{"user_id":"u"}'), in_base64(b'{"user_id":"u"}', id="e-2", source="Dapr")
+    assert reader().read(body, TOPIC, AT).key == reader().read(redelivered, TOPIC, AT).key
+    assert reader().read(body, TOPIC, AT).key != reader().read(body, TOPIC, ELSEWHERE).key
+
+
+def test_bytes_that_a_publisher_sent_through_dapr_keep_their_id() -> None:
+    body = in_base64(b'{"user_id":"u"}')  # as `application/octet-stream`; the source is the publisher
+    assert reader().read(body, TOPIC, AT).key == reader().read(body, TOPIC, ELSEWHERE).key
+
+
+@pytest.mark.parametrize("name", ["no user", "too large", "not JSON"])
+def test_a_dropped_event_is_named_where_it_can_be(name: str) -> None:
+    data = {"no user": "{}", "too large": '{"user_id":"%s"}' % ("u" * 99), "not JSON": '"hello"'}[name]
+    dropped = read(reader(max_bytes=99), enveloped(data))
+    assert isinstance(dropped, Dropped)
+    assert dropped.event_id == "e-1"

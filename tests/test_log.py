@@ -1,0 +1,361 @@
+"""Lines that people and machines can trust, whatever strangers put into them."""
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, InvalidHeader
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import MultiDict
+
+from wsbridge import log as module
+from wsbridge.log import LONGEST_VALUE, AccessLog, ServerLog, configure, debugging, log, redacted
+
+
+class Output(io.BytesIO):
+    """A stream that can be taken for a terminal."""
+
+    terminal = False
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    @property
+    def text(self) -> str:
+        return self.getvalue().decode()
+
+    @property
+    def lines(self) -> list[str]:
+        """As a reader of lines sees them; the last one is complete."""
+        assert self.text == "" or self.text.endswith("\n")
+        return self.text.splitlines()
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+
+@contextlib.contextmanager
+def logging_to(style: str | None = "json", level: str = "debug", *, terminal: bool = False) -> Iterator[Output]:
+    """What is logged meanwhile; the configuration is global, so everything is put back at the end."""
+    root, websocket = logging.getLogger(), logging.getLogger("aiohttp.websocket")
+    before, least = (root.handlers, root.level, websocket.disabled), module._least
+    output = Output()
+    output.terminal = terminal
+    vars(log).pop("bind", None)  # what structlog has cached
+    with warnings.catch_warnings():
+        configure(level, style, output)
+        try:
+            yield output
+        finally:
+            logging.captureWarnings(capture=False)
+            root.handlers, root.level, websocket.disabled = before
+            module._least = least
+            structlog.reset_defaults()
+            vars(log).pop("bind", None)
+
+
+@pytest.fixture
+def output() -> Iterator[Output]:
+    with logging_to() as output:
+        yield output
+
+
+def request(path: str = "/") -> web.Request:
+    return make_mocked_request("GET", path).clone(remote="10.0.0.9")
+
+
+# Lines.
+
+
+def test_a_line_is_a_json_object_that_begins_with_when_how_bad_and_what(output: Output) -> None:
+    log.info("session.opened", user="u1", sessions=["a", "b"], seconds=1.5, gap=None)
+    (record,) = output.records
+    assert list(record)[:3] == ["timestamp", "level", "event"]
+    assert record.pop("timestamp").endswith("Z")
+    assert record == {
+        "level": "info", "event": "session.opened", "user": "u1", "sessions": ["a", "b"], "seconds": 1.5, "gap": None,
+    }  # fmt: skip
+
+
+def test_a_line_for_people_begins_with_when_how_bad_and_what() -> None:
+    with logging_to("console") as output:
+        log.warning("session.refused", user="u1", code=4429)
+    (line,) = output.lines
+    words = line.split()
+    assert words[0].endswith("Z")
+    assert words[1:] == ["[warning", "]", "session.refused", "code=4429", "user=u1"]
+
+
+@pytest.mark.parametrize(("terminal", "coloured"), [(True, True), (False, False)])
+def test_colours_are_for_terminals_only(terminal: bool, coloured: bool) -> None:
+    with logging_to("console", terminal=terminal) as output:
+        log.info("server.started")
+    assert ("\x1b[" in output.text) is coloured
+
+
+@pytest.mark.parametrize(("terminal", "is_json"), [(True, False), (False, True)])
+def test_lines_are_json_unless_a_person_looks(terminal: bool, is_json: bool) -> None:
+    with logging_to(None, terminal=terminal) as output:
+        log.info("server.started")
+    assert output.text.startswith("{") is is_json
+
+
+@pytest.mark.parametrize(("level", "events"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_what_is_below_the_level_is_not_logged(level: str, events: int) -> None:
+    with logging_to(level=level) as output:
+        for name in ("debug", "info", "warning", "error"):
+            getattr(log, name)("some.event")
+        assert debugging() is (level == "debug")
+    assert [record["level"] for record in output.records] == ["debug", "info", "warning", "error"][-events:]
+
+
+# Strangers' text.
+
+NASTY = {
+    "newline": "a\nevent=forged",
+    "carriage return": "a\rb",
+    "escape sequence": "\x1b[31mred\x1b[2J",
+    "8-bit escape sequence": "\x9b31mred",
+    "bell, backspace, delete, null": "\x07\x08\x7f\x00",
+    "other line ends": "a\x85b\u2028c\u2029d\x0b\x0c\x1c",
+    "lone surrogate": "\ud800 \udcff",
+    "right to left": "\u202egnp.exe",
+    "markup": "</script><script>alert(1)</script>",
+    "JSON": '","level":"error","x":"',
+    "10 kB": "x" * 10_000,
+    "10 kB of newlines": "\n" * 10_000,
+}
+CONTROLS = {chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)} - {"\n"}
+PLACES: dict[str, Callable[[str], object]] = {
+    "in a field": str,
+    "in a list": lambda text: [text] * 5,
+    "in a tuple": lambda text: (text,) * 5,
+    "in an object": lambda text: {"name": text},
+    "deep": lambda text: [{"name": [text]}],
+}
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
+def test_strangers_text_stays_one_bounded_line(style: str, place: Callable[[str], object], text: str) -> None:
+    with logging_to(style) as output:
+        log.info("session.opened", user=place(text))
+    (line,) = output.lines
+    assert not CONTROLS & set(line)
+    assert len(line) < 40 * LONGEST_VALUE
+    if style == "json":
+        found = json.loads(line)
+        assert (found["level"], found["event"]) == ("info", "session.opened")
+        short = text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
+        assert found["user"] == json.loads(json.dumps(place(short)))
+
+
+@given(
+    st.text(st.characters()),
+    st.lists(st.text(st.characters()), max_size=3),
+    st.sampled_from(["json", "console"]),
+)
+@settings(deadline=None)
+def test_any_text_at_all_is_one_line(text: str, more: list[str], style: str) -> None:
+    with logging_to(style) as output:
+        log.info("session.opened", user=text, events=more)
+    (line,) = output.lines
+    assert not CONTROLS & set(line)
+    assert style == "console" or (json.loads(line)["user"], json.loads(line)["events"]) == (text, more)
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_what_has_no_text_of_its_own_is_shown_all_the_same(style: str) -> None:
+    with logging_to(style) as output:
+        log.info("some.event", value=object(), data=b"\x1b\n", number=2**70)
+    (line,) = output.lines
+    assert "object" in line
+    assert str(2**70) in line
+
+
+# Exceptions.
+
+
+def test_an_exception_is_in_the_line_with_its_traceback(output: Output) -> None:
+    try:
+        raise ValueError("no such luck")
+    except ValueError as error:
+        log.error("internal.error", doing="test", exc_info=error)
+    (record,) = output.records
+    assert record["exception"].startswith("Traceback")
+    assert record["exception"].endswith("ValueError: no such luck")
+    assert "test_log.py" in record["exception"]
+
+
+def test_a_person_gets_the_traceback_below_the_line() -> None:
+    with logging_to("console") as output:
+        try:
+            raise ValueError("no such luck")
+        except ValueError as error:
+            log.error("internal.error", doing="test", exc_info=error)
+    assert "internal.error" in output.lines[0]
+    assert output.lines[-1] == "ValueError: no such luck"
+
+
+# Libraries.
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [(logging.DEBUG, None), (logging.INFO, None), (logging.WARNING, "warning"), (logging.ERROR, "error"),
+     (logging.CRITICAL, "critical"), (35, "info")],
+)  # fmt: skip
+def test_what_libraries_log_is_a_line_like_ours(output: Output, level: int, shown: str | None) -> None:
+    logging.getLogger("some.library").log(level, "it is %s", "so\n")
+    found = [(r["event"], r["level"], r["logger"], r["message"]) for r in output.records]
+    assert found == ([("library.log", shown, "some.library", "it is so\n")] if shown else [])
+
+
+def test_an_exception_that_a_library_logs_is_in_the_line(output: Output) -> None:
+    try:
+        raise ValueError("no such luck")
+    except ValueError:
+        logging.getLogger("asyncio").exception("a task failed")
+    assert output.records[0]["exception"].endswith("ValueError: no such luck")
+
+
+def test_a_library_that_logs_wrongly_is_no_error_of_its_caller() -> None:
+    with logging_to() as output:  # here and not in the fixture: without pytest's own handler, which raises
+        logging.getLogger("some.library").warning("%d apples", "many")
+    assert output.records[0]["message"] == "%d apples ('many',)"
+
+
+def test_warnings_are_lines_too(output: Output) -> None:
+    warnings.warn("this will go away", DeprecationWarning, stacklevel=1)
+    (record,) = output.records
+    assert record["event"] == "library.log"
+    assert "DeprecationWarning: this will go away" in record["message"]
+
+
+def test_aiohttp_does_not_log_the_subprotocols_that_were_offered(output: Output) -> None:
+    logging.getLogger("aiohttp.websocket").warning("Client protocols %r don't overlap", ["bearer.secret"])
+    assert output.text == ""
+
+
+# What aiohttp's server says.
+
+
+class Bad:
+    """Counts bad requests."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.log = ServerLog(self.found)
+
+    def found(self) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidHeader("Authorization: Bearer secret\x00"), BadHttpMessage("secret"), web.HTTPBadRequest(text="secret")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR], ids=["debug", "error"])
+def test_a_bad_request_is_one_line_without_its_text(output: Output, error: Exception, level: int) -> None:
+    bad = Bad()
+    bad.log.log(level, "Error handling request from %s", "10.0.0.9", exc_info=error)
+    (record,) = output.records
+    assert (record["event"], record["level"], record["peer"]) == ("request.bad", "info", "10.0.0.9")
+    assert record["error"] == type(error).__name__
+    assert "secret" not in output.text
+    assert "Traceback" not in output.text
+    assert bad.count == 1
+
+
+def test_an_error_of_ours_keeps_its_traceback(output: Output) -> None:
+    bad = Bad()
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        bad.log.exception("Error handling request from %s", "10.0.0.9")
+    (record,) = output.records
+    assert (record["event"], record["level"]) == ("internal.error", "error")
+    assert (record["doing"], record["peer"]) == ("Error handling request from 10.0.0.9", "10.0.0.9")
+    assert record["exception"].endswith("RuntimeError: a bug")
+    assert bad.count == 0
+
+
+def test_chatter_of_the_server_is_not_logged(output: Output) -> None:
+    bad = Bad()
+    bad.log.debug("Ignored premature client disconnection")
+    bad.log.info("something %s", "else")
+    bad.log.warning("100%")
+    assert [(record["event"], record["doing"]) for record in output.records] == [("internal.error", "100%")]
+
+
+# Requests.
+
+
+def access(asked: web.Request, status: int = 200) -> None:
+    AccessLog(logging.getLogger("wsbridge.access"), "").log(asked, web.Response(status=status), 0.0123)
+
+
+def test_a_request_is_a_line_without_the_secrets_of_its_query(output: Output) -> None:
+    access(request("/ws?user_id=u1&token=se.cr.et&token=se.cr.et&last_event_id=e:1"), 426)
+    (record,) = output.records
+    assert {name: record[name] for name in ("event", "level", "method", "path", "query", "status", "ms", "peer")} == {
+        "event": "http.request",
+        "level": "info",
+        "method": "GET",
+        "path": "/ws",
+        "query": "user_id=u1&token=***&token=***&last_event_id=e:1",
+        "status": 426,
+        "ms": 12.3,
+        "peer": "10.0.0.9",
+    }
+
+
+@pytest.mark.parametrize("path", ["/%0a%1b[31m", "/?%0a=%0d", "/?x=%ff", "/?" + "x" * 8_000])
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_request_is_one_line_whatever_is_asked_for(style: str, path: str) -> None:
+    with logging_to(style) as output:
+        access(request(path))
+    (line,) = output.lines
+    assert not CONTROLS & set(line)
+    assert len(line) < 3 * LONGEST_VALUE
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize(
+    ("path", "status", "shown"),
+    [
+        ("/events/task-updates", 200, "debug"),
+        ("/health", 200, "debug"),
+        ("/healthz", 200, "debug"),
+        ("/metrics", 200, "debug"),
+        ("/events/task-updates", 401, "info"),
+        ("/health", 503, "info"),
+        ("/stats", 200, "info"),
+        ("/ws", 101, "info"),
+    ],
+)
+def test_what_is_asked_all_the_time_is_logged_at_debug_unless_it_fails(
+    level: str, path: str, status: int, shown: str
+) -> None:
+    with logging_to(level=level) as output:
+        access(request(path), status)
+    expected = [shown] if level == "debug" or shown == "info" else []
+    assert [record["level"] for record in output.records] == expected
+
+
+def test_only_tokens_are_redacted() -> None:
+    query = MultiDict([("b", "1"), ("token", "x"), ("a", ""), ("token", "y"), ("tokens", "z")])
+    assert redacted(query) == "b=1&token=***&a=&token=***&tokens=z"
+    assert redacted(MultiDict()) == ""

@@ -1,0 +1,75 @@
+"""A JSON text cut into its top-level pieces, held against the standard library's decoder."""
+
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from wsbridge.pieces import elements, members
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SIGNS = st.text(st.sampled_from('[]{},:"\\\n\t é😀u'))
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | SIGNS | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(SIGNS | st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+LAYOUTS = st.fixed_dictionaries(
+    {
+        "indent": st.sampled_from([None, 0, 3, "\t"]),
+        "separators": st.sampled_from([(",", ":"), (" , ", " : "), (",\r\n", ":\t")]),
+        "ensure_ascii": st.booleans(),
+    }
+)
+
+
+@given(st.lists(VALUES), LAYOUTS)
+@settings(deadline=None, max_examples=80)
+def test_elements_are_those_of_the_array(document: list[object], layout: dict[str, object]) -> None:
+    text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
+    assert [json.loads(piece) for piece in elements(text.encode())] == document
+
+
+@given(st.dictionaries(SIGNS | st.text(), VALUES), LAYOUTS)
+@settings(deadline=None, max_examples=80)
+def test_members_are_those_of_the_object(document: dict[str, object], layout: dict[str, object]) -> None:
+    text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
+    assert {name: json.loads(value) for name, value in members(text.encode()).items()} == document
+
+
+@given(st.binary() | st.text(st.sampled_from('[]{},:"\\a1 ')).map(str.encode))
+@example(b'["')
+@example(b'{"a":"}')
+@settings(deadline=None)
+def test_nothing_that_is_no_json_raises(text: bytes) -> None:
+    assert all(piece in text for piece in elements(text))
+    assert all(piece in text for piece in members(text).values())
+
+
+def test_pieces_stay_as_they_stand() -> None:
+    text = b' [ { "b" : 1.50 , "a":[ ] } ,\n"x\\"],[" , 1e2 ] '
+    assert elements(text) == [b'{ "b" : 1.50 , "a":[ ] }', b'"x\\"],["', b"1e2"]
+    assert members(b'\t{ "b\\u0062" : [ 1 , 2 ] , "":{ "c":"},:" } }\n') == {"bb": b"[ 1 , 2 ]", "": b'{ "c":"},:" }'}
+
+
+@pytest.mark.parametrize("depth", [2_000, 100_000])
+def test_depth_costs_nothing_and_spoils_only_its_own_piece(depth: int) -> None:
+    bomb = b"[" * depth + b"]" * depth
+    assert elements(b'["before",%b,"after"]' % bomb) == [b'"before"', bomb, b'"after"']
+    assert members(b'{"before":1,"bomb":%b,"after":2}' % bomb) == {"before": b"1", "bomb": bomb, "after": b"2"}
+
+
+@pytest.mark.parametrize("text", [b"", b" ", b"[", b"]", b"{}", b'"[]"', b"null", b"1,2"], ids=repr)
+def test_what_is_no_array_has_no_elements(text: bytes) -> None:
+    assert elements(text) == []
+
+
+@pytest.mark.parametrize("text", [b"", b" ", b"{", b"}", b"[]", b'"{}"', b"null", b'"a":1'], ids=repr)
+def test_what_is_no_object_has_no_members(text: bytes) -> None:
+    assert members(text) == {}
+
+
+@pytest.mark.parametrize("name", [rb'"\ud800"', b'"\xff"', b"a", b"1"], ids=repr)
+def test_a_member_with_an_unreadable_name_is_left_out(name: bytes) -> None:
+    assert members(b'{"a1":1,%b:2,"b1":3}' % name) == {"a1": b"1", "b1": b"3"}

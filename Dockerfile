@@ -49,7 +49,7 @@ ENV PATH="/opt/venv/bin:${PATH}"
 
 # The base image has no bytecode of the standard library; a first run as root leaves behind what is in use.
 # It also fails the build if anything is missing.
-RUN wsbridge --help > /dev/null && python -c "import wsbridge.app"
+RUN wsbridge --help > /dev/null && python -c "import wsbridge.app, wsbridge.commands, wsbridge.request"
 
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

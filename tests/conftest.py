@@ -1,5 +1,6 @@
 """Fixtures: a real bridge on a free loopback port, and what speaks to it."""
 
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
@@ -12,6 +13,13 @@ from wsbridge.settings import load
 
 Start = Callable[..., Awaitable[Running]]
 Spawn = Callable[..., Awaitable[Spawned]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _many_descriptors() -> None:
+    """A thousand connections have two ends each; bridges that are spawned inherit the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8_192)), hard))
 
 
 @pytest.fixture

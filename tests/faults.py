@@ -82,10 +82,10 @@ class Peer:
     async def request(self, request: str | bytes) -> tuple[int, str]:
         """Send a request; the status and all of the answer. 0 where the connection ended instead."""
         await self.send(request if isinstance(request, bytes) else request.encode())
-        head = (await self.until(b"\r\n\r\n")).decode()
+        head = (await self.until(b"\r\n\r\n")).decode("latin-1")
         size = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
         body = await self.exactly(int(size[1])) if size else b""
-        return int(head.split(" ")[1]) if head else 0, head + body.decode()
+        return int(head.split(" ")[1]) if head else 0, head + body.decode("latin-1")
 
     def reset(self) -> None:
         """Leave with a RST: what is on the way is thrown away on both sides."""

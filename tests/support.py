@@ -19,7 +19,8 @@ import aiohttp
 import jwt
 import structlog
 
-from wsbridge.app import Bridge, Server
+from wsbridge.app import Server
+from wsbridge.bridge import Bridge
 from wsbridge.log import configure, log
 
 DEADLINE = 10.0  # seconds: how long a test waits for what must happen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsbridge.app import Bridge
+from wsbridge.bridge import Bridge
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import CLOSES
 from wsbridge.settings import HELP, PREFIX, UNPREFIXED, Settings, load

@@ -359,3 +359,10 @@ def test_only_tokens_are_redacted() -> None:
     query = MultiDict([("b", "1"), ("token", "x"), ("a", ""), ("token", "y"), ("tokens", "z")])
     assert redacted(query) == "b=1&token=***&a=&token=***&tokens=z"
     assert redacted(MultiDict()) == ""
+
+
+def test_a_stream_that_is_gone_loses_lines_and_nothing_else(output: Output) -> None:
+    log.info("server.started")
+    output.close()
+    log.info("server.stopped")  # raises nothing
+    assert output.closed

@@ -4,10 +4,7 @@ import asyncio
 import json
 import random
 import re
-import resource
 from collections.abc import Iterator
-
-import pytest
 
 from tests.conftest import Spawn
 from tests.faults import CLOSE, TEXT, Peer, WebSocketPeer
@@ -16,15 +13,6 @@ from tests.support import Running, Spawned, bulk_bytes, enveloped, until, until_
 SEED = 20261123
 USERS, SOCKETS, EVENTS, POSTERS = 500, 1_000, 20_000, 4
 EVENT = re.compile(rb'\{"type":"task_update","event":(.*),"timestamp":"[^"]+","id":"[a-z0-9]+:(\d+)"\}', re.DOTALL)
-
-
-@pytest.fixture(autouse=True)
-def _many_descriptors() -> Iterator[None]:
-    """For both sides: the process that is spawned inherits the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8_192)), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def odd_json(dice: random.Random, user: str, n: int) -> bytes:

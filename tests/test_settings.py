@@ -466,3 +466,8 @@ def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
 
 def test_a_host_is_shown_as_it_is() -> None:
     assert Settings(host="0.0.0.0").masked()["WSBRIDGE_HOST"] == "0.0.0.0"
+
+
+def test_what_was_changed() -> None:
+    assert Settings().changed() == {}
+    assert Settings(port=1, jwt_secret="s").changed() == {"WSBRIDGE_PORT": "1", "WSBRIDGE_JWT_SECRET": "***"}

@@ -118,7 +118,7 @@ class Origins:
     def cors(self, request: web.BaseRequest) -> dict[str, str]:
         """Headers that let an allowed page of another origin read the answer (Fetch standard, CORS protocol)."""
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None or not origin.isascii() or not self.allows(request):
+        if origin is None or not self.allows(request):
             return {hdrs.VARY: hdrs.ORIGIN}
         return {
             hdrs.VARY: hdrs.ORIGIN,

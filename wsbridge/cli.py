@@ -15,7 +15,6 @@ INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as shells count signals
 BRIDGE, SIDECAR = "http://127.0.0.1:8004", "http://127.0.0.1:3500"
 WEBSOCKET, HEALTH = "ws://127.0.0.1:8004/ws", f"{BRIDGE}/health"
 TOPIC, PUBSUB = "task-updates", "pubsub-kafka"
-TOKEN_TTL = 3600  # seconds
 Run = Callable[[Namespace, Mapping[str, str]], int]
 Options = Callable[[ArgumentParser], None]
 
@@ -94,7 +93,11 @@ def _with_sidecar(argv: Sequence[str]) -> Iterator[str]:
 def _token_options(parser: ArgumentParser) -> None:
     _one_user(parser)
     parser.add_argument(
-        "--ttl", type=words.seconds, default=TOKEN_TTL, metavar="SECONDS", help=f"validity; default: {TOKEN_TTL}"
+        "--ttl",
+        type=words.seconds,
+        default=commands.TOKEN_TTL,
+        metavar="SECONDS",
+        help=f"validity; default: {commands.TOKEN_TTL}",
     )
     parser.add_argument(
         "--algorithm",

@@ -31,8 +31,8 @@ def serve(args: Namespace, environ: Environ) -> int:
 
     from wsbridge import app, log
 
-    log.configure(settings.log_level, settings.log_format)
-    asyncio.run(app.serve(settings, unknown))
+    style = log.configure(settings.log_level, settings.log_format)
+    asyncio.run(app.serve(settings, unknown, brief=style == "console"))
     return OK
 
 

@@ -17,11 +17,7 @@ from aiohttp.abc import AbstractAccessLogger
 from multidict import MultiMapping
 
 LONGEST_VALUE = 512  # characters of a stranger's text in one field
-QUIET = (
-    "/events/",
-    "/health",
-    "/metrics",
-)  # paths that are asked all the time: logged at debug unless they fail
+QUIET = ("/events/", "/health", "/metrics")  # asked all the time: logged at debug unless they fail
 _SECRETS = frozenset({"token"})
 _UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON; terminals act on them all the same
 
@@ -29,8 +25,11 @@ _least = logging.NOTSET
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
 
 
-def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> None:
-    """Send everything, also what libraries log, to `stream` (standard output) as `json` or for a `console`."""
+def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> str:
+    """Send everything, also what libraries log, to `stream` (standard output) as `json` or for a `console`.
+
+    Returns which of the two it is.
+    """
     global _least  # noqa: PLW0603 - logging is the process's, like the standard library's
     _least = logging.getLevelNamesMapping()[level.upper()]
     stream = stream or sys.stdout.buffer
@@ -49,7 +48,7 @@ def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> 
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(stream),
+        logger_factory=lambda *_: _Lines(stream),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -58,6 +57,21 @@ def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> 
     logging.getLogger("aiohttp.websocket").disabled = True  # it logs offered subprotocols, bearer tokens among them
     logging.captureWarnings(capture=True)
     warnings.simplefilter("default")
+    return style
+
+
+class _Lines:
+    """Lines onto a stream that may be gone or full: then a line is lost, not what it tells of."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed on our side
+            self._stream.write(line + b"\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = write
 
 
 def debugging() -> bool:

@@ -116,6 +116,11 @@ class Settings:
         """Name → text for logs and `wsbridge check`; secrets as `***`, what is not set as `-`."""
         return {_name(f): _show(f, getattr(self, f.name)) for f in fields(self)}
 
+    def changed(self) -> dict[str, str]:
+        """As `masked`, but only what is not at its default."""
+        defaults = Settings().masked()
+        return {name: shown for name, shown in self.masked().items() if shown != defaults[name]}
+
 
 @functools.lru_cache(1024)
 def is_loopback(host: str) -> bool:

@@ -1,0 +1,197 @@
+"""All parts of one replica, wired together. Listens on nothing; only it knows the doors."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiojobs
+from aiohttp import web
+
+from wsbridge import problem
+from wsbridge.access import Access, Caller, Handler, Origins
+from wsbridge.admission import Admission
+from wsbridge.auth import TokenVerifier
+from wsbridge.broker import MemoryBroker
+from wsbridge.bus import Bus
+from wsbridge.cloudevents import EventReader
+from wsbridge.dapr import DaprDoor, max_body
+from wsbridge.drain import drain
+from wsbridge.heartbeat import Heartbeat
+from wsbridge.keys import RemoteKeys, build
+from wsbridge.log import log
+from wsbridge.metrics import Metrics
+from wsbridge.ops import Check, OpsDoor
+from wsbridge.pages import PagesDoor
+from wsbridge.registry import Registry
+from wsbridge.settings import Settings
+from wsbridge.sse import SseDoor
+from wsbridge.summary import Summary
+from wsbridge.websocket import WebSocketDoor
+
+REGISTRY = web.AppKey("registry", Registry)
+QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
+
+Route = tuple[str, str, Caller, Handler]
+
+
+class Bridge:
+    """All parts of one replica, wired. `start` and `stop` give them life; `drain` comes in between."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = s = settings
+        self.metrics = Metrics()
+        self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
+        self.bus = Bus(self.registry, self.metrics, size=s.queue_size)
+        self.broker = MemoryBroker(
+            self.bus,
+            size=s.history_size,
+            ttl=s.history_ttl,
+            max_bytes=s.history_max_bytes,
+            dedupe_ttl=s.dedupe_ttl,
+        )
+        self.keys = build(s, self.metrics) if s.authenticates else None
+        origins = Origins(s.allowed_origins, development=s.development)
+        self.admission = Admission(
+            registry=self.registry,
+            broker=self.broker,
+            metrics=self.metrics,
+            origins=origins,
+            verifier=TokenVerifier(
+                self.keys,
+                audience=s.jwt_audience,
+                issuer=s.jwt_issuer,
+                leeway=s.jwt_leeway,
+                claim=s.jwt_user_claim,
+            )
+            if self.keys
+            else None,
+            leeway=s.jwt_leeway,
+            cookie=s.jwt_cookie,
+            max_backlog=s.max_backlog_bytes,
+            ping_interval=s.ping_interval,
+        )
+        self._access = Access(
+            app_token=s.app_api_token,
+            admin_token=s.admin_token,
+            metrics_token=s.metrics_token,
+            origins=origins,
+            metrics=self.metrics,
+        )
+        self._heartbeat = Heartbeat(self.registry, interval=s.ping_interval, timeout=s.ping_timeout)
+        self._watch()
+
+    def application(self, *, public: bool, internal: bool) -> web.Application:
+        """The routes of the public port, of the internal one, or of the one port that is both."""
+        app = web.Application(
+            middlewares=[problem.middleware(self.metrics)],
+            client_max_size=max_body(self.settings.max_event_bytes),
+        )
+        app[REGISTRY] = self.registry
+        routes = self._health_routes()
+        routes += self._public_routes() if public else []
+        routes += self._internal_routes() if internal else []
+        for method, path, caller, handler in routes:
+            extra: dict[str, Any] = {"allow_head": False} if path in ("/ws", "/sse") else {}
+            guarded = self._access.guard(caller, handler)
+            if method == "GET":
+                app.router.add_get(path, guarded, **extra)
+            else:
+                app.router.add_route(method, path, guarded)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Background work, one job each: broadcaster, heartbeat, summary, keys."""
+        scheduler = aiojobs.Scheduler(limit=None, close_timeout=1.0, exception_handler=_job_failed)
+        try:
+            await scheduler.spawn(self.bus.broadcast(), name="broadcast")
+            await scheduler.spawn(self._heartbeat.beat(), name="heartbeat")
+            await scheduler.spawn(Summary(self.metrics, self.registry).tell(), name="summary")
+            if isinstance(self.keys, RemoteKeys):
+                await scheduler.spawn(self.keys.refresh(), name="keys")
+            yield
+        finally:
+            await scheduler.close()  # not `async with`: that waits a minute for jobs that never end
+
+    async def drain(self) -> None:
+        """Let nobody new in, take leave of those who are here, go on taking events meanwhile."""
+        started, sessions = time.monotonic(), len(self.registry)
+        log.info("drain.started", sessions=sessions, timeout=self.settings.drain_timeout)
+        self.admission.draining = True
+        try:
+            await drain(self.registry, self.settings.drain_timeout)
+        finally:
+            log.info(
+                "drain.done",
+                sessions=sessions,
+                left=len(self.registry),
+                seconds=round(time.monotonic() - started, 3),
+            )
+
+    def _health_routes(self) -> list[Route]:
+        ops = OpsDoor(
+            registry=self.registry,
+            broker=self.broker,
+            admission=self.admission,
+            metrics=self.metrics,
+            checks=self._checks(),
+        )
+        self._ops = ops
+        return [
+            ("GET", "/health", Caller.ANYONE, ops.health),
+            ("GET", "/healthz", Caller.ANYONE, ops.healthz),
+        ]
+
+    def _public_routes(self) -> list[Route]:
+        sse = SseDoor(self.admission, self.metrics, ping_timeout=self.settings.ping_timeout)
+        return [
+            ("GET", "/ws", Caller.ANYONE, WebSocketDoor(self.admission, self.metrics).connect),
+            ("GET", "/sse", Caller.ANYONE, sse.stream),
+            ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
+        ]
+
+    def _internal_routes(self) -> list[Route]:
+        s, ops = self.settings, self._ops
+        types = dict(s.topics)
+        dapr = DaprDoor(
+            EventReader(types, s.user_id_field, s.max_event_bytes),
+            self.broker,
+            self.metrics,
+            pubsub=s.pubsub_name,
+            topics=list(types),
+            dead_letter_topic=s.dead_letter_topic,
+        )
+        routes: list[Route] = [
+            ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
+            ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
+            ("GET", "/stats", Caller.OPERATOR, ops.stats),
+            ("GET", "/users/{user_id}", Caller.OPERATOR, ops.user),
+            ("POST", "/users/{user_id}/disconnect", Caller.OPERATOR, ops.disconnect),
+            ("GET", "/metrics", Caller.PROMETHEUS, ops.metrics),
+        ]
+        if s.development:
+            pages = PagesDoor(public_port=str(s.port) if s.internal_port is not None else "")
+            routes.append(("GET", "/", Caller.ANYONE, pages.demo))
+        return routes
+
+    def _checks(self) -> dict[str, Check]:
+        size, keys = self.settings.queue_size, self.keys
+        checks: dict[str, Check] = {
+            "queue": lambda: "nearly full" if self.bus.depth > QUEUE_WARNING * size else None,
+        }
+        if isinstance(keys, RemoteKeys):
+            checks["keys"] = lambda: None if keys.fetched else "no key set has been fetched yet"
+        return checks
+
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("connections", "Open sessions.", lambda: len(self.registry))
+        watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
+        watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
+        watch("history_bytes", "Memory for histories, about.", lambda: self.broker.bytes)
+        watch("history_users", "Users with a history.", lambda: self.broker.users)
+
+
+def _job_failed(_: aiojobs.Scheduler, context: dict[str, Any]) -> None:
+    log.error("internal.error", doing=str(context.get("message")), exc_info=context.get("exception"))

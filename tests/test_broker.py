@@ -357,6 +357,14 @@ async def test_what_has_expired_is_freed_without_being_asked_for() -> None:
     assert broker_of(bench).users == 4
 
 
+async def test_who_gets_events_all_the_time_keeps_none_that_are_too_old() -> None:
+    bench = in_memory(size=100)
+    for _ in range(10):
+        bench.clock.now += TTL / 2
+        await bench.take(event())
+    assert broker_of(bench).bytes == HISTORY_BYTES + 1 + 2 * (ENTRY_BYTES + 2)
+
+
 def broker_of(bench: Bench) -> MemoryBroker:
     assert isinstance(bench.broker, MemoryBroker)
     return bench.broker

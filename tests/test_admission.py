@@ -5,9 +5,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import OKPAlgorithm
+from pytest_aiohttp import AiohttpServer
 
 from tests.conftest import Start
 from tests.support import SECRET, Logs, Running, closed, receive, token
@@ -142,6 +145,33 @@ async def test_keys_of_other_kinds(start: Start) -> None:
     for algorithm, key in pairs.items():
         ws = await connect(bridge, query={"token": token(algorithm, key=key, algorithm=algorithm)})
         assert (await receive(ws))["user_id"] == algorithm
+
+
+async def test_a_key_set_that_is_fetched(start: Start, aiohttp_server: AiohttpServer) -> None:
+    key = Ed25519PrivateKey.generate()
+    public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "k1", "use": "sig"}
+
+    async def key_set(_: web.Request) -> web.Response:
+        return web.json_response({"keys": [public]})
+
+    app = web.Application()
+    app.router.add_get("/jwks", key_set)
+    server = await aiohttp_server(app)
+    bridge = await start(JWT_JWKS_URL=str(server.make_url("/jwks")))
+    ws = await connect(bridge, query={"token": token(key=key, algorithm="EdDSA")})
+    assert (await receive(ws))["user_id"] == "u1"
+    ws = await connect(bridge, query={"token": token(key=Ed25519PrivateKey.generate(), algorithm="EdDSA")})
+    assert await closed(ws) == (4401, "token_invalid")
+
+
+async def test_without_any_key_yet_the_client_comes_back(start: Start, logs: Logs, unused_tcp_port: int) -> None:
+    bridge = await start(JWT_JWKS_URL=f"http://127.0.0.1:{unused_tcp_port}/jwks")
+    ws = await connect(bridge, query={"token": token(key=Ed25519PrivateKey.generate(), algorithm="EdDSA")})
+    assert await closed(ws) == (1013, "unavailable")
+    assert logs.of("session.refused", code=1013, reason="unavailable")
+    status, health = await bridge.get("/health")
+    assert (status, health["status"]) == (200, "degraded")
+    assert health["checks"]["keys"] != "ok"
 
 
 async def test_two_secrets_during_a_rotation(start: Start) -> None:

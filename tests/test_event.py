@@ -1,6 +1,7 @@
 """Positions and user ids."""
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ def test_positions_compare_as_integers_within_one_epoch(case: dict[str, Any]) ->
     assert order == case["order"]
 
 
-@given(st.from_regex(r"[A-Za-z0-9]{1,32}", fullmatch=True), st.integers(0, 10**19 - 1))
+@given(st.text(string.ascii_letters + string.digits, min_size=1, max_size=32), st.integers(0, 10**19 - 1))
 @settings(deadline=None)
 def test_every_position_survives_the_wire(epoch: str, offset: int) -> None:
     position = Position(epoch, offset)
     assert Position.parse(str(position)) == position
 
 
-@given(st.text() | st.from_regex(r"[A-Za-z0-9]*:[0-9]*"))
+@given(st.text() | st.text("aB:01239-"))
 @example("k3f9x2:\u0661")
 @example("k3f9x2:1\ud800")
 @settings(deadline=None)

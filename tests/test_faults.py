@@ -223,6 +223,25 @@ async def test_row_5_a_bad_handshake(bridge: Running, logs: Logs, handshake: str
     assert bridge.bridge.metrics.errors["bad_request"] == 1
 
 
+POST = "POST /events/task-updates HTTP/1.1\r\nHost: a\r\n"
+BODIES_THAT_BREAK = {
+    "no gzip": (f"{POST}Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n", b"x" * 20),
+    "no deflate": (f"{POST}Content-Encoding: deflate\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\nxx\r\n0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("head", "rest"), BODIES_THAT_BREAK.values(), ids=BODIES_THAT_BREAK)
+async def test_row_5_a_malformed_body(bridge: Running, logs: Logs, head: str, rest: bytes) -> None:
+    async with Bystander(bridge), Peer(bridge.port) as peer:
+        before = len(asyncio.all_tasks())
+        await peer.send(head.encode())
+        await until(lambda: len(asyncio.all_tasks()) > before)  # its handler reads the body
+        status, _ = await peer.request(rest)
+        assert status == 400
+        await logs.line("request.bad")
+        assert len(logs.of("request.bad")) == bridge.bridge.metrics.errors["bad_request"] == 1
+
+
 async def test_row_5_another_version_is_told_ours(bridge: Running) -> None:
     async with Peer(bridge.port) as peer:
         status, answer = await peer.request(without("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"))

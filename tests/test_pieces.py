@@ -13,7 +13,7 @@ SIGNS = st.text(st.sampled_from('[]{},:"\\\n\t é😀u'))
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | SIGNS | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(SIGNS | st.text(), inner, max_size=4),
-    max_leaves=20,
+    max_leaves=8,
 )
 LAYOUTS = st.fixed_dictionaries(
     {

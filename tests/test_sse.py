@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import Start
-from tests.support import DEADLINE, Running, until
+from tests.support import DEADLINE, Logs, Running, until
 from wsbridge.event import Position
 from wsbridge.sse import event
 
@@ -166,3 +166,52 @@ def test_line_ends_in_the_data_stay_within_the_event(end: bytes) -> None:
     payload = b'{"type":"task_update",' + end + b'"event":{}}'
     expected = b'event: task_update\nid: e:1\ndata: {"type":"task_update",\ndata: "event":{}}\n\n'
     assert event(payload, Position("e", 1)) == expected
+
+
+async def test_a_server_that_leaves_says_so(start: Start) -> None:
+    bridge = await start(DRAIN_TIMEOUT="0.5")
+    async with bridge.http.get(url(bridge, user_id="u1")) as response:
+        stream = messages(response)
+        await following(stream)
+        leaving = asyncio.create_task(bridge.bridge.drain())
+        assert (await following(stream)).data["code"] == 1012
+        async with bridge.http.get(url(bridge, user_id="u2")) as late:
+            assert '"code":1012' in await asyncio.wait_for(late.text(), DEADLINE)
+        with pytest.raises(StopAsyncIteration):
+            await following(stream)
+        await leaving
+
+
+async def test_an_error_of_ours_ends_this_stream_only(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch, logs: Logs
+) -> None:
+    async def attach(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("wsbridge.session.Session.attach", attach)
+        async with bridge.http.get(url(bridge, user_id="u1")) as response:
+            assert await asyncio.wait_for(response.text(), DEADLINE) == ""
+    assert logs.of("internal.error", doing="stream")
+    logs.expected = {"internal.error"}
+    assert not len(bridge.bridge.registry)
+    async with bridge.http.get(url(bridge, user_id="u1")) as response:
+        assert (await following(messages(response))).type == "connected"
+
+
+async def test_a_peer_that_vanishes_is_noticed_by_the_kernel(start: Start) -> None:
+    bridge = await start(PING_TIMEOUT="7")
+    async with bridge.http.get(url(bridge, user_id="u1")) as response:
+        await following(messages(response))
+        (session,) = bridge.bridge.registry.of("u1")
+        transport = session.wire._transport  # type: ignore[attr-defined]  # what no public method tells
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+
+
+async def test_comments_keep_it_alive(start: Start) -> None:
+    bridge = await start(PING_INTERVAL="0.1")
+    async with bridge.http.get(url(bridge, user_id="u1")) as response:
+        async for line in response.content:
+            if line == b":\n":
+                break

@@ -238,7 +238,7 @@ async def test_row_5_a_malformed_body(bridge: Running, logs: Logs, head: str, re
         await until(lambda: len(asyncio.all_tasks()) > before)  # its handler reads the body
         status, _ = await peer.request(rest)
         assert status == 400
-        await logs.line("request.bad")
+        await logs.line("request.bad", peer="127.0.0.1")
         assert len(logs.of("request.bad")) == bridge.bridge.metrics.errors["bad_request"] == 1
 
 

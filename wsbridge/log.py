@@ -153,6 +153,8 @@ class ServerLog(logging.Logger):
     def _log(self, level: int, msg: object, args: Any, exc_info: Any = None, **_: Any) -> None:  # type: ignore[override]  # the hook of all its methods
         error = sys.exc_info()[1] if exc_info is True else exc_info
         peer = str(args[0]) if args and isinstance(args, tuple) else None
+        if isinstance(error, web.RequestPayloadError):
+            return  # who read the body has said so
         if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
             self._on_bad_request()
             log.info("request.bad", peer=peer, error=type(error).__name__)

@@ -31,7 +31,9 @@ def middleware(metrics: Metrics) -> Middleware:
             return await handler(request)
         except web.HTTPException as error:
             return response(error)
-        except web.RequestPayloadError:  # aiohttp says so too, hence `request.bad`
+        except web.RequestPayloadError as error:
+            metrics.failed("bad_request")
+            log.info("request.bad", peer=request.remote, error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
         except ConnectionError:  # the peer is gone: nobody reads this, but aiohttp would log a raised one as an error
             return response(web.HTTPBadRequest(text="The connection broke."))

@@ -285,6 +285,30 @@ async def test_a_foreign_page_in_a_local_browser_is_not_of_this_machine(
     assert await status(Caller.SIDECAR, request("127.0.0.1", Origin=origin), *allowed) == answer
 
 
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [
+        ("localhost:8004", 200),
+        ("app.localhost:8004", 200),
+        ("127.0.0.1:8004", 200),
+        ("10.1.2.3:8004", 200),
+        ("[::1]:8004", 200),
+        ("websocket-service:8004", 200),
+        ("", 200),
+        ("[", 200),
+        ("evil.example:8004", 403),
+        ("evil.example.:8004", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost.evil.example", 403),
+    ],
+)
+@pytest.mark.parametrize("caller", [Caller.SIDECAR, Caller.OPERATOR])
+async def test_a_name_of_the_dns_that_points_here_is_not_of_this_machine(
+    caller: Caller, host: str, answer: int
+) -> None:
+    assert await status(caller, request(host=host)) == answer
+
+
 @pytest.mark.parametrize("remote", ["127.0.0.1", "10.0.0.9", None])
 @pytest.mark.parametrize("headers", [{}, *PROXIES], ids=str)
 async def test_without_a_token_anyone_reads_metrics(remote: str | None, headers: dict[str, str]) -> None:

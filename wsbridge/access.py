@@ -1,8 +1,11 @@
 """Who may call what: tokens, loopback, origins (PROTOCOL.md section 5). Knows no route's business."""
 
+import functools
 import hmac
+import ipaddress
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -82,12 +85,15 @@ class Access:
         log.warning("request.denied", path=request.path, caller=caller.value, why=why, peer=request.remote)
 
     def _is_local(self, request: web.Request) -> bool:
-        """A peer on this machine, not behind a proxy, and not a foreign page in a browser on this machine."""
+        """A peer on this machine, not behind a proxy, and not a foreign page in a browser on this machine.
+
+        Such a page has its origin, or, if it made its own name point here (DNS rebinding), that name in `Host`.
+        """
         headers = request.headers
         if hdrs.FORWARDED in headers or hdrs.X_FORWARDED_FOR in headers:
             return False
-        origin = headers.get(hdrs.ORIGIN)
-        if origin is not None and not self._origins.is_same(origin, _host(request)):
+        origin, host = headers.get(hdrs.ORIGIN), _host(request)
+        if _is_domain(host) or (origin is not None and not self._origins.is_same(origin, host)):
             return False
         return request.remote is not None and is_loopback(request.remote.removeprefix("::ffff:"))
 
@@ -137,6 +143,24 @@ class Origins:
 def _host(request: web.BaseRequest) -> str:
     """As it was sent: `request.host` would ask the resolver where it was not, and block the loop."""
     return request.headers.get(hdrs.HOST, "")
+
+
+@functools.lru_cache
+def _is_domain(host: str) -> bool:
+    """Whether it is a name of the DNS, as no sidecar and no `localhost` is."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").removesuffix(".localhost")
+    except ValueError:  # an unfinished [
+        return False
+    return "." in name and not _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _normal(origin: str) -> str:

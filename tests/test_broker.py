@@ -18,13 +18,11 @@ from wsbridge.broker import (
     ENTRY_BYTES,
     HISTORY_BYTES,
     Broker,
-    Gap,
     MemoryBroker,
     Outcome,
-    Recent,
-    Resume,
 )
 from wsbridge.event import Entry, Event, Position
+from wsbridge.history import Gap, Resume
 
 T = TypeVar("T")
 SIZE, TTL, DEDUPE_TTL, ROOM = 5, 300.0, 3_600.0, 20
@@ -368,26 +366,6 @@ async def test_who_gets_events_all_the_time_keeps_none_that_are_too_old() -> Non
 def broker_of(bench: Bench) -> MemoryBroker:
     assert isinstance(bench.broker, MemoryBroker)
     return bench.broker
-
-
-def test_keys_are_bounded_in_number() -> None:
-    recent = Recent(ttl=1_000, most=100)
-    for n in range(1_000):
-        recent.age(n / 100)
-        assert recent.is_new(("u", str(n)))
-        assert len(recent) <= 102
-    assert not recent.is_new(("u", "999"))
-    assert not recent.is_new(("u", "960"))
-
-
-@pytest.mark.parametrize("step", [1, 7, 10, 13, 19])
-def test_a_key_is_remembered_for_its_time_whenever_others_come(step: int) -> None:
-    recent, seen = Recent(ttl=20, most=1_000), dict[int, int]()
-    for now in range(0, 400, step):
-        recent.age(now)
-        assert recent.is_new(("u", str(now)))
-        seen[now] = now
-        assert all(not recent.is_new(("u", str(at))) for at in seen if now - at < 20)
 
 
 # The one in this process: a random walk against a model.

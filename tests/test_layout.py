@@ -12,7 +12,7 @@ FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the
     "__init__",
     "kinds",
     "event pieces settings log metrics wire backoff request manual",
-    "protocol cloudevents keys access problem words",
+    "history protocol cloudevents keys access problem words",
     "auth broker terminal publish",
     "session output listen check",
     "registry",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsbridge.broker import Gap, Resume
 from wsbridge.event import Entry, Position
+from wsbridge.history import Gap, Resume
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import (
     FORCE_DISCONNECT,
@@ -137,6 +137,14 @@ def test_a_session_begins_replaying_under_an_id_of_its_own() -> None:
     sessions = [Peer().session for _ in range(100)]
     assert {session.state for session in sessions} == {State.REPLAYING}
     assert len({session.id for session in sessions}) == 100
+
+
+def test_a_session_begins_at_no_position_and_without_an_end() -> None:
+    session = Peer(now=7.0).session
+    assert (session.position, session.close, session.expires) == (Position("", 0), None, float("inf"))
+    assert (session.opened, session.heard, session.pinged) == (7.0, 7.0, 7.0)
+    assert (session.sent, session.received) == (0, 0)
+    assert (session.user, session.peer, session.agent) == ("u", "10.0.0.9", "x")
 
 
 # Live.

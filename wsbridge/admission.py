@@ -7,8 +7,9 @@ from aiohttp import hdrs, web
 
 from wsbridge.access import Origins, bearer
 from wsbridge.auth import Identity, Verifier
-from wsbridge.broker import Broker, Resume
+from wsbridge.broker import Broker
 from wsbridge.event import is_user
+from wsbridge.history import Resume
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Protocol
 
-from wsbridge.broker import Resume
 from wsbridge.event import Entry, Position
+from wsbridge.history import Resume
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import (
     FORCE_DISCONNECT,

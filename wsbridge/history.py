@@ -1,0 +1,96 @@
+"""One user's last events, its position, which outlives them, and what was seen. Knows no bound but those it is told."""
+
+import secrets
+import string
+from collections import deque
+from typing import NamedTuple
+
+from wsbridge.event import Entry, Event, Position
+
+EPOCH_LENGTH = 8
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class Gap(NamedTuple):
+    """Events are gone for good: expired, trimmed, or the history is another one (reset)."""
+
+    after: Position | None
+    reason: str
+
+
+class Resume(NamedTuple):
+    """The answer to a position. `entries` are all that came after it, or there is a `gap`; never both.
+
+    `position` is the one before the first of the entries; `recovered` is None where nobody asked.
+    """
+
+    position: Position
+    entries: tuple[Entry, ...] = ()
+    recovered: bool | None = None
+    gap: Gap | None = None
+
+
+class History:
+    """One user's last entries and its position, which outlives them."""
+
+    __slots__ = ("entries", "epoch", "offset", "trimmed")
+
+    def __init__(self) -> None:
+        self.epoch = "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
+        self.offset = 0
+        self.trimmed = 0  # the highest offset that was lost for want of room, not of time
+        self.entries: deque[Entry] = deque()
+
+    @property
+    def top(self) -> Position:
+        return Position(self.epoch, self.offset)
+
+    def append(self, user: str, event: Event, timestamp: str, received: float) -> Entry:
+        """Give the event its position."""
+        self.offset += 1
+        entry = Entry(user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id)
+        self.entries.append(entry)
+        return entry
+
+    def since(self, asked: str) -> Resume:
+        """PROTOCOL.md section 4: everything after the position, or a gap; never a part."""
+        after = Position.parse(asked)
+        if after is None or after.epoch != self.epoch or after.offset > self.offset:
+            return Resume(self.top, (), False, Gap(after, "reset"))  # noqa: FBT003 - the field has a name above
+        if after.offset + len(self.entries) < self.offset:
+            reason = "trimmed" if after.offset < self.trimmed else "expired"
+            return Resume(self.top, (), False, Gap(after, reason))  # noqa: FBT003
+        missed = self.offset - after.offset
+        entries = tuple(self.entries)[-missed:] if missed else ()
+        return Resume(after, entries, True)  # noqa: FBT003
+
+
+class Recent:
+    """Keys seen during the last `ttl` seconds, or up to twice that; the oldest half goes early beyond `most` keys.
+
+    Two generations of sets instead of a time for each key: half the memory, and nothing to walk.
+    """
+
+    def __init__(self, ttl: float, most: int) -> None:
+        self._ttl = ttl
+        self._most = most
+        self._young: set[tuple[str, str]] = set()
+        self._old: set[tuple[str, str]] = set()
+        self._turn = 0.0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def is_new(self, key: tuple[str, str]) -> bool:
+        """Whether it was not seen yet; from now on it was."""
+        if key in self._young or key in self._old:
+            return False
+        self._young.add(key)
+        return True
+
+    def age(self, now: float) -> None:
+        """To be called now and then, with the time in seconds."""
+        if now >= self._turn or len(self._young) > self._most // 2:
+            self._old = self._young if now < self._turn + self._ttl else set()
+            self._young = set()
+            self._turn = now + self._ttl

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
     "__init__",
     "kinds",
-    "event pieces settings log metrics wire backoff request manual",
+    "event pieces settings log metrics wire backoff request manual handshake",
     "history protocol cloudevents keys access problem words",
     "auth broker terminal publish",
     "session output listen check",

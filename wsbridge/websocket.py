@@ -1,15 +1,14 @@
 """WebSocket: the upgrade, the frames, the close handshake (RFC 6455). Knows nothing of events."""
 
 import asyncio
-import base64
-import binascii
 import time
 
-from aiohttp import HttpVersion11, WebSocketError, WSMessage, WSMsgType, hdrs, web
+from aiohttp import WebSocketError, WSMessage, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from wsbridge.admission import Admission
 from wsbridge.event import Entry, Position
+from wsbridge.handshake import check_handshake
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
@@ -94,7 +93,7 @@ class WebSocketDoor:
     async def connect(self, request: web.Request) -> web.WebSocketResponse:
         """The whole life of one connection."""
         try:
-            _check_handshake(request)
+            check_handshake(request)
         except web.HTTPBadRequest as bad:
             self._metrics.failed("bad_request")
             log.info("request.bad", peer=request.remote, error=bad.text)
@@ -222,34 +221,3 @@ def _close_of(wire: WebSocketWire, message: WSMessage) -> Close | None:
     if isinstance(message.data, WebSocketError):  # aiohttp has sent a close of its own
         return Close(int(message.data.code), "protocol_error")
     return None
-
-
-def _check_handshake(request: web.Request) -> None:
-    """RFC 6455 §4.2.1.
-
-    Raises:
-        web.HTTPUpgradeRequired: not a WebSocket request, or one that a proxy has stripped.
-        web.HTTPBadRequest: a malformed one.
-
-    """
-    headers = request.headers
-    if request.version >= HttpVersion11 and len(headers.getall(hdrs.HOST, ())) != 1:
-        raise web.HTTPBadRequest(text="Expected exactly one Host header.")  # RFC 9112 §3.2
-    upgrade = headers.get(hdrs.UPGRADE, "").strip().lower()
-    connection = {word.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for word in value.split(",")}
-    if request.version < HttpVersion11 or upgrade != "websocket" or "upgrade" not in connection:
-        text = "This is a WebSocket endpoint: expected the headers 'Upgrade: websocket' and 'Connection: upgrade'"
-        text += ", which a proxy may have removed." if upgrade else "."
-        raise web.HTTPUpgradeRequired(text=text, headers={hdrs.UPGRADE: "websocket"})
-    if headers.get(hdrs.SEC_WEBSOCKET_VERSION, "").strip() != "13":
-        raise web.HTTPUpgradeRequired(
-            text="Expected 'Sec-WebSocket-Version: 13'.",
-            headers={hdrs.UPGRADE: "websocket", hdrs.SEC_WEBSOCKET_VERSION: "13"},
-        )
-    keys = headers.getall(hdrs.SEC_WEBSOCKET_KEY, ())
-    try:
-        good = len(keys) == 1 and len(base64.b64decode(keys[0].strip(), validate=True)) == 16  # noqa: PLR2004
-    except (binascii.Error, ValueError):
-        good = False
-    if not good:
-        raise web.HTTPBadRequest(text="Expected one Sec-WebSocket-Key of 16 bytes in base64.")

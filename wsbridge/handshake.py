@@ -1,0 +1,37 @@
+"""Whether a request is a WebSocket handshake (RFC 6455 §4.2.1). Answers none."""
+
+import base64
+import binascii
+
+from aiohttp import HttpVersion11, hdrs, web
+
+
+def check_handshake(request: web.Request) -> None:
+    """RFC 6455 §4.2.1.
+
+    Raises:
+        web.HTTPUpgradeRequired: not a WebSocket request, or one that a proxy has stripped.
+        web.HTTPBadRequest: a malformed one.
+
+    """
+    headers = request.headers
+    if request.version >= HttpVersion11 and len(headers.getall(hdrs.HOST, ())) != 1:
+        raise web.HTTPBadRequest(text="Expected exactly one Host header.")  # RFC 9112 §3.2
+    upgrade = headers.get(hdrs.UPGRADE, "").strip().lower()
+    connection = {word.strip().lower() for value in headers.getall(hdrs.CONNECTION, ()) for word in value.split(",")}
+    if request.version < HttpVersion11 or upgrade != "websocket" or "upgrade" not in connection:
+        text = "This is a WebSocket endpoint: expected the headers 'Upgrade: websocket' and 'Connection: upgrade'"
+        text += ", which a proxy may have removed." if upgrade else "."
+        raise web.HTTPUpgradeRequired(text=text, headers={hdrs.UPGRADE: "websocket"})
+    if headers.get(hdrs.SEC_WEBSOCKET_VERSION, "").strip() != "13":
+        raise web.HTTPUpgradeRequired(
+            text="Expected 'Sec-WebSocket-Version: 13'.",
+            headers={hdrs.UPGRADE: "websocket", hdrs.SEC_WEBSOCKET_VERSION: "13"},
+        )
+    keys = headers.getall(hdrs.SEC_WEBSOCKET_KEY, ())
+    try:
+        good = len(keys) == 1 and len(base64.b64decode(keys[0].strip(), validate=True)) == 16  # noqa: PLR2004
+    except (binascii.Error, ValueError):
+        good = False
+    if not good:
+        raise web.HTTPBadRequest(text="Expected one Sec-WebSocket-Key of 16 bytes in base64.")

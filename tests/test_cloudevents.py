@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsbridge.cloudevents import EventReader
+from wsbridge.cloudevents import MAX_DEPTH, EventReader
 from wsbridge.event import Dropped, Event
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "events.json").read_text(encoding="utf-8"))
@@ -200,6 +200,17 @@ def test_arbitrary_bytes_are_no_bulk_and_no_surprise(body: bytes) -> None:
 @pytest.mark.parametrize("form", [bytes, enveloped, in_string, in_base64, raw_envelope], ids=lambda form: form.__name__)
 def test_a_depth_bomb_is_dropped(form: Callable[[bytes], bytes], depth: int) -> None:
     assert outcome(read(reader(), form(bomb(depth)))) == "not_json"
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(MAX_DEPTH - 1, ("u",)), (MAX_DEPTH, "not_json")])
+@pytest.mark.parametrize("form", [bytes, enveloped, in_string], ids=lambda form: form.__name__)
+def test_the_same_depth_is_taken_on_every_python(form: Callable[[bytes], bytes], depth: int, expected: object) -> None:
+    assert outcome(read(reader(), form(bomb(depth)))) == expected
+
+
+def test_many_brackets_are_not_deep() -> None:
+    data = b'{"user_id":"u","x":[%b]}' % b",".join([b"[]"] * 2_000)
+    assert outcome(read(reader(), data)) == ("u",)
 
 
 # A bulk: what one entry does must not touch the others.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsbridge.event import Position, is_user
+from wsbridge.event import Dropped, Entry, Event, Position, is_user
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "positions.json").read_text(encoding="utf-8"))
 
@@ -66,3 +66,24 @@ def test_a_position_has_one_spelling(text: str) -> None:
 )
 def test_a_user_is_1_to_256_bytes_of_utf_8(text: str, good: bool) -> None:
     assert is_user(text) is good
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Position("e", 1),
+        Event(("u",), b"{}", "task_update", "e-1", "key"),
+        Entry("u", "e", 1, "task_update", b"{}", "2026-02-07T12:00:00.000Z", 0.0, "e-1"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_shared_by_many_sessions_cannot_be_changed(value: Position | Event | Entry) -> None:
+    for name in value.__struct_fields__:
+        with pytest.raises(AttributeError):
+            setattr(value, name, None)
+
+
+def test_what_is_dropped_says_why_to_people_and_to_metrics() -> None:
+    dropped = Dropped("no_user", "there is no user", "e-1")
+    assert (dropped.reason, str(dropped), dropped.event_id) == ("no_user", "there is no user", "e-1")
+    assert Dropped("no_user", "there is no user").event_id == ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsbridge.pieces import elements, members
+from wsbridge.pieces import depth, elements, members
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SIGNS = st.text(st.sampled_from('[]{},:"\\\n\t é😀u'))
@@ -53,19 +53,21 @@ def test_pieces_stay_as_they_stand() -> None:
     assert members(b'\t{ "b\\u0062" : [ 1 , 2 ] , "":{ "c":"},:" } }\n') == {"bb": b"[ 1 , 2 ]", "": b'{ "c":"},:" }'}
 
 
-@pytest.mark.parametrize("depth", [2_000, 100_000])
-def test_depth_costs_nothing_and_spoils_only_its_own_piece(depth: int) -> None:
-    bomb = b"[" * depth + b"]" * depth
+@pytest.mark.parametrize("levels", [2_000, 100_000])
+def test_depth_costs_nothing_and_spoils_only_its_own_piece(levels: int) -> None:
+    bomb = b"[" * levels + b"]" * levels
     assert elements(b'["before",%b,"after"]' % bomb) == [b'"before"', bomb, b'"after"']
     assert members(b'{"before":1,"bomb":%b,"after":2}' % bomb) == {"before": b"1", "bomb": bomb, "after": b"2"}
 
 
-@pytest.mark.parametrize("text", [b"", b" ", b"[", b"]", b"{}", b'"[]"', b"null", b"1,2"], ids=repr)
+@pytest.mark.parametrize("text", [b"", b" ", b"[", b"]", b"[1,2", b"1,2]", b"{}", b'"[]"', b"null", b"1,2"], ids=repr)
 def test_what_is_no_array_has_no_elements(text: bytes) -> None:
     assert elements(text) == []
 
 
-@pytest.mark.parametrize("text", [b"", b" ", b"{", b"}", b"[]", b'"{}"', b"null", b'"a":1'], ids=repr)
+@pytest.mark.parametrize(
+    "text", [b"", b" ", b"{", b"}", b'{"a":1,"b":2', b'"a":1,"b":2}', b"[]", b'"{}"', b"null", b'"a":1'], ids=repr
+)
 def test_what_is_no_object_has_no_members(text: bytes) -> None:
     assert members(text) == {}
 
@@ -73,3 +75,24 @@ def test_what_is_no_object_has_no_members(text: bytes) -> None:
 @pytest.mark.parametrize("name", [rb'"\ud800"', b'"\xff"', b"a", b"1"], ids=repr)
 def test_a_member_with_an_unreadable_name_is_left_out(name: bytes) -> None:
     assert members(b'{"a1":1,%b:2,"b1":3}' % name) == {"a1": b"1", "b1": b"3"}
+
+
+def levels_of(document: object) -> int:
+    match document:
+        case list():
+            return 1 + max(map(levels_of, document), default=0)
+        case dict():
+            return 1 + max(map(levels_of, document.values()), default=0)
+        case _:
+            return 0
+
+
+@given(VALUES, LAYOUTS)
+@settings(deadline=None, max_examples=80)
+def test_depth_is_that_of_the_document(document: object, layout: dict[str, object]) -> None:
+    text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
+    assert depth(text.encode()) == levels_of(document)
+
+
+def test_depth_has_no_limit_of_its_own() -> None:
+    assert depth(b"[" * 100_000 + b"]" * 100_000) == 100_000

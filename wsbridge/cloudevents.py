@@ -11,10 +11,12 @@ import msgspec
 from wsbridge import pieces
 from wsbridge.event import MAX_USER_BYTES, Dropped, Event, is_user
 
+MAX_DEPTH = 500  # of the data; decoders give up somewhere behind it, each version of Python elsewhere
 MAX_USERS = 1_000  # of one event: each gets it in a history of its own
 RAW_SOURCE = "Dapr"  # the source of envelopes that the sidecar makes up around raw payloads, with an id that changes
 _LONGEST_INTEGER = 10**MAX_USER_BYTES  # Python refuses to write out those of thousands of digits
 LONGEST_ID = 256  # characters: ids are remembered for an hour and logged, whatever a publisher puts into them
+_TOO_DEEP = f"the data is nested too deeply: {MAX_DEPTH} levels are taken"
 BULK_TYPE = "com.dapr.event.sent.bulk"
 
 
@@ -194,6 +196,8 @@ class EventReader:
             key = "\n" + event_id
         if len(data) > self._max_bytes:
             raise Dropped("too_large", f"{len(data)} bytes of data, at most {self._max_bytes} are taken", event_id)
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH and pieces.depth(data) > MAX_DEPTH:
+            raise Dropped("not_json", _TOO_DEEP, event_id)
         users = self._users(data, envelope, metadata, event_id)
         return Event(users, data, self._types[topic], event_id, key)
 
@@ -254,7 +258,7 @@ def _why_not(body: bytes, error: Exception, field: str = "") -> tuple[str, str]:
     if isinstance(error, UnicodeDecodeError):
         return "bad_utf8", "the data is not UTF-8"
     if isinstance(error, RecursionError):
-        return "not_json", "the data is nested too deeply"
+        return "not_json", _TOO_DEEP
     if isinstance(error, msgspec.ValidationError):
         if not body.lstrip().startswith(b"{"):
             return "not_an_object", "the data is not a JSON object"

@@ -4,12 +4,17 @@ msgspec decodes a document or refuses it; one entry nested 2,000 deep would take
 cut at its own brackets and commas, without recursion and without looking inside.
 """
 
+import itertools
 import re
+from array import array
 from collections.abc import Iterator
 
 import msgspec
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},:]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_TOKEN = re.compile(_STRING.pattern + rb"|[\[\]{},:]", re.DOTALL)
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one down, one up, as signed bytes
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def elements(text: bytes) -> list[bytes]:
@@ -33,6 +38,12 @@ def members(text: bytes) -> dict[str, bytes]:
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     return found
+
+
+def depth(text: bytes) -> int:
+    """How deep a JSON text is nested. All of it runs in C: a megabyte takes milliseconds."""
+    brackets = _STRING.sub(b"", text).translate(_STEPS, delete=_NO_BRACKETS)
+    return max(itertools.accumulate(array("b", brackets)), default=0)
 
 
 def _cut(text: bytes, separators: bytes) -> Iterator[bytes]:

@@ -120,7 +120,7 @@ async def test_it_ends_as_soon_as_all_have_left(time: Time) -> None:
 
 async def test_who_has_left_is_freed_at_once_and_not_waited_for(time: Time) -> None:
     registry = Registry()
-    stays, leaves = Leaver(registry, time), Leaver(registry, time)
+    stays, leaves = Leaver(registry, time, stalled=True), Leaver(registry, time)
     freed = weakref.ref(leaves.session)
     gone = [leaves]
     del leaves

@@ -29,9 +29,9 @@ def test_everything_after_a_position(handled: int) -> None:
 
 def test_what_went_for_want_of_room_is_trimmed_and_what_went_by_time_is_expired() -> None:
     history = filled(4)
-    history.entries.popleft()
-    history.trimmed = history.entries.popleft().offset
-    history.entries.popleft()
+    history.entries.pop(0)
+    history.trimmed = history.entries.pop(0).offset
+    history.entries.pop(0)
     reasons = [history.since(f"{history.epoch}:{handled}") for handled in range(3)]
     assert [answer.gap.reason for answer in reasons if answer.gap] == ["trimmed", "trimmed", "expired"]
     assert all(answer.entries == () and answer.position == history.top for answer in reasons)

@@ -292,6 +292,12 @@ def test_an_error_of_ours_keeps_its_traceback(output: Output) -> None:
     assert bad.count == 0
 
 
+def test_a_body_that_broke_off_has_its_line_from_who_read_it(output: Output) -> None:
+    bad = Bad()
+    bad.log.error("Error handling request from %s", "10.0.0.9", exc_info=web.RequestPayloadError("secret"))
+    assert (output.text, bad.count) == ("", 0)
+
+
 def test_chatter_of_the_server_is_not_logged(output: Output) -> None:
     bad = Bad()
     bad.log.debug("Ignored premature client disconnection")

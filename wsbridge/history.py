@@ -2,7 +2,6 @@
 
 import secrets
 import string
-from collections import deque
 from typing import NamedTuple
 
 from wsbridge.event import Entry, Event, Position
@@ -39,7 +38,7 @@ class History:
         self.epoch = "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
         self.offset = 0
         self.trimmed = 0  # the highest offset that was lost for want of room, not of time
-        self.entries: deque[Entry] = deque()
+        self.entries: list[Entry] = []  # not a deque: that takes 760 bytes while it is empty, as most are
 
     @property
     def top(self) -> Position:
@@ -61,7 +60,7 @@ class History:
             reason = "trimmed" if after.offset < self.trimmed else "expired"
             return Resume(self.top, (), False, Gap(after, reason))  # noqa: FBT003
         missed = self.offset - after.offset
-        entries = tuple(self.entries)[-missed:] if missed else ()
+        entries = tuple(self.entries[-missed:]) if missed else ()
         return Resume(after, entries, True)  # noqa: FBT003
 
 

@@ -196,7 +196,7 @@ class EventReader:
             key = "\n" + event_id
         if len(data) > self._max_bytes:
             raise Dropped("too_large", f"{len(data)} bytes of data, at most {self._max_bytes} are taken", event_id)
-        if data.count(b"[") + data.count(b"{") > MAX_DEPTH and pieces.depth(data) > MAX_DEPTH:
+        if len(data) > 2 * MAX_DEPTH and _is_deep(data):  # shorter, it has not brackets enough
             raise Dropped("not_json", _TOO_DEEP, event_id)
         users = self._users(data, envelope, metadata, event_id)
         return Event(users, data, self._types[topic], event_id, key)
@@ -232,6 +232,10 @@ def _checked(value: Any, field: str, event_id: str) -> tuple[str, ...]:
             event_id,
         )
     return users
+
+
+def _is_deep(data: bytes) -> bool:
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH and pieces.depth(data) > MAX_DEPTH
 
 
 def _word(value: Any) -> str:

@@ -23,7 +23,7 @@ from wsbridge.protocol import (
     Close,
     update,
 )
-from wsbridge.session import NEXT, REPLAY_PORTION, Session, State
+from wsbridge.session import NEXT, REPLAY_BYTES, REPLAY_PORTION, Session, State
 
 HELLO = b'{"type":"connected"}'
 BACKLOG = 10_000
@@ -349,6 +349,18 @@ async def test_a_replay_goes_at_the_peers_pace() -> None:
     assert seen == [REPLAY_PORTION, 2 * REPLAY_PORTION, 2 * REPLAY_PORTION + 1]
     assert len(peer.wire.written) == 1 + 3
     assert peer.wire.ended == []
+
+
+async def test_a_replay_of_large_events_waits_for_the_peer_more_often() -> None:
+    peer, seen = Peer(), list[int]()
+
+    async def draining() -> None:
+        seen.append(len(peer.ids))
+
+    peer.wire.draining = draining
+    large = tuple(entry(n, data=b'"%b"' % (b"x" * (REPLAY_BYTES // 2))) for n in range(1, 6))
+    await peer.session.attach(Resume(Position("e", 0), large, recovered=True), HELLO)
+    assert seen == [2, 4, 5]
 
 
 async def test_a_peer_that_does_not_take_its_replay_is_a_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,8 @@ Everything but `attach` is synchronous: nothing here waits for a peer.
 """
 
 import asyncio
-import itertools
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Protocol
 
@@ -24,7 +23,7 @@ from wsbridge.protocol import (
     goodbye,
 )
 
-REPLAY_PORTION = 64  # entries written before the replay waits for the peer
+REPLAY_PORTION, REPLAY_BYTES = 64, 262_144  # entries, or bytes, written before the replay waits for the peer
 REPLAY_TIMEOUT = 30.0  # seconds that the peer has to take a portion
 
 
@@ -206,21 +205,29 @@ class Session:
         await self._replay(resume.entries)
         self._go_live()
 
-    async def _replay(self, entries: Iterable[Entry]) -> None:
+    async def _replay(self, entries: Sequence[Entry]) -> None:
         """At the peer's pace: a healthy reader that is given megabytes at once looks like a slow one."""
-        rest = iter(entries)
-        while self.state is State.REPLAYING and (portion := list(itertools.islice(rest, REPLAY_PORTION))):
-            for entry in portion:
-                self._pending.append(self.wire.update(entry))
-                self.offset = entry.offset
-            self.flush()
-            try:
-                async with asyncio.timeout(REPLAY_TIMEOUT):
-                    await self.wire.drain()
-            except TimeoutError:
-                self.end(SLOW_CONSUMER)
-            except ConnectionError:
-                self.drop(LOST.reason)
+        size = 0
+        for count, entry in enumerate(entries, 1):
+            if self.state is not State.REPLAYING:
+                return
+            frame = self.wire.update(entry)
+            self._pending.append(frame)
+            self.offset = entry.offset
+            size += len(frame)
+            if size >= REPLAY_BYTES or count % REPLAY_PORTION == 0 or count == len(entries):
+                size = 0
+                self.flush()
+                await self._drained()
+
+    async def _drained(self) -> None:
+        try:
+            async with asyncio.timeout(REPLAY_TIMEOUT):
+                await self.wire.drain()
+        except TimeoutError:
+            self.end(SLOW_CONSUMER)
+        except ConnectionError:
+            self.drop(LOST.reason)
 
     def _go_live(self) -> None:
         if self.state is State.REPLAYING:

@@ -59,10 +59,10 @@ def part(value: object) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def crafted(header: object, claims: object, secret: bytes = SECRET.encode()) -> str:
+def crafted(header: object, claims: object, secret: bytes = SECRET.encode(), digest: Any = hashlib.sha256) -> str:
     """What PyJWT would not make: any header and claims, signed with HMAC."""
     signed = f"{part(header)}.{part(claims)}"
-    return f"{signed}.{part(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
+    return f"{signed}.{part(hmac.digest(secret, signed.encode(), digest))}"
 
 
 def crafted_for(user: object, **claims: object) -> str:
@@ -213,6 +213,14 @@ def test_audience_and_issuer_are_checked_only_if_set(
         assert run(source, text).user == "u1"
     else:
         assert refusal(source, text) == TOKEN_INVALID
+
+
+def test_a_secret_is_not_used_with_an_algorithm_that_it_is_too_short_for() -> None:
+    source = verifier(JWT_SECRET=SECRET[:40])
+    signed = crafted({"alg": "HS512"}, {"sub": "u1", "exp": 4_102_444_800}, SECRET[:40].encode(), hashlib.sha512)
+    assert refusal(source, signed) == TOKEN_INVALID
+    long_enough = crafted({"alg": "HS512"}, {"sub": "u1", "exp": 4_102_444_800}, digest=hashlib.sha512)
+    assert run(verifier(), long_enough).user == "u1"
 
 
 # Forgeries.

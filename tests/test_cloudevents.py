@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsbridge.cloudevents import MAX_DEPTH, EventReader
+from wsbridge.cloudevents import EventReader
+from wsbridge.envelope import MAX_DEPTH
 from wsbridge.event import Dropped, Event
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "events.json").read_text(encoding="utf-8"))

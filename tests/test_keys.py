@@ -18,7 +18,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from structlog.testing import capture_logs
 
 from tests.support import until
-from wsbridge.keys import JWKS_PAUSE, FixedKeys, Key, RemoteKeys, Unavailable, build, keys_of_set
+from wsbridge.keys import JWKS_PAUSE, JWKS_TTL, FixedKeys, Key, RemoteKeys, Unavailable, build, keys_of_set
 from wsbridge.metrics import Metrics
 from wsbridge.settings import SettingsError, load
 
@@ -27,6 +27,7 @@ RSA_KEY = rsa.generate_private_key(65_537, 2048)
 EC_KEYS = {f"ES{bits}": ec.generate_private_key(curve()) for bits, curve in
            ((256, ec.SECP256R1), (384, ec.SECP384R1), (512, ec.SECP521R1))}  # fmt: skip
 ED_KEY = ed25519.Ed25519PrivateKey.generate()
+REAL_SLEEP = asyncio.sleep
 RS, ES = ("RS256", "RS384", "RS512"), ("ES256",)
 
 
@@ -387,6 +388,27 @@ async def test_keys_are_refreshed_in_the_background(server: KeyServer, monkeypat
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
+
+
+async def test_a_failure_is_tried_again_sooner_than_a_success_is_refreshed(
+    server: KeyServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.now += seconds
+        server.status = 200 if len(slept) > 1 else 503
+        await REAL_SLEEP(0)
+
+    monkeypatch.setattr("wsbridge.keys.asyncio.sleep", sleep)
+    server.status = 503
+    job = asyncio.create_task(remote(server).refresh())
+    while len(slept) < 4:
+        await REAL_SLEEP(0)
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    assert slept[:4] == [JWKS_PAUSE, JWKS_PAUSE, JWKS_TTL, JWKS_TTL]
 
 
 async def test_fetches_are_logged_without_the_password_of_the_url(server: KeyServer, clock: Clock) -> None:

@@ -14,7 +14,7 @@ from websockets.streams import StreamReader
 
 from wsbridge import protocol
 from wsbridge.event import Entry
-from wsbridge.protocol import CLOSES, LOST, NO_STATUS, PING_FRAME, PONG, Auth, Bad, Close, Ping
+from wsbridge.protocol import CLOSES, LOST, NO_STATUS, PING_FRAME, PONG, TOKEN_EXPIRED, Auth, Bad, Close, Ping, Refused
 
 VECTORS = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (Path(__file__).parent / "vectors").glob("*")
@@ -102,6 +102,12 @@ def test_a_timestamp_is_utc_with_milliseconds(at: float, text: str) -> None:
 def test_a_timestamp_is_now_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_770_465_600.25)
     assert protocol.timestamp() == "2026-02-07T12:00:00.250Z"
+
+
+def test_a_refusal_has_its_close_and_says_why() -> None:
+    assert Refused(TOKEN_EXPIRED).close == TOKEN_EXPIRED
+    assert str(Refused(TOKEN_EXPIRED)) == "token_expired"
+    assert str(Refused(TOKEN_EXPIRED, "it ended in 1970")) == "it ended in 1970"
 
 
 # Frames.

@@ -25,6 +25,10 @@ class Output(io.BytesIO):
     """A stream that can be taken for a terminal."""
 
     terminal = False
+    flushed = ""
+
+    def flush(self) -> None:
+        self.flushed = self.text
 
     def isatty(self) -> bool:
         return self.terminal
@@ -117,6 +121,11 @@ def test_what_is_below_the_level_is_not_logged(level: str, events: int) -> None:
             getattr(log, name)("some.event")
         assert debugging() is (level == "debug")
     assert [record["level"] for record in output.records] == ["debug", "info", "warning", "error"][-events:]
+
+
+def test_a_line_is_out_at_once(output: Output) -> None:
+    log.info("server.started")
+    assert output.flushed == output.text != ""
 
 
 # Strangers' text.
@@ -346,6 +355,8 @@ def test_a_request_is_one_line_whatever_is_asked_for(style: str, path: str) -> N
         ("/health", 200, "debug"),
         ("/healthz", 200, "debug"),
         ("/metrics", 200, "debug"),
+        ("/events/task-updates", 399, "debug"),
+        ("/events/task-updates", 400, "info"),
         ("/events/task-updates", 401, "info"),
         ("/health", 503, "info"),
         ("/stats", 200, "info"),

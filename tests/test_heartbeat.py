@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.test_session import Peer
 from wsbridge.heartbeat import SLICE, SWEEP, Heartbeat
+from wsbridge.metrics import Metrics
 from wsbridge.protocol import LOST, POLICY, TOKEN_EXPIRED, Close
 from wsbridge.registry import Registry
 from wsbridge.session import State
@@ -55,7 +56,7 @@ def wheel(time: Time, *peers: Peer, interval: float = INTERVAL, silence: float =
     registry = Registry()
     for peer in peers:
         registry.add(peer.session)
-    return Heartbeat(registry, interval=interval, timeout=silence, clock=time.monotonic)
+    return Heartbeat(registry, Metrics(), interval=interval, timeout=silence, clock=time.monotonic)
 
 
 def peer_at(time: Time, user: str = "u") -> Peer:

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -98,12 +99,28 @@ async def test_a_good_answer_is_left_alone(metrics: Metrics) -> None:
             assert (await missing.json(content_type="application/problem+json"))["status"] == 404
 
 
-async def test_that_a_peer_is_gone_is_no_error_of_ours(ask: Ask, metrics: Metrics) -> None:
+async def test_that_a_peer_is_gone_is_no_error_of_ours(metrics: Metrics) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        raise ConnectionResetError("secret")
+
+    app = web.Application(middlewares=[middleware(metrics)])
+    app.router.add_get("/", handler)
     with capture_logs() as lines:
-        status, _, _ = await ask(ConnectionResetError("secret"))
-    assert status < 500  # raised, aiohttp would log it with a traceback
+        async with TestClient(TestServer(app)) as client:
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await client.get("/")
     assert lines == []
     assert not metrics.errors
+
+
+async def test_a_connection_of_our_own_that_breaks_is_an_error_of_ours(ask: Ask, metrics: Metrics) -> None:
+    with capture_logs() as lines:
+        status, _, _ = await ask(ConnectionResetError("of a server that we use"))
+    assert status == 500
+    assert [line["event"] for line in lines] == ["internal.error"]
+    assert metrics.errors["internal"] == 1
 
 
 async def test_a_body_that_breaks_off_is_a_bad_request(ask: Ask, metrics: Metrics) -> None:

@@ -419,7 +419,7 @@ VALUES = {
     "ALLOWED_ORIGINS": st.lists(st.sampled_from(["https://a.example.com", "https://*.b.org:8443", "*"])).map(",".join),
     "JWT_LEEWAY": st.floats(0, 3_600).map(str),
     "HISTORY_TTL": st.floats(0, 604_800).map(str),
-    "HISTORY_MAX_BYTES": st.integers(0, 2**53).map(str),
+    "HISTORY_MAX_BYTES": st.integers(65_536, 2**53).map(str),
     "LOG_LEVEL": st.sampled_from(["debug", "info", "warning", "error"]),
 }
 

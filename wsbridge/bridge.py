@@ -78,7 +78,7 @@ class Bridge:
             origins=origins,
             metrics=self.metrics,
         )
-        self._heartbeat = Heartbeat(self.registry, interval=s.ping_interval, timeout=s.ping_timeout)
+        self._heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
         self._watch()
 
     def application(self, *, public: bool, internal: bool) -> web.Application:

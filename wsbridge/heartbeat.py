@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from wsbridge.log import log
+from wsbridge.metrics import Metrics
 from wsbridge.protocol import LOST
 from wsbridge.registry import Registry
 from wsbridge.session import Session, State
@@ -19,12 +20,14 @@ class Heartbeat:
     def __init__(
         self,
         registry: Registry,
+        metrics: Metrics,
         *,
         interval: float,
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
+        self._metrics = metrics
         self._interval = interval
         self._timeout = timeout
         self._clock = clock
@@ -44,6 +47,7 @@ class Heartbeat:
         try:
             self.check(session, now)
         except Exception as error:  # one session must not stop the clock of the others
+            self._metrics.failed("internal")
             log.error("internal.error", doing="heartbeat", session=session.id, exc_info=error)
             session.drop("internal")
 

@@ -36,7 +36,8 @@ def seconds(low: float, high: float) -> Kind:
 
 
 def one_of(*allowed: str) -> Kind:
-    return _convert("one of " + ", ".join(allowed), Literal[allowed])
+    kind = _convert("one of " + ", ".join(allowed), Literal[allowed])
+    return Kind(kind.expected, lambda text: kind.parse(text.lower()))
 
 
 def _word(text: str) -> str:

@@ -44,7 +44,12 @@ def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> 
     if style == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_encode)]
     else:
-        last = [_visible, structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=20), _to_bytes]
+        last = [
+            structlog.processors.format_exc_info,
+            _visible,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=20),
+            _to_bytes,
+        ]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -108,7 +113,8 @@ def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.t
     """One line stays one line on a terminal, and nobody's escape sequence reaches it."""
     for name, value in fields.items():
         if isinstance(value, str) and not value.isprintable():
-            fields[name] = value.encode("unicode_escape").decode()
+            kept = "\n" if name == "exception" else ""
+            fields[name] = "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in value)
     return fields
 
 

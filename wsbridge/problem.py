@@ -22,6 +22,10 @@ def response(error: web.HTTPException) -> web.Response:
     )
 
 
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
 def middleware(metrics: Metrics) -> Middleware:
     """For an Application: what handlers raise becomes a problem document; a bug of ours a 500 without its traceback."""
 
@@ -35,9 +39,9 @@ def middleware(metrics: Metrics) -> Middleware:
             metrics.failed("bad_request")
             log.info("request.bad", peer=request.remote, error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
-        except ConnectionError:  # the peer is gone: nobody reads this, but aiohttp would log a raised one as an error
-            return response(web.HTTPBadRequest(text="The connection broke."))
         except Exception as error:  # the task boundary
+            if isinstance(error, ConnectionError) and _has_left(request):  # nobody reads the answer, nobody is at fault
+                return response(web.HTTPBadRequest(text="The connection broke."))
             metrics.failed("internal")
             log.error("internal.error", doing=f"{request.method} {request.path}", exc_info=error)
             return response(web.HTTPInternalServerError(text="An error of ours; the log has it."))

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-REQUIRED = os.environ.get("WSBRIDGE_TEST_REQUIRE_ALL") == "1"
+REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
 if not REQUIRED:
     pytest.importorskip("playwright.async_api", reason="playwright is not installed (dependency group test)")
 

@@ -175,18 +175,22 @@ class Dripping(Peer):
         """Until the other side has had enough; what it said to that."""
         await self.send(self.start)
         loop, answer = asyncio.get_running_loop(), b""
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                try:
-                    async with asyncio.timeout(0.02):
-                        chunk = await loop.sock_recv(self.sock, 65_536)
-                    if not chunk:
-                        return answer
+        dripping = asyncio.create_task(self._drops())
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while chunk := await loop.sock_recv(self.sock, 65_536):  # no time-out on each: it could lose a chunk
                     answer += chunk
-                except TimeoutError:
-                    await self.send(self.drop)
-                except ConnectionError:
-                    return answer
+        except ConnectionError:
+            pass
+        finally:
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
+        return answer
+
+    async def _drops(self) -> None:
+        while True:
+            await asyncio.sleep(0.02)  # the fault itself: a byte now and then
+            await self.send(self.drop)
 
 
 class SlowHeaders(Dripping):

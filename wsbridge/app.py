@@ -26,7 +26,7 @@ GC_THRESHOLDS = (50_000, 20, 50)  # each full collection walks what connections 
 
 
 class Server:
-    """A bridge on its ports. `addresses` are (host, port) pairs, the public one first."""
+    """A bridge on its ports. `ports` are those that it listens on, the public one first."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge

@@ -16,7 +16,7 @@ from wsbridge.protocol import timestamp
 # Measured with tracemalloc on CPython 3.11, UUIDs as ids, and rounded up for longer ones.
 ENTRY_BYTES = 400  # what an entry costs beside its data: 304 to 327
 HISTORY_BYTES = 400  # what a user's history costs when it is empty: 305
-REMEMBERED_BYTES = 160  # what an event's id costs while it is remembered: 63 to 141, as its set has just grown or not
+REMEMBERED_BYTES = 160  # what an event's id costs while it is remembered: 141, in a set that has just grown
 
 
 class Outcome(StrEnum):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import Logs, Running, Spawned, variables
 from wsbridge.app import serving
-from wsbridge.settings import load
+from wsbridge.environment import load
 
 Start = Callable[..., Awaitable[Running]]
 Spawn = Callable[..., Awaitable[Spawned]]

@@ -16,10 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wsbridge.auth import FOREVER, Identity, TokenVerifier, mint
+from wsbridge.environment import load
 from wsbridge.keys import Key, Unavailable, build
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Close, Refused
-from wsbridge.settings import SettingsError, load
+from wsbridge.settings import SettingsError
 
 SECRET, PREVIOUS, OTHER = "0123456789abcdef" * 4, "fedcba9876543210" * 4, "0011223344556677" * 4
 SIGNERS: dict[str, Any] = {

@@ -4,8 +4,8 @@ import pytest
 
 from tests.conftest import Start
 from wsbridge.bridge import QUEUE_WARNING, REGISTRY, Bridge
+from wsbridge.environment import load
 from wsbridge.event import Entry
-from wsbridge.settings import load
 
 HEALTH = {"GET /health", "GET /healthz"}
 PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse"}

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from wsbridge.settings import PREFIX, Settings, SettingsError, load
+from wsbridge.environment import load
+from wsbridge.settings import PREFIX, Settings, SettingsError
 
 ROOT = Path(__file__).parent.parent
 IMAGE = "websocket-service:latest"

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from wsbridge.bridge import Bridge
+from wsbridge.environment import load
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import CLOSES
-from wsbridge.settings import HELP, PREFIX, UNPREFIXED, Settings, load
+from wsbridge.settings import HELP, PREFIX, UNPREFIXED, Settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}

@@ -18,9 +18,10 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from structlog.testing import capture_logs
 
 from tests.support import until
+from wsbridge.environment import load
 from wsbridge.keys import JWKS_PAUSE, JWKS_TTL, FixedKeys, Key, RemoteKeys, Unavailable, build, keys_of_set
 from wsbridge.metrics import Metrics
-from wsbridge.settings import SettingsError, load
+from wsbridge.settings import SettingsError
 
 SECRET, PREVIOUS = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 RSA_KEY = rsa.generate_private_key(65_537, 2048)

@@ -6,9 +6,11 @@ import pytest
 from wsbridge.kinds import (
     ALGORITHM_LIST,
     HTTP_URL,
+    KEY_PREFIX,
     ORIGIN_LIST,
     PEM,
     PORT,
+    REDIS_URL,
     SECRET,
     TEXT,
     TOPIC_LIST,
@@ -18,6 +20,7 @@ from wsbridge.kinds import (
     seconds,
     whole,
 )
+from wsbridge.redis_url import RedisUrl
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,8 @@ from wsbridge.kinds import (
         (one_of("a", "b"), " B", "b"),
         (TEXT, " pubsub ", "pubsub"),
         (SECRET, "with space \n", "with space "),
+        (REDIS_URL, "rediss://r\n", RedisUrl(tls=True, hosts=(("r", 6379),))),
+        (KEY_PREFIX, " wsbridge:a\n", "wsbridge:a"),
         (ALGORITHM_LIST, "HS256, HS512", ("HS256", "HS512")),
         (ORIGIN_LIST, "https://A.example/, https://*.b.example,*", ("https://a.example", "https://*.b.example", "*")),
         (TOPIC_LIST, "a.b=note, c=task_update", (("a.b", "note"), ("c", "task_update"))),
@@ -55,6 +60,11 @@ def test_good_texts(kind: Kind, text: str, value: object) -> None:
         (one_of("a", "b"), "c"),
         (TEXT, "\x1b"),
         (SECRET, "\n"),
+        (REDIS_URL, "http://r"),
+        (KEY_PREFIX, " "),
+        (KEY_PREFIX, "a b"),
+        (KEY_PREFIX, "a\x01"),
+        (KEY_PREFIX, "{a}"),
         (ALGORITHM_LIST, "none"),
         (ALGORITHM_LIST, ","),
         (ORIGIN_LIST, "example.com"),

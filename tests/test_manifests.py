@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from wsbridge import __version__
-from wsbridge.settings import NAMES, PREFIX, UNPREFIXED, Settings, SettingsError, load
+from wsbridge.environment import load
+from wsbridge.settings import NAMES, PREFIX, UNPREFIXED, Settings, SettingsError
 
 K8S = Path(__file__).parent.parent / "k8s"
 PRODUCTION, MINIKUBE = K8S / "websocket-service.yaml", K8S / "minikube" / "websocket-service.yaml"

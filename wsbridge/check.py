@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import fields
 
-from wsbridge.settings import HELP, Settings, SettingsError, read
+from wsbridge.environment import read
+from wsbridge.settings import HELP, Settings, SettingsError
 from wsbridge.terminal import printable
 
 _FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["file"]]

@@ -11,7 +11,8 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from wsbridge.settings import PREFIX, Settings, SettingsError, load
+from wsbridge.environment import load
+from wsbridge.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
     from wsbridge.listen import Tokens

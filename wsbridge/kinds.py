@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from wsbridge import redis_url
+
 RESERVED_TYPES = frozenset({"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth"})
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
 _NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
@@ -103,12 +105,25 @@ def _secret(text: str) -> str:
     return text
 
 
+def _key_prefix(text: str) -> str:
+    text = text.strip()
+    if not re.fullmatch(r"[^\s{}]+", text) or not text.isprintable():
+        raise ValueError
+    return text
+
+
 USER_FIELD = Kind("a dotted path, @subject or @key", _user_field)
 HTTP_URL = Kind("an http or https URL", _http_url)
 PEM = Kind("one or more public keys in PEM", _pem)
 TEXT = Kind("a word", _word)
 PORT = whole(0, 65535)
 SECRET = Kind("a secret that is not empty", _secret)
+REDIS_URL = Kind(
+    "a URL such as redis://host:6379/0, rediss://, unix:///path, redis+sentinel://host,host/service "
+    "or redis+cluster://host,host",
+    redis_url.parse,
+)
+KEY_PREFIX = Kind("a word without braces", _key_prefix)  # braces are the hash tag's, behind it in each key
 ALGORITHM_LIST = Kind("a comma-separated list out of " + ", ".join(ALGORITHMS), _algorithms)
 ORIGIN_LIST = Kind("comma-separated origins such as https://app.example.com or https://*.example.com, or *", _origins)
 TOPIC_LIST = Kind(

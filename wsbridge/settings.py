@@ -1,26 +1,24 @@
-"""The environment, read once into a frozen value. Knows what is allowed; does nothing with it.
+"""The settings as a frozen value, and how they are shown. Knows nothing of the environment that they are read from.
 
 Every setting is one field with its expectation and its help as data: the messages, `wsbridge check` and the test of
 docs/configuration.md are made from it.
 """
 
-import difflib
 import functools
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
 
 from wsbridge.kinds import (
     ALGORITHM_LIST,
     HTTP_URL,
+    KEY_PREFIX,
     ORIGIN_LIST,
     PEM,
     PORT,
+    REDIS_URL,
     SECRET,
     TEXT,
     TOPIC_LIST,
@@ -30,6 +28,7 @@ from wsbridge.kinds import (
     seconds,
     whole,
 )
+from wsbridge.redis_url import RedisUrl
 
 PREFIX = "WSBRIDGE_"
 UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable
@@ -86,8 +85,8 @@ class Settings:
     admin_token: str | None = _setting(None, SECRET, "bearer token for /stats and /users", secret=True)
     metrics_token: str | None = _setting(None, SECRET, "bearer token for /metrics", secret=True)
     app_api_token: str | None = _setting(None, SECRET, "token that the sidecar sends (Dapr's own name)", secret=True)
-    redis_url: str | None = _setting(None, SECRET, "Redis or Valkey shared by all replicas", secret=True)
-    redis_prefix: str = _setting("wsbridge", TEXT, "prefix of all keys and channels in Redis")
+    redis_url: RedisUrl | None = _setting(None, REDIS_URL, "Redis or Valkey shared by all replicas", file=True)  # noqa: RUF009 - a field
+    redis_prefix: str = _setting("wsbridge", KEY_PREFIX, "prefix of all keys and channels in Redis")
     history_size: int = _setting(100, whole(0, 100_000), "events kept for each user")
     history_ttl: float = _setting(300.0, seconds(0, 604_800), "how long an event is kept")
     history_max_bytes: int = _setting(268_435_456, whole(65_536), "memory for all histories in process")
@@ -114,7 +113,7 @@ class Settings:
 
     def masked(self) -> dict[str, str]:
         """Name → text for logs and `wsbridge check`; secrets as `***`, what is not set as `-`."""
-        return {_name(f): _show(f, getattr(self, f.name)) for f in fields(self)}
+        return {variable(f): _show(f, getattr(self, f.name)) for f in fields(self)}
 
     def changed(self) -> dict[str, str]:
         """As `masked`, but only what is not at its default."""
@@ -137,7 +136,8 @@ def without_password(url: str) -> str:
     return re.sub(r"//[^/?#]*@", "//***@", url)
 
 
-def _name(f: Field[Any]) -> str:
+def variable(f: Field[Any]) -> str:
+    """The name in the environment."""
     name = f.name.upper()
     return name if name in UNPREFIXED else PREFIX + name
 
@@ -159,136 +159,5 @@ def _show(f: Field[Any], value: Any) -> str:
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-_KEYS = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
-_AUTHENTICATION = {PREFIX + name for name in ("AUTH", "HOST", "JWT_ALGORITHMS", "JWT_SECRET_PREVIOUS", *_KEYS)}
-NAMES = frozenset(_name(f).removeprefix(PREFIX) for f in fields(Settings))
-HELP = {_name(f).removeprefix(PREFIX): str(f.metadata["help"]) for f in fields(Settings)}
-
-
-class Reading(NamedTuple):
-    """The environment, understood as far as it can be; what is wrong stands at its default."""
-
-    settings: Settings
-    wrong: dict[str, str]  # variable → the line that says what is wrong with it
-    unknown: list[str]  # a line for each name that is none of ours
-
-
-def load(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """The settings and the warnings about unknown names.
-
-    Raises:
-        SettingsError: one line for each malformed value or contradiction.
-
-    """
-    settings, wrong, unknown = read(environ)
-    if wrong:
-        raise SettingsError(*wrong.values())
-    return settings, unknown
-
-
-def read(environ: Mapping[str, str]) -> Reading:
-    """Everything that is there to be said about the environment."""
-    values: dict[str, Any] = {}
-    wrong: dict[str, str] = {}
-    for f in fields(Settings):
-        try:
-            text = _text(environ, f)
-            if text is not None:
-                values[f.name] = _parse(f, text)
-        except SettingsError as error:
-            wrong[_name(f)] = str(error)
-    settings = Settings(**values)
-    if not wrong.keys() & _AUTHENTICATION:  # else the rest would only be their consequence
-        settings = replace(settings, auth=settings.auth or _default_auth(settings))
-        wrong |= _contradictions_of_keys(settings)
-    if settings.internal_port and settings.internal_port == settings.port:
-        line = f"expected another port than {PREFIX}PORT ({settings.port})"
-        wrong[f"{PREFIX}INTERNAL_PORT"] = f"{PREFIX}INTERNAL_PORT: {line}"
-    if settings.redis_url:
-        line = "this version keeps its history in process only; unset it and run one replica"
-        wrong[f"{PREFIX}REDIS_URL"] = f"{PREFIX}REDIS_URL: {line}"
-    return Reading(settings, wrong, _unknown(environ))
-
-
-def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
-    """The variable's text, from the environment or from the file that NAME_FILE names; empty is as if not set."""
-    name = _name(f)
-    direct, path = environ.get(name), environ.get(name + "_FILE") if f.metadata["file"] else None
-    if direct and not _is_utf8(direct):
-        raise SettingsError(f"{name}: expected UTF-8 text")
-    if direct and path:
-        raise SettingsError(f"{name} and {name}_FILE are both set: set one of them")
-    if path:
-        try:
-            return Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SettingsError(f"{name}_FILE: cannot read {path}: {why}") from None
-    return direct or None
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        return bool(text.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _parse(f: Field[Any], text: str) -> Any:
-    name, kind = _name(f), f.metadata["kind"]
-    try:
-        return kind.parse(text)
-    except (ValueError, msgspec.ValidationError):
-        if text.startswith("tcp://"):
-            why = "Kubernetes injects it for a Service of that name; set enableServiceLinks: false in the pod"
-            raise SettingsError(f"{name}: expected {kind.expected}, got {text!r} ({why})") from None
-        shown = "" if f.metadata["file"] else f", got {text[:80]!r}"
-        raise SettingsError(f"{name}: expected {kind.expected}{shown}") from None
-
-
-def _default_auth(settings: Settings) -> str | None:
-    """`AUTH` depends on the key and on the host; None where it has to be said."""
-    if any(getattr(settings, name.lower()) for name in _KEYS):
-        return "required"
-    return "none" if is_loopback(settings.host) else None
-
-
-def _contradictions_of_keys(s: Settings) -> dict[str, str]:
-    keys = [PREFIX + name for name in _KEYS if getattr(s, name.lower())]
-    one_of_them = ", ".join(PREFIX + name for name in _KEYS)
-    found = {}
-    if len(keys) > 1:
-        found[keys[0]] = f"{keys[0]} and {keys[1]} are both set: at most one key source is allowed"
-    if s.auth is None:
-        found[f"{PREFIX}AUTH"] = (
-            f"{PREFIX}AUTH: no key is set and {PREFIX}HOST={s.host} is reachable from outside; set one of "
-            f"{one_of_them}, or say {PREFIX}AUTH=none"
-        )
-    if s.auth == "required" and not keys:
-        found[f"{PREFIX}AUTH"] = f"{PREFIX}AUTH=required needs one of {one_of_them}"
-    if s.jwt_secret_previous and not s.jwt_secret:
-        name = f"{PREFIX}JWT_SECRET_PREVIOUS"
-        found[name] = f"{name} is set without {PREFIX}JWT_SECRET"
-    least = min(SECRET_BYTES.get(algorithm, 32) for algorithm in s.jwt_algorithms or ("HS256",))
-    for name, secret in (("JWT_SECRET", s.jwt_secret), ("JWT_SECRET_PREVIOUS", s.jwt_secret_previous)):
-        if secret and len(secret.encode()) < least:
-            found[PREFIX + name] = (
-                f"{PREFIX}{name}: expected {least} bytes or more, got {len(secret.encode())}; "
-                "make one with: openssl rand -base64 48"
-            )
-    return found
-
-
-def _unknown(environ: Mapping[str, str]) -> list[str]:
-    known = {_name(f) for f in fields(Settings)} | {_name(f) + "_FILE" for f in fields(Settings) if f.metadata["file"]}
-    found = []
-    for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in known:
-            continue
-        if re.match(PREFIX + r"(PORT_\d|SERVICE_(HOST|PORT))", name):
-            hint = "injected by Kubernetes; set enableServiceLinks: false in the pod"
-        else:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            hint = f"did you mean {near[0]}?"
-        found.append(f"{name}: no such setting; {hint}")
-    return found
+NAMES = frozenset(variable(f).removeprefix(PREFIX) for f in fields(Settings))
+HELP = {variable(f).removeprefix(PREFIX): str(f.metadata["help"]) for f in fields(Settings)}

@@ -1,0 +1,173 @@
+"""Where Redis is: a URL taken apart. Knows no client of Redis and opens no connection.
+
+Split here and not by urllib, which takes no list of hosts and guesses where a password ends.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import parse_qsl, quote, unquote
+
+_SHAPE = re.compile(
+    r"(?P<scheme>[A-Za-z+]+)://((?P<credentials>[^@/?#]*)@)?(?P<hosts>[^@/?#]*)(?P<path>/[^@?#]*)?(\?(?P<query>[^@#]*))?"
+)
+_HOST = re.compile(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+_DB = r"[0-9]{1,9}"
+_SERVICE = r"[A-Za-z0-9._-]+"  # what a sentinel takes as a name
+_ELSEWHERE = {"host", "port", "path"}  # options of redis-py that the URL says before its query
+
+
+class Mode(StrEnum):
+    STANDALONE = "standalone"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+_SCHEMES = {"unix": (Mode.STANDALONE, False)} | {
+    f"{name}{suffix}": (mode, tls)
+    for name, tls in (("redis", False), ("rediss", True), ("valkey", False), ("valkeys", True))
+    for suffix, mode in (("", Mode.STANDALONE), ("+sentinel", Mode.SENTINEL), ("+cluster", Mode.CLUSTER))
+}
+
+
+class RedisUrlError(ValueError):
+    """Says what is wrong and shows none of the text: any part of it may be a password in the wrong place."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RedisUrl:
+    """Percent-decoded; `str` is for people and logs, without credentials and without the query's values."""
+
+    mode: Mode = Mode.STANDALONE
+    tls: bool = False
+    hosts: tuple[tuple[str, int], ...] = ()  # none for a Unix socket; IPv6 without brackets
+    path: str = ""  # of the Unix socket
+    service: str = ""  # what the sentinels call it
+    db: int = 0
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # the query, for redis-py
+
+    def __str__(self) -> str:
+        scheme = "unix" if self.path else ("rediss" if self.tls else "redis")
+        if self.mode is not Mode.STANDALONE:
+            scheme += f"+{self.mode}"
+        credentials = "***@" if self.username or self.password else ""
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        place = {Mode.STANDALONE: f"/{self.db}", Mode.SENTINEL: f"/{self.service}/{self.db}", Mode.CLUSTER: ""}
+        query = [f"db={self.db}"] if self.path and self.db else []
+        query += [f"{name}=***" for name, _ in self.options]
+        where = quote(self.path) or hosts + place[self.mode]
+        return f"{scheme}://{credentials}{where}{'?' if query else ''}{'&'.join(query)}"
+
+
+def parse(text: str) -> RedisUrl:
+    """`redis[s]://`, `unix://`, `redis[s]+sentinel://` or `redis[s]+cluster://`; `valkey` stands for `redis`.
+
+    As redis-py has it, the query may hold `db`, `username` and `password`; they are no options then.
+
+    Raises:
+        RedisUrlError: it is none of these, or cannot be split in one way only.
+
+    """
+    parts = _split(text.strip())
+    scheme, path = parts["scheme"].lower(), unquote(parts["path"])
+    if scheme not in _SCHEMES:
+        raise RedisUrlError("its scheme is none of these")
+    mode, tls = _SCHEMES[scheme]
+    username, _, password = map(unquote, parts["credentials"].partition(":"))
+    service, db = ("", "") if scheme == "unix" else _place(mode, path)
+    options = _options(parts["query"])
+    said = {"db": db, "username": username, "password": password}
+    for name in said.keys() & options.keys():
+        if said[name]:
+            raise RedisUrlError(f"{name} stands before the query and in it")
+        said[name] = options.pop(name)
+    return RedisUrl(
+        mode=mode,
+        tls=tls,
+        hosts=_no_hosts(parts["hosts"], path) if scheme == "unix" else _hosts(mode, parts["hosts"]),
+        path=path if scheme == "unix" else "",
+        service=service,
+        db=_db(mode, said["db"]),
+        username=said["username"] or None,
+        password=said["password"] or None,
+        options=tuple(options.items()),
+    )
+
+
+def _split(text: str) -> dict[str, str]:
+    if not text.isprintable() or " " in text:
+        raise RedisUrlError("there is white space or a control character in it")
+    if not re.match(r"[A-Za-z+]+://", text):
+        raise RedisUrlError("it does not begin with a scheme and ://")
+    found = _SHAPE.fullmatch(text)
+    if not found or re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise RedisUrlError("@ / ? # % in a user or a password are written %40 %2F %3F %23 %25")
+    try:
+        unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise RedisUrlError("what is percent-encoded in it is not UTF-8") from None
+    return found.groupdict("")
+
+
+def _hosts(mode: Mode, text: str) -> tuple[tuple[str, int], ...]:
+    words = text.split(",")
+    if len(words) > 1 and mode is Mode.STANDALONE:
+        raise RedisUrlError("several hosts are for +sentinel and +cluster only")
+    return tuple(_host(word, 26379 if mode is Mode.SENTINEL else 6379) for word in words)
+
+
+def _host(word: str, default: int) -> tuple[str, int]:
+    found = _HOST.fullmatch(word)
+    if not found:
+        raise RedisUrlError("a host is missing or malformed")
+    host, port = found["host"], int(found["port"] or default)
+    if host.startswith("["):
+        host = host.strip("[]")
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise RedisUrlError("what is in brackets is no IPv6 address") from None
+    if not 0 < port < 65536:  # noqa: PLR2004 - RFC 793: 16 bits
+        raise RedisUrlError("a port is not from 1 to 65535")
+    return host, port
+
+
+def _no_hosts(text: str, path: str) -> tuple[()]:
+    if text or not path.strip("/") or not path.isprintable():
+        raise RedisUrlError("unix:// is followed by the absolute path of a socket, as in unix:///run/redis.sock")
+    return ()
+
+
+def _place(mode: Mode, path: str) -> tuple[str, str]:
+    """Service and database; what is not said is empty."""
+    if mode is not Mode.SENTINEL:
+        return "", path.removeprefix("/")
+    found = re.fullmatch(f"/({_SERVICE})(?:/({_DB})?)?", path)
+    if not found:
+        raise RedisUrlError("+sentinel has /service or /service/db behind its hosts")
+    return found[1], found[2] or ""
+
+
+def _db(mode: Mode, text: str) -> int:
+    if not re.fullmatch(_DB, text or "0"):
+        raise RedisUrlError("the database is not a whole number")
+    db = int(text or 0)
+    if db and mode is Mode.CLUSTER:
+        raise RedisUrlError("a cluster has no database but 0")
+    return db
+
+
+def _options(query: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:  # it shows the text
+        raise RedisUrlError("its query is not name=value&name=value") from None
+    options = dict(pairs)
+    if len(options) < len(pairs) or not all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in options):
+        raise RedisUrlError("an option of the query stands twice or is no name")
+    if options.keys() & _ELSEWHERE:
+        raise RedisUrlError("host, port and path stand before the query, not in it")
+    return options

@@ -51,6 +51,10 @@ endif
 test: $(bin)/tox ## lint, types and all tests, on each Python that is there
 	$(bin)/tox run
 
+.PHONY: chaos
+chaos: $(bin)/tox ## two minutes of faults while events flow; SEED=7 for the same ones, SECONDS=60 for fewer
+	$(bin)/tox run -e chaos -- $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
 .PHONY: requirements
 requirements: $(bin)/uv ## requirements.txt anew, with hashes, from pyproject.toml
 	$(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \

@@ -1,0 +1,309 @@
+"""The promise, held against what was seen. Knows the publisher's log and what each client was sent; does no I/O.
+
+A user's events have serial numbers from 1, in the order of their partition. Times are seconds of one clock.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+DETECTION = 8.0  # seconds after a loss in which clients may still be given positions that are then taken back
+LATE = 5.0  # seconds that a request may go on in a bridge when its sender has given it up
+_REMEMBERED = 12  # observations of a client that an account shows
+
+
+class Broken(Exception):  # noqa: N818 - a promise, not an error
+    """A promise was not kept; the text is an account of it."""
+
+
+class Position(NamedTuple):
+    """`<epoch>:<offset>`."""
+
+    epoch: str
+    offset: int
+
+    @classmethod
+    def read(cls, text: str) -> "Position":
+        epoch, offset = text.split(":")
+        return cls(epoch, int(offset))
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+    @property
+    def next(self) -> "Position":
+        return Position(self.epoch, self.offset + 1)
+
+    def holds(self, other: "Position") -> bool:
+        """Whether the other one is not after this one; positions of two epochs say nothing of each other."""
+        return self.epoch == other.epoch and other.offset <= self.offset
+
+
+@dataclass
+class Loss:
+    """Redis lost a part of what it had acknowledged, at some time between the two."""
+
+    kind: str
+    start: float
+    end: float = float("inf")
+
+
+@dataclass
+class _Event:
+    digest: bytes
+    tried: float  # when somebody last waited for an answer
+    waiting: int = 0  # requests that it is in
+    acked: float | None = None
+
+
+@dataclass
+class _Stream:
+    """A user's events, in order; the first has serial 1."""
+
+    events: list[_Event] = field(default_factory=list)
+    sent: list[float] = field(default_factory=list)  # when each was first sent: never falls
+    acked: list[float] = field(default_factory=list)  # when it and all before it had their SUCCESS: never falls
+    required: int = 0  # the last one that got SUCCESS
+
+
+class Ledger:
+    """The publisher's own log: what was sent, what got SUCCESS, in which order; and what was done to the servers."""
+
+    def __init__(self, *, ttl: float, size: int) -> None:
+        """`ttl` and `size` are those of the histories."""
+        self.ttl = ttl
+        self.size = size
+        self.losses: list[Loss] = []
+        self.faults: list[tuple[float, str]] = []
+        self._streams: dict[str, _Stream] = {}
+        self._places: dict[tuple[str, Position], int] = {}  # which event each position is
+
+    def sending(self, user: str, serial: int, data: bytes, now: float) -> None:
+        """A request with this event in it begins."""
+        stream = self._streams.setdefault(user, _Stream())
+        if serial == len(stream.events) + 1:
+            stream.events.append(_Event(_digest(data), now))
+            stream.sent.append(now)
+        stream.events[serial - 1].waiting += 1
+
+    def answered(self, user: str, serial: int, now: float, *, success: bool) -> None:
+        """That request has ended, with or without SUCCESS for this event."""
+        stream = self._streams[user]
+        event = stream.events[serial - 1]
+        event.waiting -= 1
+        event.tried = now
+        if success and event.acked is None:
+            event.acked = now
+            stream.required = max(stream.required, serial)
+            while len(stream.acked) < len(stream.events) and stream.events[len(stream.acked)].acked is not None:
+                stream.acked.append(now)
+
+    def count(self, user: str) -> int:
+        """Events that were sent."""
+        return len(self._streams[user].events) if user in self._streams else 0
+
+    def required(self, user: str) -> int:
+        """The last event that got SUCCESS."""
+        return self._streams[user].required if user in self._streams else 0
+
+    def acked_by(self, user: str, time: float) -> int:
+        """The last event that, with all before it, had got SUCCESS before that time."""
+        return bisect_left(self._streams[user].acked, time) if user in self._streams else 0
+
+    def sent_by(self, user: str, time: float) -> int:
+        """The last event that was first sent before that time."""
+        return bisect_left(self._streams[user].sent, time) if user in self._streams else 0
+
+    def sent_at(self, user: str, serial: int) -> float:
+        return self._streams[user].sent[serial - 1]
+
+    def is_of(self, user: str, serial: int, data: bytes) -> bool:
+        """Whether these are the bytes of that event."""
+        return 1 <= serial <= self.count(user) and self._streams[user].events[serial - 1].digest == _digest(data)
+
+    def may_come_again(self, user: str, serial: int) -> bool:
+        """Whether it was on its way to a bridge when Redis lost that it knew it."""
+        event, sent = self._streams[user].events[serial - 1], self.sent_at(user, serial)
+        tried = float("inf") if event.waiting else event.tried + LATE
+        return any(sent <= loss.end + DETECTION and tried >= loss.start for loss in self.losses)
+
+    def placed(self, user: str, position: Position, serial: int) -> int:
+        """The event that was seen first at this position."""
+        return self._places.setdefault((user, position), serial)
+
+    def describe(self, user: str, around: int) -> list[str]:
+        """The events around one, for an account."""
+        lines = []
+        for serial in range(max(1, around - 4), min(self.count(user), around + 4) + 1):
+            event = self._streams[user].events[serial - 1]
+            acked = "no SUCCESS yet" if event.acked is None else f"SUCCESS {event.acked:.3f}"
+            first = self.sent_at(user, serial)
+            lines.append(f"event {serial}: first sent {first:.3f}, {acked}, last tried {event.tried:.3f}")
+        return lines
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=8).digest()
+
+
+class Viewer:
+    """One client, over all of its connections. It has handled everything up to `serial`, or was told of a gap."""
+
+    def __init__(self, ledger: Ledger, user: str, name: str) -> None:
+        self.user = user
+        self.name = name
+        self.position: Position | None = None  # the last that it handled: where it resumes
+        self.tally: Counter[str] = Counter()
+        self.ledger = ledger
+        self._serial = 0
+        self._excused: float | None = None  # no event since a gap: what was first sent before this time may be missing
+        self._obtained = 0.0  # when it got its position
+        self._seen: deque[str] = deque(maxlen=_REMEMBERED)
+
+    def visit(self, now: float) -> "Visit":
+        """It begins to connect, and resumes if it can."""
+        return Visit(self, self.position, now)
+
+    def attached(self, last: Position, started: float, now: float) -> None:
+        """Its first connection: what comes from now on is to reach it, and nothing that had SUCCESS before."""
+        self._move(last, now)
+        self._serial = self.ledger.acked_by(self.user, started)
+        self._excused = now
+
+    def handle(self, position: Position, serial: int, now: float) -> None:
+        """The next event, exactly once and in order; after a gap what follows it."""
+        self._move(position, now)
+        if serial <= self._serial:
+            if self._excused is None or not self.ledger.may_come_again(self.user, serial):
+                raise self.broken(f"event {serial} came after {self._serial}: twice, or out of order", serial)
+        elif serial > self._serial + 1:
+            if self._excused is None:
+                raise self.broken(f"a hole: event {serial} came after {self._serial}, and no gap was told", serial)
+            if self.ledger.sent_at(self.user, serial - 1) >= self._excused:
+                raise self.broken(f"a hole: event {serial - 1} was first sent after the gap that was told", serial)
+        self._serial = serial
+        self._excused = None
+        self.tally["delivered"] += 1
+
+    def skip(self, last: Position, reason: str, started: float, now: float) -> None:
+        """A gap was told, on a connection that was begun at `started`."""
+        if not self._is_allowed(reason, now):
+            raise self.broken(f"a gap ({reason}) though nothing was lost", self._serial + 1)
+        self.tally[f"gap: {reason}"] += 1
+        if self.position is None or not self.position.holds(last):
+            self._move(last, now)
+        self._serial = max(self._serial, self.ledger.acked_by(self.user, max(started, now - LATE)))
+        self._excused = now
+
+    def lacks(self) -> str | None:
+        """What it still has to get, or to be told of."""
+        if self.position is None:
+            return "it never connected"
+        required = self.ledger.required(self.user)
+        if self._serial >= required:
+            return None
+        if self._excused is None:
+            return f"event {self._serial + 1} never came"
+        return f"event {required} never came" if self.ledger.sent_at(self.user, required) >= self._excused else None
+
+    def note(self, now: float, text: str) -> None:
+        self._seen.append(f"{now:.3f} {text}")
+
+    def broken(self, what: str, around: int | None = None) -> Broken:
+        """The account."""
+        lines = [f"{self.name} of {self.user}: {what}", *self._seen]
+        lines += self.ledger.describe(self.user, self._serial + 1 if around is None else around)
+        lines += [f"{at:.3f} {fault}" for at, fault in self.ledger.faults[-6:]]
+        return Broken("\n  ".join(lines))
+
+    def _move(self, position: Position, now: float) -> None:
+        self.position = position
+        self._obtained = now
+
+    def _is_allowed(self, reason: str, now: float) -> bool:
+        """Whether what is told as lost can be: too old, too many, or held by a server that lost it."""
+        missed = self.ledger.sent_by(self.user, now) - self._serial
+        match reason:
+            case "expired":
+                return missed > 0 and now - self.ledger.sent_at(self.user, self._serial + 1) >= self.ledger.ttl
+            case "trimmed":
+                return missed > self.ledger.size
+            case "reset":
+                losses = self.ledger.losses
+                return any(loss.start <= now and self._obtained <= loss.end + DETECTION for loss in losses)
+        return False
+
+
+class Visit:
+    """One connection of a client: what it is sent must follow from what it asked for."""
+
+    def __init__(self, viewer: Viewer, asked: Position | None, started: float) -> None:
+        self.asked = asked
+        self._viewer = viewer
+        self._started = started
+        self._position: Position | None = None
+        self._promised: Position | None = None  # by `connected`, for the gap that must follow
+        self._behind: Position | None = None  # a connection before this one went on to here: until then all is twice
+
+    def connected(self, last: Position, *, recovered: bool | None, now: float) -> None:
+        viewer, asked = self._viewer, self.asked
+        viewer.note(now, f"connected at {last}, asked for {asked}, recovered: {recovered}")
+        if self._position is not None:
+            raise viewer.broken("a second `connected` on one connection")
+        if recovered is not (None if asked is None else bool(recovered)):
+            raise viewer.broken(f"asked for {asked}, and `recovered` is {recovered}")
+        if recovered and last != asked:
+            raise viewer.broken(f"recovered, and {last} is not what was asked for")
+        self._position = asked or last
+        if asked is None:
+            viewer.attached(last, self._started, now)
+        elif not recovered:
+            self._promised = last
+        if asked != viewer.position:
+            self._behind = viewer.position
+
+    def event(self, position: Position, user: str, serial: int, data: bytes, now: float) -> None:
+        viewer = self._viewer
+        viewer.note(now, f"event {serial} at {position}")
+        if user != viewer.user:
+            raise viewer.broken(f"an event of {user}")
+        if not viewer.ledger.is_of(user, serial, data):
+            raise viewer.broken(f"event {serial} is not as it was published", serial)
+        if self._promised is not None or self._position is None:
+            raise viewer.broken("an event where a gap or `connected` was to come", serial)
+        if position != self._position.next:
+            raise viewer.broken(f"position {position} came after {self._position}", serial)
+        first = viewer.ledger.placed(user, position, serial)
+        if first != serial:
+            raise viewer.broken(f"position {position} is event {serial} here, and was {first} elsewhere", serial)
+        self._position = position
+        if self._behind is not None and self._behind.holds(position):
+            viewer.tally["twice in a change-over"] += 1
+        else:
+            viewer.handle(position, serial, now)
+
+    def gap(self, after: Position | None, last: Position, reason: str, now: float) -> None:
+        viewer = self._viewer
+        viewer.note(now, f"gap from {after} to {last}: {reason}")
+        if self._position is None or after != self._position:
+            raise viewer.broken(f"a gap after {after} where {self._position} was the last position")
+        if self._promised not in (None, last):
+            raise viewer.broken(f"a gap to {last} where {self._promised} was promised")
+        if self._position.holds(last):
+            raise viewer.broken(f"a gap that goes back, from {self._position} to {last}")
+        self._position, self._promised = last, None
+        viewer.skip(last, reason, self._started, now)
+
+
+def unsettled(viewers: list[Viewer]) -> tuple[Viewer, str] | None:
+    """Somebody who still waits for something; at the end all clients of a user are at the same position."""
+    tops: dict[str, Position | None] = {}
+    for viewer in viewers:
+        if lacking := viewer.lacks():
+            return viewer, lacking
+        top = tops.setdefault(viewer.user, viewer.position)
+        if top != viewer.position:
+            return viewer, f"it is at {viewer.position}, another one of the same user at {top}"
+    return None

@@ -102,12 +102,12 @@ async def test_the_frame_is_made_once_for_all_sessions_of_a_kind() -> None:
 
 
 def broken(peer: Peer, method: str, **state: object) -> None:
-    """Let a method of the wire fail, in a session of that state."""
+    """Let a method of the wire fail, or what mends the session, in a session of that state."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    setattr(peer.wire, method, fail)
+    setattr(peer.session if method == "_mend" else peer.wire, method, fail)
     for name, value in state.items():
         setattr(peer.session, name, value)
 
@@ -115,8 +115,7 @@ def broken(peer: Peer, method: str, **state: object) -> None:
 FAULTS: dict[str, Callable[[Peer], None]] = {
     "write": lambda peer: broken(peer, "write"),
     "unsent": lambda peer: broken(peer, "unsent"),
-    "frame of a gap": lambda peer: broken(peer, "frame", epoch="old"),
-    "end at a hole": lambda peer: broken(peer, "end", offset=-7),
+    "mend": lambda peer: broken(peer, "_mend", epoch="old"),
 }
 
 

@@ -35,7 +35,7 @@ def logged_events() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and EVENT.fullmatch(node.value):
                 found.add(node.value)
-    return found - {"aiohttp.server", "aiohttp.websocket", "wsbridge.access", "demo.html", "wsbridge.v"}
+    return found - {"aiohttp.server", "aiohttp.websocket", "wsbridge.access", "demo.html", "history.lua", "wsbridge.v"}
 
 
 def test_every_setting_with_its_default_and_help() -> None:
@@ -63,7 +63,8 @@ def test_every_log_event() -> None:
 def test_every_metric() -> None:
     names = {
         f"{family.name}_total" if family.type == "counter" else family.name
-        for family in Bridge(load({})[0]).metrics.families()
+        for environ in ({}, {"WSBRIDGE_REDIS_URL": "redis://localhost"})
+        for family in Bridge(load(environ)[0]).metrics.families()
     }
     documented = set(re.findall(r"`(wsbridge_\w+)`", DOCS["protocol.md"]))
     assert documented == names

@@ -37,7 +37,7 @@ def test_what_went_for_want_of_room_is_trimmed_and_what_went_by_time_is_expired(
     assert all(answer.entries == () and answer.position == history.top for answer in reasons)
 
 
-@pytest.mark.parametrize("asked", ["", "x", "foreign:1", "{epoch}:4"])
+@pytest.mark.parametrize("asked", ["x", "foreign:1", "{epoch}:4"])
 def test_any_other_position_is_a_reset(asked: str) -> None:
     history = filled(3)
     answer = history.since(asked.format(epoch=history.epoch))

@@ -14,7 +14,6 @@ from wsbridge.history import Gap, Resume
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import (
     FORCE_DISCONNECT,
-    INTERNAL,
     LOST,
     POLICY,
     SHUTDOWN,
@@ -85,7 +84,11 @@ class Peer:
     def __init__(self, user: str = "u", now: float = 0.0, metrics: Metrics | None = None) -> None:
         self.wire = FakeWire()
         self.metrics = metrics or Metrics()
-        self.session = Session(user, self.wire, self.metrics, now=now, max_backlog=BACKLOG, peer="10.0.0.9", agent="x")
+        self.behind: list[Session] = []  # those that asked to be mended
+        self.session = Session(
+            user, self.wire, self.metrics, now=now, max_backlog=BACKLOG, mend=self.behind.append, peer="10.0.0.9",
+            agent="x",
+        )  # fmt: skip
 
     @classmethod
     def live(cls, user: str = "u", now: float = 0.0, metrics: Metrics | None = None) -> "Peer":
@@ -116,12 +119,13 @@ def entry(offset: int, epoch: str = "e", user: str = "u", data: bytes = b"{}") -
 
 @pytest.mark.parametrize("before", State)
 @pytest.mark.parametrize("after", State)
-def test_a_session_goes_forward_only(before: State, after: State) -> None:
+def test_a_session_goes_where_its_table_says(before: State, after: State) -> None:
     session = Peer().session
     session.state = before
     allowed = (before, after) in {
         (State.REPLAYING, State.LIVE),
         (State.REPLAYING, State.CLOSED),
+        (State.LIVE, State.REPLAYING),
         (State.LIVE, State.CLOSED),
     }
     assert (after in NEXT[before]) is allowed
@@ -184,29 +188,80 @@ def test_a_message_without_a_position_is_written_at_once_and_behind_what_was_off
     assert [message["type"] for message in peer.wire.messages] == ["connected", "task_update", "pong"]
 
 
-def test_a_hole_in_the_live_events_ends_the_session_so_that_it_comes_back() -> None:
+@pytest.mark.parametrize("missed", [(3, "e"), (1, "f"), (7, "f")])
+def test_a_hole_in_the_live_events_asks_for_the_history_once(missed: tuple[int, str]) -> None:
     peer = Peer.live()
     peer.offer(1)
-    assert peer.offer(3) == [False]
-    assert peer.wire.ended == [INTERNAL]
-    assert peer.session.position == Position("e", 1)
+    assert peer.offer(missed[0], epoch=missed[1]) == [False]
+    assert peer.offer(missed[0] + 1, epoch=missed[1]) == [False]
+    assert peer.behind == [peer.session]
+    assert peer.ids == ["e:1"]  # what came before the hole is out
+    assert (peer.session.state, peer.session.position) == (State.REPLAYING, Position("e", 1))
+    assert peer.wire.ended == []
 
 
-def test_a_history_that_begins_anew_is_a_gap_in_the_middle() -> None:
+async def test_who_catches_up_gets_what_was_missed_and_then_what_was_held() -> None:
+    peer = Peer.live()
+    peer.offer(1, 3, 4, 5)
+    await peer.session.catch_up(resume(1, top=4))
+    assert peer.ids == ["e:1", "e:2", "e:3", "e:4", "e:5"]
+    assert peer.offer(6) == [True]
+    assert peer.behind == [peer.session]
+    assert [message["type"] for message in peer.wire.messages].count("connected") == 1
+
+
+async def test_another_hole_in_what_was_held_asks_again() -> None:
+    peer = Peer.live()
+    peer.offer(2, 3, 5, 6)
+    await peer.session.catch_up(resume(0, top=2))
+    assert peer.ids == ["e:1", "e:2", "e:3"]
+    assert peer.behind == [peer.session] * 2
+    peer.offer(7)
+    await peer.session.catch_up(resume(3, top=6))
+    assert peer.ids == [f"e:{n}" for n in range(1, 8)]
+    assert peer.session.state is State.LIVE
+
+
+async def test_a_history_that_begins_anew_is_a_gap_in_the_middle() -> None:
     peer = Peer.live()
     peer.offer(1)
-    assert peer.offer(1, epoch="f") == [True]
-    assert peer.offer(2, epoch="f") == [True]
-    peer.session.flush()
+    peer.offer(1, 2, 3, epoch="f")
+    anew = Position("f", 2)
+    await peer.session.catch_up(Resume(anew, (), False, Gap(Position("e", 1), "reset")))
     kinds = [(m["type"], m.get("id"), m.get("after"), m.get("last_event_id")) for m in peer.wire.messages[1:]]
     assert kinds == [
         ("task_update", "e:1", None, None),
-        ("gap", None, "e:1", "f:0"),
-        ("task_update", "f:1", None, None),
-        ("task_update", "f:2", None, None),
+        ("gap", None, "e:1", "f:2"),
+        ("task_update", "f:3", None, None),
     ]
     assert peer.wire.messages[2]["reason"] == "reset"
-    assert peer.wire.positions[-1] == Position("f", 0)  # who loses the connection now resumes behind the gap
+    assert anew in peer.wire.positions  # who loses the connection now resumes behind the gap
+    assert peer.metrics.gaps["reset"] == 1
+
+
+async def test_what_is_late_from_an_epoch_that_has_ended_is_not_sent() -> None:
+    peer = Peer.live()
+    peer.session.fall_behind()
+    peer.offer(1, 2)  # on their way when the history began anew
+    await peer.session.catch_up(Resume(Position("f", 0), (), False, Gap(Position("e", 0), "reset")))
+    assert peer.behind == [peer.session] * 2
+    await peer.session.catch_up(Resume(Position("f", 0), (), recovered=True))
+    assert peer.ids == []
+    assert peer.offer(1, epoch="f") == [True]
+
+
+async def test_who_has_left_does_not_catch_up() -> None:
+    peer = Peer.live()
+    peer.offer(2)
+    peer.session.end(POLICY)
+    await peer.session.catch_up(resume(0, top=2))
+    assert peer.ids == []
+
+
+def test_only_a_live_session_falls_behind() -> None:
+    peer = Peer()
+    peer.session.fall_behind()
+    assert peer.behind == []
 
 
 # The backlog.
@@ -330,11 +385,12 @@ async def test_a_gap_is_told_at_once_and_nothing_is_replayed() -> None:
     assert peer.ids == ["e:8"]
 
 
-async def test_a_history_that_begins_anew_during_the_replay_is_a_gap_behind_it() -> None:
+async def test_a_history_that_begins_anew_during_the_replay_is_asked_for_behind_it() -> None:
     peer = Peer()
     peer.offer(1, 2, epoch="f")
     await peer.session.attach(resume(3, top=4), HELLO)
-    assert [m.get("id", m["type"]) for m in peer.wire.messages] == ["connected", "e:4", "gap", "f:1", "f:2"]
+    assert [m.get("id", m["type"]) for m in peer.wire.messages] == ["connected", "e:4"]
+    assert peer.behind == [peer.session]
 
 
 async def test_a_replay_goes_at_the_peers_pace() -> None:
@@ -421,10 +477,11 @@ async def test_what_was_held_back_counts_against_the_backlog_once_it_is_live() -
     early=st.integers(0, 20),
     during=st.lists(st.integers(0, 20), max_size=4),
     late=st.integers(0, 5),
+    lost=st.sets(st.integers(0, 160)),
 )
 @settings(deadline=None, max_examples=60)
-def test_whenever_events_come_the_client_sees_each_once_and_in_order(
-    history: int, asked: int, early: int, during: list[int], late: int
+def test_whenever_events_come_or_are_lost_the_client_sees_each_once_and_in_order(
+    history: int, asked: int, early: int, during: list[int], late: int, lost: set[int]
 ) -> None:
     """`early` ones are published before the history is read, `during` ones while portions of it are written."""
     asked = min(asked, history)
@@ -433,16 +490,23 @@ def test_whenever_events_come_the_client_sees_each_once_and_in_order(
     def publish(count: int) -> None:
         for _ in range(count):
             published[0] += 1
-            if any(peer.offer(published[0])):
+            if published[0] not in lost and any(peer.offer(published[0])):
                 peer.session.flush()
 
     async def draining() -> None:
         if during:
             publish(during.pop())
 
+    async def mend() -> None:
+        while peer.behind:
+            peer.behind.clear()
+            await peer.session.catch_up(resume(peer.session.offset, top=published[0]))
+
     peer.wire.draining = draining
     publish(min(early, history))
     asyncio.run(peer.session.attach(resume(asked, top=history), HELLO))
     publish(late)
+    peer.session.fall_behind()  # as the watchdog says: the last one may be lost, which nothing else shows
+    asyncio.run(mend())
     assert peer.ids == [f"e:{n}" for n in range(asked + 1, published[0] + 1)]
     assert peer.session.state is State.LIVE

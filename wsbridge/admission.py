@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
 from wsbridge.access import Origins, bearer
 from wsbridge.auth import Identity, Verifier
-from wsbridge.broker import Broker
+from wsbridge.broker import Away, Broker
 from wsbridge.event import is_user
 from wsbridge.history import Resume
 from wsbridge.keys import Unavailable
@@ -30,6 +31,7 @@ from wsbridge.registry import Registry
 from wsbridge.session import Session, Wire
 
 RESUME_TIMEOUT = 5.0  # seconds until a history that cannot be read is `unavailable`
+AGAIN = 0.25  # seconds until the next try within them
 _AUTH_CODES = (TOKEN_MISSING.code, USER_MISMATCH.code)
 
 
@@ -47,6 +49,7 @@ class Admission:
         leeway: float,
         cookie: str | None,
         max_backlog: int,
+        mend: Callable[[Session], None],
         ping_interval: float,
     ) -> None:
         self._registry = registry
@@ -57,6 +60,7 @@ class Admission:
         self._leeway = leeway
         self._cookie = cookie
         self._max_backlog = max_backlog
+        self._mend = mend
         self._ping_interval = ping_interval
         self.draining = False  # nobody new is let in
 
@@ -163,17 +167,32 @@ class Admission:
         agent = _shown(request.headers.get(hdrs.USER_AGENT, ""), 200)
         now = time.monotonic()
         session = Session(
-            identity.user, wire, self._metrics, now=now, max_backlog=self._max_backlog, peer=peer, agent=agent
+            identity.user,
+            wire,
+            self._metrics,
+            now=now,
+            max_backlog=self._max_backlog,
+            mend=self._mend,
+            peer=peer,
+            agent=agent,
         )
         session.expires = self._ends(identity)
         return session
 
     async def _resume(self, user: str, asked: str | None) -> Resume:
+        """Follow first, read then: what comes in between is held by the session, which is registered already."""
+        why = "it takes too long"
         try:
             async with asyncio.timeout(RESUME_TIMEOUT):
-                return await self._broker.resume(user, asked)
+                await self._broker.follow(user)
+                while True:
+                    try:
+                        return await self._broker.resume(user, asked)
+                    except Away as away:
+                        why = str(away)
+                        await asyncio.sleep(AGAIN)
         except TimeoutError:
-            raise Refused(UNAVAILABLE, "the history could not be read in time") from None
+            raise Refused(UNAVAILABLE, f"the history could not be read: {why}") from None
 
     def _hello(self, session: Session, resume: Resume, identity: Identity) -> bytes:
         expires_in = _milliseconds_left(identity) if self._verifier else None

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import aiojobs
@@ -12,7 +12,7 @@ from wsbridge import problem
 from wsbridge.access import Access, Caller, Handler, Origins
 from wsbridge.admission import Admission
 from wsbridge.auth import TokenVerifier
-from wsbridge.broker import MemoryBroker
+from wsbridge.broker import Broker
 from wsbridge.bus import Bus
 from wsbridge.cloudevents import EventReader
 from wsbridge.dapr import DaprDoor, max_body
@@ -20,19 +20,24 @@ from wsbridge.drain import drain
 from wsbridge.heartbeat import Heartbeat
 from wsbridge.keys import RemoteKeys, build
 from wsbridge.log import log
+from wsbridge.memory_broker import MemoryBroker
+from wsbridge.mender import Mender
 from wsbridge.metrics import Metrics
 from wsbridge.ops import Check, OpsDoor
 from wsbridge.pages import PagesDoor
+from wsbridge.redis_url import RedisUrl
 from wsbridge.registry import Registry
 from wsbridge.settings import Settings
 from wsbridge.sse import SseDoor
 from wsbridge.summary import Summary
+from wsbridge.watchdog import Watchdog
 from wsbridge.websocket import WebSocketDoor
 
 REGISTRY = web.AppKey("registry", Registry)
 QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
 
 Route = tuple[str, str, Caller, Handler]
+Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Bridge:
@@ -43,13 +48,10 @@ class Bridge:
         self.metrics = Metrics()
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
         self.bus = Bus(self.registry, self.metrics, size=s.queue_size)
-        self.broker = MemoryBroker(
-            self.bus,
-            size=s.history_size,
-            ttl=s.history_ttl,
-            max_bytes=s.history_max_bytes,
-            dedupe_ttl=s.dedupe_ttl,
-        )
+        self._jobs: dict[str, Job] = {}
+        self._checks: dict[str, Check] = {}
+        self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
+        self._mender = Mender(self.broker, self.metrics)
         self.keys = build(s, self.metrics) if s.authenticates else None
         origins = Origins(s.allowed_origins, development=s.development)
         self.admission = Admission(
@@ -69,6 +71,7 @@ class Bridge:
             leeway=s.jwt_leeway,
             cookie=s.jwt_cookie,
             max_backlog=s.max_backlog_bytes,
+            mend=self._mender.mend,
             ping_interval=s.ping_interval,
         )
         self._access = Access(
@@ -78,7 +81,17 @@ class Bridge:
             origins=origins,
             metrics=self.metrics,
         )
-        self._heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
+        heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
+        self._jobs |= {
+            "broadcast": self.bus.broadcast,
+            "heartbeat": heartbeat.beat,
+            "summary": Summary(self.metrics, self.registry).tell,
+        }
+        if isinstance(self.keys, RemoteKeys):
+            keys = self.keys
+            self._jobs["keys"] = keys.refresh
+            self._checks["keys"] = lambda: None if keys.fetched else "no key set has been fetched yet"
+        self._checks["queue"] = lambda: "nearly full" if self.bus.depth > QUEUE_WARNING * s.queue_size else None
         self._watch()
 
     def application(self, *, public: bool, internal: bool) -> web.Application:
@@ -102,16 +115,14 @@ class Bridge:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Background work, one job each: broadcaster, heartbeat, summary, keys."""
+        """Background work, one job each."""
         scheduler = aiojobs.Scheduler(limit=None, close_timeout=1.0, exception_handler=_job_failed)
         try:
-            await scheduler.spawn(self.bus.broadcast(), name="broadcast")
-            await scheduler.spawn(self._heartbeat.beat(), name="heartbeat")
-            await scheduler.spawn(Summary(self.metrics, self.registry).tell(), name="summary")
-            if isinstance(self.keys, RemoteKeys):
-                await scheduler.spawn(self.keys.refresh(), name="keys")
+            for name, job in self._jobs.items():
+                await scheduler.spawn(job(), name=name)
             yield
         finally:
+            await self._mender.close()
             await scheduler.close()  # not `async with`: that waits a minute for jobs that never end
 
     async def drain(self) -> None:
@@ -135,7 +146,7 @@ class Bridge:
             broker=self.broker,
             admission=self.admission,
             metrics=self.metrics,
-            checks=self._checks(),
+            checks=self._checks,
         )
         self._ops = ops
         return [
@@ -175,22 +186,41 @@ class Bridge:
             routes.append(("GET", "/", Caller.ANYONE, pages.demo))
         return routes
 
-    def _checks(self) -> dict[str, Check]:
-        size, keys = self.settings.queue_size, self.keys
-        checks: dict[str, Check] = {
-            "queue": lambda: "nearly full" if self.bus.depth > QUEUE_WARNING * size else None,
-        }
-        if isinstance(keys, RemoteKeys):
-            checks["keys"] = lambda: None if keys.fetched else "no key set has been fetched yet"
-        return checks
+    def _own_histories(self) -> Broker:
+        s = self.settings
+        broker = MemoryBroker(
+            self.bus,
+            size=s.history_size,
+            ttl=s.history_ttl,
+            max_bytes=s.history_max_bytes,
+            dedupe_ttl=s.dedupe_ttl,
+        )
+        self.metrics.watch("history_bytes", "Memory for histories, about.", lambda: broker.bytes)
+        self.metrics.watch("history_users", "Users with a history.", lambda: broker.users)
+        return broker
+
+    def _shared_histories(self, url: RedisUrl) -> Broker:
+        # redis-py takes a good part of the start-up, which most runs on a laptop need not wait for
+        from wsbridge.redis_broker import RedisBroker  # noqa: PLC0415
+        from wsbridge.redis_server import server_at  # noqa: PLC0415
+
+        s = self.settings
+        broker = RedisBroker(
+            server_at(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
+            dedupe_ttl=s.dedupe_ttl,
+        )  # fmt: skip
+        self._jobs["stream"] = broker.run
+        self._jobs["watchdog"] = Watchdog(broker, self.registry, self.metrics).watch
+        self._checks["redis"] = lambda: broker.trouble
+        self.metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
+        self.metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)
+        return broker
 
     def _watch(self) -> None:
         watch = self.metrics.watch
         watch("connections", "Open sessions.", lambda: len(self.registry))
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
-        watch("history_bytes", "Memory for histories, about.", lambda: self.broker.bytes)
-        watch("history_users", "Users with a history.", lambda: self.broker.users)
 
 
 def _job_failed(_: aiojobs.Scheduler, context: dict[str, Any]) -> None:

@@ -1,22 +1,14 @@
-"""The seam at which an event gets its position and is published, in one step; and the broker in this process.
+"""The seam at which an event gets its position and is published, in one step.
 
-Knows nothing of connections: what it published goes to a sink, and who was away asks with `resume`.
+Knows nothing of connections: what is published goes to a sink, and who was away asks with `resume`.
 """
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
 from wsbridge.event import Entry, Event
-from wsbridge.history import History, Recent, Resume
-from wsbridge.protocol import timestamp
-
-# Measured with tracemalloc on CPython 3.11, UUIDs as ids, and rounded up for longer ones.
-ENTRY_BYTES = 400  # what an entry costs beside its data: 304 to 327
-HISTORY_BYTES = 400  # what a user's history costs when it is empty: 305
-REMEMBERED_BYTES = 160  # what an event's id costs while it is remembered: 141, in a set that has just grown
+from wsbridge.history import Resume
 
 
 class Outcome(StrEnum):
@@ -27,8 +19,12 @@ class Outcome(StrEnum):
     RETRIED = "retried"
 
 
+class Away(Exception):  # noqa: N818 - it passes
+    """The histories cannot be asked now; the text says why."""
+
+
 class Sink(Protocol):
-    """Where published entries go: a bounded bus."""
+    """Where published entries go: a bounded bus, and behind it those who are connected here."""
 
     def room(self) -> int:
         """How many more entries fit."""
@@ -39,6 +35,35 @@ class Sink(Protocol):
     def put(self, entries: Sequence[Entry]) -> None:
         """Never waits and never refuses: who puts has asked for room before."""
         ...
+
+    def wants(self, user: str) -> bool:
+        """Whether anybody here is connected as that user."""
+        ...
+
+    def disconnect(self, user: str) -> None:
+        """An operator ends all of the user's sessions."""
+        ...
+
+
+class Gate:
+    """Room is taken before anything is appended: what does not fit is not taken at all, and order is kept."""
+
+    def __init__(self, sink: Sink, waiting: int = 0) -> None:
+        self._room = sink.room() - waiting
+        self._empty = sink.is_empty() and not waiting
+        self._blocked: set[str] = set()
+        self.taken = 0  # entries
+
+    def refuses(self, event: Event) -> bool:
+        """Whether the event is to be RETRIED: for want of room, or behind another one of the same users that was."""
+        size = len(event.users)
+        # An event for more users than the whole queue holds may enter an empty one: else it never could.
+        full = self.taken + size > self._room and (self.taken or not self._empty)
+        if full or not self._blocked.isdisjoint(event.users):
+            self._blocked.update(event.users)
+            return True
+        self.taken += size
+        return False
 
 
 class Broker(Protocol):
@@ -51,129 +76,24 @@ class Broker(Protocol):
         """
         ...
 
-    async def resume(self, user: str, after: str | None) -> Resume:
-        """What a client that has handled everything up to `after` has to be sent; None or "" if it asks for nothing."""
+    async def follow(self, user: str) -> None:
+        """From its return on, all that is appended for the user reaches the sink; waits for as long as that takes."""
         ...
 
-
-class MemoryBroker:
-    """Histories in this process: bounded by size, time and memory, gone with a restart.
-
-    `clock` is in seconds and monotonic. What is over `max_bytes` goes least recently used users first.
-    """
-
-    def __init__(
-        self,
-        sink: Sink,
-        *,
-        size: int,
-        ttl: float,
-        max_bytes: int,
-        dedupe_ttl: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._sink = sink
-        self._size = size
-        self._ttl = ttl
-        self._max_bytes = max_bytes
-        self._seen = Recent(dedupe_ttl, max_bytes // REMEMBERED_BYTES)
-        self._clock = clock
-        self._filled: OrderedDict[str, History] = OrderedDict()  # with entries, by last append, oldest first
-        self._empty: OrderedDict[str, History] = OrderedDict()  # with a position only, by last use, oldest first
-        self.bytes = 0
-
-    @property
-    def users(self) -> int:
-        """Users that have a history, events in it or not."""
-        return len(self._filled) + len(self._empty)
-
-    async def append(self, events: Sequence[Event]) -> list[Outcome]:
-        now, stamp = self._clock(), timestamp()
-        self.expire(now)
-        room, empty = self._sink.room(), self._sink.is_empty()
-        outcomes: list[Outcome] = []
-        published: list[Entry] = []
-        blocked: set[str] = set()
-        try:
-            for event in events:
-                # An event for more users than the whole queue holds may enter an empty one: else it never could.
-                full = len(event.users) > room - len(published) and (published or not empty)
-                if full or not blocked.isdisjoint(event.users):
-                    blocked.update(event.users)
-                    outcomes.append(Outcome.RETRIED)
-                else:
-                    outcomes.append(self._store(event, now, stamp, published))
-        finally:  # whatever went wrong with one: what is in a history is published
-            if published:
-                self._sink.put(published)
-                self._shrink()
-        return outcomes
-
     async def resume(self, user: str, after: str | None) -> Resume:
-        now = self._clock()
-        self.expire(now)
-        history = self._filled.get(user)
-        if history is None:
-            history = self._empty[user] = self._without_entries(user)
-        self._drop_expired(history, now)
-        answer = history.since(after) if after else Resume(history.top)
-        self._shrink()
-        return answer
+        """What a client that has handled everything up to `after` has to be sent; None or "" if it asks for nothing.
 
-    def expire(self, now: float) -> None:
-        """Forget what is too old; costs nothing for what is not."""
-        self._seen.age(now)
-        while self._filled:
-            user, history = next(iter(self._filled.items()))
-            if history.entries and history.entries[-1].received > now - self._ttl:
-                return
-            self._drop_expired(history, now)
-            del self._filled[user]
-            self._empty[user] = history
+        Raises:
+            Away: the histories cannot be asked now.
 
-    def _store(self, event: Event, now: float, stamp: str, published: list[Entry]) -> Outcome:
-        before = len(published)
-        for user in event.users:
-            if event.key and not self._seen.is_new((user, event.key)):
-                continue
-            history = self._filled.get(user)
-            if history is None:
-                history = self._filled[user] = self._without_entries(user)
-            else:
-                self._filled.move_to_end(user)
-            entry = history.append(user, event, stamp, now)
-            published.append(entry)
-            self.bytes += ENTRY_BYTES + len(event.data)
-            if len(history.entries) > self._size:
-                history.trimmed = self._drop_oldest(history)
-            if history.entries and history.entries[0].received <= now - self._ttl:
-                self._drop_expired(history, now)
-        return Outcome.STORED if len(published) > before else Outcome.DUPLICATE
+        """
+        ...
 
-    def _without_entries(self, user: str) -> History:
-        """The history of a user who has no events, which is taken out, or a new one."""
-        history = self._empty.pop(user, None)
-        if history is None:
-            history = History()
-            self.bytes += HISTORY_BYTES + len(user)
-        return history
+    async def disconnect(self, user: str) -> None:
+        """End all of the user's sessions, wherever they are.
 
-    def _drop_expired(self, history: History, now: float) -> None:
-        while history.entries and history.entries[0].received <= now - self._ttl:
-            self._drop_oldest(history)
+        Raises:
+            Away: those of other replicas cannot be told now.
 
-    def _drop_oldest(self, history: History) -> int:
-        entry = history.entries.pop(0)
-        self.bytes -= ENTRY_BYTES + len(entry.data)
-        return entry.offset
-
-    def _shrink(self) -> None:
-        """Back under the bound: first the events of users who got none for long, then positions not used for long."""
-        while self.bytes > self._max_bytes and self._filled:
-            user, history = self._filled.popitem(last=False)
-            self._empty[user] = history
-            while history.entries:
-                history.trimmed = self._drop_oldest(history)
-        while self.bytes > self._max_bytes and self._empty:
-            user, _ = self._empty.popitem(last=False)
-            self.bytes -= HISTORY_BYTES + len(user)
+        """
+        ...

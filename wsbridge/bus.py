@@ -34,6 +34,14 @@ class Bus:
         self.depth += len(entries)
         self._queue.put_nowait(entries)
 
+    def wants(self, user: str) -> bool:
+        return bool(self._registry.of(user))
+
+    def disconnect(self, user: str) -> None:
+        """End all sessions of a user on this replica."""
+        for session in list(self._registry.of(user)):
+            session.disconnect()
+
     async def broadcast(self) -> None:
         """Deliver for as long as the bridge lives. All that is queued at one wake-up is one batch, flushed once."""
         while True:

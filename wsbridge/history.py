@@ -51,17 +51,26 @@ class History:
         self.entries.append(entry)
         return entry
 
-    def since(self, asked: str) -> Resume:
-        """PROTOCOL.md section 4: everything after the position, or a gap; never a part."""
-        after = Position.parse(asked)
-        if after is None or after.epoch != self.epoch or after.offset > self.offset:
-            return Resume(self.top, (), False, Gap(after, "reset"))  # noqa: FBT003 - the field has a name above
-        if after.offset + len(self.entries) < self.offset:
-            reason = "trimmed" if after.offset < self.trimmed else "expired"
-            return Resume(self.top, (), False, Gap(after, reason))  # noqa: FBT003
-        missed = self.offset - after.offset
-        entries = tuple(self.entries[-missed:]) if missed else ()
-        return Resume(after, entries, True)  # noqa: FBT003
+    def since(self, asked: str | None) -> Resume:
+        """Everything after the position, or a gap; never a part."""
+        resume = judged(asked, self.top, len(self.entries), self.trimmed)
+        missed = self.offset - resume.position.offset
+        return resume._replace(entries=tuple(self.entries[-missed:])) if missed else resume
+
+
+def judged(asked: str | None, top: Position, kept: int, trimmed: int) -> Resume:
+    """PROTOCOL.md section 4, but for the entries: those after its `position`, up to `top`, are to be put in.
+
+    `kept` entries are there, up to the top; `trimmed` is the highest offset lost for want of room, not of time.
+    """
+    if not asked:
+        return Resume(top)
+    after = Position.parse(asked)
+    if after is None or after.epoch != top.epoch or after.offset > top.offset:
+        return Resume(top, (), False, Gap(after, "reset"))  # noqa: FBT003 - the field has a name above
+    if after.offset + kept < top.offset:
+        return Resume(top, (), False, Gap(after, "trimmed" if after.offset < trimmed else "expired"))  # noqa: FBT003
+    return Resume(after, (), True)  # noqa: FBT003
 
 
 class Recent:

@@ -47,7 +47,8 @@ class Metrics:
         self.sent = 0
         self.sent_bytes = self.received_bytes = 0
         self.messages: Counter[str] = Counter(ping=0, auth=0, bad=0)
-        self.opened = 0
+        self.opened = self.mends = 0
+        self.gaps: Counter[str] = Counter(expired=0, trimmed=0, reset=0)
         self.closes: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._latency = Histogram(LATENCY)
@@ -89,6 +90,14 @@ class Metrics:
         if seconds is not None:
             self._duration.observe(seconds)
 
+    def session_mended(self) -> None:
+        """It had missed a live entry and read the history."""
+        self.mends += 1
+
+    def gap(self, reason: str) -> None:
+        """A client was told that events are gone for good."""
+        self.gaps[reason] += 1
+
     def failed(self, kind: str) -> None:
         """Something went wrong: internal, auth, denied, bad_request, timeout, jwks."""
         self.errors[kind] += 1
@@ -112,6 +121,10 @@ class Metrics:
         yield CounterMetricFamily("wsbridge_sent_bytes", "Bytes written to sockets.", self.sent_bytes)
         yield _counter("messages_received", "Messages of clients, by kind.", self.messages, "kind")
         yield CounterMetricFamily("wsbridge_connections_opened", "Sessions that were opened.", self.opened)
+        yield CounterMetricFamily(
+            "wsbridge_sessions_mended", "Sessions that missed a live event and read the history.", self.mends
+        )
+        yield _counter("gaps", "Clients that were told of a gap, by reason.", self.gaps, "reason")
         yield CounterMetricFamily("wsbridge_received_bytes", "Text of clients' messages.", self.received_bytes)
         yield _counter("closes", "Connections that ended, by close code.", self.closes, "code")
         yield _counter("errors", "What went wrong, by kind.", self.errors, "kind")

@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 
 from wsbridge import __version__
 from wsbridge.admission import Admission
-from wsbridge.broker import Broker
+from wsbridge.broker import Away, Broker
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import timestamp
@@ -65,17 +65,25 @@ class OpsDoor:
     async def user(self, request: web.Request) -> web.Response:
         """One user's sessions on this replica."""
         user = request.match_info["user_id"]
-        resume = await self._broker.resume(user, None)
+        try:
+            position: str | None = str((await self._broker.resume(user, None)).position)
+        except Away:
+            position = None
         sessions = [_described(session) for session in self._registry.of(user)]
-        return _json({"user_id": user, "sessions": sessions, "last_event_id": str(resume.position)})
+        return _json({"user_id": user, "sessions": sessions, "last_event_id": position})
 
     async def disconnect(self, request: web.Request) -> web.Response:
-        """End all sessions of a user."""
+        """End all sessions of a user: those here in any case, those of other replicas if they can be told."""
         user = request.match_info["user_id"]
         sessions = list(self._registry.of(user))
         for session in sessions:
             session.disconnect()
         log.info("user.disconnected", user=user, sessions=len(sessions), peer=request.remote)
+        try:
+            await self._broker.disconnect(user)
+        except Away as away:
+            text = f"{len(sessions)} sessions are closed here; other replicas could not be told, try again: {away}"
+            raise web.HTTPServiceUnavailable(text=text) from None
         return _json({"user_id": user, "disconnected": len(sessions)}, status=202)
 
     async def metrics(self, request: web.Request) -> web.Response:

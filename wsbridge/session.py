@@ -1,11 +1,11 @@
 """One connection, whatever its transport: its state, its bounds, the seam from replay to live. Knows no HTTP.
 
-Everything but `attach` is synchronous: nothing here waits for a peer.
+Everything but `attach` and `catch_up` is synchronous: nothing else here waits for a peer.
 """
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
@@ -14,7 +14,6 @@ from wsbridge.history import Resume
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import (
     FORCE_DISCONNECT,
-    INTERNAL,
     LOST,
     SLOW_CONSUMER,
     TOKEN_EXPIRED,
@@ -35,7 +34,11 @@ class State(Enum):
     CLOSED = auto()  # nothing is written any more
 
 
-NEXT = {State.REPLAYING: {State.LIVE, State.CLOSED}, State.LIVE: {State.CLOSED}, State.CLOSED: set[State]()}
+NEXT = {
+    State.REPLAYING: {State.LIVE, State.CLOSED},
+    State.LIVE: {State.REPLAYING, State.CLOSED},  # back, where a live entry was missed
+    State.CLOSED: set[State](),
+}
 
 
 class Wire(Protocol):
@@ -85,15 +88,27 @@ class Wire(Protocol):
 
 
 class Session:
-    """A user's connection. Times are in seconds of the loop's clock."""
+    """A user's connection. Times are in seconds of the loop's clock.
+
+    `mend` is called when a live entry was missed; who hears it reads the history and lets the session `catch_up`.
+    """
 
     __slots__ = (
-        "__weakref__", "_backlog", "_held", "_held_bytes", "_metrics", "_pending", "agent", "close", "epoch", "expires",
-        "heard", "id", "offset", "opened", "peer", "pinged", "received", "sent", "state", "user", "wire",
+        "__weakref__", "_backlog", "_held", "_held_bytes", "_mend", "_metrics", "_pending", "agent", "close", "epoch",
+        "expires", "heard", "id", "offset", "opened", "peer", "pinged", "received", "sent", "state", "user", "wire",
     )  # fmt: skip
 
     def __init__(
-        self, user: str, wire: Wire, metrics: Metrics, *, now: float, max_backlog: int, peer: str, agent: str
+        self,
+        user: str,
+        wire: Wire,
+        metrics: Metrics,
+        *,
+        now: float,
+        max_backlog: int,
+        mend: Callable[["Session"], None],
+        peer: str,
+        agent: str,
     ) -> None:
         self.id = secrets.token_hex(6)
         self.user = user
@@ -109,6 +124,7 @@ class Session:
         self.close: Close | None = None  # how we ended it, if we did
         self._metrics = metrics
         self._backlog = max_backlog
+        self._mend = mend
         self._pending: list[bytes] = []
         self._held: list[tuple[Entry, bytes]] | None = None
         self._held_bytes = 0
@@ -126,12 +142,10 @@ class Session:
     def offer(self, entry: Entry, frame: bytes) -> bool:
         """Take a published entry; True if it is to be flushed. What the session has already is skipped."""
         if self.state is State.LIVE:
-            if entry.epoch != self.epoch:
-                self._reset(entry)
-            elif entry.offset <= self.offset:
+            if entry.epoch == self.epoch and entry.offset <= self.offset:
                 return False
-            elif entry.offset > self.offset + 1:
-                self.end(INTERNAL)  # a live entry was lost: the client comes back and gets it from the history
+            if entry.epoch != self.epoch or entry.offset > self.offset + 1:
+                self.fall_behind()  # what was missed is in the history, and this entry, too
                 return False
             self.offset = entry.offset
             self._pending.append(frame)
@@ -139,6 +153,13 @@ class Session:
         if self.state is State.REPLAYING:
             self._hold(entry, frame)
         return False
+
+    def fall_behind(self) -> None:
+        """A live entry was missed: hold those that come until the history has given it back."""
+        self.flush()
+        if self.state is State.LIVE:
+            self.enter(State.REPLAYING)
+            self._mend(self)
 
     def send(self, payload: bytes, position: Position | None = None) -> None:
         """A message that is no update, at once; `position` if a client is to resume after it."""
@@ -197,11 +218,19 @@ class Session:
         self.dismiss(TOKEN_EXPIRED)
 
     async def attach(self, resume: Resume, hello: bytes) -> None:
-        """Send `connected`, a gap or what was missed, then what was held meanwhile; from then on it is live."""
+        """Send `connected`, then as `catch_up`."""
         self.epoch, self.offset = resume.position.epoch, resume.position.offset
         self.send(hello, resume.position)
+        await self.catch_up(resume)
+
+    async def catch_up(self, resume: Resume) -> None:
+        """Send a gap or what was missed, then what was held meanwhile; from then on it is live."""
+        if self.state is not State.REPLAYING:
+            return
         if resume.gap:
+            self.epoch, self.offset = resume.position.epoch, resume.position.offset
             self.send(gap(resume.gap.after, resume.position, resume.gap.reason), resume.position)
+            self._metrics.gap(resume.gap.reason)
         await self._replay(resume.entries)
         self._go_live()
 
@@ -232,10 +261,15 @@ class Session:
     def _go_live(self) -> None:
         if self.state is State.REPLAYING:
             self.enter(State.LIVE)
-            held, self._held, self._held_bytes = self._held or (), None, 0
-            for entry, frame in held:
-                self.offer(entry, frame)
+            self._offer_held()
             self.flush()
+
+    def _offer_held(self) -> None:
+        held, self._held, self._held_bytes = self._held or (), None, 0
+        for entry, frame in held:
+            if self.state is not State.LIVE:
+                return  # there was another hole: the history will give all of them
+            self.offer(entry, frame)
 
     def _hold(self, entry: Entry, frame: bytes) -> None:
         self._held = self._held or []
@@ -243,9 +277,3 @@ class Session:
         self._held_bytes += len(frame)
         if self._held_bytes > self._backlog:
             self.end(SLOW_CONSUMER)
-
-    def _reset(self, entry: Entry) -> None:
-        """The history began anew while we were connected: what was between is gone."""
-        before = Position(entry.epoch, entry.offset - 1)
-        self._pending.append(self.wire.frame(gap(self.position, before, "reset"), before))
-        self.epoch = entry.epoch

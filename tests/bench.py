@@ -1,0 +1,143 @@
+"""A broker with all that its tests need, in process or on a real server; and the events that they speak of."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tests.support import until
+from wsbridge.broker import Broker, Outcome
+from wsbridge.event import Entry, Event, Position
+from wsbridge.history import Resume
+from wsbridge.memory_broker import MemoryBroker
+from wsbridge.redis_broker import RedisBroker
+from wsbridge.redis_server import server_at
+from wsbridge.redis_url import parse
+
+SIZE, TTL, DEDUPE_TTL, ROOM = 5, 300.0, 3_600.0, 20
+STORED, DUPLICATE, RETRIED = Outcome.STORED, Outcome.DUPLICATE, Outcome.RETRIED
+
+
+@dataclass
+class Sink:
+    """A queue of entries that holds `size`, for a replica with one session of each of `users`."""
+
+    size: int = ROOM
+    queue: list[Entry] = field(default_factory=list)
+    seen: list[Entry] = field(default_factory=list)
+    puts: int = 0
+    users: set[str] = field(default_factory=set)
+    disconnected: list[str] = field(default_factory=list)
+
+    def room(self) -> int:
+        return self.size - len(self.queue)
+
+    def is_empty(self) -> bool:
+        return not self.queue
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        self.puts += 1
+        self.queue += entries
+        self.seen += timeless(entries)
+
+    def wants(self, user: str) -> bool:
+        return user in self.users
+
+    def disconnect(self, user: str) -> None:
+        self.disconnected.append(user)
+
+    def of(self, user: str) -> list[Entry]:
+        return [entry for entry in self.seen if entry.user == user]
+
+
+@dataclass
+class Clock:
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Bench:
+    """A broker with all that it needs."""
+
+    broker: Broker
+    sink: Sink
+    clock: Clock
+
+    async def take(self, *events: Event) -> list[Outcome]:
+        """Append, wait until all of it is heard, and let the bus drain."""
+        users = {user for event in events for user in event.users}
+        for user in sorted(users):
+            await self.follow(user)
+        outcomes = await self.broker.append(events)
+        for user in sorted(users):
+            await self.heard(user)
+        self.sink.queue.clear()
+        return outcomes
+
+    async def follow(self, user: str) -> None:
+        self.sink.users.add(user)
+        await self.broker.follow(user)
+
+    async def heard(self, user: str) -> None:
+        """Wait until the sink has all that the user got while somebody followed."""
+        top = await self.top(user)
+        if top.offset:
+            await until(lambda: self.sink.of(user) and _position(self.sink.of(user)[-1]) == top)
+
+    async def top(self, user: str) -> Position:
+        return (await self.broker.resume(user, None)).position
+
+    async def resume(self, user: str, after: str | None) -> Resume:
+        """The answer, to be compared with what the sink has seen."""
+        found = await self.broker.resume(user, after)
+        return found._replace(entries=timeless(found.entries))
+
+    def fill(self, entries: int) -> None:
+        """Put so many entries of somebody else into the queue."""
+        self.sink.queue += [Entry("x", "e", 1, "task_update", b"{}", "", 0.0, "")] * entries
+
+
+def timeless(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """When this replica got them is not of their essence."""
+    return tuple(msgspec.structs.replace(entry, received=0.0) for entry in entries)
+
+
+def _position(entry: Entry) -> Position:
+    return Position(entry.epoch, entry.offset)
+
+
+def in_memory(*, size: int = SIZE, ttl: float = TTL, max_bytes: int = 10**9, room: int = ROOM) -> Bench:
+    sink, clock = Sink(room), Clock()
+    broker = MemoryBroker(sink, size=size, ttl=ttl, max_bytes=max_bytes, dedupe_ttl=DEDUPE_TTL, clock=clock)
+    return Bench(broker, sink, clock)
+
+
+@contextlib.asynccontextmanager
+async def on_redis(url: str, *, prefix: str = "", size: int = SIZE, ttl: float = TTL) -> AsyncIterator[Bench]:
+    """Another prefix each time is another world on the same server."""
+    sink, clock = Sink(), Clock()
+    prefix = prefix or f"t{secrets.token_hex(4)}"
+    server = server_at(parse(url))
+    broker = RedisBroker(server, sink, prefix=prefix, size=size, ttl=ttl, dedupe_ttl=DEDUPE_TTL, clock=clock)
+    running = asyncio.create_task(broker.run())
+    try:
+        await server.refresh()
+        await broker.verify({})
+        yield Bench(broker, sink, clock)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def event(*users: str, data: str = "{}", key: str = "") -> Event:
+    return Event(users or ("u",), data.encode(), "task_update", key.removeprefix("source\n"), key)
+
+
+def numbered(count: int, user: str = "u") -> list[Event]:
+    return [event(user, data=f'{{"n":{n}}}') for n in range(1, count + 1)]

@@ -1,0 +1,99 @@
+#!lua name=@LIBRARY@
+
+-- The history of one user, on the server: each function is one atomic step. Loaded by redis_server.py under a name with
+-- the digest of this text, so that two versions of the bridge can share a server during a rollout.
+--
+-- Keys of one user, all with the user's digest as hash tag, hence in one slot:
+--   KEYS[1]  string "epoch offset trimmed"; outlives the entries. Its name is also the channel of the live stream.
+--   KEYS[2]  list of entries, oldest first, contiguous up to the offset
+--   KEYS[3]  sorted set of the digests of event keys, by the time at which they came
+-- An entry is '>c8I8I8I4' (epoch, offset, time in ms, length of the body) and the body, in the list and on the stream.
+-- Times are in ms. `now` is the server's own clock unless the caller says another one ('' if not).
+
+local HEADER = '>c8I8I8I4'
+local renewed = 0 -- when this very process was last told that its histories are not to be trusted; nothing restores it
+
+local function clock(now)
+  if now ~= '' then return tonumber(now) end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Epoch, offset and trimmed; a new epoch, from a random seed, where there is none.
+local function read(keys, seed)
+  local epoch, offset, trimmed = string.match(redis.call('GET', keys[1]) or '', '^(%w+) (%d+) (%d+)$')
+  if epoch then return epoch, tonumber(offset), tonumber(trimmed) end
+  redis.call('DEL', keys[2]) -- what is left of a history that has no position any more
+  return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, 0
+end
+
+local function save(keys, epoch, offset, trimmed, ttl)
+  redis.call('SET', keys[1], string.format('%s %d %d', epoch, offset, trimmed), 'PX', ttl)
+end
+
+local function expire(list, before)
+  local oldest = redis.call('LINDEX', list, 0)
+  while oldest do
+    local _, _, time = struct.unpack(HEADER, oldest)
+    if time > before then return end
+    redis.call('LPOP', list)
+    oldest = redis.call('LINDEX', list, 0)
+  end
+end
+
+-- args: now, seed, size, ttl, dedupe ttl, position ttl; then digest of the key ('' if it has none) and body of each event.
+-- Returns now, epoch, offset, and 1 (stored) or 0 (duplicate) for each event.
+redis.register_function('@LIBRARY@_append', function(keys, args)
+  local now, size, ttl, remember = clock(args[1]), tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
+  local epoch, offset, trimmed = read(keys, args[2])
+  local outcomes, entries = {}, {}
+  redis.call('ZREMRANGEBYSCORE', keys[3], '-inf', now - remember)
+  for place = 7, #args, 2 do
+    local key, body = args[place], args[place + 1]
+    if key ~= '' and redis.call('ZADD', keys[3], 'NX', now, key) == 0 then
+      outcomes[#outcomes + 1] = 0
+    else
+      offset = offset + 1
+      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body) .. body
+      outcomes[#outcomes + 1] = 1
+    end
+  end
+  if #entries > 0 then
+    for _, entry in ipairs(entries) do redis.call('RPUSH', keys[2], entry) end
+    if redis.call('LLEN', keys[2]) > size then
+      redis.call('LTRIM', keys[2], size > 0 and -size or 1, size > 0 and -1 or 0) -- `1 0` leaves nothing
+      trimmed = offset - size
+    end
+    expire(keys[2], now - ttl)
+    redis.call('PEXPIRE', keys[2], ttl)
+    redis.call('PEXPIRE', keys[3], remember)
+    save(keys, epoch, offset, trimmed, args[6])
+    redis.call('SPUBLISH', keys[1], 'E' .. table.concat(entries))
+  end
+  return { now, epoch, offset, outcomes }
+end)
+
+-- args: now, seed, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are).
+-- Returns epoch, offset, trimmed, how many entries there are, and all entries after that position or none.
+redis.register_function('@LIBRARY@_resume', function(keys, args)
+  local epoch, offset, trimmed = read(keys, args[2])
+  save(keys, epoch, offset, trimmed, args[4])
+  expire(keys[2], clock(args[1]) - tonumber(args[3]))
+  local kept, entries, after = redis.call('LLEN', keys[2]), {}, tonumber(args[6])
+  if args[5] == epoch and after < offset and after + kept >= offset then
+    entries = redis.call('LRANGE', keys[2], after - offset, -1)
+  end
+  return { epoch, offset, trimmed, kept, entries }
+end)
+
+-- args: a message for all who follow the user's stream.
+redis.register_function('@LIBRARY@_tell', function(keys, args)
+  return redis.call('SPUBLISH', keys[1], args[1])
+end)
+
+-- args: '1' to note that from now on every history is a new one. Returns now, and when that was noted last.
+redis.register_function('@LIBRARY@_renewed', function(_, args)
+  local now = clock('')
+  if args[1] == '1' then renewed = now end
+  return { now, renewed }
+end)

@@ -1,0 +1,243 @@
+"""The seam on Redis or Valkey: one history for all replicas. Knows no session; `history.lua` has the atomic steps.
+
+What is appended, here or elsewhere, comes back through the live stream: nothing reaches a socket any other way.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from wsbridge.broker import Away, Gate, Outcome, Sink
+from wsbridge.event import Event, Position
+from wsbridge.history import Resume, judged
+from wsbridge.log import log
+from wsbridge.protocol import timestamp
+from wsbridge.redis_evidence import Evidence
+from wsbridge.redis_keys import body, entries, keys_of, remembered
+from wsbridge.redis_server import TIMEOUT, Server, call
+from wsbridge.redis_stream import Stream
+
+DAY = 86_400.0  # seconds
+POSITION_TTL = 2 * DAY  # seconds that a position outlives its events
+TOUCH = DAY / 4  # seconds after which the position of a connected user is made to last again
+GRACE = 15.0  # seconds that a user is followed after the last session has ended
+_ENTRIES, _DISCONNECT = b"E", b"D"  # what a message begins with
+
+
+class _Followed:
+    __slots__ = ("touched", "user", "wanted")
+
+    def __init__(self, user: str, now: float) -> None:
+        self.user = user
+        self.wanted = now  # when somebody was connected last
+        self.touched = now  # when its position was made to last
+
+
+class RedisBroker:
+    """Durations in seconds. `clock` is in seconds, too: without one, time is what the server says."""
+
+    def __init__(
+        self,
+        server: Server,
+        sink: Sink,
+        *,
+        prefix: str,
+        size: int,
+        ttl: float,
+        dedupe_ttl: float,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._server = server
+        self._sink = sink
+        self._prefix = prefix
+        self._size = size
+        self._ttl, self._dedupe_ttl, self._position_ttl = map(_ms, (ttl, dedupe_ttl, ttl + POSITION_TTL))
+        self._clock = clock
+        self._stream = Stream(server, self)
+        self._evidence = Evidence(server, prefix)
+        self._appends, self._reads = server.lane(), server.lane()
+        self._followed: dict[str, _Followed] = {}  # by channel
+        self._waiting = 0  # entries on their way to the server
+        self._trusted = asyncio.Event()  # nothing is appended to a server before it was seen to have lost nothing
+        self._doubt = asyncio.Event()
+        self._rejoined: set[str] = set()  # users of whom something may have been missed
+        self._since: float | None = None  # when the trouble began
+        self.trouble: str | None = "not connected yet"
+
+    @property
+    def subscriptions(self) -> int:
+        return len(self._stream)
+
+    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+        gate = Gate(self._sink, self._waiting)
+        outcomes = [Outcome.RETRIED if gate.refuses(event) else Outcome.DUPLICATE for event in events]
+        places: dict[str, list[int]] = {}  # user → its events, in order
+        for place, event in enumerate(events):
+            if outcomes[place] is Outcome.DUPLICATE:
+                for user in event.users:
+                    places.setdefault(user, []).append(place)
+        self._waiting += gate.taken
+        try:
+            replies = await self._append(events, places)
+        finally:
+            self._waiting -= gate.taken
+        failed: set[str] = set()
+        for (user, own), reply in zip(places.items(), replies, strict=True):
+            if isinstance(reply, Away):
+                failed.add(user)
+                self.interrupted(str(reply))
+            else:
+                _, epoch, offset, news = reply
+                self._evidence.confirmed(user, Position(epoch.decode(), offset))
+                for place, is_new in zip(own, news, strict=True):
+                    if is_new:
+                        outcomes[place] = Outcome.STORED
+        for place, event in enumerate(events):  # what failed for one of its users comes again for all of them
+            if not failed.isdisjoint(event.users):
+                outcomes[place] = Outcome.RETRIED
+                failed.update(event.users)
+        return outcomes
+
+    async def follow(self, user: str) -> None:
+        channel, now = self._channel(user), time.monotonic()
+        followed = self._followed.setdefault(channel, _Followed(user, now))
+        followed.wanted = now
+        await self._stream.join(channel)
+
+    async def resume(self, user: str, after: str | None) -> Resume:
+        asked = Position.parse(after) if after else None
+        keys = keys_of(self._prefix, user)
+        known = (asked.epoch, asked.offset) if asked else ("", 0)
+        (reply,) = await self._reads.do(
+            [call("resume", keys[:2], self._now(), _seed(), self._ttl, self._position_ttl, *known)]
+        )
+        if isinstance(reply, Away):
+            raise reply
+        epoch, offset, trimmed, kept, packed = reply
+        resume = judged(after, Position(epoch.decode(), offset), kept, trimmed)
+        if not (resume.recovered and packed):
+            return resume
+        return resume._replace(entries=tuple(entries(user, b"".join(packed), time.monotonic())))
+
+    async def disconnect(self, user: str) -> None:
+        (reply,) = await self._reads.do([call("tell", [self._channel(user)], _DISCONNECT)])
+        if isinstance(reply, Away):
+            raise reply
+
+    # What the stream tells.
+
+    async def hear(self, channel: str, payload: bytes) -> None:
+        followed = self._followed[channel]
+        if payload.startswith(_DISCONNECT):
+            self._sink.disconnect(followed.user)
+            return
+        found = list(entries(followed.user, payload[1:], time.monotonic()))
+        while self._sink.room() < len(found) and not self._sink.is_empty():  # noqa: ASYNC110 - a turn each is enough
+            await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
+        self._sink.put(found)
+
+    def interrupted(self, why: str) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+            log.warning("redis.unavailable", why=why)
+        self.trouble = why
+        self._trusted.clear()
+        self._doubt.set()
+
+    def rejoined(self, channel: str) -> None:
+        self._rejoined.add(self._followed[channel].user)
+        self._doubt.set()
+
+    # Its life.
+
+    async def run(self) -> None:
+        """Listen for as long as the bridge lives."""
+        self._doubt.set()
+        try:
+            await self._stream.run()
+        finally:
+            for lane in (self._appends, self._reads, self._evidence):
+                await lane.close()
+            await self._server.close()
+
+    async def doubtful(self, patience: float) -> frozenset[str]:
+        """Wait until something is in doubt, or for so many seconds; users of whom something may have been missed."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._doubt.wait()
+        except TimeoutError:
+            pass
+        self._doubt.clear()
+        rejoined, self._rejoined = frozenset(self._rejoined), set()
+        return rejoined
+
+    async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
+        """The positions of these users, who are known to have been that far; None where there is none any more.
+
+        Raises:
+            Away: the server cannot be asked now.
+
+        """
+        try:
+            found, lost = await self._evidence.check(known)
+        except Away as away:
+            self.interrupted(str(away))
+            raise
+        self._trusted.set()
+        if self.trouble and self._stream.is_complete():
+            if self._since is None:
+                log.info("redis.connected")
+            else:
+                log.info("redis.resynced", seconds=round(time.monotonic() - self._since, 3), lost=lost)
+            self._since = self.trouble = None
+        return found
+
+    async def sweep(self) -> None:
+        """Leave those whom nobody here follows any more; make the positions of the others last."""
+        now, left = time.monotonic(), []
+        for channel, followed in self._followed.items():
+            if self._sink.wants(followed.user):
+                followed.wanted = now
+                if now - followed.touched > TOUCH:
+                    followed.touched = now
+                    await self.resume(followed.user, None)
+            elif now - followed.wanted > GRACE:
+                left.append(channel)
+        await self._stream.leave(left)
+        for channel in left:
+            if channel not in self._stream.channels:
+                del self._followed[channel]
+
+    async def _append(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> Sequence[Any]:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._trusted.wait()
+        except TimeoutError:
+            return [Away(self.trouble or "not verified yet")] * len(places)
+        stamp, now, seed = timestamp(), self._now(), _seed()
+        packed = [(remembered(event), body(event, stamp)) for event in events]
+        return await self._appends.do(
+            [
+                call(
+                    "append", keys_of(self._prefix, user), now, seed, self._size, self._ttl, self._dedupe_ttl,
+                    self._position_ttl, *(part for place in own for part in packed[place]),
+                )
+                for user, own in places.items()
+            ]
+        )  # fmt: skip
+
+    def _channel(self, user: str) -> str:
+        return keys_of(self._prefix, user).position
+
+    def _now(self) -> str | int:
+        return _ms(self._clock()) if self._clock else ""
+
+
+def _seed() -> str:
+    return secrets.token_hex(8)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,99 @@
+"""What the server has confirmed, and whether it still has it: after an outage it may be another one, or an older self.
+
+Servers lose from the end: whoever has the last append that it confirmed has all that came before. So each replica keeps
+that one, and the positions of those who are connected to it, and looks for them. Knows no session.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from wsbridge.batches import Batches
+from wsbridge.broker import Away
+from wsbridge.event import Position
+from wsbridge.log import log
+from wsbridge.redis_keys import all_positions, keys_of, position
+from wsbridge.redis_server import Command, Server, call
+
+LASTS = 86_400.0  # seconds that a confirmation is looked for; less than a position lives
+
+
+class _Confirmed(NamedTuple):
+    user: str
+    position: Position
+    at: float
+
+
+class Evidence:
+    def __init__(self, server: Server, prefix: str) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._lane: Batches[Command, Any] = server.lane()
+        self._confirmed: dict[str, _Confirmed] = {}  # by node, the last append
+        self._looked: dict[str, int] = {}  # by node, in ms of its own clock: when nothing was missing
+
+    async def close(self) -> None:
+        await self._lane.close()
+
+    def confirmed(self, user: str, last: Position) -> None:
+        """An append is on the server."""
+        self._confirmed[self._node(user)] = _Confirmed(user, last, time.monotonic())
+
+    async def check(self, known: Mapping[str, Position]) -> tuple[dict[str, Position | None], int]:
+        """The positions of these users, who are known to have been that far; and how many histories were lost.
+
+        If anything is missing or lower, no position of that node can be trusted: they are all forgotten, and begin
+        anew under another epoch, so that no offset is ever used twice within one.
+
+        Raises:
+            Away: the server cannot be asked now.
+
+        """
+        now = time.monotonic()
+        latest = [(c.user, c.position) for c in self._confirmed.values() if now - c.at < LASTS]
+        expected = [*known.items(), *latest]
+        found = await self._positions({user for user, _ in expected})
+        lost = {user for user, last in expected if _is_lost(last, found[user])}
+        nodes = {self._node(user): user for user in found}
+        for node in {self._node(user) for user in lost}:
+            await self._forget(node, nodes[node])
+        for node, user in nodes.items():
+            self._looked[node], _ = await self._renewed(user)
+        if lost:
+            found |= await self._positions(known)
+        return {user: found[user] for user in known}, len(lost)
+
+    async def _positions(self, users: Iterable[str]) -> dict[str, Position | None]:
+        users = list(users)
+        keys = [keys_of(self._prefix, user).position for user in users]
+        texts = await self._ask(*(Command(key, ("GET", key)) for key in keys))
+        return dict(zip(users, map(position, texts), strict=True))
+
+    async def _forget(self, node: str, user: str) -> None:
+        """All positions of the node, unless another replica has done so since we looked last."""
+        _, renewed = await self._renewed(user)
+        if renewed > self._looked.get(node, 0):
+            return
+        log.warning("history.lost", node=node)
+        async for keys in self._server.scan(node, all_positions(self._prefix)):
+            await self._ask(*(Command(key, ("UNLINK", key)) for key in keys))
+        await self._renewed(user, "1")
+
+    async def _renewed(self, user: str, note: str = "") -> tuple[int, int]:
+        """The time of the user's node, and the time when its histories were forgotten last; both in its ms."""
+        ((now, renewed),) = await self._ask(call("renewed", [keys_of(self._prefix, user).position], note))
+        return now, renewed
+
+    async def _ask(self, *commands: Command) -> list[Any]:
+        replies = list(await self._lane.do(commands))
+        for reply in replies:
+            if isinstance(reply, Away):
+                raise reply
+        return replies
+
+    def _node(self, user: str) -> str:
+        return self._server.node_of(keys_of(self._prefix, user).position)
+
+
+def _is_lost(last: Position, found: Position | None) -> bool:
+    return found is None or (found.epoch == last.epoch and found.offset < last.offset)

@@ -1,0 +1,67 @@
+"""What a user's keys are called, and what is in them. Knows no server.
+
+A user id goes into a key as a digest: an empty one, or one with a brace, would break the hash tag that keeps the keys
+of one user in one slot.
+"""
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from wsbridge.event import Entry, Event, Position
+
+_HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
+_body = msgspec.msgpack.Decoder(tuple[str, str, bytes, bytes])
+_POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]+) [0-9]+")
+
+
+class Keys(NamedTuple):
+    """Of one user. `position` is the name of the channel, too."""
+
+    position: str
+    entries: str
+    seen: str
+
+
+def keys_of(prefix: str, user: str) -> Keys:
+    name = f"{prefix}:{{{_digest(user).hex()}}}"
+    return Keys(name, f"{name}:h", f"{name}:s")
+
+
+def all_positions(prefix: str) -> str:
+    """A pattern for SCAN that all keys of positions match, and no other."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", prefix) + ":{*}"
+
+
+def remembered(event: Event) -> bytes:
+    """By what an event is known again; empty if nothing names it."""
+    return _digest(event.key) if event.key else b""
+
+
+def body(event: Event, stamp: str) -> bytes:
+    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), event.data))
+
+
+def entries(user: str, packed: bytes, received: float) -> Iterator[Entry]:
+    """What `append` has published, or some of what it has stored, one after the other."""
+    place = 0
+    while place < len(packed):
+        epoch, offset, _, size = _HEADER.unpack_from(packed, place)
+        place += _HEADER.size
+        kind, stamp, event_id, data = _body.decode(packed[place : place + size])
+        place += size
+        yield Entry(user, epoch.decode(), offset, kind, data, stamp, received, event_id.decode())
+
+
+def position(text: bytes | None) -> Position | None:
+    """What stands under a key of a position, if anything does."""
+    found = _POSITION.fullmatch(text or b"")
+    return Position(found[1].decode(), int(found[2])) if found else None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()

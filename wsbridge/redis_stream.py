@@ -1,0 +1,246 @@
+"""The live stream: which channels this replica listens to, on which node, and whether that is still so.
+
+Each node has one connection of its own. redis-py's `PubSub` connects again by itself and tells nobody what came in
+between; here the end of a connection, and a subscription that had to be made anew, are told. Knows no events.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from redis.asyncio import Connection
+from redis.exceptions import RedisError, ResponseError
+
+from wsbridge.broker import Away
+from wsbridge.log import log
+from wsbridge.redis_server import Server
+
+PING_INTERVAL = 0.5  # seconds
+SILENCE = 1.4  # seconds without a word, though pings were sent, that end a connection
+RECONNECT = 0.25  # seconds until the next try
+
+
+class Listener(Protocol):
+    """Who wants to know."""
+
+    async def hear(self, channel: str, payload: bytes) -> None:
+        """A message. The stream waits meanwhile, and so does the server."""
+        ...
+
+    def interrupted(self, why: str) -> None:
+        """Messages may have been lost, and the server may be another one, or the same with less in it."""
+        ...
+
+    def rejoined(self, channel: str) -> None:
+        """A channel is heard again; what was published meanwhile was not."""
+        ...
+
+
+class _Channel:
+    __slots__ = ("confirmed", "joined", "node")
+
+    def __init__(self) -> None:
+        self.node: str | None = None  # where it was asked for
+        self.confirmed: asyncio.Event | None = asyncio.Event()  # None once it is
+        self.joined = False  # at any time before
+
+
+class _Link:
+    """A connection to one node, and who reads it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.leaving: set[str] = set()  # told to the server, which has not answered yet
+        self.heard = time.monotonic()
+        self.listening: asyncio.Task[None] | None = None
+
+    async def send(self, *commands: tuple[str, ...]) -> None:
+        """Raises `Away` if the connection has ended: redis-py would make a new one, without its subscriptions."""
+        if not self.connection.is_connected:
+            raise Away("the connection has ended")
+        try:
+            await self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
+        except (RedisError, OSError) as error:
+            raise Away(str(error) or type(error).__name__) from None
+
+
+class Stream:
+    """Channels come and go with `join` and `leave`; `run` keeps them heard for as long as it runs."""
+
+    def __init__(self, server: Server, listener: Listener) -> None:
+        self._server = server
+        self._listener = listener
+        self._channels: dict[str, _Channel] = {}
+        self._pending: dict[str, None] = {}  # to be asked for, in order
+        self._links: dict[str, _Link] = {}
+        self._work = asyncio.Event()
+        self._moved = True  # who has which channel has to be asked for
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    @property
+    def channels(self) -> Collection[str]:
+        return self._channels.keys()
+
+    def is_complete(self) -> bool:
+        """Whether every channel is heard."""
+        return all(channel.confirmed is None for channel in self._channels.values())
+
+    def add(self, name: str) -> asyncio.Event | None:
+        """Begin to listen; what is published after the event, or from now on if there is none, is heard."""
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = _Channel()
+            self._ask_for(name)
+        return channel.confirmed
+
+    async def join(self, name: str) -> None:
+        """Listen. Returns when all that is published from now on is heard; waits for as long as that takes."""
+        confirmed = self.add(name)
+        if confirmed is not None:
+            await confirmed.wait()
+
+    async def leave(self, names: Sequence[str]) -> None:
+        """Stop listening. The last channel of a node stays: a restart shows first where its connection ends."""
+        left = {node: sum(channel.node == node for channel in self._channels.values()) for node in self._links}
+        gone: dict[str | None, list[str]] = {}
+        for name in names:
+            node = self._channels[name].node
+            if node in left:
+                if left[node] == 1:
+                    continue
+                left[node] -= 1
+            gone.setdefault(node, []).append(name)
+            del self._channels[name]
+            self._pending.pop(name, None)
+        for node, names_there in gone.items():
+            link = self._links.get(node) if node is not None else None
+            if link is not None:
+                link.leaving.update(names_there)
+                with contextlib.suppress(Away):  # its end is noticed where it is read
+                    await link.send(*(("SUNSUBSCRIBE", name) for name in names_there))
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_asking())
+                tasks.create_task(self._keep_pinging())
+        finally:
+            listening = [link.listening for link in self._links.values() if link.listening]
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
+
+    def _ask_for(self, name: str) -> None:
+        self._pending[name] = None
+        self._work.set()
+
+    async def _keep_asking(self) -> None:
+        """All that is pending goes out together: after a restart every client comes at once."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                if self._moved:
+                    self._moved = False
+                    await self._server.refresh()
+                places: dict[str, list[str]] = {}
+                for name in self._pending:
+                    places.setdefault(self._server.node_of(name), []).append(name)
+                found = await asyncio.gather(*map(self._subscribe, places, places.values()), return_exceptions=True)
+                for error in found:
+                    if error is not None:
+                        raise error
+            except Away as away:
+                self._moved = True
+                self._listener.interrupted(str(away))
+                self._work.set()
+            if self._moved:  # not at once: who asks too often gets the same answer
+                await asyncio.sleep(RECONNECT)
+
+    async def _subscribe(self, node: str, names: list[str]) -> None:
+        link = self._links.get(node)
+        if link is None:
+            connection = await self._server.connect(node)
+            policy = await self._server.eviction(connection)
+            if policy:
+                log.warning("redis.evicts", policy=policy)
+            link = self._links[node] = _Link(connection)
+            link.listening = asyncio.create_task(self._listen(node, link))
+        names = [name for name in names if name in self._channels]
+        for name in names:
+            self._pending.pop(name, None)
+            self._channels[name].node = node
+        await link.send(*(("SSUBSCRIBE", name) for name in names))  # one each: a cluster wants one slot a command
+
+    async def _listen(self, node: str, link: _Link) -> None:
+        """One connection to its end."""
+        try:
+            while True:
+                try:
+                    reply = await link.connection.read_response(timeout=math.inf)
+                except ResponseError as error:  # to a subscription: the node does not have that slot any more
+                    self._lose(str(error), lambda channel: channel.node == node and channel.confirmed is not None)
+                    continue
+                link.heard = time.monotonic()
+                if isinstance(reply, list):  # else it is a PONG while there is no channel
+                    await self._take(link, reply)
+        except (RedisError, OSError) as error:
+            del self._links[node]
+            self._lose(str(error) or type(error).__name__, lambda channel: channel.node == node)
+        finally:
+            await link.connection.disconnect(nowait=True)
+
+    async def _take(self, link: _Link, reply: Sequence[bytes]) -> None:
+        kind, name = reply[0], reply[1].decode()
+        channel = self._channels.get(name)
+        if kind == b"sunsubscribe" and name in link.leaving:
+            link.leaving.discard(name)
+        elif channel is None:
+            pass  # not ours any more
+        elif kind == b"smessage":
+            await self._hear(name, reply[2])
+        elif kind == b"ssubscribe" and channel.confirmed is not None:
+            channel.confirmed.set()
+            channel.confirmed = None
+            if channel.joined:
+                self._listener.rejoined(name)
+            channel.joined = True
+        elif kind == b"sunsubscribe":
+            self._lose("a slot has moved", lambda other: other is channel)
+
+    async def _hear(self, name: str, payload: bytes) -> None:
+        try:
+            await self._listener.hear(name, payload)
+        except Exception as error:  # one message must not keep the others from their users
+            log.error("internal.error", doing="hear", exc_info=error)
+            self._listener.rejoined(name)
+
+    def _lose(self, why: str, is_lost: Callable[[_Channel], bool]) -> None:
+        """Ask for these channels again, wherever they are now."""
+        self._moved = True
+        for name, channel in self._channels.items():
+            if is_lost(channel):
+                channel.node = None
+                channel.confirmed = channel.confirmed or asyncio.Event()
+                self._ask_for(name)
+        self._listener.interrupted(why)
+
+    async def _keep_pinging(self) -> None:
+        """A server that is frozen, or gone without a word, is noticed by its silence."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(PING_INTERVAL)
+            now = time.monotonic()
+            for link in list(self._links.values()):
+                if now - before > 2 * PING_INTERVAL:
+                    link.heard = now  # it was us who did not listen
+                elif now - link.heard > SILENCE:
+                    await link.connection.disconnect(nowait=True)  # ends the reading
+                    continue
+                with contextlib.suppress(Away):
+                    await link.send(("PING",))

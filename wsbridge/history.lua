@@ -11,6 +11,7 @@
 -- Times are in ms. `now` is the server's own clock unless the caller says another one ('' if not).
 
 local HEADER = '>c8I8I8I4'
+local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
 local renewed = 0 -- when this very process was last told that its histories are not to be trusted; nothing restores it
 
 local function clock(now)
@@ -42,7 +43,7 @@ local function expire(list, before)
 end
 
 -- args: now, seed, size, ttl, dedupe ttl, position ttl; then digest of the key ('' if it has none) and body of each event.
--- Returns now, epoch, offset, and 1 (stored) or 0 (duplicate) for each event.
+-- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
 redis.register_function('@LIBRARY@_append', function(keys, args)
   local now, size, ttl, remember = clock(args[1]), tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
   local epoch, offset, trimmed = read(keys, args[2])
@@ -51,42 +52,42 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
   for place = 7, #args, 2 do
     local key, body = args[place], args[place + 1]
     if key ~= '' and redis.call('ZADD', keys[3], 'NX', now, key) == 0 then
-      outcomes[#outcomes + 1] = 0
+      outcomes[#outcomes + 1] = '0'
     else
       offset = offset + 1
       entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body) .. body
-      outcomes[#outcomes + 1] = 1
+      outcomes[#outcomes + 1] = '1'
     end
   end
   if #entries > 0 then
-    for _, entry in ipairs(entries) do redis.call('RPUSH', keys[2], entry) end
-    if redis.call('LLEN', keys[2]) > size then
-      redis.call('LTRIM', keys[2], size > 0 and -size or 1, size > 0 and -1 or 0) -- `1 0` leaves nothing
-      trimmed = offset - size
-    end
-    expire(keys[2], now - ttl)
+    local kept = 0
+    for _, entry in ipairs(entries) do kept = redis.call('RPUSH', keys[2], entry) end
+    if kept >= size + STEP then redis.call('LTRIM', keys[2], size > 0 and -size or kept, -1) end
+    if kept > size then trimmed = offset - size end
+    if offset % STEP == 0 then expire(keys[2], now - ttl) end
     redis.call('PEXPIRE', keys[2], ttl)
     redis.call('PEXPIRE', keys[3], remember)
     save(keys, epoch, offset, trimmed, args[6])
-    redis.call('SPUBLISH', keys[1], 'E' .. table.concat(entries))
+    redis.call('SPUBLISH', keys[1], #entries == 1 and entries[1] or table.concat(entries))
   end
-  return { now, epoch, offset, outcomes }
+  return epoch .. ' ' .. offset .. ' ' .. table.concat(outcomes)
 end)
 
--- args: now, seed, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are).
+-- args: now, seed, size, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are).
 -- Returns epoch, offset, trimmed, how many entries there are, and all entries after that position or none.
 redis.register_function('@LIBRARY@_resume', function(keys, args)
   local epoch, offset, trimmed = read(keys, args[2])
-  save(keys, epoch, offset, trimmed, args[4])
-  expire(keys[2], clock(args[1]) - tonumber(args[3]))
-  local kept, entries, after = redis.call('LLEN', keys[2]), {}, tonumber(args[6])
-  if args[5] == epoch and after < offset and after + kept >= offset then
+  save(keys, epoch, offset, trimmed, args[5])
+  expire(keys[2], clock(args[1]) - tonumber(args[4]))
+  local kept = math.min(redis.call('LLEN', keys[2]), tonumber(args[3]))
+  local entries, after = {}, tonumber(args[7])
+  if args[6] == epoch and after < offset and after + kept >= offset then
     entries = redis.call('LRANGE', keys[2], after - offset, -1)
   end
   return { epoch, offset, trimmed, kept, entries }
 end)
 
--- args: a message for all who follow the user's stream.
+-- args: a message for all who follow the user's stream; shorter than any entry.
 redis.register_function('@LIBRARY@_tell', function(keys, args)
   return redis.call('SPUBLISH', keys[1], args[1])
 end)

@@ -15,15 +15,14 @@ from wsbridge.history import Resume, judged
 from wsbridge.log import log
 from wsbridge.protocol import timestamp
 from wsbridge.redis_evidence import Evidence
-from wsbridge.redis_keys import body, entries, keys_of, remembered
-from wsbridge.redis_server import TIMEOUT, Server, call
+from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, remembered
+from wsbridge.redis_server import TIMEOUT, Lane, Server, call
 from wsbridge.redis_stream import Stream
 
 DAY = 86_400.0  # seconds
 POSITION_TTL = 2 * DAY  # seconds that a position outlives its events
 TOUCH = DAY / 4  # seconds after which the position of a connected user is made to last again
 GRACE = 15.0  # seconds that a user is followed after the last session has ended
-_ENTRIES, _DISCONNECT = b"E", b"D"  # what a message begins with
 
 
 class _Followed:
@@ -57,7 +56,7 @@ class RedisBroker:
         self._clock = clock
         self._stream = Stream(server, self)
         self._evidence = Evidence(server, prefix)
-        self._appends, self._reads = server.lane(), server.lane()
+        self._appends, self._reads = Lane(server), Lane(server)
         self._followed: dict[str, _Followed] = {}  # by channel
         self._waiting = 0  # entries on their way to the server
         self._trusted = asyncio.Event()  # nothing is appended to a server before it was seen to have lost nothing
@@ -84,16 +83,18 @@ class RedisBroker:
         finally:
             self._waiting -= gate.taken
         failed: set[str] = set()
+        confirmed: dict[str, Position] = {}
         for (user, own), reply in zip(places.items(), replies, strict=True):
             if isinstance(reply, Away):
                 failed.add(user)
                 self.interrupted(str(reply))
             else:
-                _, epoch, offset, news = reply
-                self._evidence.confirmed(user, Position(epoch.decode(), offset))
+                epoch, offset, news = reply.decode().split(" ")
+                confirmed[user] = Position(epoch, int(offset))
                 for place, is_new in zip(own, news, strict=True):
-                    if is_new:
+                    if is_new == "1":
                         outcomes[place] = Outcome.STORED
+        self._evidence.confirmed(confirmed)
         for place, event in enumerate(events):  # what failed for one of its users comes again for all of them
             if not failed.isdisjoint(event.users):
                 outcomes[place] = Outcome.RETRIED
@@ -111,7 +112,7 @@ class RedisBroker:
         keys = keys_of(self._prefix, user)
         known = (asked.epoch, asked.offset) if asked else ("", 0)
         (reply,) = await self._reads.do(
-            [call("resume", keys[:2], self._now(), _seed(), self._ttl, self._position_ttl, *known)]
+            [call("resume", keys[:2], self._now(), _seed(), self._size, self._ttl, self._position_ttl, *known)]
         )
         if isinstance(reply, Away):
             raise reply
@@ -122,7 +123,7 @@ class RedisBroker:
         return resume._replace(entries=tuple(entries(user, b"".join(packed), time.monotonic())))
 
     async def disconnect(self, user: str) -> None:
-        (reply,) = await self._reads.do([call("tell", [self._channel(user)], _DISCONNECT)])
+        (reply,) = await self._reads.do([call("tell", [self._channel(user)], DISCONNECT)])
         if isinstance(reply, Away):
             raise reply
 
@@ -130,10 +131,10 @@ class RedisBroker:
 
     async def hear(self, channel: str, payload: bytes) -> None:
         followed = self._followed[channel]
-        if payload.startswith(_DISCONNECT):
+        if payload == DISCONNECT:
             self._sink.disconnect(followed.user)
             return
-        found = list(entries(followed.user, payload[1:], time.monotonic()))
+        found = list(entries(followed.user, payload, time.monotonic()))
         while self._sink.room() < len(found) and not self._sink.is_empty():  # noqa: ASYNC110 - a turn each is enough
             await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
         self._sink.put(found)

@@ -4,16 +4,16 @@ Servers lose from the end: whoever has the last append that it confirmed has all
 that one, and the positions of those who are connected to it, and looks for them. Knows no session.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from wsbridge.batches import Batches
 from wsbridge.broker import Away
 from wsbridge.event import Position
 from wsbridge.log import log
 from wsbridge.redis_keys import all_positions, keys_of, position
-from wsbridge.redis_server import Command, Server, call
+from wsbridge.redis_server import Command, Lane, Server, call
 
 LASTS = 86_400.0  # seconds that a confirmation is looked for; less than a position lives
 
@@ -28,16 +28,19 @@ class Evidence:
     def __init__(self, server: Server, prefix: str) -> None:
         self._server = server
         self._prefix = prefix
-        self._lane: Batches[Command, Any] = server.lane()
+        self._lane = Lane(server)
         self._confirmed: dict[str, _Confirmed] = {}  # by node, the last append
         self._looked: dict[str, int] = {}  # by node, in ms of its own clock: when nothing was missing
 
     async def close(self) -> None:
         await self._lane.close()
 
-    def confirmed(self, user: str, last: Position) -> None:
-        """An append is on the server."""
-        self._confirmed[self._node(user)] = _Confirmed(user, last, time.monotonic())
+    def confirmed(self, positions: Mapping[str, Position]) -> None:
+        """Appends of these users are on the server."""
+        now = time.monotonic()
+        with contextlib.suppress(Away):  # the cluster is changing; the next append will be looked for
+            for node, user in {self._node(user): user for user in positions}.items():
+                self._confirmed[node] = _Confirmed(user, positions[user], now)
 
     async def check(self, known: Mapping[str, Position]) -> tuple[dict[str, Position | None], int]:
         """The positions of these users, who are known to have been that far; and how many histories were lost.

@@ -4,6 +4,7 @@ A user id goes into a key as a digest: an empty one, or one with a brace, would 
 of one user in one slot.
 """
 
+import functools
 import hashlib
 import re
 import struct
@@ -15,6 +16,7 @@ import msgspec
 from wsbridge.event import Entry, Event, Position
 
 _HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
+DISCONNECT = b"disconnect"  # to all who follow a user; shorter than any entry
 _body = msgspec.msgpack.Decoder(tuple[str, str, bytes, bytes])
 _POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]+) [0-9]+")
 
@@ -27,6 +29,7 @@ class Keys(NamedTuple):
     seen: str
 
 
+@functools.lru_cache(8_192)
 def keys_of(prefix: str, user: str) -> Keys:
     name = f"{prefix}:{{{_digest(user).hex()}}}"
     return Keys(name, f"{name}:h", f"{name}:s")

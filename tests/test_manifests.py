@@ -1,6 +1,7 @@
 """What `kubectl apply` is given: schemas, and the promises that no schema knows."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,31 @@ import kubernetes_validate  # type: ignore[import-untyped]  # ships no py.typed
 import pytest
 import yaml
 
+from tests.valkey import Valkey
 from wsbridge import __version__
 from wsbridge.environment import load
 from wsbridge.settings import NAMES, PREFIX, UNPREFIXED, Settings, SettingsError
 
 K8S = Path(__file__).parent.parent / "k8s"
-PRODUCTION, MINIKUBE = K8S / "websocket-service.yaml", K8S / "minikube" / "websocket-service.yaml"
-OURS = [PRODUCTION, MINIKUBE]
 NAME = "websocket-service"
+PRODUCTION, MINIKUBE = K8S / f"{NAME}.yaml", K8S / "minikube" / f"{NAME}.yaml"
+REDIS, GROUPS = K8S / "redis" / f"{NAME}.yaml", K8S / "consumer-groups" / f"{NAME}.yaml"
+OURS = [PRODUCTION, MINIKUBE, REDIS, GROUPS]
+SHARED, OWN = K8S / "dapr" / "pubsub-kafka.yaml", K8S / "consumer-groups" / "pubsub-kafka-websocket.yaml"
+VALKEY = K8S / "redis" / "valkey.yaml"
 RECOMMENDED = {"name", "instance", "version", "component", "part-of", "managed-by"}
 STOP_SECONDS = 5  # after the drain: the runner's cleanup, and the 2 s after which a stalled socket is aborted
 IDLE_BYTES, PROCESS_BYTES = 18_000, 100 * 2**20
+SESSION_SECONDS = 10  # after a crash Kafka holds partitions back this long: the sessionTimeout of Dapr's component
 
-both = pytest.mark.parametrize("path", OURS, ids=lambda path: path.parent.name)
+
+def of(*paths: Path) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.parent.name)
+
+
+each = of(*OURS)
+with_tokens = of(PRODUCTION, REDIS, GROUPS)
+single, several = of(PRODUCTION, MINIKUBE), of(REDIS, GROUPS)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -32,8 +45,13 @@ def kind(path: Path, name: str) -> dict[str, Any]:
     return found
 
 
+def workload(path: Path) -> dict[str, Any]:
+    """What makes the pods."""
+    return kind(path, "StatefulSet" if path == GROUPS else "Deployment")
+
+
 def pod(path: Path) -> dict[str, Any]:
-    spec: dict[str, Any] = kind(path, "Deployment")["spec"]["template"]["spec"]
+    spec: dict[str, Any] = workload(path)["spec"]["template"]["spec"]
     return spec
 
 
@@ -43,7 +61,7 @@ def container(path: Path) -> dict[str, Any]:
 
 
 def annotations(path: Path) -> dict[str, str]:
-    found = kind(path, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    found = workload(path)["spec"]["template"]["metadata"]["annotations"]
     return {key.removeprefix("dapr.io/"): value for key, value in found.items()}
 
 
@@ -54,9 +72,50 @@ def environment(path: Path) -> dict[str, Any]:
 
 def settings_of(path: Path) -> Settings:
     """As the pod has them, but for what comes out of a Secret."""
-    plain = {name: value for name, value in environment(path).items() if isinstance(value, str)}
-    settings, _ = load(plain | {"WSBRIDGE_AUTH": "none", "WSBRIDGE_JWT_SECRET_FILE": ""})
+    plain = {
+        name: value
+        for name, value in environment(path).items()
+        if isinstance(value, str) and not name.endswith("_FILE")
+    }
+    settings, _ = load(plain | {"WSBRIDGE_AUTH": "none"})
     return settings
+
+
+def head(path: Path) -> str:
+    """The comment at its top: what an operator reads."""
+    return re.split(r"^(?!#)", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def values_of(component: dict[str, Any]) -> dict[str, Any]:
+    return {item["name"]: item["value"] for item in component["spec"]["metadata"]}
+
+
+def secrets(path: Path) -> Iterator[tuple[str, str]]:
+    """Each Secret and key that its container reads."""
+    folders = {mount["mountPath"]: mount["name"] for mount in container(path).get("volumeMounts", [])}
+    volumes = {volume["name"]: volume["secret"] for volume in pod(path).get("volumes", [])}
+    for name, value in environment(path).items():
+        if isinstance(value, dict):
+            yield value["secretKeyRef"]["name"], value["secretKeyRef"]["key"]
+        elif name.endswith("_FILE"):
+            folder, _, file = value.rpartition("/")
+            volume = volumes[folders[folder]]
+            items = {item["path"]: item["key"] for item in volume.get("items", [{"path": file, "key": file}])}
+            yield volume["secretName"], items[file]
+
+
+def differences(a: Any, b: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Path → what is there in each; None where nothing is. Lists of named things are compared by name."""
+    if isinstance(a, list) and isinstance(b, list) and all(isinstance(x, dict) and "name" in x for x in a + b):
+        a, b = ({item["name"]: item for item in items} for items in (a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = [*a, *(key for key in b if key not in a)]
+        return {
+            found: values
+            for key in keys
+            for found, values in differences(a.get(key), b.get(key), f"{path}/{key}").items()
+        }
+    return {} if a == b else {path: (a, b)}
 
 
 def duration(text: str) -> float:
@@ -75,35 +134,149 @@ def test_apply_of_the_folder_brings_up_one_variant_and_nothing_shared() -> None:
 
 # 1.30 is the first with `sleep` switched on
 @pytest.mark.parametrize("version", ["1.30.0", kubernetes_validate.latest_version()])
-@both
+@each
 def test_schemas(path: Path, version: str) -> None:
     found = documents(path)
     for document in found:
         kubernetes_validate.validate(document, version, strict=True)
-    assert [document["kind"] for document in found] == ["Deployment", "Service"]
+    budget = ["PodDisruptionBudget"] if path in (REDIS, GROUPS) else []
+    assert [document["kind"] for document in found] == [workload(path)["kind"], "Service", *budget]
     assert all(document["metadata"].keys() == {"name", "labels"} for document in found)
     assert all(document["metadata"]["name"] == NAME for document in found)
 
 
-@both
+@each
 def test_labels_and_selectors(path: Path) -> None:
-    deployment, service = kind(path, "Deployment"), kind(path, "Service")
-    labels = deployment["metadata"]["labels"]
+    maker, service = workload(path), kind(path, "Service")
+    labels = maker["metadata"]["labels"]
     assert labels.keys() == {f"app.kubernetes.io/{name}" for name in RECOMMENDED} | {"app"}
-    assert labels == service["metadata"]["labels"] == deployment["spec"]["template"]["metadata"]["labels"]
+    assert all(document["metadata"]["labels"] == labels for document in documents(path))
+    assert maker["spec"]["template"]["metadata"]["labels"] == labels
     assert labels["app"] == NAME
     assert labels["app.kubernetes.io/version"] == __version__
-    assert deployment["spec"]["selector"] == {"matchLabels": {"app": NAME}}
+    assert maker["spec"]["selector"] == {"matchLabels": {"app": NAME}}
     assert service["spec"]["selector"] == {"app": NAME}
 
 
-@both
+@single
 def test_one_replica_and_never_two(path: Path) -> None:
-    spec = kind(path, "Deployment")["spec"]
+    spec = workload(path)["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-@both
+SPREAD = [
+    {
+        "topologyKey": key,
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app": NAME}},
+    }
+    for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+]
+BUDGET = {
+    "apiVersion": "policy/v1",
+    "kind": "PodDisruptionBudget",
+    "metadata": workload(PRODUCTION)["metadata"],
+    "spec": {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": {"app": NAME}},
+    },
+}
+# What a variant has instead of the production manifest's: all else is the same in all three.
+SEVERAL: dict[str, tuple[Any, Any]] = {
+    "/maker/spec/replicas": (1, 2),
+    "/maker/spec/minReadySeconds": (None, 30),
+    "/maker/spec/template/spec/terminationGracePeriodSeconds": (30, 60),
+    f"/maker/spec/template/spec/containers/{NAME}/env/WSBRIDGE_DRAIN_TIMEOUT": (
+        {"name": "WSBRIDGE_DRAIN_TIMEOUT", "value": "10"},
+        None,
+    ),
+    "/PodDisruptionBudget": (None, BUDGET),
+}
+INTENDED: dict[Path, dict[str, tuple[Any, Any]]] = {
+    REDIS: SEVERAL
+    | {
+        "/maker/spec/strategy/type": ("Recreate", "RollingUpdate"),
+        "/maker/spec/strategy/rollingUpdate": (None, {"maxUnavailable": 0, "maxSurge": 1}),
+        "/maker/spec/template/spec/topologySpreadConstraints": (
+            None,
+            [constraint | {"matchLabelKeys": ["pod-template-hash"]} for constraint in SPREAD],
+        ),
+        f"/maker/spec/template/spec/containers/{NAME}/env/WSBRIDGE_HISTORY_MAX_BYTES": (
+            {"name": "WSBRIDGE_HISTORY_MAX_BYTES", "value": "268435456"},
+            None,
+        ),
+        f"/maker/spec/template/spec/containers/{NAME}/env/WSBRIDGE_REDIS_URL_FILE": (
+            None,
+            {"name": "WSBRIDGE_REDIS_URL_FILE", "value": "/etc/redis/url"},
+        ),
+        f"/maker/spec/template/spec/containers/{NAME}/volumeMounts/redis": (
+            None,
+            {"name": "redis", "mountPath": "/etc/redis", "readOnly": True},
+        ),
+        "/maker/spec/template/spec/volumes/redis": (
+            None,
+            {"name": "redis", "secret": {"secretName": "websocket-service-redis"}},
+        ),
+        f"/maker/spec/template/spec/containers/{NAME}/resources/requests/memory": ("512Mi", "384Mi"),
+        f"/maker/spec/template/spec/containers/{NAME}/resources/limits/memory": ("1Gi", "768Mi"),
+    },
+    GROUPS: SEVERAL
+    | {
+        "/maker/kind": ("Deployment", "StatefulSet"),
+        "/maker/spec/strategy": ({"type": "Recreate"}, None),
+        "/maker/spec/updateStrategy": (None, {"type": "RollingUpdate"}),
+        "/maker/spec/serviceName": (None, NAME),
+        "/maker/spec/podManagementPolicy": (None, "Parallel"),
+        "/maker/spec/template/metadata/annotations/dapr.io/block-shutdown-duration": ("5s", None),
+        "/maker/spec/template/metadata/annotations/dapr.io/enable-native-sidecar": (None, "true"),
+        "/maker/spec/template/spec/topologySpreadConstraints": (None, SPREAD),
+        f"/maker/spec/template/spec/containers/{NAME}/env/WSBRIDGE_PUBSUB_NAME": (
+            None,
+            {"name": "WSBRIDGE_PUBSUB_NAME", "value": "pubsub-kafka-websocket"},
+        ),
+        f"/maker/spec/template/spec/containers/{NAME}/readinessProbe/initialDelaySeconds": (None, 20),
+    },
+}
+
+
+def parts(path: Path) -> dict[str, Any]:
+    rest = {document["kind"]: document for document in documents(path) if document != workload(path)}
+    return rest | {"maker": workload(path)}
+
+
+@several
+def test_a_variant_differs_in_what_it_has_to(path: Path) -> None:
+    assert differences(parts(PRODUCTION), parts(path)) == INTENDED[path]
+
+
+def test_differences_are_seen() -> None:
+    a = {"x": [{"name": "one", "value": 1}, {"name": "two"}], "y": {"z": [1, 2]}, "same": [{"k": 1}]}
+    b = {"x": [{"name": "two"}, {"name": "one", "value": 2}], "y": {"z": [2, 1]}, "same": [{"k": 1}]}
+    assert differences(a, b) == {"/x/one/value": (1, 2), "/y/z": ([1, 2], [2, 1])}
+    assert differences(a, a) == {}
+    assert differences([{"k": 1}], [{"k": 2}]) == {"": ([{"k": 1}], [{"k": 2}])}
+    assert differences({"x": 1}, {}) == {"/x": (1, None)}
+
+
+@several
+def test_a_node_can_be_drained_and_somebody_stays(path: Path) -> None:
+    budget = kind(path, "PodDisruptionBudget")["spec"]
+    assert budget["selector"]["matchLabels"].items() <= workload(path)["spec"]["template"]["metadata"]["labels"].items()
+    assert 0 < budget["maxUnavailable"] < workload(path)["spec"]["replicas"]
+
+
+@several
+def test_pods_are_spread_by_labels_that_they_have(path: Path) -> None:
+    for constraint in pod(path)["topologySpreadConstraints"]:
+        labels = workload(path)["spec"]["template"]["metadata"]["labels"]
+        assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+        # only a Deployment's pods have one; a constraint by a key that is missing would be none
+        assert ("matchLabelKeys" in constraint) == (workload(path)["kind"] == "Deployment")
+
+
+@each
 def test_container_and_port(path: Path) -> None:
     only = container(path)
     assert only["name"] == NAME
@@ -113,14 +286,14 @@ def test_container_and_port(path: Path) -> None:
     assert kind(path, "Service")["spec"]["ports"] == [{"name": "http", "port": 8004, "targetPort": "http"}]
 
 
-@both
+@each
 def test_probes(path: Path) -> None:
     only = container(path)
     for probe, route in ("startup", "/health"), ("readiness", "/health"), ("liveness", "/healthz"):
         assert only[f"{probe}Probe"]["httpGet"] == {"path": route, "port": "http"}
 
 
-@both
+@each
 def test_restricted_pod_security_and_a_read_only_root(path: Path) -> None:
     spec, context = pod(path), container(path)["securityContext"]
     assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -133,13 +306,13 @@ def test_restricted_pod_security_and_a_read_only_root(path: Path) -> None:
     assert all(set(volume) == {"name", "secret"} for volume in spec.get("volumes", []))
 
 
-@both
+@each
 def test_nothing_of_the_cluster_leaks_in(path: Path) -> None:
     assert pod(path)["enableServiceLinks"] is False
     assert pod(path)["automountServiceAccountToken"] is False
 
 
-@both
+@each
 def test_dapr(path: Path) -> None:
     expected = {
         "enabled": "true",
@@ -154,66 +327,89 @@ def test_dapr(path: Path) -> None:
     assert annotations(path)["kubectl.kubernetes.io/default-container"] == container(path)["name"]
 
 
-def test_sidecar_and_bridge_share_the_app_token() -> None:
-    reference = environment(PRODUCTION)["APP_API_TOKEN"]["secretKeyRef"]
-    assert reference["name"] == annotations(PRODUCTION)["app-token-secret"]
+@with_tokens
+def test_sidecar_and_bridge_share_the_app_token(path: Path) -> None:
+    reference = environment(path)["APP_API_TOKEN"]["secretKeyRef"]
+    assert reference["name"] == annotations(path)["app-token-secret"]
     assert reference["key"] == "token"  # the one that Dapr reads
 
 
-@both
+@each
 def test_grace_period_covers_the_leave(path: Path) -> None:
     grace = pod(path)["terminationGracePeriodSeconds"]
     before = container(path).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    assert grace >= before + settings_of(path).drain_timeout + STOP_SECONDS
+    bridge = before + settings_of(path).drain_timeout + STOP_SECONDS
     sidecar = duration(annotations(path).get("block-shutdown-duration", "0s"))
-    assert grace > sidecar + int(annotations(path).get("graceful-shutdown-seconds", 5))
+    sidecar += int(annotations(path).get("graceful-shutdown-seconds", 5))
+    # a native sidecar stops after the bridge, an ordinary one beside it; Dapr can be set to make all of them native
+    one_after_the_other = path in (REDIS, GROUPS)
+    assert grace >= (bridge + sidecar if one_after_the_other else max(bridge, sidecar))
 
 
-def test_production_waits_for_the_service_to_forget_it() -> None:
-    assert container(PRODUCTION)["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+@with_tokens
+def test_production_waits_for_the_service_to_forget_it(path: Path) -> None:
+    assert container(path)["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
 
 
-@both
+@each
 def test_memory_holds_what_the_settings_allow(path: Path) -> None:
     settings, resources = settings_of(path), container(path)["resources"]
     limit = quantity(resources["limits"]["memory"])
+    history = 0 if path == REDIS else settings.history_max_bytes
     assert settings.max_connections > 0
-    assert limit >= 1.5 * (settings.max_connections * IDLE_BYTES + settings.history_max_bytes + PROCESS_BYTES)
+    assert limit >= 1.5 * (settings.max_connections * IDLE_BYTES + history + PROCESS_BYTES)
     assert quantity(resources["requests"]["memory"]) <= limit
     assert resources["requests"].keys() == {"cpu", "memory"}
     assert resources["limits"].keys() == {"memory"}
 
 
-@both
+@each
 def test_environment_is_accepted_as_it_stands(path: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
+    secret, url = tmp_path / "secret", tmp_path / "url"
     secret.write_text("s" * 48 + "\n", encoding="utf-8")
+    url.write_text("redis://:secret@valkey:6379/0\n", encoding="utf-8")
     found = environment(path)
     assert {name.removeprefix(PREFIX).removesuffix("_FILE") for name in found} <= NAMES
     assert all(name.startswith(PREFIX) or name in UNPREFIXED for name in found)
     values = {name: value if isinstance(value, str) else "t" * 32 for name, value in found.items()}
-    files = {name: str(secret) for name in found if name.endswith("_FILE")}
+    files = {name: str(url if "REDIS" in name else secret) for name in found if name.endswith("_FILE")}
     settings, warnings = load(values | files)
     assert warnings == []
     assert (settings.host, settings.port) == ("0.0.0.0", 8004)
-    assert settings.auth == {PRODUCTION: "required", MINIKUBE: "none"}[path]
+    assert settings.auth == ("none" if path == MINIKUBE else "required")
+    assert (settings.redis_url is not None) == (path == REDIS)
 
 
-def test_the_key_is_a_file_of_the_secret() -> None:
-    (volume,) = pod(PRODUCTION)["volumes"]
-    (mount,) = container(PRODUCTION)["volumeMounts"]
-    (item,) = volume["secret"]["items"]
-    assert mount["name"] == volume["name"]
-    assert mount["readOnly"] is True
-    assert environment(PRODUCTION)["WSBRIDGE_JWT_SECRET_FILE"] == f"{mount['mountPath']}/{item['path']}"
+@with_tokens
+def test_the_secrets_are_those_that_the_file_says_how_to_make(path: Path) -> None:
+    made = re.findall(r"kubectl create secret generic (\S+) --from-literal=([\w-]+)=", head(path))
+    assert sorted(made) == sorted(secrets(path))
+    assert all(mount["readOnly"] for mount in container(path)["volumeMounts"])
 
 
-def test_the_secrets_are_those_that_the_file_says_how_to_make() -> None:
-    text = PRODUCTION.read_text(encoding="utf-8")
-    made = dict(re.findall(r"kubectl create secret generic (\S+) --from-literal=([\w-]+)=", text))
-    (volume,) = pod(PRODUCTION)["volumes"]
-    key, token = volume["secret"], environment(PRODUCTION)["APP_API_TOKEN"]["secretKeyRef"]
-    assert made == {key["secretName"]: key["items"][0]["key"], token["name"]: token["key"]}
+@each
+def test_commands_name_what_is_there(path: Path) -> None:
+    ours = {"Deployment": {"deployment", "deploy"}, "StatefulSet": {"statefulset"}}[workload(path)["kind"]]
+    named = re.findall(rf"\b(deploy|deployment|statefulset)/{NAME}\b", path.read_text(encoding="utf-8"))
+    assert set(named) <= ours
+    assert f"kubectl rollout status {workload(path)['kind'].lower()}/{NAME}" in head(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:password@host:6379/0",
+        "redis+sentinel://host:26379,host:26379/name",
+        "redis+cluster://host:6379,host:6379",
+        "rediss://user:password@host:6379/0?ssl_ca_certs=/etc/redis/ca.crt",
+    ],
+)
+def test_the_forms_of_the_url_are_understood(url: str) -> None:
+    first, *query = url.split("?")
+    assert all(part in head(REDIS) for part in (first.replace("rediss:", "redis:"), *query))
+    settings, _ = load({"WSBRIDGE_REDIS_URL": url})
+    assert settings.redis_url is not None
+    assert settings.redis_url.options == tuple(("ssl_ca_certs", "/etc/redis/ca.crt") for _ in query)
 
 
 def test_minikube_needs_no_secret() -> None:
@@ -251,14 +447,14 @@ def test_commands_name_files_that_exist(path: Path) -> None:
 
 
 def test_kafka_component() -> None:
-    (component,) = documents(K8S / "dapr" / "pubsub-kafka.yaml")
+    (component,) = documents(SHARED)
     settings, _ = load({})
     assert (component["apiVersion"], component["kind"]) == ("dapr.io/v1alpha1", "Component")
     assert component["metadata"] == {"name": settings.pubsub_name}
     assert component["spec"].keys() == {"type", "version", "metadata"}
     assert component["spec"]["type"] == "pubsub.kafka"
     assert component["spec"]["version"] == "v1"
-    values = {item["name"]: item["value"] for item in component["spec"]["metadata"]}
+    values = values_of(component)
     assert all(isinstance(value, str) for value in values.values())
     assert values.keys() >= {"brokers", "authType"}
     # shared: a group named here would be everybody's, and each event would reach one service of five
@@ -268,6 +464,42 @@ def test_kafka_component() -> None:
     assert sorted(component["scopes"]) == sorted(scopes)
 
 
+def test_own_component_is_the_shared_one_with_a_group_for_each_pod() -> None:
+    (shared,), (own,) = documents(SHARED), documents(OWN)
+    assert differences(shared, own) == {
+        "/metadata/name": ("pubsub-kafka", settings_of(GROUPS).pubsub_name),
+        "/spec/metadata/consumerGroup": (None, {"name": "consumerGroup", "value": "wsbridge-{podName}"}),
+        "/scopes": (shared["scopes"], [annotations(GROUPS)["app-id"]]),
+    }
+
+
+def positions(path: Path) -> list[dict[str, str]]:
+    """What its head gives a position in Kafka."""
+    joined = head(path).replace("\\\n#", " ")
+    commands = re.findall(r"kafka-consumer-groups\.sh [^\n]*--reset-offsets[^\n]*", joined)
+    return [dict(re.findall(r"--(bootstrap-server|topic|group) (\S+)", command)) for command in commands]
+
+
+@with_tokens
+def test_groups_get_a_position_before_they_start(path: Path) -> None:
+    settings = settings_of(path)
+    (component,) = documents(OWN if path == GROUPS else SHARED)
+    assert component["metadata"]["name"] == settings.pubsub_name
+    group = values_of(component).get("consumerGroup", annotations(path)["app-id"])  # without one Dapr takes the app id
+    assert positions(path) == [
+        {
+            "bootstrap-server": values_of(component)["brokers"],
+            "topic": settings.topics[0][0],
+            "group": group.replace("{podName}", f"{workload(path)['metadata']['name']}-0"),
+        }
+    ]
+
+
+def test_a_new_group_has_its_partitions_before_clients_come() -> None:
+    assert container(GROUPS)["readinessProbe"]["initialDelaySeconds"] > SESSION_SECONDS
+    assert "sessionTimeout" not in values_of(documents(OWN)[0])
+
+
 def test_a_retry_never_ends_in_the_dead_letter_topic() -> None:
     (resiliency,) = documents(K8S / "dapr" / "resiliency.yaml")
     assert (resiliency["apiVersion"], resiliency["kind"]) == ("dapr.io/v1alpha1", "Resiliency")
@@ -275,8 +507,51 @@ def test_a_retry_never_ends_in_the_dead_letter_topic() -> None:
     assert resiliency["spec"].keys() == {"policies", "targets"}
     assert resiliency["spec"]["policies"].keys() == {"retries"}
     (name,) = resiliency["spec"]["policies"]["retries"]
-    pubsub = documents(K8S / "dapr" / "pubsub-kafka.yaml")[0]["metadata"]["name"]
-    assert resiliency["spec"]["targets"] == {"components": {pubsub: {"inbound": {"retry": name}}}}
+    components = [documents(path)[0]["metadata"]["name"] for path in (SHARED, OWN)]
+    assert resiliency["spec"]["targets"] == {
+        "components": {pubsub: {"inbound": {"retry": name}} for pubsub in components}
+    }
     # Dapr's exponential back-off ends after 15 minutes even so
     policy = resiliency["spec"]["policies"]["retries"][name]
     assert policy == {"policy": "constant", "duration": "1s", "maxRetries": -1}
+
+
+def test_valkey_to_try_it_out_with() -> None:
+    maker, service = documents(VALKEY)
+    for document in (maker, service):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+    assert maker["spec"]["selector"]["matchLabels"] == maker["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == maker["spec"]["template"]["metadata"]["labels"]
+    spec = maker["spec"]["template"]["spec"]
+    (only,) = spec["containers"]
+    assert only["securityContext"] == container(REDIS)["securityContext"]
+    assert spec["securityContext"].items() >= pod(REDIS)["securityContext"].items()
+    assert [(port["name"], port["containerPort"]) for port in only["ports"]] == [
+        (service["spec"]["ports"][0]["targetPort"], 6379)
+    ]
+    (claim,), (mount,) = maker["spec"]["volumeClaimTemplates"], only["volumeMounts"]
+    assert mount["name"] == claim["metadata"]["name"]
+    assert arguments()["dir"] == mount["mountPath"]
+    (url,) = re.findall(r'REDIS_URL="(.*)"\n', head(VALKEY))
+    settings, _ = load({"WSBRIDGE_REDIS_URL": re.sub(r"\$\(.*\)", "ab12", url)})
+    assert settings.redis_url is not None
+    assert settings.redis_url.hosts == ((service["metadata"]["name"], service["spec"]["ports"][0]["port"]),)
+    reference = only["env"][0]["valueFrom"]["secretKeyRef"]
+    made = re.findall(r"kubectl create secret generic (\S+) --from-literal=([\w-]+)=", head(VALKEY))
+    assert made == [(reference["name"], reference["key"])]
+    assert arguments()["requirepass"] == f"$({only['env'][0]['name']})"
+
+
+def arguments() -> dict[str, str]:
+    words = documents(VALKEY)[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert all(name.startswith("--") for name in words[::2])
+    return {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+
+
+async def test_valkey_starts_like_that_and_keeps_what_it_is_given(tmp_path: Path) -> None:
+    config = {name: value for name, value in arguments().items() if name not in ("dir", "requirepass")}
+    async with Valkey(tmp_path, **config) as valkey:
+        found = await valkey.client(decode_responses=True).config_get("maxmemory*", "appendonly", "save")
+    limit = quantity(documents(VALKEY)[0]["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
+    assert (found["appendonly"], found["save"], found["maxmemory-policy"]) == ("yes", "", "noeviction")
+    assert 0 < int(str(found["maxmemory"])) <= limit / 3

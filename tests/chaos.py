@@ -44,11 +44,12 @@ class Plan:
     seconds: float  # of faults
     users: int = 60
     clients: int = 200
-    batches: float = 6.0  # a second, of each partition
+    batches: float = 12.0  # a second, of each partition
     history_ttl: float = 8.0
     history_size: int = 60
     rest: float = 2.5  # between two faults, at most
     redis: bool = True  # else one replica alone: what it held is lost when it goes
+    only: str = ""  # faults with this in their names
 
     def settings(self) -> dict[str, str]:
         return {
@@ -105,6 +106,17 @@ class Replica:
         if code:
             raise Broken(f"{self._name} was drained and exited with {code}: {self._process.errors.decode()}")
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """It keeps its connections, and does nothing."""
+        assert self._process is not None
+        process = self._process.process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
     def check(self) -> None:
         """It lives, and found no fault in itself."""
         assert self._process is not None
@@ -132,14 +144,19 @@ class Faults:
         kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "replica killed": self.kill,
             "replica drained": self.drain,
+            "replica frozen": self.pause,
             "Redis frozen": self.freeze,
             "Redis frozen for longer than the history lasts": self.outlast,
+            "replica killed while Redis is frozen": self.freeze_and_kill,
+            "replica drained while Redis is frozen": self.freeze_and_drain,
             "pub/sub connections killed": self.cut_off,
+            "all connections to Redis killed": self.cut_off_all,
             "Redis killed and restarted": self.restart,
             "Redis restored from an older snapshot": self.restore,
             "Redis wiped": self.wipe,
         }
-        self._kinds = kinds if valkey else dict(list(kinds.items())[:2])
+        possible = kinds if valkey else {name: kinds[name] for name in ("replica killed", "replica drained")}
+        self._kinds = {name: kind for name, kind in possible.items() if plan.only in name}
 
     @property
     def valkey(self) -> Valkey:
@@ -182,31 +199,56 @@ class Faults:
             await replica.drain()
             await replica.start()
 
+    async def pause(self) -> None:
+        """As when its machine stands still: what it was sent meanwhile, and was given up, it does later."""
+        with self._dice.choice(self._replicas).paused():
+            await asyncio.sleep(self._dice.uniform(1, 4))
+
     async def freeze(self) -> None:
-        await self._freeze(self._dice.uniform(2, 4))
+        async with self._frozen(self._dice.uniform(2, 4)):
+            pass
 
     async def outlast(self) -> None:
-        await self._freeze(self._plan.history_ttl + self._dice.uniform(0.5, 1.5))
+        async with self._frozen(self._plan.history_ttl + self._dice.uniform(0.5, 1.5)):
+            pass
+
+    async def freeze_and_kill(self) -> None:
+        """The new one comes before Redis does."""
+        async with self._frozen(self._dice.uniform(2, 4)):
+            await asyncio.sleep(self._dice.uniform(0, 2))
+            await self.kill()
+
+    async def freeze_and_drain(self) -> None:
+        async with self._frozen(self._dice.uniform(2, 4)):
+            await self.drain()
 
     async def cut_off(self) -> None:
         for _ in range(self._dice.randrange(1, 4)):
             await self.valkey.kill_subscribers()
             await asyncio.sleep(self._dice.uniform(0, 1))
 
+    async def cut_off_all(self) -> None:
+        """Some commands were carried out whose answer nobody got."""
+        for _ in range(self._dice.randrange(1, 4)):
+            await self.valkey.kill_subscribers()
+            await self.valkey.ask("CLIENT", "KILL", "TYPE", "normal")
+            await asyncio.sleep(self._dice.uniform(0, 1))
+
     async def restart(self) -> None:
         """With all that it had acknowledged."""
         await self.valkey.kill()
-        await asyncio.sleep(self._dice.uniform(0, 1.5))
+        await asyncio.sleep(self._dice.choice([0, 0.5, 4]))
         await self.valkey.restart()
 
     async def restore(self) -> None:
-        """The state of some seconds ago, or that of the start."""
-        self._backups[1:] = [await self.valkey.snapshot()]
+        """The state of some seconds ago, or an older one: from before another loss, or from the start."""
+        self._backups.append(await self.valkey.snapshot())
         await asyncio.sleep(self._dice.uniform(1, 3))
         async with self.losing():
-            await self.valkey.restore(self._backups[-1 if self._dice.random() < 0.7 else 0])
+            await self.valkey.restore(self._dice.choice([self._backups[-1], self._dice.choice(self._backups)]))
 
     async def wipe(self) -> None:
+        self._backups.append(await self.valkey.snapshot())
         async with self.losing():
             await self.valkey.wipe()
             if self._dice.random() < 0.5:
@@ -227,10 +269,14 @@ class Faults:
         await asyncio.sleep(1)
         self._sidecars.calm = False
 
-    async def _freeze(self, seconds: float) -> None:
+    @contextlib.asynccontextmanager
+    async def _frozen(self, seconds: float) -> AsyncIterator[None]:
+        """For at least that long."""
         self.valkey.freeze()
+        until = time.monotonic() + seconds
         try:
-            await asyncio.sleep(seconds)
+            yield
+            await asyncio.sleep(until - time.monotonic())
         finally:
             self.valkey.thaw()
 
@@ -319,8 +365,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--seconds", type=float, default=120.0, help="how long faults come, 120 if absent")
     parser.add_argument("--no-redis", action="store_true", help="one replica alone, which is killed and drained")
+    parser.add_argument("--only", default="", metavar="TEXT", help="faults with this in their names, such as frozen")
     options = parser.parse_args(arguments)
-    plan = Plan(seed=options.seed, seconds=options.seconds, redis=not options.no_redis)
+    plan = Plan(seed=options.seed, seconds=options.seconds, redis=not options.no_redis, only=options.only)
     say(f"seed {plan.seed}: {plan.clients} clients of {plan.users} users, faults for {plan.seconds:g} s")
     try:
         tally = asyncio.run(interruptible(chaos(plan, say)))

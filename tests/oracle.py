@@ -9,7 +9,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-DETECTION = 8.0  # seconds after a loss in which clients may still be given positions that are then taken back
+DETECTION = 4.0  # seconds after a loss in which clients may still be given positions that are then taken back
 LATE = 5.0  # seconds that a request may go on in a bridge when its sender has given it up
 _REMEMBERED = 12  # observations of a client that an account shows
 
@@ -191,7 +191,8 @@ class Viewer:
         """A gap was told, on a connection that was begun at `started`."""
         if not self._is_allowed(reason, now):
             raise self.broken(f"a gap ({reason}) though nothing was lost", self._serial + 1)
-        self.tally[f"gap: {reason}"] += 1
+        again = reason == "reset" and any(loss.end < self._obtained for loss in self.ledger.losses[-1:])
+        self.tally[f"gap: {reason}{' again, of a position given after the loss' if again else ''}"] += 1
         if self.position is None or not self.position.holds(last):
             self._move(last, now)
         self._serial = max(self._serial, self.ledger.acked_by(self.user, max(started, now - LATE)))

@@ -473,20 +473,20 @@ def test_own_component_is_the_shared_one_with_a_group_for_each_pod() -> None:
     }
 
 
-def positions(path: Path) -> list[dict[str, str]]:
-    """What its head gives a position in Kafka."""
+def commits(path: Path) -> list[dict[str, str]]:
+    """The groups that its head has offsets committed for, and where."""
     joined = head(path).replace("\\\n#", " ")
     commands = re.findall(r"kafka-consumer-groups\.sh [^\n]*--reset-offsets[^\n]*", joined)
     return [dict(re.findall(r"--(bootstrap-server|topic|group) (\S+)", command)) for command in commands]
 
 
 @with_tokens
-def test_groups_get_a_position_before_they_start(path: Path) -> None:
+def test_groups_have_offsets_before_they_start(path: Path) -> None:
     settings = settings_of(path)
     (component,) = documents(OWN if path == GROUPS else SHARED)
     assert component["metadata"]["name"] == settings.pubsub_name
     group = values_of(component).get("consumerGroup", annotations(path)["app-id"])  # without one Dapr takes the app id
-    assert positions(path) == [
+    assert commits(path) == [
         {
             "bootstrap-server": values_of(component)["brokers"],
             "topic": settings.topics[0][0],

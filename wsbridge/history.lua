@@ -12,7 +12,10 @@
 
 local HEADER = '>c8I8I8I4'
 local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
-local renewed = 0 -- when this very process was last told that its histories are not to be trusted; nothing restores it
+local BUSY = 10000 -- ms that a replica has to forget all positions
+-- When this very process was last rid of positions that could not be trusted, and when a replica began to rid it of
+-- them. No snapshot restores these: whoever finds something missing that was there after `renewed` is the first.
+local renewed, renewing = 0, 0
 
 local function clock(now)
   if now ~= '' then return tonumber(now) end
@@ -92,9 +95,17 @@ redis.register_function('@LIBRARY@_tell', function(keys, args)
   return redis.call('SPUBLISH', keys[1], args[1])
 end)
 
--- args: '1' to note that from now on every history is a new one. Returns now, and when that was noted last.
-redis.register_function('@LIBRARY@_renewed', function(_, args)
+-- args: how long ago the caller has looked last. Whether it is to forget all positions ('yes') or has only now seen that
+-- somebody did ('done'); 'busy' while another one is at it.
+redis.register_function('@LIBRARY@_forget', function(_, args)
   local now = clock('')
-  if args[1] == '1' then renewed = now end
-  return { now, renewed }
+  if renewed > now - args[1] then return 'done' end
+  if renewing > now - BUSY then return 'busy' end
+  renewing = now
+  return 'yes'
+end)
+
+redis.register_function('@LIBRARY@_forgotten', function()
+  renewing, renewed = 0, clock('')
+  return renewed
 end)

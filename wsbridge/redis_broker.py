@@ -88,6 +88,7 @@ class RedisBroker:
             if isinstance(reply, Away):
                 failed.add(user)
                 self.interrupted(str(reply))
+                self._stream.look_around()
             else:
                 epoch, offset, news = reply.decode().split(" ")
                 confirmed[user] = Position(epoch, int(offset))
@@ -140,11 +141,7 @@ class RedisBroker:
         self._sink.put(found)
 
     def interrupted(self, why: str) -> None:
-        if self._since is None:
-            self._since = time.monotonic()
-            log.warning("redis.unavailable", why=why)
-        self.trouble = why
-        self._trusted.clear()
+        self._distrust(why)
         self._doubt.set()
 
     def rejoined(self, channel: str) -> None:
@@ -184,7 +181,7 @@ class RedisBroker:
         try:
             found, lost = await self._evidence.check(known)
         except Away as away:
-            self.interrupted(str(away))
+            self._distrust(str(away))
             raise
         self._trusted.set()
         if self.trouble and self._stream.is_complete():
@@ -210,6 +207,13 @@ class RedisBroker:
         for channel in left:
             if channel not in self._stream.channels:
                 del self._followed[channel]
+
+    def _distrust(self, why: str) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+            log.warning("redis.unavailable", why=why)
+        self.trouble = why
+        self._trusted.clear()
 
     async def _append(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> Sequence[Any]:
         try:

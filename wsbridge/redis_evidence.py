@@ -15,6 +15,7 @@ from wsbridge.log import log
 from wsbridge.redis_keys import all_positions, keys_of, position
 from wsbridge.redis_server import Command, Lane, Server, call
 
+_PING = Command("", ("PING",))  # somebody has to answer, also where there is nobody to ask for
 LASTS = 86_400.0  # seconds that a confirmation is looked for; less than a position lives
 
 
@@ -30,7 +31,8 @@ class Evidence:
         self._prefix = prefix
         self._lane = Lane(server)
         self._confirmed: dict[str, _Confirmed] = {}  # by node, the last append
-        self._looked: dict[str, int] = {}  # by node, in ms of its own clock: when nothing was missing
+        self._checked = time.monotonic()
+        self._written_off: set[tuple[str, str]] = set()  # user and epoch of losses that are settled
 
     async def close(self) -> None:
         await self._lane.close()
@@ -45,8 +47,8 @@ class Evidence:
     async def check(self, known: Mapping[str, Position]) -> tuple[dict[str, Position | None], int]:
         """The positions of these users, who are known to have been that far; and how many histories were lost.
 
-        If anything is missing or lower, no position of that node can be trusted: they are all forgotten, and begin
-        anew under another epoch, so that no offset is ever used twice within one.
+        If anything is missing, no position of that node can be trusted: they are all forgotten, and begin anew under
+        another epoch, so that no offset is ever used twice within one.
 
         Raises:
             Away: the server cannot be asked now.
@@ -56,12 +58,12 @@ class Evidence:
         latest = [(c.user, c.position) for c in self._confirmed.values() if now - c.at < LASTS]
         expected = [*known.items(), *latest]
         found = await self._positions({user for user, _ in expected})
-        lost = {user for user, last in expected if _is_lost(last, found[user])}
-        nodes = {self._node(user): user for user in found}
-        for node in {self._node(user) for user in lost}:
-            await self._forget(node, nodes[node])
-        for node, user in nodes.items():
-            self._looked[node], _ = await self._renewed(user)
+        missing = {(user, last.epoch) for user, last in expected if _is_missing(last, found[user])}
+        lost = {user for user, _ in missing - self._written_off}
+        for node, user in {self._node(user): user for user in lost}.items():
+            await self._forget(node, user)
+        self._checked = now
+        self._written_off = missing  # until nobody expects it any more
         if lost:
             found |= await self._positions(known)
         return {user: found[user] for user in known}, len(lost)
@@ -69,23 +71,25 @@ class Evidence:
     async def _positions(self, users: Iterable[str]) -> dict[str, Position | None]:
         users = list(users)
         keys = [keys_of(self._prefix, user).position for user in users]
-        texts = await self._ask(*(Command(key, ("GET", key)) for key in keys))
+        _, *texts = await self._ask(_PING, *(Command(key, ("GET", key)) for key in keys))
         return dict(zip(users, map(position, texts), strict=True))
 
     async def _forget(self, node: str, user: str) -> None:
         """All positions of the node, unless another replica has done so since we looked last."""
-        _, renewed = await self._renewed(user)
-        if renewed > self._looked.get(node, 0):
-            return
-        log.warning("history.lost", node=node)
-        async for keys in self._server.scan(node, all_positions(self._prefix)):
-            await self._ask(*(Command(key, ("UNLINK", key)) for key in keys))
-        await self._renewed(user, "1")
+        match await self._call("forget", user, round((time.monotonic() - self._checked) * 1000)):
+            case b"yes":
+                log.warning("history.lost", node=node)
+                async for keys in self._server.scan(node, all_positions(self._prefix)):
+                    await self._ask(*(Command(key, ("UNLINK", key)) for key in keys))
+                await self._call("forgotten", user)
+            case b"busy":
+                raise Away("another replica is at work on histories that were lost")
+            case _:  # done
+                pass
 
-    async def _renewed(self, user: str, note: str = "") -> tuple[int, int]:
-        """The time of the user's node, and the time when its histories were forgotten last; both in its ms."""
-        ((now, renewed),) = await self._ask(call("renewed", [keys_of(self._prefix, user).position], note))
-        return now, renewed
+    async def _call(self, function: str, user: str, *args: int) -> Any:
+        """On the node that has the user."""
+        return (await self._ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
 
     async def _ask(self, *commands: Command) -> list[Any]:
         replies = list(await self._lane.do(commands))
@@ -98,5 +102,6 @@ class Evidence:
         return self._server.node_of(keys_of(self._prefix, user).position)
 
 
-def _is_lost(last: Position, found: Position | None) -> bool:
-    return found is None or (found.epoch == last.epoch and found.offset < last.offset)
+def _is_missing(last: Position, found: Position | None) -> bool:
+    """Another epoch may be a new one, or one from long ago that a snapshot has brought back."""
+    return found is None or found.epoch != last.epoch or found.offset < last.offset

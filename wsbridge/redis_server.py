@@ -20,7 +20,15 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from wsbridge.batches import Batches
 from wsbridge.broker import Away
@@ -30,6 +38,7 @@ TIMEOUT = 1.0  # seconds for an answer and for a connection; who asked tries aga
 BATCH = 256  # commands on their way at a time
 PROGRESS = 16  # replies after which the time for an answer begins anew
 SCAN = 1_000  # keys looked at in one step
+FAILURES = (RedisError, RedisClusterException, OSError)  # the second is no kind of the first
 _ELSEWHERE = (MovedError, AskError, TryAgainError)  # a slot is moving, or has moved
 
 _TEXT = (resources.files("wsbridge") / "history.lua").read_text(encoding="utf-8")
@@ -315,7 +324,7 @@ class Lane:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (RedisError, OSError) as error:
+    except FAILURES as error:
         raise _away(error) from None
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from redis.asyncio import Connection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from wsbridge.broker import Away
 from wsbridge.log import log
-from wsbridge.redis_server import Server
+from wsbridge.redis_server import FAILURES, Server
 
 PING_INTERVAL = 0.5  # seconds
 SILENCE = 1.4  # seconds without a word, though pings were sent, that end a connection
@@ -63,7 +63,7 @@ class _Link:
             raise Away("the connection has ended")
         try:
             await self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise Away(str(error) or type(error).__name__) from None
 
 
@@ -104,6 +104,11 @@ class Stream:
         if confirmed is not None:
             await confirmed.wait()
 
+    def look_around(self) -> None:
+        """Somebody was told that a key is elsewhere, or got no answer."""
+        self._moved = True
+        self._work.set()
+
     async def leave(self, names: Sequence[str]) -> None:
         """Stop listening. The last channel of a node stays: a restart shows first where its connection ends."""
         left = {node: sum(channel.node == node for channel in self._channels.values()) for node in self._links}
@@ -125,6 +130,7 @@ class Stream:
                     await link.send(*(("SUNSUBSCRIBE", name) for name in names_there))
 
     async def run(self) -> None:
+        self._work.set()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_asking())
@@ -155,9 +161,11 @@ class Stream:
                 for error in found:
                     if error is not None:
                         raise error
-            except Away as away:
+            except Exception as error:
+                if not isinstance(error, Away):  # the task boundary: whatever it was, the next try may succeed
+                    log.error("internal.error", doing="subscribe", exc_info=error)
                 self._moved = True
-                self._listener.interrupted(str(away))
+                self._listener.interrupted(str(error))
                 self._work.set()
             if self._moved:  # not at once: who asks too often gets the same answer
                 await asyncio.sleep(RECONNECT)
@@ -189,7 +197,9 @@ class Stream:
                 link.heard = time.monotonic()
                 if isinstance(reply, list):  # else it is a PONG while there is no channel
                     await self._take(link, reply)
-        except (RedisError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, FAILURES):  # the task boundary: a new connection is made in any case
+                log.error("internal.error", doing="listen", exc_info=error)
             del self._links[node]
             self._lose(str(error) or type(error).__name__, lambda channel: channel.node == node)
         finally:

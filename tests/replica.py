@@ -1,0 +1,142 @@
+"""One replica without its doors: a broker and all behind it, with clients on wires that keep what they are sent."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support import until
+from tests.test_session import FakeWire
+from wsbridge.broker import Broker
+from wsbridge.bus import Bus
+from wsbridge.event import Position
+from wsbridge.memory_broker import MemoryBroker
+from wsbridge.mender import Mender
+from wsbridge.metrics import Metrics
+from wsbridge.protocol import SHUTDOWN
+from wsbridge.redis_broker import RedisBroker
+from wsbridge.redis_server import server_at
+from wsbridge.redis_url import parse
+from wsbridge.registry import Registry
+from wsbridge.session import Session, State
+from wsbridge.watchdog import Watchdog
+
+LIMITS: dict[str, Any] = {"size": 10, "ttl": 600.0, "dedupe_ttl": 3_600.0}
+
+
+@dataclass
+class Client:
+    """One connection. `seen` are the numbers of its events."""
+
+    user: str
+    session: Session
+    wire: FakeWire
+    seen: list[int] = field(default_factory=list)
+    positions: list[Position] = field(default_factory=list)  # each that it could resume after, in order
+    gaps: list[str] = field(default_factory=list)
+    _read: int = 0
+
+    def read(self) -> None:
+        """Take what has come since, and hold its positions to be contiguous."""
+        messages = self.wire.messages
+        for message in messages[self._read :]:
+            match message["type"]:
+                case "connected":
+                    self.positions.append(_position(message["last_event_id"]))
+                case "gap":
+                    self.gaps.append(message["reason"])
+                    self.positions.append(_position(message["last_event_id"]))
+                case "task_update":
+                    position, last = _position(message["id"]), self.positions[-1]
+                    assert position == Position(last.epoch, last.offset + 1), (last, position)
+                    assert message["event"]["user_id"] == self.user
+                    self.positions.append(position)
+                    self.seen.append(message["event"]["n"])
+        self._read = len(messages)
+
+
+def _position(text: str) -> Position:
+    position = Position.parse(text)
+    assert position is not None
+    return position
+
+
+class Watching(Watchdog):
+    """Counts how often it has seen that all is well, or made it so."""
+
+    looks = 0
+
+    async def look(self, missed: frozenset[str]) -> None:
+        await super().look(missed)
+        self.looks += 1
+
+
+class Replica:
+    """Use `replica_of_its_own` or `replica_at`."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.registry = Registry()
+        self.bus = Bus(self.registry, self.metrics, size=10_000)
+        self.broker: Broker
+        self.mender: Mender
+        self.watchdog: Watching
+
+    async def connect(self, user: str, after: Position | None = None) -> Client:
+        """As admission does it: count in, follow, read, attach."""
+        wire = FakeWire()
+        session = Session(
+            user, wire, self.metrics, now=0.0, max_backlog=10**6, mend=self.mender.mend, peer="", agent=""
+        )
+        self.registry.add(session)
+        await self.broker.follow(user)
+        resume = await self.broker.resume(user, str(after) if after else None)
+        hello = json.dumps({"type": "connected", "last_event_id": str(resume.position), "recovered": resume.recovered})
+        await session.attach(resume, hello.encode())
+        return Client(user, session, wire)
+
+    def drop(self, client: Client) -> None:
+        client.session.end(SHUTDOWN)
+        self.registry.remove(client.session)
+
+    async def settle(self, client: Client) -> None:
+        """Wait until it has all that the history has."""
+        top = (await self.broker.resume(client.user, None)).position
+        await until(lambda: client.session.state is State.LIVE and client.session.position == top)
+        client.read()
+
+
+@contextlib.asynccontextmanager
+async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
+    """Histories in process."""
+    replica = Replica()
+    replica.broker = MemoryBroker(replica.bus, max_bytes=10**9, **(LIMITS | limits))
+    replica.mender = Mender(replica.broker, replica.metrics)
+    async with _running(replica, replica.bus.broadcast()):
+        yield replica
+
+
+@contextlib.asynccontextmanager
+async def replica_at(url: str, **limits: Any) -> AsyncIterator[Replica]:
+    """Histories on a server."""
+    replica = Replica()
+    replica.broker = broker = RedisBroker(server_at(parse(url)), replica.bus, prefix="walk", **(LIMITS | limits))
+    replica.mender = Mender(broker, replica.metrics)
+    replica.watchdog = Watching(broker, replica.registry, replica.metrics)
+    async with _running(replica, replica.bus.broadcast(), broker.run(), replica.watchdog.watch()):
+        await until(lambda: not broker.trouble)
+        yield replica
+
+
+@contextlib.asynccontextmanager
+async def _running(replica: Replica, *jobs: Any) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        yield
+    finally:
+        await replica.mender.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

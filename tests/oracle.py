@@ -157,45 +157,44 @@ class Viewer:
         self.position: Position | None = None  # the last that it handled: where it resumes
         self.tally: Counter[str] = Counter()
         self.ledger = ledger
-        self._serial = 0
+        self.serial = 0
         self._excused: float | None = None  # no event since a gap: what was first sent before this time may be missing
         self._obtained = 0.0  # when it got its position
         self._seen: deque[str] = deque(maxlen=_REMEMBERED)
 
     def visit(self, now: float) -> "Visit":
         """It begins to connect, and resumes if it can."""
-        return Visit(self, self.position, now)
+        return Visit(self, self.position, self.serial, now)
 
     def attached(self, last: Position, started: float, now: float) -> None:
         """Its first connection: what comes from now on is to reach it, and nothing that had SUCCESS before."""
         self._move(last, now)
-        self._serial = self.ledger.acked_by(self.user, started)
+        self.serial = self.ledger.acked_by(self.user, started)
         self._excused = now
 
     def handle(self, position: Position, serial: int, now: float) -> None:
         """The next event, exactly once and in order; after a gap what follows it."""
         self._move(position, now)
-        if serial <= self._serial:
+        if serial <= self.serial:
             if self._excused is None or not self.ledger.may_come_again(self.user, serial):
-                raise self.broken(f"event {serial} came after {self._serial}: twice, or out of order", serial)
-        elif serial > self._serial + 1:
+                raise self.broken(f"event {serial} came after {self.serial}: twice, or out of order", serial)
+        elif serial > self.serial + 1:
             if self._excused is None:
-                raise self.broken(f"a hole: event {serial} came after {self._serial}, and no gap was told", serial)
+                raise self.broken(f"a hole: event {serial} came after {self.serial}, and no gap was told", serial)
             if self.ledger.sent_at(self.user, serial - 1) >= self._excused:
                 raise self.broken(f"a hole: event {serial - 1} was first sent after the gap that was told", serial)
-        self._serial = serial
+        self.serial = serial
         self._excused = None
         self.tally["delivered"] += 1
 
-    def skip(self, last: Position, reason: str, started: float, now: float) -> None:
-        """A gap was told, on a connection that was begun at `started`."""
-        if not self._is_allowed(reason, now):
-            raise self.broken(f"a gap ({reason}) though nothing was lost", self._serial + 1)
+    def skip(self, last: Position, reason: str, after: int, started: float, now: float) -> None:
+        """A gap was told, after that event, on a connection that was begun at `started`."""
+        if not self._is_allowed(reason, after, now):
+            raise self.broken(f"a gap ({reason}) though nothing was lost", after + 1)
         again = reason == "reset" and any(loss.end < self._obtained for loss in self.ledger.losses[-1:])
         self.tally[f"gap: {reason}{' again, of a position given after the loss' if again else ''}"] += 1
-        if self.position is None or not self.position.holds(last):
-            self._move(last, now)
-        self._serial = max(self._serial, self.ledger.acked_by(self.user, max(started, now - LATE)))
+        self._move(last, now)
+        self.serial = max(self.serial, self.ledger.acked_by(self.user, max(started, now - LATE)))
         self._excused = now
 
     def lacks(self) -> str | None:
@@ -203,10 +202,10 @@ class Viewer:
         if self.position is None:
             return "it never connected"
         required = self.ledger.required(self.user)
-        if self._serial >= required:
+        if self.serial >= required:
             return None
         if self._excused is None:
-            return f"event {self._serial + 1} never came"
+            return f"event {self.serial + 1} never came"
         return f"event {required} never came" if self.ledger.sent_at(self.user, required) >= self._excused else None
 
     def note(self, now: float, text: str) -> None:
@@ -215,7 +214,7 @@ class Viewer:
     def broken(self, what: str, around: int | None = None) -> Broken:
         """The account."""
         lines = [f"{self.name} of {self.user}: {what}", *self._seen]
-        lines += self.ledger.describe(self.user, self._serial + 1 if around is None else around)
+        lines += self.ledger.describe(self.user, self.serial + 1 if around is None else around)
         lines += [f"{at:.3f} {fault}" for at, fault in self.ledger.faults[-6:]]
         return Broken("\n  ".join(lines))
 
@@ -223,12 +222,12 @@ class Viewer:
         self.position = position
         self._obtained = now
 
-    def _is_allowed(self, reason: str, now: float) -> bool:
+    def _is_allowed(self, reason: str, after: int, now: float) -> bool:
         """Whether what is told as lost can be: too old, too many, or held by a server that lost it."""
-        missed = self.ledger.sent_by(self.user, now) - self._serial
+        missed = self.ledger.sent_by(self.user, now) - after
         match reason:
             case "expired":
-                return missed > 0 and now - self.ledger.sent_at(self.user, self._serial + 1) >= self.ledger.ttl
+                return missed > 0 and now - self.ledger.sent_at(self.user, after + 1) >= self.ledger.ttl
             case "trimmed":
                 return missed > self.ledger.size
             case "reset":
@@ -240,8 +239,9 @@ class Viewer:
 class Visit:
     """One connection of a client: what it is sent must follow from what it asked for."""
 
-    def __init__(self, viewer: Viewer, asked: Position | None, started: float) -> None:
+    def __init__(self, viewer: Viewer, asked: Position | None, serial: int, started: float) -> None:
         self.asked = asked
+        self._serial = serial  # of the last event on this connection, or before it
         self._viewer = viewer
         self._started = started
         self._position: Position | None = None
@@ -260,9 +260,10 @@ class Visit:
         self._position = asked or last
         if asked is None:
             viewer.attached(last, self._started, now)
+            self._serial = viewer.serial
         elif not recovered:
             self._promised = last
-        if asked != viewer.position:
+        if asked not in (None, viewer.position):
             self._behind = viewer.position
 
     def event(self, position: Position, user: str, serial: int, data: bytes, now: float) -> None:
@@ -279,10 +280,11 @@ class Visit:
         first = viewer.ledger.placed(user, position, serial)
         if first != serial:
             raise viewer.broken(f"position {position} is event {serial} here, and was {first} elsewhere", serial)
-        self._position = position
+        self._position, self._serial = position, serial
         if self._behind is not None and self._behind.holds(position):
             viewer.tally["twice in a change-over"] += 1
         else:
+            self._behind = None
             viewer.handle(position, serial, now)
 
     def gap(self, after: Position | None, last: Position, reason: str, now: float) -> None:
@@ -292,10 +294,12 @@ class Visit:
             raise viewer.broken(f"a gap after {after} where {self._position} was the last position")
         if self._promised not in (None, last):
             raise viewer.broken(f"a gap to {last} where {self._promised} was promised")
-        if self._position.holds(last):
+        if self._position.holds(last) and reason != "reset":
             raise viewer.broken(f"a gap that goes back, from {self._position} to {last}")
         self._position, self._promised = last, None
-        viewer.skip(last, reason, self._started, now)
+        ahead = self._behind if self._behind is not None and self._behind.holds(last) else last
+        viewer.skip(ahead, reason, self._serial, self._started, now)
+        self._serial = viewer.serial
 
 
 def unsettled(viewers: list[Viewer]) -> tuple[Viewer, str] | None:

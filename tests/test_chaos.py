@@ -266,7 +266,7 @@ def test_a_gap_that_starts_or_leads_elsewhere(story: Story) -> None:
     with pytest.raises(Broken, match="a gap after e:2 where e:3"):
         story.gap(visit, "e:2", "f:0")
     with pytest.raises(Broken, match="goes back, from e:3 to e:2"):
-        story.gap(visit, "e:3", "e:2")
+        story.gap(visit, "e:3", "e:2", "expired")
     visit = story.back(recovered=False, at="f:0")
     with pytest.raises(Broken, match="a gap to f:1 where f:0 was promised"):
         story.gap(visit, "e:3", "f:1")
@@ -301,6 +301,34 @@ def test_a_change_over_may_bring_twice_what_the_old_connection_had(story: Story)
     assert story.viewers[0].tally == {"delivered": 3, "twice in a change-over": 2}
     with pytest.raises(Broken, match="position e:3 came after e:3"):
         story.see(new, (3, "e:3"))
+
+
+def test_a_change_over_may_bring_a_gap_that_the_old_connection_had_not(story: Story) -> None:
+    old = story.client()
+    story.publish(1)
+    new = story.viewers[0].visit(story.tick())
+    story.publish(2)
+    story.now += TTL
+    story.see(old, (1, "e:1"), (2, "e:2"))
+    new.connected(Position("e", 1), recovered=False, now=story.tick())
+    story.gap(new, "e:0", "e:1", "expired")
+    story.publish(3)
+    story.see(new, (2, "e:2"), (3, "e:3"))
+    assert story.lacking() == ""
+    assert story.viewers[0].tally["twice in a change-over"] == 1
+
+
+def test_a_client_may_be_set_back_by_a_loss(story: Story) -> None:
+    visit = story.client()
+    story.publish(1, 2, 3)
+    story.see(visit, (1, "e:1"), (2, "e:2"), (3, "e:3"))
+    story.lose()
+    visit = story.back(recovered=False, at="e:1")
+    story.gap(visit, "e:3", "e:1")
+    story.gap(visit, "e:1", "f:0")
+    story.publish(4)
+    story.see(visit, (4, "f:1"))
+    assert story.lacking() == ""
 
 
 def test_clients_of_one_user_end_at_one_position(story: Story) -> None:
@@ -345,8 +373,14 @@ def test_an_answer_in_another_order() -> None:
     assert statuses(answer, BATCH) == ["RETRY", "SUCCESS", "RETRY"]
 
 
-async def test_a_short_run() -> None:
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(seed=718, seconds=11, history_ttl=3, rest=0.3),
+        Plan(seed=1, seconds=1, rest=0.1, redis=False),
+    ],
+)
+async def test_a_short_run(plan: Plan) -> None:
     asyncio.get_running_loop().set_debug(False)
-    said: list[str] = []
-    tally = await chaos(Plan(seed=3, seconds=8, history_ttl=3, rest=0.5, redis=False), said.append)
+    tally = await chaos(plan, print)
     assert tally["delivered"] > tally["events"] > 0

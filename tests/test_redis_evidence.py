@@ -1,0 +1,340 @@
+"""What a server has confirmed is looked for; what it has lost is never continued under the same epoch."""
+
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.bench import Bench, event, numbered, on_redis
+from tests.support import until
+from tests.valkey import Cluster, Valkey
+from wsbridge.broker import Away
+from wsbridge.event import Position
+from wsbridge.history import Gap, Resume
+from wsbridge.redis_evidence import Evidence
+from wsbridge.redis_keys import body, keys_of, position
+from wsbridge.redis_server import Command, Lane, Server, call, server_at
+from wsbridge.redis_url import parse
+
+DAY = 86_400_000  # ms
+Answer = tuple[dict[str, Position | None], int]
+
+
+class Witness:
+    """One replica's evidence, what it appends, and where the users are that are connected to it."""
+
+    def __init__(self, server: Server, prefix: str) -> None:
+        self.server = server
+        self.prefix = prefix
+        self.evidence = Evidence(server, prefix)
+        self.known: dict[str, Position] = {}
+        self._lane = Lane(server)
+
+    async def append(self, user: str, count: int = 1, *, connected: bool = False) -> Position:
+        packed = [part for _ in range(count) for part in (b"", body(event(user), "now"))]
+        keys = keys_of(self.prefix, user)
+        seed = secrets.token_hex(8)
+        (reply,) = await self._lane.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, *packed)])
+        if isinstance(reply, Away):
+            raise reply
+        epoch, offset, _ = reply.decode().split(" ")
+        last = Position(epoch, int(offset))
+        self.evidence.confirmed({user: last})
+        if connected:
+            self.known[user] = last
+        return last
+
+    async def top(self, user: str) -> Position | None:
+        key = keys_of(self.prefix, user).position
+        (reply,) = await self._lane.do([Command(key, ("GET", key))])
+        return position(reply)
+
+    async def call(self, function: str, *args: int) -> Any:
+        return (await self._lane.do([call(function, [keys_of(self.prefix, "a").position], *args)]))[0]
+
+    async def check(self) -> Answer:
+        return await self.evidence.check(self.known)
+
+    async def close(self) -> None:
+        await self.evidence.close()
+        await self._lane.close()
+        await self.server.close()
+
+
+@contextlib.asynccontextmanager
+async def witnesses(url: str, count: int = 1, prefix: str = "w") -> AsyncIterator[list[Witness]]:
+    async with contextlib.AsyncExitStack() as stack:
+        found = [Witness(server_at(parse(url)), prefix) for _ in range(count)]
+        for witness in found:
+            stack.push_async_callback(witness.close)
+            await witness.server.refresh()
+        yield found
+
+
+async def a_while() -> None:
+    """So long that the server's clock, in ms, and the way to it make no difference."""
+    end = time.monotonic() + 0.05
+    await until(lambda: time.monotonic() > end)
+
+
+async def test_where_nothing_is_known_nothing_is_lost(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        assert await witness.check() == ({}, 0)
+
+
+async def test_where_nothing_is_lost_the_positions_are_what_they_are(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", 3, connected=True)
+        await one.append("b", connected=True)
+        await one.append("c")
+        further = await other.append("b", 2)
+        with capture_logs() as lines:
+            for _ in range(3):
+                assert await one.check() == ({"a": one.known["a"], "b": further}, 0)
+                assert await other.check() == ({}, 0)
+        assert lines == []
+        assert further.offset == 3
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_after_an_older_snapshot_every_history_is_forgotten(tmp_path: Path, connected: bool) -> None:
+    """The last append is missing, whether somebody is connected to see it or not: all others may be, too."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        await witness.append("b", 2, connected=True)
+        old = await witness.append("a", 3, connected=connected)
+        snapshot = await valkey.snapshot()
+        await witness.append("a", 2, connected=connected)
+        await valkey.restore(snapshot)
+        assert await witness.top("a") == old
+        with capture_logs() as lines:
+            found, lost = await witness.check()
+        assert found == dict.fromkeys(witness.known)
+        assert lost == 1
+        assert [(line["event"], line["log_level"]) for line in lines] == [("history.lost", "warning")]
+        new = await witness.append("a")
+        assert new.offset == 1
+        assert new.epoch != old.epoch
+
+
+async def test_after_a_wipe_what_was_there_is_missing(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        await witness.append("a", connected=True)
+        await witness.append("b", connected=True)
+        await valkey.wipe()
+        assert await witness.check() == ({"a": None, "b": None}, 2)
+
+
+async def test_what_this_replica_has_not_appended_is_missed_by_who_is_connected(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", 3)
+        snapshot = await valkey.snapshot()
+        other.known["a"] = await one.append("a")
+        await valkey.restore(snapshot)
+        assert await other.check() == ({"a": None}, 1)
+
+
+async def test_a_loss_is_noticed_once_by_all_replicas_together(tmp_path: Path) -> None:
+    """What begins anew behind the first one is not what the second one misses."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 3) as (one, other, fresh):
+        await one.append("a", 3, connected=True)
+        await other.append("b", 3, connected=True)
+        fresh.known["b"] = other.known["b"]  # a replica that has never looked
+        snapshot = await valkey.snapshot()
+        for witness, user in ((one, "a"), (other, "b")):
+            await witness.append(user, connected=True)
+            await witness.check()
+        await valkey.restore(snapshot)
+        with capture_logs() as lines:
+            assert await one.check() == ({"a": None}, 1)
+            new = {user: await one.append(user) for user in "ab"}
+            for late in (other, fresh):
+                assert await late.check() == ({"b": new["b"]}, 1)
+                assert await late.check() == ({"b": new["b"]}, 0)
+        assert [line["event"] for line in lines] == ["history.lost"]
+        assert (await one.top("a"), await one.top("b")) == (new["a"], new["b"])
+
+
+async def test_who_misses_something_that_another_replica_has_noticed_forgets_nothing(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=True)
+        await other.append("b", connected=True)
+        for witness in (one, other):
+            await witness.check()
+        await a_while()
+        await valkey.wipe()
+        with capture_logs() as lines:
+            await one.check()
+            new = await one.append("a", connected=True)
+            assert await other.check() == ({"b": None}, 1)
+            assert await one.check() == ({"a": new}, 0)
+        assert [line["event"] for line in lines] == ["history.lost"]
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_loss_that_was_noticed_is_settled(tmp_path: Path, connected: bool) -> None:
+    """Whether or not anybody comes back to the history that was lost."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=connected)
+        await one.check()
+        await valkey.wipe()
+        with capture_logs() as lines:
+            assert (await one.check())[1] == 1
+            new = await other.append("b", 2, connected=True)
+            for _ in range(3):
+                await one.check()
+                assert await other.check() == ({"b": new}, 0)
+        assert [line["event"] for line in lines] == ["history.lost"]
+
+
+async def test_another_loss_is_noticed_again(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        for _ in range(3):
+            await a_while()
+            await witness.append("b", connected=True)
+            await witness.append("a", connected=True)
+            assert (await witness.check())[1] == 0
+            await valkey.wipe()
+            kept = await witness.append("c")
+            with capture_logs() as lines:
+                assert await witness.check() == ({"a": None, "b": None}, 2)
+            assert [line["event"] for line in lines] == ["history.lost"]
+            assert await witness.top("c") is None
+            assert (await witness.append("c")).epoch != kept.epoch
+
+
+async def test_a_history_from_long_ago_is_a_loss(tmp_path: Path) -> None:
+    """A snapshot has brought back an epoch that was there before the one that is known."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        old = await witness.append("a", 3)
+        snapshot = await valkey.snapshot()
+        await valkey.wipe()
+        await witness.append("a", connected=True)
+        assert (await witness.check())[1] == 0
+        await valkey.restore(snapshot)
+        assert await witness.top("a") == old
+        assert await witness.check() == ({"a": None}, 1)
+        assert (await witness.append("a")).epoch not in (old.epoch, witness.known["a"].epoch)
+
+
+async def test_while_another_replica_is_at_work_on_a_loss_nothing_can_be_said(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=True)
+        await one.check()
+        await a_while()
+        await valkey.wipe()
+        assert await other.call("forget", 0) == b"yes"
+        assert await other.call("forget", 0) == b"busy"
+        with capture_logs() as lines, pytest.raises(Away):
+            await one.check()
+        await other.call("forgotten")
+        assert await one.check() == ({"a": None}, 1)
+        assert lines == []
+
+
+async def test_a_confirmation_that_is_too_old_is_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        await witness.append("a")
+        await valkey.wipe()
+        monkeypatch.setattr("wsbridge.redis_evidence.LASTS", 0.0)
+        assert await witness.check() == ({}, 0)
+        monkeypatch.undo()
+        assert await witness.check() == ({}, 1)
+
+
+async def test_only_keys_of_positions_and_of_this_prefix_go(tmp_path: Path) -> None:
+    async with (
+        Valkey(tmp_path) as valkey,
+        witnesses(valkey.url, prefix="w*") as (witness,),
+        witnesses(valkey.url, prefix="w*x") as (stranger,),
+    ):
+        theirs = await stranger.append("a", 2, connected=True)
+        await witness.append("a", 2, connected=True)
+        await valkey.ask("SET", "somebody's", "1")
+        await valkey.ask("DEL", keys_of("w*", "a").position)
+        await witness.append("b")
+        before = {key.decode() for key in await valkey.ask("KEYS", "*")}
+        assert await witness.check() == ({"a": None}, 1)
+        gone = before - {key.decode() for key in await valkey.ask("KEYS", "*")}
+        assert gone == {keys_of("w*", "b").position}
+        assert await stranger.check() == ({"a": theirs}, 0)
+
+
+async def test_however_many_there_are_all_are_forgotten(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        users = [f"u{n}" for n in range(2_500)]
+        await witness.append("a", connected=True)
+        await valkey.wipe()
+        await valkey.client().mset({keys_of("w", user).position: "e 1 0" for user in users})
+        assert (await witness.check())[1] == 1
+        assert await valkey.ask("DBSIZE") == 0
+
+
+async def test_a_server_that_is_away_says_nothing_of_losses(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        last = await witness.append("a", connected=True)
+        snapshot = await valkey.snapshot()
+        await valkey.kill()
+        with capture_logs() as lines:
+            for _ in range(2):
+                with pytest.raises(Away):
+                    await witness.check()
+        assert lines == []
+        await valkey.restore(snapshot)
+        assert await witness.check() == ({"a": last}, 0)
+
+
+async def test_in_a_cluster_a_node_answers_for_itself_alone(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, replicas=0) as cluster, witnesses(cluster.url) as (witness,):
+        users = [f"u{n}" for n in range(30)]
+        for user in users:
+            await witness.append(user, connected=True)
+        places = {user: await cluster.node_of(keys_of("w", user).position) for user in users}
+        bad = cluster.nodes[0]
+        assert set(places.values()) == set(cluster.nodes)
+        assert await witness.check() == (witness.known, 0)
+        unlucky = next(user for user in users if places[user] is bad)
+        old = await bad.ask("GET", keys_of("w", unlucky).position)
+        await witness.append(unlucky, connected=True)
+        await bad.ask("SET", keys_of("w", unlucky).position, old)
+        with capture_logs() as lines:
+            found, lost = await witness.check()
+        assert lost == 1
+        assert found == {user: None if places[user] is bad else witness.known[user] for user in users}
+        assert [(line["event"], line["node"]) for line in lines] == [("history.lost", bad.address)]
+
+
+# What follows of it, through the broker.
+
+
+async def taken(bench: Bench, count: int, user: str = "u") -> Position:
+    await bench.take(*numbered(count, user))
+    return await bench.top(user)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+async def test_what_is_left_of_a_forgotten_history_is_not_served_under_another_epoch(
+    tmp_path: Path, restored: bool
+) -> None:
+    async with Valkey(tmp_path) as valkey, on_redis(valkey.url) as bench:
+        old = await taken(bench, 2)
+        snapshot = await valkey.snapshot()
+        last = await taken(bench, 2)
+        await (valkey.restore(snapshot) if restored else valkey.wipe())
+        assert (await valkey.ask("DBSIZE")) == (2 if restored else 0)  # its position and its entries
+        async with witnesses(valkey.url, prefix=bench.broker._prefix) as (witness,):  # type: ignore[attr-defined]  # which
+            witness.known["u"] = last
+            assert await witness.check() == ({"u": None}, 1)
+        new = await bench.top("u")
+        assert new.epoch != old.epoch
+        assert new.offset == 0
+        for offset in range(5):
+            asked = Position(old.epoch, offset)
+            assert await bench.resume("u", str(asked)) == Resume(new, (), False, Gap(asked, "reset"))
+        assert await bench.resume("u", str(new)) == Resume(new, (), True, None)

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support import until
+from tests.support import DEADLINE, until
 from tests.test_session import FakeWire
-from wsbridge.broker import Broker
+from wsbridge.broker import Away, Broker
 from wsbridge.bus import Bus
 from wsbridge.event import Position
+from wsbridge.history import Resume
 from wsbridge.memory_broker import MemoryBroker
 from wsbridge.mender import Mender
 from wsbridge.metrics import Metrics
@@ -92,10 +93,22 @@ class Replica:
         )
         self.registry.add(session)
         await self.broker.follow(user)
-        resume = await self.broker.resume(user, str(after) if after else None)
+        resume = await self._resume(user, str(after) if after else None)
         hello = json.dumps({"type": "connected", "last_event_id": str(resume.position), "recovered": resume.recovered})
         await session.attach(resume, hello.encode())
         return Client(user, session, wire)
+
+    async def position(self, user: str) -> Position:
+        return (await self._resume(user, None)).position
+
+    async def _resume(self, user: str, after: str | None) -> Resume:
+        """As admission does it: as soon as the history can be read."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                try:
+                    return await self.broker.resume(user, after)
+                except Away:
+                    await asyncio.sleep(0)
 
     def drop(self, client: Client) -> None:
         client.session.end(SHUTDOWN)
@@ -103,7 +116,7 @@ class Replica:
 
     async def settle(self, client: Client) -> None:
         """Wait until it has all that the history has."""
-        top = (await self.broker.resume(client.user, None)).position
+        top = await self.position(client.user)
         await until(lambda: client.session.state is State.LIVE and client.session.position == top)
         client.read()
 

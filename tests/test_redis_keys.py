@@ -107,9 +107,9 @@ def test_half_an_entry_is_an_error_and_not_another_one(cut: int) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (b"k3f9x2ab 0 0", Position("k3f9x2ab", 0)),
-        (b"k3f9x2ab 41 3", Position("k3f9x2ab", 41)),
-        (b"K3 9007199254740993 0", Position("K3", 9_007_199_254_740_993)),
+        (b"k3f9x2ab 0 0 1700000000000", Position("k3f9x2ab", 0)),
+        (b"k3f9x2ab 41 3 1700000000000", Position("k3f9x2ab", 41)),
+        (b"K3 9007199254740993 0 1", Position("K3", 9_007_199_254_740_993)),
     ],
 )
 def test_a_position_is_read(text: bytes, found: Position) -> None:

@@ -216,7 +216,7 @@ class OnServer(Walk):
         told = [len(seat.client.gaps) for seat in self.seats]
         await self._settled(fault)
         for user, epoch in self.epochs.items():
-            assert (await self.replicas[0].broker.resume(user, None)).position.epoch != epoch
+            assert (await self.replicas[0].position(user)).epoch != epoch
         self.epochs = {}
         for seat in self.seats:
             await seat.replica.settle(seat.client)

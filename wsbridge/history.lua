@@ -4,7 +4,7 @@
 -- the digest of this text, so that two versions of the bridge can share a server during a rollout.
 --
 -- Keys of one user, all with the user's digest as hash tag, hence in one slot:
---   KEYS[1]  string "epoch offset trimmed"; outlives the entries. Its name is also the channel of the live stream.
+--   KEYS[1]  string "epoch offset trimmed born"; outlives the entries. Its name is also the channel of the live stream.
 --   KEYS[2]  list of entries, oldest first, contiguous up to the offset
 --   KEYS[3]  sorted set of the digests of event keys, by the time at which they came
 -- An entry is '>c8I8I8I4' (epoch, offset, time in ms, length of the body) and the body, in the list and on the stream.
@@ -13,9 +13,9 @@
 local HEADER = '>c8I8I8I4'
 local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
 local BUSY = 10000 -- ms that a replica has to forget all positions
--- When this very process was last rid of positions that could not be trusted, and when a replica began to rid it of
--- them. No snapshot restores these: whoever finds something missing that was there after `renewed` is the first.
-local renewed, renewing = 0, 0
+-- What no snapshot restores: who this very process is, when it was last rid of positions that could not be trusted, and
+-- when a replica began to rid it of them.
+local process, renewed, renewing = nil, 0, 0
 
 local function clock(now)
   if now ~= '' then return tonumber(now) end
@@ -23,16 +23,16 @@ local function clock(now)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Epoch, offset and trimmed; a new epoch, from a random seed, where there is none.
-local function read(keys, seed)
-  local epoch, offset, trimmed = string.match(redis.call('GET', keys[1]) or '', '^(%w+) (%d+) (%d+)$')
-  if epoch then return epoch, tonumber(offset), tonumber(trimmed) end
+-- Epoch, offset, trimmed and born; a new epoch, from a random seed, where there is none.
+local function read(keys, seed, now)
+  local epoch, offset, trimmed, born = string.match(redis.call('GET', keys[1]) or '', '^(%w+) (%d+) (%d+) (%d+)$')
+  if epoch then return epoch, tonumber(offset), tonumber(trimmed), born end
   redis.call('DEL', keys[2]) -- what is left of a history that has no position any more
-  return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, 0
+  return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, 0, string.format('%d', now)
 end
 
-local function save(keys, epoch, offset, trimmed, ttl)
-  redis.call('SET', keys[1], string.format('%s %d %d', epoch, offset, trimmed), 'PX', ttl)
+local function save(keys, epoch, offset, trimmed, born, ttl)
+  redis.call('SET', keys[1], string.format('%s %d %d %s', epoch, offset, trimmed, born), 'PX', ttl)
 end
 
 local function expire(list, before)
@@ -49,7 +49,7 @@ end
 -- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
 redis.register_function('@LIBRARY@_append', function(keys, args)
   local now, size, ttl, remember = clock(args[1]), tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
-  local epoch, offset, trimmed = read(keys, args[2])
+  local epoch, offset, trimmed, born = read(keys, args[2], now)
   local outcomes, entries = {}, {}
   redis.call('ZREMRANGEBYSCORE', keys[3], '-inf', now - remember)
   for place = 7, #args, 2 do
@@ -70,7 +70,7 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
     if offset % STEP == 0 then expire(keys[2], now - ttl) end
     redis.call('PEXPIRE', keys[2], ttl)
     redis.call('PEXPIRE', keys[3], remember)
-    save(keys, epoch, offset, trimmed, args[6])
+    save(keys, epoch, offset, trimmed, born, args[6])
     redis.call('SPUBLISH', keys[1], #entries == 1 and entries[1] or table.concat(entries))
   end
   return epoch .. ' ' .. offset .. ' ' .. table.concat(outcomes)
@@ -79,9 +79,10 @@ end)
 -- args: now, seed, size, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are).
 -- Returns epoch, offset, trimmed, how many entries there are, and all entries after that position or none.
 redis.register_function('@LIBRARY@_resume', function(keys, args)
-  local epoch, offset, trimmed = read(keys, args[2])
-  save(keys, epoch, offset, trimmed, args[5])
-  expire(keys[2], clock(args[1]) - tonumber(args[4]))
+  local now = clock(args[1])
+  local epoch, offset, trimmed, born = read(keys, args[2], now)
+  save(keys, epoch, offset, trimmed, born, args[5])
+  expire(keys[2], now - tonumber(args[4]))
   local kept = math.min(redis.call('LLEN', keys[2]), tonumber(args[3]))
   local entries, after = {}, tonumber(args[7])
   if args[6] == epoch and after < offset and after + kept >= offset then
@@ -95,14 +96,27 @@ redis.register_function('@LIBRARY@_tell', function(keys, args)
   return redis.call('SPUBLISH', keys[1], args[1])
 end)
 
--- args: how long ago the caller has looked last. Whether it is to forget all positions ('yes') or has only now seen that
--- somebody did ('done'); 'busy' while another one is at it.
+-- args: a random name. The name of this process: the first that it was given.
+redis.register_function('@LIBRARY@_process', function(_, args)
+  process = process or args[1]
+  return process
+end)
+
+-- args: how long ago the caller has looked last, and the name of the process that it then saw. Before which time positions
+-- are to be forgotten that were born before it; 'done' if somebody did so since; 'busy' while another one is at it.
+-- Within one process nothing goes back: what is missing was deleted, and what was born since is sound.
 redis.register_function('@LIBRARY@_forget', function(_, args)
   local now = clock('')
   if renewed > now - args[1] then return 'done' end
   if renewing > now - BUSY then return 'busy' end
   renewing = now
-  return 'yes'
+  return process == args[2] and now - args[1] or now + BUSY
+end)
+
+-- args: forget the position if it was born before this time.
+redis.register_function('@LIBRARY@_drop', function(keys, args)
+  local born = string.match(redis.call('GET', keys[1]) or '', ' (%d+)$')
+  if born and tonumber(born) < tonumber(args[1]) then redis.call('UNLINK', keys[1]) end
 end)
 
 redis.register_function('@LIBRARY@_forgotten', function()

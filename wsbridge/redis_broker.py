@@ -59,7 +59,7 @@ class RedisBroker:
         self._appends, self._reads = Lane(server), Lane(server)
         self._followed: dict[str, _Followed] = {}  # by channel
         self._waiting = 0  # entries on their way to the server
-        self._trusted = asyncio.Event()  # nothing is appended to a server before it was seen to have lost nothing
+        self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing
         self._doubt = asyncio.Event()
         self._rejoined: set[str] = set()  # users of whom something may have been missed
         self._since: float | None = None  # when the trouble began
@@ -109,6 +109,8 @@ class RedisBroker:
         await self._stream.join(channel)
 
     async def resume(self, user: str, after: str | None) -> Resume:
+        if not self._trusted.is_set():
+            raise Away(self.trouble or "not verified yet")
         asked = Position.parse(after) if after else None
         keys = keys_of(self._prefix, user)
         known = (asked.epoch, asked.offset) if asked else ("", 0)

@@ -5,6 +5,7 @@ that one, and the positions of those who are connected to it, and looks for them
 """
 
 import contextlib
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -31,7 +32,8 @@ class Evidence:
         self._prefix = prefix
         self._lane = Lane(server)
         self._confirmed: dict[str, _Confirmed] = {}  # by node, the last append
-        self._checked = time.monotonic()
+        self._checked = time.monotonic()  # when nothing was missing
+        self._processes: dict[str, bytes] = {}  # by node, what its process was called then
         self._written_off: set[tuple[str, str]] = set()  # user and epoch of losses that are settled
 
     async def close(self) -> None:
@@ -57,12 +59,14 @@ class Evidence:
         now = time.monotonic()
         latest = [(c.user, c.position) for c in self._confirmed.values() if now - c.at < LASTS]
         expected = [*known.items(), *latest]
+        nodes = {self._node(user): user for user, _ in expected}
+        processes = {node: await self._call("process", user, secrets.token_hex(8)) for node, user in nodes.items()}
         found = await self._positions({user for user, _ in expected})
         missing = {(user, last.epoch) for user, last in expected if _is_missing(last, found[user])}
         lost = {user for user, _ in missing - self._written_off}
         for node, user in {self._node(user): user for user in lost}.items():
             await self._forget(node, user)
-        self._checked = now
+        self._checked, self._processes = now, processes
         self._written_off = missing  # until nobody expects it any more
         if lost:
             found |= await self._positions(known)
@@ -76,18 +80,19 @@ class Evidence:
 
     async def _forget(self, node: str, user: str) -> None:
         """All positions of the node, unless another replica has done so since we looked last."""
-        match await self._call("forget", user, round((time.monotonic() - self._checked) * 1000)):
-            case b"yes":
-                log.warning("history.lost", node=node)
-                async for keys in self._server.scan(node, all_positions(self._prefix)):
-                    await self._ask(*(Command(key, ("UNLINK", key)) for key in keys))
-                await self._call("forgotten", user)
+        ago = round((time.monotonic() - self._checked) * 1000)
+        match await self._call("forget", user, ago, self._processes.get(node, "")):
+            case b"done":
+                pass
             case b"busy":
                 raise Away("another replica is at work on histories that were lost")
-            case _:  # done
-                pass
+            case before:
+                log.warning("history.lost", node=node)
+                async for keys in self._server.scan(node, all_positions(self._prefix)):
+                    await self._ask(*(call("drop", [key], before) for key in keys))
+                await self._call("forgotten", user)
 
-    async def _call(self, function: str, user: str, *args: int) -> Any:
+    async def _call(self, function: str, user: str, *args: str | bytes | int) -> Any:
         """On the node that has the user."""
         return (await self._ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
 

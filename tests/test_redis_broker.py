@@ -1,0 +1,190 @@
+"""The seam on a real server: what test_broker.py does not say, since it is about replicas, outages or time."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench import DUPLICATE, RETRIED, SIZE, STORED, Bench, event, numbered, on_redis
+from tests.support import Logs, until
+from tests.valkey import Valkey
+from wsbridge.broker import Away
+from wsbridge.redis_broker import POSITION_TTL, RedisBroker
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
+    async with Valkey(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def pair(valkey: Valkey) -> AsyncIterator[tuple[Bench, Bench]]:
+    """Two replicas."""
+    async with on_redis(valkey.url, prefix="p") as one, on_redis(valkey.url, prefix="p") as other:
+        yield one, other
+
+
+def broker_of(bench: Bench) -> RedisBroker:
+    assert isinstance(bench.broker, RedisBroker)
+    return bench.broker
+
+
+async def trusting(bench: Bench) -> None:
+    """Look until the server answers and has everything."""
+    while True:
+        with contextlib.suppress(Away):
+            await broker_of(bench).verify({})
+            return
+        await asyncio.sleep(0)
+
+
+async def test_what_one_replica_appends_the_others_hear(pair: tuple[Bench, Bench]) -> None:
+    one, other = pair
+    await other.follow("u")
+    assert await one.broker.append(numbered(3)) == [STORED] * 3
+    await other.heard("u")
+    assert [entry.offset for entry in other.sink.of("u")] == [1, 2, 3]
+    assert one.sink.seen == []  # nobody here is connected as u
+
+
+async def test_a_duplicate_is_known_to_the_other_replica(pair: tuple[Bench, Bench]) -> None:
+    one, other = pair
+    assert await one.broker.append([event(key="k")]) == [STORED]
+    assert await other.broker.append([event(key="k"), event(key="l")]) == [DUPLICATE, STORED]
+
+
+async def test_the_events_of_a_user_in_one_delivery_are_one_message(pair: tuple[Bench, Bench]) -> None:
+    one, _ = pair
+    await one.take(*numbered(3), event("v"), *numbered(2))
+    assert [entry.offset for entry in one.sink.of("u")] == [1, 2, 3, 4, 5]
+    assert one.sink.puts == 2
+
+
+async def test_what_fails_for_one_user_fails_as_a_whole_and_blocks_what_follows(valkey: Valkey) -> None:
+    async with on_redis(valkey.url, prefix="p") as bench:
+        await bench.take(event("good"))
+        (bad,) = (key.decode() for key in await valkey.ask("KEYS", "p:*}"))
+        await valkey.ask("DEL", bad)
+        await valkey.ask("SADD", bad, "it is no string")
+        outcomes = await bench.broker.append([event("other"), event("good"), event("good", "third"), event("third")])
+        assert outcomes == [STORED, RETRIED, RETRIED, RETRIED]
+
+
+async def test_nothing_is_asked_of_a_server_before_it_was_looked_at(valkey: Valkey) -> None:
+    async with on_redis(valkey.url) as bench:
+        broker = broker_of(bench)
+        broker.interrupted("a test")
+        with pytest.raises(Away, match="a test"):
+            await broker.resume("u", None)
+        appending = asyncio.create_task(broker.append([event()]))
+        assert await broker.doubtful(0.0) == frozenset()
+        await broker.verify({})
+        assert await appending == [STORED]
+        assert broker.trouble is None
+
+
+async def test_an_append_does_not_wait_for_ever(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsbridge.redis_broker.TIMEOUT", 0.0)
+    async with on_redis(valkey.url) as bench:
+        broker_of(bench).interrupted("a test")
+        assert await bench.broker.append([event(), event("v")]) == [RETRIED, RETRIED]
+
+
+async def test_a_write_that_timed_out_may_still_happen_and_its_retry_is_harmless(valkey: Valkey) -> None:
+    async with on_redis(valkey.url) as bench:
+        await bench.follow("u")
+        valkey.freeze()
+        assert await bench.broker.append([event(key="k")]) == [RETRIED]
+        valkey.thaw()
+        await trusting(bench)
+        assert await bench.broker.append([event(key="k")]) in ([STORED], [DUPLICATE])
+        assert (await bench.top("u")).offset == 1
+
+
+async def test_an_outage_is_told_once_and_its_end_too(valkey: Valkey, logs: Logs) -> None:
+    async with on_redis(valkey.url) as bench:
+        await bench.follow("u")
+        await valkey.kill()
+        await logs.line("redis.unavailable")
+        for _ in range(3):
+            with pytest.raises(Away):
+                await broker_of(bench).verify({})
+        assert await bench.broker.append([event()]) == [RETRIED]
+        assert broker_of(bench).trouble
+        await valkey.restart()
+        await bench.follow("u")
+        await trusting(bench)
+        assert broker_of(bench).trouble is None
+        assert (len(logs.of("redis.unavailable")), len(logs.of("redis.resynced"))) == (1, 1)
+
+
+async def test_who_is_not_wanted_any_more_is_left_after_a_while(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_redis(valkey.url) as bench:
+        for user in ("a", "b", "c"):
+            await bench.follow(user)
+        bench.sink.users = {"a"}
+        await broker_of(bench).sweep()
+        assert broker_of(bench).subscriptions == 3  # they may come back
+        monkeypatch.setattr("wsbridge.redis_broker.GRACE", 0.0)
+        await broker_of(bench).sweep()
+        assert broker_of(bench).subscriptions == 1
+        await bench.follow("b")
+        await bench.take(event("b"))
+        assert [entry.user for entry in bench.sink.seen] == ["b"]
+
+
+async def test_the_position_of_who_stays_connected_does_not_expire(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_redis(valkey.url, prefix="p") as bench:
+        await bench.follow("u")
+        await bench.top("u")
+        (key,) = (key.decode() for key in await valkey.ask("KEYS", "p:*}"))
+        await valkey.ask("PEXPIRE", key, 1_000_000)
+        await broker_of(bench).sweep()
+        assert await valkey.ask("PTTL", key) <= 1_000_000
+        monkeypatch.setattr("wsbridge.redis_broker.TOUCH", 0.0)
+        await broker_of(bench).sweep()
+        assert await valkey.ask("PTTL", key) > (POSITION_TTL - 60) * 1000
+
+
+async def test_a_history_holds_no_more_than_it_serves_for_long(valkey: Valkey) -> None:
+    """What is too much goes some entries at a time."""
+    async with on_redis(valkey.url, prefix="p") as bench:
+        for _ in range(10):
+            await bench.broker.append(numbered(SIZE))
+        (key,) = (key.decode() for key in await valkey.ask("KEYS", "p:*:h"))
+        assert SIZE <= await valkey.ask("LLEN", key) < SIZE + 16
+
+
+async def test_without_a_history_positions_go_on(valkey: Valkey) -> None:
+    async with on_redis(valkey.url, prefix="p", size=0) as bench:
+        await bench.take(*numbered(20))
+        await bench.take(*numbered(20))
+        top = await bench.top("u")
+        assert top.offset == 40
+        assert (await bench.resume("u", f"{top.epoch}:39")).recovered is False
+        assert (await bench.resume("u", str(top))).recovered is True
+        assert sum([await valkey.ask("LLEN", key.decode()) for key in await valkey.ask("KEYS", "p:*:h")]) < 16
+
+
+async def test_a_full_queue_holds_the_stream_and_loses_nothing(pair: tuple[Bench, Bench]) -> None:
+    one, other = pair
+    one.sink.size = 2
+    await one.follow("u")
+    assert await other.broker.append([event()]) == [STORED]
+    await one.heard("u")
+    one.fill(1)
+    for _ in range(3):
+        assert await other.broker.append([event()]) == [STORED]
+    assert len(one.sink.seen) == 1
+    one.sink.queue.clear()
+    await until(lambda: len(one.sink.seen) > 1)
+    one.sink.size = 10
+    await one.heard("u")
+    assert [entry.offset for entry in one.sink.seen] == [1, 2, 3, 4]

@@ -63,7 +63,7 @@ class _Link:
             raise Away("the connection has ended")
         try:
             await self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
-        except FAILURES as error:
+        except (*FAILURES, AttributeError) as error:  # the last: it was closed while redis-py was about to write
             raise Away(str(error) or type(error).__name__) from None
 
 

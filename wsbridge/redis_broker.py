@@ -4,6 +4,7 @@ What is appended, here or elsewhere, comes back through the live stream: nothing
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,29 +78,17 @@ class RedisBroker:
             if outcomes[place] is Outcome.DUPLICATE:
                 for user in event.users:
                     places.setdefault(user, []).append(place)
-        self._waiting += gate.taken
-        try:
-            replies = await self._append(events, places)
-        finally:
-            self._waiting -= gate.taken
-        failed: set[str] = set()
-        confirmed: dict[str, Position] = {}
-        for (user, own), reply in zip(places.items(), replies, strict=True):
-            if isinstance(reply, Away):
-                failed.add(user)
-                self.interrupted(str(reply))
-                self._stream.look_around()
-            else:
-                epoch, offset, news = reply.decode().split(" ")
-                confirmed[user] = Position(epoch, int(offset))
-                for place, is_new in zip(own, news, strict=True):
-                    if is_new == "1":
-                        outcomes[place] = Outcome.STORED
-        self._evidence.confirmed(confirmed)
-        for place, event in enumerate(events):  # what failed for one of its users comes again for all of them
-            if not failed.isdisjoint(event.users):
-                outcomes[place] = Outcome.RETRIED
-                failed.update(event.users)
+        if places:
+            self._waiting += gate.taken
+            try:
+                replies = await self._append(events, places)
+            finally:
+                self._waiting -= gate.taken
+            failed = self._note(outcomes, places, replies)
+            for place, event in enumerate(events):  # what failed for one of its users comes again for all of them
+                if not failed.isdisjoint(event.users):
+                    outcomes[place] = Outcome.RETRIED
+                    failed.update(event.users)
         return outcomes
 
     async def follow(self, user: str) -> None:
@@ -154,8 +143,10 @@ class RedisBroker:
 
     async def run(self) -> None:
         """Listen for as long as the bridge lives."""
-        self._doubt.set()
         try:
+            with contextlib.suppress(Away):
+                await self._server.refresh()
+            self._doubt.set()
             await self._stream.run()
         finally:
             for lane in (self._appends, self._reads, self._evidence):
@@ -197,7 +188,7 @@ class RedisBroker:
     async def sweep(self) -> None:
         """Leave those whom nobody here follows any more; make the positions of the others last."""
         now, left = time.monotonic(), []
-        for channel, followed in self._followed.items():
+        for channel, followed in list(self._followed.items()):
             if self._sink.wants(followed.user):
                 followed.wanted = now
                 if now - followed.touched > TOUCH:
@@ -234,6 +225,24 @@ class RedisBroker:
                 for user, own in places.items()
             ]
         )  # fmt: skip
+
+    def _note(self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]) -> set[str]:
+        """What is stored; the users of whom nothing is."""
+        failed: set[str] = set()
+        confirmed: dict[str, Position] = {}
+        for (user, own), reply in zip(places.items(), replies, strict=True):
+            if isinstance(reply, Away):
+                failed.add(user)
+                self.interrupted(str(reply))
+                self._stream.look_around()
+                continue
+            epoch, offset, news = reply.decode().split(" ")
+            confirmed[user] = Position(epoch, int(offset))
+            for place, is_new in zip(own, news, strict=True):
+                if is_new == "1":
+                    outcomes[place] = Outcome.STORED
+        self._evidence.confirmed(confirmed)
+        return failed
 
     def _channel(self, user: str) -> str:
         return keys_of(self._prefix, user).position

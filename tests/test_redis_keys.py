@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -31,6 +31,7 @@ def packed(event: Event, offset: int, epoch: str = "abcdefgh") -> bytes:
 # Names.
 
 
+@settings(deadline=None)
 @given(USERS, st.sampled_from(ODD))
 def test_all_keys_of_a_user_are_in_one_slot(user: str, prefix: str) -> None:
     assert len({key_slot(key.encode()) for key in keys_of(prefix, user)}) == 1
@@ -41,11 +42,13 @@ def test_users_are_spread_over_the_slots() -> None:
     assert len(slots) > 950
 
 
+@settings(deadline=None)
 @given(USERS, USERS)
 def test_users_share_no_key(one: str, other: str) -> None:
     assert (one == other) == (not set(keys_of("w", one)).isdisjoint(keys_of("w", other)))
 
 
+@settings(deadline=None)
 @given(USERS)
 def test_a_name_shows_nothing_of_the_user_and_breaks_nothing(user: str) -> None:
     keys = keys_of("w", user)
@@ -69,6 +72,7 @@ def test_names_stay_as_they_are() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_an_event_is_known_again_by_its_key_alone(one: str, other: str) -> None:
     first, second = event(key=one), event("somebody", data='{"n":1}', key=other)
@@ -83,6 +87,7 @@ def test_what_nothing_names_is_not_remembered() -> None:
 # What is in them.
 
 
+@settings(deadline=None)
 @given(st.lists(EVENTS, max_size=5), USERS, st.integers(1, 2**53))
 def test_what_was_stored_comes_back(events: list[Event], user: str, first: int) -> None:
     message = b"".join(packed(event, first + place) for place, event in enumerate(events))
@@ -119,15 +124,16 @@ def test_a_position_is_read(text: bytes, found: Position) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        None, b"", b" ", b"e", b"e 1", b"e 1 ", b" 1 0", b"e 1 0 ", b"e 1 0\n", b" e 1 0", b"e  1 0", b"e -1 0",
-        b"e 1 -1", b"e 1.0 0", b"e 1e9 0", b"e 0x1 0", b"e f 0", b"\xff 1 0", "é 1 0".encode(), "e \u0661 0".encode(),
-        b"e_f 1 0", b"e 1 0 e 1 0", b"\x00", b"x" * 10_000,
+        None, b"", b" ", b"e", b"e 1", b"e 1 0", b"e 1 0 ", b" 1 0 7", b"e 1 0 7 ", b"e 1 0 7\n", b" e 1 0 7",
+        b"e  1 0 7", b"e -1 0 7", b"e 1 -1 7", b"e 1 0 -7", b"e 1.0 0 7", b"e 1e9 0 7", b"e 0x1 0 7", b"e f 0 7", b"\xff 1 0 7",
+        "é 1 0 7".encode(), "e \u0661 0 7".encode(), b"e_f 1 0 7", b"e 1 0 7 e 1 0 7", b"\x00", b"x" * 10_000,
     ],
 )  # fmt: skip
 def test_what_is_no_position_is_none(text: bytes | None) -> None:
     assert position(text) is None
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_garbage_is_no_position(text: bytes) -> None:
     found = position(text)

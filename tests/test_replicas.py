@@ -110,6 +110,20 @@ async def test_a_client_resumes_on_another_replica(pair: tuple[Running, Running]
     assert hello["last_event_id"].split(":")[0] == first["id"].split(":")[0]
 
 
+async def test_without_redis_a_position_of_another_replica_is_a_gap(start: Start) -> None:
+    """As with a consumer group each: both have had the same events."""
+    one, other = await start(), await start()
+    ws, _ = await one.opened()
+    for replica in (one, other):
+        await Sidecar("u1", replica).deliver(3)
+    seen = [await receive(ws) for _ in range(3)]
+    for message in seen:
+        again, resumed = await other.opened(last_event_id=message["id"])
+        assert resumed["recovered"] is False
+        gap = await receive(again)
+        assert (gap["reason"], gap["last_event_id"]) == ("reset", resumed["last_event_id"])
+
+
 async def test_row_18_the_same_event_on_another_replica(pair: tuple[Running, Running], logs: Logs) -> None:
     one, other = pair
     ws, _ = await other.opened()
@@ -302,10 +316,12 @@ async def test_a_deploy_loses_nothing_and_tells_no_gap(spawn: Spawn, valkey: Val
 async def test_a_disconnect_reaches_every_replica(pair: tuple[Running, Running], logs: Logs) -> None:
     one, other = pair
     sockets = [(await replica.opened())[0] for replica in (one, other, other)]
+    stream = await other.http.get(f"{other.url}/sse", params={"user_id": "u1"})
     stranger, _ = await other.opened("u2")
     async with one.http.post(f"{one.url}/users/u1/disconnect") as response:
         assert response.status == 202
     assert [await closed(ws) for ws in sockets] == [(4509, "force_disconnect")] * 3
+    assert b'"code":4509' in await stream.content.read()
     assert await other.publish({"user_id": "u2", "n": 1}) == "SUCCESS"
     assert await numbers(stranger, 1) == [1]
 

@@ -17,7 +17,7 @@ from tests.support import DEADLINE, until, until_told
 from tests.valkey import Cluster, Sentinels, Valkey
 from wsbridge.broker import Away
 from wsbridge.redis_server import server_at
-from wsbridge.redis_stream import PING_INTERVAL, SILENCE, Stream, _Link
+from wsbridge.redis_stream import PING_INTERVAL, SILENCE, Stream, _end, _Link
 from wsbridge.redis_url import parse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one cluster for all tests that need one
@@ -60,7 +60,8 @@ class Listening:
         self._at = at
 
     async def join(self, *channels: str) -> None:
-        await asyncio.gather(*map(self.stream.join, channels))
+        async with asyncio.timeout(2 * DEADLINE):
+            await asyncio.gather(*map(self.stream.join, channels))
 
     async def publish(self, channel: str, *payloads: str) -> None:
         node = await self._at(channel)
@@ -505,3 +506,17 @@ async def _is(expected: int, number: Awaitable[int]) -> bool:
 
 async def _more(least: int, number: Awaitable[int]) -> bool:
     return await number > least
+
+
+async def test_a_task_that_misses_that_it_is_cancelled_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsbridge.redis_stream.CANCEL_AGAIN", 0.0)
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    await _end([task])
+    assert task.cancelled()

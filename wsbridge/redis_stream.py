@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from redis.asyncio import Connection
@@ -21,6 +21,7 @@ from wsbridge.redis_server import FAILURES, Server
 PING_INTERVAL = 0.5  # seconds
 SILENCE = 1.4  # seconds without a word, though pings were sent, that end a connection
 RECONNECT = 0.25  # seconds until the next try
+CANCEL_AGAIN = 0.1  # seconds
 
 
 class Listener(Protocol):
@@ -131,15 +132,12 @@ class Stream:
 
     async def run(self) -> None:
         self._work.set()
+        tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_pinging())]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep_asking())
-                tasks.create_task(self._keep_pinging())
+            await asyncio.gather(*tasks)
         finally:
-            listening = [link.listening for link in self._links.values() if link.listening]
-            for task in listening:
-                task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
+            await _end(tasks)
+            await _end([link.listening for link in self._links.values() if link.listening])
 
     def _ask_for(self, name: str) -> None:
         self._pending[name] = None
@@ -254,3 +252,12 @@ class Stream:
                     continue
                 with contextlib.suppress(Away):
                     await link.send(("PING",))
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until it is heard: `asyncio.wait_for` of Python 3.11, which redis-py sends with, may swallow it once."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)

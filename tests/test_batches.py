@@ -168,6 +168,15 @@ async def test_at_the_close_nobody_is_left_waiting() -> None:
     assert work.begun == [[0]]
 
 
+async def test_a_close_before_the_first_batch_has_begun_leaves_nobody_waiting() -> None:
+    work = Work()
+    (call,) = await work.calls([1])
+    assert not work.begun
+    await work.batches.close()
+    await until(call.done)
+    assert call.cancelled()
+
+
 async def test_a_close_without_work_is_at_once() -> None:
     work = Work(held=False)
     await work.batches.close()

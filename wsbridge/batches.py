@@ -33,6 +33,7 @@ class Batches(Generic[Item, Answer]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        self._give_up()  # a task that had not begun yet has not
 
     async def _run(self) -> None:
         try:
@@ -40,9 +41,12 @@ class Batches(Generic[Item, Answer]):
                 await self._one(self._next())
         finally:
             self._task = None
-            for _, answer in self._waiting:
-                answer.cancel()
-            self._waiting.clear()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        for _, answer in self._waiting:
+            answer.cancel()
+        self._waiting.clear()
 
     def _next(self) -> list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]]:
         size = 0

@@ -3,9 +3,11 @@
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.support import Logs, Running, Spawned, variables
 from wsbridge.app import serving
@@ -65,3 +67,12 @@ def logs() -> Iterator[Logs]:
     with Logs.captured() as logs:
         yield logs
     logs.check()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Any]:
+    """One Chromium for the tests of a module, which share a loop: `pytest.mark.asyncio(loop_scope="module")`."""
+    from tests.browser import launched  # noqa: PLC0415 - who uses this has playwright
+
+    async with launched() as browser:
+        yield browser

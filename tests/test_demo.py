@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import os
 import shutil
 import signal
-import socket
-import sys
-from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -15,77 +12,15 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
-if not REQUIRED:
-    pytest.importorskip("playwright.async_api", reason="playwright is not installed (dependency group test)")
+from tests.browser import DEADLINE, Bridge  # before playwright: it skips where that is not installed
 
-from playwright.async_api import (  # noqa: E402 - after the skip
-    Browser,
-    ConsoleMessage,
-    Locator,
-    Page,
-    async_playwright,
-    expect,
-)
+# isort: split
+
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
-DEADLINE = 20.0  # seconds that anything may take before it counts as broken
 HOSTILE = "</script><img src=x onerror=\"window.ran = 'yes'\"><b>it's</b>"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-)
-
-
-def chromium() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        reason = f"no browser in PATH: one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@dataclass
-class Bridge:
-    """The service as `make run` starts it, on a port of its own that outlives a restart."""
-
-    port: int = field(default_factory=free_port)
-    process: Process | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
-        env = clean | {"WSBRIDGE_PORT": str(self.port), "WSBRIDGE_DRAIN_TIMEOUT": "2"}
-        self.process = await create_subprocess_exec(sys.executable, "-m", "wsbridge", "serve", env=env)
-        async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
-            while not await self._healthy(http):
-                assert self.process.returncode is None, "the bridge did not start"
-
-    async def _healthy(self, http: aiohttp.ClientSession) -> bool:
-        try:
-            async with http.get(f"{self.url}/health") as response:
-                return response.status == 200
-        except aiohttp.ClientConnectionError:
-            return False
-
-    async def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(how)
-            await asyncio.wait_for(self.process.wait(), DEADLINE)
 
 
 @dataclass
@@ -127,28 +62,15 @@ class Demo:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    expect.set_options(timeout=DEADLINE * 1000)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started(browser: Browser) -> AsyncIterator[Bridge]:
-    bridge = Bridge()
-    try:
-        await bridge.start()
+async def started() -> AsyncIterator[Bridge]:
+    async with Bridge() as bridge:
         yield bridge
-    finally:
-        await bridge.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def bridge(started: Bridge) -> Bridge:
     """One process for all tests; a test that failed in the middle of a restart leaves it to the next one."""
-    if started.process is None or started.process.returncode is not None:
+    if not started.running:
         await started.start()
     return started
 

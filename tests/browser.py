@@ -1,0 +1,117 @@
+"""A real headless Chromium, and the bridge that it talks to, a process of its own."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from asyncio.subprocess import Process, create_subprocess_exec
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import aiohttp
+import pytest
+
+from tests.support import ROOT, cloud_event, variables
+from tests.valkey import free_port
+
+REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
+if not REQUIRED:
+    pytest.importorskip("playwright.async_api", reason="playwright is not installed (dependency group test)")
+
+from playwright.async_api import Browser, async_playwright, expect  # noqa: E402 - after the skip
+
+DEADLINE = 20.0  # seconds that anything may take before it counts as broken
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
+
+
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        reason = f"no browser in PATH: one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)"
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def launched(**options: Any) -> AsyncIterator[Browser]:
+    """Closed at the end, with every page; `options` are Playwright's."""
+    expect.set_options(timeout=DEADLINE * 1000)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split(), **options)
+        yield browser
+        await browser.close()
+
+
+class Bridge:
+    """The service as `make run` starts it, with the settings given as keywords; its port outlives a restart."""
+
+    def __init__(self, **settings: str) -> None:
+        self.port = free_port()
+        self._settings = {"PORT": str(self.port), "DRAIN_TIMEOUT": "2"} | settings
+        self._process: Process | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
+        self._process = await create_subprocess_exec(
+            sys.executable, "-m", "wsbridge", "serve", cwd=ROOT, env=clean | variables(self._settings)
+        )
+        async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
+            while not await self._healthy(http):
+                assert self.running, "the bridge did not start"
+                await asyncio.sleep(0.02)  # looking without a pause would take the CPU from what is waited for
+
+    async def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """And wait for its end."""
+        self.send(how)
+        if self._process is not None:
+            await asyncio.wait_for(self._process.wait(), DEADLINE)
+
+    def send(self, how: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(how)
+
+    async def ask(self, path: str) -> Any:
+        """The JSON of a route."""
+        async with aiohttp.ClientSession() as http, http.get(self.url + path) as response:
+            return await response.json()
+
+    async def publish(self, user: str, *numbers: int) -> None:
+        """An event for each number `n`, taken when this returns."""
+        async with aiohttp.ClientSession() as http:
+            for n in numbers:
+                event = cloud_event({"event_type": "task.created", "user_id": user, "n": n})
+                async with http.post(f"{self.url}/events/task-updates", json=event) as response:
+                    assert await response.json() == {"status": "SUCCESS"}
+
+    async def _healthy(self, http: aiohttp.ClientSession) -> bool:
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with http.get(f"{self.url}/health") as response:
+                return bool((await response.json())["status"] == "healthy")
+        return False

@@ -1,0 +1,22 @@
+// What a page downloads: each entry bundled, minified and gzipped, against its limit in bytes.
+
+import { gzipSync } from 'node:zlib';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const LIMITS = { 'src/core.js': 3_000, 'src/client.js': 4_000 };
+
+for (const [entry, limit] of Object.entries(LIMITS)) {
+  const { outputFiles } = await build({
+    absWorkingDir: fileURLToPath(new URL('..', import.meta.url)),
+    entryPoints: [entry],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+  });
+  const size = gzipSync(outputFiles[0].contents, { level: 9 }).length;
+  console.log(`${entry}: ${size} of ${limit} bytes`);
+  if (size > limit) process.exitCode = 1;
+}

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { beforeEach, mock, test } from 'node:test';
+import { QueryClient, QueryObserver } from '@tanstack/query-core';
+import { bindQueries } from '../query/index.js';
+import { Emitter } from './emitter.js';
+
+const TASK = { id: 7, title: 'Buy milk', done: false };
+const WITHIN = 50;
+const JITTER = 5_000;
+
+let client, queryClient, invalidations;
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+  mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  mock.method(Math, 'random', () => 0.5);
+  client = new Emitter();
+  queryClient = new QueryClient({ defaultOptions: { queries: { retry: false, staleTime: Infinity } } });
+  invalidations = mock.method(queryClient, 'invalidateQueries').mock;
+});
+
+/** Let promises go on, then timers that are due now. */
+async function settle() {
+  for (let turn = 0; turn < 10; turn++) {
+    await new Promise(setImmediate);
+    mock.timers.tick(0);
+  }
+}
+
+async function pass(ms) {
+  mock.timers.tick(ms);
+  await settle();
+}
+
+/** A query that a component shows; the test answers its fetches. */
+class Shown {
+  fetches = [];
+
+  constructor(queryKey) {
+    const queryFn = () => new Promise((resolve) => this.fetches.push(resolve));
+    this.observer = new QueryObserver(queryClient, { queryKey, queryFn });
+    this.end = this.observer.subscribe(() => {});
+  }
+
+  async answer(data) {
+    this.fetches.at(-1)(data);
+    await settle();
+  }
+
+  get data() {
+    return this.observer.getCurrentResult().data;
+  }
+}
+
+async function shown(queryKey, data) {
+  const query = new Shown(queryKey);
+  await query.answer(data);
+  return query;
+}
+
+const update = ({ event }) => ({ queryKey: ['task', event.id], updater: (task) => ({ ...task, ...event }) });
+
+test('an update changes the data of its query and fetches nothing', async () => {
+  const [task, other] = [await shown(['task', 7], TASK), await shown(['task', 8], { ...TASK, id: 8 })];
+  bindQueries(client, queryClient, { task_update: { update } });
+  client.emit('task_update', { event: { id: 7, done: true } });
+  assert.deepEqual(task.data, { ...TASK, done: true });
+  assert.deepEqual(other.data, { ...TASK, id: 8 });
+  await pass(WITHIN);
+  assert.equal(task.fetches.length, 1);
+});
+
+test('a thousand updates in one tick are all applied, in order', async () => {
+  const numbers = await shown(['numbers'], []);
+  const append = ({ event }) => ({ queryKey: ['numbers'], updater: (all) => [...all, event] });
+  bindQueries(client, queryClient, { number: { update: append } });
+  for (let n = 0; n < 1_000; n++) client.emit('number', { event: n });
+  assert.deepEqual(numbers.data, Array.from({ length: 1_000 }, (_, n) => n));
+});
+
+test('data that was never fetched is not made up', () => {
+  bindQueries(client, queryClient, { task_update: { update } });
+  client.emit('task_update', { event: { id: 7, done: true } });
+  assert.equal(queryClient.getQueryCache().getAll().length, 0);
+});
+
+test('an update may concern no query', async () => {
+  const task = await shown(['task', 7], TASK);
+  bindQueries(client, queryClient, { task_update: { update: () => undefined } });
+  client.emit('task_update', { event: { id: 7, done: true } });
+  assert.deepEqual(task.data, TASK);
+});
+
+test('an update that comes during a fetch is not lost to an older answer', async () => {
+  const task = await shown(['task', 7], TASK);
+  bindQueries(client, queryClient, { task_update: { update } });
+  queryClient.refetchQueries({ queryKey: ['task'] });
+  client.emit('task_update', { event: { id: 7, done: true } });
+  await task.answer(TASK);
+  await pass(WITHIN);
+  assert.equal(task.fetches.length, 3);
+  await task.answer({ ...TASK, done: true });
+  assert.deepEqual(task.data, { ...TASK, done: true });
+  await pass(10 * WITHIN);
+  assert.equal(task.fetches.length, 3);
+});
+
+test('many messages are one invalidation and one fetch', async () => {
+  const [tasks, users] = [await shown(['tasks', { page: 1 }], []), await shown(['users'], [])];
+  bindQueries(client, queryClient, { task_update: { invalidate: [['tasks']] } });
+  for (let n = 0; n < 1_000; n++) client.emit('task_update', { event: n });
+  await pass(WITHIN - 1);
+  client.emit('task_update', { event: 'the last' });
+  assert.equal(invalidations.callCount(), 0);
+  await pass(1);
+  assert.equal(invalidations.callCount(), 1);
+  assert.equal(tasks.fetches.length, 2);
+  assert.equal(users.fetches.length, 1);
+});
+
+test('what a message makes stale may depend on it', async () => {
+  const lists = [await shown(['list', 1], []), await shown(['list', 2], []), await shown(['list', 3], [])];
+  bindQueries(client, queryClient, { task_update: { invalidate: ({ event }) => [['list', event.from], ['list', event.to]] } });
+  client.emit('task_update', { event: { from: 1, to: 3 } });
+  await pass(WITHIN);
+  assert.deepEqual(lists.map(({ fetches }) => fetches.length), [2, 1, 2]);
+});
+
+for (const [which, before] of [['first', 0], ['later', 1]]) {
+  test(`a message during a ${which} fetch does not cut it off, and is followed by one more`, async () => {
+    const tasks = before ? await shown(['tasks'], []) : new Shown(['tasks']);
+    bindQueries(client, queryClient, { task_update: { invalidate: [['tasks']] } });
+    if (before) queryClient.refetchQueries({ queryKey: ['tasks'] });
+    for (let n = 0; n < 20; n++) {
+      client.emit('task_update', { event: n });
+      await pass(WITHIN);
+    }
+    assert.equal(tasks.fetches.length, before + 1);
+    await tasks.answer(['older']);
+    assert.deepEqual(tasks.data, ['older']);
+    await pass(WITHIN);
+    assert.equal(tasks.fetches.length, before + 2);
+    await tasks.answer(['newer']);
+    await pass(10 * WITHIN);
+    assert.deepEqual(tasks.data, ['newer']);
+    assert.equal(tasks.fetches.length, before + 2);
+  });
+}
+
+test('gaps are one refetch of everything, after a random delay', async () => {
+  const [tasks, users] = [await shown(['tasks'], []), await shown(['users'], [])];
+  bindQueries(client, queryClient, {});
+  client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'expired' });
+  await pass(JITTER / 2 - 1);
+  client.emit('gap', { last_event_id: 'm7q1aa:0', reason: 'reset' });
+  assert.equal(invalidations.callCount(), 0);
+  await pass(1);
+  await pass(WITHIN);
+  for (const query of [tasks, users]) await query.answer([]);
+  await pass(2 * JITTER);
+  assert.equal(invalidations.callCount(), 1);
+  assert.deepEqual([tasks.fetches.length, users.fetches.length], [2, 2]);
+  client.emit('gap', { last_event_id: 'm7q1aa:9', reason: 'expired' });
+  await pass(JITTER);
+  await pass(WITHIN);
+  assert.equal(invalidations.callCount(), 2);
+});
+
+test('only the queries that events keep fresh are fetched after a gap', async () => {
+  const [tasks, rates] = [await shown(['tasks', 1], []), await shown(['rates'], [])];
+  bindQueries(client, queryClient, {}, { queryKeys: [['tasks'], ['task']], jitter: 0 });
+  client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'expired' });
+  await pass(0);
+  await pass(WITHIN);
+  assert.deepEqual([tasks.fetches.length, rates.fetches.length], [2, 1]);
+});
+
+test('what was fetched before the first connection is fetched again; a resumed one needs nothing', async () => {
+  const [tasks, users] = [await shown(['tasks'], []), new Shown(['users'])];
+  bindQueries(client, queryClient, {});
+  client.emit('connected', {});
+  await pass(WITHIN);
+  assert.deepEqual([tasks.fetches.length, users.fetches.length], [2, 1]);
+  await tasks.answer([]);
+  await users.answer([]);
+  await pass(WITHIN);
+  assert.deepEqual([tasks.fetches.length, users.fetches.length], [2, 2]);
+  await users.answer([]);
+  for (const recovered of [true, false]) client.emit('connected', { recovered });
+  await pass(2 * JITTER);
+  assert.deepEqual([tasks.fetches.length, users.fetches.length], [2, 2]);
+});
+
+test('nothing happens any more once it is unbound', async () => {
+  const [task, tasks] = [await shown(['task', 7], TASK), await shown(['tasks'], [])];
+  const unbind = bindQueries(client, queryClient, { task_update: { update, invalidate: [['tasks']] } });
+  client.emit('task_update', { event: { id: 7, done: true } });
+  client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'expired' });
+  unbind();
+  assert.equal(client.subscriptions, 0);
+  client.emit('task_update', { event: { id: 7, title: 'Buy more' } });
+  await pass(2 * JITTER);
+  assert.deepEqual(task.data, { ...TASK, done: true });
+  assert.equal(tasks.fetches.length, 1);
+  assert.equal(invalidations.callCount(), 0);
+});

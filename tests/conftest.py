@@ -76,3 +76,21 @@ async def browser() -> AsyncIterator[Any]:
 
     async with launched() as browser:
         yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service() -> AsyncIterator[Any]:
+    """A bridge in development mode, in a process of its own, for all tests of a module in the browser."""
+    from tests.browser import Bridge  # noqa: PLC0415 - as above
+
+    async with Bridge() as bridge:
+        yield bridge
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
+    """A user's tabs on that bridge, with a network that can go wrong."""
+    from tests.scene import Scene  # noqa: PLC0415 - as above
+
+    async with Scene(browser, service) as scene:
+        yield scene

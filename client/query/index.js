@@ -60,7 +60,7 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
   }
 
   const offs = [
-    ...Object.entries(rules).map(([type, rule]) => client.on(type, follow(rule))),
+    ...Object.entries(rules).map(([type, rule]) => client.on(/** @type {any} */ (type), follow(rule))),
     client.on('gap', () => void (timer ??= setTimeout(mend, Math.random() * jitter))),
     client.on('connected', ({ recovered }) => recovered === undefined && stale.add(queryKeys)),
   ];

@@ -35,7 +35,7 @@ class FaultyProxy:
         self.delay = 0.0  # seconds that a chunk is on its way longer, in both directions
         self.silent = False  # connections that come from now on are taken, and nothing comes through
         self._tunnels: set[_Tunnel] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], StreamWriter] = {}  # with one to the browser
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -45,9 +45,9 @@ class FaultyProxy:
     async def __aexit__(self, *_: object) -> None:
         await self.refuse()
         self.cut()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._open.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._open)
 
     @property
     def url(self) -> str:
@@ -86,13 +86,13 @@ class FaultyProxy:
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._open[task] = writer
         try:
             with contextlib.suppress(OSError):
                 await self._tunnel(reader, writer)
         finally:
             writer.close()
-            self._tasks.discard(task)
+            del self._open[task]
 
     async def _tunnel(self, reader: StreamReader, writer: StreamWriter) -> None:
         """From its first chunk, which in a browser is a whole head, to the end of both directions."""

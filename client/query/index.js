@@ -62,7 +62,7 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
   const offs = [
     ...Object.entries(rules).map(([type, rule]) => client.on(/** @type {any} */ (type), follow(rule))),
     client.on('gap', () => void (timer ??= setTimeout(mend, Math.random() * jitter))),
-    client.on('connected', ({ recovered }) => recovered === undefined && stale.add(queryKeys)),
+    client.on('connected', () => client.position || stale.add(queryKeys)), // none yet: the first one
   ];
   return () => {
     for (const off of offs) off();

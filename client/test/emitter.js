@@ -1,6 +1,7 @@
 /** A client as the adapters see it, without a connection. */
 export class Emitter {
   state = { status: 'idle', attempt: 0 };
+  position = '';
   calls = [];
   #handlers = new Map();
 

@@ -17,9 +17,11 @@ from wsbridge.broker import Away, Broker
 from wsbridge.event import Position
 from wsbridge.history import Gap, Resume
 from wsbridge.redis_broker import RedisBroker
+from wsbridge.redis_command import Command, call
 from wsbridge.redis_evidence import Evidence
 from wsbridge.redis_keys import body, keys_of, position
-from wsbridge.redis_server import Command, Lane, Server, call, server_at
+from wsbridge.redis_lane import Lane
+from wsbridge.redis_server import Server, server_at
 from wsbridge.redis_url import parse
 
 DAY = 86_400_000  # ms

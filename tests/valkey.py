@@ -268,7 +268,7 @@ class Cluster:
         replica = await self.replica_of(primary)
         await primary.kill()
         await settled(lambda: _leads(replica))
-        await settled(self._is_ok)
+        await settled(self.is_ok)
         return replica
 
     async def hand_over(self, primary: Valkey) -> Valkey:
@@ -276,7 +276,7 @@ class Cluster:
         replica = await self.replica_of(primary)
         await replica.ask("CLUSTER", "FAILOVER")
         await settled(lambda: _leads(replica))
-        await settled(self._is_ok)
+        await settled(self.is_ok)
         return replica
 
     async def is_linked(self) -> bool:
@@ -290,13 +290,13 @@ class Cluster:
         for node in self.nodes:
             for other in self.nodes:
                 await node.ask("CLUSTER", "MEET", "127.0.0.1", other.port, other._config["cluster-port"])
-        await settled(self._is_ok)
+        await settled(self.is_ok)
         for place, node in enumerate(self.nodes[3:]):
             await node.ask("CLUSTER", "REPLICATE", await _name(self.primaries[place % 3]))
         await settled(self.is_linked)
-        await settled(self._is_ok)
+        await settled(self.is_ok)
 
-    async def _is_ok(self) -> bool:
+    async def is_ok(self) -> bool:
         """Whether all that run know each other, and serve every slot."""
         for node in self._running():
             answer = await node.ask("CLUSTER INFO")

@@ -15,9 +15,11 @@ from wsbridge.event import Event, Position
 from wsbridge.history import Resume, judged
 from wsbridge.log import log
 from wsbridge.protocol import timestamp
+from wsbridge.redis_command import call
 from wsbridge.redis_evidence import Evidence
 from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, remembered
-from wsbridge.redis_server import TIMEOUT, Lane, Server, call
+from wsbridge.redis_lane import Lane
+from wsbridge.redis_server import TIMEOUT, Server
 from wsbridge.redis_stream import Stream
 
 DAY = 86_400.0  # seconds

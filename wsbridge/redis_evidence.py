@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from wsbridge.broker import Away
 from wsbridge.event import Position
 from wsbridge.log import log
+from wsbridge.redis_command import Command, call
 from wsbridge.redis_keys import all_positions, keys_of, position
-from wsbridge.redis_server import Command, Lane, Server, call
+from wsbridge.redis_lane import Lane
+from wsbridge.redis_server import Server
 
 _PING = Command("", ("PING",))  # somebody has to answer, also where there is nobody to ask for
 LASTS = 86_400.0  # seconds that a confirmation is looked for; less than a position lives

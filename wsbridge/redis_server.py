@@ -1,61 +1,25 @@
-"""A Redis or Valkey, whatever its shape: one server, one behind sentinels, a cluster. Knows nothing of users.
+"""A Redis or Valkey, whatever its shape: one server, one behind sentinels, a cluster. Knows nothing of users."""
 
-With `redis_stream` the only module that imports redis. Commands go over connections of our own: redis-py's pipeline
-costs 25 µs more for each command, and on an error of one node of a cluster drops the replies of the others.
-"""
-
-import asyncio
 import contextlib
-import hashlib
-import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from importlib import resources
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any
 from urllib.parse import urlencode
 
-from hiredis import pack_command
 from redis.asyncio import Connection, ConnectionPool, RedisCluster, Sentinel, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AskError,
-    MovedError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import RedisClusterException, RedisError
 
-from wsbridge.batches import Batches
 from wsbridge.broker import Away
+from wsbridge.redis_command import CODE, Command, packed
 from wsbridge.redis_url import Mode, RedisUrl
 
 TIMEOUT = 1.0  # seconds for an answer and for a connection; who asked tries again, nothing below does
-BATCH = 256  # commands on their way at a time
-PROGRESS = 16  # replies after which the time for an answer begins anew
 SCAN = 1_000  # keys looked at in one step
 FAILURES = (RedisError, RedisClusterException, OSError)  # the second is no kind of the first
-_ELSEWHERE = (MovedError, AskError, TryAgainError)  # a slot is moving, or has moved
-
-_TEXT = (resources.files("wsbridge") / "history.lua").read_text(encoding="utf-8")
-LIBRARY = "wsbridge_" + hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
-CODE = _TEXT.replace("@LIBRARY@", LIBRARY)
-
-
-class Command(NamedTuple):
-    """What is sent, and a key that says where to."""
-
-    key: str
-    words: tuple[str | bytes | int, ...]
-
-
-def call(function: str, keys: Sequence[str], *args: str | bytes | int) -> Command:
-    """One of the functions of history.lua; all keys in one slot."""
-    return Command(keys[0], ("FCALL", f"{LIBRARY}_{function}", len(keys), *keys, *args))
 
 
 class Server(ABC):
@@ -97,15 +61,15 @@ class Server(ABC):
             Away: it cannot be reached.
 
         """
-        with _translated():
+        with translated():
             connection = self._connection(node)
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
             return connection
 
     async def ask(self, connection: Connection, *words: str | int) -> Any:
         """One command. Raises `Away`, also for an error."""
-        with _translated():
-            await connection.send_packed_command(_packed(words), check_health=False)
+        with translated():
+            await connection.send_packed_command(packed(words), check_health=False)
             return await connection.read_response()
 
     async def eviction(self, connection: Connection) -> str | None:
@@ -152,10 +116,10 @@ class Server(ABC):
 
 
 class SingleServer(Server):
-    """One server, at an address of its own or at the one that its sentinels say."""
+    """One server, at an address of its own."""
 
     def __init__(self, url: RedisUrl) -> None:
-        self._pool: Any = _behind_sentinels(url) if url.mode is Mode.SENTINEL else _at(url)  # makes connections only
+        self._pool: Any = _at(url)  # for making connections only
 
     def node_of(self, key: str) -> str:
         return ""
@@ -163,8 +127,7 @@ class SingleServer(Server):
     def nodes(self) -> Iterable[str]:
         return ("",)
 
-    async def refresh(self) -> None:
-        """Each new connection to a service asks the sentinels itself."""
+    async def refresh(self) -> None: ...
 
     async def redirect(self, command: Command) -> Any:
         return Away("this server belongs to a cluster: its URL begins with redis+cluster://")
@@ -176,6 +139,18 @@ class SingleServer(Server):
         return connection
 
 
+class SentinelServer(SingleServer):
+    """One server, at the address that its sentinels say to each new connection."""
+
+    def __init__(self, url: RedisUrl) -> None:
+        self._sentinels = _sentinels(url)
+        self._pool = self._sentinels.master_for(url.service, db=url.db).connection_pool
+
+    async def close(self) -> None:
+        for sentinel in self._sentinels.sentinels:
+            await sentinel.aclose()
+
+
 class ClusterServer(Server):
     """The primaries of a cluster."""
 
@@ -185,7 +160,7 @@ class ClusterServer(Server):
         self._known = False
 
     def node_of(self, key: str) -> str:
-        with _translated():
+        with translated():
             node: ClusterNode | None = self._redis.get_node_from_key(key) if self._known else None
         if node is None:
             raise Away("no node of the cluster is known to have this slot")
@@ -195,7 +170,7 @@ class ClusterServer(Server):
         return [str(node.name) for node in self._redis.get_primaries()]
 
     async def refresh(self) -> None:
-        with _translated():
+        with translated():
             if self._known:
                 await self._redis.nodes_manager.initialize()
             else:
@@ -204,13 +179,15 @@ class ClusterServer(Server):
 
     async def redirect(self, command: Command) -> Any:
         try:
-            with _translated():
+            with translated():
                 return await self._redis.execute_command(*command.words)
-        except Away as away:
-            return away
+        except Away as why:
+            return why
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._redis.aclose()  # nothing happens if a command has failed and none has followed
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await self._redis.nodes_manager.aclose(nodes)
 
     def _connection(self, node: str) -> Connection:
         found = self._redis.get_node(node_name=node)
@@ -221,127 +198,29 @@ class ClusterServer(Server):
 
 
 def server_at(url: RedisUrl) -> Server:
-    return ClusterServer(url) if url.mode is Mode.CLUSTER else SingleServer(url)
-
-
-class Lane:
-    """Commands of many callers, a batch at a time, over one connection to each node.
-
-    What is slow on one lane does not hold up another. A reply is what redis-py makes of it, or `Away`.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._batches: Batches[Command, Any] = Batches(self._execute, BATCH)
-        self._connections: dict[str, Connection] = {}
-
-    async def do(self, commands: Sequence[Command]) -> Sequence[Any]:
-        """The reply to each, in order; they are carried out in order, too, where they have the same key."""
-        return await self._batches.do(commands)
-
-    async def close(self) -> None:
-        await self._batches.close()
-        for connection in self._connections.values():
-            await connection.disconnect(nowait=True)
-
-    async def _execute(self, commands: Sequence[Command]) -> list[Any]:
-        replies = await self._route(commands)
-        unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
-        if unknown:  # a new server, one that was wiped, or another version of this bridge
-            await self._server.load()
-            for place, reply in zip(unknown, await self._route([commands[place] for place in unknown]), strict=True):
-                replies[place] = reply
-        for place, reply in enumerate(replies):
-            if isinstance(reply, _ELSEWHERE):
-                replies[place] = await self._server.redirect(commands[place])
-        return [_away(reply) if isinstance(reply, RedisError) else reply for reply in replies]
-
-    async def _route(self, commands: Sequence[Command]) -> list[Any]:
-        """Each node by itself: one that is away must not hide what the others did."""
-        replies: list[Any] = [None] * len(commands)
-        places: dict[str, list[int]] = {}
-        for place, command in enumerate(commands):
-            try:
-                places.setdefault(self._server.node_of(command.key), []).append(place)
-            except Away as away:
-                replies[place] = away
-        answers = await asyncio.gather(
-            *(self._send(node, [commands[place] for place in group]) for node, group in places.items())
-        )
-        for group, found in zip(places.values(), answers, strict=True):
-            for place, reply in zip(group, found, strict=True):
-                replies[place] = reply
-        return replies
-
-    async def _send(self, node: str, commands: Sequence[Command]) -> list[Any]:
-        """All of them, then all replies; the rest is `Away` where the connection ends in between."""
-        replies: list[Any] = []
-        try:
-            with _translated():
-                connection = await self._connected(node)
-                packed = b"".join([_packed(command.words) for command in commands])
-                await connection.send_packed_command(packed, check_health=False)
-                await self._receive(connection, len(commands), replies)
-        except Away as away:
-            replies += [away] * (len(commands) - len(replies))
-        finally:
-            if len(replies) < len(commands) or any(isinstance(reply, Away | ReadOnlyError) for reply in replies):
-                await self._disconnect(
-                    node
-                )  # what may still come on it would be taken for the answer to something else
-        return replies
-
-    async def _receive(self, connection: Connection, count: int, replies: list[Any]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(TIMEOUT) as deadline:
-                for place in range(count):
-                    if place % PROGRESS == 0:
-                        deadline.reschedule(loop.time() + TIMEOUT)
-                    try:
-                        replies.append(await connection.read_response(timeout=math.inf))
-                    except ResponseError as error:
-                        replies.append(error)
-        except TimeoutError:
-            raise Away(f"no answer within {TIMEOUT:g} s") from None
-
-    async def _connected(self, node: str) -> Connection:
-        connection = self._connections.get(node)
-        if connection is not None and (not connection.is_connected or await connection.can_read()):
-            await self._disconnect(node)  # it was closed while nobody looked
-            connection = None
-        if connection is None:
-            connection = self._connections[node] = await self._server.connect(node)
-        return connection
-
-    async def _disconnect(self, node: str) -> None:
-        connection = self._connections.pop(node, None)
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+    match url.mode:
+        case Mode.CLUSTER:
+            return ClusterServer(url)
+        case Mode.SENTINEL:
+            return SentinelServer(url)
+        case _:
+            return SingleServer(url)
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Whatever redis-py raises is `Away`."""
     try:
         yield
     except FAILURES as error:
-        raise _away(error) from None
+        raise away(error) from None
 
 
-def _away(error: Exception) -> Away:
+def away(error: Exception) -> Away:
     text = str(error) or type(error).__name__
     if "unknown command" in text.lower():
         text += " (Redis 7.0 or newer, or Valkey, is needed)"
     return Away(text)
-
-
-def _packed(words: tuple[str | bytes | int, ...]) -> bytes:
-    packed: bytes = pack_command(words)  # type: ignore[arg-type]  # its stub says one word, it means any number
-    return packed
-
-
-def _is_unknown(reply: object) -> bool:
-    return isinstance(reply, ResponseError) and "function not found" in str(reply).lower()
 
 
 def _keywords(url: RedisUrl) -> dict[str, Any]:
@@ -364,12 +243,10 @@ def _at(url: RedisUrl) -> ConnectionPool:
     return ConnectionPool(SSLConnection if url.tls else Connection, host=host, port=port, **keywords)
 
 
-def _behind_sentinels(url: RedisUrl) -> ConnectionPool:
+def _sentinels(url: RedisUrl) -> Sentinel:
     """The query's `sentinel_username` and `sentinel_password` are for the sentinels, the rest for both."""
     keywords = _keywords(url)
     own = {name: keywords.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
+    return Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
         list(url.hosts), sentinel_kwargs=keywords | own | {"ssl": url.tls}, ssl=url.tls, **keywords
     )
-    pool: ConnectionPool = sentinels.master_for(url.service, db=url.db).connection_pool
-    return pool

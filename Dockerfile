@@ -29,6 +29,8 @@ RUN pip --python /opt/venv install --no-compile --only-binary :all: --require-ha
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY wsbridge ./wsbridge
+# What wsbridge/static/client points to.
+COPY client/src ./client/src
 # The root is read-only later, so bytecode is made now; unchecked, as timestamps may change on the way to the image.
 RUN pip --python /opt/venv install --no-compile --no-deps . \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib

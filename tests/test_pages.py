@@ -1,4 +1,4 @@
-"""The demo page is there in development mode only."""
+"""What pages are given: the client always, the demo page in development mode only."""
 
 import pytest
 
@@ -19,3 +19,24 @@ async def test_the_demo_page_in_development_mode(bridge: Running) -> None:
 async def test_else_there_is_none(start: Start, settings: dict[str, str]) -> None:
     bridge = await start(**settings)
     assert (await bridge.get("/"))[0] == 404
+
+
+async def test_the_client_is_for_pages_of_any_origin(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET, INTERNAL_PORT="0")
+    async with bridge.http.get(f"{bridge.url}/client.js", headers={"Origin": "https://elsewhere.example"}) as response:
+        assert (response.status, response.content_type, response.charset) == (200, "text/javascript", "utf-8")
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert response.headers["Content-Encoding"] in ("gzip", "deflate")
+        assert "export const createClient" in await response.text()
+
+
+async def test_a_browser_that_has_the_client_is_not_sent_it_again(bridge: Running) -> None:
+    url = f"{bridge.url}/client.js"
+    async with bridge.http.get(url) as first:
+        etag = first.headers["ETag"]
+        assert first.headers["Cache-Control"] == "no-cache"
+    for known in (etag, f'"other", {etag}', "*"):
+        async with bridge.http.get(url, headers={"If-None-Match": known}) as again:
+            assert (again.status, await again.read(), again.headers["ETag"]) == (304, b"", etag)
+    async with bridge.http.get(url, headers={"If-None-Match": '"other"'}) as changed:
+        assert changed.status == 200

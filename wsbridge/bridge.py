@@ -24,7 +24,7 @@ from wsbridge.memory_broker import MemoryBroker
 from wsbridge.mender import Mender
 from wsbridge.metrics import Metrics
 from wsbridge.ops import Check, OpsDoor
-from wsbridge.pages import PagesDoor
+from wsbridge.pages import ClientDoor, PagesDoor
 from wsbridge.redis_url import RedisUrl
 from wsbridge.registry import Registry
 from wsbridge.settings import Settings
@@ -160,6 +160,7 @@ class Bridge:
             ("GET", "/ws", Caller.ANYONE, WebSocketDoor(self.admission, self.metrics).connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),
             ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
+            ("GET", "/client.js", Caller.ANYONE, ClientDoor().module),
         ]
 
     def _internal_routes(self) -> list[Route]:

@@ -1,0 +1,58 @@
+"""The browser client's source files as one module."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from wsbridge.bundle import bundle
+
+CLIENT = Path(__file__).parent.parent / "client" / "src"
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / f"{name}.js").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_file_stands_behind_those_that_it_imports_and_each_is_there_once(tmp_path: Path) -> None:
+    text = bundle(
+        write(
+            tmp_path,
+            entry="import { a } from './one.js';\nimport { b } from './two.js';\nexport const entry = a + b;\n",
+            one="import { b } from './two.js';\nconst own = 1;\nexport const a = own + b;\n",
+            two="const own = 2;\nexport function b() {}\nexport const c = own;\n",
+        ),
+        "entry",
+    )
+    assert text == (
+        "const { b, c } = (() => {\nconst own = 2;\nfunction b() {}\nconst c = own;\n\nreturn { b, c };\n})();\n\n"
+        "const { a } = (() => {\nconst own = 1;\nconst a = own + b;\n\nreturn { a };\n})();\n\n"
+        "export const entry = a + b;\n"
+    )
+
+
+def test_of_the_client_nothing_is_left_to_import_and_it_exports_what_its_entry_does() -> None:
+    text = bundle(CLIENT, "client")
+    assert re.findall(r"^\s*import\b.*", text, re.MULTILINE) == []
+    assert re.findall(r"^\s*export\b.*?(\w+) =", text, re.MULTILINE) == ["createClient"]
+    modules = {path.stem for path in CLIENT.glob("*.js")} - {"client", "types"}  # types.js holds nothing but types
+    assert text.count("})();\n") == len(modules)
+
+
+def test_the_client_is_a_module_that_a_javascript_engine_takes(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node not found")
+    module = tmp_path / "client.mjs"
+    module.write_text(bundle(CLIENT, "client"), encoding="utf-8")
+    script = f"import {{ createClient }} from '{module.as_uri()}';" + (
+        "console.log(createClient({ url: '/ws', userId: 'u' }).state.status)"
+    )
+    ran = subprocess.run(
+        [node, "--input-type=module", "--eval", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ran.stdout, ran.stderr) == ("idle\n", "")

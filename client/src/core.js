@@ -60,7 +60,7 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
    */
   function receive(frame) {
     const { type, id, recovered, last_event_id } = frame;
-    const step = distance(position, id ?? last_event_id);
+    const step = distance(position, id ?? last_event_id ?? ''); // goodbyes and errors have none
     if (id && step !== 1) return step <= 0 || (position && connection?.resync());
     if (type === 'gap' && step <= 0) return;
     if (type === 'connected' && position && recovered !== false && !(step <= 0)) connection?.resync();

@@ -1,0 +1,67 @@
+import { StrictMode, useEffect, useState, version } from 'react';
+import { createRoot } from 'react-dom/client';
+import { QueryClient, QueryClientProvider, useQuery } from '@tanstack/react-query';
+import { createClient } from 'wsbridge-client';
+import { bindQueries } from 'wsbridge-client/query';
+import { ClientProvider, useConnectionState, useEvent } from 'wsbridge-client/react';
+
+const { url, userId } = Object.fromEntries(new URLSearchParams(location.search));
+const client = createClient({ url, userId });
+const queryClient = new QueryClient({ defaultOptions: { queries: { staleTime: Infinity } } });
+
+const fetchCount = async () => (await fetch('/count')).json();
+const rules = {
+  task_update: {
+    update: ({ event }) => ({ queryKey: ['latest'], updater: () => event.n }),
+    invalidate: [['count']],
+  },
+};
+
+// What the test reads.
+window.seen = []; // by the handler: the event's number, and of which render the handler was
+window.effects = 0;
+window.client = client;
+
+function Tasks({ render }) {
+  useEvent('task_update', ({ event }) => window.seen.push([event.n, render]));
+  useEffect(() => void window.effects++, []);
+  return <p>render <output id="render">{render}</output></p>;
+}
+
+function Queries() {
+  useEffect(() => bindQueries(client, queryClient, rules), []);
+  const count = useQuery({ queryKey: ['count'], queryFn: fetchCount });
+  const latest = useQuery({ queryKey: ['latest'], queryFn: () => 'none yet' });
+  return <p><output id="count">{count.data}</output> tasks, the latest is <output id="latest">{latest.data}</output></p>;
+}
+
+function Connection() {
+  const { status, transport } = useConnectionState();
+  return <p>React {version}: <output id="status">{status}</output> <output id="transport">{transport}</output></p>;
+}
+
+function App() {
+  const [mounted, setMounted] = useState(true);
+  const [render, setRender] = useState(1);
+  return (
+    <>
+      <button onClick={() => setMounted(!mounted)}>{mounted ? 'Unmount' : 'Mount'}</button>
+      <button onClick={() => setRender(render + 1)}>Render</button>
+      {mounted && (
+        <ClientProvider client={client}>
+          <Connection />
+          <Tasks render={render} />
+          <Queries />
+        </ClientProvider>
+      )}
+    </>
+  );
+}
+
+createRoot(document.getElementById('root')).render(
+  <StrictMode>
+    <QueryClientProvider client={queryClient}>
+      <App />
+    </QueryClientProvider>
+  </StrictMode>,
+);

@@ -87,6 +87,7 @@
  * @property {() => void} close for good, until the next connect()
  * @property {State} state
  * @property {string} position of the last message that was handled, '' before the first connection
+ * @property {M} [_messages] never there: TypeScript infers M from it where a client is handed on
  */
 
 /**

@@ -7,8 +7,9 @@ import { ClientProvider, typedHooks, useClient, useConnectionState, useEvent } f
 
 interface Task { task_id: string; title: string }
 interface Messages { task_update: Task; order_update: { total: number } }
+type AppClient = Client<Messages>;
 
-const client: Client<Messages> = createClient<Messages>({
+const client: AppClient = createClient<Messages>({
   url: '/ws',
   userId: 'alice',
   getToken: async ({ reason, signal }) => {

@@ -11,8 +11,8 @@ import { fileURLToPath } from 'node:url';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const CLIENT = fileURLToPath(new URL('../..', import.meta.url));
 const MODULES = [
-  'query/index', 'query/stale', 'react/index', 'src/backoff', 'src/client', 'src/closes', 'src/connection', 'src/core', 'src/iterate',
-  'src/page', 'src/position', 'src/socket', 'src/stream', 'src/tabs', 'src/types', 'src/watch',
+  'index', 'query/index', 'query/stale', 'react/index', 'src/backoff', 'src/client', 'src/closes', 'src/connection', 'src/core',
+  'src/iterate', 'src/page', 'src/position', 'src/socket', 'src/stream', 'src/tabs', 'src/types', 'src/watch',
 ];
 
 const read = (path) => readFileSync(join(CLIENT, path), 'utf8');

@@ -10,4 +10,9 @@ import { shareTabs } from './tabs.js';
  * @param {Options} options
  * @returns {Client<M>}
  */
-export const createClient = (options) => buildClient(options, { openStream, shareTabs });
+export function createClient({ sse, ...options }) {
+  const { url, userId, share = true } = options;
+  const beside = /\/ws$/.test(String(url)) && String(url).replace(/ws$/, 'sse');
+  const canShare = share && userId && globalThis.navigator?.locks && globalThis.BroadcastChannel;
+  return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs: !!canShare && shareTabs });
+}

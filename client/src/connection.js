@@ -191,7 +191,8 @@ export function createConnection({ getToken, openSocket, openStream, receive, sh
   }
 
   function stop() {
-    for (const id of [timer, refreshTimer]) clearTimeout(id);
+    clearTimeout(timer);
+    clearTimeout(refreshTimer);
     watch.stop();
     const lines = [live, dialling];
     live = dialling = null;

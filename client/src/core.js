@@ -6,14 +6,14 @@ import { distance } from './position.js';
 import { openSocket } from './socket.js';
 
 /**
- * A client of one bridge and one user: handlers, the position, duplicates. Streams and shared tabs are handed to it.
+ * A client of one bridge and one user: handlers, the position, duplicates. Streams and shared tabs are extras.
  *
  * @param {Options} options
- * @param {{openStream?: Open, shareTabs?: typeof import('./tabs.js').shareTabs}} [extras]
+ * @param {{openStream?: Open, shareTabs?: false | typeof import('./tabs.js').shareTabs}} [extras]
  * @returns {Client<any>}
  */
 export function buildClient(options, { openStream, shareTabs } = {}) {
-  const { userId, getToken, signal, share = true, resume } = options;
+  const { url, sse, userId, getToken, signal, resume } = options;
   const handlers = /** @type {Map<string, Set<(message: any) => void>>} */ (new Map());
   let /** @type {State} */ state = { status: 'idle', attempt: 0 };
   let /** @type {Connection | undefined} */ connection, /** @type {(() => void) | undefined} */ unwatch;
@@ -36,7 +36,9 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
       try {
         handler(message);
       } catch (error) {
-        reportError(error); // the console and `window.onerror` have it; the other handlers get the message all the same
+        queueMicrotask(() => {
+          throw error; // for `window.onerror` and the console; the other handlers get the message all the same
+        });
       }
     }
   }
@@ -86,7 +88,6 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
 
   /** @type {Connect} */
   const direct = (receive, show, after) => {
-    const { url, sse = /\/ws$/.test(String(url)) && String(url).replace(/ws$/, 'sse') } = options;
     /** @param {Open} open @param {string | URL} address @param {string} scheme */
     const opener = (open, address, scheme) => /** @param {any} token @param {LinkEvents} on */ (token, on) => {
       const full = absolute(address);
@@ -106,11 +107,10 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
 
   function connect() {
     if (unwatch || signal?.aborted) return;
-    key = `wsbridge ${absolute(options.url)} ${userId ?? ''}`;
+    key = `wsbridge ${absolute(url)} ${userId ?? ''}`;
     if (resume === 'session' && !position) inSession((storage) => (position = storage.getItem(key) ?? ''));
-    const sharing = share && userId && globalThis.navigator?.locks && globalThis.BroadcastChannel && shareTabs;
     const at = () => position;
-    connection ??= sharing ? sharing(key, direct, receive, show, at) : direct(receive, show, at);
+    connection ??= shareTabs ? shareTabs(key, direct, receive, show, at) : direct(receive, show, at);
     const { start, stop, wake } = connection;
     unwatch = watchPage({ wake, suspend: stop, restore: start });
     start();

@@ -1,0 +1,440 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createClient } from '../src/client.js';
+import { fakeSockets, fakeStreams, goodbye, hello, pass, settle, still, update } from './fakes.js';
+
+/** A client beside a bridge that the test plays, and all that the client said of itself. */
+async function connecting(t, options = {}) {
+  still(t);
+  const { sockets, WebSocket } = fakeSockets();
+  const { streams, fetch } = fakeStreams();
+  const client = createClient({ url: 'ws://bridge/ws', userId: 'u', share: false, WebSocket, fetch, ...options });
+  const states = [], notes = [], gaps = [];
+  client.on('state', (state) => states.push(state));
+  client.on('note', ({ event }) => notes.push(event));
+  client.on('gap', (gap) => gaps.push(gap));
+  t.after(() => client.close());
+  client.connect();
+  await settle();
+  return { client, sockets, streams, states, notes, gaps };
+}
+
+/** The same, with its first socket open. */
+async function connected(t, options, more) {
+  const all = await connecting(t, options);
+  all.sockets[0].say(hello('e:0', more));
+  return all;
+}
+
+const statuses = (states) => states.map(({ status }) => status);
+
+test('it connects, hears, and is closed', async (t) => {
+  const { client, sockets, states, notes } = await connected(t);
+  assert.equal(sockets[0].url.href, 'ws://bridge/ws?user_id=u');
+  assert.deepEqual(sockets[0].protocols, []);
+  sockets[0].say(update('e:1', { title: 'Buy milk' }));
+  assert.deepEqual(notes, [{ title: 'Buy milk' }]);
+  assert.equal(client.position, 'e:1');
+  client.close();
+  assert.ok(sockets[0].closed);
+  assert.deepEqual(statuses(states), ['connecting', 'open', 'closed']);
+  assert.equal(states[1].transport, 'websocket');
+  sockets[0].say(update('e:2'));
+  sockets[0].end(1000);
+  await pass(t, 600_000);
+  assert.equal(sockets.length, 1);
+  assert.equal(notes.length, 1);
+  assert.equal(client.state.status, 'closed');
+});
+
+test('a connection that breaks comes back at its position, later each time, and never gives up', async (t) => {
+  const { client, sockets, states } = await connected(t, { sse: false });
+  sockets[0].say(update('e:1'));
+  sockets[0].end();
+  assert.deepEqual(client.state, {
+    status: 'waiting', attempt: 1, code: 1006, reason: '', error: undefined, delay: 375, retryAt: Date.now() + 375,
+  });
+  const delays = [];
+  for (let attempt = 1; attempt < 100; attempt++) {
+    delays.push(client.state.delay);
+    await pass(t, client.state.delay);
+    assert.equal(sockets.length, attempt + 1);
+    assert.equal(sockets.at(-1).after, 'e:1');
+    sockets.at(-1).end();
+  }
+  assert.deepEqual(delays.slice(0, 8), [375, 625, 1125, 2125, 4125, 8125, 10_125, 10_125]);
+  assert.ok(states.every(({ status }) => status !== 'closed'));
+});
+
+test('only a connection that lasted makes delays short again', async (t) => {
+  const { client, sockets } = await connected(t);
+  for (const lasted of [4_999, 4_999, 5_000, 0]) {
+    await pass(t, lasted);
+    sockets.at(-1).end();
+    await pass(t, client.state.delay);
+    sockets.at(-1).say(hello('e:0', { recovered: true }));
+  }
+  assert.equal(client.state.attempt, 2);
+});
+
+for (const code of [1002, 1003, 1007, 1008, 1009, 4500, 4503, 4509, 4777]) {
+  test(`${code} is for good`, async (t) => {
+    const { client, sockets } = await connected(t);
+    sockets[0].end(code, 'why');
+    await pass(t, 600_000);
+    assert.equal(sockets.length, 1);
+    assert.deepEqual([client.state.status, client.state.code, client.state.reason], ['closed', code, 'why']);
+    client.connect(); // unless the application says so
+    assert.equal(client.state.status, 'connecting');
+  });
+}
+
+for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000, 4429, 4499]) {
+  test(`${code} comes back`, async (t) => {
+    const { client, sockets } = await connected(t);
+    sockets[0].end(code);
+    assert.equal(client.state.status, 'waiting');
+    await pass(t, 500);
+    assert.equal(sockets.length, 2);
+  });
+}
+
+test('a slow consumer resumes at once, but only once', async (t) => {
+  const { client, sockets } = await connected(t);
+  sockets[0].end(4408, 'slow_consumer');
+  assert.equal(client.state.delay, 0);
+  await pass(t, 0);
+  sockets[1].say(hello('e:0', { recovered: true }));
+  sockets[1].end(4408, 'slow_consumer');
+  assert.equal(client.state.delay, 375);
+});
+
+test('a bridge that leaves is followed by its successor before it closes', async (t) => {
+  const { client, sockets, states, notes } = await connected(t);
+  sockets[0].say(goodbye(1012, 'shutdown', 7_300, 20_000), update('e:1'));
+  await pass(t, 7_299);
+  assert.equal(sockets.length, 1);
+  await pass(t, 1);
+  assert.equal(sockets[1].after, 'e:1');
+  sockets[0].say(update('e:2')); // both are there: each event once
+  assert.ok(!sockets[0].closed);
+  sockets[1].say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'));
+  assert.ok(sockets[0].closed);
+  sockets[0].end(1012, 'shutdown');
+  assert.deepEqual(notes, ['e:1', 'e:2', 'e:3']);
+  assert.deepEqual(statuses(states), ['connecting', 'open', 'open']);
+  await pass(t, 20_000);
+  assert.equal(sockets.length, 2);
+  assert.equal(client.state.status, 'open');
+});
+
+test('a bridge that closes before the hint is over is waited for as it said', async (t) => {
+  const { client, sockets } = await connected(t);
+  sockets[0].say(goodbye(1012, 'shutdown', 7_300, 20_000));
+  await pass(t, 3_000);
+  sockets[0].end(1012, 'shutdown');
+  assert.deepEqual([client.state.status, client.state.delay, client.state.code], ['waiting', 4_300, 1012]);
+  await pass(t, 4_300);
+  assert.equal(sockets.length, 2);
+});
+
+test('a successor that fails is tried again while the old connection still works', async (t) => {
+  const { client, sockets, states, notes } = await connected(t);
+  sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
+  await pass(t, 1_000);
+  sockets[1].end();
+  sockets[0].say(update('e:1'));
+  await pass(t, 375);
+  sockets[2].say(hello('e:1', { recovered: true }));
+  assert.deepEqual(notes, ['e:1']);
+  assert.deepEqual(statuses(states), ['connecting', 'open', 'open']);
+  assert.equal(client.state.status, 'open');
+});
+
+test('the old connection ends while its successor is being dialled', async (t) => {
+  const { sockets, states } = await connected(t);
+  sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
+  await pass(t, 1_000);
+  sockets[0].end(1012, 'shutdown');
+  assert.equal(states.at(-1).status, 'connecting');
+  sockets[1].say(hello('e:0', { recovered: true }));
+  await pass(t, 10_000);
+  assert.equal(sockets.length, 2);
+  assert.equal(states.at(-1).status, 'open');
+});
+
+test('a socket that says nothing within 10 s has failed', async (t) => {
+  const { client, sockets } = await connecting(t);
+  await pass(t, 10_000);
+  assert.ok(sockets[0].closed);
+  assert.deepEqual([client.state.status, client.state.code, client.state.reason], ['waiting', 1006, 'timeout']);
+});
+
+test('a silent connection is asked, then replaced', async (t) => {
+  const { client, sockets } = await connected(t);
+  await pass(t, 25_000);
+  assert.deepEqual(sockets[0].sent, [{ type: 'ping' }]);
+  sockets[0].say({ type: 'pong' });
+  await pass(t, 25_000);
+  assert.equal(sockets[0].sent.length, 2);
+  await pass(t, 10_000);
+  assert.ok(sockets[0].closed);
+  assert.deepEqual([client.state.status, client.state.reason], ['waiting', 'silent']);
+});
+
+test('the first socket that a browser refuses to make is a failure that is told', async (t) => {
+  const { client } = await connecting(t, { getToken: () => 'a b', WebSocket: function () { throw new SyntaxError('no such protocol'); } });
+  assert.equal(client.state.status, 'waiting');
+  assert.match(String(client.state.error), /no such protocol/);
+});
+
+// Tokens.
+
+test('the token goes as a subprotocol, and is asked for at each connection', async (t) => {
+  const asked = [];
+  const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
+  assert.deepEqual(sockets[0].protocols, ['wsbridge.v1', 'bearer.token1']);
+  assert.ok(!sockets[0].url.href.includes('token'));
+  sockets[0].end();
+  await pass(t, 500);
+  assert.deepEqual(sockets[1].protocols, ['wsbridge.v1', 'bearer.token2']);
+  assert.deepEqual(asked, ['connect', 'connect']);
+});
+
+test('a refused token is replaced at once, then with backoff', async (t) => {
+  const asked = [];
+  const { client, sockets } = await connecting(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
+  sockets[0].end(4401, 'token_expired');
+  assert.equal(client.state.delay, 0);
+  await pass(t, 0);
+  sockets[1].end(4401, 'token_invalid');
+  assert.equal(client.state.delay, 375);
+  await pass(t, 375);
+  assert.deepEqual(asked, ['connect', 'token_expired', 'token_invalid']);
+  assert.equal(sockets[2].protocols[1], 'bearer.token3');
+});
+
+test('a token is refreshed over the open connection before it ends', async (t) => {
+  const asked = [];
+  const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 3_600_000, ping_interval_ms: 10_000_000 });
+  for (let minute = 0; minute < 59; minute++) {
+    assert.deepEqual(asked, ['connect']);
+    await pass(t, 60_000);
+  }
+  assert.deepEqual(asked, ['connect', 'refresh']);
+  assert.deepEqual(sockets[0].sent.at(-1), { type: 'auth', token: 'token2' });
+  sockets[0].say({ type: 'authenticated', expires_in_ms: 10_000 });
+  await pass(t, 8_000); // a fifth early where that is less than a minute
+  assert.deepEqual(sockets[0].sent.at(-1), { type: 'auth', token: 'token3' });
+  assert.equal(sockets.length, 1);
+});
+
+test('a refresh that fails is tried again, and the connection stays', async (t) => {
+  let asked = 0;
+  const getToken = () => {
+    if (++asked === 2) throw new Error('away');
+    return `token${asked}`;
+  };
+  const { client, sockets } = await connected(t, { getToken }, { expires_in_ms: 10_000 });
+  await pass(t, 8_000);
+  assert.equal(client.state.status, 'open');
+  assert.equal(client.state.error.message, 'away');
+  await pass(t, 2_125);
+  assert.deepEqual(sockets[0].sent, [{ type: 'auth', token: 'token3' }]);
+});
+
+test('a bridge that cannot check the token now is given one again', async (t) => {
+  let asked = 0;
+  const { sockets } = await connected(t, { getToken: () => `token${++asked}` }, { expires_in_ms: 10_000 });
+  await pass(t, 8_000);
+  sockets[0].say({ type: 'error', code: 'unavailable', message: '' });
+  await pass(t, 2_125);
+  assert.deepEqual(sockets[0].sent.map(({ token }) => token), ['token2', 'token3']);
+});
+
+test('no token is the end, without a socket', async (t) => {
+  const { client, sockets } = await connecting(t, { getToken: async () => null });
+  assert.deepEqual([client.state.status, client.state.reason, client.state.code], ['closed', 'no_token', undefined]);
+  assert.equal(sockets.length, 0);
+});
+
+test('no fresh token is the end of an open connection', async (t) => {
+  const tokens = ['first', null];
+  const { client, sockets } = await connected(t, { getToken: () => tokens.shift() }, { expires_in_ms: 10_000 });
+  await pass(t, 8_000);
+  assert.deepEqual([client.state.status, client.state.reason], ['closed', 'no_token']);
+  assert.ok(sockets[0].closed);
+});
+
+test('a token that cannot be had is tried for again, and the state says why and when', async (t) => {
+  let asked = 0;
+  const { client, sockets } = await connecting(t, { getToken: async () => {
+    if (++asked < 3) throw new Error('the endpoint is away');
+    return 'token';
+  } });
+  const { status, error, delay, retryAt, code, reason } = client.state;
+  assert.deepEqual([status, error.message, delay, retryAt, code, reason], ['waiting', 'the endpoint is away', 375, Date.now() + 375, 1006, 'token']);
+  await pass(t, 375);
+  await pass(t, client.state.delay);
+  assert.equal(sockets[0].protocols[1], 'bearer.token');
+});
+
+test('a token endpoint that does not answer counts as a failure and is told to stop', async (t) => {
+  let signal;
+  const { client } = await connecting(t, { getToken: (request) => new Promise(() => ({ signal } = request)) });
+  await pass(t, 10_000);
+  assert.ok(signal.aborted);
+  assert.equal(client.state.status, 'waiting');
+});
+
+test('a token that comes after the close opens nothing', async (t) => {
+  let give;
+  const { client, sockets } = await connecting(t, { getToken: () => new Promise((resolve) => (give = resolve)) });
+  client.close();
+  give('late');
+  await pass(t, 60_000);
+  assert.equal(sockets.length, 0);
+  assert.equal(client.state.status, 'closed');
+});
+
+// Streams.
+
+/** With a stream, after three sockets that failed. */
+async function streaming(t, options) {
+  const all = await connecting(t, options);
+  for (let failed = 0; failed < 3; failed++) {
+    all.sockets.at(-1).end();
+    await pass(t, all.client.state.delay);
+  }
+  assert.equal(all.sockets.length, 3);
+  assert.equal(all.streams.length, 1);
+  return all;
+}
+
+test('after three sockets a stream is tried, with the token in a header', async (t) => {
+  const { client, streams, notes } = await streaming(t, { getToken: () => 'token' });
+  assert.equal(streams[0].url.href, 'http://bridge/sse?user_id=u');
+  assert.deepEqual(streams[0].headers, { Accept: 'text/event-stream', Authorization: 'Bearer token' });
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'), update('e:1'));
+  await settle();
+  assert.deepEqual([client.state.status, client.state.transport], ['open', 'sse']);
+  assert.deepEqual(notes, ['e:1']);
+});
+
+test('from a stream a socket is tried beside it, more and more seldom, and wins if it works', async (t) => {
+  const { client, sockets, streams, notes } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'));
+  await settle();
+  await alive(t, streams[0], 60_000);
+  assert.equal(sockets.length, 4);
+  sockets[3].end();
+  await alive(t, streams[0], 119_000);
+  assert.equal(sockets.length, 4);
+  await alive(t, streams[0], 1_000);
+  assert.equal(sockets.length, 5);
+  streams[0].say(update('e:1'));
+  await settle();
+  sockets[4].say(hello('e:0', { recovered: true }), update('e:1'), update('e:2'));
+  assert.ok(streams[0].signal.aborted);
+  assert.deepEqual(notes, ['e:1', 'e:2']);
+  assert.equal(client.state.transport, 'websocket');
+});
+
+/** Lets `ms` pass on a stream that writes its comments. */
+async function alive(t, stream, ms) {
+  for (let left = ms; left > 0; left -= 10_000) {
+    await pass(t, Math.min(left, 10_000));
+    stream.write(':\n\n');
+    await settle();
+  }
+}
+
+test('a stream that goes silent is replaced', async (t) => {
+  const { client, streams } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'));
+  await settle();
+  await alive(t, streams[0], 50_000);
+  assert.equal(client.state.status, 'open');
+  await pass(t, 35_000);
+  assert.deepEqual([client.state.reason, client.state.code], ['silent', 1006]);
+  assert.ok(streams[0].signal.aborted);
+});
+
+test('where neither gets through they are tried in turn', async (t) => {
+  const { client, sockets, streams } = await streaming(t);
+  const next = () => pass(t, client.state.delay);
+  streams[0].fail();
+  await settle();
+  await next();
+  assert.deepEqual([sockets.length, streams.length], [4, 1]);
+  sockets[3].end();
+  await next();
+  assert.deepEqual([sockets.length, streams.length], [4, 2]);
+  streams[1].fail();
+  await settle();
+  await next();
+  assert.deepEqual([sockets.length, streams.length], [5, 2]);
+});
+
+for (const [status, code, reason, ends] of [
+  [400, 4500, 'user_id_required', true], [403, 4503, 'origin_forbidden', true], [401, 4401, 'token_expired', false],
+]) {
+  test(`a stream that is refused with ${status} is a ${code}`, async (t) => {
+    const { client, streams } = await streaming(t);
+    streams[0].refuse(status, reason);
+    await settle();
+    assert.deepEqual([client.state.status, client.state.code, client.state.reason], [ends ? 'closed' : 'waiting', code, reason]);
+  });
+}
+
+for (const status of [404, 429, 500, 502, 503]) {
+  test(`a stream that is answered ${status} comes back`, async (t) => {
+    const { client, streams } = await streaming(t);
+    streams[0].refuse(status);
+    await settle();
+    assert.deepEqual([client.state.status, client.state.code], ['waiting', 1006]);
+  });
+}
+
+test('a stream that is refused for now comes back when it is told to', async (t) => {
+  const { client, streams } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(goodbye(1013, 'overloaded', 30_000));
+  streams[0].end();
+  await settle();
+  assert.deepEqual([client.state.status, client.state.code, client.state.delay], ['waiting', 1013, 30_000]);
+});
+
+test('a token is refreshed on a stream by its successor', async (t) => {
+  const asked = [];
+  const { streams, client } = await streaming(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0', { expires_in_ms: 10_000 }));
+  await settle();
+  await pass(t, 8_000);
+  assert.equal(asked.at(-1), 'refresh');
+  assert.equal(streams[1].url.searchParams.get('last_event_id'), 'e:0');
+  streams[1].open();
+  await settle();
+  streams[1].say(hello('e:0', { recovered: true }));
+  await settle();
+  assert.ok(streams[0].signal.aborted);
+  assert.equal(client.state.status, 'open');
+});
+
+test('without a way to a stream it is sockets only', async (t) => {
+  const { client, sockets, streams } = await connecting(t, { url: 'ws://bridge/socket' });
+  for (let failed = 0; failed < 6; failed++) {
+    sockets.at(-1).end();
+    await pass(t, client.state.delay);
+  }
+  assert.deepEqual([sockets.length, streams.length], [7, 0]);
+});

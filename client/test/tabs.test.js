@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createClient } from '../src/client.js';
+import { fakeOrigin, fakeSockets, hello, pass, replace, settle, still, update } from './fakes.js';
+
+/** Tabs of one origin; a test plays the bridge on their sockets. */
+function origin(t) {
+  still(t);
+  const { sockets, WebSocket } = fakeSockets();
+  const { channels } = fakeOrigin(t);
+  const open = async (options = {}) => {
+    const client = createClient({ url: 'ws://bridge/ws', userId: 'u', WebSocket, ...options });
+    const tab = { client, notes: [], gaps: [], statuses: [] };
+    client.on('note', ({ id }) => tab.notes.push(id));
+    client.on('gap', ({ last_event_id }) => tab.gaps.push(last_event_id));
+    client.on('state', ({ status }) => tab.statuses.push(status));
+    t.after(() => client.close());
+    client.connect();
+    await settle();
+    return tab;
+  };
+  const say = async (...frames) => {
+    sockets.at(-1).say(...frames);
+    await settle();
+  };
+  return { sockets, channels, open, say };
+}
+
+test('all tabs of a user have one socket, and each gets everything', async (t) => {
+  const { sockets, open, say } = origin(t);
+  const first = await open(), second = await open();
+  await say(hello('e:0'), update('e:1'));
+  const third = await open();
+  await say(update('e:2'));
+  assert.equal(sockets.length, 1);
+  assert.deepEqual([first.notes, second.notes, third.notes], [['e:1', 'e:2'], ['e:1', 'e:2'], ['e:2']]);
+  assert.deepEqual([first, second, third].map(({ client }) => client.state.transport), ['websocket', 'tab', 'tab']);
+  assert.deepEqual([first, second, third].map(({ client }) => client.position), ['e:2', 'e:2', 'e:2']);
+});
+
+test('another user, another address and who does not want to share have their own', async (t) => {
+  const { sockets, open } = origin(t);
+  await open();
+  await open({ userId: 'another' });
+  await open({ url: 'ws://bridge/ws?v=2' });
+  await open({ share: false });
+  await open({ userId: undefined, getToken: () => 'token' });
+  assert.equal(sockets.length, 5);
+});
+
+test('followers show what the leader does', async (t) => {
+  const { sockets, open, say } = origin(t);
+  await open();
+  const second = await open();
+  await say(hello('e:0'));
+  sockets[0].end(1011, 'internal');
+  await settle();
+  assert.deepEqual([second.client.state.status, second.client.state.code, second.client.state.delay], ['waiting', 1011, 375]);
+  await pass(t, 375);
+  await say(hello('e:0', { recovered: true }));
+  assert.deepEqual(second.statuses, ['connecting', 'connecting', 'open', 'waiting', 'connecting', 'open']);
+});
+
+for (const how of ['close', 'no token']) {
+  test(`a leader that leaves (${how}) leaves the others connected`, async (t) => {
+    const { sockets, open, say } = origin(t);
+    const tokens = ['token'];
+    const leader = await open(how === 'close' ? {} : { getToken: () => tokens.shift() ?? null });
+    const second = await open(), third = await open();
+    await say(hello('e:0', { expires_in_ms: 10_000, ping_interval_ms: 100_000 }), update('e:1'));
+    if (how === 'close') leader.client.close();
+    else await pass(t, 8_000);
+    await settle();
+    assert.ok(sockets[0].closed);
+    assert.equal(leader.client.state.status, 'closed');
+    assert.equal(sockets.length, 2);
+    assert.equal(sockets[1].after, 'e:1');
+    await say(hello('e:1', { recovered: true }), update('e:2'));
+    assert.deepEqual([leader.notes, second.notes, third.notes], [['e:1'], ['e:1', 'e:2'], ['e:1', 'e:2']]);
+    assert.deepEqual([second.client.state.transport, third.client.state.transport], ['websocket', 'tab']);
+  });
+}
+
+test('what is for good for one is for all, and nobody tries again', async (t) => {
+  const { sockets, open, say } = origin(t);
+  const tabs = [await open(), await open(), await open()];
+  await say(hello('e:0'));
+  sockets[0].end(4509, 'force_disconnect');
+  await pass(t, 60_000);
+  assert.equal(sockets.length, 1);
+  for (const { client } of tabs) assert.deepEqual([client.state.status, client.state.code], ['closed', 4509]);
+});
+
+test('a new leader that knows less does not lose what another tab has missed', async (t) => {
+  const { sockets, open, say } = origin(t);
+  const leader = await open(), second = await open();
+  await say(hello('e:0'), update('e:1'));
+  const third = await open(); // begins at e:1, like the others
+  second.client.close(); // and comes back behind
+  await say(update('e:2'), update('e:3'));
+  second.client.connect();
+  await settle();
+  await pass(t, 500); // the leader asks for what is missing, over a connection beside its own
+  assert.equal(sockets.length, 2);
+  assert.equal(sockets[1].after, 'e:1');
+  await say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'), update('e:4'));
+  assert.ok(sockets[0].closed);
+  assert.deepEqual([leader.notes, second.notes, third.notes],
+    [['e:1', 'e:2', 'e:3', 'e:4'], ['e:1', 'e:2', 'e:3', 'e:4'], ['e:2', 'e:3', 'e:4']]);
+});
+
+test('of several that are behind the oldest is served first', async (t) => {
+  const { sockets, open, say } = origin(t);
+  await open();
+  const second = await open(), third = await open();
+  await say(hello('e:0'), update('e:1'));
+  second.client.close();
+  await say(update('e:2'));
+  third.client.close();
+  await say(update('e:3'));
+  third.client.connect();
+  second.client.connect();
+  await pass(t, 500);
+  assert.equal(sockets[1].after, 'e:1');
+  await say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'));
+  assert.deepEqual([second.notes, third.notes], [['e:1', 'e:2', 'e:3'], ['e:1', 'e:2', 'e:3']]);
+  await pass(t, 20_000);
+  assert.equal(sockets.length, 2);
+});
+
+test('a tab whose history is gone is told of a gap, and only that one', async (t) => {
+  const { sockets, open, say } = origin(t);
+  const leader = await open(), second = await open();
+  await say(hello('old:7'));
+  second.client.close();
+  sockets[0].end();
+  await pass(t, 375);
+  await say(hello('new:0', { recovered: false }), { type: 'gap', after: 'old:7', last_event_id: 'new:0', reason: 'reset' });
+  assert.deepEqual(leader.gaps, ['new:0']);
+  second.client.connect();
+  await settle();
+  await pass(t, 500);
+  assert.equal(sockets.at(-1).after, 'old:7');
+  await say(hello('new:0', { recovered: false }), { type: 'gap', after: 'old:7', last_event_id: 'new:0', reason: 'reset' }, update('new:1'));
+  assert.deepEqual([leader.gaps, second.gaps], [['new:0'], ['new:0']]);
+  assert.deepEqual([leader.notes, second.notes], [['new:1'], ['new:1']]);
+});
+
+test('a leader that the system has stopped loses the lead to a tab that is looked at, and follows when it wakes', async (t) => {
+  const { sockets, channels, open, say } = origin(t);
+  const leader = await open(), second = await open();
+  await say(hello('e:0'), update('e:1'));
+  const [channel] = channels, { onmessage } = channel;
+  channel.onmessage = null;
+  await pass(t, 25_000 + 10_000); // of silence, and for an answer
+  assert.equal(sockets.length, 2);
+  assert.equal(sockets[1].after, 'e:1');
+  channel.onmessage = onmessage;
+  await say(hello('e:1', { recovered: true }), update('e:2'));
+  assert.deepEqual([leader.client.state.transport, second.client.state.transport], ['tab', 'websocket']);
+  assert.deepEqual([leader.notes, second.notes], [['e:1', 'e:2'], ['e:1', 'e:2']]);
+});
+
+test('a frame without locks has a connection of its own', async (t) => {
+  const { sockets, open, say } = origin(t);
+  replace(t, globalThis, 'navigator', { locks: { request: async () => { throw new DOMException('', 'SecurityError'); } } });
+  const tab = await open();
+  await say(hello('e:0'), update('e:1'));
+  assert.deepEqual([sockets.length, tab.notes], [1, ['e:1']]);
+});

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createWatch } from '../src/watch.js';
+import { pass, still } from './fakes.js';
+
+function watching(t) {
+  still(t);
+  const calls = [];
+  const watch = createWatch(() => calls.push('ask'), () => calls.push('dead'));
+  watch.start(25_000);
+  return { watch, calls };
+}
+
+/** A timer that comes late, as on a page that is throttled or a laptop that slept. */
+async function sleep(t, ms) {
+  t.mock.timers.setTime(Date.now() + ms - 1);
+  await pass(t, 1);
+}
+
+test('silence is asked about, and no answer within 10 s is the end', async (t) => {
+  const { calls } = watching(t);
+  await pass(t, 24_999);
+  assert.deepEqual(calls, []);
+  await pass(t, 1);
+  assert.deepEqual(calls, ['ask']);
+  await pass(t, 9_999);
+  assert.deepEqual(calls, ['ask']);
+  await pass(t, 1);
+  assert.deepEqual(calls, ['ask', 'dead']);
+});
+
+test('whatever comes is a sign of life', async (t) => {
+  const { watch, calls } = watching(t);
+  await pass(t, 20_000);
+  watch.heard();
+  await pass(t, 24_999);
+  assert.deepEqual(calls, []);
+  await pass(t, 1);
+  watch.heard(); // the answer
+  await pass(t, 24_999);
+  assert.deepEqual(calls, ['ask']);
+  await pass(t, 1);
+  assert.deepEqual(calls, ['ask', 'ask']);
+});
+
+test('a page that is throttled to a timer a minute asks again before it believes', async (t) => {
+  const { watch, calls } = watching(t);
+  for (let minute = 0; minute < 10; minute++) {
+    await sleep(t, 60_000);
+    assert.equal(calls.pop(), 'ask');
+    watch.heard();
+  }
+  await sleep(t, 60_000);
+  await sleep(t, 60_000); // no answer, but the timer was late
+  assert.deepEqual(calls, ['ask', 'ask']);
+  await sleep(t, 60_000); // nor to the second question
+  assert.deepEqual(calls, ['ask', 'ask', 'dead']);
+});
+
+test('a probe does not wait for silence', async (t) => {
+  const { watch, calls } = watching(t);
+  watch.probe(3_000);
+  assert.deepEqual(calls, ['ask']);
+  watch.heard();
+  await pass(t, 3_000);
+  assert.deepEqual(calls, ['ask']);
+  watch.probe(3_000);
+  await pass(t, 3_000);
+  assert.deepEqual(calls, ['ask', 'ask', 'dead']);
+});
+
+test('stopped, it says nothing more', async (t) => {
+  const { watch, calls } = watching(t);
+  watch.probe(3_000);
+  watch.stop();
+  await pass(t, 60_000);
+  assert.deepEqual(calls, ['ask']);
+});

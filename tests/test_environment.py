@@ -99,7 +99,7 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("TOPICS", 'a=b"c'),
         *(
             ("TOPICS", f"a={kind}")
-            for kind in ("connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth")
+            for kind in ("connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "state")
         ),
         ("USER_ID_FIELD", "@topic"),
         ("USER_ID_FIELD", "a..b"),

@@ -10,7 +10,9 @@ import msgspec
 
 from wsbridge import redis_url
 
-RESERVED_TYPES = frozenset({"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth"})
+RESERVED_TYPES = frozenset(  # the protocol's, and `state`, which is an event of the browser client's own
+    {"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "state"}
+)
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
 _NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")

@@ -48,7 +48,7 @@ url_http := $() --url $(bridge)
 endif
 
 .PHONY: test
-test: $(bin)/tox ## lint, types and all tests, on each Python that is there
+test: $(bin)/tox ## lint, types, the browser client, and all tests on each Python that is there
 	$(bin)/tox run
 
 .PHONY: chaos
@@ -62,7 +62,8 @@ requirements: $(bin)/uv ## requirements.txt anew, with hashes, from pyproject.to
 
 .PHONY: clean
 clean: ## remove what was built and installed here
-	rm -rf $(venv) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf $(venv) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist \
+	    client/node_modules client/types
 	find wsbridge tests -name __pycache__ -type d -exec rm -rf {} +
 
 $(installed): requirements.txt pyproject.toml | $(bin)/python

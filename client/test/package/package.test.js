@@ -62,7 +62,7 @@ test('publint has nothing to say', () => {
 });
 
 test('its types are found and right wherever an ES module can be imported', () => {
-  const report = tool('attw', ['--profile', 'esm-only', '--no-definitely-typed', '--no-emoji', tarball]);
+  const report = tool('attw', ['--profile', 'esm-only', '--no-definitely-typed', '--no-emoji', '--format', 'ascii', tarball]);
   assert.equal(report.match(/^(node16 \(from ESM\)|bundler): OK/gm)?.length, 6, report);
 });
 

@@ -9,7 +9,7 @@ import datetime as dt
 import importlib.metadata
 import ipaddress
 import os
-import random
+import secrets
 import shutil
 import signal
 import socket
@@ -51,7 +51,7 @@ def free_port() -> int:
     to reach it.
     """
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = 10_000 + secrets.randbelow(22_000)  # hypothesis makes what `random` says the same in every process
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -78,7 +78,9 @@ class Valkey:
         try:
             while not self.port:
                 self.port = free_port()
-                if not await self._run():  # somebody else took the port
+                if "cluster-enabled" in self._config:
+                    self._config["cluster-port"] = str(free_port())
+                if not await self._run():  # somebody else took a port
                     self.port = 0
         except BaseException:
             await self.end()
@@ -216,9 +218,7 @@ class Cluster:
             "cluster_node_timeout": str(node_timeout),
             "cluster_replica_validity_factor": "0",  # a replica may be promoted, however old its data
         }
-        self.nodes = [
-            Valkey(directory, **options, cluster_port=str(free_port()), **config) for _ in range(3 + 3 * replicas)
-        ]
+        self.nodes = [Valkey(directory, **options, **config) for _ in range(3 + 3 * replicas)]
         self.primaries = self.nodes[:3]  # at the start
         self._stack = contextlib.AsyncExitStack()
 
@@ -267,7 +267,7 @@ class Cluster:
         """Kill it; its replica, when it has taken over. `primary.restart()` makes it a replica of that one."""
         replica = await self.replica_of(primary)
         await primary.kill()
-        await settled(lambda: _leads(replica))
+        await settled(lambda: self._all_follow(replica))
         await settled(self.is_ok)
         return replica
 
@@ -275,7 +275,7 @@ class Cluster:
         """The same in order, without a loss: as an operator does before an upgrade."""
         replica = await self.replica_of(primary)
         await replica.ask("CLUSTER", "FAILOVER")
-        await settled(lambda: _leads(replica))
+        await settled(lambda: self._all_follow(replica))
         await settled(self.is_ok)
         return replica
 
@@ -301,6 +301,14 @@ class Cluster:
         for node in self._running():
             answer = await node.ask("CLUSTER INFO")
             if answer["cluster_state"] != "ok" or int(answer["cluster_known_nodes"]) < len(self.nodes):
+                return False
+        return True
+
+    async def _all_follow(self, promoted: Valkey) -> bool:
+        """Whether it has slots, and all that run have heard of it: whoever is asked then says so."""
+        for witness in self._running():
+            table = dict(await witness.ask("CLUSTER NODES"))
+            if not next(node["slots"] for address, node in table.items() if self._at(address) is promoted):
                 return False
         return True
 

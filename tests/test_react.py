@@ -167,6 +167,12 @@ class Scene:
         await self.page.wait_for_function("count => window.seen.length >= count", arg=len(pairs))
         assert [tuple(pair) for pair in await self.page.evaluate("window.seen")] == list(pairs)
 
+    async def closed(self) -> None:
+        """Wait until the client says so, and its first socket has ended."""
+        await self.page.wait_for_function("window.client.state.status === 'closed'")
+        if not self.sockets[0].is_closed():
+            await self.sockets[0].wait_for_event("close")
+
     async def sessions(self) -> Any:
         """How many the bridge has of the user."""
         return (await self.bridge.ask("/stats"))["users"].get(self.user, 0)
@@ -247,13 +253,31 @@ async def test_the_handler_of_the_latest_render_is_called(scene: Scene) -> None:
 async def test_unmounting_closes_and_mounting_resumes(scene: Scene) -> None:
     await scene.publish(1)
     await scene.saw((1, 1))
-    (socket,) = scene.sockets
     await scene.press("Unmount")
-    await scene.page.wait_for_function("window.client.state.status === 'closed'")
-    if not socket.is_closed():
-        await socket.wait_for_event("close")
+    await scene.closed()
     await scene.publish(2, 3)
     assert await scene.page.evaluate("window.seen.length") == 1
     await scene.press("Mount")
     await scene.saw((1, 1), (2, 1), (3, 1))
+    assert (len(scene.sockets), await scene.sessions()) == (2, 1)
+
+
+async def test_the_last_of_two_providers_closes(scene: Scene) -> None:
+    await scene.press("Mount a second")
+    await scene.press("Unmount")
+    await expect(scene.page.get_by_role("button", name="Mount", exact=True)).to_be_visible()
+    await scene.publish(1)
+    await scene.page.wait_for_function("window.client.position.endsWith(':1')")
+    await scene.press("Unmount the second")
+    await scene.closed()
+    assert len(scene.sockets) == 1
+
+
+async def test_another_client_takes_the_place_of_the_first(scene: Scene) -> None:
+    await scene.press("Switch user")
+    await scene.closed()
+    await scene.shows("status", "open")
+    scene.user += "-other"
+    await scene.publish(1)
+    await scene.saw((1, 1))
     assert (len(scene.sockets), await scene.sessions()) == (2, 1)

@@ -7,6 +7,7 @@ import { ClientProvider, useConnectionState, useEvent } from 'wsbridge-client/re
 
 const { url, userId } = Object.fromEntries(new URLSearchParams(location.search));
 const client = createClient({ url, userId });
+const other = createClient({ url, userId: `${userId}-other` });
 const queryClient = new QueryClient({ defaultOptions: { queries: { staleTime: Infinity } } });
 
 const fetchCount = async () => (await fetch('/count')).json();
@@ -42,18 +43,23 @@ function Connection() {
 
 function App() {
   const [mounted, setMounted] = useState(true);
+  const [second, setSecond] = useState(false);
+  const [user, setUser] = useState(client);
   const [render, setRender] = useState(1);
   return (
     <>
       <button onClick={() => setMounted(!mounted)}>{mounted ? 'Unmount' : 'Mount'}</button>
+      <button onClick={() => setSecond(!second)}>{second ? 'Unmount the second' : 'Mount a second'}</button>
+      <button onClick={() => setUser(other)}>Switch user</button>
       <button onClick={() => setRender(render + 1)}>Render</button>
       {mounted && (
-        <ClientProvider client={client}>
+        <ClientProvider client={user}>
           <Connection />
           <Tasks render={render} />
           <Queries />
         </ClientProvider>
       )}
+      {second && <ClientProvider client={client} />}
     </>
   );
 }

@@ -149,7 +149,10 @@ def test_a_bare_event_may_have_fields_of_any_name_and_kind(name: str, value: byt
     assert reader().read_bulk(data, TOPIC) is None
 
 
-@pytest.mark.parametrize("name", ["id", "source", "subject", "type", "time", "datacontenttype", "traceparent", "x"])
+@pytest.mark.parametrize(
+    "name",
+    ["id", "source", "subject", "type", "time", "datacontenttype", "data_base64", "traceparent", "expiration", "x"],
+)
 @pytest.mark.parametrize("value", [5, 1.5, None, True, {}, [[]]], ids=repr)
 def test_a_mistyped_attribute_of_the_envelope_does_not_cost_the_data(name: str, value: object) -> None:
     event = reader().read(enveloped('{"user_id":"u"}', **{name: value}), TOPIC, AT)
@@ -465,3 +468,48 @@ def test_a_dropped_event_is_named_where_it_can_be(name: str) -> None:
     dropped = read(reader(max_bytes=99), enveloped(data))
     assert isinstance(dropped, Dropped)
     assert dropped.event_id == "e-1"
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[1]", b"hello", b'{"x":1}', b'{"user_id":"u","x":"\xff"}'])
+def test_a_dropped_message_without_an_id_is_named_by_its_coordinates(body: bytes) -> None:
+    dropped = read(reader(), body, AT)
+    assert isinstance(dropped, Dropped)
+    assert dropped.event_id == f"{TOPIC}/3/41"
+
+
+def test_a_raw_entry_that_is_not_base64_is_named_by_its_coordinates() -> None:
+    found = reader().read_bulk(bulk_of(b'"%%%"', kind="application/octet-stream"), TOPIC)
+    assert found is not None
+    (_, dropped), *_ = found
+    assert isinstance(dropped, Dropped)
+    assert (dropped.event_id, dropped.reason, str(dropped)) == (f"{TOPIC}/0/0", "not_json", "the data is not base64")
+
+
+# What a sidecar sees to where it decodes the messages itself.
+
+
+@pytest.mark.parametrize("form", [enveloped, in_base64], ids=lambda form: form.__name__)
+def test_what_has_outlived_its_time_is_dropped(form: Callable[..., bytes]) -> None:
+    dropped = read(reader(), form(b'{"user_id":"u"}', expiration="2026-02-07T12:00:00.123456789Z"), AT)
+    assert isinstance(dropped, Dropped)
+    assert (dropped.reason, dropped.event_id) == ("expired", "e-1")
+
+
+@pytest.mark.parametrize(
+    "text", ["9999-02-07T12:00:00Z", "2026-02-07T12:00:00", "2026-02-07", "yesterday", "", 5, None]
+)
+def test_what_has_not_or_does_not_say_so_is_taken(text: object) -> None:
+    assert reader().read(enveloped('{"user_id":"u"}', expiration=text), TOPIC, AT).id == "e-1"
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize("headers", [{}, {"traceparent": "of the delivery"}])
+def test_the_trace_of_an_event(headers: dict[str, str]) -> None:
+    assert reader().read(enveloped('{"user_id":"u"}', traceparent=TRACE), TOPIC, AT | headers).trace == TRACE
+
+
+def test_the_trace_of_a_message_without_an_envelope_is_in_its_headers() -> None:
+    assert reader().read(b'{"user_id":"u"}', TOPIC, AT | {"traceparent": TRACE}).trace == TRACE
+    assert reader().read(b'{"user_id":"u"}', TOPIC, AT).trace == ""

@@ -57,6 +57,7 @@ async def test_the_subscription_list(bridge: Running) -> None:
                 "pubsubname": "pubsub-kafka",
                 "topic": "task-updates",
                 "route": "/events/task-updates",
+                "metadata": {"rawPayload": "true"},  # a string: a sidecar refuses the whole list for anything else
                 "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 20},
             }
         ],
@@ -348,3 +349,12 @@ async def test_an_answer_to_head_or_get_is_not_a_delivery(bridge: Running) -> No
             assert response.status == 405
             assert response.content_type == "application/problem+json"
             assert response.headers["Allow"] == "POST"
+
+
+async def test_the_trace_of_an_event_is_in_its_line(bridge: Running, logs: Logs) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    raw = {"contentType": "application/octet-stream"}
+    await bridge.post(bulk_of(encoded(cloud_event(TASK, id="e-1", traceparent=trace)), **raw), JSON)
+    await bridge.publish(TASK, id="e-2")
+    assert (await logs.line("event.received", event_id="e-1"))["traceparent"] == trace
+    assert "traceparent" not in await logs.line("event.received", event_id="e-2")

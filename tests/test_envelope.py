@@ -43,7 +43,8 @@ def test_what_stands_bare_has_no_specversion() -> None:
         ("id", [7], ""),
         ("source", None, ""),
         pytest.param("source", 10**300, "", id="a huge number"),
-        ("data_base64", 7, None),
+        ("traceparent", 7, "7"),
+        ("expiration", ["now"], ""),
     ],
 )
 def test_a_mistyped_attribute_does_not_cost_the_data(attribute: str, value: object, read: object) -> None:

@@ -678,7 +678,7 @@ async def test_row_15_a_body_that_can_never_be_understood(
     assert "statuses" in answer or logs.of("event.dropped")
 
 
-@pytest.mark.parametrize("part", ["append", "read"])
+@pytest.mark.parametrize("part", ["append", "_read"])
 async def test_row_17_an_unexpected_exception_while_taking_an_event(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:

@@ -1,7 +1,5 @@
 """What a sidecar posts, understood: CloudEvents in all their forms. Knows nothing of HTTP."""
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +14,7 @@ from wsbridge.envelope import (
     BulkEntry,
     Envelope,
     Unreadable,
+    from_base64,
     json_string,
     read_entries,
     read_envelope,
@@ -57,20 +56,28 @@ class EventReader:
         self._data = _user_decoder(user_field)
         self._max_bytes = max_bytes
 
-    def read(self, body: bytes, topic: str, metadata: Mapping[str, Any], *, raw: bool = False) -> Event:
-        """One event: enveloped, bare, or as the bytes of a raw payload; `metadata` holds `__key`, `__offset`, ….
+    def read(self, body: bytes, topic: str, metadata: Mapping[str, Any]) -> Event:
+        """One event: enveloped, bare, or in an envelope around a raw payload; `metadata` holds `__key`, `__offset`, ….
 
         Raises:
             Dropped: it can never be understood.
 
         """
+        try:
+            return self._read(body, topic, metadata, raw=False)
+        except Dropped as dropped:
+            raise _named(dropped, topic, metadata) from None
+
+    def _read(self, body: bytes, topic: str, metadata: Mapping[str, Any], *, raw: bool) -> Event:
         envelope = read_envelope(body)
         if not envelope.specversion:
             return self._event(body.strip(), topic, envelope, metadata, stable=False)
-        if envelope.data_base64 is not None:
-            data = _from_base64(envelope.data_base64)
+        if envelope.has_expired():
+            raise Dropped("expired", f"its time to live ended at {envelope.expiration}", envelope.id)
+        if bytes(envelope.data_base64).startswith(b'"'):
+            data = from_base64(envelope.data_base64)
             if envelope.source == RAW_SOURCE and not raw:
-                return self.read(data, topic, metadata, raw=True)
+                return self._read(data, topic, metadata, raw=True)
             return self._event(data, topic, envelope, metadata, stable=True)
         data = bytes(envelope.data)
         if data.startswith(b'"'):
@@ -94,17 +101,11 @@ class EventReader:
         return [(e.entry_id, e.dropped if isinstance(e, Unreadable) else self._entry(e, topic)) for e in entries]
 
     def _entry(self, entry: BulkEntry, topic: str) -> Event | Dropped:
-        event, metadata = bytes(entry.event), entry.metadata or {}
+        metadata = entry.metadata or {}
         try:
-            if not event.startswith(b'"'):
-                return self.read(event, topic, metadata)
-            string = json_string.decode(event)
-            binary = entry.content_type.startswith("application/octet-stream")
-            return self.read(_from_base64(string) if binary else string.encode(), topic, metadata, raw=True)
+            return self._read(entry.payload(), topic, metadata, raw=entry.is_raw())
         except Dropped as dropped:
-            return dropped
-        except REFUSED as error:
-            return Dropped(*why_not(event, error))
+            return _named(dropped, topic, metadata)
 
     def _event(
         self, data: bytes, topic: str, envelope: Envelope, metadata: Mapping[str, Any], *, stable: bool
@@ -113,15 +114,15 @@ class EventReader:
         if len(event_id) > LONGEST_ID or len(source) > LONGEST_ID:
             event_id, source = _brief(event_id), _brief(source)
         key = f"{source}\n{event_id}" if stable and source and event_id else ""
-        if not key and "__partition" in metadata and "__offset" in metadata:
-            event_id = _brief(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
-            key = "\n" + event_id
+        if not key and (coordinates := _coordinates(topic, metadata)):
+            event_id, key = coordinates, "\n" + coordinates
         if len(data) > self._max_bytes:
             raise Dropped("too_large", f"{len(data)} bytes of data, at most {self._max_bytes} are taken", event_id)
         if len(data) > 2 * MAX_DEPTH and _is_deep(data):  # shorter, it has not brackets enough
             raise Dropped("not_json", TOO_DEEP, event_id)
         users = self._users(data, envelope, metadata, event_id)
-        return Event(users, data, self._types[topic], event_id, key)
+        trace = envelope.traceparent or metadata.get("traceparent", "")
+        return Event(users, data, self._types[topic], event_id, key, trace)
 
     def _users(self, data: bytes, envelope: Envelope, metadata: Mapping[str, Any], event_id: str) -> tuple[str, ...]:
         try:
@@ -160,13 +161,19 @@ def _is_deep(data: bytes) -> bool:
     return data.count(b"[") + data.count(b"{") > MAX_DEPTH and pieces.depth(data) > MAX_DEPTH
 
 
+def _named(dropped: Dropped, topic: str, metadata: Mapping[str, Any]) -> Dropped:
+    """Whoever has to look for it needs an id."""
+    dropped.event_id = dropped.event_id or _coordinates(topic, metadata)
+    return dropped
+
+
+def _coordinates(topic: str, metadata: Mapping[str, Any]) -> str:
+    """Of a message in Kafka; "" if it has not come from there."""
+    if "__partition" not in metadata or "__offset" not in metadata:
+        return ""
+    return _brief(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
+
+
 def _brief(text: str) -> str:
     """The text itself, or its digest if it is long."""
     return text if len(text) <= LONGEST_ID else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Dropped("not_json", "the data is not base64") from None

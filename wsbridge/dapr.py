@@ -45,6 +45,9 @@ class DaprDoor:
         self._broker = broker
         self._metrics = metrics
         self._topics = frozenset(topics)
+        # As it is in the broker. Else the sidecar decodes each message, and one that is no JSON object blocks its
+        # partition for ever without ever getting here; in bulk it also rounds integers and sorts the fields.
+        raw = {"rawPayload": "true"}
         dead_letter = {"deadLetterTopic": dead_letter_topic} if dead_letter_topic else {}
         bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": BULK_WAIT_MS}
         self._subscriptions = msgspec.json.encode(
@@ -53,6 +56,7 @@ class DaprDoor:
                     "pubsubname": pubsub,
                     "topic": topic,
                     "route": f"/events/{topic}",
+                    "metadata": raw,
                     "bulkSubscribe": bulk,
                     **dead_letter,
                 }
@@ -133,8 +137,8 @@ class DaprDoor:
         self._metrics.received(Outcome.STORED, stored)
         if debugging():
             for event, outcome in zip(events, outcomes, strict=True):
-                users = event.users[:SHOWN]
-                log.debug("event.received", event_id=event.id, topic=topic, users=users, outcome=outcome)
+                users, trace = event.users[:SHOWN], {"traceparent": event.trace} if event.trace else {}
+                log.debug("event.received", event_id=event.id, topic=topic, users=users, outcome=outcome, **trace)
         if stored == len(outcomes):
             return
         self._tell_of(Outcome.DUPLICATE, log.info, "event.duplicate", events, outcomes, topic=topic)

@@ -1,5 +1,6 @@
 """The JSON around an event: CloudEvents 1.0 and Dapr's bulk of them. Looks into no data."""
 
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,7 +23,19 @@ class Envelope(msgspec.Struct, gc=False):
     source: str = ""
     subject: Any = None  # may hold users, in any of their forms
     data: msgspec.Raw = msgspec.Raw()
-    data_base64: str | None = None
+    data_base64: msgspec.Raw = msgspec.Raw()
+    traceparent: str = ""  # the extensions: Distributed Tracing, and Dapr's time to live
+    expiration: str = ""
+
+    def has_expired(self) -> bool:
+        """Never, where that is no time with its zone: as for a sidecar."""
+        if not self.expiration:
+            return False
+        try:
+            end = datetime.fromisoformat(self.expiration)
+        except ValueError:
+            return False
+        return end.tzinfo is not None and end < datetime.now(UTC)
 
 
 class _Loose(msgspec.Struct, gc=False):
@@ -33,12 +46,22 @@ class _Loose(msgspec.Struct, gc=False):
     source: Any = None
     subject: Any = None
     data: msgspec.Raw = msgspec.Raw()
-    data_base64: Any = None
+    data_base64: msgspec.Raw = msgspec.Raw()
+    traceparent: Any = None
+    expiration: Any = None
 
     def strict(self) -> Envelope:
         specversion = "" if self.specversion is None else "1.0"
-        encoded = self.data_base64 if isinstance(self.data_base64, str) else None
-        return Envelope(specversion, word(self.id), word(self.source), self.subject, self.data, encoded)
+        return Envelope(
+            specversion,
+            word(self.id),
+            word(self.source),
+            self.subject,
+            self.data,
+            self.data_base64,
+            word(self.traceparent),
+            word(self.expiration),
+        )
 
 
 class BulkEntry(msgspec.Struct, gc=False, rename="camel"):
@@ -46,6 +69,25 @@ class BulkEntry(msgspec.Struct, gc=False, rename="camel"):
     event: msgspec.Raw = msgspec.Raw()
     content_type: str = ""
     metadata: dict[str, Any] | None = None
+
+    def is_raw(self) -> bool:
+        return bytes(self.event).startswith(b'"')
+
+    def payload(self) -> bytes:
+        """As it is in the broker, if the entry is raw.
+
+        Raises:
+            Dropped: it is not what the entry says that it is.
+
+        """
+        if not self.is_raw():
+            return bytes(self.event)
+        if self.content_type.startswith("application/octet-stream"):
+            return from_base64(self.event)
+        try:
+            return json_string.decode(self.event).encode()
+        except REFUSED as error:
+            raise Dropped(*why_not(bytes(self.event), error)) from None
 
 
 class _Bulk(msgspec.Struct, gc=False):
@@ -65,6 +107,7 @@ class _Probe(msgspec.Struct, gc=False):
 
 
 json_string = msgspec.json.Decoder(str)
+_base64 = msgspec.json.Decoder(bytes)  # in a third of the time that the standard library takes for such a string
 _envelope = msgspec.json.Decoder(Envelope)
 _loose = msgspec.json.Decoder(_Loose)
 _bulk = msgspec.json.Decoder(_Bulk)
@@ -115,6 +158,19 @@ def _one_by_one(body: bytes) -> list[BulkEntry | Unreadable] | None:
             if entry_id is not None:
                 found.append(Unreadable(entry_id, Dropped(*why_not(piece, error))))
     return found
+
+
+def from_base64(string: msgspec.Raw) -> bytes:
+    """What a JSON string holds.
+
+    Raises:
+        Dropped: it is not base64.
+
+    """
+    try:
+        return _base64.decode(string)
+    except REFUSED:
+        raise Dropped("not_json", "the data is not base64") from None
 
 
 def word(value: Any) -> str:

@@ -39,7 +39,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     `type` is the message type that its topic stands for; `data` is the JSON object as the sidecar posted it, checked
     to be UTF-8. `key` names the event for ever (CloudEvent source and id, or Kafka coordinates); it is empty where
-    nothing does, and then a redelivery is not recognised.
+    nothing does, and then a redelivery is not recognised. `trace` is a W3C `traceparent`, for the log, or empty.
     """
 
     users: tuple[str, ...]
@@ -47,6 +47,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     type: str
     id: str
     key: str
+    trace: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -35,7 +35,7 @@ export function createStale(queryClient, within) {
     /** @param {readonly QueryKey[]} stale the keys, or their beginnings */
     add(stale) {
       for (const key of stale) keys.set(JSON.stringify(key), key);
-      if (stale.length) schedule();
+      schedule();
     },
     /** @param {QueryKey} queryKey of data that was changed here: the answer to a fetch that runs would undo that */
     changed(queryKey) {

@@ -20,7 +20,7 @@ REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
 if not REQUIRED:
     pytest.importorskip("playwright.async_api", reason="playwright is not installed (dependency group test)")
 
-from playwright.async_api import Browser, async_playwright, expect  # noqa: E402 - after the skip
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect  # noqa: E402 - after the skip
 
 DEADLINE = 20.0  # seconds that anything may take before it counts as broken
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -41,12 +41,24 @@ def chromium() -> str:
 
 
 @contextlib.asynccontextmanager
-async def launched(**options: Any) -> AsyncIterator[Browser]:
+async def launched(*flags: str, **options: Any) -> AsyncIterator[Browser]:
     """Closed at the end, with every page; `options` are Playwright's."""
     expect.set_options(timeout=DEADLINE * 1000)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split(), **options)
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS.split(), *flags], **options)
         yield browser
+        await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def as_people_have_it() -> AsyncIterator[BrowserContext]:
+    """What Playwright keeps from its pages: a tab behind another is hidden, can be frozen, and goes to the back-forward
+    cache. Only its default profile is like that, which is given."""
+    port = free_port()
+    kept = ["--disable-back-forward-cache"]
+    async with async_playwright() as playwright, launched(f"--remote-debugging-port={port}", ignore_default_args=kept):
+        browser = await playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}", no_defaults=True)
+        yield browser.contexts[0]
         await browser.close()
 
 

@@ -92,5 +92,5 @@ async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
     """A user's tabs on that bridge, with a network that can go wrong."""
     from tests.scene import Scene  # noqa: PLC0415 - as above
 
-    async with Scene(browser, service) as scene:
+    async with await browser.new_context() as context, Scene(context, service) as scene:
         yield scene

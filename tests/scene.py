@@ -7,44 +7,43 @@ from typing import Any, Self
 from tests.browser import Bridge  # before playwright: it skips where that is not installed
 from tests.proxy import FaultyProxy
 from tests.site import Site
+from tests.support import until_told
 from tests.tab import Tab
 from tests.valkey import free_port
 
 # isort: split
 
-from playwright.async_api import Browser, BrowserContext
+from playwright.async_api import BrowserContext
 
 
 class Scene:
-    """`async with Scene(browser, bridge)`; a user of its own, so that it may share the bridge with others."""
+    """`async with Scene(context, bridge)`; a user of its own, so that it may share the bridge with others.
 
-    def __init__(self, browser: Browser, bridge: Bridge) -> None:
+    Tabs of one context share storage, locks and channels.
+    """
+
+    def __init__(self, context: BrowserContext, bridge: Bridge) -> None:
         self.bridge = bridge  # which events are posted to
+        self.context = context
         self.user = f"alice-{uuid.uuid4().hex[:8]}"
         self.proxy = FaultyProxy(bridge.port)
         self.site = Site(free_port(), self.user)
         self.tabs: list[Tab] = []
-        self._browser = browser
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with self._stack:
             await self._stack.enter_async_context(self.proxy)
             await self._stack.enter_async_context(self.site)
-            self.context = await self.profile()
+            self._stack.push_async_callback(self._close)
             self._stack = self._stack.pop_all()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self._stack.aclose()
-        if kind is None:
-            assert [tab.errors for tab in self.tabs if tab.errors] == []
-
-    async def profile(self) -> BrowserContext:
-        """Shares no storage, locks or channels with the others, as another browser."""
-        context = await self._browser.new_context()
-        self._stack.push_async_callback(context.close)
-        return context
+        errors = [error for tab in self.tabs for error in tab.errors]
+        if errors and kind is None:
+            raise AssertionError(errors)
 
     async def start(self, **settings: str) -> Bridge:
         """Another bridge, to be used from now on instead."""
@@ -53,17 +52,17 @@ class Scene:
         self.proxy.target = self.bridge.port
         return self.bridge
 
-    async def open(self, context: BrowserContext | None = None, *, with_token: bool = False, **options: Any) -> Tab:
+    async def open(self, *, with_token: bool = False, pace: int = 1, **options: Any) -> Tab:
         """A tab whose page connects; `options` are createClient's."""
-        tab = await Tab.of(await (context or self.context).new_page())
+        tab = await Tab.of(await self.context.new_page(), pace)
         self.tabs.append(tab)
         options = {"url": f"{self.proxy.url}/ws", "userId": self.user} | options
         await tab.page.goto(self.site.page(self.proxy.url, with_token=with_token, **options))
         return tab
 
-    async def opened(self, context: BrowserContext | None = None, *, with_token: bool = False, **options: Any) -> Tab:
+    async def opened(self, **options: Any) -> Tab:
         """The same, and connected."""
-        tab = await self.open(context, with_token=with_token, **options)
+        tab = await self.open(**options)
         await tab.is_in("open")
         return tab
 
@@ -71,6 +70,19 @@ class Scene:
         """An update for each number, to this scene's user."""
         await self.bridge.publish(self.user, *numbers)
 
-    async def sessions(self) -> int:
-        """How many this scene's user has on the bridge."""
-        return int((await self.bridge.ask("/stats"))["users"].get(self.user, 0))
+    async def _close(self) -> None:
+        for tab in self.tabs:
+            await tab.page.close()
+
+    async def hurry(self) -> None:
+        """Tabs that wait for their next try do so within a second, as when a machine comes online."""
+        for tab in self.tabs:
+            await tab.page.evaluate("dispatchEvent(new Event('online'))")
+
+    async def has_sessions(self, count: int) -> None:
+        """Wait until this scene's user has as many on the bridge: a stream that ended is noticed a second later."""
+
+        async def counted() -> bool:
+            return bool((await self.bridge.ask("/stats"))["users"].get(self.user, 0) == count)
+
+        await until_told(counted)

@@ -24,6 +24,7 @@ async function getToken({ reason, signal }) {
 }
 
 const plain = (value) => JSON.parse(JSON.stringify(value, (_, v) => (v instanceof Error ? String(v) : v)));
+document.addEventListener('freeze', () => tell('frozen', {}));
 addEventListener('pageshow', ({ persisted }) => tell('shown', { persisted }));
 window.client = createClient({ ...options, ...(withToken && { getToken }) });
 client.on('state', (state) => tell('state', plain(state)));

@@ -25,6 +25,14 @@ window.WebSocket = class extends WebSocket {
 };
 """
 
+# Time of its own for one tab; Playwright's clock would be that of all tabs of a profile, and stop at one that hangs.
+_HASTE = """
+const [setTimer, now] = [setTimeout, Date.now];
+const start = now();
+window.setTimeout = (call, ms, ...rest) => setTimer(call, ms / PACE, ...rest);
+Date.now = () => start + (now() - start) * PACE;
+"""
+
 
 @dataclass
 class Tab:
@@ -36,11 +44,14 @@ class Tab:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    async def of(cls, page: Page) -> "Tab":
+    async def of(cls, page: Page, pace: int = 1) -> "Tab":
+        """Tell `pace` for a page on which so many seconds pass in one."""
         tab = cls(page)
         page.on("pageerror", lambda error: tab.errors.append(str(error)))
         await page.expose_function("tell", tab._hear)
         await page.add_init_script(_WATCHED)
+        if pace != 1:
+            await page.add_init_script(_HASTE.replace("PACE", str(pace)))
         return tab
 
     def _hear(self, kind: str, value: Any) -> None:
@@ -104,6 +115,18 @@ class Tab:
         """Wait until it has as many updates, which must be these: once and in order."""
         await self.until(lambda: len(self.numbers) >= len(numbers))
         assert self.numbers == list(numbers)
+
+    async def freeze(self) -> None:
+        """As a browser does with a tab in the background: no timer, no message, and not the end of it."""
+        await self._lifecycle("frozen")
+        await self.until(lambda: self.of_kind("frozen"))
+
+    async def thaw(self) -> None:
+        await self._lifecycle("active")
+
+    async def _lifecycle(self, state: str) -> None:
+        devtools = await self.page.context.new_cdp_session(self.page)
+        await devtools.send("Page.setWebLifecycleState", {"state": state})
 
     async def client(self, call: str) -> Any:
         """`client.` and this, in the page."""

@@ -28,8 +28,9 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 DOORS = {"dapr", "websocket", "sse", "ops", "pages"}
 UNTESTED = {"__init__", "__main__"}  # nothing is in them
 NO_MODULE = {  # tests of what is no module
-    "backend", "chaos", "clients", "demo", "docs", "dockerfile", "faults", "layout", "manifests", "react", "replicas",
-    "scale", "valkey", "walk",
+    "backend", "browser_closes", "browser_lifecycle", "browser_resume", "browser_sse", "browser_tabs",
+    "browser_tokens", "chaos", "clients", "demo", "dockerfile", "docs", "faults", "layout", "manifests", "proxy",
+    "react", "replicas", "scale", "valkey", "walk",
 }  # fmt: skip
 SPEAKERS = {"log", "app", "commands", "cli"}  # who may print or touch the standard library's logging
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "wsbridge").glob("*.py"))}

@@ -55,6 +55,14 @@ test: $(bin)/tox ## lint, types, the browser client, and all tests on each Pytho
 chaos: $(bin)/tox ## two minutes of faults while events flow; SEED=7 for the same ones, SECONDS=60 for fewer
 	$(bin)/tox run -e chaos -- $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
+.PHONY: e2e
+e2e: $(bin)/tox ## the real chain: Kafka, Dapr's sidecars, two bridges, Redis, Chromium; needs Go, Java and Maven once
+	$(bin)/tox run -e e2e
+
+.PHONY: screenshots
+screenshots: $(bin)/tox ## the pictures of the demo page in docs; needs chromium
+	$(bin)/tox run -e screenshots
+
 .PHONY: requirements
 requirements: $(bin)/uv ## requirements.txt anew, with hashes, from pyproject.toml
 	$(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \

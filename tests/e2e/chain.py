@@ -1,0 +1,193 @@
+"""All of it: a backend, Kafka, sidecars, bridges behind a proxy, and Redis if the manifest wants it."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from tests.e2e.kafka import TOPIC, Kafka
+from tests.e2e.process import Log, Process
+from tests.e2e.proxy import Proxy
+from tests.e2e.sidecar import K8S, Manifest, Sidecar, components
+from tests.support import ROOT, SECRET, Reachable, variables
+from tests.valkey import free_port, settled
+
+APP_TOKEN = "what only the sidecar knows"
+BACKEND = ROOT / "examples" / "tasks-backend"
+SETTINGS = {"AUTH": "none", "DRAIN_TIMEOUT": "3", "LOG_LEVEL": "debug"}
+
+
+class App(Reachable):
+    """What a sidecar stands beside, in one process after the other on the same port."""
+
+    def __init__(
+        self, port: int, command: Sequence[str], environment: Mapping[str, str], log: Log, http: aiohttp.ClientSession
+    ) -> None:
+        super().__init__(port, http)
+        self.log = log
+        self._command = command
+        self._environment = environment
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        self._process = Process([sys.executable, *self._command], self.log, self._environment)
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def ready(self) -> None:
+        """Wait until its health says so."""
+        await settled(self._is_healthy)
+
+    async def _is_healthy(self) -> bool:
+        assert self.process.running, self.log.account
+        try:
+            return (await self.get("/health"))[0] == 200
+        except aiohttp.ClientError:
+            return False
+
+
+class Pod:
+    """A bridge and its sidecar, which start and end together."""
+
+    def __init__(self, name: str, bridge: App, sidecar: Sidecar, group: str, *, is_native: bool) -> None:
+        """`group` is the Kafka consumer group that it is in, `is_native` whether its sidecar ends after its bridge."""
+        self.name = name
+        self.bridge = bridge
+        self.sidecar = sidecar
+        self.group = group
+        self._is_native = is_native
+
+    def start(self) -> None:
+        self.bridge.start()
+        self.sidecar.start()
+
+    def kill(self) -> None:
+        """As when its node is gone."""
+        self.bridge.kill()
+        self.sidecar.kill()
+
+    async def stop(self) -> None:
+        """As Kubernetes does it: SIGTERM, and a time to leave in."""
+        if not self._is_native:
+            self.sidecar.process.terminate()
+        self.bridge.process.terminate()
+        assert await self.bridge.process.ended() == 0, self.bridge.log.account
+        if self._is_native:
+            self.sidecar.process.terminate()
+        assert await self.sidecar.process.ended() == 0, self.sidecar.log.account
+
+
+class Chain:
+    """`async with Chain(kafka, directory) as chain`: then every part is ready, and Kafka's partitions are assigned.
+
+    Without a token anybody is whom they say they are, as in development mode; settings are the bridges'.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        directory: Path,
+        *,
+        manifest: str = "websocket-service.yaml",
+        replicas: int = 1,
+        **settings: str,
+    ) -> None:
+        """`manifest` is below k8s/: which of the three ways to run the bridge it is."""
+        self.kafka = kafka
+        self.proxy = Proxy()
+        self.pods: list[Pod] = []
+        self.backend: App
+        self.publisher: Sidecar  # the backend's
+        self.http: aiohttp.ClientSession
+        self._directory = directory
+        self._manifest = Manifest.read(K8S / manifest)
+        self._replicas = replicas
+        self._settings = settings
+        self._resources = components(directory, kafka.address)
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with self._stack:
+            self.http = await self._stack.enter_async_context(aiohttp.ClientSession())
+            await self._stack.enter_async_context(self.proxy)
+            await self.kafka.ready()
+            await self.kafka.make(TOPIC)
+            self._add_backend()
+            for place in range(self._replicas):
+                self._add_pod(f"websocket-service-{place}")
+            for group in self.groups:
+                await self.kafka.commit_latest(group)
+            self.backend.start()
+            self.publisher.start()
+            for pod in self.pods:
+                pod.start()
+            await self.ready()
+            self._stack = self._stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def groups(self) -> set[str]:
+        """Kafka consumer groups of the bridges."""
+        return {pod.group for pod in self.pods}
+
+    @property
+    def bridges(self) -> list[App]:
+        return [pod.bridge for pod in self.pods]
+
+    async def ready(self) -> None:
+        """Wait until all of it is: each partition has its reader, too, which no sidecar's health tells."""
+        await asyncio.gather(self.backend.ready(), self.publisher.ready(), *(pod.bridge.ready() for pod in self.pods))
+        for group in self.groups:
+            await self.kafka.read_by(group, sum(pod.group == group for pod in self.pods))
+
+    async def publish(self, user: str, **data: Any) -> None:
+        """An event of that user, through the backend's sidecar; Kafka has it when this returns."""
+        await self.publisher.publish(msgspec.json.encode({"user_id": user} | data), user)
+
+    def _log(self, name: str) -> Log:
+        return Log(self._directory / f"{name}.log")
+
+    def _add_backend(self) -> None:
+        manifest = Manifest.read(BACKEND / "backend.yaml")
+        self.publisher = Sidecar(manifest, self._resources, self._log("backend-daprd"), self.http, name="backend")
+        port = free_port()
+        environment = {"PORT": str(port), "JWT_SECRET": SECRET, "DAPR_HTTP_PORT": str(self.publisher.port)}
+        self.backend = App(port, [str(BACKEND / "tasks_backend.py")], environment, self._log("backend"), self.http)
+        self._stack.callback(self.publisher.kill)
+        self._stack.callback(self.backend.kill)
+
+    def _add_pod(self, name: str) -> None:
+        port = free_port()
+        settings = SETTINGS | self._settings | {"HOST": "127.0.0.1", "PORT": str(port), "APP_API_TOKEN": APP_TOKEN}
+        environment = {**self._manifest.environment, **variables(settings)}
+        environment.pop("WSBRIDGE_JWT_SECRET_FILE")
+        bridge = App(port, ["-m", "wsbridge", "serve"], environment, self._log(name), self.http)
+        sidecar = Sidecar(
+            *(self._manifest, self._resources, self._log(f"{name}-daprd"), self.http),
+            name=name,
+            app_port=port,
+            app_token=APP_TOKEN,
+        )
+        has_its_own = environment.get("WSBRIDGE_PUBSUB_NAME") == "pubsub-kafka-websocket"
+        group = f"wsbridge-{name}" if has_its_own else self._manifest.app_id
+        self._stack.callback(sidecar.kill)
+        self._stack.callback(bridge.kill)
+        self._stack.push_async_callback(bridge.hang_up)
+        self.pods.append(Pod(name, bridge, sidecar, group, is_native=self._manifest.is_native))
+        self.proxy.ports.append(port)

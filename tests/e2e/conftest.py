@@ -1,0 +1,46 @@
+"""Fixtures: one Kafka for all tests, a chain for each."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import parts
+from tests.e2e.chain import Chain
+from tests.e2e.kafka import Kafka
+from tests.valkey import DURABLE, Valkey
+
+Start = Callable[..., Awaitable[Chain]]
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """It starts while other parts do: a chain waits for it."""
+    parts.required(parts.daprd)
+    with Kafka(tmp_path_factory.mktemp("kafka")) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[Valkey]:
+    async with Valkey(tmp_path, **DURABLE) as valkey:
+        yield valkey
+
+
+@pytest.fixture
+async def chained(kafka: Kafka, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a chain: `await chained(replicas=2)`; it ends with the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def starting(manifest: str = "websocket-service.yaml", replicas: int = 1, **settings: str) -> Chain:
+            chain = Chain(kafka, tmp_path, manifest=manifest, replicas=replicas, **settings)
+            return await stack.enter_async_context(chain)
+
+        yield starting
+
+
+@pytest.fixture
+async def chain(chained: Start) -> Chain:
+    """One bridge, as k8s/websocket-service.yaml has it."""
+    return await chained()

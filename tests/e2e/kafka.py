@@ -1,0 +1,215 @@
+"""A real Kafka broker on a free loopback port, and what an operator does with it."""
+
+import asyncio
+import base64
+import contextlib
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined] # its documented home
+
+from tests.e2e.parts import java, kafka, required
+from tests.e2e.process import Log, Process
+from tests.valkey import free_port, settled
+
+PARTITIONS = 3
+TOPIC = "task-updates"
+_ANSWER = 10.0  # seconds
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=BROKER://127.0.0.1:{port}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+log.dirs={directory}/data
+num.partitions={partitions}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=1000
+broker.heartbeat.interval.ms=200
+"""
+
+
+class Kafka:
+    """One node, three partitions for each topic: `with Kafka(directory) as kafka`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self._directory = directory
+        self.log = Log(directory / "kafka.log")
+        self._config = directory / "server.properties"
+        client: dict[str, Any] = {"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 100, "log_level": 0}
+        self._admin: Any = AdminClient(client)  # its types know half of it
+        self._producer = Producer(client)
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        self._config.write_text(
+            _PROPERTIES.format(port=self.port, controller=free_port(), directory=self._directory, partitions=PARTITIONS)
+        )
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        subprocess.run(
+            _command("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={self._config}"),
+            check=True,
+            capture_output=True,
+        )
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Also again, on the same port and with what it had."""
+        self._process = Process(_command("kafka.Kafka", str(self._config)), self.log)
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def ready(self) -> None:
+        """Wait until it answers."""
+        await settled(self._answers)
+
+    async def make(self, topic: str) -> None:
+        """Unless it is there."""
+        with contextlib.suppress(KafkaException):
+            await _result(self._admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic])
+        await settled(lambda: _succeeds(self.ends(topic)))
+
+    async def ends(self, topic: str = TOPIC) -> list[int]:
+        """The offset of the next message of each partition."""
+        places = [TopicPartition(topic, place) for place in range(PARTITIONS)]
+        latest: Any = OffsetSpec  # untyped
+        found = self._admin.list_offsets(dict.fromkeys(places, latest.latest()), request_timeout=_ANSWER)
+        return [(await _result(found[place])).offset for place in places]
+
+    async def commit_latest(self, group: str, topic: str = TOPIC) -> None:
+        """What the heads of the manifests say to do before a group's first start; it has no members then."""
+        latest = await self.ends(topic)
+        places = [TopicPartition(topic, place, offset) for place, offset in enumerate(latest)]
+
+        async def are_committed() -> bool:
+            """Not at once: who keeps them is not there yet, or waits for members that were killed."""
+            request = ConsumerGroupTopicPartitions(group, places)
+            return (
+                await _succeeds(_result(self._admin.alter_consumer_group_offsets([request])[group]))
+                and await self.committed(group, topic) == latest
+            )
+
+        await settled(are_committed)
+
+    async def committed(self, group: str, topic: str = TOPIC) -> list[int]:
+        """The offset of each partition up to which the group has had everything; below 0 where there is none."""
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, place) for place in range(PARTITIONS)])
+        found = await _result(self._admin.list_consumer_group_offsets([asked])[group])
+        return [place.offset for place in sorted(found.topic_partitions, key=lambda place: place.partition)]
+
+    async def members(self, group: str, topic: str = TOPIC) -> list[set[int]]:
+        """The partitions of each member of a group that is in balance; none of one that is not."""
+        found = await _result(self._admin.describe_consumer_groups([group], request_timeout=_ANSWER)[group])
+        if found.state != ConsumerGroupState.STABLE:
+            return []
+        return [
+            {place.partition for place in member.assignment.topic_partitions if place.topic == topic}
+            for member in found.members
+        ]
+
+    async def read_by(self, group: str, members: int, topic: str = TOPIC) -> None:
+        """Wait until the group has that many members, and each partition its reader."""
+
+        async def is_read() -> bool:
+            found = await self.members(group, topic)
+            return len(found) == members and set().union(*found) == set(range(PARTITIONS))
+
+        await settled(is_read)
+
+    async def produce(
+        self,
+        value: bytes | None,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, bytes] | None = None,
+        partition: int = -1,
+        topic: str = TOPIC,
+    ) -> None:
+        """A message that does not come through Dapr; it is stored when this returns."""
+        done: Future[None] = Future()
+
+        def delivered(error: Any, _: Message) -> None:
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(KafkaException(error))
+
+        self._producer.produce(
+            topic, value, key, partition=partition, headers=dict(headers or {}), on_delivery=delivered
+        )
+        await asyncio.to_thread(self._producer.flush, _ANSWER)
+        done.result(0)
+
+    async def messages(self, topic: str, starts: Sequence[int]) -> AsyncIterator[Message]:
+        """From these offsets on, for as long as somebody asks; within a partition in order."""
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "tests", "enable.auto.commit": False})
+        try:
+            consumer.assign([TopicPartition(topic, place, start) for place, start in enumerate(starts)])
+            while True:
+                message = await asyncio.to_thread(consumer.poll, 0.1)
+                if message is not None and message.error() is None:
+                    yield message
+        finally:
+            consumer.close()
+
+    async def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.running, self.log.account
+        return await _succeeds(asyncio.to_thread(self._admin.list_topics, timeout=1.0))
+
+
+def _command(program: str, *arguments: str) -> list[str]:
+    jars = required(kafka) / "*"
+    return [
+        str(required(java)),
+        "-Xmx512m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        str(jars),
+        program,
+        *arguments,
+    ]
+
+
+async def _result(future: Future[Any]) -> Any:
+    async with asyncio.timeout(2 * _ANSWER):
+        return await asyncio.wrap_future(future)
+
+
+async def _succeeds(asking: Awaitable[object]) -> bool:
+    try:
+        await asking
+    except KafkaException:
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""A round-robin TCP proxy before the bridges, as a Service is: it passes on bytes and knows nothing of HTTP."""
+
+import asyncio
+import contextlib
+import itertools
+from typing import Self
+
+from tests.valkey import free_port
+
+
+class Proxy:
+    """`async with Proxy() as proxy`. `ports` are those that get new connections: a pod's, as long as it is ready."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.ports: list[int] = []
+        self._turn = itertools.count()
+        self._writers = set[asyncio.StreamWriter]()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=4_096)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Both directions, until both have ended or one has broken."""
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            server_reader, server_writer = await self._connected()
+            with contextlib.closing(server_writer):
+                self._writers |= {writer, server_writer}
+                try:
+                    await asyncio.gather(_pass(reader, server_writer), _pass(server_reader, writer))
+                finally:
+                    self._writers -= {writer, server_writer}
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """To the next one in turn that is there."""
+        for _ in range(len(self.ports)):
+            with contextlib.suppress(ConnectionRefusedError):
+                return await asyncio.open_connection("127.0.0.1", self.ports[next(self._turn) % len(self.ports)])
+        raise ConnectionRefusedError
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(65_536):
+        writer.write(chunk)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()

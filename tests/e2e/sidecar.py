@@ -1,0 +1,178 @@
+"""A real Dapr sidecar, set up by the manifests and component files that are shipped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from tests.e2e.parts import daprd, required
+from tests.e2e.process import Log, Process
+from tests.support import ROOT
+from tests.valkey import free_port, settled
+
+K8S = ROOT / "k8s"
+COMPONENTS = ("dapr/pubsub-kafka.yaml", "dapr/resiliency.yaml", "consumer-groups/pubsub-kafka-websocket.yaml")
+FLAGS = {  # of daprd, by the annotation from which Dapr's injector makes them
+    "dapr.io/app-id": "app-id",
+    "dapr.io/app-protocol": "app-protocol",
+    "dapr.io/enable-app-health-check": "enable-app-health-check",
+    "dapr.io/app-health-check-path": "app-health-check-path",
+    "dapr.io/block-shutdown-duration": "dapr-block-shutdown-duration",
+    "dapr.io/graceful-shutdown-seconds": "dapr-graceful-shutdown-seconds",
+    "dapr.io/log-as-json": "log-as-json",
+}
+_IN_KUBERNETES_ONLY = (
+    "dapr.io/enabled",
+    "dapr.io/app-port",
+    "dapr.io/app-token-secret",
+    "dapr.io/enable-native-sidecar",
+    "dapr.io/disable-builtin-k8s-secret-store",
+    "dapr.io/sidecar-",
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What concerns us of a workload."""
+
+    annotations: Mapping[str, str]
+    environment: Mapping[str, str]  # what stands there as text
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Of the first document in the file."""
+        pod = next(yaml.safe_load_all(path.read_text()))["spec"]["template"]
+        [container] = pod["spec"]["containers"]
+        plain = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+        return cls(pod["metadata"]["annotations"], plain)
+
+    @property
+    def app_id(self) -> str:
+        return self.annotations["dapr.io/app-id"]
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the sidecar stops after its app, instead of together with it."""
+        return self.annotations.get("dapr.io/enable-native-sidecar") == "true"
+
+    @property
+    def flags(self) -> list[str]:
+        """Of the sidecar; an annotation that is new to us has to be put where it belongs."""
+        ours = {name: text for name, text in self.annotations.items() if name.startswith("dapr.io/")}
+        ours = {name: text for name, text in ours.items() if not name.startswith(_IN_KUBERNETES_ONLY)}
+        return [f"--{FLAGS[name]}={text}" for name, text in ours.items()]
+
+
+def components(directory: Path, kafka: str) -> Path:
+    """The folder with those that are shipped, for a broker at that address."""
+    folder = directory / "components"
+    folder.mkdir()
+    for name in COMPONENTS:
+        text = (K8S / name).read_text()
+        (folder / Path(name).name).write_text(text.replace("kafka:9092", kafka))
+    return folder
+
+
+class Sidecar:
+    """Beside the app on `app_port`, in one process after the other; its own ports stay."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        resources: Path,
+        log: Log,
+        http: aiohttp.ClientSession,
+        *,
+        name: str,
+        app_port: int | None = None,
+        app_token: str | None = None,
+    ) -> None:
+        """`name` is the pod's."""
+        self.port = free_port()
+        self.log = log
+        self._http = http
+        ports = {"dapr-grpc-port": free_port(), "dapr-internal-grpc-port": free_port(), "dapr-http-port": self.port}
+        if app_port is not None:
+            ports["app-port"] = app_port
+        self._arguments = [
+            *manifest.flags,
+            *(f"--{flag}={port}" for flag, port in ports.items()),
+            f"--resources-path={resources}",
+            "--dapr-listen-addresses=127.0.0.1",
+            "--dapr-internal-grpc-listen-address=127.0.0.1",
+            "--enable-metrics=false",
+        ]
+        self._environment = {"POD_NAME": name} | ({"APP_API_TOKEN": app_token} if app_token else {})
+        self._process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        self._process = Process([str(required(daprd)), *self._arguments], self.log, self._environment)
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def ready(self) -> None:
+        """Wait until it publishes."""
+        await settled(lambda: self._answers("/v1.0/healthz/outbound"))
+
+    async def subscriptions(self) -> list[dict[str, Any]]:
+        async with self._http.get(f"{self.url}/v1.0/metadata") as response:
+            found = await response.json()
+        return list(found.get("subscriptions", []))
+
+    async def publish(
+        self,
+        body: bytes,
+        key: str,
+        content_type: str | None = "application/json",
+        topic: str = "task-updates",
+        **headers: str,
+    ) -> None:
+        """One message, stored in Kafka when this returns."""
+        headers |= {"Content-Type": content_type} if content_type else {}
+        async with self._http.post(
+            f"{self.url}/v1.0/publish/pubsub-kafka/{topic}",
+            params={"metadata.partitionKey": key},
+            data=body,
+            headers=headers,
+            skip_auto_headers=["Content-Type"],
+        ) as response:
+            assert response.status == 204, (response.status, await response.text())
+
+    async def publish_bulk(self, events: list[tuple[str, Any]], topic: str = "task-updates") -> None:
+        """Key and data of each; those of one key stay in order."""
+        entries = [
+            {
+                "entryId": str(place),
+                "event": data,
+                "contentType": "application/json",
+                "metadata": {"partitionKey": key},
+            }
+            for place, (key, data) in enumerate(events)
+        ]
+        async with self._http.post(
+            f"{self.url}/v1.0-alpha1/publish/bulk/pubsub-kafka/{topic}", json=entries
+        ) as response:
+            assert response.status == 204, (response.status, await response.text())
+
+    async def _answers(self, path: str) -> bool:
+        assert self.process.running, self.log.account
+        try:
+            async with self._http.get(self.url + path) as response:
+                return response.status == 204
+        except aiohttp.ClientError:
+            return False

@@ -146,7 +146,7 @@ async def test_the_callers_trace_goes_on(backend: Client, sidecar: Sidecar) -> N
     (event,), (headers,) = sidecar.events, sidecar.headers
     assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-00", event["traceparent"])
     assert "00f067aa0ba902b7" not in event["traceparent"]
-    assert headers["traceparent"] == event["traceparent"]
+    assert headers["traceparent"] == event["traceparent"] == event["traceid"]
 
 
 @pytest.mark.parametrize(

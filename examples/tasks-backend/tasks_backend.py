@@ -139,6 +139,7 @@ def created(task: Task, user: str, traceparent: str) -> dict[str, Any]:
         "time": now,
         "datacontenttype": "application/json",
         "traceparent": traceparent,
+        "traceid": traceparent,  # Dapr's older name: without it the sidecar puts values of its own in place of both
         "data": data | {"timestamp": now},
     }
 

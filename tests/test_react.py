@@ -221,9 +221,10 @@ async def test_the_page_is_what_it_says(scene: Scene) -> None:
     assert await scene.page.evaluate("window.effects") == 2
 
 
-async def test_strict_mode_opens_one_socket_and_the_state_is_shown(scene: Scene) -> None:
+async def test_strict_mode_connects_once_and_the_state_is_shown(scene: Scene) -> None:
     await scene.shows("transport", "websocket")
     assert (len(scene.sockets), await scene.sessions()) == (1, 1)
+    assert "closed" not in await scene.page.evaluate("window.statuses")
 
 
 async def test_a_thousand_messages_in_one_bulk_reach_the_handler_a_thousand_times(scene: Scene) -> None:

@@ -22,6 +22,8 @@ const rules = {
 window.seen = []; // by the handler: the event's number, and of which render the handler was
 window.effects = 0;
 window.client = client;
+window.statuses = [];
+client.on('state', ({ status }) => window.statuses.push(status));
 
 function Tasks({ render }) {
   useEvent('task_update', ({ event }) => window.seen.push([event.n, render]));

@@ -224,11 +224,31 @@ async def test_the_size_limit_is_that_of_the_data(start: Start) -> None:
     assert await bridge.post(enveloped(exact[:-1] + b" }")) == DROP
 
 
-async def test_a_body_over_every_limit_is_dropped_and_not_read(start: Start, logs: Logs) -> None:
+@pytest.fixture
+def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would take a body of 140 MB."""
+    monkeypatch.setattr("wsbridge.dapr.BROKER_BYTES", 1)
+
+
+async def test_a_body_over_every_limit_is_dropped_and_not_read(low_limits: None, start: Start, logs: Logs) -> None:
     bridge = await start(MAX_EVENT_BYTES="1")
-    assert await bridge.post(b"x" * 3_000_000) == DROP
+    assert await bridge.post(b"x" * 5_000_000) == DROP
     assert logs.of("event.dropped", reason="too_large")
     assert await bridge.post(cloud_event(TASK)) == DROP  # the connection, or a new one, goes on
+
+
+async def test_a_bulk_over_every_limit_is_not_lost(low_limits: None, start: Start, logs: Logs) -> None:
+    bridge = await start(MAX_EVENT_BYTES="1")
+    assert await bridge.post(b"x" * 5_000_000, JSON) == RETRY
+    assert "WSBRIDGE_MAX_EVENT_BYTES" in (await logs.line("event.retried"))["why"]
+    assert not logs.of("event.dropped")
+
+
+async def test_messages_as_large_as_a_broker_takes_are_dropped_alone(start: Start) -> None:
+    bridge = await start(MAX_EVENT_BYTES="100")
+    large = base64.b64encode(b"x" * 1_000_000).decode()
+    bulk = bulk_of(*([large] * 20), encoded(TASK), contentType="application/octet-stream")
+    assert statuses(await bridge.post(bulk, JSON)) == ["DROP"] * 20 + ["SUCCESS"]
 
 
 async def test_a_hundred_full_events_fit_into_one_bulk(start: Start) -> None:

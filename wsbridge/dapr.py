@@ -17,6 +17,9 @@ BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
 BULK_WAIT_MS = 20  # how long it may wait for them; its own default with Kafka is 10,000
 SMALL_BODY = 65_536  # bytes: under every limit
+BROKER_BYTES = 1_048_588  # of a message, that Kafka takes unless told otherwise (message.max.bytes)
+ENVELOPE_BYTES = 16_384
+CLOUDEVENT = "application/cloudevents+json"  # the content type of a single delivery
 SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
 SHOWN = 5  # ids in a log line about several events
 _STATUS = {Outcome.STORED: SUCCESS, Outcome.DUPLICATE: SUCCESS, Outcome.RETRIED: RETRY}
@@ -24,8 +27,12 @@ _SINGLE = {status: msgspec.json.encode({"status": status}) for status in (SUCCES
 
 
 def max_body(max_event_bytes: int) -> int:
-    """Bytes that a bulk may have: each event's data in base64, and its envelope."""
-    return BULK_MESSAGES * (max_event_bytes * 4 // 3 + 16_384)
+    """Bytes that a bulk may have: each of its messages, in base64, is the largest that can be meant for us.
+
+    Also what is too large an event has to be read, to be dropped alone.
+    """
+    message = max(max_event_bytes * 4 // 3 + ENVELOPE_BYTES, BROKER_BYTES)
+    return BULK_MESSAGES * (message * 4 // 3 + ENVELOPE_BYTES)
 
 
 class DaprDoor:
@@ -78,8 +85,7 @@ class DaprDoor:
         try:
             body = await self._body(request)
         except web.HTTPRequestEntityTooLarge as error:
-            self._dropped(Dropped("too_large", error.text or ""), topic)
-            return _json(_SINGLE[DROP])
+            return _json(self._too_large(request, topic, error.text or ""))
         try:
             return _json(await self._take(body, topic, request))
         except Exception as error:  # the door: never a 404 or a 500 for a fault that passes
@@ -107,8 +113,16 @@ class DaprDoor:
             log.warning("request.timeout", path=request.path, peer=request.remote, seconds=BODY_TIMEOUT)
             raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 
+    def _too_large(self, request: web.Request, topic: str, why: str) -> bytes:
+        """A bulk that has not been read cannot be answered entry by entry, and most of it may be sound."""
+        if request.content_type == CLOUDEVENT:
+            return _SINGLE[self._dropped(Dropped("too_large", why), topic)]
+        self._metrics.received("retried")
+        log.warning("event.retried", topic=topic, count=1, why=f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.")
+        return _SINGLE[RETRY]
+
     async def _take(self, body: bytes, topic: str, request: web.Request) -> bytes:
-        if request.content_type != "application/cloudevents+json":
+        if request.content_type != CLOUDEVENT:
             bulk = self._reader.read_bulk(body, topic)
             if bulk is not None:
                 statuses = await self._store([event for _, event in bulk], topic)

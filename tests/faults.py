@@ -291,7 +291,8 @@ class Bystander:
         while True:
             data = {"user_id": "bystander", "n": self.count + 1}
             started = time.monotonic()
-            answer = await self._bridge.post(cloud_event(data))
+            # a connection that is kept could be closed as idle at the moment at which it is used again
+            answer = await self._bridge.post(cloud_event(data), connection="close")
             assert answer == {"status": "SUCCESS"}
             message = await receive(ws)
             assert message["event"] == data

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ from wsbridge.bridge import Bridge
 from wsbridge.log import configure, log
 
 DEADLINE = 10.0  # seconds: how long a test waits for what must happen
+IMPATIENT = 20  # looks at once; most things happen in the next few turns of the loop
+PAUSE = 0.002  # seconds between later ones: looking all the time would take the CPU from what is waited for
 SECRET = "a secret of thirty-two bytes or more"
 ROOT = Path(__file__).parent.parent
 
@@ -281,13 +284,17 @@ async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something to become true; the test fails if it does not."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - it is anything, not what could set an event
-            await asyncio.sleep(0)
+
+    async def told() -> object:
+        return condition()
+
+    await until_told(told)
 
 
 async def until_told(condition: Callable[[], Awaitable[object]]) -> None:
     """The same for what has to be asked over the network."""
     async with asyncio.timeout(DEADLINE):
-        while not await condition():
-            pass
+        for look in itertools.count():
+            if await condition():
+                return
+            await asyncio.sleep(0 if look < IMPATIENT else PAUSE)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from tests.support import ROOT, cloud_event, variables
+from tests.support import ROOT, bulk_of, cloud_event, variables
 from tests.valkey import free_port
 
 REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
@@ -28,6 +28,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 )
+INSECURE = "app.example"  # a host without TLS that is not localhost
 
 
 def chromium() -> str:
@@ -45,7 +46,8 @@ async def launched(*flags: str, **options: Any) -> AsyncIterator[Browser]:
     """Closed at the end, with every page; `options` are Playwright's."""
     expect.set_options(timeout=DEADLINE * 1000)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS.split(), *flags], **options)
+        args = [*FLAGS.split(), f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1", *flags]
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=args, **options)
         yield browser
         await browser.close()
 
@@ -115,12 +117,12 @@ class Bridge:
             return await response.json()
 
     async def publish(self, user: str, *numbers: int) -> None:
-        """An event for each number `n`, taken when this returns."""
-        async with aiohttp.ClientSession() as http:
-            for n in numbers:
-                event = cloud_event({"event_type": "task.created", "user_id": user, "n": n})
-                async with http.post(f"{self.url}/events/task-updates", json=event) as response:
-                    assert await response.json() == {"status": "SUCCESS"}
+        """An event for each number `n`, all in one delivery, taken when this returns."""
+        events = [cloud_event({"event_type": "task.created", "user_id": user, "n": n}) for n in numbers]
+        url = f"{self.url}/events/task-updates"
+        async with aiohttp.ClientSession() as http, http.post(url, json=bulk_of(*events)) as response:
+            statuses = [entry["status"] for entry in (await response.json())["statuses"]]
+        assert statuses == ["SUCCESS"] * len(numbers)
 
     async def _healthy(self, http: aiohttp.ClientSession) -> bool:
         with contextlib.suppress(aiohttp.ClientConnectionError):

@@ -38,6 +38,7 @@ class Site:
     """`async with Site(port, user)`; `grant` makes the tokens of that user."""
 
     def __init__(self, port: int, user: str) -> None:
+        self.host = "127.0.0.1"
         self.port = port
         self.user = user
         self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # given the reason
@@ -57,7 +58,7 @@ class Site:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def page(self, bridge: str, *, with_token: bool, **options: Any) -> str:
         """The address of the page; `bridge` is where it gets client.js, `options` are createClient's."""

@@ -46,16 +46,18 @@ async def test_a_hidden_page_whose_timers_are_throttled_does_not_flap(scene: Sce
 
 
 async def test_a_connection_that_died_in_the_sleep_is_replaced_quickly(scene: Scene) -> None:
-    await scene.context.clock.install()
+    await scene.context.clock.install(time=0)
     tab = await scene.opened()
     await scene.publish(1)
     await tab.has(1)
     await becomes(tab, "hidden")
     scene.proxy.hold()
     await scene.publish(2)
-    await scene.context.clock.fast_forward(120 * MINUTE)
+    await scene.context.clock.pause_at(120 * MINUTE)
     await becomes(tab, "visible")
-    await scene.context.clock.run_for(4_500)  # 3 s for an answer, then at most half a second
+    await scene.context.clock.run_for(3_000)  # for an answer
+    await tab.is_in("waiting", code=1006)
+    await scene.context.clock.run_for(500)
     await tab.has(1, 2)
     assert tab.sockets == 2
 
@@ -74,14 +76,15 @@ async def test_a_connection_that_outlived_the_sleep_stays(scene: Scene) -> None:
 
 
 async def test_the_network_comes_back_and_so_does_the_tab(scene: Scene) -> None:
-    await scene.context.clock.install()
+    await scene.context.clock.install(time=0)
     tab = await scene.opened()
+    await scene.context.clock.pause_at(MINUTE)
     await scene.context.set_offline(True)
     scene.proxy.cut()
-    await tab.until(lambda: tab.state["attempt"] >= 1)
-    while tab.state.get("delay", 0) < 5_000:  # it has become patient
-        await scene.context.clock.run_for(tab.state.get("delay", 0))
-        await tab.is_in("waiting")
+    await tab.is_in("waiting", attempt=1)
+    while (waiting := tab.state)["delay"] < 5_000:  # until it has become patient
+        await scene.context.clock.run_for(waiting["delay"])
+        await tab.is_in("waiting", attempt=waiting["attempt"] + 1)
     await scene.publish(1)
     await scene.context.set_offline(False)
     await scene.context.clock.run_for(1_000)

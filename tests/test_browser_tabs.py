@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 
+from tests.browser import INSECURE
 from tests.scene import Scene
 from tests.tab import Tab
 
@@ -58,6 +59,17 @@ async def test_tabs_that_do_not_want_to_share_do_not(scene: Scene) -> None:
         await tab.has(1)
     assert [tab.sockets for tab in tabs] == [1, 1]
     await scene.has_sessions(2)
+
+
+async def test_a_page_that_may_have_no_locks_has_a_socket_of_its_own(scene: Scene) -> None:
+    """On plain HTTP, away from localhost, a browser offers none."""
+    scene.site.host = INSECURE
+    tabs = [await scene.opened() for _ in range(2)]
+    assert await tabs[0].page.evaluate("[isSecureContext, 'locks' in navigator]") == [False, False]
+    await scene.publish(1)
+    for tab in tabs:
+        await tab.has(1)
+    assert [tab.sockets for tab in tabs] == [1, 1]
 
 
 async def test_the_tab_with_the_socket_is_closed_and_another_takes_over(scene: Scene) -> None:

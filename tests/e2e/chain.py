@@ -47,6 +47,9 @@ class App(Reachable):
         if self._process is not None:
             self._process.kill()
 
+    def terminate(self) -> None:
+        self.process.terminate()
+
     async def ready(self) -> None:
         """Wait until its health says so."""
         await settled(self._is_healthy)
@@ -82,11 +85,11 @@ class Pod:
     async def stop(self) -> None:
         """As Kubernetes does it: SIGTERM, and a time to leave in."""
         if not self._is_native:
-            self.sidecar.process.terminate()
-        self.bridge.process.terminate()
+            self.sidecar.terminate()
+        self.bridge.terminate()
         assert await self.bridge.process.ended() == 0, self.bridge.log.account
         if self._is_native:
-            self.sidecar.process.terminate()
+            self.sidecar.terminate()
         assert await self.sidecar.process.ended() == 0, self.sidecar.log.account
 
 
@@ -128,6 +131,7 @@ class Chain:
             self._add_backend()
             for place in range(self._replicas):
                 self._add_pod(f"websocket-service-{place}")
+            self._stack.push_async_callback(self._leave)
             for group in self.groups:
                 await self.kafka.commit_latest(group)
             self.backend.start()
@@ -159,6 +163,14 @@ class Chain:
     async def publish(self, user: str, **data: Any) -> None:
         """An event of that user, through the backend's sidecar; Kafka has it when this returns."""
         await self.publisher.publish(msgspec.json.encode({"user_id": user} | data), user)
+
+    async def _leave(self) -> None:
+        """The next test finds the groups empty: a member that is killed would be taken for one that is there."""
+        for pod in self.pods:
+            pod.sidecar.terminate()
+        if self.kafka.running:
+            for group in self.groups:
+                await self.kafka.read_by(group, 0)
 
     def _log(self, name: str) -> Log:
         return Log(self._directory / f"{name}.log")

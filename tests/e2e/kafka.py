@@ -5,15 +5,15 @@ import base64
 import contextlib
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupState,
     ConsumerGroupTopicPartitions,
+    KafkaError,
     KafkaException,
     Message,
     Producer,
@@ -28,6 +28,16 @@ from tests.valkey import free_port, settled
 PARTITIONS = 3
 TOPIC = "task-updates"
 _ANSWER = 10.0  # seconds
+_PATIENCE = 30.0  # seconds
+_PAUSE = 0.05  # seconds between two questions
+_NOT_YET = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NON_EMPTY_GROUP,  # members that were killed are there until their sessions end
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -84,6 +94,10 @@ class Kafka:
         """Also again, on the same port and with what it had."""
         self._process = Process(_command("kafka.Kafka", str(self._config)), self.log)
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.running
+
     def kill(self) -> None:
         """As `kill -9` does."""
         if self._process is not None:
@@ -96,53 +110,45 @@ class Kafka:
     async def make(self, topic: str) -> None:
         """Unless it is there."""
         with contextlib.suppress(KafkaException):
-            await _result(self._admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic])
-        await settled(lambda: _succeeds(self.ends(topic)))
+            await _answered(lambda: self._admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic])
 
     async def ends(self, topic: str = TOPIC) -> list[int]:
         """The offset of the next message of each partition."""
-        places = [TopicPartition(topic, place) for place in range(PARTITIONS)]
         latest: Any = OffsetSpec  # untyped
-        found = self._admin.list_offsets(dict.fromkeys(places, latest.latest()), request_timeout=_ANSWER)
-        return [(await _result(found[place])).offset for place in places]
+
+        async def end(place: TopicPartition) -> int:
+            return int((await _answered(lambda: self._admin.list_offsets({place: latest.latest()})[place])).offset)
+
+        return [await end(TopicPartition(topic, place)) for place in range(PARTITIONS)]
 
     async def commit_latest(self, group: str, topic: str = TOPIC) -> None:
-        """What the heads of the manifests say to do before a group's first start; it has no members then."""
-        latest = await self.ends(topic)
-        places = [TopicPartition(topic, place, offset) for place, offset in enumerate(latest)]
-
-        async def are_committed() -> bool:
-            """Not at once: who keeps them is not there yet, or waits for members that were killed."""
-            request = ConsumerGroupTopicPartitions(group, places)
-            return (
-                await _succeeds(_result(self._admin.alter_consumer_group_offsets([request])[group]))
-                and await self.committed(group, topic) == latest
-            )
-
-        await settled(are_committed)
+        """What the heads of the manifests say to do before a group's first start."""
+        await self.read_by(group, 0)
+        places = [TopicPartition(topic, place, offset) for place, offset in enumerate(await self.ends(topic))]
+        request = ConsumerGroupTopicPartitions(group, places)
+        found = await _answered(lambda: self._admin.alter_consumer_group_offsets([request])[group])
+        assert not any(place.error for place in found.topic_partitions), found.topic_partitions
 
     async def committed(self, group: str, topic: str = TOPIC) -> list[int]:
         """The offset of each partition up to which the group has had everything; below 0 where there is none."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, place) for place in range(PARTITIONS)])
-        found = await _result(self._admin.list_consumer_group_offsets([asked])[group])
+        found = await _answered(lambda: self._admin.list_consumer_group_offsets([asked])[group])
         return [place.offset for place in sorted(found.topic_partitions, key=lambda place: place.partition)]
 
     async def members(self, group: str, topic: str = TOPIC) -> list[set[int]]:
-        """The partitions of each member of a group that is in balance; none of one that is not."""
-        found = await _result(self._admin.describe_consumer_groups([group], request_timeout=_ANSWER)[group])
-        if found.state != ConsumerGroupState.STABLE:
-            return []
+        """The partitions of each member. One that was killed is among them until its session ends, after 10 s."""
+        found = await _answered(lambda: self._admin.describe_consumer_groups([group])[group])
         return [
             {place.partition for place in member.assignment.topic_partitions if place.topic == topic}
             for member in found.members
         ]
 
     async def read_by(self, group: str, members: int, topic: str = TOPIC) -> None:
-        """Wait until the group has that many members, and each partition its reader."""
+        """Wait until the group has that many members, and each partition its reader if there are any."""
 
         async def is_read() -> bool:
             found = await self.members(group, topic)
-            return len(found) == members and set().union(*found) == set(range(PARTITIONS))
+            return len(found) == members and (not members or set().union(*found) == set(range(PARTITIONS)))
 
         await settled(is_read)
 
@@ -183,8 +189,7 @@ class Kafka:
             consumer.close()
 
     async def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.running, self.log.account
+        assert self.running, self.log.account
         return await _succeeds(asyncio.to_thread(self._admin.list_topics, timeout=1.0))
 
 
@@ -202,9 +207,16 @@ def _command(program: str, *arguments: str) -> list[str]:
     ]
 
 
-async def _result(future: Future[Any]) -> Any:
-    async with asyncio.timeout(2 * _ANSWER):
-        return await asyncio.wrap_future(future)
+async def _answered(ask: Callable[[], Future[Any]]) -> Any:
+    """Asked again as long as Kafka only says that it is not that far yet."""
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            try:
+                return await asyncio.wrap_future(ask())
+            except KafkaException as error:
+                if error.args[0].code() not in _NOT_YET:
+                    raise
+                await asyncio.sleep(_PAUSE)
 
 
 async def _succeeds(asking: Awaitable[object]) -> bool:

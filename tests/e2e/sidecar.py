@@ -125,6 +125,11 @@ class Sidecar:
         if self._process is not None:
             self._process.kill()
 
+    def terminate(self) -> None:
+        """It leaves its group, and ends in a few seconds; again, or without a process, is no error."""
+        if self._process is not None:
+            self._process.terminate()
+
     async def ready(self) -> None:
         """Wait until it publishes."""
         await settled(lambda: self._answers("/v1.0/healthz/outbound"))

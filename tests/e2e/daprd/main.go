@@ -86,6 +86,8 @@ func config(opts *options.Options, log logger.Logger, health healthz.Healthz) *r
 		DaprAPIListenAddresses:        opts.DaprAPIListenAddresses,
 		DaprInternalGRPCPort:          opts.DaprInternalGRPCPort,
 		DaprInternalGRPCListenAddress: opts.DaprInternalGRPCListenAddress,
+		ProfilePort:                   opts.ProfilePort,
+		SchedulerStreams:              opts.SchedulerJobStreams,
 		MaxRequestSize:                opts.MaxRequestSize,
 		ReadBufferSize:                opts.ReadBufferSize,
 		ApplicationPort:               opts.AppPort,

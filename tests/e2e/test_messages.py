@@ -1,0 +1,119 @@
+"""Every form that a message can have in Kafka, and what becomes of it."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+import aiohttp
+
+from tests.e2e.chain import Chain
+from tests.e2e.kafka import Kafka
+from tests.support import DEADLINE, until
+from tests.valkey import settled
+
+USER = "zoë/1"  # neither its key nor its header is ASCII
+TASK = b'{"z":1, "user_id":"zo\xc3\xab/1","n":12345678901234567890,"f":1.10}'
+SORTED = b'{"f":1.10,"n":12345678901234567890,"user_id":"zo\xc3\xab/1","z":1}'  # by the sidecar that publishes it
+EVENT = b'{"specversion":"1.0","id":"%b","source":"s","type":"t","data":%b}'
+GOOD = b'{"user_id":"zo\xc3\xab/1","good":%d}'
+ODD = {
+    "x-odd": b"\x00\xff\r\n: \xe2\x82\xac",
+    "content-type": b"text/html",
+    "content-length": b"7",
+    "host": b"elsewhere",
+    "dapr-api-token": b"forged",
+    "ce_id": b"",
+}
+
+
+async def next_event(tab: aiohttp.ClientWebSocketResponse) -> bytes:
+    """As it came, byte for byte."""
+    text = await tab.receive_str(timeout=DEADLINE)
+    assert json.loads(text)["type"] == "task_update"
+    return text.partition('"event":')[2].rpartition(',"timestamp":')[0].encode()
+
+
+# Published through the backend's sidecar: content type, what is sent, what arrives.
+THROUGH_DAPR: dict[str, tuple[str | None, bytes, bytes]] = {
+    "JSON": ("application/json", TASK, SORTED),
+    "no content type": (None, TASK, TASK),
+    "text": ("text/plain", TASK, TASK),
+    "bytes": ("application/octet-stream", TASK, TASK),
+    "a CloudEvent": ("application/cloudevents+json", EVENT % (b"e-1", TASK), SORTED),
+}
+# Put into Kafka by something else: value and headers; what arrives is the value, or the data in it.
+WITHOUT_DAPR: dict[str, tuple[bytes, Mapping[str, bytes], bytes]] = {
+    "a bare object": (TASK, {}, TASK),
+    "a bare object with white space around it": (b" \n" + TASK + b"\n", {}, TASK),
+    "a CloudEvent": (EVENT % (b"e-2", TASK), {}, TASK),
+    "a CloudEvent in binary mode": (TASK, {"ce_specversion": b"1.0", "ce_id": b"e-3", "ce_source": b"s"}, TASK),
+    "odd headers": (TASK, ODD, TASK),
+}
+# What can never be understood: the value, and the reason in the log.
+POISON: dict[str, tuple[bytes | None, str]] = {
+    "text": (b"hello", "not_json"),
+    "nothing": (b"", "not_json"),
+    "bytes": (bytes(range(256)), "not_json"),
+    "half an object": (TASK[:-1], "not_json"),
+    "an array": (b"[1]", "not_an_object"),
+    "a string": (b'"hello"', "not_an_object"),
+    "null": (b"null", "not_an_object"),
+    "a tombstone": (None, "not_an_object"),
+    "bad UTF-8": (TASK.replace(b"\xab", b"\xff"), "bad_utf8"),
+    "no user": (b'{"n":1}', "no_user"),
+    "a user of the wrong type": (b'{"user_id":{}}', "bad_user"),
+    "a CloudEvent without data": (b'{"specversion":"1.0","id":"e-4","source":"s"}', "no_data"),
+    "a CloudEvent whose time is over": (
+        EVENT[:-1] % (b"e-5", TASK) + b',"expiration":"2026-01-01T00:00:00Z"}',
+        "expired",
+    ),
+    "nested too deeply": (b'{"user_id":"u","x":' + b"[" * 600 + b"]" * 600 + b"}", "not_json"),
+}
+
+
+async def test_what_is_published_through_dapr_arrives(chain: Chain) -> None:
+    [bridge] = chain.bridges
+    tab, _ = await bridge.opened(USER)
+    for name, (content_type, sent, arrives) in THROUGH_DAPR.items():
+        await chain.publisher.publish(sent, USER, content_type)
+        assert await next_event(tab) == arrives, name
+    assert [line["event_id"] for line in bridge.log.of("event.received")][-1] == "e-1"
+
+
+async def test_what_is_put_into_kafka_by_others_arrives_byte_for_byte(chain: Chain, kafka: Kafka) -> None:
+    [bridge] = chain.bridges
+    tab, _ = await bridge.opened(USER)
+    for name, (value, headers, arrives) in WITHOUT_DAPR.items():
+        await kafka.produce(value, key=USER, headers=headers)
+        assert await next_event(tab) == arrives, name
+    assert not bridge.log.of("request.denied")
+
+
+async def test_what_cannot_be_understood_is_dropped_and_blocks_nothing(chain: Chain, kafka: Kafka) -> None:
+    [bridge] = chain.bridges
+    tab, _ = await bridge.opened(USER)
+    before = await kafka.ends()
+    for place, (name, (value, reason)) in enumerate(POISON.items()):
+        await kafka.produce(value, partition=1)
+        await kafka.produce(GOOD % place, partition=1)
+        assert await next_event(tab) == GOOD % place, name
+        dropped = bridge.log.of("event.dropped")
+        assert (len(dropped), dropped[-1]["reason"]) == (place + 1, reason), name
+        assert dropped[-1]["event_id"] in (f"task-updates/1/{before[1] + 2 * place}", "e-4", "e-5"), name
+    [group] = chain.groups
+    ends = await kafka.ends()
+
+    async def is_committed() -> bool:
+        return (await kafka.committed(group))[1] == ends[1]
+
+    await settled(is_committed)  # nobody has to read it again
+
+
+async def test_poison_and_good_ones_in_one_delivery(chain: Chain, kafka: Kafka) -> None:
+    """The sidecar's bulk has them all if it takes them at once; what is dropped takes no other with it."""
+    [bridge] = chain.bridges
+    tab, _ = await bridge.opened(USER)
+    for place, (value, _) in enumerate(POISON.values()):
+        await asyncio.gather(kafka.produce(GOOD % place, partition=2), kafka.produce(value, partition=2))
+    assert [await next_event(tab) for _ in POISON] == [GOOD % place for place, _ in enumerate(POISON)]
+    await until(lambda: len(bridge.log.of("event.dropped")) == len(POISON))

@@ -1,0 +1,78 @@
+"""What the README has its reader do with a backend: type it, and see it."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from typing import Any
+
+from tests.browser import launched
+from tests.e2e.chain import Chain
+from tests.e2e.process import Log, Process
+from tests.support import ROOT, SECRET, receive, token, until
+
+# isort: split
+
+from playwright.async_api import expect
+
+BIN = Path(sys.executable).parent
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def typed(start: str) -> str:
+    """The command of the README's walk-through that starts like that, continued lines joined."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("### The whole way")[1].split("\n## ")[0]
+    [found] = re.findall(rf"^{start}.*$", section.replace("\\\n", ""), re.MULTILINE)
+    return str(found)
+
+
+async def run(command: str) -> Any:
+    """What it prints, as JSON; `wsbridge` is the one under test, and has the backend's secret."""
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "WSBRIDGE_JWT_SECRET": SECRET}
+    process = await asyncio.create_subprocess_shell(command, env=environment, stdout=PIPE, stderr=PIPE)
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return json.loads(output)
+
+
+async def test_a_task_posted_with_curl_shows_in_the_terminal_and_on_the_page(chain: Chain, tmp_path: Path) -> None:
+    listen = [*typed("wsbridge listen").split(), "--url", f"{chain.proxy.url}/ws".replace("http", "ws")]
+    listening = Process([str(BIN / listen[0]), *listen[1:]], Log(tmp_path / "listen.log"))
+    try:
+        async with launched() as browser:
+            page = await browser.new_page()
+            await page.goto(chain.proxy.url)
+            tabs = page.locator("article.tab")
+            for tab in await tabs.all():
+                await expect(tab.locator(".badge")).to_have_text("open")
+            shown = Log(tmp_path / "listen.log")
+            await until(lambda: shown.lines)
+            task = await run(typed("curl").replace("127.0.0.1:8000", f"127.0.0.1:{chain.backend.port}"))
+            assert (task["event_type"], task["user_id"], task["title"]) == ("task.created", "alice", "Buy milk")
+            await until(lambda: len(shown.lines) > 1)
+            connected, update = map(json.loads, shown.lines)
+            assert (connected["type"], update["type"]) == ("connected", "task_update")
+            assert update["event"] == task
+            titles = [tab.locator(".tasks .title") for tab in await tabs.all()]
+            for title in titles[:2]:
+                await expect(title).to_have_text(["Buy milk"])
+            await expect(titles[2]).to_have_count(0)
+    finally:
+        listening.kill()
+
+
+async def test_the_trace_that_the_backend_was_asked_in_goes_on_in_the_bridges_log(chain: Chain) -> None:
+    [pod] = chain.pods
+    tab, _ = await pod.bridge.opened("alice")
+    headers = {"Authorization": f"Bearer {token('alice')}", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    async with chain.http.post(f"{chain.backend.url}/api/tasks", json={"title": "x"}, headers=headers) as response:
+        assert response.status == 201
+    await receive(tab)
+    [published] = chain.backend.log.of("task.published")
+    assert published["traceparent"].startswith(f"00-{TRACE}-")
+    await until(lambda: pod.bridge.log.of("event.delivered", event_id=published["event_id"]))
+    [received] = pod.bridge.log.of("event.received", event_id=published["event_id"])
+    assert received["traceparent"] == published["traceparent"]

@@ -43,7 +43,8 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> None:
         check=False,
         timeout=300,
     )
-    assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}{result.stderr}"
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {result.stdout}{result.stderr}")
 
 
 def unavailable(reason: str) -> None:
@@ -65,7 +66,7 @@ def dependencies() -> Path:
             shutil.copy(SOURCE / name, started)
         try:
             run(*INSTALL, cwd=started)
-        except AssertionError as error:
+        except RuntimeError as error:
             shutil.rmtree(started)
             unavailable(f"the React page cannot be built (Vite 8 wants Node.js 20.19 and npm 11): {error}")
         try:

@@ -28,6 +28,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: list[str] = []
+        self._records: list[dict[str, Any]] = []
         self._read = 0
 
     @property
@@ -37,13 +38,15 @@ class Log:
             file.seek(self._read)
             fresh, end, _ = file.read().rpartition(b"\n")
         self._read += len(fresh + end)
-        self._lines += fresh.decode(errors="replace").split("\n") if end else []
+        lines = fresh.decode(errors="replace").split("\n") if end else []
+        self._lines += lines
+        self._records += [json.loads(line) for line in lines if line.startswith("{")]
         return self._lines
 
     def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """Those that are JSON with this event and these fields, as the bridge writes them."""
-        records = [json.loads(line) for line in self.lines if line.startswith("{")]
-        return [record for record in records if record.get("event") == event and fields.items() <= record.items()]
+        _ = self.lines
+        return [record for record in self._records if record.get("event") == event and fields.items() <= record.items()]
 
     @property
     def account(self) -> str:
@@ -67,6 +70,10 @@ class Process:
                 start_new_session=True,  # Ctrl-C is for the tests, which end it
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - it takes no lock
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def running(self) -> bool:

@@ -13,7 +13,7 @@ export function watchPage({ wake, suspend, restore }) {
     [window, 'online', wake],
     [window, 'pagehide', suspend], // open connections and locks would keep it out of the back-forward cache
     [window, 'pageshow', ({ persisted }) => persisted && restore()],
-    [document, 'visibilitychange', () => document.visibilityState === 'visible' && wake()],
+    [document, 'visibilitychange', () => document.hidden || wake()],
     [document, 'freeze', suspend],
     [document, 'resume', restore],
   ];

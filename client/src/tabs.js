@@ -20,19 +20,21 @@ export function shareTabs(key, connect, receive, show, position) {
   const me = Math.random(); // whom an answer is for
   let /** @type {BroadcastChannel | null} */ channel = null;
   let /** @type {Connection | null} */ connection = null; // while this tab leads
-  let /** @type {AbortController | undefined} */ queue, /** @type {(() => void) | undefined} */ release;
+  let /** @type {AbortController | undefined} */ queue, /** @type {((value?: any) => void) | undefined} */ release;
   let /** @type {State} */ state, /** @type {Frame} */ hello;
   let oldest = ''; // where a tab that has missed something wants the connection to begin anew
+  let joined = false; // whether this tab, which follows, was told where the connection is
 
   const watch = createWatch(
     () => post({ ask: me }),
-    () => (globalThis.document?.visibilityState === 'hidden' ? watch.start(SILENCE) : request(true)),
+    () => (globalThis.document?.hidden ? watch.start(SILENCE) : request(true)),
   );
 
   /** @param {object} message */
   const post = (message) => channel?.postMessage(message);
 
   function follow() {
+    joined = false;
     show({ status: 'connecting', attempt: 0 });
     request();
     watch.start(SILENCE);
@@ -43,9 +45,8 @@ export function shareTabs(key, connect, receive, show, position) {
   function request(steal) {
     queue?.abort();
     const place = (queue = new AbortController());
-    const holding = () => new Promise((resolve) => {
-      if (place !== queue) return resolve(0);
-      release = () => resolve(0);
+    const holding = () => place === queue && new Promise((resolve) => {
+      release = resolve;
       lead();
     });
     navigator.locks.request(key, steal ? { steal } : { signal: place.signal }, holding).catch((error) => {
@@ -79,21 +80,32 @@ export function shareTabs(key, connect, receive, show, position) {
   }
 
   /** @param {{ask?: number, resume?: string, to?: number, frame?: Frame | false, state?: State}} message of another tab */
-  function hear({ ask, resume, to = me, frame, state: theirs }) {
-    if (connection && ask) {
-      connection.wake();
-      const welcome = state.status === 'open' && { ...hello, recovered: undefined, last_event_id: position() };
-      post({ to: ask, state, frame: welcome });
+  function hear({ ask, resume, to = 0, frame, state: theirs }) {
+    if (connection) {
+      if (ask) {
+        connection.wake();
+        post({ to: ask, state, frame: state.status === 'open' && { ...hello, last_event_id: position() } });
+      }
+      if (resume) {
+        if (!oldest || distance(resume, oldest) > 0) oldest = resume;
+        connection.resync();
+      }
+      if (theirs?.status === 'closed') show(theirs); // for good, as another leader has found
+    } else if (!ask && !resume && (!to || to === me)) {
+      watch.heard();
+      if (to && joined) return; // a sign of life, no more
+      joined ||= !!to;
+      if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
+      if (frame) take(frame, !!to);
     }
-    if (connection && resume) {
-      if (!oldest || distance(resume, oldest) > 0) oldest = resume;
-      connection.resync();
-    }
-    if (to !== me || !theirs && !frame) return;
-    if (theirs && (!connection || theirs.status === 'closed')) show({ ...theirs, transport: theirs.transport && 'tab' });
-    if (connection) return;
-    watch.heard();
-    if (frame) receive(frame);
+  }
+
+  /** @param {Frame} frame @param {boolean} isWelcome into the midst of a connection */
+  function take(frame, isWelcome) {
+    if (!position()) receive({ ...frame, recovered: undefined }); // others asked to resume, this tab begins here
+    else if (!isWelcome) receive(frame);
+    else if (distance(position(), frame.last_event_id) <= 0) receive({ ...frame, recovered: true });
+    else post({ resume: position() });
   }
 
   return {

@@ -36,6 +36,7 @@ export function fakeSockets() {
   class FakeSocket {
     sent = [];
     closed = false;
+    answers = false; // to pings
     constructor(url, protocols) {
       this.url = new URL(url);
       this.protocols = protocols;
@@ -46,6 +47,7 @@ export function fakeSockets() {
     }
     send(text) {
       this.sent.push(JSON.parse(text));
+      if (this.answers) queueMicrotask(() => this.say({ type: 'pong' }));
     }
     close() {
       this.closed = true;

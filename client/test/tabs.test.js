@@ -10,9 +10,10 @@ function origin(t) {
   const { channels } = fakeOrigin(t);
   const open = async (options = {}) => {
     const client = createClient({ url: 'ws://bridge/ws', userId: 'u', WebSocket, ...options });
-    const tab = { client, notes: [], gaps: [], statuses: [] };
+    const tab = { client, notes: [], gaps: [], statuses: [], welcomes: [] };
     client.on('note', ({ id }) => tab.notes.push(id));
     client.on('gap', ({ last_event_id }) => tab.gaps.push(last_event_id));
+    client.on('connected', ({ last_event_id, recovered }) => tab.welcomes.push([last_event_id, recovered]));
     client.on('state', ({ status }) => tab.statuses.push(status));
     t.after(() => client.close());
     client.connect();
@@ -80,6 +81,43 @@ for (const how of ['close', 'no token']) {
     assert.deepEqual([second.client.state.transport, third.client.state.transport], ['websocket', 'tab']);
   });
 }
+
+test('a tab that comes later is welcomed once, as on a connection that began with it', async (t) => {
+  const { sockets, open, say } = origin(t);
+  await open();
+  sockets[0].answers = true;
+  await say(hello('e:0'), update('e:1'));
+  const second = await open();
+  await pass(t, 120_000); // of silence: it asks the leader again and again
+  assert.deepEqual(second.welcomes, [['e:1', undefined]]);
+  assert.deepEqual(second.statuses, ['connecting', 'open']);
+  assert.ok(sockets[0].sent.length > 2); // and the leader asks the bridge
+  assert.equal(sockets.length, 1);
+});
+
+test('a tab that begins while others resume is not told that it did', async (t) => {
+  const { sockets, open, say } = origin(t);
+  const leader = await open();
+  await say(hello('e:7'));
+  sockets[0].end();
+  const second = await open();
+  await pass(t, 375);
+  await say(hello('e:7', { recovered: true }));
+  assert.deepEqual([leader.welcomes.at(-1), second.welcomes], [['e:7', true], [['e:7', undefined]]]);
+});
+
+test('a tab that was away while nothing came has recovered', async (t) => {
+  const { sockets, open, say } = origin(t);
+  await open();
+  const second = await open();
+  sockets[0].answers = true;
+  await say(hello('e:7'));
+  second.client.close();
+  second.client.connect();
+  await pass(t, 60_000);
+  assert.deepEqual(second.welcomes, [['e:7', undefined], ['e:7', true]]);
+  assert.equal(sockets.length, 1);
+});
 
 test('what is for good for one is for all, and nobody tries again', async (t) => {
   const { sockets, open, say } = origin(t);

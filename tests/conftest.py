@@ -94,3 +94,21 @@ async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
 
     async with await browser.new_context() as context, Scene(context, service) as scene:
         yield scene
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def everyday() -> AsyncIterator[Any]:
+    """The profile of a browser that does with its tabs what it does for people."""
+    from tests.browser import as_people_have_it  # noqa: PLC0415 - as above
+
+    async with as_people_have_it() as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def natural(everyday: Any, service: Any) -> AsyncIterator[Any]:
+    """The same as `scene`, where tabs are hidden, frozen and cached."""
+    from tests.scene import Scene  # noqa: PLC0415 - as above
+
+    async with Scene(everyday, service) as scene:
+        yield scene

@@ -1,17 +1,9 @@
 """Pages of a real browser that are hidden, asleep, offline, frozen or in the back-forward cache."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from tests.browser import Bridge, as_people_have_it
 from tests.scene import Scene
 from tests.tab import Tab
-
-# isort: split
-
-from playwright.async_api import BrowserContext
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
@@ -89,18 +81,6 @@ async def test_the_network_comes_back_and_so_does_the_tab(scene: Scene) -> None:
     await scene.context.set_offline(False)
     await scene.context.clock.run_for(1_000)
     await tab.has(1)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def everyday() -> AsyncIterator[BrowserContext]:
-    async with as_people_have_it() as context:
-        yield context
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def natural(everyday: BrowserContext, service: Bridge) -> AsyncIterator[Scene]:
-    async with Scene(everyday, service) as scene:
-        yield scene
 
 
 async def test_the_tab_with_the_socket_is_frozen(natural: Scene) -> None:

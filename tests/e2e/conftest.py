@@ -11,6 +11,9 @@ from tests.e2e.chain import Chain
 from tests.e2e.kafka import Kafka
 from tests.valkey import DURABLE, Valkey
 
+ONE, WITH_REDIS, GROUP_EACH = (
+    f"{way}websocket-service.yaml" for way in ("", "redis/", "consumer-groups/")
+)  # manifests below k8s/
 Start = Callable[..., Awaitable[Chain]]
 
 
@@ -33,7 +36,7 @@ async def chained(kafka: Kafka, tmp_path: Path) -> AsyncIterator[Start]:
     """Start a chain: `await chained(replicas=2)`; it ends with the test."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def starting(manifest: str = "websocket-service.yaml", replicas: int = 1, **settings: str) -> Chain:
+        async def starting(manifest: str = ONE, replicas: int = 1, **settings: str) -> Chain:
             chain = Chain(kafka, tmp_path, manifest=manifest, replicas=replicas, **settings)
             return await stack.enter_async_context(chain)
 

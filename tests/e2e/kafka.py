@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupState,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -30,6 +31,7 @@ TOPIC = "task-updates"
 _ANSWER = 10.0  # seconds
 _PATIENCE = 30.0  # seconds
 _PAUSE = 0.05  # seconds between two questions
+_AT_REST = {ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
 _NOT_YET = {
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -135,9 +137,11 @@ class Kafka:
         found = await _answered(lambda: self._admin.list_consumer_group_offsets([asked])[group])
         return [place.offset for place in sorted(found.topic_partitions, key=lambda place: place.partition)]
 
-    async def members(self, group: str, topic: str = TOPIC) -> list[set[int]]:
-        """The partitions of each member. One that was killed is among them until its session ends, after 10 s."""
+    async def members(self, group: str, topic: str = TOPIC) -> list[set[int]] | None:
+        """The partitions of each member; None while they are divided anew. One that was killed stays for 10 s."""
         found = await _answered(lambda: self._admin.describe_consumer_groups([group])[group])
+        if found.state not in _AT_REST:
+            return None
         return [
             {place.partition for place in member.assignment.topic_partitions if place.topic == topic}
             for member in found.members
@@ -148,7 +152,7 @@ class Kafka:
 
         async def is_read() -> bool:
             found = await self.members(group, topic)
-            return len(found) == members and (not members or set().union(*found) == set(range(PARTITIONS)))
+            return found is not None and len(found) == members and all(found)
 
         await settled(is_read)
 

@@ -39,14 +39,18 @@ class Manifest:
     """What concerns us of a workload."""
 
     annotations: Mapping[str, str]
-    environment: Mapping[str, str]  # what stands there as text
+    environment: Mapping[str, str]  # what stands there as text, without where Secrets are mounted
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
         """Of the first document in the file."""
         pod = next(yaml.safe_load_all(path.read_text()))["spec"]["template"]
         [container] = pod["spec"]["containers"]
-        plain = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+        plain = {
+            entry["name"]: entry["value"]
+            for entry in container["env"]
+            if "value" in entry and not entry["name"].endswith("_FILE")
+        }
         return cls(pod["metadata"]["annotations"], plain)
 
     @property
@@ -93,6 +97,7 @@ class Sidecar:
         """`name` is the pod's."""
         self.port = free_port()
         self.log = log
+        self.app_token = app_token  # that it shows to the app, from its next start on
         self._http = http
         ports = {"dapr-grpc-port": free_port(), "dapr-internal-grpc-port": free_port(), "dapr-http-port": self.port}
         if app_port is not None:
@@ -105,7 +110,7 @@ class Sidecar:
             "--dapr-internal-grpc-listen-address=127.0.0.1",
             "--enable-metrics=false",
         ]
-        self._environment = {"POD_NAME": name} | ({"APP_API_TOKEN": app_token} if app_token else {})
+        self._name = name
         self._process: Process | None = None
 
     @property
@@ -118,7 +123,8 @@ class Sidecar:
         return self._process
 
     def start(self) -> None:
-        self._process = Process([str(required(daprd)), *self._arguments], self.log, self._environment)
+        environment = {"POD_NAME": self._name} | ({"APP_API_TOKEN": self.app_token} if self.app_token else {})
+        self._process = Process([str(required(daprd)), *self._arguments], self.log, environment)
 
     def kill(self) -> None:
         """As `kill -9` does."""

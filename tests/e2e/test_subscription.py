@@ -1,7 +1,7 @@
-"""How sidecars and bridges find each other."""
+"""How sidecars and bridges find each other, and whom they let in."""
 
-from tests.e2e.chain import Chain
-from tests.support import receive
+from tests.e2e.chain import APP_TOKEN, Chain
+from tests.support import cloud_event, receive, until
 
 SUBSCRIPTION = {
     "pubsubname": "pubsub-kafka",
@@ -25,3 +25,42 @@ async def test_what_the_backend_publishes_reaches_its_user_alone(chain: Chain) -
     await chain.publish("bob", n=2)
     assert (await receive(alice))["event"] == {"user_id": "alice", "n": 1}
     assert (await receive(bob))["event"] == {"user_id": "bob", "n": 2}
+
+
+async def test_many_events_come_in_few_requests(chain: Chain) -> None:
+    [bridge] = chain.bridges
+    tab, _ = await bridge.opened("alice")
+    await chain.publisher.publish_bulk([("alice", {"user_id": "alice", "n": n}) for n in range(200)])
+    assert [(await receive(tab))["event"]["n"] for _ in range(200)] == list(range(200))
+    requests = bridge.log.of("http.request", path="/events/task-updates")
+    assert 2 <= len(requests) < 20  # 100 in each at most
+
+
+async def test_a_bridge_that_starts_after_its_sidecar_is_subscribed(chain: Chain) -> None:
+    [pod] = chain.pods
+    await chain.take_down(pod)
+    pod.sidecar.start()
+    await until(lambda: any("waiting on port" in line for line in pod.sidecar.log.lines))
+    pod.bridge.start()
+    await chain.ready()
+    tab, _ = await pod.bridge.opened("alice")
+    await chain.publish("alice", n=1)
+    assert (await receive(tab))["event"]["n"] == 1
+
+
+async def test_a_bridge_takes_nothing_from_a_sidecar_with_another_token(chain: Chain) -> None:
+    [pod] = chain.pods
+    await chain.take_down(pod)
+    pod.sidecar.app_token = "another token"
+    pod.start()
+    await until(lambda: pod.bridge.log.of("request.denied", path="/dapr/subscribe", why="token"))
+    await pod.sidecar.ready()
+    assert await pod.sidecar.subscriptions() == []
+
+
+async def test_who_has_not_the_sidecars_token_cannot_deliver_even_from_loopback(chain: Chain) -> None:
+    [bridge] = chain.bridges
+    event = cloud_event({"user_id": "alice"})
+    for headers, status in [({}, 401), ({"dapr-api-token": "x"}, 401), ({"dapr-api-token": APP_TOKEN}, 200)]:
+        async with chain.http.post(f"{bridge.url}/events/task-updates", json=event, headers=headers) as response:
+            assert response.status == status

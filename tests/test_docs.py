@@ -1,16 +1,18 @@
 """Nothing is undocumented, and nothing is documented that is not there."""
 
 import ast
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wsbridge.bridge import Bridge
 from wsbridge.environment import load
 from wsbridge.metrics import Metrics
-from wsbridge.protocol import CLOSES
+from wsbridge.protocol import CLOSES, Auth, Ping, read
 from wsbridge.settings import HELP, PREFIX, UNPREFIXED, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +28,10 @@ def rows(document: str) -> dict[str, list[str]]:
         if cells and (name := re.match(r"`([^`]+)`", cells[0])):
             found[name[1]] = cells
     return found
+
+
+def vectors(name: str) -> Any:
+    return json.loads((ROOT / "tests" / "vectors" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def logged_events() -> set[str]:
@@ -71,16 +77,66 @@ def test_every_metric() -> None:
     assert Metrics().registry.get_sample_value("wsbridge_deliveries_total") == 0
 
 
-def test_every_close() -> None:
-    table = DOCS["protocol.md"].split("## Close codes")[1].split("## ")[0]
-    documented = {
-        (int(code), reason)
-        for line in table.splitlines()
-        if (found := re.match(r"\| ([\d, ]+) \| ([^|]*) \|", line))
-        for code in found[1].split(",")
-        for reason in re.findall(r"`(\w+)`", found[2]) or [""]
+def closes(document: str) -> dict[tuple[int, str], list[str]]:
+    """Code and reason → the row's other cells."""
+    found = {}
+    for line in DOCS[document].splitlines():
+        if row := re.match(r"\| ([\d, ]+) \| ([^|]*) \| (.*) \|$", line):
+            for code in row[1].split(","):
+                for reason in re.findall(r"`(\w+)`", row[2]) or [""]:
+                    found[int(code), reason] = re.split(r" ?\| ", row[3])
+    return found
+
+
+@pytest.mark.parametrize(("document", "cell"), [("protocol.md", 1), ("FRONTEND_INTEGRATION.md", 0)])
+def test_every_close_and_what_a_client_does(document: str, cell: int) -> None:
+    table = closes(document)
+    assert {key for key in table if key[1]} == {tuple(close) for close in CLOSES}
+    words = {
+        "stop": "stops",
+        "backoff": "comes back with backoff",
+        "hint": "comes back after `reconnect_after_ms`",
+        "token": "gets a fresh token, tries once more at once, then with backoff",
+        "resume": "comes back at once and resumes",
     }
-    assert {(code, reason) for code, reason in documented if reason} == {tuple(close) for close in CLOSES}
+    for close in vectors("closes")["closes"]:
+        assert table[close["code"], close["reason"]][cell] == words[close["client"]], close
+    for close in vectors("closes")["any_code"]:
+        if (close["code"], "") in table:
+            assert table[close["code"], ""][cell].startswith("stops") is not close["reconnect"]
+    rule = next(line for line in DOCS[document].splitlines() if "come back, 4500" in line)
+    stops = {
+        close["code"] for close in vectors("closes")["any_code"] if not close["reconnect"] and close["code"] < 4000
+    }
+    assert {int(code) for code in re.findall(r"\b1\d{3}\b", rule.split(" stop")[0])} == stops
+
+
+def shape(text: str) -> tuple[str, frozenset[str]]:
+    """Of a message: its type, and which fields it has."""
+    message = json.loads(text)
+    return message["type"], frozenset(message)
+
+
+def test_the_messages_of_the_bridge_look_like_those_of_the_vectors() -> None:
+    text, _, _ = DOCS["protocol.md"].partition("## Client → server")
+    examples = [*re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE), *re.findall(r"`(\{.*?\})`", text)]
+    known = {shape(vector["text"]) for vector in vectors("messages")["server"]} | {("pong", frozenset(["type"]))}
+    assert {shape(example)[0] for example in examples} == {kind for kind, _ in known} - {"order_update"}
+    assert {shape(example) for example in examples} <= known
+
+
+def test_the_messages_of_clients_are_understood() -> None:
+    _, _, text = DOCS["protocol.md"].partition("## Client → server")
+    examples = re.findall(r"^\| `(\{.*?\})` \|", text.partition("## Server-Sent Events")[0], re.MULTILINE)
+    assert [type(read(example)) for example in examples] == [Ping, Auth]
+
+
+def test_every_option_of_the_client() -> None:
+    source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
+    options = source.split("@typedef {object} Options")[1].split("@typedef")[0]
+    table = DOCS["FRONTEND_INTEGRATION.md"].split("## Options")[1].split("\n## ")[0]
+    documented = re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    assert documented == re.findall(r"@property \{.*\} \[?(\w+)", options)
 
 
 def test_every_route() -> None:
@@ -104,5 +160,13 @@ def test_every_environment_variable_that_a_document_names_exists() -> None:
 @pytest.mark.parametrize("document", sorted(DOCS))
 def test_links_lead_somewhere(document: str) -> None:
     folder = ROOT if (ROOT / document).exists() else ROOT / "docs"
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", DOCS[document]):
+    for target, anchor in re.findall(r"""(?:\]\(|src(?:set)?=")([^)#"]*)#?([^)"]*)[)"]""", DOCS[document]):
         assert target.startswith("http") or (folder / target).exists(), target
+        if anchor:
+            assert anchor in headings(folder / target if target else folder / document), (target, anchor)
+
+
+def headings(document: Path) -> set[str]:
+    """As anchors, the way that GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in found}

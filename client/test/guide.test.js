@@ -1,0 +1,80 @@
+// The code of FRONTEND_INTEGRATION.md that needs no browser; tests/test_guide.py runs the rest.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { effect, effectScope } from '@vue/reactivity';
+import { createClient } from '../index.js';
+
+const CLIENT = fileURLToPath(new URL('..', import.meta.url));
+const GUIDE = readFileSync(join(CLIENT, '..', 'FRONTEND_INTEGRATION.md'), 'utf8');
+const STAND_INS = { vue: '@vue/reactivity', '@tanstack/react-query': '@tanstack/query-core' }; // what the code needs of them
+const PLAYWRIGHT = `declare module '@playwright/test' {
+  interface Fixtures { page: { [name: string]: any; routeWebSocket(url: RegExp, handler: (socket: any) => void): Promise<void> }; request: any }
+  export const expect: any;
+  export const test: (name: string, body: (fixtures: Fixtures) => Promise<void>) => void;
+}`;
+
+// An application that has installed everything; the client's types are those of its sources.
+const project = mkdtempSync(join(tmpdir(), 'wsbridge-guide-'));
+after(() => rmSync(project, { recursive: true }));
+mkdirSync(join(project, 'node_modules/@tanstack'), { recursive: true });
+for (const name of ['@types', 'csstype', 'react']) link(name, name);
+for (const [name, real] of Object.entries(STAND_INS)) link(name, real);
+
+function link(name, real) {
+  symlinkSync(join(CLIENT, 'node_modules', real), join(project, 'node_modules', name));
+}
+
+/** The code in this language, by the heading that it is under. */
+function code(language) {
+  const found = {};
+  for (const section of GUIDE.split(/^## /m)) {
+    const block = section.match(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'ms'));
+    if (block) found[section.split('\n')[0]] = block[1];
+  }
+  return found;
+}
+
+test('the TypeScript of the guide compiles under strict', () => {
+  const files = [['playwright.d.ts', PLAYWRIGHT]];
+  for (const language of ['ts', 'tsx']) {
+    for (const [heading, text] of Object.entries(code(language))) files.push([`${heading.replaceAll(' ', '')}.${language}`, text]);
+  }
+  assert.deepEqual(files.map(([name]) => name), ['playwright.d.ts', 'TanStackQuery.ts', 'TypeScript.ts', 'Testingyourapp.ts', 'React.tsx']);
+  for (const [name, text] of files) writeFileSync(join(project, name), text);
+  const compilerOptions = {
+    strict: true, noEmit: true, allowJs: true, jsx: 'react-jsx', target: 'es2022', module: 'esnext', moduleResolution: 'bundler', types: [],
+    paths: Object.fromEntries(['', '/react', '/query'].map((entry) => [`wsbridge-client${entry}`, [join(CLIENT, entry, 'index.js')]])),
+  };
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: files.map(([name]) => name) }));
+  try {
+    execFileSync(join(CLIENT, 'node_modules/.bin/tsc'), { cwd: project, encoding: 'utf8', stdio: 'pipe' });
+  } catch ({ stdout, message }) {
+    assert.fail(stdout || message);
+  }
+});
+
+test('the composables for Vue follow a client for as long as their component is there', async () => {
+  writeFileSync(join(project, 'composables.mjs'), code('js').Vue);
+  const { useConnectionState, useEvent } = await import(join(project, 'composables.mjs'));
+  const client = createClient({ url: 'ws://127.0.0.1:9/ws', sse: false, WebSocket: class { close() {} } });
+  const statuses = [], heard = [];
+  const scope = effectScope();
+  scope.run(() => {
+    const state = useConnectionState(client);
+    effect(() => statuses.push(state.value.status));
+    useEvent(client, 'state', ({ status }) => heard.push(status));
+  });
+  client.connect();
+  client.close();
+  assert.deepEqual([statuses, heard], [['idle', 'connecting', 'closed'], ['connecting', 'closed']]);
+  scope.stop();
+  client.connect();
+  client.close();
+  assert.deepEqual([statuses.length, heard.length], [3, 2]);
+});

@@ -45,8 +45,8 @@ def chromium() -> str:
 async def launched(*flags: str, **options: Any) -> AsyncIterator[Browser]:
     """Closed at the end, with every page; `options` are Playwright's."""
     expect.set_options(timeout=DEADLINE * 1000)
+    args = [*FLAGS.split(), f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1", *flags]
     async with async_playwright() as playwright:
-        args = [*FLAGS.split(), f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1", *flags]
         browser = await playwright.chromium.launch(executable_path=chromium(), args=args, **options)
         yield browser
         await browser.close()
@@ -57,11 +57,10 @@ async def as_people_have_it() -> AsyncIterator[BrowserContext]:
     """What Playwright keeps from its pages: a tab behind another is hidden, can be frozen, and goes to the back-forward
     cache. Only its default profile is like that, which is given."""
     port = free_port()
-    kept = ["--disable-back-forward-cache"]
-    async with async_playwright() as playwright, launched(f"--remote-debugging-port={port}", ignore_default_args=kept):
-        browser = await playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}", no_defaults=True)
-        yield browser.contexts[0]
-        await browser.close()
+    left_out = ["--disable-back-forward-cache"]
+    async with launched(f"--remote-debugging-port={port}", ignore_default_args=left_out) as browser:
+        its = await browser.browser_type.connect_over_cdp(f"http://127.0.0.1:{port}", no_defaults=True)
+        yield its.contexts[0]
 
 
 class Bridge:

@@ -52,9 +52,9 @@ class Scene:
         self.proxy.target = self.bridge.port
         return self.bridge
 
-    async def open(self, *, with_token: bool = False, pace: int = 1, **options: Any) -> Tab:
+    async def open(self, *, with_token: bool = False, **options: Any) -> Tab:
         """A tab whose page connects; `options` are createClient's."""
-        tab = await Tab.of(await self.context.new_page(), pace)
+        tab = await Tab.of(await self.context.new_page())
         self.tabs.append(tab)
         options = {"url": f"{self.proxy.url}/ws", "userId": self.user} | options
         await tab.page.goto(self.site.page(self.proxy.url, with_token=with_token, **options))

@@ -25,14 +25,6 @@ window.WebSocket = class extends WebSocket {
 };
 """
 
-# Time of its own for one tab; Playwright's clock would be that of all tabs of a profile, and stop at one that hangs.
-_HASTE = """
-const [setTimer, now] = [setTimeout, Date.now];
-const start = now();
-window.setTimeout = (call, ms, ...rest) => setTimer(call, ms / PACE, ...rest);
-Date.now = () => start + (now() - start) * PACE;
-"""
-
 
 @dataclass
 class Tab:
@@ -44,14 +36,11 @@ class Tab:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
-    async def of(cls, page: Page, pace: int = 1) -> "Tab":
-        """Tell `pace` for a page on which so many seconds pass in one."""
+    async def of(cls, page: Page) -> "Tab":
         tab = cls(page)
         page.on("pageerror", lambda error: tab.errors.append(str(error)))
         await page.expose_function("tell", tab._hear)
         await page.add_init_script(_WATCHED)
-        if pace != 1:
-            await page.add_init_script(_HASTE.replace("PACE", str(pace)))
         return tab
 
     def _hear(self, kind: str, value: Any) -> None:

@@ -158,7 +158,7 @@ async def test_many_updates_at_once(scene: Scene) -> None:
 
 async def test_a_deploy_leaves_no_dark_moment(scene: Scene, tmp_path: Path) -> None:
     async with Valkey(tmp_path, **DURABLE) as valkey:
-        old = await scene.start(REDIS_URL=valkey.url, DRAIN_TIMEOUT="4")
+        old = await scene.start(REDIS_URL=valkey.url, DRAIN_TIMEOUT="8")
         leader, follower = await scene.opened(), await scene.opened()
         await scene.publish(1)
         await leader.has(1)

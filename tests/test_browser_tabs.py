@@ -1,6 +1,5 @@
 """All tabs of a user on one socket, in a real browser: who has it, and who takes over."""
 
-import asyncio
 import contextlib
 
 import pytest
@@ -11,7 +10,7 @@ from tests.tab import Tab
 
 # isort: split
 
-from playwright.async_api import Dialog, Error
+from playwright.async_api import Error
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
@@ -110,28 +109,6 @@ async def test_a_tab_that_logs_out_gives_up_the_socket(scene: Scene) -> None:
     for tab in (leader, one, other):
         await tab.has(1, 2, 3)
     assert leader.sockets == 1
-    await scene.has_sessions(1)
-
-
-async def test_the_tab_with_the_socket_hangs(scene: Scene) -> None:
-    """Its script waits for a dialog, so that it cannot even say that it gives up the socket."""
-    hanging: asyncio.Future[Dialog] = asyncio.get_running_loop().create_future()
-    leader, follower = await scene.opened(), await scene.opened(pace=20)
-    await scene.publish(1)
-    await leader.has(1)
-    leader.page.once("dialog", lambda dialog: hanging.set_result(dialog))  # noqa: PLW0108 - Playwright sets attributes of it
-    await leader.page.evaluate("() => void setTimeout(() => alert('Wait'))")
-    dialog = await hanging
-    await scene.publish(2)
-    await follower.has(1, 2)
-    assert follower.state["transport"] == "websocket"
-
-    await dialog.accept()
-    await leader.has(1, 2)
-    await scene.publish(3)
-    await leader.has(1, 2, 3)
-    await follower.has(1, 2, 3)
-    assert leader.state["transport"] == "tab"
     await scene.has_sessions(1)
 
 

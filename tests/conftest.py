@@ -17,6 +17,14 @@ Start = Callable[..., Awaitable[Running]]
 Spawn = Callable[..., Awaitable[Spawned]]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a browser does, which is the same whatever Python looks on."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()) or item.path.name.startswith("test_browser_"):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _many_descriptors() -> None:
     """A thousand connections have two ends each; bridges that are spawned inherit the limit."""

@@ -55,6 +55,7 @@ async def picture(browser: Browser, url: str, size: str, scheme: str) -> None:
     await page.goto(url)
     await page.add_style_tag(content=FONTS)
     await play(page)
+    await expect(page.locator(".line .badge")).to_have_text(["1 WebSocket for 2 tabs", "1 WebSocket"])
     await page.mouse.move(0, 0)
     await expect(page.locator("#bridge")).to_have_text("healthy · 2 connections of 2 users")
     if size == "phone":

@@ -212,7 +212,7 @@ async def test_where_websockets_are_blocked_a_stream_takes_over(demo: Demo) -> N
     await demo.press("Block WebSockets: alice")
     await demo.link(ALICE, "1 event stream for 2 tabs")
     await demo.open_tabs(0, 1)
-    await expect(demo.tab(0).locator(".why")).to_have_text(re.compile("^WebSockets do not get through"))
+    await expect(demo.tab(0).locator(".why")).to_have_text(re.compile("^An event stream, since WebSockets failed"))
     await expect(demo.tab(1).locator(".why")).to_have_text("Through the event stream of tab 1.")
     await demo.publish(ALICE, "Streamed")
     await demo.shows(0, "Streamed")

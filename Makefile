@@ -59,6 +59,10 @@ chaos: $(bin)/tox ## two minutes of faults while events flow; SEED=7 for the sam
 e2e: $(bin)/tox ## the real chain: Kafka, Dapr's sidecars, two bridges, Redis, Chromium; needs Go, Java and Maven once
 	$(bin)/tox run -e e2e
 
+.PHONY: bench
+bench: $(bin)/tox ## how late events are and how fast they go, with several subscriptions; as e2e, and a quiet machine
+	$(bin)/tox run -e bench
+
 .PHONY: screenshots
 screenshots: $(bin)/tox ## the pictures of the demo page in docs; needs chromium
 	$(bin)/tox run -e screenshots

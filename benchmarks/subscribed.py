@@ -1,0 +1,17 @@
+"""The bridge with another subscription than its own: `python -m benchmarks.subscribed '<JSON>'`."""
+
+import json
+import sys
+
+from aiohttp import web
+
+from wsbridge.cli import main
+from wsbridge.dapr import DaprDoor
+
+
+async def _subscriptions(self: DaprDoor, request: web.Request) -> web.Response:  # noqa: ARG001 - it is a method
+    return web.json_response([json.loads(sys.argv[1])])
+
+
+DaprDoor.subscriptions = _subscriptions  # type: ignore[method-assign]  # the point
+main(["serve"])

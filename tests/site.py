@@ -48,7 +48,7 @@ class Site:
         app.router.add_get("/", self._page)
         app.router.add_get("/elsewhere", self._elsewhere)
         app.router.add_post("/token", self._token)
-        self._runner = web.AppRunner(app)
+        self._runner = web.AppRunner(app, shutdown_timeout=0)  # not for a token that is slow on purpose
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
         return self

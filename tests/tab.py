@@ -107,8 +107,9 @@ class Tab:
 
     async def freeze(self) -> None:
         """As a browser does with a tab in the background: no timer, no message, and not the end of it."""
+        before = len(self.of_kind("frozen"))
         await self._lifecycle("frozen")
-        await self.until(lambda: self.of_kind("frozen"))
+        await self.until(lambda: len(self.of_kind("frozen")) > before)
 
     async def thaw(self) -> None:
         await self._lifecycle("active")

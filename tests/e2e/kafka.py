@@ -54,8 +54,8 @@ num.partitions={partitions}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=1000
-broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
 """
 
 

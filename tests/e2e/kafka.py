@@ -5,7 +5,7 @@ import base64
 import contextlib
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
@@ -86,6 +86,9 @@ class Kafka:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Before the broker: a client that is destroyed while it has something to tell of a lost one waits for ever, since
+        # it holds the lock that it would need to tell it.
+        del self._admin, self._producer
         self.kill()
 
     @property
@@ -180,17 +183,22 @@ class Kafka:
         await asyncio.to_thread(self._producer.flush, _ANSWER)
         done.result(0)
 
-    async def messages(self, topic: str, starts: Sequence[int]) -> AsyncIterator[Message]:
-        """From these offsets on, for as long as somebody asks; within a partition in order."""
+    async def messages(self, topic: str, starts: Sequence[int], count: int) -> list[Message]:
+        """Wait for as many, from these offsets on; within a partition they are in order."""
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": "tests", "enable.auto.commit": False})
+        found: list[Message] = []
+
+        async def are_found() -> bool:
+            message = await asyncio.to_thread(consumer.poll, 0.1)
+            found.extend([message] if message is not None and message.error() is None else [])
+            return len(found) == count
+
         try:
             consumer.assign([TopicPartition(topic, place, start) for place, start in enumerate(starts)])
-            while True:
-                message = await asyncio.to_thread(consumer.poll, 0.1)
-                if message is not None and message.error() is None:
-                    yield message
+            await settled(are_found)
         finally:
             consumer.close()
+        return found
 
     async def _answers(self) -> bool:
         assert self.running, self.log.account

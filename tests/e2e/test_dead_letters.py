@@ -1,0 +1,36 @@
+"""What nobody can understand goes to the dead-letter topic; what only has to wait does not."""
+
+from tests.e2e.conftest import WITH_REDIS, Start
+from tests.support import receive, until
+from tests.valkey import Valkey
+
+DEAD = "task-updates-dead"
+POISON = {b"[1]": "not_an_object", b'{"title":"whose?"}': "no_user", b'{"user_id":[]}': "no_user"}
+
+
+async def test_what_is_dropped_is_a_dead_letter_and_its_reason_is_logged(chained: Start) -> None:
+    chain = await chained(DEAD_LETTER_TOPIC=DEAD)
+    await chain.kafka.make(DEAD)
+    [bridge], starts = chain.bridges, await chain.kafka.ends(DEAD)
+    tab, _ = await bridge.opened("alice")
+    for value in POISON:
+        await chain.kafka.produce(value, key="alice")
+    await chain.publish("alice", n=1)
+    assert (await receive(tab))["event"]["n"] == 1
+    letters = await chain.kafka.messages(DEAD, starts, len(POISON))
+    assert {letter.value() for letter in letters} == POISON.keys()
+    assert [line["reason"] for line in bridge.log.of("event.dropped")] == list(POISON.values())
+
+
+async def test_what_has_to_wait_for_redis_is_no_dead_letter(chained: Start, redis: Valkey) -> None:
+    chain = await chained(WITH_REDIS, REDIS_URL=redis.url, DEAD_LETTER_TOPIC=DEAD)
+    await chain.kafka.make(DEAD)
+    [bridge], starts = chain.bridges, await chain.kafka.ends(DEAD)
+    tab, _ = await bridge.opened("alice")
+    redis.freeze()
+    await chain.publish("alice", n=1)
+    await chain.publish("alice", n=2)
+    await until(lambda: len(bridge.log.of("event.retried")) > 1)
+    redis.thaw()
+    assert [(await receive(tab))["event"]["n"] for _ in range(2)] == [1, 2]
+    assert await chain.kafka.ends(DEAD) == starts

@@ -10,7 +10,7 @@ const LATE = 1_000; // ms that a timer is late on a page that sleeps or is throt
  * @param {() => void} dead
  */
 export function createWatch(ask, dead) {
-  let /** @type {number} */ interval, /** @type {number} */ heardAt, /** @type {number} */ due, asked = false, strikes = 0;
+  let /** @type {number} */ interval, /** @type {number} */ heardAt, /** @type {number} */ due, asked = false, excused = false;
   let /** @type {ReturnType<typeof setTimeout>} */ timer;
 
   /** @param {number} delay */
@@ -21,19 +21,20 @@ export function createWatch(ask, dead) {
   }
 
   function check() {
-    const silent = Date.now() - heardAt;
+    const silent = Math.abs(Date.now() - heardAt); // a clock may be put back
     if (!asked) return silent < interval ? plan(interval - silent) : probe(ANSWER);
-    strikes += Date.now() - due > LATE ? 1 : 2;
-    if (strikes > 1) return dead();
+    if (excused || Date.now() - due <= LATE) return dead();
+    excused = true;
     ask();
     plan(ANSWER);
   }
 
   /** @param {number} deadline ms */
   function probe(deadline) {
-    asked = true;
-    strikes = 0;
     ask();
+    if (asked && due < Date.now() + deadline) return; // who asks again and again does not put off the end
+    asked = true;
+    excused = false;
     plan(deadline);
   }
 

@@ -69,6 +69,22 @@ test('a probe does not wait for silence', async (t) => {
   assert.deepEqual(calls, ['ask', 'ask', 'dead']);
 });
 
+test('a probe that comes while an answer is due does not put it off', async (t) => {
+  const { watch, calls } = watching(t);
+  watch.probe(3_000);
+  await pass(t, 2_000);
+  watch.probe(3_000);
+  await pass(t, 1_000);
+  assert.deepEqual(calls, ['ask', 'ask', 'dead']);
+});
+
+test('a clock that is put back does not keep it from asking', async (t) => {
+  const { calls } = watching(t);
+  t.mock.method(Date, 'now', () => -3_600_000);
+  await pass(t, 25_000);
+  assert.deepEqual(calls, ['ask']);
+});
+
 test('stopped, it says nothing more', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);

@@ -12,7 +12,8 @@ import { shareTabs } from './tabs.js';
  */
 export function createClient({ sse, ...options }) {
   const { url, userId, share = true } = options;
-  const beside = /\/ws$/.test(String(url)) && String(url).replace(/ws$/, 'sse');
-  const canShare = share && userId && globalThis.navigator?.locks && globalThis.BroadcastChannel;
+  const address = String(url);
+  const beside = address.endsWith('/ws') && `${address.slice(0, -2)}sse`;
+  const canShare = share && userId && globalThis.navigator?.locks;
   return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs: !!canShare && shareTabs });
 }

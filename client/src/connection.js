@@ -1,4 +1,4 @@
-/** @import { Connection, ConnectionHost, Frame, Link, LinkEvents, State, TokenReason } from './types.js' */
+/** @import { Connection, ConnectionHost, Frame, LinkEvents, Send, State, TokenReason } from './types.js' */
 import { backoff } from './backoff.js';
 import { comesBack } from './closes.js';
 import { createWatch } from './watch.js';
@@ -8,9 +8,11 @@ const DIAL_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection has been one: its end is followed by short delays again
 const SOCKETS = 3; // that fail in a row before a stream is tried
 const UPGRADE = 60_000; // ms on a stream before a socket is tried beside it; doubled each time
+const SELDOM = 3_600_000; // the same, at most
 const PROBE = 3_000; // ms for an answer where the user or the network has just come back
 const COMMENTS = 16_000; // the same on a stream, which cannot be asked and says something every 15 s
 const EARLY = 60_000; // ms before the end of a token that a fresh one is fetched, at most
+const REFRESH = 3; // the attempt whose backoff lies between two of a refresh: 2 s or so
 const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
 
 /**
@@ -22,8 +24,8 @@ const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
  * @param {ConnectionHost} host
  * @returns {Connection}
  */
-export function createConnection({ getToken, openSocket, openStream, receive, show }) {
-  /** @typedef {{transport: 'websocket' | 'sse', upgrade: boolean, link?: Link, goodbye?: Frame, abort: AbortController, deadline?: any}} Line */
+export function createConnection({ getToken, open, canStream, receive, show }) {
+  /** @typedef {{isStream: boolean, upgrade: boolean, dialled?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any}} Line */
   let /** @type {Line | null} */ live = null, /** @type {Line | null} */ dialling = null;
   let attempt = 0, hurried = false, failedSockets = 0, upgradeAfter = UPGRADE, openedAt = 0;
   let /** @type {any} */ timer, /** @type {any} */ refreshTimer, retryAt = 0;
@@ -32,46 +34,51 @@ export function createConnection({ getToken, openSocket, openStream, receive, sh
   let /** @type {Partial<State>} */ last = {};
 
   const watch = createWatch(
-    () => live?.link?.send?.({ type: 'ping' }),
+    () => live?.send?.({ type: 'ping' }),
     () => live && end(live, LOST, 'silent'),
   );
 
   /** @param {State['status']} status @param {Partial<State>} [more] */
   const tell = (status, more) => show({ status, attempt, ...last, ...more });
 
+  /** @param {Line} line @param {unknown} [error] */
+  function tellOpen({ isStream }, error) {
+    last = { error };
+    tell('open', { transport: isStream ? 'sse' : 'websocket' });
+  }
+
   /** @param {number} delay ms @param {typeof plan} [what] */
   function later(delay, what = 'retry') {
     clearTimeout(timer);
     plan = what;
     retryAt = Date.now() + delay;
-    timer = setTimeout(dial, delay, what === 'upgrade');
+    timer = setTimeout(dial, delay);
     if (!live) tell('waiting', { delay, retryAt });
   }
 
-  async function dial(upgrade = false) {
+  async function dial() {
     clearTimeout(timer);
     timer = 0;
-    if (dialling) hangUp(dialling);
-    const open = openStream && !upgrade && failedSockets >= SOCKETS ? openStream : openSocket;
-    /** @type {Line} */
-    const line = { transport: open === openSocket ? 'websocket' : 'sse', upgrade, abort: new AbortController() };
+    hangUp(dialling);
+    const upgrade = plan === 'upgrade';
+    const isStream = !!canStream && !upgrade && failedSockets >= SOCKETS;
+    const line = /** @type {Line} */ ({ isStream, upgrade, abort: new AbortController() });
     dialling = line;
     line.deadline = setTimeout(() => end(line, LOST, 'timeout'), DIAL_TIMEOUT);
     if (!live) tell('connecting');
     try {
       const token = await fetchToken(line);
       if (dialling !== line) return;
-      if (getToken && !token) return finish({ reason: 'no_token' });
-      line.link = open(token, events(line));
+      line.dialled = true;
+      line.send = open(isStream, token, events(line), line.abort.signal);
     } catch (error) {
-      end(line, LOST, 'token', error);
+      end(line, LOST, line.dialled ? '' : 'token', error);
     }
   }
 
   /** @param {Line} line @returns {LinkEvents} deaf once its successor is there */
   const events = (line) => ({
     frame: (frame) => isOurs(line) && take(line, frame),
-    heard: () => line === live && watch.heard(),
     end: (code, reason) => end(line, code, reason),
   });
 
@@ -80,16 +87,23 @@ export function createConnection({ getToken, openSocket, openStream, receive, sh
 
   /** @param {Line} line @param {Frame} frame */
   function take(line, frame) {
-    if (frame.type === 'connected') opened(line, frame);
-    watch.heard();
-    if (frame.type === 'pong') return;
-    if (frame.type === 'authenticated') return refreshIn(frame.expires_in_ms);
-    if (frame.type === 'error' && frame.code === 'unavailable') refreshTimer = setTimeout(refresh, backoff(SOCKETS));
-    if (frame.type === 'goodbye') {
-      line.goodbye = frame;
-      if (frame.reconnect && frame.close_after_ms) later(frame.reconnect_after_ms, 'hint');
+    const { type } = frame;
+    if (type === 'connected') opened(line, frame);
+    if (line === live) watch.heard();
+    if (type === 'pong') return;
+    if (type === 'authenticated') {
+      if (last.error) tellOpen(line); // a refresh had failed before
+      return refreshBefore(frame.expires_in_ms);
     }
-    receive(frame);
+    if (type === 'error' && frame.code === 'unavailable') refreshAfter(backoff(REFRESH));
+    if (type === 'goodbye') {
+      line.goodbye = frame;
+      if (frame.reconnect && frame.close_after_ms) {
+        forgive();
+        later(frame.reconnect_after_ms, 'hint');
+      }
+    }
+    if (isOurs(line)) receive(frame); // a handler of states may have closed it
   }
 
   /** @param {Line} line @param {Frame} frame */
@@ -97,27 +111,26 @@ export function createConnection({ getToken, openSocket, openStream, receive, sh
     clearTimeout(line.deadline);
     clearTimeout(timer);
     timer = 0;
-    if (live) hangUp(live);
+    hangUp(live);
     live = line;
     dialling = null;
     openedAt = Date.now();
     tokenReason = 'connect';
-    last = {};
     watch.start(ping_interval_ms);
-    refreshIn(expires_in_ms);
-    if (line.transport === 'sse') later(upgradeAfter, 'upgrade');
+    refreshBefore(expires_in_ms);
+    if (line.isStream) later(upgradeAfter, 'upgrade');
     else {
       failedSockets = 0;
       upgradeAfter = UPGRADE;
     }
-    tell('open', { transport: line.transport });
+    tellOpen(line);
   }
 
   /** @param {Line} line @param {number} code @param {string} reason @param {unknown} [error] */
   function end(line, code, reason, error) {
     if (!isOurs(line)) return;
     hangUp(line);
-    if (line.transport === 'sse' && line.goodbye) ({ code, reason } = line.goodbye); // a stream has no close frame
+    if (line.isStream && line.goodbye) ({ code, reason } = line.goodbye); // a stream has no close frame
     if (line === live) lost();
     else undialled(line, code);
     if (!comesBack(code)) return finish({ code, reason });
@@ -130,26 +143,32 @@ export function createConnection({ getToken, openSocket, openStream, receive, sh
     live = null;
     watch.stop();
     clearTimeout(refreshTimer);
-    if (Date.now() - openedAt >= STABLE) {
-      attempt = 0;
-      hurried = false;
-    }
+    forgive();
+  }
+
+  /** After a connection that has lasted, delays are short again. */
+  function forgive() {
+    if (Date.now() - openedAt < STABLE) return;
+    attempt = 0;
+    hurried = false;
   }
 
   /** @param {Line} line @param {number} code */
-  function undialled({ transport, upgrade }, code) {
+  function undialled({ isStream, upgrade, dialled }, code) {
     dialling = null;
-    if (code !== LOST) failedSockets = transport === 'sse' ? failedSockets : 0;
-    else if (transport === 'sse') failedSockets = SOCKETS - 1; // neither gets through: in turn from now on
+    if (!dialled) return; // for want of a token: the transport was not tried
+    if (isStream) {
+      if (code === LOST) failedSockets = SOCKETS - 1; // neither gets through: in turn from now on
+    } else if (code !== LOST) failedSockets = 0;
     else if (!upgrade) failedSockets++;
   }
 
   /** @param {Line} line @param {number} code */
   function comeBack({ upgrade, goodbye }, code) {
     const hint = goodbye?.reconnect_after_ms;
-    if (live && upgrade) return later((upgradeAfter *= 2), 'upgrade');
     if (dialling) return tell('connecting');
-    if (timer && plan !== 'upgrade') return live || tell('waiting', { delay: Math.max(0, retryAt - Date.now()), retryAt });
+    if (timer && plan !== 'upgrade') return later(remaining(), plan); // as was said
+    if (live && upgrade) return later((upgradeAfter = Math.min(2 * upgradeAfter, SELDOM)), 'upgrade');
     if ((code === 4401 || code === 4408) && !hurried) {
       hurried = true; // once: a second refusal in a row waits like any other
       return later(0);
@@ -157,47 +176,58 @@ export function createConnection({ getToken, openSocket, openStream, receive, sh
     later(hint || backoff(attempt++), hint ? 'hint' : 'retry');
   }
 
+  const remaining = () => Math.max(0, retryAt - Date.now());
+
   /** @param {number | undefined} ms that the token lasts */
-  function refreshIn(ms) {
+  function refreshBefore(ms) {
+    if (ms !== undefined) refreshAfter(Math.max(STABLE, ms - Math.min(EARLY, ms / 5))); // the old token may come again
+  }
+
+  /** @param {number} delay ms */
+  function refreshAfter(delay) {
     clearTimeout(refreshTimer);
-    if (!getToken || ms === undefined) return;
-    refreshTimer = setTimeout(refresh, Math.min(MAX_TIMER, ms - Math.min(EARLY, ms / 5)));
+    if (getToken) refreshTimer = setTimeout(refresh, Math.min(MAX_TIMER, delay));
   }
 
   async function refresh() {
     const line = /** @type {Line} */ (live);
     tokenReason = 'refresh';
-    if (!line.link?.send) return later(0); // a stream cannot take it: its successor brings it
+    if (!line.send) return later(0); // a stream cannot take it: its successor brings it
     try {
       const token = await fetchToken(line);
-      if (line !== live) return;
-      if (!token) return finish({ reason: 'no_token' });
-      line.link.send({ type: 'auth', token });
+      if (line === live) line.send({ type: 'auth', token });
     } catch (error) {
       if (line !== live) return;
-      refreshTimer = setTimeout(refresh, backoff(SOCKETS));
-      tell('open', { transport: line.transport, error });
+      refreshAfter(backoff(REFRESH));
+      tellOpen(line, error);
     }
   }
 
-  /** @param {Line} line */
-  const fetchToken = (line) => getToken?.({ reason: tokenReason, signal: line.abort.signal });
+  /**
+   * @param {Line} line of which nothing is left if there is no token
+   * @throws what getToken throws; an error of ours if it gives something else: a browser's own error would tell it
+   */
+  async function fetchToken(line) {
+    const token = await getToken?.({ reason: tokenReason, signal: line.abort.signal });
+    if (token && /[^\w.-]/.test(token)) throw new Error('getToken gave no JWT');
+    if (getToken && !token && isOurs(line)) finish({ reason: 'no_token' });
+    return token;
+  }
 
-  /** @param {Line} line */
+  /** @param {Line | null} line */
   function hangUp(line) {
-    clearTimeout(line.deadline);
-    line.abort.abort();
-    line.link?.close();
+    clearTimeout(line?.deadline);
+    line?.abort.abort();
   }
 
   function stop() {
     clearTimeout(timer);
     clearTimeout(refreshTimer);
     watch.stop();
+    timer = 0;
     const lines = [live, dialling];
     live = dialling = null;
-    timer = 0;
-    for (const line of lines) line && hangUp(line);
+    lines.forEach(hangUp);
   }
 
   /** @param {Partial<State>} how */
@@ -213,15 +243,18 @@ export function createConnection({ getToken, openSocket, openStream, receive, sh
       attempt = 0;
       hurried = false;
       last = {};
+      plan = 'retry';
       dial();
     },
     stop,
     wake() {
-      if (live) watch.probe(live.link?.send ? PROBE : COMMENTS);
-      else if (timer && plan !== 'hint') later(Math.min(retryAt - Date.now(), Math.random() * 1000));
+      if (live) watch.probe(live.send ? PROBE : COMMENTS);
+      else if (timer && plan !== 'hint') later(Math.min(remaining(), Math.random() * 1000));
     },
     resync() {
-      if (live && !dialling && !(timer && plan === 'retry')) later(backoff(attempt++));
+      if (!live || dialling || (timer && plan === 'retry')) return;
+      forgive();
+      later(backoff(attempt++));
     },
   };
 }

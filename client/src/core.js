@@ -1,4 +1,4 @@
-/** @import { Client, Connect, Connection, Frame, LinkEvents, Open, Options, State } from './types.js' */
+/** @import { Client, Connect, Connection, ConnectionHost, Frame, Open, Options, State } from './types.js' */
 import { createConnection } from './connection.js';
 import { iterate } from './iterate.js';
 import { watchPage } from './page.js';
@@ -14,34 +14,20 @@ import { openSocket } from './socket.js';
  */
 export function buildClient(options, { openStream, shareTabs } = {}) {
   const { url, sse, userId, getToken, signal, resume } = options;
-  const handlers = /** @type {Map<string, Set<(message: any) => void>>} */ (new Map());
+  const handlers = new EventTarget(); // which keeps a message from no handler if another one throws, and reports the error
   let /** @type {State} */ state = { status: 'idle', attempt: 0 };
   let /** @type {Connection | undefined} */ connection, /** @type {(() => void) | undefined} */ unwatch;
   let position = '', key = '';
 
   /** @type {Client<any>['on']} */
   const on = (type, handler, { signal } = {}) => {
-    const ours = handlers.get(type) ?? new Set();
-    const call = /** @param {any} message */ (message) => handler(message); // the same handler twice is two
-    handlers.set(type, ours.add(call));
-    const off = () => void ours.delete(call);
-    signal?.addEventListener('abort', off);
-    if (signal?.aborted) off();
-    return off;
+    const call = /** @param {any} event */ ({ detail }) => handler(detail); // the same handler twice is two
+    handlers.addEventListener(type, call, { signal });
+    return () => handlers.removeEventListener(type, call);
   };
 
-  /** @param {string} type @param {any} message */
-  function emit(type, message) {
-    for (const handler of [...(handlers.get(type) ?? [])]) {
-      try {
-        handler(message);
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error; // for `window.onerror` and the console; the other handlers get the message all the same
-        });
-      }
-    }
-  }
+  /** @param {string} type @param {any} detail */
+  const emit = (type, detail) => handlers.dispatchEvent(new CustomEvent(type, { detail }));
 
   /** @param {State} next */
   function show(next) {
@@ -63,9 +49,9 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
   function receive(frame) {
     const { type, id, recovered, last_event_id } = frame;
     const step = distance(position, id ?? last_event_id ?? ''); // goodbyes and errors have none
-    if (id && step !== 1) return step <= 0 || (position && connection?.resync());
-    if (type === 'gap' && step <= 0) return;
-    if (type === 'connected' && position && recovered !== false && !(step <= 0)) connection?.resync();
+    if ((id || type === 'gap') && step <= 0) return;
+    const isWhole = id ? step === 1 : type !== 'connected' || !position || recovered === false || step <= 0;
+    if (!isWhole) return connection?.resync();
     emit(type, frame);
     emit('*', frame);
     if (id || type === 'gap' || (type === 'connected' && !position)) moveTo(id ?? last_event_id);
@@ -88,32 +74,26 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
 
   /** @type {Connect} */
   const direct = (receive, show, after) => {
-    /** @param {Open} open @param {string | URL} address @param {string} scheme */
-    const opener = (open, address, scheme) => /** @param {any} token @param {LinkEvents} on */ (token, on) => {
-      const full = absolute(address);
-      full.protocol = full.protocol.replace(/ws|http/, scheme);
-      if (userId) full.searchParams.set('user_id', userId);
-      if (after()) full.searchParams.set('last_event_id', after());
-      return open(full.href, token, on, options);
+    /** @type {ConnectionHost['open']} */
+    const open = (isStream, token, on, signal) => {
+      const transport = /** @type {Open} */ (isStream ? openStream : openSocket);
+      const address = absolute(/** @type {string | URL} */ (isStream ? sse : url));
+      address.protocol = address.protocol.replace(/ws|http/, isStream ? 'http' : 'ws');
+      if (userId) address.searchParams.set('user_id', userId);
+      if (after()) address.searchParams.set('last_event_id', after());
+      return transport(address.href, token, on, signal, options);
     };
-    return createConnection({
-      getToken,
-      openSocket: opener(openSocket, url, 'ws'),
-      openStream: openStream && sse ? opener(openStream, sse, 'http') : undefined,
-      receive,
-      show,
-    });
+    return createConnection({ getToken, open, canStream: openStream && sse, receive, show });
   };
 
   function connect() {
     if (unwatch || signal?.aborted) return;
     key = `wsbridge ${absolute(url)} ${userId ?? ''}`;
     if (resume === 'session' && !position) inSession((storage) => (position = storage.getItem(key) ?? ''));
-    const at = () => position;
-    connection ??= shareTabs ? shareTabs(key, direct, receive, show, at) : direct(receive, show, at);
-    const { start, stop, wake } = connection;
-    unwatch = watchPage({ wake, suspend: stop, restore: start });
-    start();
+    const after = () => position;
+    connection ??= shareTabs ? shareTabs(key, direct, receive, show, after) : direct(receive, show, after);
+    unwatch = watchPage(connection);
+    connection.start();
   }
 
   function close() {
@@ -123,7 +103,7 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
   signal?.addEventListener('abort', close);
   return {
     on,
-    messages: (type, options = {}) => iterate(on, type, options.signal),
+    messages: (type, { signal } = {}) => iterate(on, type, signal),
     connect,
     close,
     get state() {

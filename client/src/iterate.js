@@ -12,25 +12,29 @@ const MAX_UNREAD = 10_000; // messages that the loop has not taken; one more end
  */
 export function iterate(on, type, signal) {
   const /** @type {any[]} */ unread = [];
-  let wake = () => {}, over = false;
+  const over = new AbortController();
+  let wake = () => {};
   const end = () => {
-    over = true;
+    over.abort();
     wake();
   };
-  const off = on(type, (message) => (unread.push(message) > MAX_UNREAD ? end() : wake()));
-  const offState = on('state', ({ status }) => status === 'closed' && end());
-  signal?.addEventListener('abort', end);
-  return (async function* () {
-    try {
-      while (!signal?.aborted) {
-        if (unread.length > MAX_UNREAD) throw new Error(`over ${MAX_UNREAD} messages are unread: the loop is too slow`);
-        if (unread.length) yield unread.shift();
-        else if (over) return;
-        else await /** @type {Promise<void>} */ (new Promise((resolve) => (wake = resolve)));
-      }
-    } finally {
-      off();
-      offState();
+  on(type, (message) => (unread.push(message) > MAX_UNREAD ? end() : wake()), over);
+  on('state', ({ status }) => status === 'closed' && end(), over);
+  signal?.addEventListener('abort', end, over);
+  if (signal?.aborted) end();
+
+  const loop = (async function* () {
+    while (!signal?.aborted) {
+      if (unread.length > MAX_UNREAD) throw new Error(`over ${MAX_UNREAD} messages are unread`);
+      if (unread.length) yield unread.shift();
+      else if (over.signal.aborted) return;
+      else await /** @type {Promise<void>} */ (new Promise((resolve) => (wake = resolve)));
     }
   })();
+  const leave = loop.return.bind(loop); // a generator that waits, or has not begun, would not hear of it
+  loop.return = (value) => {
+    end();
+    return leave(value);
+  };
+  return loop;
 }

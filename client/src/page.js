@@ -1,21 +1,23 @@
+/** @import { Connection } from './types.js' */
+
 /**
- * What a browser tells its pages: `wake` when the network or the user comes back, `suspend` before the page is frozen,
- * cached or gone, `restore` when it is back. Outside a browser nothing happens.
+ * What a browser tells its pages: `wake` when the network or the user comes back, `stop` before the page is frozen,
+ * cached or gone, `start` when it is back. Outside a browser nothing happens.
  *
- * @param {{wake: () => void, suspend: () => void, restore: () => void}} on
+ * @param {Pick<Connection, 'start' | 'stop' | 'wake'>} connection
  * @returns {() => void} ends it
  */
-export function watchPage({ wake, suspend, restore }) {
+export function watchPage({ start, stop, wake }) {
   const { window, document } = globalThis;
   const over = new AbortController();
   /** @type {[EventTarget, string, (event: any) => void][]} */
   const wanted = [
     [window, 'online', wake],
-    [window, 'pagehide', suspend], // open connections and locks would keep it out of the back-forward cache
-    [window, 'pageshow', ({ persisted }) => persisted && restore()],
+    [window, 'pagehide', stop], // open connections and locks would keep it out of the back-forward cache
+    [window, 'pageshow', ({ persisted }) => persisted && start()],
     [document, 'visibilitychange', () => document.hidden || wake()],
-    [document, 'freeze', suspend],
-    [document, 'resume', restore],
+    [document, 'freeze', stop],
+    [document, 'resume', start],
   ];
   for (const [target, type, handler] of wanted) target?.addEventListener(type, handler, over);
   return () => over.abort();

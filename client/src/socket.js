@@ -5,12 +5,10 @@
  *
  * @type {Open}
  */
-export const openSocket = (url, token, on, { WebSocket = globalThis.WebSocket }) => {
+export const openSocket = (url, token, on, signal, { WebSocket = globalThis.WebSocket }) => {
   const socket = new WebSocket(url, token ? ['wsbridge.v1', `bearer.${token}`] : []);
   socket.onmessage = ({ data }) => on.frame(JSON.parse(data));
   socket.onclose = ({ code, reason }) => on.end(code, reason);
-  return {
-    send: (message) => socket.send(JSON.stringify(message)),
-    close: () => socket.close(),
-  };
+  signal.addEventListener('abort', () => socket.close());
+  return (message) => socket.send(JSON.stringify(message));
 };

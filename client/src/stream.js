@@ -2,27 +2,26 @@
 
 /** What a page must mend first is a status (PROTOCOL, section 2), and each has its close code. */
 const CODES = /** @type {Record<number, number>} */ ({ 400: 4500, 401: 4401, 403: 4503 });
-const LOST = 1006;
+const LOST = { code: 1006, reason: '' };
 
 /**
  * Server-Sent Events as a link, by a streaming fetch: unlike EventSource it sees statuses and sends the token in a header.
  *
  * @type {Open}
  */
-export const openStream = (url, token, on, { fetch = globalThis.fetch }) => {
-  const abort = new AbortController();
+export const openStream = (url, token, on, signal, { fetch = globalThis.fetch }) => {
   const headers = { Accept: 'text/event-stream', ...(token && { Authorization: `Bearer ${token}` }) };
-  fetch(url, { headers, signal: abort.signal, cache: 'no-store', credentials: 'include' })
+  fetch(url, { headers, signal, cache: 'no-store', credentials: 'include' })
     .then((response) => (response.status === 200 ? read(response, on) : refusal(response)))
-    .catch(() => ({ code: LOST, reason: '' }))
+    .catch(() => LOST)
     .then(({ code, reason }) => on.end(code, reason));
-  return { close: () => abort.abort() };
 };
 
-/** @param {Response} response */
+/** @param {Response} response of the bridge if it is a problem document (RFC 9457), or of what stands in between */
 async function refusal(response) {
   const { detail } = await response.json().catch(() => ({}));
-  return { code: CODES[response.status] ?? LOST, reason: String(detail ?? '') };
+  const code = detail && CODES[response.status];
+  return code ? { code, reason: detail } : LOST;
 }
 
 /**
@@ -34,7 +33,7 @@ async function refusal(response) {
 async function read(response, on) {
   const reader = /** @type {ReadableStream} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = '', chunk; !(chunk = await reader.read()).done; ) {
-    on.heard();
+    on.frame({ type: 'pong' }); // whatever comes is a sign of life, a comment too
     const events = (rest + chunk.value).split('\n\n');
     rest = /** @type {string} */ (events.pop());
     for (const event of events) {
@@ -42,5 +41,5 @@ async function read(response, on) {
       if (data[0]) on.frame(JSON.parse(data.map((line) => line.slice(6)).join('\n')));
     }
   }
-  return { code: LOST, reason: '' };
+  return LOST;
 }

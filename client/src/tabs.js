@@ -70,7 +70,7 @@ export function shareTabs(key, connect, receive, show, position) {
         receive(frame);
       },
       (next) => {
-        state = next;
+        state = { ...next, error: next.error && String(next.error) }; // what was thrown may be nothing to send
         if (next.status !== 'closed' || next.code) post({ state }); // a tab that has no token is alone with that
         show(next);
       },
@@ -80,7 +80,7 @@ export function shareTabs(key, connect, receive, show, position) {
   }
 
   /** @param {{ask?: number, resume?: string, to?: number, frame?: Frame | false, state?: State}} message of another tab */
-  function hear({ ask, resume, to = 0, frame, state: theirs }) {
+  function hear({ ask, resume, to, frame, state: theirs }) {
     if (connection) {
       if (ask) {
         connection.wake();
@@ -91,27 +91,26 @@ export function shareTabs(key, connect, receive, show, position) {
         connection.resync();
       }
       if (theirs?.status === 'closed') show(theirs); // for good, as another leader has found
-    } else if (!ask && !resume && (!to || to === me)) {
+    } else if ((theirs || frame) && (to ?? me) === me) {
       watch.heard();
-      if (to && joined) return; // a sign of life, no more
-      joined ||= !!to;
+      if (to) {
+        if (joined) return; // a sign of life, no more
+        joined = true;
+      }
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
-      if (frame) take(frame, !!to);
+      // A welcome into the midst of a connection is that of one which this tab has resumed, or begins here.
+      if (frame) receive(to || !position() ? { ...frame, recovered: !!position() || undefined } : frame);
     }
-  }
-
-  /** @param {Frame} frame @param {boolean} isWelcome into the midst of a connection */
-  function take(frame, isWelcome) {
-    if (!position()) receive({ ...frame, recovered: undefined }); // others asked to resume, this tab begins here
-    else if (!isWelcome) receive(frame);
-    else if (distance(position(), frame.last_event_id) <= 0) receive({ ...frame, recovered: true });
-    else post({ resume: position() });
   }
 
   return {
     start() {
-      if (channel) return;
-      channel = new BroadcastChannel(key);
+      if (channel || connection) return;
+      try {
+        channel = new BroadcastChannel(key);
+      } catch {
+        return lead(); // there is none, or it is forbidden here, as cookies are: a connection of its own
+      }
       channel.onmessage = ({ data }) => hear(data);
       follow();
     },

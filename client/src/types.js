@@ -97,18 +97,18 @@
  *
  * @typedef {object} LinkEvents
  * @property {(frame: Frame) => void} frame
- * @property {() => void} heard something came that is no message
  * @property {(code: number, reason: string) => void} end
  *
- * @typedef {{close: () => void, send?: (message: object) => void}} Link a transport that is open; a stream cannot send
- * @typedef {(url: string, token: string | null | undefined, on: LinkEvents, options: Options) => Link} Open
+ * @typedef {(message: object) => void} Send
+ * @typedef {(url: string, token: string | null | undefined, on: LinkEvents, signal: AbortSignal, options: Options) => Send | void} Open
+ *   a transport, until the signal; a stream cannot send
  * @typedef {(receive: (frame: Frame) => void, show: (state: State) => void, after: () => string) => Connection} Connect
  *   a connection that begins after the position that it asks for at each dial
  *
  * @typedef {object} ConnectionHost
  * @property {Options['getToken']} getToken
- * @property {(token: string | null | undefined, on: LinkEvents) => Link} openSocket
- * @property {((token: string | null | undefined, on: LinkEvents) => Link) | undefined} openStream
+ * @property {(isStream: boolean, token: string | null | undefined, on: LinkEvents, signal: AbortSignal) => Send | void} open
+ * @property {unknown} canStream
  * @property {(frame: Frame) => void} receive
  * @property {(state: State) => void} show
  *

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
+import { iterate } from '../src/iterate.js';
 import { fakeSockets, hello, pass, replace, settle, still, update } from './fakes.js';
 
 function client(t, options = {}) {
@@ -100,6 +102,20 @@ test('a hole is never skipped: a connection beside this one fetches what is miss
   assert.deepEqual(notes, ['e:1', 'e:2', 'e:3', 'e:4']);
 });
 
+test('holes now and then are mended soon, those in a row later and later', async (t) => {
+  const { sockets } = await connected(t);
+  const delays = [];
+  for (const lasted of [10_000, 10_000, 0, 0, 10_000]) {
+    await pass(t, lasted);
+    sockets.at(-1).say(update('e:9'));
+    const { length } = sockets, since = Date.now();
+    while (sockets.length === length) await pass(t, 125);
+    delays.push(Date.now() - since);
+    sockets.at(-1).say(hello('e:0', { recovered: true }));
+  }
+  assert.deepEqual(delays, [375, 375, 625, 1125, 375]);
+});
+
 test('the position moves after the handlers', async (t) => {
   const { client, sockets } = await connected(t);
   const seen = [];
@@ -172,14 +188,31 @@ test('a handler is taken off by its function or its signal; twice the same is tw
   assert.deepEqual(seen, ['e:1', 'e:1', 'e:2']);
 });
 
-test('a handler that throws keeps nothing from the others, and its error is reported', async (t) => {
-  const reported = [];
-  t.mock.method(globalThis, 'queueMicrotask', (task) => assert.throws(task, (error) => reported.push(error.message) > 0));
+test('a handler that another one takes off is not called any more', async (t) => {
   const { client, sockets } = await connected(t);
   const seen = [];
+  client.on('note', () => off());
+  const off = client.on('note', ({ id }) => seen.push(id));
+  sockets[0].say(update('e:1'));
+  assert.deepEqual(seen, []);
+});
+
+test('a signal that outlives a loop does not keep it', async (t) => {
+  const { client } = await connected(t);
+  const { signal } = new AbortController();
+  for (let i = 0; i < 3; i++) await client.messages('note', { signal }).return();
+  assert.equal(getEventListeners(signal, 'abort').length, 0);
+});
+
+test('a handler that throws keeps nothing from the others, and its error is reported', async (t) => {
+  const { client, sockets } = await connected(t);
+  const seen = [], reported = [];
   client.on('note', () => { throw new Error('a bug'); });
   client.on('note', ({ id }) => seen.push(id));
+  process.setUncaughtExceptionCaptureCallback((error) => reported.push(error.message));
+  t.after(() => process.setUncaughtExceptionCaptureCallback(null));
   sockets[0].say(update('e:1'), update('e:2'));
+  await new Promise(setImmediate);
   assert.deepEqual([seen, reported, client.position], [['e:1', 'e:2'], ['a bug', 'a bug'], 'e:2']);
 });
 
@@ -226,6 +259,26 @@ test('a loop that is too slow is told so: it loses nothing in silence', async (t
   await assert.rejects(messages.next(), /10000 messages are unread/);
 });
 
+test('what nobody takes any more is not kept', async () => {
+  const handlers = {};
+  const on = (type, handler, { signal }) => {
+    handlers[type] = handler;
+    signal.addEventListener('abort', () => delete handlers[type]);
+  };
+  const messages = iterate(on, 'note');
+  for (let unread = 0; unread <= 10_000; unread++) handlers.note({});
+  assert.deepEqual(handlers, {});
+  await assert.rejects(messages.next(), /unread/);
+});
+
+test('a loop that waits is ended by its return', async (t) => {
+  const { client } = await connected(t);
+  const messages = client.messages('note');
+  const next = messages.next();
+  await messages.return();
+  assert.deepEqual(await next, { value: undefined, done: true });
+});
+
 // In a page.
 
 function browser(t) {
@@ -247,6 +300,15 @@ test('the network that is back is tried within a second', async (t) => {
   fire(window, 'online');
   await pass(t, 500);
   assert.equal(sockets.length, before + 1);
+});
+
+test('a page that is back after the time of a try does not wait for less than nothing', async (t) => {
+  const { window, fire } = browser(t);
+  const { client, sockets } = await connected(t);
+  sockets[0].end();
+  t.mock.method(Date, 'now', () => 2_000_000); // timers stand still while a laptop sleeps, the clock does not
+  fire(window, 'online');
+  assert.equal(client.state.delay, 0);
 });
 
 test('a hint of the bridge is kept even if the network comes back', async (t) => {

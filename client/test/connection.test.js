@@ -77,6 +77,15 @@ test('only a connection that lasted makes delays short again', async (t) => {
   assert.equal(client.state.attempt, 2);
 });
 
+test('a client that is closed in a handler hears no more', async (t) => {
+  const { client, sockets } = await connecting(t);
+  const heard = [];
+  client.on('state', ({ status }) => status === 'open' && client.close());
+  client.on('*', ({ type }) => heard.push(type));
+  sockets[0].say(hello('e:0'), update('e:1'));
+  assert.deepEqual([heard, client.state.status, sockets[0].closed], [[], 'closed', true]);
+});
+
 for (const code of [1002, 1003, 1007, 1008, 1009, 4500, 4503, 4509, 4777]) {
   test(`${code} is for good`, async (t) => {
     const { client, sockets } = await connected(t);
@@ -183,8 +192,8 @@ test('a silent connection is asked, then replaced', async (t) => {
 });
 
 test('the first socket that a browser refuses to make is a failure that is told', async (t) => {
-  const { client } = await connecting(t, { getToken: () => 'a b', WebSocket: function () { throw new SyntaxError('no such protocol'); } });
-  assert.equal(client.state.status, 'waiting');
+  const { client } = await connecting(t, { WebSocket: function () { throw new SyntaxError('no such protocol'); } });
+  assert.deepEqual([client.state.status, client.state.reason], ['waiting', '']);
   assert.match(String(client.state.error), /no such protocol/);
 });
 
@@ -243,6 +252,24 @@ test('a refresh that fails is tried again, and the connection stays', async (t) 
   assert.deepEqual(sockets[0].sent, [{ type: 'auth', token: 'token3' }]);
 });
 
+test('a getToken that gives the old token again is not asked in a rush', async (t) => {
+  let asked = 0;
+  const { sockets } = await connected(t, { getToken: () => `token${++asked}` }, { expires_in_ms: 0 });
+  await pass(t, 5_000);
+  sockets[0].say({ type: 'authenticated', expires_in_ms: 0 });
+  await pass(t, 4_999);
+  assert.equal(asked, 2);
+});
+
+test('an error of a refresh is over with the next one that works', async (t) => {
+  let asked = 0;
+  const getToken = () => (++asked === 2 ? Promise.reject(new Error('away')) : 'token');
+  const { client, sockets } = await connected(t, { getToken }, { expires_in_ms: 10_000 });
+  await pass(t, 10_125);
+  sockets[0].say({ type: 'authenticated', expires_in_ms: 3_600_000 });
+  assert.deepEqual([client.state.status, client.state.transport, client.state.error], ['open', 'websocket', undefined]);
+});
+
 test('a bridge that cannot check the token now is given one again', async (t) => {
   let asked = 0;
   const { sockets } = await connected(t, { getToken: () => `token${++asked}` }, { expires_in_ms: 10_000 });
@@ -296,6 +323,27 @@ test('a token that comes after the close opens nothing', async (t) => {
   assert.equal(sockets.length, 0);
   assert.equal(client.state.status, 'closed');
 });
+
+test('tokens that cannot be had are no sockets that failed', async (t) => {
+  let isThere = false;
+  const { client, sockets, streams } = await connecting(t, { getToken: () => {
+    if (!isThere) throw new Error('the endpoint is away');
+    return 'token';
+  } });
+  for (let failed = 1; failed < 5; failed++) await pass(t, client.state.delay);
+  isThere = true;
+  await pass(t, client.state.delay);
+  assert.deepEqual([sockets.length, streams.length], [1, 0]);
+});
+
+for (const token of ['Bearer a.b.c', '"a.b.c"', { token: 'a.b.c' }]) {
+  test(`what cannot be a JWT (${JSON.stringify(token)}) is not sent, and not in the error`, async (t) => {
+    const { client, sockets } = await connecting(t, { getToken: () => token });
+    assert.equal(sockets.length, 0);
+    assert.match(client.state.error.message, /no JWT/);
+    assert.doesNotMatch(client.state.error.message, /a\.b\.c/);
+  });
+}
 
 // Streams.
 
@@ -366,6 +414,23 @@ test('a stream that goes silent is replaced', async (t) => {
   assert.ok(streams[0].signal.aborted);
 });
 
+test('a socket beside a stream that fails leaves the hint of a goodbye as it was', async (t) => {
+  const { client, sockets, streams } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'));
+  await settle();
+  await alive(t, streams[0], 60_000);
+  streams[0].say(goodbye(1012, 'shutdown', 7_000, 20_000));
+  await settle();
+  sockets[3].end();
+  await pass(t, 6_999);
+  assert.equal(streams.length, 1);
+  await pass(t, 1);
+  assert.equal(streams.length, 2);
+  assert.equal(client.state.status, 'open');
+});
+
 test('where neither gets through they are tried in turn', async (t) => {
   const { client, sockets, streams } = await streaming(t);
   const next = () => pass(t, client.state.delay);
@@ -390,6 +455,15 @@ for (const [status, code, reason, ends] of [
     streams[0].refuse(status, reason);
     await settle();
     assert.deepEqual([client.state.status, client.state.code, client.state.reason], [ends ? 'closed' : 'waiting', code, reason]);
+  });
+}
+
+for (const status of [400, 401, 403]) {
+  test(`a ${status} without a problem document is not the bridge's, and comes back`, async (t) => {
+    const { client, streams } = await streaming(t);
+    streams[0].answer(new Response('<h1>No</h1>', { status }));
+    await settle();
+    assert.deepEqual([client.state.status, client.state.code], ['waiting', 1006]);
   });
 }
 

@@ -74,6 +74,7 @@ export function fakeStreams() {
       say: (...frames) => frames.forEach((frame) => stream.write(`event: ${frame.type}\ndata: ${JSON.stringify(frame)}\n\n`)),
       end: () => stream.out.close(),
       fail: () => reject(new TypeError('fetch failed')),
+      answer: resolve,
       refuse: (status, detail) => resolve(new Response(JSON.stringify({ detail }), { status })),
       open: () => resolve(new Response(new ReadableStream({ start: (out) => (stream.out = out) }))),
     };

@@ -62,6 +62,14 @@ test('followers show what the leader does', async (t) => {
   assert.deepEqual(second.statuses, ['connecting', 'connecting', 'open', 'waiting', 'connecting', 'open']);
 });
 
+test('an error that cannot be sent to other tabs is told there as text', async (t) => {
+  const { open } = origin(t);
+  const error = Object.assign(() => {}, { toString: () => 'away' });
+  const first = await open({ getToken: () => { throw error; } }), second = await open();
+  assert.deepEqual([first.client.state.status, first.client.state.error], ['waiting', error]);
+  assert.deepEqual([second.client.state.status, second.client.state.error], ['waiting', 'away']);
+});
+
 for (const how of ['close', 'no token']) {
   test(`a leader that leaves (${how}) leaves the others connected`, async (t) => {
     const { sockets, open, say } = origin(t);
@@ -205,4 +213,18 @@ test('a frame without locks has a connection of its own', async (t) => {
   const tab = await open();
   await say(hello('e:0'), update('e:1'));
   assert.deepEqual([sockets.length, tab.notes], [1, ['e:1']]);
+});
+
+for (const [what, channel] of [['no', undefined], ['a forbidden', function () { throw new DOMException('', 'SecurityError'); }]]) test(`a page with ${what} channel has a connection of its own`, async (t) => {
+  const { sockets, open, say } = origin(t);
+  replace(t, globalThis, 'BroadcastChannel', channel);
+  const tab = await open();
+  await say(hello('e:0'), update('e:1'));
+  tab.client.connect();
+  assert.deepEqual([sockets.length, tab.notes], [1, ['e:1']]);
+  tab.client.close();
+  assert.ok(sockets[0].closed);
+  tab.client.connect();
+  await settle();
+  assert.equal(sockets[1].after, 'e:1');
 });

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from tests.support import token
 
-# It tells the test everything, in order, through `tell(kind, value)`, which tests.tab gives it.
+# It tells the test everything, in order, through `tell(kind, value)`, which tests.tab gives it, and remembers in `seen`
+# the numbers of the updates.
 _PAGE = """<!doctype html>
 <title>A page of the tests</title>
 <script type="module">
@@ -27,6 +28,8 @@ const plain = (value) => JSON.parse(JSON.stringify(value, (_, v) => (v instanceo
 document.addEventListener('freeze', () => tell('frozen', {}));
 addEventListener('pageshow', ({ persisted }) => tell('shown', { persisted }));
 window.client = createClient({ ...options, ...(withToken && { getToken }) });
+window.seen = [];
+client.on('task_update', ({ event }) => seen.push(event.n));
 client.on('state', (state) => tell('state', plain(state)));
 client.on('*', (message) => tell('message', message));
 client.connect();

@@ -103,7 +103,7 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
         later(frame.reconnect_after_ms, 'hint');
       }
     }
-    if (isOurs(line)) receive(frame); // a handler of states may have closed it
+    receive(frame);
   }
 
   /** @param {Line} line @param {Frame} frame */
@@ -131,19 +131,16 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
     if (!isOurs(line)) return;
     hangUp(line);
     if (line.isStream && line.goodbye) ({ code, reason } = line.goodbye); // a stream has no close frame
-    if (line === live) lost();
-    else undialled(line, code);
+    if (line === live) {
+      live = null;
+      watch.stop();
+      clearTimeout(refreshTimer);
+      forgive();
+    } else undialled(line, code);
     if (!comesBack(code)) return finish({ code, reason });
     if (code === 4401) tokenReason = /** @type {TokenReason} */ (reason);
     last = { code, reason, error };
     comeBack(line, code);
-  }
-
-  function lost() {
-    live = null;
-    watch.stop();
-    clearTimeout(refreshTimer);
-    forgive();
   }
 
   /** After a connection that has lasted, delays are short again. */

@@ -47,6 +47,7 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
    * @param {Frame} frame
    */
   function receive(frame) {
+    if (state.status === 'closed') return; // by a handler, just now
     const { type, id, recovered, last_event_id } = frame;
     const step = distance(position, id ?? last_event_id ?? ''); // goodbyes and errors have none
     if ((id || type === 'gap') && step <= 0) return;

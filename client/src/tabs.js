@@ -35,10 +35,10 @@ export function shareTabs(key, connect, receive, show, position) {
 
   function follow() {
     joined = false;
-    show({ status: 'connecting', attempt: 0 });
     request();
     watch.start(SILENCE);
     watch.probe(ANSWER);
+    show({ status: 'connecting', attempt: 0 });
   }
 
   /** @param {boolean} [steal] from a leader that says nothing: phones stop a tab without a word, and it keeps its lock */

@@ -8,15 +8,19 @@ function origin(t) {
   still(t);
   const { sockets, WebSocket } = fakeSockets();
   const { channels } = fakeOrigin(t);
-  const open = async (options = {}) => {
+  let opened = 0;
+  const open = async (options = {}, onState = () => {}) => {
     const client = createClient({ url: 'ws://bridge/ws', userId: 'u', WebSocket, ...options });
     const tab = { client, notes: [], gaps: [], statuses: [], welcomes: [] };
     client.on('note', ({ id }) => tab.notes.push(id));
     client.on('gap', ({ last_event_id }) => tab.gaps.push(last_event_id));
     client.on('connected', ({ last_event_id, recovered }) => tab.welcomes.push([last_event_id, recovered]));
     client.on('state', ({ status }) => tab.statuses.push(status));
+    client.on('state', ({ status }) => onState(status, client));
     t.after(() => client.close());
+    t.mock.method(Math, 'random', () => (opened += 0.01)); // by which tabs know each other
     client.connect();
+    t.mock.method(Math, 'random', () => 0.5);
     await settle();
     return tab;
   };
@@ -205,6 +209,21 @@ test('a leader that the system has stopped loses the lead to a tab that is looke
   await say(hello('e:1', { recovered: true }), update('e:2'));
   assert.deepEqual([leader.client.state.transport, second.client.state.transport], ['tab', 'websocket']);
   assert.deepEqual([leader.notes, second.notes], [['e:1', 'e:2'], ['e:1', 'e:2']]);
+});
+
+test('a tab that is closed in a handler of its first state stays closed', async (t) => {
+  const { sockets, channels, open } = origin(t);
+  const { client } = await open({}, (status, client) => status === 'connecting' && client.close());
+  await pass(t, 60_000);
+  assert.deepEqual([sockets.length, channels.size, client.state.status], [0, 0, 'closed']);
+});
+
+test('a tab that is closed when it learns where the connection is hears no more', async (t) => {
+  const { open, say } = origin(t);
+  await open();
+  await say(hello('e:0'));
+  const { client, welcomes } = await open({}, (status, client) => status === 'open' && client.close());
+  assert.deepEqual([client.state.status, welcomes], ['closed', []]);
 });
 
 test('a frame without locks has a connection of its own', async (t) => {

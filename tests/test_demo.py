@@ -245,6 +245,7 @@ async def test_another_page_shares_the_connection_as_well(demo: Demo, bridge: Br
     await other.page.goto(bridge.url)
     await other.open_tabs(0, 1, 2)
     await expect(other.tab(0).locator(".why")).to_have_text("Through a tab of another page.")
+    await other.link(ALICE, "shared with another page")
     await other.publish(ALICE, "For both pages")
     await other.shows(1, "For both pages")
     await demo.shows(1, "For both pages")

@@ -264,11 +264,16 @@ async def test_without_the_client_each_close_code_is_obeyed(faked: Page) -> None
         closes,
     )
     count = "closes => closes.map((_, n) => of(`${n}`).length)"
+    hurried = [close.get("client") in ("token", "resume") for close in closes]
     await faked.clock.run_for(1)
-    at_once = [2 if close.get("client") in ("token", "resume") else 1 for close in closes]
-    assert await faked.evaluate(count, closes) == at_once
+    assert await faked.evaluate(count, closes) == [2 if at_once else 1 for at_once in hurried]
+    await faked.evaluate("closes => closes.forEach((close, n) => of(`${n}`)[1]?.onclose(close))", closes)
+    await faked.clock.run_for(1)  # refused again: now it waits
+    assert await faked.evaluate(count, closes) == [2 if at_once else 1 for at_once in hurried]
     await faked.clock.run_for(500)
-    assert await faked.evaluate(count, closes) == [2 if close["reconnect"] else 1 for close in closes]
+    assert await faked.evaluate(count, closes) == [
+        1 + close["reconnect"] + at_once for close, at_once in zip(closes, hurried, strict=True)
+    ]
 
 
 async def test_without_the_client_a_goodbye_leaves_no_dark_moment(faked: Page) -> None:

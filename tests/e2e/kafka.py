@@ -31,8 +31,10 @@ TOPIC = "task-updates"
 _ANSWER = 10.0  # seconds
 _PATIENCE = 30.0  # seconds
 _PAUSE = 0.05  # seconds between two questions
+_AGAIN = 3.0  # seconds for one answer: librdkafka may wait in vain for a coordinator that was not there at first
 _AT_REST = {ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
 _NOT_YET = {
+    KafkaError._TIMED_OUT,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
@@ -131,18 +133,20 @@ class Kafka:
         await self.read_by(group, 0)
         places = [TopicPartition(topic, place, offset) for place, offset in enumerate(await self.ends(topic))]
         request = ConsumerGroupTopicPartitions(group, places)
-        found = await _answered(lambda: self._admin.alter_consumer_group_offsets([request])[group])
+        found = await _answered(
+            lambda: self._admin.alter_consumer_group_offsets([request], request_timeout=_AGAIN)[group]
+        )
         assert not any(place.error for place in found.topic_partitions), found.topic_partitions
 
     async def committed(self, group: str, topic: str = TOPIC) -> list[int]:
         """The offset of each partition up to which the group has had everything; below 0 where there is none."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, place) for place in range(PARTITIONS)])
-        found = await _answered(lambda: self._admin.list_consumer_group_offsets([asked])[group])
+        found = await _answered(lambda: self._admin.list_consumer_group_offsets([asked], request_timeout=_AGAIN)[group])
         return [place.offset for place in sorted(found.topic_partitions, key=lambda place: place.partition)]
 
     async def members(self, group: str, topic: str = TOPIC) -> list[set[int]] | None:
         """The partitions of each member; None while they are divided anew. One that was killed stays for 10 s."""
-        found = await _answered(lambda: self._admin.describe_consumer_groups([group])[group])
+        found = await _answered(lambda: self._admin.describe_consumer_groups([group], request_timeout=_AGAIN)[group])
         if found.state not in _AT_REST:
             return None
         return [

@@ -1,4 +1,4 @@
-/** @import { Connection, ConnectionHost, Frame, LinkEvents, Send, State, TokenReason } from './types.js' */
+/** @import { Connection, ConnectionHost, Frame, LineEvents, Send, State, TokenReason } from './types.js' */
 import { backoff } from './backoff.js';
 import { comesBack } from './closes.js';
 import { createWatch } from './watch.js';
@@ -18,8 +18,8 @@ const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
 /**
  * A connection to the bridge that comes back: transports, tokens, liveness, goodbyes. Knows nothing of positions.
  *
- * At most two links are there: the `live` one, which has said `connected`, and the one that is being dialled. If there
- * are both, the second succeeds the first, which stays until then: no dark moment.
+ * At most two lines are there: the `live` one, which has said `connected`, and the one that is being dialled. If there
+ * are both, the second succeeds the first, which stays until then: no dark moment. Each has a signal that ends all of it.
  *
  * @param {ConnectionHost} host
  * @returns {Connection}
@@ -57,7 +57,6 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
   }
 
   async function dial() {
-    clearTimeout(timer);
     timer = 0;
     hangUp(dialling);
     const upgrade = plan === 'upgrade';
@@ -76,7 +75,7 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
     }
   }
 
-  /** @param {Line} line @returns {LinkEvents} deaf once its successor is there */
+  /** @param {Line} line @returns {LineEvents} deaf once its successor is there */
   const events = (line) => ({
     frame: (frame) => isOurs(line) && take(line, frame),
     end: (code, reason) => end(line, code, reason),

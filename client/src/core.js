@@ -41,7 +41,7 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
   }
 
   /**
-   * One rule for all that comes, live or replayed, over one link or two, from the bridge or from another tab: what is
+   * One rule for all that comes, live or replayed, over one connection or two, from the bridge or from another tab: what is
    * at or before the position is known, what follows it is new, and anything else means that something is missing.
    *
    * @param {Frame} frame

@@ -1,7 +1,7 @@
 /** @import { Open } from './types.js' */
 
 /**
- * A WebSocket as a link. The token goes as a subprotocol, which keeps it out of URLs and their logs.
+ * A WebSocket. The token goes as a subprotocol, which keeps it out of URLs and their logs.
  *
  * @type {Open}
  */

@@ -1,11 +1,11 @@
-/** @import { LinkEvents, Open } from './types.js' */
+/** @import { LineEvents, Open } from './types.js' */
 
 /** What a page must mend first is a status (PROTOCOL, section 2), and each has its close code. */
 const CODES = /** @type {Record<number, number>} */ ({ 400: 4500, 401: 4401, 403: 4503 });
 const LOST = { code: 1006, reason: '' };
 
 /**
- * Server-Sent Events as a link, by a streaming fetch: unlike EventSource it sees statuses and sends the token in a header.
+ * Server-Sent Events, by a streaming fetch: unlike EventSource it sees statuses and sends the token in a header.
  *
  * @type {Open}
  */
@@ -28,7 +28,7 @@ async function refusal(response) {
  * Events as the bridge writes them (HTML standard, section 9.2): a message's JSON is in its `data` lines.
  *
  * @param {Response} response
- * @param {LinkEvents} on
+ * @param {LineEvents} on
  */
 async function read(response, on) {
   const reader = /** @type {ReadableStream} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();

@@ -11,8 +11,8 @@
  * @property {number} [delay] while waiting: ms until the next try, as it was drawn
  * @property {number} [retryAt] while waiting: when the next try is due, in ms since 1970
  * @property {number} [code] how the last connection ended: its close code; 1006 where it just broke
- * @property {string} [reason] and its reason
- * @property {unknown} [error] what `getToken` threw, or the constructor of the socket
+ * @property {string} [reason] and its reason; the client's own are `timeout`, `silent`, `token` (there was none to be had) and `no_token`
+ * @property {unknown} [error] what `getToken` threw, or the constructor of the socket; as text where another tab has the connection
  *
  * @typedef {object} Options
  * @property {string | URL} url of the bridge's /ws: ws(s), http(s), or relative to the page
@@ -95,19 +95,19 @@
  *
  * @typedef {{type: string, id?: string, [field: string]: any}} Frame a message of the bridge
  *
- * @typedef {object} LinkEvents
+ * @typedef {object} LineEvents
  * @property {(frame: Frame) => void} frame
  * @property {(code: number, reason: string) => void} end
  *
  * @typedef {(message: object) => void} Send
- * @typedef {(url: string, token: string | null | undefined, on: LinkEvents, signal: AbortSignal, options: Options) => Send | void} Open
- *   a transport, until the signal; a stream cannot send
+ * @typedef {(url: string, token: string | null | undefined, on: LineEvents, signal: AbortSignal, options: Options) => Send | void} Open
+ *   opens a transport, which is there until the signal; a stream cannot send
  * @typedef {(receive: (frame: Frame) => void, show: (state: State) => void, after: () => string) => Connection} Connect
  *   a connection that begins after the position that it asks for at each dial
  *
  * @typedef {object} ConnectionHost
  * @property {Options['getToken']} getToken
- * @property {(isStream: boolean, token: string | null | undefined, on: LinkEvents, signal: AbortSignal) => Send | void} open
+ * @property {(isStream: boolean, token: string | null | undefined, on: LineEvents, signal: AbortSignal) => Send | void} open
  * @property {unknown} canStream
  * @property {(frame: Frame) => void} receive
  * @property {(state: State) => void} show

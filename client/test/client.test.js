@@ -300,6 +300,9 @@ test('the network that is back is tried within a second', async (t) => {
   fire(window, 'online');
   await pass(t, 500);
   assert.equal(sockets.length, before + 1);
+  sockets.at(-1).say(hello('e:0', { recovered: true }));
+  await pass(t, 20_000); // in which the try that was planned before would have been
+  assert.equal(sockets.length, before + 1);
 });
 
 test('a page that is back after the time of a try does not wait for less than nothing', async (t) => {

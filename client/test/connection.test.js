@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
-import { fakeSockets, fakeStreams, goodbye, hello, pass, settle, still, update } from './fakes.js';
+import { fakeSockets, fakeStreams, goodbye, hello, pass, replace, settle, still, update } from './fakes.js';
 
 /** A client beside a bridge that the test plays, and all that the client said of itself. */
 async function connecting(t, options = {}) {
@@ -172,6 +172,46 @@ test('the old connection ends while its successor is being dialled', async (t) =
   assert.equal(states.at(-1).status, 'open');
 });
 
+test('a successor that still dials when another one is due makes way', async (t) => {
+  const { sockets } = await connected(t);
+  sockets[0].say(update('e:3')); // a hole
+  await pass(t, 375);
+  sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
+  await pass(t, 1_000);
+  assert.deepEqual(sockets.map(({ closed }) => closed), [false, true, false]);
+});
+
+test('what the successor says is no sign of life of the connection that is there', async (t) => {
+  const { sockets } = await connected(t);
+  sockets[0].say(goodbye(1012, 'shutdown', 30_000, 60_000));
+  await pass(t, 30_000);
+  sockets[1].say({ type: 'pong' });
+  await pass(t, 5_000);
+  assert.deepEqual(sockets.map(({ closed }) => closed), [true, false]);
+});
+
+test('a goodbye that comes just before the close, or for good, has no successor', async (t) => {
+  const { sockets } = await connected(t);
+  sockets[0].say(goodbye(4401, 'token_expired'), goodbye(4509, 'force_disconnect', 0, 20_000));
+  await pass(t, 19_000);
+  assert.equal(sockets.length, 1);
+});
+
+test('a connection that has lasted until its goodbye makes delays short again', async (t) => {
+  const { client, sockets } = await connecting(t, { sse: false });
+  for (let failed = 0; failed < 4; failed++) {
+    sockets.at(-1).end();
+    await pass(t, client.state.delay);
+  }
+  sockets.at(-1).say(hello('e:0'));
+  await pass(t, 5_000);
+  sockets.at(-1).say(goodbye(1012, 'shutdown', 1_000, 20_000));
+  await pass(t, 1_000);
+  sockets.at(-1).say(hello('e:0', { recovered: true }));
+  sockets.at(-1).end();
+  assert.equal(client.state.delay, 375);
+});
+
 test('a socket that says nothing within 10 s has failed', async (t) => {
   const { client, sockets } = await connecting(t);
   await pass(t, 10_000);
@@ -225,7 +265,7 @@ test('a refused token is replaced at once, then with backoff', async (t) => {
 
 test('a token is refreshed over the open connection before it ends', async (t) => {
   const asked = [];
-  const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 3_600_000, ping_interval_ms: 10_000_000 });
+  const { sockets, states } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 3_600_000, ping_interval_ms: 10_000_000 });
   for (let minute = 0; minute < 59; minute++) {
     assert.deepEqual(asked, ['connect']);
     await pass(t, 60_000);
@@ -236,6 +276,7 @@ test('a token is refreshed over the open connection before it ends', async (t) =
   await pass(t, 8_000); // a fifth early where that is less than a minute
   assert.deepEqual(sockets[0].sent.at(-1), { type: 'auth', token: 'token3' });
   assert.equal(sockets.length, 1);
+  assert.deepEqual(statuses(states), ['connecting', 'open']);
 });
 
 test('a refresh that fails is tried again, and the connection stays', async (t) => {
@@ -261,6 +302,22 @@ test('a getToken that gives the old token again is not asked in a rush', async (
   assert.equal(asked, 2);
 });
 
+test('a token that lasts for longer than a timer can is not refreshed at once', async (t) => {
+  const delays = [];
+  await connecting(t, { getToken: () => 'token', WebSocket: class {
+    constructor() {
+      queueMicrotask(() => {
+        const { setTimeout } = globalThis;
+        t.mock.method(globalThis, 'setTimeout', (task, delay) => (delays.push(delay), setTimeout(task, delay)));
+        this.onmessage({ data: JSON.stringify(hello('e:0', { expires_in_ms: 366 * 86_400_000 })) });
+      });
+    }
+    close() {}
+  } });
+  assert.ok(Math.max(...delays) > 86_400_000);
+  assert.ok(Math.max(...delays) < 2 ** 31);
+});
+
 test('an error of a refresh is over with the next one that works', async (t) => {
   let asked = 0;
   const getToken = () => (++asked === 2 ? Promise.reject(new Error('away')) : 'token');
@@ -277,6 +334,13 @@ test('a bridge that cannot check the token now is given one again', async (t) =>
   sockets[0].say({ type: 'error', code: 'unavailable', message: '' });
   await pass(t, 2_125);
   assert.deepEqual(sockets[0].sent.map(({ token }) => token), ['token2', 'token3']);
+});
+
+test('what the bridge did not understand is no reason for a token', async (t) => {
+  const { sockets } = await connected(t, { getToken: () => 'token' });
+  sockets[0].say({ type: 'error', code: 'bad_message', message: '' }, { type: 'new', code: 'unavailable' });
+  await pass(t, 4_000);
+  assert.deepEqual(sockets[0].sent, []);
 });
 
 test('no token is the end, without a socket', async (t) => {
@@ -412,6 +476,37 @@ test('a stream that goes silent is replaced', async (t) => {
   await pass(t, 35_000);
   assert.deepEqual([client.state.reason, client.state.code], ['silent', 1006]);
   assert.ok(streams[0].signal.aborted);
+});
+
+test('a stream is asked nothing when the user is back: its next comment tells', async (t) => {
+  const document = new EventTarget();
+  replace(t, globalThis, 'document', document);
+  const { client, streams } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'));
+  await settle();
+  document.dispatchEvent(new Event('visibilitychange'));
+  await pass(t, 15_999);
+  assert.equal(client.state.status, 'open');
+  await pass(t, 1);
+  assert.equal(client.state.reason, 'silent');
+});
+
+test('a socket is tried beside a stream at least once an hour', async (t) => {
+  const { sockets, streams } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'));
+  await settle();
+  for (const minutes of [1, 2, 4, 8, 16, 32, 60, 60]) {
+    const { length } = sockets;
+    await alive(t, streams[0], minutes * 60_000 - 1_000);
+    assert.equal(sockets.length, length);
+    await alive(t, streams[0], 1_000);
+    assert.equal(sockets.length, length + 1);
+    sockets.at(-1).end();
+  }
 });
 
 test('a socket beside a stream that fails leaves the hint of a goodbye as it was', async (t) => {

@@ -116,6 +116,11 @@ test('a slow consumer resumes at once, but only once', async (t) => {
   sockets[1].say(hello('e:0', { recovered: true }));
   sockets[1].end(4408, 'slow_consumer');
   assert.equal(client.state.delay, 375);
+  await pass(t, 375);
+  sockets[2].say(hello('e:0', { recovered: true }));
+  await pass(t, 5_000); // it lasts
+  sockets[2].end(4408, 'slow_consumer');
+  assert.equal(client.state.delay, 0);
 });
 
 test('a bridge that leaves is followed by its successor before it closes', async (t) => {
@@ -179,6 +184,18 @@ test('a successor that still dials when another one is due makes way', async (t)
   sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
   await pass(t, 1_000);
   assert.deepEqual(sockets.map(({ closed }) => closed), [false, true, false]);
+});
+
+test('a successor that is there before the hint is due needs no other', async (t) => {
+  const { client, sockets } = await connected(t);
+  sockets[0].say(update('e:3')); // a hole
+  await pass(t, 375);
+  sockets[0].say(goodbye(1012, 'shutdown', 5_000, 20_000));
+  sockets[1].say(hello('e:0', { recovered: true }));
+  await pass(t, 5_000);
+  assert.equal(sockets.length, 2);
+  sockets[1].end();
+  assert.equal(client.state.delay, 375);
 });
 
 test('what the successor says is no sign of life of the connection that is there', async (t) => {
@@ -259,8 +276,11 @@ test('a refused token is replaced at once, then with backoff', async (t) => {
   sockets[1].end(4401, 'token_invalid');
   assert.equal(client.state.delay, 375);
   await pass(t, 375);
-  assert.deepEqual(asked, ['connect', 'token_expired', 'token_invalid']);
   assert.equal(sockets[2].protocols[1], 'bearer.token3');
+  sockets[2].say(hello('e:0'));
+  sockets[2].end();
+  await pass(t, client.state.delay);
+  assert.deepEqual(asked, ['connect', 'token_expired', 'token_invalid', 'connect']);
 });
 
 test('a token is refreshed over the open connection before it ends', async (t) => {
@@ -291,6 +311,15 @@ test('a refresh that fails is tried again, and the connection stays', async (t) 
   assert.equal(client.state.error.message, 'away');
   await pass(t, 2_125);
   assert.deepEqual(sockets[0].sent, [{ type: 'auth', token: 'token3' }]);
+});
+
+test('a connection that is lost needs no refresh', async (t) => {
+  const asked = [];
+  const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 10_000 });
+  await pass(t, 7_900);
+  sockets[0].end();
+  await pass(t, 200);
+  assert.deepEqual(asked, ['connect']);
 });
 
 test('a getToken that gives the old token again is not asked in a rush', async (t) => {
@@ -454,6 +483,17 @@ test('from a stream a socket is tried beside it, more and more seldom, and wins 
   assert.ok(streams[0].signal.aborted);
   assert.deepEqual(notes, ['e:1', 'e:2']);
   assert.equal(client.state.transport, 'websocket');
+  for (let failed = 0; failed < 4; failed++) { // the first of them was open
+    sockets.at(-1).end();
+    await pass(t, client.state.delay);
+  }
+  streams[1].open();
+  await settle();
+  streams[1].say(hello('e:2', { recovered: true }));
+  await settle();
+  const { length } = sockets;
+  await alive(t, streams[1], 60_000);
+  assert.equal(sockets.length, length + 1);
 });
 
 /** Lets `ms` pass on a stream that writes its comments. */
@@ -542,6 +582,26 @@ test('where neither gets through they are tried in turn', async (t) => {
   assert.deepEqual([sockets.length, streams.length], [5, 2]);
 });
 
+test('only sockets that fail in a row make a stream', async (t) => {
+  const { client, sockets, streams } = await connecting(t);
+  const fail = async (times) => {
+    for (let failed = 0; failed < times; failed++) {
+      sockets.at(-1).end();
+      await pass(t, client.state.delay);
+    }
+  };
+  await fail(2);
+  sockets.at(-1).say(hello('e:0'));
+  await fail(3); // the first of them was open
+  assert.deepEqual([sockets.length, streams.length], [6, 0]);
+  sockets.at(-1).end(1013, 'overloaded'); // it got through
+  await pass(t, client.state.delay);
+  await fail(2);
+  assert.equal(streams.length, 0);
+  await fail(1);
+  assert.equal(streams.length, 1);
+});
+
 for (const [status, code, reason, ends] of [
   [400, 4500, 'user_id_required', true], [403, 4503, 'origin_forbidden', true], [401, 4401, 'token_expired', false],
 ]) {
@@ -579,6 +639,8 @@ test('a stream that is refused for now comes back when it is told to', async (t)
   streams[0].end();
   await settle();
   assert.deepEqual([client.state.status, client.state.code, client.state.delay], ['waiting', 1013, 30_000]);
+  await pass(t, 30_000);
+  assert.equal(streams.length, 2);
 });
 
 test('a token is refreshed on a stream by its successor', async (t) => {

@@ -42,11 +42,11 @@ async def test_a_stream_takes_over_until_a_websocket_comes_through(scene: Scene,
 
 async def test_a_stream_carries_its_token_and_gets_a_fresh_one(scene: Scene) -> None:
     async def grant(reason: str) -> str:
-        return token(scene.user, ttl=60 if reason == "token_expired" else 4)
+        return token(scene.user, ttl=60 if reason == "refresh" else 7)
 
     scene.site.grant = grant
     scene.proxy.upgrades = Upgrades.FORBIDDEN
-    await scene.start(JWT_SECRET=SECRET, JWT_LEEWAY="0")
+    await scene.start(JWT_SECRET=SECRET, JWT_LEEWAY="1")
     tab = await scene.open(with_token=True)
     await tab.is_in("open", transport="sse")
     await scene.publish(1)
@@ -55,6 +55,8 @@ async def test_a_stream_carries_its_token_and_gets_a_fresh_one(scene: Scene) -> 
     await scene.publish(2)
     await tab.has(1, 2)
     assert tab.frames("connected")[1]["recovered"]
+    assert tab.states[-1] == "open"
+    assert tab.states.count("open") == 1  # the next stream was there before the last one ended
 
 
 async def test_who_wants_no_streams_gets_none(scene: Scene) -> None:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -15,6 +16,10 @@ from wsbridge.environment import load
 
 Start = Callable[..., Awaitable[Running]]
 Spawn = Callable[..., Awaitable[Spawned]]
+
+# How fast examples are found is no matter of right or wrong, and depends on who else uses the machine.
+hypothesis.settings.register_profile("tests", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,7 +8,7 @@ from wsbridge.environment import load
 from wsbridge.event import Entry
 
 HEALTH = {"GET /health", "GET /healthz"}
-PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse"}
+PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse", "GET /client.js"}
 INTERNAL = {
     "GET /dapr/subscribe",
     "POST /events/{topic}",

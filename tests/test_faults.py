@@ -369,7 +369,7 @@ async def test_row_9_a_stalled_reader(start: Start, logs: Logs) -> None:
 @pytest.mark.parametrize("padding", [0, 5_000_000], ids=["idle", "with a full buffer"])
 async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) -> None:
     settings = {"MAX_EVENT_BYTES": "9000000", "MAX_BACKLOG_BYTES": "90000000"}
-    bridge = await start(PING_INTERVAL="0.2", PING_TIMEOUT="0.2", **settings)
+    bridge = await start(PING_INTERVAL="0.5", PING_TIMEOUT="1", **settings)
     await bridge.publish({"user_id": "nobody"})
     before = footprint()
     async with VanishedPeer(bridge.port) as peer:
@@ -378,7 +378,7 @@ async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) ->
             await bridge.publish({"user_id": "vanished", "padding": "x" * padding})
             line = await logs.line("session.closed", session=hello["session_id"], reason="ping_timeout")
             assert line["code"] == 1006
-            assert 0.4 <= line["seconds"] < 0.4 + 3
+            assert 1.5 <= line["seconds"] < 1.5 + 3
             assert bridge.bridge.registry.of("vanished") == frozenset()
         await bridge.hang_up()
         await until(lambda: footprint() <= (before[0], before[1] + 1))
@@ -465,8 +465,8 @@ async def test_row_12_who_dawdles_is_cut_off(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, fault: type[Dripping]
 ) -> None:
     assert max(app.HEADER_TIMEOUT, dapr.BODY_TIMEOUT + app.LINGER) <= 12
-    monkeypatch.setattr(app, "HEADER_TIMEOUT", 0.2)
-    monkeypatch.setattr(dapr, "BODY_TIMEOUT", 0.2)
+    monkeypatch.setattr(app, "HEADER_TIMEOUT", 1.0)  # in which the bystander has sent its own, on a busy machine too
+    monkeypatch.setattr(dapr, "BODY_TIMEOUT", 1.0)
     monkeypatch.setattr(app, "LINGER", 1.0)  # a reset takes with it what the peer has not read: it has that long
     bridge = await start()
     async with Bystander(bridge), fault(bridge.port) as peer:

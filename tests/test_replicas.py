@@ -384,7 +384,8 @@ async def test_a_full_redis_is_a_retry_and_takes_nothing(pair: tuple[Running, Ru
 async def test_a_cluster_in_which_slots_move_and_a_primary_fails_under_load(start: Start, tmp_path: Path) -> None:
     """What got SUCCESS arrives once and in order, or a gap is told: a replica that lagged may have been promoted."""
     async with Cluster(tmp_path) as cluster:
-        one, other = await start(REDIS_URL=cluster.url), await start(REDIS_URL=cluster.url)
+        settings = {"REDIS_URL": cluster.url, "PING_INTERVAL": "3600"}  # nobody reads, hence answers, before the end
+        one, other = await start(**settings), await start(**settings)
         await until(lambda: trouble(one) is None and trouble(other) is None)
         users = [f"u{place}" for place in range(9)]
         sockets = {user: [(await replica.opened(user))[0] for replica in (one, other)] for user in users}

@@ -155,6 +155,7 @@ async def test_no_task_is_left_behind(bridge: Running) -> None:
 
 async def test_a_thousand_idle_connections_before_their_request(spawn: Spawn) -> None:
     """They cost descriptors, not the others."""
+    asyncio.get_running_loop().set_debug(False)
     bridge = await spawn()
     peers = [Peer(bridge.port) for _ in range(1_000)]
     await asyncio.gather(*(peer.__aenter__() for peer in peers))

@@ -23,14 +23,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined] # its documented home
 
 from tests.e2e.parts import java, kafka, required
-from tests.e2e.process import Log, Process
-from tests.valkey import free_port, settled
+from tests.e2e.process import PATIENCE, PAUSE, Log, Process, settled
+from tests.valkey import free_port
 
 PARTITIONS = 3
 TOPIC = "task-updates"
 _ANSWER = 10.0  # seconds
-_PATIENCE = 30.0  # seconds
-_PAUSE = 0.05  # seconds between two questions
 _AGAIN = 3.0  # seconds for one answer: librdkafka may wait in vain for a coordinator that was not there at first
 _AT_REST = {ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
 _NOT_YET = {
@@ -41,6 +39,8 @@ _NOT_YET = {
     KafkaError.NON_EMPTY_GROUP,  # members that were killed are there until their sessions end
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
 }
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -88,8 +88,8 @@ class Kafka:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Before the broker: a client that is destroyed while it has something to tell of a lost one waits for ever, since
-        # it holds the lock that it would need to tell it.
+        # Before the broker: a client that is destroyed while it has something to tell of a lost one waits for ever. It
+        # holds the lock that it would need to tell it.
         del self._admin, self._producer
         self.kill()
 
@@ -225,14 +225,14 @@ def _command(program: str, *arguments: str) -> list[str]:
 
 async def _answered(ask: Callable[[], Future[Any]]) -> Any:
     """Asked again as long as Kafka only says that it is not that far yet."""
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return await asyncio.wrap_future(ask())
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_YET:
                     raise
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(PAUSE)
 
 
 async def _succeeds(asking: Awaitable[object]) -> bool:

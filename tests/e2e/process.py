@@ -1,19 +1,28 @@
 """Programs that run beside the tests. Their output is in files, and none outlives the tests."""
 
+import asyncio
 import ctypes
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support import ROOT
-from tests.valkey import settled
 
+PATIENCE = 90.0  # seconds that anything may take on a busy machine before it counts as broken
+PAUSE = 0.05  # seconds between two looks
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
+
+
+async def settled(condition: Callable[[], Awaitable[object]]) -> None:
+    """Wait for it; the test fails if it does not come."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():  # noqa: ASYNC110 - it is anything, not what could set an event
+            await asyncio.sleep(PAUSE)
 
 
 def _die_with_parent() -> None:

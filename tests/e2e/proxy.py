@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+from collections.abc import Coroutine
 from typing import Self
 
 from tests.valkey import free_port
@@ -34,15 +35,12 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Both directions, until both have ended or one has broken."""
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+        with contextlib.closing(writer), contextlib.suppress(ConnectionRefusedError):
             server_reader, server_writer = await self._connected()
             with contextlib.closing(server_writer):
                 self._writers |= {writer, server_writer}
-                try:
-                    await asyncio.gather(_pass(reader, server_writer), _pass(server_reader, writer))
-                finally:
-                    self._writers -= {writer, server_writer}
+                await _both(_pass(reader, server_writer), _pass(server_reader, writer))
+                self._writers -= {writer, server_writer}
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """To the next one in turn that is there."""
@@ -52,9 +50,17 @@ class Proxy:
         raise ConnectionRefusedError
 
 
+async def _both(*directions: Coroutine[None, None, None]) -> None:
+    """Until both have ended, or one has broken: then the other one has, too."""
+    passing = [asyncio.create_task(direction) for direction in directions]
+    await asyncio.wait(passing, return_when=asyncio.FIRST_EXCEPTION)
+    for task in passing:
+        task.cancel()
+    await asyncio.gather(*passing, return_exceptions=True)
+
+
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while chunk := await reader.read(65_536):
         writer.write(chunk)
         await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
+    writer.write_eof()

@@ -1,0 +1,68 @@
+"""What the whole chain survives: nothing is lost, doubled or out of order, and tabs come back by themselves."""
+
+import pytest
+
+from tests.e2e.chain import Chain
+from tests.e2e.conftest import WITH_REDIS, Start
+from tests.e2e.load import SETTINGS, loaded
+from tests.support import until
+from tests.valkey import Valkey
+
+
+@pytest.fixture
+async def pair(chained: Start, redis: Valkey) -> Chain:
+    """Two replicas with Redis."""
+    return await chained(WITH_REDIS, replicas=2, REDIS_URL=redis.url, LOG_LEVEL="info", **SETTINGS)
+
+
+async def test_a_bridge_is_killed(pair: Chain) -> None:
+    async with loaded(pair) as load:
+        for pod in pair.pods:
+            pod.bridge.kill()
+            await load.flow()
+            pod.bridge.start()
+            await pod.bridge.ready()
+            await load.flow()
+
+
+async def test_a_sidecar_is_killed(pair: Chain) -> None:
+    async with loaded(pair) as load:
+        for pod in pair.pods:
+            pod.sidecar.kill()
+            await load.flow()
+            pod.sidecar.start()
+            await pair.ready()
+
+
+async def test_a_whole_replica_is_killed(pair: Chain) -> None:
+    async with loaded(pair) as load:
+        pair.pods[0].kill()
+        await load.flow()
+        pair.pods[0].start()
+        await pair.ready()
+
+
+async def test_kafka_is_killed(pair: Chain) -> None:
+    async with loaded(pair) as load:
+        pair.kafka.kill()
+        await until(lambda: load.tally["published again"])
+        pair.kafka.start()
+        await pair.kafka.ready()
+
+
+async def test_redis_is_frozen(pair: Chain, redis: Valkey) -> None:
+    async with loaded(pair):
+        redis.freeze()
+        await until(lambda: all(bridge.log.of("event.retried") for bridge in pair.bridges))
+        redis.thaw()
+
+
+async def test_both_replicas_are_rolled_over(pair: Chain) -> None:
+    async with loaded(pair) as load:
+        for pod in pair.pods:
+            pair.proxy.ports.remove(pod.bridge.port)
+            await pod.stop()
+            await load.flow()
+            pod.start()
+            await pair.ready()
+            pair.proxy.ports.append(pod.bridge.port)

@@ -1,8 +1,10 @@
 """The browser client's source files as one module."""
 
+import os
 import re
 import shutil
 import subprocess
+from importlib.metadata import files
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,10 @@ def test_the_client_is_a_module_that_a_javascript_engine_takes(tmp_path: Path) -
         [node, "--input-type=module", "--eval", script], capture_output=True, text=True, check=False, timeout=60
     )
     assert (ran.stdout, ran.stderr) == ("idle\n", "")
+
+
+def test_the_package_that_is_installed_has_them() -> None:
+    installed = {path.name for path in files("wsbridge") or () if path.parent.match("wsbridge/static/client")}
+    if not installed and os.environ.get("REQUIRE_ALL_TESTS") != "1":
+        pytest.skip("wsbridge is not installed, or is only linked: tox installs the wheel")
+    assert installed == {path.name for path in CLIENT.glob("*.js")}

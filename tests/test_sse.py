@@ -115,12 +115,13 @@ async def test_pages_of_allowed_origins_may_read_it(start: Start) -> None:
         assert "Last-Event-ID" in response.headers["Access-Control-Allow-Headers"]
 
 
-async def test_a_peer_that_leaves_is_noticed(start: Start) -> None:
+async def test_a_peer_that_leaves_is_noticed_and_is_no_fault(start: Start, logs: Logs) -> None:
     bridge = await start(PING_INTERVAL="0.2", PING_TIMEOUT="0.2")
     response = await bridge.http.get(url(bridge, user_id="u1"))
     await until(lambda: len(bridge.bridge.registry))
     response.close()
     await until(lambda: not len(bridge.bridge.registry))
+    assert (await logs.line("http.request", path="/sse"))["status"] == 200
 
 
 async def test_an_operator_ends_it_with_a_word(bridge: Running) -> None:

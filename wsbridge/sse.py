@@ -5,6 +5,7 @@ broadcaster can treat it like a socket.
 """
 
 import asyncio
+import contextlib
 import re
 import socket
 
@@ -138,7 +139,8 @@ class SseDoor:
         finally:
             self._admission.close(session, None)
         try:
-            await response.write_eof()  # the last chunk; a peer that does not take it is cut off by the timer
+            with contextlib.suppress(ConnectionError):  # the peer has left
+                await response.write_eof()  # the last chunk; a peer that does not take it is cut off by the timer
         finally:
             wire.finish()
         return response

@@ -12,7 +12,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -401,10 +401,13 @@ async def test_row_11_a_thousand_broken_connections_at_once(spawn: Spawn) -> Non
     bridge = await spawn(MAX_CONNECTIONS_PER_USER="0")
     ws, _ = await bridge.opened("bystander")
     peers = [WebSocketPeer(bridge.port) for _ in range(1_000)]
+
+    async def join(peer: WebSocketPeer) -> None:
+        await peer.__aenter__()
+        await peer.opened()
+
     for some in range(0, 1_000, 100):
-        batch = peers[some : some + 100]
-        await asyncio.gather(*(peer.__aenter__() for peer in batch))
-        await asyncio.gather(*(peer.opened() for peer in batch))
+        await asyncio.gather(*(join(peer) for peer in peers[some : some + 100]))
     assert (await bridge.get("/stats"))[1]["total_connections"] == 1_001
     for n, peer in enumerate(peers):
         peer.reset() if n % 2 else peer.sock.close()
@@ -420,34 +423,34 @@ async def test_row_11_a_thousand_broken_connections_at_once(spawn: Spawn) -> Non
     assert not bridge.of("internal.error")
 
 
-async def resumed_by_a_stalled_reader(bridge: Running, peer: StalledReader) -> dict[str, Any]:
-    """In the middle of a replay of more than the kernel takes."""
+@contextlib.asynccontextmanager
+async def stalled_in_its_replay(bridge: Running) -> AsyncIterator[tuple[StalledReader, str]]:
+    """A reader in the middle of a replay of more than the kernel takes, and the id of its session."""
     for _ in range(50):
         assert await bridge.publish({"user_id": "u1", "padding": "x" * 200_000}) == "SUCCESS"
     epoch = (await bridge.bridge.broker.resume("u1", None)).position.epoch
-    hello = await peer.opened(query=f"&last_event_id={epoch}:0")
-    (session,) = bridge.bridge.registry.of("u1")
-    await until(lambda: session.wire.unsent() > 0)
-    assert session.state is State.REPLAYING
-    return hello
+    async with StalledReader(bridge.port) as peer:  # not before: from now on the deadline for its headers runs
+        hello = await peer.opened(query=f"&last_event_id={epoch}:0")
+        (session,) = bridge.bridge.registry.of("u1")
+        await until(lambda: session.wire.unsent() > 0)
+        assert session.state is State.REPLAYING
+        yield peer, hello["session_id"]
 
 
 async def test_row_11_a_connection_that_breaks_during_its_replay(bridge: Running, logs: Logs) -> None:
-    async with Bystander(bridge), StalledReader(bridge.port) as peer:
-        hello = await resumed_by_a_stalled_reader(bridge, peer)
+    async with Bystander(bridge), stalled_in_its_replay(bridge) as (peer, session):
         peer.reset()
-        await logs.line("session.closed", session=hello["session_id"], code=1006)
+        await logs.line("session.closed", session=session, code=1006)
         assert bridge.bridge.registry.of("u1") == frozenset()
 
 
 async def test_row_9_a_reader_that_stalls_during_its_replay(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsbridge.session.REPLAY_TIMEOUT", 0.2)
+    monkeypatch.setattr("wsbridge.session.REPLAY_TIMEOUT", 1.0)
     monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
-    async with Bystander(bridge), StalledReader(bridge.port) as peer:
-        hello = await resumed_by_a_stalled_reader(bridge, peer)
-        await logs.line("session.closed", session=hello["session_id"], code=4408, reason="slow_consumer")
+    async with Bystander(bridge), stalled_in_its_replay(bridge) as (_, session):
+        await logs.line("session.closed", session=session, code=4408, reason="slow_consumer")
 
 
 async def test_row_11_a_delivery_that_breaks_off(bridge: Running, logs: Logs) -> None:

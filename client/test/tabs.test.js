@@ -28,7 +28,12 @@ function origin(t) {
     sockets.at(-1).say(...frames);
     await settle();
   };
-  return { sockets, channels, open, say };
+  const mute = (number) => { // a tab that the system has stopped without a word
+    const channel = [...channels][number], { onmessage } = channel;
+    channel.onmessage = null;
+    return () => (channel.onmessage = onmessage);
+  };
+  return { sockets, channels, open, say, mute };
 }
 
 test('all tabs of a user have one socket, and each gets everything', async (t) => {
@@ -159,24 +164,28 @@ test('a new leader that knows less does not lose what another tab has missed', a
     [['e:1', 'e:2', 'e:3', 'e:4'], ['e:1', 'e:2', 'e:3', 'e:4'], ['e:2', 'e:3', 'e:4']]);
 });
 
-test('of several that are behind the oldest is served first', async (t) => {
-  const { sockets, open, say } = origin(t);
-  await open();
-  const second = await open(), third = await open();
-  await say(hello('e:0'), update('e:1'));
-  second.client.close();
-  await say(update('e:2'));
-  third.client.close();
-  await say(update('e:3'));
-  third.client.connect();
-  second.client.connect();
-  await pass(t, 500);
-  assert.equal(sockets[1].after, 'e:1');
-  await say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'));
-  assert.deepEqual([second.notes, third.notes], [['e:1', 'e:2', 'e:3'], ['e:1', 'e:2', 'e:3']]);
-  await pass(t, 20_000);
-  assert.equal(sockets.length, 2);
-});
+for (const order of ['the older', 'the newer']) {
+  test(`of several that are behind the oldest is served first, if ${order} one asks first`, async (t) => {
+    const { sockets, open, say } = origin(t);
+    await open();
+    const older = await open(), newer = await open();
+    await say(hello('e:0'), update('e:1'));
+    older.client.close();
+    await say(update('e:2'));
+    newer.client.close();
+    await say(update('e:3'));
+    for (const { client } of order === 'the older' ? [older, newer] : [newer, older]) client.connect();
+    await pass(t, 500);
+    assert.equal(sockets[1].after, 'e:1');
+    await say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'));
+    assert.deepEqual([older.notes, newer.notes], [['e:1', 'e:2', 'e:3'], ['e:1', 'e:2', 'e:3']]);
+    await pass(t, 20_000);
+    assert.equal(sockets.length, 2);
+    sockets[1].end();
+    await pass(t, 500);
+    assert.equal(sockets[2].after, 'e:3'); // what was missed is over
+  });
+}
 
 test('a tab whose history is gone is told of a gap, and only that one', async (t) => {
   const { sockets, open, say } = origin(t);
@@ -197,18 +206,72 @@ test('a tab whose history is gone is told of a gap, and only that one', async (t
 });
 
 test('a leader that the system has stopped loses the lead to a tab that is looked at, and follows when it wakes', async (t) => {
-  const { sockets, channels, open, say } = origin(t);
-  const leader = await open(), second = await open();
+  const { sockets, open, say, mute } = origin(t);
+  const leader = await open(), second = await open(), third = await open();
   await say(hello('e:0'), update('e:1'));
-  const [channel] = channels, { onmessage } = channel;
-  channel.onmessage = null;
+  const unmute = mute(0);
   await pass(t, 25_000 + 10_000); // of silence, and for an answer
   assert.equal(sockets.length, 2);
   assert.equal(sockets[1].after, 'e:1');
-  channel.onmessage = onmessage;
+  unmute();
   await say(hello('e:1', { recovered: true }), update('e:2'));
-  assert.deepEqual([leader.client.state.transport, second.client.state.transport], ['tab', 'websocket']);
-  assert.deepEqual([leader.notes, second.notes], [['e:1', 'e:2'], ['e:1', 'e:2']]);
+  assert.deepEqual(sockets.map(({ closed }) => closed), [true, false]);
+  for (const { notes } of [leader, second, third]) assert.deepEqual(notes, ['e:1', 'e:2']);
+  assert.deepEqual([leader, second, third].map(({ client }) => client.state.transport), ['tab', 'tab', 'websocket']);
+  second.client.close();
+  third.client.close();
+  await settle();
+  assert.equal(leader.client.state.status, 'connecting'); // it leads again
+  assert.equal(sockets.length, 3);
+});
+
+test('a tab that comes when the leader is stopped waits for 5 s', async (t) => {
+  const { sockets, open, mute } = origin(t);
+  await open();
+  mute(0);
+  await open();
+  await pass(t, 4_999);
+  assert.equal(sockets.length, 1);
+  await pass(t, 1);
+  assert.equal(sockets.length, 2);
+});
+
+test('a tab that nobody looks at takes no lead', async (t) => {
+  replace(t, globalThis, 'document', Object.assign(new EventTarget(), { hidden: true }));
+  const { sockets, open, say, mute } = origin(t);
+  await open();
+  sockets[0].answers = true;
+  await say(hello('e:0'));
+  mute(0);
+  await open();
+  await pass(t, 600_000);
+  assert.equal(sockets.length, 1);
+  document.hidden = false;
+  document.dispatchEvent(new Event('visibilitychange'));
+  await pass(t, 5_000);
+  assert.equal(sockets.length, 2);
+});
+
+test('a tab that comes makes the leader look whether its connection still lives', async (t) => {
+  const { sockets, open, say } = origin(t);
+  await open();
+  await say(hello('e:0'));
+  await open();
+  assert.deepEqual(sockets[0].sent, [{ type: 'ping' }]);
+});
+
+test('what a tab is answered is for it alone', async (t) => {
+  const { sockets, channels, open, say } = origin(t);
+  await open();
+  await say(hello('e:0'));
+  const second = await open();
+  second.client.close();
+  second.client.connect();
+  const channel = [...channels].at(-1), { onmessage } = channel;
+  channel.onmessage = () => (channel.onmessage = onmessage); // its own answer is lost
+  await settle();
+  await open(); // which is answered
+  assert.deepEqual([second.client.state.status, sockets.length], ['connecting', 1]);
 });
 
 test('a tab that is closed in a handler of its first state stays closed', async (t) => {
@@ -226,6 +289,17 @@ test('a tab that is closed when it learns where the connection is hears no more'
   assert.deepEqual([client.state.status, welcomes], ['closed', []]);
 });
 
+test('tabs without locks have each their own, and what is for good for one is for all', async (t) => {
+  const { sockets, open, say } = origin(t);
+  replace(t, globalThis, 'navigator', { locks: { request: async () => { throw new DOMException('', 'SecurityError'); } } });
+  const tabs = [await open(), await open()];
+  await say(hello('e:0'));
+  sockets[0].end(4509, 'force_disconnect');
+  await settle();
+  assert.deepEqual(tabs.map(({ client }) => client.state.code), [4509, 4509]);
+  assert.ok(sockets[1].closed);
+});
+
 test('a frame without locks has a connection of its own', async (t) => {
   const { sockets, open, say } = origin(t);
   replace(t, globalThis, 'navigator', { locks: { request: async () => { throw new DOMException('', 'SecurityError'); } } });
@@ -234,16 +308,29 @@ test('a frame without locks has a connection of its own', async (t) => {
   assert.deepEqual([sockets.length, tab.notes], [1, ['e:1']]);
 });
 
-for (const [what, channel] of [['no', undefined], ['a forbidden', function () { throw new DOMException('', 'SecurityError'); }]]) test(`a page with ${what} channel has a connection of its own`, async (t) => {
-  const { sockets, open, say } = origin(t);
-  replace(t, globalThis, 'BroadcastChannel', channel);
-  const tab = await open();
-  await say(hello('e:0'), update('e:1'));
-  tab.client.connect();
-  assert.deepEqual([sockets.length, tab.notes], [1, ['e:1']]);
-  tab.client.close();
-  assert.ok(sockets[0].closed);
-  tab.client.connect();
+for (const [what, channel] of [['no', undefined], ['a forbidden', function () { throw new DOMException('', 'SecurityError'); }]]) {
+  test(`a page with ${what} channel has a connection of its own`, async (t) => {
+    replace(t, globalThis, 'document', new EventTarget());
+    const { sockets, open, say } = origin(t);
+    replace(t, globalThis, 'BroadcastChannel', channel);
+    const tab = await open();
+    await say(hello('e:0'), update('e:1'));
+    document.dispatchEvent(new Event('resume'));
+    await settle();
+    assert.deepEqual([sockets.length, tab.notes], [1, ['e:1']]);
+    tab.client.close();
+    assert.ok(sockets[0].closed);
+    tab.client.connect();
+    await settle();
+    assert.equal(sockets[1].after, 'e:1');
+  });
+}
+
+test('a tab that is told twice that it is back joins once', async (t) => {
+  replace(t, globalThis, 'document', new EventTarget());
+  const { channels, open } = origin(t);
+  await open();
+  document.dispatchEvent(new Event('resume'));
   await settle();
-  assert.equal(sockets[1].after, 'e:1');
+  assert.equal(channels.size, 1);
 });

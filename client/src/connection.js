@@ -136,9 +136,9 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
       clearTimeout(refreshTimer);
       forgive();
     } else undialled(line, code);
-    if (!comesBack(code)) return finish({ code, reason });
-    if (code === 4401) tokenReason = /** @type {TokenReason} */ (reason);
     last = { code, reason, error };
+    if (!comesBack(code)) return finish(last);
+    if (code === 4401) tokenReason = /** @type {TokenReason} */ (reason);
     comeBack(line, code);
   }
 
@@ -187,10 +187,12 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
 
   async function refresh() {
     const line = /** @type {Line} */ (live);
-    tokenReason = 'refresh';
-    if (!line.send) return later(0); // a stream cannot take it: its successor brings it
+    if (!line.send) { // a stream cannot take it: its successor brings it
+      tokenReason = 'refresh';
+      return later(0);
+    }
     try {
-      const token = await fetchToken(line);
+      const token = await fetchToken(line, 'refresh');
       if (line === live) line.send({ type: 'auth', token });
     } catch (error) {
       if (line !== live) return;
@@ -201,10 +203,11 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
 
   /**
    * @param {Line} line of which nothing is left if there is no token
+   * @param {TokenReason} [reason]
    * @throws what getToken throws; an error of ours if it gives something else: a browser's own error would tell it
    */
-  async function fetchToken(line) {
-    const token = await getToken?.({ reason: tokenReason, signal: line.abort.signal });
+  async function fetchToken(line, reason = tokenReason) {
+    const token = await getToken?.({ reason, signal: line.abort.signal });
     if (token && /[^\w.-]/.test(token)) throw new Error('getToken gave no JWT');
     if (getToken && !token && isOurs(line)) finish({ reason: 'no_token' });
     return token;
@@ -218,9 +221,9 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
 
   function stop() {
     clearTimeout(timer);
-    clearTimeout(refreshTimer);
-    watch.stop();
     timer = 0;
+    watch.stop();
+    clearTimeout(refreshTimer);
     const lines = [live, dialling];
     live = dialling = null;
     lines.forEach(hangUp);

@@ -84,10 +84,10 @@ export function shareTabs(key, connect, receive, show, position) {
     if (connection) {
       if (ask) {
         connection.wake();
-        post({ to: ask, state, frame: state.status === 'open' && { ...hello, last_event_id: position() } });
+        post({ to: ask, state, frame: state.status === 'open' && { ...hello, recovered: true, last_event_id: position() } });
       }
       if (resume) {
-        if (!oldest || distance(resume, oldest) > 0) oldest = resume;
+        if (!(distance(resume, oldest) <= 0)) oldest = resume; // NaN: there was none, or of another epoch
         connection.resync();
       }
       if (theirs?.status === 'closed') show(theirs); // for good, as another leader has found
@@ -98,8 +98,7 @@ export function shareTabs(key, connect, receive, show, position) {
         joined = true;
       }
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
-      // A welcome into the midst of a connection is that of one which this tab has resumed, or begins here.
-      if (frame) receive(to || !position() ? { ...frame, recovered: !!position() || undefined } : frame);
+      if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // who begins here resumes nothing
     }
   }
 

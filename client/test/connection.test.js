@@ -297,6 +297,9 @@ test('a token is refreshed over the open connection before it ends', async (t) =
   assert.deepEqual(sockets[0].sent.at(-1), { type: 'auth', token: 'token3' });
   assert.equal(sockets.length, 1);
   assert.deepEqual(statuses(states), ['connecting', 'open']);
+  sockets[0].end();
+  await pass(t, 500);
+  assert.deepEqual(asked, ['connect', 'refresh', 'refresh', 'connect']);
 });
 
 test('a refresh that fails is tried again, and the connection stays', async (t) => {

@@ -102,6 +102,19 @@ test('a hole is never skipped: a connection beside this one fetches what is miss
   assert.deepEqual(notes, ['e:1', 'e:2', 'e:3', 'e:4']);
 });
 
+test('a connection that begins behind a hole is followed by one that begins before it', async (t) => {
+  const { client, sockets } = await connected(t);
+  const welcomes = [];
+  client.on('connected', ({ last_event_id }) => welcomes.push(last_event_id));
+  sockets[0].end();
+  await pass(t, 500);
+  sockets[1].say(hello('e:1', { recovered: true }), update('e:2'));
+  await pass(t, 1_000);
+  assert.equal(sockets[2].after, 'e:0');
+  sockets[2].say(hello('e:0', { recovered: true }), update('e:1'), update('e:2'));
+  assert.deepEqual([welcomes, client.position], [['e:0'], 'e:2']);
+});
+
 test('holes now and then are mended soon, those in a row later and later', async (t) => {
   const { sockets } = await connected(t);
   const delays = [];

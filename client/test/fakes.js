@@ -140,7 +140,7 @@ export function fakeOrigin(t) {
   }
   replace(t, globalThis, 'navigator', { locks });
   replace(t, globalThis, 'BroadcastChannel', FakeChannel);
-  return { channels, locks };
+  return { channels, waiting };
 }
 
 /** Sets a global for the time of a test. */

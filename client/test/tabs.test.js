@@ -7,7 +7,7 @@ import { fakeOrigin, fakeSockets, hello, pass, replace, settle, still, update } 
 function origin(t) {
   still(t);
   const { sockets, WebSocket } = fakeSockets();
-  const { channels } = fakeOrigin(t);
+  const { channels, waiting } = fakeOrigin(t);
   let opened = 0;
   const open = async (options = {}, onState = () => {}) => {
     const client = createClient({ url: 'ws://bridge/ws', userId: 'u', WebSocket, ...options });
@@ -33,7 +33,7 @@ function origin(t) {
     channel.onmessage = null;
     return () => (channel.onmessage = onmessage);
   };
-  return { sockets, channels, open, say, mute };
+  return { sockets, channels, waiting, open, say, mute };
 }
 
 test('all tabs of a user have one socket, and each gets everything', async (t) => {
@@ -325,6 +325,15 @@ for (const [what, channel] of [['no', undefined], ['a forbidden', function () { 
     assert.equal(sockets[1].after, 'e:1');
   });
 }
+
+test('a tab that is closed waits for no lock, which would keep it out of the back-forward cache', async (t) => {
+  const { waiting, open } = origin(t);
+  await open();
+  const { client } = await open();
+  client.close();
+  await settle();
+  assert.deepEqual([...waiting.values()].map((queue) => queue.length), [1]);
+});
 
 test('a tab that is told twice that it is back joins once', async (t) => {
   replace(t, globalThis, 'document', new EventTarget());

@@ -52,8 +52,8 @@ class DaprDoor:
         self._broker = broker
         self._metrics = metrics
         self._topics = frozenset(topics)
-        # As it is in the broker. Else the sidecar decodes each message, and one that is no JSON object blocks its
-        # partition for ever without ever getting here; in bulk it also rounds integers and sorts the fields.
+        # As it is in the broker. Else the sidecar decodes each message, and one that is no JSON object blocks the
+        # others for ever without ever getting here; in bulk it also rounds integers and sorts the fields: docs/dapr.md.
         raw = {"rawPayload": "true"}
         dead_letter = {"deadLetterTopic": dead_letter_topic} if dead_letter_topic else {}
         bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": BULK_WAIT_MS}

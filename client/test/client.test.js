@@ -56,6 +56,17 @@ test('after a close it connects again, at its position', async (t) => {
   assert.equal(sockets[1].after, 'e:1');
 });
 
+test('a close without a connect is nothing', (t) => {
+  const { client: fresh } = client(t);
+  fresh.close();
+  assert.deepEqual(fresh.state, { status: 'idle', attempt: 0 });
+});
+
+test('whom only the token names is not named in the address', async (t) => {
+  const { sockets } = await connected(t, { userId: undefined, getToken: () => 'token' });
+  assert.equal(sockets[0].url.href, 'ws://bridge/ws');
+});
+
 test('a signal closes it, and one that is aborted already keeps it closed', async (t) => {
   const over = new AbortController();
   const { client, sockets } = await connected(t, { signal: over.signal });
@@ -272,16 +283,32 @@ test('a loop that is too slow is told so: it loses nothing in silence', async (t
   await assert.rejects(messages.next(), /10000 messages are unread/);
 });
 
-test('what nobody takes any more is not kept', async () => {
+/** Where `iterate` puts its handlers. */
+function listening() {
   const handlers = {};
   const on = (type, handler, { signal }) => {
     handlers[type] = handler;
     signal.addEventListener('abort', () => delete handlers[type]);
   };
+  return { handlers, on };
+}
+
+test('what nobody takes any more is not kept', async () => {
+  const { handlers, on } = listening();
   const messages = iterate(on, 'note');
-  for (let unread = 0; unread <= 10_000; unread++) handlers.note({});
+  for (let unread = 0; unread < 10_000; unread++) handlers.note({ unread });
+  assert.deepEqual(await messages.next(), { value: { unread: 0 }, done: false });
+  handlers.note({});
+  handlers.note({});
   assert.deepEqual(handlers, {});
   await assert.rejects(messages.next(), /unread/);
+});
+
+test('a loop whose signal is aborted before it begins hears nothing', async () => {
+  const { handlers, on } = listening();
+  const messages = iterate(on, 'note', AbortSignal.abort());
+  assert.deepEqual(handlers, {});
+  assert.equal((await messages.next()).done, true);
 });
 
 test('a loop that waits is ended by its return', async (t) => {

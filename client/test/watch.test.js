@@ -57,6 +57,24 @@ test('a page that is throttled to a timer a minute asks again before it believes
   assert.deepEqual(calls, ['ask', 'ask', 'dead']);
 });
 
+test('each silence is excused once', async (t) => {
+  const { watch, calls } = watching(t);
+  for (let silence = 0; silence < 2; silence++) {
+    await sleep(t, 60_000);
+    await sleep(t, 60_000);
+    assert.deepEqual(calls.splice(0), ['ask', 'ask']);
+    watch.heard();
+  }
+});
+
+test('a new start forgets what was asked before', async (t) => {
+  const { watch, calls } = watching(t);
+  watch.probe(3_000);
+  watch.start(25_000);
+  await pass(t, 25_000);
+  assert.deepEqual(calls, ['ask', 'ask']);
+});
+
 test('a probe does not wait for silence', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);

@@ -66,13 +66,12 @@ class Kafka:
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
-        self._directory = directory
         self.log = Log(directory / "kafka.log")
+        self._directory = directory
         self._config = directory / "server.properties"
-        client: dict[str, Any] = {"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 100, "log_level": 0}
-        self._admin: Any = AdminClient(client)  # its types know half of it
-        self._producer = Producer(client)
         self._process: Process | None = None
+        self._admin: Any  # its types know half of it
+        self._producer: Producer
 
     def __enter__(self) -> Self:
         self._config.write_text(
@@ -88,9 +87,6 @@ class Kafka:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Before the broker: a client that is destroyed while it has something to tell of a lost one waits for ever. It
-        # holds the lock that it would need to tell it.
-        del self._admin, self._producer
         self.kill()
 
     @property
@@ -100,15 +96,23 @@ class Kafka:
     def start(self) -> None:
         """Also again, on the same port and with what it had."""
         self._process = Process(_command("kafka.Kafka", str(self._config)), self.log)
+        client: dict[str, Any] = {"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 100, "log_level": 0}
+        self._admin, self._producer = AdminClient(client), Producer(client)
 
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.running
 
     def kill(self) -> None:
-        """As `kill -9` does."""
+        """As `kill -9` does.
+
+        Its clients go first. One that outlives a broker finds no coordinator of groups again; and one that is destroyed
+        while it has a lost connection to tell of waits for ever, since it holds the lock that it would need for that.
+        """
         if self._process is not None:
+            del self._admin, self._producer
             self._process.kill()
+            self._process = None
 
     async def ready(self) -> None:
         """Wait until it answers."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -165,6 +165,16 @@ class Chain:
     async def publish(self, user: str, **data: Any) -> None:
         """An event of that user, through the backend's sidecar; Kafka has it when this returns."""
         await self.publisher.publish(msgspec.json.encode({"user_id": user} | data), user)
+
+    @contextlib.asynccontextmanager
+    async def rolled_over(self, pod: Pod) -> AsyncIterator[None]:
+        """As in a deploy: it leaves, and after what is done meanwhile a new one is ready in its place."""
+        self.proxy.ports.remove(pod.bridge.port)
+        await pod.stop()
+        yield
+        pod.start()
+        await self.ready()
+        self.proxy.ports.append(pod.bridge.port)
 
     async def take_down(self, pod: Pod) -> None:
         """At once, but not so that Kafka takes it for a member of its group for 10 s more."""

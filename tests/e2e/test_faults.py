@@ -60,9 +60,5 @@ async def test_redis_is_frozen(pair: Chain, redis: Valkey) -> None:
 async def test_both_replicas_are_rolled_over(pair: Chain) -> None:
     async with loaded(pair) as load:
         for pod in pair.pods:
-            pair.proxy.ports.remove(pod.bridge.port)
-            await pod.stop()
-            await load.flow()
-            pod.start()
-            await pair.ready()
-            pair.proxy.ports.append(pod.bridge.port)
+            async with pair.rolled_over(pod):
+                await load.flow()

@@ -334,6 +334,31 @@ test('a getToken that gives the old token again is not asked in a rush', async (
   assert.equal(asked, 2);
 });
 
+test('a bridge that says nothing of an end is sent no other token', async (t) => {
+  const asked = [];
+  const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
+  sockets[0].say({ type: 'authenticated' });
+  await pass(t, 20_000);
+  assert.deepEqual(asked, ['connect']);
+});
+
+test('who has no tokens (a cookie is one) sends none', async (t) => {
+  const { sockets } = await connected(t, {}, { expires_in_ms: 10_000 });
+  sockets[0].say({ type: 'error', code: 'unavailable', message: '' });
+  await pass(t, 20_000);
+  assert.deepEqual(sockets[0].sent, []);
+});
+
+test('a successor brings its own time to refresh', async (t) => {
+  const asked = [];
+  const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 10_000 });
+  sockets[0].say(goodbye(1012, 'shutdown', 5_000, 20_000));
+  await pass(t, 5_000);
+  sockets[1].say(hello('e:0', { recovered: true, expires_in_ms: 100_000 }));
+  await pass(t, 10_000);
+  assert.deepEqual(asked, ['connect', 'connect']);
+});
+
 test('a token that lasts for longer than a timer can is not refreshed at once', async (t) => {
   const delays = [];
   await connecting(t, { getToken: () => 'token', WebSocket: class {

@@ -22,7 +22,7 @@ if not REQUIRED:
 
 from playwright.async_api import Browser, BrowserContext, async_playwright, expect  # noqa: E402 - after the skip
 
-DEADLINE = 20.0  # seconds that anything may take before it counts as broken
+DEADLINE = 30.0  # seconds that anything may take before it counts as broken
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "

@@ -31,7 +31,7 @@ class Walk:
         async def on_and_on() -> None:
             while not ending:
                 await self.publish()
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(0.03)  # the pace of a backend
 
         task = asyncio.create_task(on_and_on())
         try:
@@ -50,7 +50,11 @@ class Walk:
         step = self._random.choice(network + tabs)
         self.account.append(step.__name__)
         await step()
-        await asyncio.sleep(self._random.uniform(0, 0.5))  # what comes next finds the tabs in any state
+        await self._while(0.5)  # what comes next finds the tabs in any state
+
+    async def _while(self, most: float) -> None:
+        """How long something lasts is a part of the walk: up to so many seconds."""
+        await asyncio.sleep(self._random.uniform(0, most))
 
     async def cut(self) -> None:
         self._scene.proxy.cut()
@@ -61,7 +65,7 @@ class Walk:
     async def away(self) -> None:
         await self._scene.proxy.refuse()
         self._scene.proxy.cut()
-        await asyncio.sleep(self._random.uniform(0, 1))
+        await self._while(1)
         await self._scene.proxy.listen()
 
     async def come(self) -> None:
@@ -78,20 +82,20 @@ class Walk:
     async def log_out(self) -> None:
         tab = self._random.choice(self._scene.tabs)
         await tab.client("close()")
-        await asyncio.sleep(self._random.uniform(0, 0.2))
+        await self._while(0.2)
         await tab.client("connect()")
 
     async def freeze(self) -> None:
         tab, other = self._random.sample(self._scene.tabs, 2)
         await other.page.bring_to_front()
         await tab.freeze()
-        await asyncio.sleep(self._random.uniform(0, 0.5))
+        await self._while(0.5)
         await tab.thaw()
 
     async def go_and_return(self) -> None:
         tab = self._random.choice(self._scene.tabs)
         await tab.page.goto(f"{self._scene.site.origin}/elsewhere")
-        await asyncio.sleep(self._random.uniform(0, 0.5))
+        await self._while(0.5)
         await tab.page.go_back(wait_until="commit")
         await tab.until(lambda: tab.of_kind("shown"))
         assert all(shown["persisted"] for shown in tab.of_kind("shown"))

@@ -95,7 +95,7 @@ async def beside(kafka: Kafka, tmp_path: Path, aiohttp_server: AiohttpServer) ->
 async def test_it_asks_once_and_404_means_no_subscriptions_for_good(beside: Beside) -> None:
     app = App(None)
     sidecar = await beside(app)
-    await until(lambda: any("app is subscribed to" in line or "workflow engine" in line for line in sidecar.log.lines))
+    await until(lambda: any("dapr initialized" in line for line in sidecar.log.lines))
     assert app.asked == 1
     assert await sidecar.subscriptions() == []
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ class Missing(Exception):  # noqa: N818 - a part, not an error
     """A part cannot be had on this machine; the text says in one line which and why."""
 
 
-def required(part: "functools._lru_cache_wrapper[Path]") -> Path:
+def required(part: Callable[[], Path]) -> Path:
     """What it returns; without it the test is skipped, or fails where all tests have to run."""
     try:
         return part()

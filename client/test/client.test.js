@@ -331,13 +331,14 @@ function browser(t) {
 
 test('the network that is back is tried within a second', async (t) => {
   const { window, fire } = browser(t);
-  const { sockets } = await connected(t, { sse: false });
+  const { client, sockets } = await connected(t, { sse: false });
   for (let failed = 0; failed < 8; failed++) {
     sockets.at(-1).end();
     await pass(t, failed < 7 ? 20_000 : 1_000);
   }
   const before = sockets.length;
   fire(window, 'online');
+  assert.equal(client.state.delay, 500); // by the chance of the test
   await pass(t, 500);
   assert.equal(sockets.length, before + 1);
   sockets.at(-1).say(hello('e:0', { recovered: true }));
@@ -407,6 +408,22 @@ test('the first pageshow of a page connects nothing twice', async (t) => {
   fire(window, 'pageshow', { persisted: false });
   await settle();
   assert.equal(sockets.length, 1);
+});
+
+test('a page that was not away does not come back', async (t) => {
+  const { document, fire } = browser(t);
+  const { client, sockets } = await connected(t);
+  const comeBack = async () => {
+    fire(document, 'resume');
+    await settle();
+    return sockets.length;
+  };
+  assert.equal(await comeBack(), 1); // open
+  sockets[0].end();
+  assert.equal(await comeBack(), 1); // waiting
+  await pass(t, 375);
+  assert.equal(await comeBack(), 2); // connecting
+  assert.equal(client.state.attempt, 1);
 });
 
 test('after a close the page is left alone', async (t) => {

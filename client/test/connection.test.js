@@ -334,6 +334,56 @@ test('a getToken that gives the old token again is not asked in a rush', async (
   assert.equal(asked, 2);
 });
 
+for (const how of ['given', 'refused']) {
+  test(`a fresh token that is ${how} after its connection is gone changes nothing`, async (t) => {
+    const pending = [];
+    let asked = 0;
+    const getToken = () => (++asked === 2 ? new Promise((resolve, reject) => pending.push({ resolve, reject })) : 'token');
+    const { client, sockets } = await connected(t, { getToken }, { expires_in_ms: 10_000 });
+    await pass(t, 8_000);
+    sockets[0].end();
+    if (how === 'given') pending[0].resolve('late');
+    else pending[0].reject(new Error('late'));
+    await settle();
+    assert.equal(client.state.status, 'waiting');
+    await pass(t, 375);
+    sockets[1].say(hello('e:0', { recovered: true }));
+    assert.deepEqual([...sockets[0].sent, ...sockets[1].sent], []);
+  });
+}
+
+test('after a close it begins anew', async (t) => {
+  const { client, sockets } = await connecting(t);
+  for (let times = 0; times < 2; times++) {
+    sockets.at(-1).end(4401, 'token_expired');
+    assert.equal(client.state.delay, 0);
+    await pass(t, 0);
+    sockets.at(-1).end(4401, 'token_expired');
+    assert.equal(client.state.delay, 375);
+    client.close();
+    client.connect();
+    assert.deepEqual(client.state, { status: 'connecting', attempt: 0 });
+    await settle();
+  }
+});
+
+test('a close leaves nothing that would happen later', async (t) => {
+  const asked = [];
+  const { client, sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 10_000 });
+  client.close();
+  await pass(t, 20_000);
+  assert.deepEqual(asked, ['connect']);
+  client.connect();
+  await settle();
+  sockets[1].end();
+  client.close(); // while it waits
+  await pass(t, 20_000);
+  assert.equal(sockets.length, 2);
+  client.connect();
+  await settle();
+  assert.equal(sockets.length, 3);
+});
+
 test('a bridge that says nothing of an end is sent no other token', async (t) => {
   const asked = [];
   const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
@@ -544,6 +594,18 @@ test('a stream that goes silent is replaced', async (t) => {
   await pass(t, 35_000);
   assert.deepEqual([client.state.reason, client.state.code], ['silent', 1006]);
   assert.ok(streams[0].signal.aborted);
+});
+
+test('where it was a stream it is one after a close, too', async (t) => {
+  const { client, sockets, streams } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'));
+  await settle();
+  client.close();
+  client.connect();
+  await settle();
+  assert.deepEqual([sockets.length, streams.length], [3, 2]);
 });
 
 test('a stream is asked nothing when the user is back: its next comment tells', async (t) => {

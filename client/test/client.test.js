@@ -108,6 +108,9 @@ test('a hole is never skipped: a connection beside this one fetches what is miss
   await pass(t, 500);
   assert.equal(sockets.length, 2);
   assert.equal(sockets[1].after, 'e:1');
+  sockets[0].say(update('e:4'));
+  await pass(t, 1_000);
+  assert.equal(sockets.length, 2); // it is on its way
   sockets[1].say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'), update('e:4'));
   assert.ok(sockets[0].closed);
   assert.deepEqual(notes, ['e:1', 'e:2', 'e:3', 'e:4']);

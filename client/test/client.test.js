@@ -397,6 +397,8 @@ for (const [away, back] of [['pagehide', 'pageshow'], ['freeze', 'resume']]) {
     await pass(t, 600_000);
     assert.equal(sockets.length, 1);
     fire(target, back, { persisted: true });
+    await settle();
+    assert.equal(sockets.length, 2);
     fire(document, 'resume'); // browsers say both
     await settle();
     assert.equal(sockets.length, 2);

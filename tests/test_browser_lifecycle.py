@@ -73,9 +73,9 @@ async def test_the_network_comes_back_and_so_does_the_tab(scene: Scene) -> None:
     await scene.context.clock.install(time=0)
     tab = await scene.opened()
     await scene.context.clock.pause_at(MINUTE)
-    await scene.context.set_offline(True)
-    scene.proxy.cut()
+    scene.proxy.cut()  # before the browser is offline: it may keep from a page what happens to a socket then
     await tab.is_in("waiting", attempt=1)
+    await scene.context.set_offline(True)
     while (waiting := tab.state)["delay"] < 5_000:  # until it has become patient
         await scene.context.clock.run_for(waiting["delay"])
         await tab.is_in("waiting", attempt=waiting["attempt"] + 1)

@@ -111,7 +111,11 @@ class Spawned(Reachable):
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         spawned = cls(process, http)
-        await until(lambda: spawned.of("server.started") or process.returncode is not None)
+        try:
+            await until(lambda: spawned.of("server.started") or process.returncode is not None)
+        except BaseException:  # nobody else knows of it yet
+            await spawned.end()
+            raise
         spawned.port = next((line["ports"][0] for line in spawned.of("server.started")), 0)
         return spawned
 

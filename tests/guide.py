@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import aiohttp
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.browser import Bridge  # before playwright: it skips where that is not installed
 from tests.proxy import FaultyProxy
-from tests.support import ROOT, cloud_event, until_told
+from tests.support import ROOT, Served, cloud_event, until_told
 
 # isort: split
 
@@ -33,7 +33,7 @@ def module(text: str) -> str:
     return f'<script type="module">\n{text}\n</script>'
 
 
-class Site:
+class Site(Served):
     """What the code asks for, and the code itself as a page; its bridge is behind a network that can break."""
 
     def __init__(self, bridge: Bridge, context: BrowserContext) -> None:
@@ -48,19 +48,19 @@ class Site:
         self.errors: list[str] = []  # exceptions of its pages that nobody caught
         self._html = ""
 
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (
+            web.get("/", self._page),
+            web.get("/api/tasks", self._tasks),
+            web.post("/token", self._token()),
+        )
+
     async def __aenter__(self) -> Self:
         await self.proxy.__aenter__()
-        app = web.Application()
-        app.router.add_get("/", self._page)
-        app.router.add_get("/api/tasks", self._tasks)
-        app.router.add_post("/token", self._token())
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return self
+        return await super().__aenter__()
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+    async def __aexit__(self, *raised: object) -> None:
+        await super().__aexit__(*raised)
         await self.proxy.__aexit__()
         assert self.errors == []
 
@@ -72,7 +72,7 @@ class Site:
         self._html = f'<!doctype html><script type="importmap">{json.dumps(imports)}</script>{body}'
         page = await self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        response = await page.goto(f"http://127.0.0.1:{self._runner.addresses[0][1]}/")
+        response = await page.goto(f"http://127.0.0.1:{self.port}/")
         assert response
         assert response.ok
         return page

@@ -1,13 +1,13 @@
 """A site that uses the browser client: one page, and the endpoint that gives it tokens."""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
 
-from tests.support import token
+from tests.support import Served, token
 
 # It tells the test everything, in order, through `tell(kind, value)`, which tests.tab gives it, and remembers in `seen`
 # the numbers of the updates.
@@ -37,7 +37,7 @@ client.connect();
 """
 
 
-class Site:
+class Site(Served):
     """`async with Site(port, user)`; `grant` makes the tokens of that user."""
 
     def __init__(self, port: int, user: str) -> None:
@@ -46,18 +46,12 @@ class Site:
         self.user = user
         self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # given the reason
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_get("/", self._page)
-        app.router.add_get("/elsewhere", self._elsewhere)
-        app.router.add_post("/token", self._token)
-        self._runner = web.AppRunner(app, shutdown_timeout=0)  # not for a token that is slow on purpose
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (
+            web.get("/", self._page),
+            web.get("/elsewhere", self._elsewhere),
+            web.post("/token", self._token),
+        )
 
     @property
     def origin(self) -> str:

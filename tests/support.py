@@ -12,13 +12,14 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import jwt
 import structlog
+from aiohttp import web
 
 from wsbridge.app import Server
 from wsbridge.bridge import Bridge
@@ -149,6 +150,27 @@ class Spawned(Reachable):
     async def _read_errors(self) -> None:
         assert self.process.stderr is not None
         self.errors = await self.process.stderr.read()
+
+
+class Served:
+    """What a test itself serves on loopback: `routes()`, at `port`, or at any port where that is 0."""
+
+    port = 0
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.add_routes(self.routes())
+        self._runner = web.AppRunner(app, shutdown_timeout=0)  # not for handlers that are slow on purpose
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
 
 
 class Logs:

@@ -1,37 +1,30 @@
 """Which close codes end it for a real browser, and which do not."""
 
-from typing import Self
+from collections.abc import Sequence
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from tests.scene import Scene
+from tests.support import Served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
-class Closing:
+class Closing(Served):
     """Says `connected` and closes with `code`, the first time; who comes again stays. Nothing of it is the bridge."""
 
     def __init__(self, code: int) -> None:
         self.code = code
         self.visits = 0
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_get("/ws", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (web.get("/ws", self._serve),)
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self._runner.addresses[0][1]}/ws"
+        return f"ws://127.0.0.1:{self.port}/ws"
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse()

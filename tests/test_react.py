@@ -6,10 +6,10 @@ import shutil
 import subprocess
 import tarfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
@@ -18,7 +18,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.browser import REQUIRED, Bridge, launched  # before playwright: it skips where that is not installed
-from tests.support import ROOT, bulk_of, cloud_event
+from tests.support import ROOT, Served, bulk_of, cloud_event
 
 # isort: split
 
@@ -98,7 +98,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-class Site:
+class Site(Served):
     """The built page, and how many tasks there are: what it fetches."""
 
     def __init__(self, folder: Path) -> None:
@@ -106,21 +106,12 @@ class Site:
         self.count = 0
         self.fetches = 0
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_get("/count", self._count)
-        app.router.add_static("/", self.folder)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return web.get("/count", self._count), web.static("/", self.folder)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/index.html"
+        return f"http://127.0.0.1:{self.port}/index.html"
 
     async def _count(self, _: web.Request) -> web.Response:
         self.fetches += 1

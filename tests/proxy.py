@@ -37,12 +37,14 @@ class FaultyProxy:
         self._tunnels: set[_Tunnel] = set()
         self._open: dict[asyncio.Task[None], StreamWriter] = {}  # with one to the browser
         self._server: asyncio.Server | None = None
+        self._ended = False
 
     async def __aenter__(self) -> Self:
         await self.listen()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._ended = True
         await self.refuse()
         self.cut()
         for writer in self._open.values():
@@ -84,6 +86,9 @@ class FaultyProxy:
             tunnel.hang_up()
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        if self._ended:  # it was accepted just before, and is in nobody's list yet
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = writer

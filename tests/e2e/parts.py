@@ -1,5 +1,6 @@
 """Where the parts come from that pip does not bring: installed, or built once and kept outside the repository."""
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -41,15 +42,13 @@ def daprd() -> Path:
     module = HERE / "daprd"
     version = _found(r"github.com/dapr/dapr v(\S+)", module / "go.mod")
     kept = CACHE / f"daprd-{version}-{_digest(*module.iterdir())}"
-    if not kept.is_file():
-        with _scratch() as scratch:
-            _run(
-                *("go", "build", "-o", f"{scratch}/daprd"),
-                *("-ldflags", f"-s -w -X {_BUILDINFO}.version={version}", "."),
-                cwd=module,
-            )
-            Path(scratch, "daprd").replace(kept)
-    return kept
+
+    def build(scratch: Path) -> Path:
+        flags = f"-s -w -X {_BUILDINFO}.version={version}"
+        _run("go", "build", "-o", f"{scratch}/daprd", "-ldflags", flags, ".", cwd=module)
+        return scratch / "daprd"
+
+    return _kept(kept, build)
 
 
 @functools.cache
@@ -61,11 +60,12 @@ def kafka() -> Path:
     pom = HERE / "kafka.xml"
     version = _found(r"kafka_2.13</artifactId>\s*<version>(.+?)<", pom)
     kept = CACHE / f"kafka-{version}-{_digest(pom)}"
-    if not kept.is_dir():
-        with _scratch() as scratch:
-            _run("mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
-            Path(scratch, "jars").replace(kept)
-    return kept
+
+    def fetch(scratch: Path) -> Path:
+        _run("mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
+        return scratch / "jars"
+
+    return _kept(kept, fetch)
 
 
 @functools.cache
@@ -95,10 +95,15 @@ def _run(name: str, *arguments: str, cwd: Path = HERE) -> None:
         raise Missing(f"{' '.join([name, *arguments[:1]])} failed: {lines[-1] if lines else result.returncode}")
 
 
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Beside what is kept, so that the last step of a build is a rename."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(dir=CACHE)
+def _kept(kept: Path, make: Callable[[Path], Path]) -> Path:
+    """It; if it is not there, `make` makes it in a folder beside it, in one process at a time."""
+    if not kept.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                make(Path(scratch)).replace(kept)
+    return kept
 
 
 def _found(pattern: str, path: Path) -> str:

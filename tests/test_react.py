@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.browser import REQUIRED, Bridge, launched  # before playwright: it skips where that is not installed
+from tests.browser import REQUIRED, Bridge  # before playwright: it skips where that is not installed
 from tests.support import ROOT, Served, bulk_of, cloud_event
 
 # isort: split
@@ -170,18 +170,6 @@ class Scene:
         return (await self.bridge.ask("/stats"))["users"].get(self.user, 0)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with launched() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge() -> AsyncIterator[Bridge]:
-    async with Bridge() as bridge:
-        yield bridge
-
-
 @pytest.fixture(scope="module", params=REACTS)
 def built(project: Path, request: pytest.FixtureRequest) -> Path:
     """The page, with each React that the hooks are for."""
@@ -198,9 +186,9 @@ async def site(built: Path) -> AsyncIterator[Site]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def scene(site: Site, bridge: Bridge, browser: Browser) -> AsyncIterator[Scene]:
+async def scene(site: Site, service: Bridge, browser: Browser) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
-        scene = Scene(await browser.new_page(), bridge, site)
+        scene = Scene(await browser.new_page(), service, site)
         stack.push_async_callback(scene.page.close)
         await scene.open()
         yield scene

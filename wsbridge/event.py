@@ -37,8 +37,8 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One event as it came in, before it has a position.
 
-    `type` is the message type that its topic stands for; `data` is the JSON object as the sidecar posted it, checked
-    to be UTF-8. `key` names the event for ever (CloudEvent source and id, or Kafka coordinates); it is empty where
+    `type` is the message type that its topic stands for; `data` is the JSON object as it is in the broker, checked to
+    be UTF-8. `key` names the event for ever (CloudEvent source and id, or Kafka coordinates); it is empty where
     nothing does, and then a redelivery is not recognised. `trace` is a W3C `traceparent`, for the log, or empty.
     """
 

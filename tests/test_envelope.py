@@ -3,15 +3,16 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from wsbridge.envelope import (
     BULK_TYPE,
+    REFUSED,
     TOO_DEEP,
     BulkEntry,
     Envelope,
     Unreadable,
-    json_string,
     read_entries,
     read_envelope,
     why_not,
@@ -101,9 +102,16 @@ def test_words(value: Any, expected: str) -> None:
 
 def test_why_something_was_refused() -> None:
     assert why_not(b"", RecursionError()) == ("not_json", TOO_DEEP)
-    with pytest.raises(UnicodeDecodeError) as error:
-        json_string.decode(b'"\xff"')
-    assert why_not(b"", error.value)[0] == "bad_utf8"
+
+
+@pytest.mark.fault("A1")
+@pytest.mark.parametrize("body", [b'"\xff"', b'"a\xc3"', b'{"a":"\xff"}', b"\xff"])
+@pytest.mark.parametrize("raised", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, ""), msgspec.DecodeError("Invalid")])
+def test_why_not_of_bad_utf8_with_the_error_of_any_msgspec_is_bad_utf8(body: bytes, raised: Exception) -> None:
+    assert why_not(body, raised) == ("bad_utf8", "the data is not UTF-8")
+    with pytest.raises(REFUSED) as error:  # by the msgspec that is installed
+        msgspec.json.decode(body)
+    assert why_not(body, error.value)[0] == "bad_utf8"
 
 
 def test_an_envelope_is_made_of_defaults_only() -> None:

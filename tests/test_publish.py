@@ -17,14 +17,16 @@ from wsbridge.request import Unreachable
 EVENT = cloud_event("task.created", ["u1"], {"title": "Buy milk"})
 
 
-async def answering(aiohttp_server: AiohttpServer, status: int, text: str = "") -> tuple[str, list[web.Request]]:
+async def answering(
+    aiohttp_server: AiohttpServer, status: int, text: str = "", charset: str = "utf-8"
+) -> tuple[str, list[web.Request]]:
     """The URL of a server that gives one answer to everything, and what it was asked."""
     asked = []
 
     async def handle(request: web.Request) -> web.Response:
         await request.read()
         asked.append(request)
-        return web.Response(status=status, text=text)
+        return web.Response(status=status, text=text, charset=charset)
 
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handle)
@@ -102,6 +104,12 @@ async def test_answers_of_a_bridge(aiohttp_server: AiohttpServer, status: int, t
     url, _ = await answering(aiohttp_server, status, text)
     problem = await post(url)
     assert problem.startswith(said) if said else problem == ""
+
+
+@pytest.mark.fault("A1")
+async def test_to_bridge_an_answer_that_is_not_utf8_is_no_answer_of_a_bridge(aiohttp_server: AiohttpServer) -> None:
+    url, _ = await answering(aiohttp_server, 200, '{"status":"é"}', charset="latin-1")
+    assert (await post(url)).startswith("200: this is no answer of a bridge")
 
 
 @pytest.mark.parametrize(

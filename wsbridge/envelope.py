@@ -182,10 +182,10 @@ def word(value: Any) -> str:
 
 def why_not(body: bytes, error: Exception, field: str = "") -> tuple[str, str]:
     """One word and one sentence for what a decoder refused."""
-    if isinstance(error, UnicodeDecodeError):
-        return "bad_utf8", "the data is not UTF-8"
     if isinstance(error, RecursionError):
         return "not_json", TOO_DEEP
+    if not isinstance(error, msgspec.ValidationError) and not _is_utf8(body):
+        return "bad_utf8", "the data is not UTF-8"
     if isinstance(error, msgspec.ValidationError):
         if not body.lstrip().startswith(b"{"):
             return "not_an_object", "the data is not a JSON object"
@@ -193,6 +193,15 @@ def why_not(body: bytes, error: Exception, field: str = "") -> tuple[str, str]:
             return "bad_user", f"the user in {field} is not a string, an integer or a list of them"
         return "not_json", f"the envelope is malformed: {error}"
     return "not_json", f"the data is not JSON: {error}"
+
+
+def _is_utf8(body: bytes) -> bool:
+    """Decides by the bytes: msgspec 0.22 raises a `UnicodeDecodeError` for them, 0.23 a `DecodeError`."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _may_be_bulk(body: bytes) -> bool:

@@ -138,7 +138,7 @@ class Listener:
         self._show(text)
         try:
             message = _message.decode(text)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return
         if message.recovered is not False:  # else the gap that follows says where it goes on: not before that is known
             self.position = message.id or message.last_event_id or self.position

@@ -97,5 +97,5 @@ def _post(event: Mapping[str, Any], url: str, token: str | None) -> request.Answ
 def _status(answer: request.Answer) -> str:
     try:
         return msgspec.json.decode(answer.body, type=_Status).status
-    except msgspec.DecodeError:
+    except ValueError:  # neither JSON nor UTF-8
         return ""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tests.support import until
-from wsbridge.broker import Broker, Outcome
+from wsbridge.broker import Broker, Status
+from wsbridge.bus import data_bytes
 from wsbridge.event import Entry, Event, Position
 from wsbridge.history import Resume
 from wsbridge.memory_broker import MemoryBroker
@@ -17,15 +18,16 @@ from wsbridge.redis_broker import RedisBroker
 from wsbridge.redis_server import server_at
 from wsbridge.redis_url import parse
 
-SIZE, TTL, DEDUPE_TTL, ROOM = 5, 300.0, 3_600.0, 20
-STORED, DUPLICATE, RETRIED = Outcome.STORED, Outcome.DUPLICATE, Outcome.RETRIED
+SIZE, TTL, DEDUPE_TTL, ROOM, ROOM_BYTES = 5, 300.0, 3_600.0, 20, 1_000_000
+STORED, DUPLICATE, RETRIED = Status.STORED, Status.DUPLICATE, Status.RETRIED
 
 
 @dataclass
 class Sink:
-    """A queue of entries that holds `size`, for a replica with one session of each of `users`."""
+    """A queue of entries that holds `size` and `max_bytes`, for a replica with one session of each of `users`."""
 
     size: int = ROOM
+    max_bytes: int = ROOM_BYTES
     queue: list[Entry] = field(default_factory=list)
     seen: list[Entry] = field(default_factory=list)
     puts: int = 0
@@ -34,6 +36,9 @@ class Sink:
 
     def room(self) -> int:
         return self.size - len(self.queue)
+
+    def room_bytes(self) -> int:
+        return self.max_bytes - data_bytes(self.queue)
 
     def is_empty(self) -> bool:
         return not self.queue
@@ -69,12 +74,16 @@ class Bench:
     sink: Sink
     clock: Clock
 
-    async def take(self, *events: Event) -> list[Outcome]:
+    async def append(self, events: Sequence[Event]) -> list[Status]:
+        """What became of each, in one word."""
+        return [outcome.status for outcome in await self.broker.append(events)]
+
+    async def take(self, *events: Event) -> list[Status]:
         """Append, wait until all of it is heard, and let the bus drain."""
         users = {user for event in events for user in event.users}
         for user in sorted(users):
             await self.follow(user)
-        outcomes = await self.broker.append(events)
+        outcomes = await self.append(events)
         for user in sorted(users):
             await self.heard(user)
         self.sink.queue.clear()

@@ -80,7 +80,7 @@ class Replica:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.registry = Registry()
-        self.bus = Bus(self.registry, self.metrics, size=10_000)
+        self.bus = Bus(self.registry, self.metrics, size=10_000, max_bytes=2**27)
         self.broker: Broker
         self.mender: Mender
         self.watchdog: Watching

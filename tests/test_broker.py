@@ -26,9 +26,10 @@ from tests.bench import (
 )
 from tests.support import until
 from tests.valkey import Cluster, Valkey
-from wsbridge.broker import Gate
+from wsbridge.broker import Gate, retried
 from wsbridge.event import Event, Position
 from wsbridge.history import Gap, Resume
+from wsbridge.reasons import Retry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests
 
@@ -205,7 +206,7 @@ async def test_a_redelivery_for_more_users_reaches_the_new_ones_only(bench: Benc
 async def test_a_full_queue_retries_and_costs_no_offset(bench: Bench) -> None:
     bench.fill(ROOM)
     late = event("u", key="late")
-    assert await bench.broker.append([late]) == [RETRIED]
+    assert await bench.append([late]) == [RETRIED]
     assert await bench.top("u") == Position((await bench.top("u")).epoch, 0)
     bench.sink.queue.clear()
     assert await bench.take(late) == [STORED]
@@ -224,16 +225,49 @@ async def test_behind_a_retry_the_same_users_are_retried_and_others_are_not(benc
 
 async def test_an_event_for_more_users_than_the_queue_holds_enters_an_empty_one(bench: Bench) -> None:
     everyone = event(*(f"u{n}" for n in range(ROOM + 1)))
-    assert await bench.broker.append([event("a"), everyone]) == [STORED, RETRIED]
+    assert await bench.append([event("a"), everyone]) == [STORED, RETRIED]
     bench.sink.queue.clear()
-    assert await bench.broker.append([everyone, event("a")]) == [STORED, RETRIED]
+    assert await bench.append([everyone, event("a")]) == [STORED, RETRIED]
     assert {(await bench.top(user)).offset for user in everyone.users} == {1}
+
+
+async def test_append_over_the_bytes_of_the_queue_retries_what_does_not_fit(bench: Bench) -> None:
+    bench.sink.max_bytes = 1_000
+    large = '{"x":"%s"}' % ("x" * 600)
+    outcomes = await bench.broker.append([event("a", data=large), event("b", data=large), event("c")])
+    assert [outcome.status for outcome in outcomes] == [STORED, RETRIED, STORED]
+    assert outcomes[1].reason is Retry.QUEUE_BYTES
+
+
+async def test_append_of_an_event_with_more_bytes_than_the_queue_holds_enters_an_empty_one(bench: Bench) -> None:
+    bench.sink.max_bytes = 1_000
+    large = event("b", data='{"x":"%s"}' % ("x" * 2_000), key="k")
+    bench.fill(1)
+    assert await bench.append([large]) == [RETRIED]
+    bench.sink.queue.clear()
+    assert await bench.append([large, event("a")]) == [STORED, RETRIED]
+
+
+@pytest.mark.fault("E3")
+async def test_append_without_room_gives_the_reason_of_each_retry(bench: Bench) -> None:
+    bench.fill(ROOM - 1)
+    outcomes = await bench.broker.append([event("a", "b"), event("b"), event("c")])
+    assert [outcome.reason for outcome in outcomes] == [Retry.QUEUE_FULL, Retry.FOLLOWS_RETRY, None]
+
+
+async def test_the_gate_counts_the_data_of_many_users_once() -> None:
+    gate = Gate(Sink(max_bytes=1_000), waiting=1, waiting_bytes=300)
+    many = event(*"abcdefgh", data='{"x":"%s"}' % ("x" * 492))
+    assert gate.refusal(many) is None
+    assert (gate.taken, gate.taken_bytes) == (8, 500)
+    assert gate.refusal(event("z", data='"%s"' % ("x" * 200))) == retried(Retry.QUEUE_BYTES)
 
 
 @pytest.mark.parametrize("waiting", [0, 5])
 async def test_the_gate_lets_in_what_there_is_room_for(waiting: int) -> None:
     gate = Gate(Sink(ROOM), waiting)
-    assert [gate.refuses(event(str(n))) for n in range(ROOM + 1)] == [n >= ROOM - waiting for n in range(ROOM + 1)]
+    refused = [gate.refusal(event(str(n))) is not None for n in range(ROOM + 1)]
+    assert refused == [n >= ROOM - waiting for n in range(ROOM + 1)]
     assert gate.taken == ROOM - waiting
 
 
@@ -242,7 +276,7 @@ async def test_the_gate_lets_in_what_there_is_room_for(waiting: int) -> None:
 
 async def test_what_is_appended_for_who_is_followed_is_heard_and_nothing_else_need_be(bench: Bench) -> None:
     await bench.follow("u")
-    await bench.broker.append([*numbered(3), event("other")])
+    await bench.append([*numbered(3), event("other")])
     await bench.heard("u")
     assert [entry.data for entry in bench.sink.of("u")] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
 

@@ -21,11 +21,11 @@ from wsbridge.session import State
 class Bench:
     """A bus with a broadcaster that runs."""
 
-    def __init__(self, size: int = 100) -> None:
+    def __init__(self, size: int = 100, max_bytes: int = 1_000_000) -> None:
         self.registry = Registry()
         self.metrics = Metrics()
         self.now = 10.0
-        self.bus = Bus(self.registry, self.metrics, size=size, clock=lambda: self.now)
+        self.bus = Bus(self.registry, self.metrics, size=size, max_bytes=max_bytes, clock=lambda: self.now)
 
     def peer(self, user: str = "u") -> Peer:
         peer = Peer.live(user, metrics=self.metrics)
@@ -68,6 +68,24 @@ def test_room_is_what_the_queue_does_not_hold_yet() -> None:
     bench.bus.put([entry(1), entry(2)])
     bench.bus.put([entry(3)])
     assert (bench.bus.room(), bench.bus.is_empty(), bench.bus.depth) == (0, False, 3)
+
+
+def test_bus_with_entries_of_one_event_counts_their_data_once() -> None:
+    bench, data = Bench(max_bytes=1_000), b"x" * 300
+    shared = [Entry(user, "e", 1, "task_update", data, "", 0.0, "") for user in "abc"]
+    bench.bus.put([*shared, Entry("a", "e", 2, "task_update", b"y" * 100, "", 0.0, "")])
+    assert (bench.bus.depth, bench.bus.bytes, bench.bus.room_bytes()) == (4, 400, 600)
+    assert bench.bus.fullness == 0.4
+
+
+async def test_bus_after_delivery_gives_the_bytes_back() -> None:
+    async with running() as bench:
+        data = b"x" * 300
+        bench.bus.put([Entry(user, "e", 1, "task_update", data, "", 0.0, "") for user in "ab"])
+        bench.bus.put([Entry(user, "e", 2, "task_update", data, "", 0.0, "") for user in "ab"])
+        assert bench.bus.bytes == 600
+        await until(bench.bus.is_empty)
+        assert bench.bus.bytes == 0
 
 
 async def test_room_comes_back_when_a_batch_is_out() -> None:

@@ -513,3 +513,22 @@ def test_the_trace_of_an_event(headers: dict[str, str]) -> None:
 def test_the_trace_of_a_message_without_an_envelope_is_in_its_headers() -> None:
     assert reader().read(b'{"user_id":"u"}', TOPIC, AT | {"traceparent": TRACE}).trace == TRACE
     assert reader().read(b'{"user_id":"u"}', TOPIC, AT).trace == ""
+
+
+NO_TIMESTAMPS: list[Any] = ["", "-1", "1.5", "now", "٣", "9" * 16, "9" * 5_000, 7, None, []]
+
+
+@pytest.mark.parametrize(
+    ("at", "produced"),
+    [
+        ({"__timestamp": "1795948413123"}, 1_795_948_413.123),
+        ({"__timestamp": "0"}, 0.0),
+        ({}, None),
+        *(({"__timestamp": text}, None) for text in NO_TIMESTAMPS),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_reader_with_a_kafka_timestamp_gives_the_time_in_seconds(at: dict[str, Any], produced: float | None) -> None:
+    event = read(reader(), b'{"user_id":"u"}', at)
+    assert isinstance(event, Event)
+    assert event.produced == produced

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -12,10 +14,14 @@ import pytest
 from tests.conftest import Start
 from tests.faults import BlockedBroadcaster
 from tests.support import Logs, Running, bulk_bytes, bulk_of, cloud_event, enveloped, receive, until
+from wsbridge.broker import Outcome, retried
+from wsbridge.event import Event
+from wsbridge.reasons import Retry
 
 JSON = "application/json"
 TASK = {"event_type": "task.created", "user_id": "u1", "task_id": "456"}
-SUCCESS, RETRY, DROP = {"status": "SUCCESS"}, {"status": "RETRY"}, {"status": "DROP"}
+SUCCESS = {"status": "SUCCESS"}
+TOO_LARGE = {"status": "DROP", "reason": "too_large"}
 
 
 def statuses(answer: Any) -> list[str]:
@@ -203,9 +209,9 @@ async def test_a_two_mebibyte_event_is_dropped_in_every_form(bridge: Running, lo
     """FAULTS.md row 16; aiohttp's own limit would answer 413, a retry for ever."""
     ws, _ = await bridge.opened()
     big = {"user_id": "u1", "padding": "x" * 2 * 2**20}
-    assert await bridge.post(cloud_event(big)) == DROP
-    assert await bridge.post(as_base64(big)) == DROP
-    assert await bridge.post(big, JSON) == DROP
+    assert await bridge.post(cloud_event(big)) == TOO_LARGE
+    assert await bridge.post(as_base64(big)) == TOO_LARGE
+    assert await bridge.post(big, JSON) == TOO_LARGE
     assert statuses(await bridge.post(bulk_of(cloud_event(TASK), cloud_event(big), cloud_event(TASK)), JSON)) == [
         "SUCCESS",
         "DROP",
@@ -221,7 +227,7 @@ async def test_the_size_limit_is_that_of_the_data(start: Start) -> None:
     data = b'{"user_id":"u1","padding":""}'
     exact = data[:-2] + b"x" * (1_000 - len(data)) + data[-2:]
     assert await bridge.post(enveloped(exact, comment="y" * 2_000)) == SUCCESS
-    assert await bridge.post(enveloped(exact[:-1] + b" }")) == DROP
+    assert await bridge.post(enveloped(exact[:-1] + b" }")) == TOO_LARGE
 
 
 @pytest.fixture
@@ -232,15 +238,16 @@ def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_body_over_every_limit_is_dropped_and_not_read(low_limits: None, start: Start, logs: Logs) -> None:
     bridge = await start(MAX_EVENT_BYTES="1")
-    assert await bridge.post(b"x" * 5_000_000) == DROP
+    assert await bridge.post(b"x" * 5_000_000) == TOO_LARGE
     assert logs.of("event.dropped", reason="too_large")
-    assert await bridge.post(cloud_event(TASK)) == DROP  # the connection, or a new one, goes on
+    assert await bridge.post(cloud_event(TASK)) == TOO_LARGE  # the connection, or a new one, goes on
 
 
 async def test_a_bulk_over_every_limit_is_not_lost(low_limits: None, start: Start, logs: Logs) -> None:
     bridge = await start(MAX_EVENT_BYTES="1")
-    assert await bridge.post(b"x" * 5_000_000, JSON) == RETRY
-    assert "WSBRIDGE_MAX_EVENT_BYTES" in (await logs.line("event.retried"))["why"]
+    assert await bridge.post(b"x" * 5_000_000, JSON) == {"status": "RETRY", "reason": "body_too_large"}
+    assert "WSBRIDGE_MAX_EVENT_BYTES" in (await logs.line("event.retried", why="body_too_large"))["detail"]
+    assert bridge.bridge.metrics.retries["body_too_large"] == 1
     assert not logs.of("event.dropped")
 
 
@@ -326,9 +333,10 @@ async def test_a_full_queue_is_a_retry_and_order_is_kept_behind_it(
     async with asyncio.timeout(1):
         assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 5 + ["RETRY"] * 4
         for event in events[5:]:
-            assert await bridge.post(event) == RETRY
+            assert await bridge.post(event) == {"status": "RETRY", "reason": "queue_full"}
     assert bridge.bridge.bus.depth == 5
-    assert logs.of("event.retried", count=4, why="the queue is full")
+    assert logs.of("event.retried", count=1, why="queue_full")
+    assert logs.of("event.retried", count=1, why="follows_retry")
     assert bridge.bridge.metrics.events["retried"] == 8
     assert (await bridge.get("/health"))[1]["checks"]["queue"] == "nearly full"
     broadcaster.release()
@@ -378,3 +386,39 @@ async def test_the_trace_of_an_event_is_in_its_line(bridge: Running, logs: Logs)
     await bridge.publish(TASK, id="e-2")
     assert (await logs.line("event.received", event_id="e-1"))["traceparent"] == trace
     assert "traceparent" not in await logs.line("event.received", event_id="e-2")
+
+
+@pytest.mark.fault("E3")
+async def test_delivery_with_redis_unavailable_says_so_in_answer_log_and_metric(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(events: Sequence[Event]) -> list[Outcome]:
+        return [retried(Retry.REDIS_UNAVAILABLE, "no answer within 1 s") for _ in events]
+
+    monkeypatch.setattr(bridge.bridge.broker, "append", unavailable)
+    answer = await bridge.post(bulk_of(cloud_event(TASK), cloud_event(TASK)), JSON)
+    assert answer["statuses"][1] == {"entryId": "1", "status": "RETRY", "reason": "redis_unavailable"}
+    assert logs.of("event.retried", count=2, why="redis_unavailable", detail="no answer within 1 s")
+    assert bridge.bridge.metrics.retries == Counter(dict.fromkeys(Retry, 0) | {Retry.REDIS_UNAVAILABLE: 2})
+
+
+@pytest.mark.fault("E3", "E7")
+async def test_delivery_for_an_unknown_topic_is_counted(bridge: Running) -> None:
+    async with bridge.http.post(f"{bridge.url}/events/other", json=cloud_event(TASK)) as response:
+        assert response.status == 404
+    assert bridge.bridge.metrics.drops["unknown_topic"] == bridge.bridge.metrics.events["dropped"] == 1
+
+
+async def test_bulk_over_the_bytes_of_the_queue_is_taken_up_to_what_fits(
+    start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broadcaster = BlockedBroadcaster(monkeypatch)
+    bridge = await start(QUEUE_MAX_BYTES="65536")
+    events = [cloud_event({"user_id": f"u{n}", "padding": "x" * 20_000}) for n in range(5)]
+    assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 3 + ["RETRY"] * 2
+    assert logs.of("event.retried", count=2, why="queue_bytes")
+    assert bridge.bridge.metrics.retries["queue_bytes"] == 2
+    assert (await bridge.get("/health"))[1]["checks"]["queue"] == "nearly full"
+    broadcaster.release()
+    await settled(bridge)
+    assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 5

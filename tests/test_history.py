@@ -50,10 +50,11 @@ def test_keys_are_bounded_in_number() -> None:
     recent = Recent(ttl=1_000, most=100)
     for n in range(1_000):
         recent.age(n / 100)
-        assert recent.is_new(("u", str(n)))
+        assert not recent.has(("u", str(n)))
+        recent.add(("u", str(n)))
         assert len(recent) <= 102
-    assert not recent.is_new(("u", "999"))
-    assert not recent.is_new(("u", "960"))
+    assert recent.has(("u", "999"))
+    assert recent.has(("u", "960"))
 
 
 @pytest.mark.parametrize("step", [1, 7, 10, 13, 19])
@@ -61,6 +62,7 @@ def test_a_key_is_remembered_for_its_time_whenever_others_come(step: int) -> Non
     recent, seen = Recent(ttl=20, most=1_000), dict[int, int]()
     for now in range(0, 400, step):
         recent.age(now)
-        assert recent.is_new(("u", str(now)))
+        assert not recent.has(("u", str(now)))
+        recent.add(("u", str(now)))
         seen[now] = now
-        assert all(not recent.is_new(("u", str(at))) for at in seen if now - at < 20)
+        assert all(recent.has(("u", str(at))) for at in seen if now - at < 20)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
     "__init__ redis_url bundle",
-    "kinds",
+    "kinds reasons",
     "event pieces settings log metrics wire backoff request manual handshake batches redis_command",
     "history protocol envelope keys access problem words environment redis_keys",
     "auth broker cloudevents terminal publish",

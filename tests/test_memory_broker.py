@@ -21,7 +21,7 @@ from tests.bench import (
     event,
     in_memory,
 )
-from wsbridge.broker import Outcome
+from wsbridge.broker import Status
 from wsbridge.event import Event, Position
 from wsbridge.history import Gap, Resume
 from wsbridge.memory_broker import ENTRY_BYTES, HISTORY_BYTES, MemoryBroker
@@ -35,22 +35,22 @@ def bench() -> Bench:
 
 
 async def test_what_is_taken_is_published_in_one_piece_and_in_order(bench: Bench) -> None:
-    await bench.broker.append([event("a"), event("b", "c"), event("a")])
+    await bench.append([event("a"), event("b", "c"), event("a")])
     assert bench.sink.puts == 1
     assert [(entry.user, entry.offset) for entry in bench.sink.seen] == [("a", 1), ("b", 1), ("c", 1), ("a", 2)]
 
 
 async def test_nothing_to_publish_publishes_nothing(bench: Bench) -> None:
-    assert await bench.broker.append([]) == []
+    assert await bench.append([]) == []
     await bench.take(event(key="a"))
-    assert await bench.broker.append([event(key="a")]) == [DUPLICATE]
+    assert await bench.append([event(key="a")]) == [DUPLICATE]
     assert bench.sink.puts == 1
 
 
 async def test_what_is_in_a_history_is_published_whatever_goes_wrong_behind_it(bench: Bench) -> None:
     broken = Event(("b", ["unhashable"]), b"{}", "task_update", "", "")  # type: ignore[arg-type]  # the point
     with pytest.raises(TypeError):
-        await bench.broker.append([event("a"), broken])
+        await bench.append([event("a"), broken])
     assert [entry.user for entry in bench.sink.seen] == ["a"]
     await bench.take(event("a"))
     assert [entry.offset for entry in bench.sink.of("a")] == [1, 2]
@@ -58,14 +58,32 @@ async def test_what_is_in_a_history_is_published_whatever_goes_wrong_behind_it(b
 
 async def test_an_event_for_more_users_than_the_queue_holds_is_put_whole() -> None:
     bench = in_memory()
-    await bench.broker.append([event(*(f"u{n}" for n in range(ROOM + 1)))])
+    await bench.append([event(*(f"u{n}" for n in range(ROOM + 1)))])
     assert len(bench.sink.queue) == ROOM + 1
 
 
 async def test_an_entry_knows_when_it_came() -> None:
     bench = in_memory()
-    await bench.broker.append([event()])
+    await bench.append([event()])
     assert bench.sink.queue[0].received == bench.clock.now
+
+
+@pytest.mark.fault("D3")
+async def test_append_of_a_redelivery_needs_no_room_for_what_is_stored(bench: Bench) -> None:
+    bulk = [event("a", "b", data=f'{{"n":{n}}}', key=f"k{n}") for n in range(ROOM)]  # twice what fits
+    assert await bench.append(bulk) == [STORED] * (ROOM // 2) + [RETRIED] * (ROOM // 2)
+    assert await bench.append(bulk) == [DUPLICATE] * (ROOM // 2) + [RETRIED] * (ROOM // 2)  # the queue is full
+    bench.sink.queue.clear()
+    assert await bench.append(bulk) == [DUPLICATE] * (ROOM // 2) + [STORED] * (ROOM // 2)
+    assert [entry.data for entry in bench.sink.of("a")] == [taken.data for taken in bulk]
+
+
+async def test_append_for_a_user_who_has_it_already_is_not_held_up_by_that_user(bench: Bench) -> None:
+    await bench.take(event("a", key="k"))
+    bench.fill(ROOM - 1)
+    late = event("a", "c", key="late")
+    assert await bench.append([late, event("a", "b", key="k")]) == [RETRIED, STORED]
+    assert [entry.data for entry in bench.sink.of("b")] == [b"{}"]
 
 
 # Memory.
@@ -178,23 +196,23 @@ class Walk(RuleBasedStateMachine):
             events.append(event(*users, data=f'{{"n":{self.serial},"x":"{"x" * padding}"}}', key=key))
             self.times[events[-1].data] = self.bench.clock.now
         room, empty, before = self.bench.sink.room(), self.bench.sink.is_empty(), len(self.bench.sink.seen)
-        outcomes = result(self.bench.broker.append(events))
+        outcomes = result(self.bench.append(events))
         published = [(entry.user, entry.data) for entry in self.bench.sink.seen[before:]]
         assert len(published) <= room or (empty and len({data for _, data in published}) == 1)
         self.compare(events, outcomes, published)
 
-    def compare(self, events: list[Event], outcomes: list[Outcome], published: list[tuple[str, bytes]]) -> None:
+    def compare(self, events: list[Event], outcomes: list[Status], published: list[tuple[str, bytes]]) -> None:
         """Who got what: in order, each once, nothing behind a retry."""
         blocked: set[str] = set()
         expected: list[tuple[str, bytes]] = []
         for taken, outcome in zip(events, outcomes, strict=True):
-            if outcome is RETRIED:
-                blocked |= set(taken.users)
-                continue
-            assert blocked.isdisjoint(taken.users)
             fresh = [user for user in taken.users if not taken.key or (user, taken.key) not in self.keys]
+            if outcome is RETRIED:
+                blocked |= set(fresh)
+                continue
             if self.max_bytes != PLENTY:  # some keys are forgotten early: what was published tells which
                 fresh = [user for user in taken.users if (user, taken.data) in published]
+            assert blocked.isdisjoint(fresh)
             assert outcome is (STORED if fresh else DUPLICATE)
             expected += [(user, taken.data) for user in fresh]
             self.keys |= {(user, taken.key) for user in fresh}

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wsbridge import __version__
 from wsbridge.metrics import DURATION, LATENCY, Histogram, Metrics
+from wsbridge.reasons import Drop, Retry
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -34,6 +35,10 @@ def test_everything_is_there_before_anything_happened() -> None:
     metrics = Metrics()
     for outcome in ("stored", "duplicate", "dropped", "retried"):
         assert value(metrics, "events_received_total", outcome=outcome) == 0
+    for retry in Retry:
+        assert value(metrics, "events_retried_total", reason=retry) == 0
+    for drop in Drop:
+        assert value(metrics, "events_dropped_total", reason=drop) == 0
     for kind in ("ping", "auth", "bad"):
         assert value(metrics, "messages_received_total", kind=kind) == 0
     for name in ("deliveries_total", "messages_sent_total", "sent_bytes_total", "connections_opened_total"):
@@ -51,7 +56,15 @@ def test_the_process_and_the_interpreter_are_measured_too() -> None:
 
 VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
     "received": (lambda m: m.received("stored"), {'events_received_total{outcome="stored"}': 1}),
-    "received many": (lambda m: m.received("dropped", 5), {'events_received_total{outcome="dropped"}': 5}),
+    "received many": (lambda m: m.received("duplicate", 5), {'events_received_total{outcome="duplicate"}': 5}),
+    "retried": (
+        lambda m: m.retried(Retry.QUEUE_FULL, 3),
+        {'events_received_total{outcome="retried"}': 3, 'events_retried_total{reason="queue_full"}': 3},
+    ),
+    "dropped": (
+        lambda m: m.dropped(Drop.NO_USER),
+        {'events_received_total{outcome="dropped"}': 1, 'events_dropped_total{reason="no_user"}': 1},
+    ),
     "delivered": (lambda m: m.delivered(0.02, 3, 7), {"deliveries_total": 7, "event_latency_seconds_count": 3}),
     "wrote": (lambda m: m.wrote(3, 512), {"messages_sent_total": 3, "sent_bytes_total": 512}),
     "heard": (lambda m: m.heard("ping", 15), {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15}),

@@ -11,6 +11,7 @@ from tests.bench import DUPLICATE, RETRIED, SIZE, STORED, Bench, event, numbered
 from tests.support import Logs, until
 from tests.valkey import Valkey
 from wsbridge.broker import Away
+from wsbridge.reasons import Retry
 from wsbridge.redis_broker import POSITION_TTL, RedisBroker
 
 
@@ -44,7 +45,7 @@ async def trusting(bench: Bench) -> None:
 async def test_what_one_replica_appends_the_others_hear(pair: tuple[Bench, Bench]) -> None:
     one, other = pair
     await other.follow("u")
-    assert await one.broker.append(numbered(3)) == [STORED] * 3
+    assert await one.append(numbered(3)) == [STORED] * 3
     await other.heard("u")
     assert [entry.offset for entry in other.sink.of("u")] == [1, 2, 3]
     assert one.sink.seen == []  # nobody here is connected as u
@@ -52,8 +53,8 @@ async def test_what_one_replica_appends_the_others_hear(pair: tuple[Bench, Bench
 
 async def test_a_duplicate_is_known_to_the_other_replica(pair: tuple[Bench, Bench]) -> None:
     one, other = pair
-    assert await one.broker.append([event(key="k")]) == [STORED]
-    assert await other.broker.append([event(key="k"), event(key="l")]) == [DUPLICATE, STORED]
+    assert await one.append([event(key="k")]) == [STORED]
+    assert await other.append([event(key="k"), event(key="l")]) == [DUPLICATE, STORED]
 
 
 async def test_the_events_of_a_user_in_one_delivery_are_one_message(pair: tuple[Bench, Bench]) -> None:
@@ -69,8 +70,16 @@ async def test_what_fails_for_one_user_fails_as_a_whole_and_blocks_what_follows(
         (bad,) = (key.decode() for key in await valkey.ask("KEYS", "p:*}"))
         await valkey.ask("DEL", bad)
         await valkey.ask("SADD", bad, "it is no string")
-        outcomes = await bench.broker.append([event("other"), event("good"), event("good", "third"), event("third")])
-        assert outcomes == [STORED, RETRIED, RETRIED, RETRIED]
+        events = [event("other"), event("good"), event("good", "third"), event("third")]
+        outcomes = await bench.broker.append(events)
+        assert [outcome.status for outcome in outcomes] == [STORED, RETRIED, RETRIED, RETRIED]
+        assert [outcome.reason for outcome in outcomes] == [
+            None,
+            Retry.REDIS_UNAVAILABLE,
+            Retry.REDIS_UNAVAILABLE,
+            Retry.FOLLOWS_RETRY,
+        ]
+        assert "WRONGTYPE" in outcomes[1].detail
 
 
 async def test_nothing_is_asked_of_a_server_before_it_was_looked_at(valkey: Valkey) -> None:
@@ -79,7 +88,7 @@ async def test_nothing_is_asked_of_a_server_before_it_was_looked_at(valkey: Valk
         broker.interrupted("a test")
         with pytest.raises(Away, match="a test"):
             await broker.resume("u", None)
-        appending = asyncio.create_task(broker.append([event()]))
+        appending = asyncio.create_task(bench.append([event()]))
         assert await broker.doubtful(0.0) == frozenset()
         await broker.verify({})
         assert await appending == [STORED]
@@ -90,17 +99,17 @@ async def test_an_append_does_not_wait_for_ever(valkey: Valkey, monkeypatch: pyt
     monkeypatch.setattr("wsbridge.redis_broker.TIMEOUT", 0.0)
     async with on_redis(valkey.url) as bench:
         broker_of(bench).interrupted("a test")
-        assert await bench.broker.append([event(), event("v")]) == [RETRIED, RETRIED]
+        assert await bench.append([event(), event("v")]) == [RETRIED, RETRIED]
 
 
 async def test_a_write_that_timed_out_may_still_happen_and_its_retry_is_harmless(valkey: Valkey) -> None:
     async with on_redis(valkey.url) as bench:
         await bench.follow("u")
         valkey.freeze()
-        assert await bench.broker.append([event(key="k")]) == [RETRIED]
+        assert await bench.append([event(key="k")]) == [RETRIED]
         valkey.thaw()
         await trusting(bench)
-        assert await bench.broker.append([event(key="k")]) in ([STORED], [DUPLICATE])
+        assert await bench.append([event(key="k")]) in ([STORED], [DUPLICATE])
         assert (await bench.top("u")).offset == 1
 
 
@@ -112,7 +121,7 @@ async def test_an_outage_is_told_once_and_its_end_too(valkey: Valkey, logs: Logs
         for _ in range(3):
             with pytest.raises(Away):
                 await broker_of(bench).verify({})
-        assert await bench.broker.append([event()]) == [RETRIED]
+        assert await bench.append([event()]) == [RETRIED]
         assert broker_of(bench).trouble
         await valkey.restart()
         await bench.follow("u")
@@ -157,7 +166,7 @@ async def test_a_history_holds_no_more_than_it_serves_for_long(valkey: Valkey) -
     """What is too much goes some entries at a time."""
     async with on_redis(valkey.url, prefix="p") as bench:
         for _ in range(10):
-            await bench.broker.append(numbered(SIZE))
+            await bench.append(numbered(SIZE))
         (key,) = (key.decode() for key in await valkey.ask("KEYS", "p:*:h"))
         assert SIZE <= await valkey.ask("LLEN", key) < SIZE + 16
 
@@ -177,11 +186,11 @@ async def test_a_full_queue_holds_the_stream_and_loses_nothing(pair: tuple[Bench
     one, other = pair
     one.sink.size = 2
     await one.follow("u")
-    assert await other.broker.append([event()]) == [STORED]
+    assert await other.append([event()]) == [STORED]
     await one.heard("u")
     one.fill(1)
     for _ in range(3):
-        assert await other.broker.append([event()]) == [STORED]
+        assert await other.append([event()]) == [STORED]
     assert len(one.sink.seen) == 1
     one.sink.queue.clear()
     await until(lambda: len(one.sink.seen) > 1)

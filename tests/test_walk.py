@@ -76,7 +76,7 @@ class Walk(RuleBasedStateMachine):
     def publish(self, user: str, place: int, count: int) -> None:
         numbers = [next(self.serial) for _ in range(count)]
         outcomes = self.run(self.replica(place).broker.append([_event(user, n) for n in numbers]))
-        assert outcomes == [STORED] * count
+        assert [outcome.status for outcome in outcomes] == [STORED] * count
         self.log[user] += numbers
         self.known += numbers
 
@@ -85,7 +85,8 @@ class Walk(RuleBasedStateMachine):
     def redeliver(self, data: st.DataObject, place: int) -> None:
         number = data.draw(st.sampled_from(self.known))
         user = next(user for user, log in self.log.items() if number in log)
-        assert self.run(self.replica(place).broker.append([_event(user, number)])) == [DUPLICATE]
+        (outcome,) = self.run(self.replica(place).broker.append([_event(user, number)]))
+        assert outcome.status is DUPLICATE
 
     @rule(user=USERS, place=PLACES)
     def connect(self, user: str, place: int) -> None:

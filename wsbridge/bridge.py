@@ -47,7 +47,7 @@ class Bridge:
         self.settings = s = settings
         self.metrics = Metrics()
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
-        self.bus = Bus(self.registry, self.metrics, size=s.queue_size)
+        self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
         self._jobs: dict[str, Job] = {}
         self._checks: dict[str, Check] = {}
         self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
@@ -91,7 +91,7 @@ class Bridge:
             keys = self.keys
             self._jobs["keys"] = keys.refresh
             self._checks["keys"] = lambda: None if keys.fetched else "no key set has been fetched yet"
-        self._checks["queue"] = lambda: "nearly full" if self.bus.depth > QUEUE_WARNING * s.queue_size else None
+        self._checks["queue"] = lambda: "nearly full" if self.bus.fullness > QUEUE_WARNING else None
         self._watch()
 
     def application(self, *, public: bool, internal: bool) -> web.Application:
@@ -222,6 +222,7 @@ class Bridge:
         watch("connections", "Open sessions.", lambda: len(self.registry))
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
+        watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
 
 
 def _job_failed(_: aiojobs.Scheduler, context: dict[str, Any]) -> None:

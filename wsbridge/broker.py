@@ -5,18 +5,34 @@ Knows nothing of connections: what is published goes to a sink, and who was away
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wsbridge.event import Entry, Event
 from wsbridge.history import Resume
+from wsbridge.reasons import Retry
 
 
-class Outcome(StrEnum):
-    """What became of an event."""
+class Status(StrEnum):
+    """What became of an event, in one word."""
 
     STORED = "stored"
     DUPLICATE = "duplicate"
     RETRIED = "retried"
+
+
+class Outcome(NamedTuple):
+    """What became of an event. Only RETRIED has a reason, and perhaps a text for people."""
+
+    status: Status
+    reason: Retry | None = None
+    detail: str = ""
+
+
+STORED, DUPLICATE = Outcome(Status.STORED), Outcome(Status.DUPLICATE)
+
+
+def retried(reason: Retry, detail: str = "") -> Outcome:
+    return Outcome(Status.RETRIED, reason, detail)
 
 
 class Away(Exception):  # noqa: N818 - it passes
@@ -28,6 +44,10 @@ class Sink(Protocol):
 
     def room(self) -> int:
         """How many more entries fit."""
+        ...
+
+    def room_bytes(self) -> int:
+        """How many more bytes of data fit; data that several entries share count once."""
         ...
 
     def is_empty(self) -> bool: ...
@@ -46,24 +66,43 @@ class Sink(Protocol):
 
 
 class Gate:
-    """Room is taken before anything is appended: what does not fit is not taken at all, and order is kept."""
+    """Reserves room in the queue for the events of one delivery, before anything is appended.
 
-    def __init__(self, sink: Sink, waiting: int = 0) -> None:
+    An event that does not fit is not taken at all, and neither are later ones of the same users. `waiting` and
+    `waiting_bytes` are what other deliveries have reserved and not put yet.
+    """
+
+    def __init__(self, sink: Sink, waiting: int = 0, waiting_bytes: int = 0) -> None:
         self._room = sink.room() - waiting
+        self._room_bytes = sink.room_bytes() - waiting_bytes
         self._empty = sink.is_empty() and not waiting
         self._blocked: set[str] = set()
         self.taken = 0  # entries
+        self.taken_bytes = 0
 
-    def refuses(self, event: Event) -> bool:
-        """Whether the event is to be RETRIED: for want of room, or behind another one of the same users that was."""
-        size = len(event.users)
-        # An event for more users than the whole queue holds may enter an empty one: else it never could.
-        full = self.taken + size > self._room and (self.taken or not self._empty)
-        if full or not self._blocked.isdisjoint(event.users):
-            self._blocked.update(event.users)
-            return True
-        self.taken += size
-        return False
+    def refusal(self, event: Event, users: Sequence[str] | None = None) -> Outcome | None:
+        """Reserve room for the event; the outcome if there is none.
+
+        `users` are those of its users who do not have the event yet: the others need no room.
+        """
+        users = event.users if users is None else users
+        reason = self._reason(len(users), len(event.data), users)
+        if reason is not None:
+            self._blocked.update(users)
+            return retried(reason)
+        self.taken += len(users)
+        self.taken_bytes += len(event.data)
+        return None
+
+    def _reason(self, entries: int, size: int, users: Sequence[str]) -> Retry | None:
+        if not self._blocked.isdisjoint(users):
+            return Retry.FOLLOWS_RETRY
+        # An event that is larger than the whole queue may enter an empty one. Otherwise it never could.
+        if self._empty and not self.taken:
+            return None
+        if self.taken + entries > self._room:
+            return Retry.QUEUE_FULL
+        return Retry.QUEUE_BYTES if self.taken_bytes + size > self._room_bytes else None
 
 
 class Broker(Protocol):
@@ -72,7 +111,7 @@ class Broker(Protocol):
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
         """Store each event in each of its users' histories; one outcome an event, in order.
 
-        Behind a RETRIED event every later one of the same users is RETRIED too.
+        Behind a RETRIED event every later one of the same users is RETRIED too, unless they have it already.
         """
         ...
 

@@ -12,26 +12,42 @@ from wsbridge.session import Session
 
 
 class Bus:
-    """Holds at most `size` entries: when it is full the broker answers RETRY, and the sidecar delivers again."""
+    """Holds at most `size` entries with `max_bytes` of data: when it is full the broker answers RETRY."""
 
     def __init__(
-        self, registry: Registry, metrics: Metrics, *, size: int, clock: Callable[[], float] = time.monotonic
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        *,
+        size: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._size = size
+        self._max_bytes = max_bytes
         self._clock = clock
-        self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches; `depth` bounds their entries
-        self.depth = 0
+        self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
+        self.depth = self.bytes = 0
+
+    @property
+    def fullness(self) -> float:
+        """The part of its bounds that is in use, of the one that is nearer."""
+        return max(self.depth / self._size, self.bytes / self._max_bytes)
 
     def room(self) -> int:
         return self._size - self.depth
+
+    def room_bytes(self) -> int:
+        return self._max_bytes - self.bytes
 
     def is_empty(self) -> bool:
         return self.depth == 0
 
     def put(self, entries: Sequence[Entry]) -> None:
         self.depth += len(entries)
+        self.bytes += data_bytes(entries)
         self._queue.put_nowait(entries)
 
     def wants(self, user: str) -> bool:
@@ -46,14 +62,18 @@ class Bus:
         """Deliver for as long as the bridge lives. All that is queued at one wake-up is one batch, flushed once."""
         while True:
             batch = list(await self._queue.get())
+            size = data_bytes(batch)
             while not self._queue.empty():
-                batch += self._queue.get_nowait()
+                more = self._queue.get_nowait()
+                size += data_bytes(more)
+                batch += more
             try:
                 self._deliver(batch)
             except Exception as error:  # the task boundary: one bad batch must not stop the others
                 self._failed("broadcast", "", error)
             finally:
                 self.depth -= len(batch)
+                self.bytes -= size
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
@@ -106,3 +126,13 @@ class Bus:
     def _failed(self, doing: str, what: str, error: Exception) -> None:
         self._metrics.failed("internal")
         log.error("internal.error", doing=doing, what=what, exc_info=error)
+
+
+def data_bytes(entries: Iterable[Entry]) -> int:
+    """The size of their data. Entries of one event follow each other and share it, so it counts once."""
+    size, last = 0, None
+    for entry in entries:
+        if entry.data is not last:
+            last = entry.data
+            size += len(last)
+    return size

@@ -25,6 +25,7 @@ from wsbridge.event import MAX_USER_BYTES, Dropped, Event, is_user
 
 MAX_USERS = 1_000  # of one event: each gets it in a history of its own
 RAW_SOURCE = "Dapr"  # the source of envelopes that the sidecar makes up around raw payloads, with an id that changes
+LONGEST_TIME = 15  # digits of milliseconds since the epoch: the year 33658
 LONGEST_ID = 256  # characters: ids are remembered for an hour and logged, whatever a publisher puts into them
 
 
@@ -122,7 +123,7 @@ class EventReader:
             raise Dropped("not_json", TOO_DEEP, event_id)
         users = self._users(data, envelope, metadata, event_id)
         trace = envelope.traceparent or metadata.get("traceparent", "")
-        return Event(users, data, self._types[topic], event_id, key, trace)
+        return Event(users, data, self._types[topic], event_id, key, trace, _produced(metadata))
 
     def _users(self, data: bytes, envelope: Envelope, metadata: Mapping[str, Any], event_id: str) -> tuple[str, ...]:
         try:
@@ -172,6 +173,14 @@ def _coordinates(topic: str, metadata: Mapping[str, Any]) -> str:
     if "__partition" not in metadata or "__offset" not in metadata:
         return ""
     return _brief(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
+
+
+def _produced(metadata: Mapping[str, Any]) -> float | None:
+    """Kafka's time of the message, in seconds since the epoch; None where there is none."""
+    text = metadata.get("__timestamp")
+    if type(text) is str and len(text) <= LONGEST_TIME and text.isascii() and text.isdecimal():
+        return int(text) / 1_000
+    return None
 
 
 def _brief(text: str) -> str:

@@ -1,17 +1,18 @@
 """What the sidecar asks and posts: the subscription list, single and bulk deliveries, SUCCESS, RETRY, DROP."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from wsbridge.broker import Broker, Outcome
+from wsbridge.broker import Broker, Outcome, Status
 from wsbridge.cloudevents import EventReader
 from wsbridge.event import Dropped, Event
 from wsbridge.log import debugging, log
 from wsbridge.metrics import Metrics
+from wsbridge.reasons import Drop, Retry
 
 BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
@@ -22,8 +23,25 @@ ENVELOPE_BYTES = 16_384
 CLOUDEVENT = "application/cloudevents+json"  # the content type of a single delivery
 SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
 SHOWN = 5  # ids in a log line about several events
-_STATUS = {Outcome.STORED: SUCCESS, Outcome.DUPLICATE: SUCCESS, Outcome.RETRIED: RETRY}
-_SINGLE = {status: msgspec.json.encode({"status": status}) for status in (SUCCESS, RETRY, DROP)}
+SHOWN_TEXTS = 3  # different texts about one reason
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the sidecar is told of one event. It acts on the status and passes over the reason, which is for people."""
+
+    status: str
+    reason: str = ""
+
+
+class EntryAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    """The same for an entry of a bulk."""
+
+    entry_id: str
+    status: str
+    reason: str = ""
+
+
+_TAKEN = Answer(SUCCESS)
 
 
 def max_body(max_event_bytes: int) -> int:
@@ -80,6 +98,7 @@ class DaprDoor:
         """One delivery, single or bulk."""
         topic = request.match_info["topic"]
         if topic not in self._topics:
+            self._metrics.dropped(Drop.UNKNOWN_TOPIC)
             log.warning("topic.unknown", topic=topic, peer=request.remote)
             raise web.HTTPNotFound(text="This topic is not among WSBRIDGE_TOPICS.")
         try:
@@ -90,10 +109,8 @@ class DaprDoor:
             return _json(await self._take(body, topic, request))
         except Exception as error:  # the door: never a 404 or a 500 for a fault that passes
             self._metrics.failed("internal")
-            self._metrics.received("retried")
             log.error("internal.error", doing="take event", topic=topic, exc_info=error)
-            log.warning("event.retried", topic=topic, count=1, why="internal error")
-            return _json(_SINGLE[RETRY])
+            return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
 
     async def _body(self, request: web.Request) -> bytes:
         """The body, within 10 s.
@@ -111,25 +128,30 @@ class DaprDoor:
         except TimeoutError:
             self._metrics.failed("timeout")
             log.warning("request.timeout", path=request.path, peer=request.remote, seconds=BODY_TIMEOUT)
+            self._metrics.retried(Retry.BODY_TIMEOUT)
             raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 
     def _too_large(self, request: web.Request, topic: str, why: str) -> bytes:
         """A bulk that has not been read cannot be answered entry by entry, and most of it may be sound."""
         if request.content_type == CLOUDEVENT:
-            return _SINGLE[self._dropped(Dropped("too_large", why), topic)]
-        self._metrics.received("retried")
-        log.warning("event.retried", topic=topic, count=1, why=f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.")
-        return _SINGLE[RETRY]
+            return msgspec.json.encode(self._dropped(Dropped("too_large", why), topic))
+        return self._retried(Retry.BODY_TOO_LARGE, topic, f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.")
+
+    def _retried(self, reason: Retry, topic: str, detail: str) -> bytes:
+        """A delivery that comes again as a whole; nobody knows how many events are in it."""
+        self._metrics.retried(reason)
+        log.warning("event.retried", topic=topic, count=1, why=reason, detail=detail)
+        return msgspec.json.encode(Answer(RETRY, reason))
 
     async def _take(self, body: bytes, topic: str, request: web.Request) -> bytes:
         if request.content_type != CLOUDEVENT:
             bulk = self._reader.read_bulk(body, topic)
             if bulk is not None:
-                statuses = await self._store([event for _, event in bulk], topic)
+                answers = await self._store([event for _, event in bulk], topic)
                 return msgspec.json.encode(
-                    {"statuses": [{"entryId": e, "status": s} for (e, _), s in zip(bulk, statuses, strict=True)]}
+                    {"statuses": [EntryAnswer(e, a.status, a.reason) for (e, _), a in zip(bulk, answers, strict=True)]}
                 )
-        return _SINGLE[(await self._store([self._read(body, topic, request.headers)], topic))[0]]
+        return msgspec.json.encode((await self._store([self._read(body, topic, request.headers)], topic))[0])
 
     def _read(self, body: bytes, topic: str, headers: Mapping[str, Any]) -> Event | Dropped:
         try:
@@ -137,47 +159,50 @@ class DaprDoor:
         except Dropped as dropped:
             return dropped
 
-    async def _store(self, taken: Sequence[Event | Dropped], topic: str) -> list[str]:
-        """A status for each, in order."""
+    async def _store(self, taken: Sequence[Event | Dropped], topic: str) -> list[Answer]:
+        """An answer to each, in order."""
         events = [event for event in taken if type(event) is Event]
         outcomes = await self._broker.append(events) if events else []
         self._tell(events, outcomes, topic)
         rest = iter(outcomes)
-        return [_STATUS[next(rest)] if type(event) is Event else self._dropped(event, topic) for event in taken]
+        return [self._dropped(event, topic) if isinstance(event, Dropped) else _answer(next(rest)) for event in taken]
 
     def _tell(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
-        """The usual outcome only at debug; the others a line a request, not a line an event."""
-        stored = outcomes.count(Outcome.STORED)
-        self._metrics.received(Outcome.STORED, stored)
+        """The usual outcome only at debug; the others one line for each reason, not for each event."""
         if debugging():
             for event, outcome in zip(events, outcomes, strict=True):
                 users, trace = event.users[:SHOWN], {"traceparent": event.trace} if event.trace else {}
-                log.debug("event.received", event_id=event.id, topic=topic, users=users, outcome=outcome, **trace)
-        if stored == len(outcomes):
-            return
-        self._tell_of(Outcome.DUPLICATE, log.info, "event.duplicate", events, outcomes, topic=topic)
-        why = "the queue is full"
-        self._tell_of(Outcome.RETRIED, log.warning, "event.retried", events, outcomes, topic=topic, why=why)
+                log.debug(
+                    "event.received", event_id=event.id, topic=topic, users=users, outcome=outcome.status, **trace
+                )
+        groups: dict[tuple[Status, Retry | None], list[int]] = {}
+        for place, outcome in enumerate(outcomes):
+            groups.setdefault(outcome[:2], []).append(place)
+        for (status, reason), places in groups.items():
+            count, ids = len(places), [events[place].id for place in places[:SHOWN]]
+            if reason is not None:
+                self._metrics.retried(reason, count)
+                details = _details(outcomes[place] for place in places)
+                log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **details)
+                continue
+            self._metrics.received(status, count)
+            if status is Status.DUPLICATE:
+                log.info("event.duplicate", topic=topic, count=count, events=ids)
 
-    def _tell_of(
-        self,
-        outcome: Outcome,
-        write: Callable[..., object],
-        name: str,
-        events: Sequence[Event],
-        outcomes: Sequence[Outcome],
-        **fields: str,
-    ) -> None:
-        ids = [event.id for event, became in zip(events, outcomes, strict=True) if became is outcome]
-        if ids:
-            self._metrics.received(outcome, len(ids))
-            write(name, count=len(ids), events=ids[:SHOWN], **fields)
+    def _dropped(self, event: Dropped, topic: str) -> Answer:
+        self._metrics.dropped(Drop(event.reason))
+        log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=str(event))
+        return Answer(DROP, event.reason)
 
-    def _dropped(self, event: Event | Dropped, topic: str) -> str:
-        if isinstance(event, Dropped):
-            self._metrics.received("dropped")
-            log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=str(event))
-        return DROP
+
+def _answer(outcome: Outcome) -> Answer:
+    return _TAKEN if outcome.reason is None else Answer(RETRY, outcome.reason)
+
+
+def _details(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """The different texts about one reason, each once."""
+    texts = list(dict.fromkeys(outcome.detail for outcome in outcomes if outcome.detail))
+    return {"detail": "; ".join(texts[:SHOWN_TEXTS])} if texts else {}
 
 
 def _json(body: bytes) -> web.Response:

@@ -40,6 +40,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `type` is the message type that its topic stands for; `data` is the JSON object as it is in the broker, checked to
     be UTF-8. `key` names the event for ever (CloudEvent source and id, or Kafka coordinates); it is empty where
     nothing does, and then a redelivery is not recognised. `trace` is a W3C `traceparent`, for the log, or empty.
+    `produced` is when Kafka got it, in seconds since the epoch by the clock of its producer or broker, or None.
     """
 
     users: tuple[str, ...]
@@ -48,6 +49,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     id: str
     key: str
     trace: str = ""
+    produced: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -91,13 +91,12 @@ class Recent:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def is_new(self, key: tuple[str, str]) -> bool:
-        """Whether it was not seen yet; from now on it was."""
+    def has(self, key: tuple[str, str]) -> bool:
         seen = hash(key)
-        if seen in self._young or seen in self._old:
-            return False
-        self._young.add(seen)
-        return True
+        return seen in self._young or seen in self._old
+
+    def add(self, key: tuple[str, str]) -> None:
+        self._young.add(hash(key))
 
     def age(self, now: float) -> None:
         """To be called now and then, with the time in seconds."""

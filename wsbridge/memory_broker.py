@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from wsbridge.broker import Gate, Outcome, Sink
+from wsbridge.broker import DUPLICATE, STORED, Gate, Outcome, Sink
 from wsbridge.event import Entry, Event
 from wsbridge.history import History, Recent, Resume
 from wsbridge.protocol import timestamp
@@ -51,11 +51,7 @@ class MemoryBroker:
         published: list[Entry] = []
         try:
             for event in events:
-                if gate.refuses(event):
-                    outcomes.append(Outcome.RETRIED)
-                else:
-                    outcomes.append(self._store(event, now, stamp, published))
-                    gate.taken = len(published)  # duplicates need no room
+                outcomes.append(self._take(event, gate, now, stamp, published))  # noqa: PERF401 - it may raise
         finally:  # whatever went wrong with one: what is in a history is published
             if published:
                 self._sink.put(published)
@@ -90,11 +86,21 @@ class MemoryBroker:
             del self._filled[user]
             self._empty[user] = history
 
-    def _store(self, event: Event, now: float, stamp: str, published: list[Entry]) -> Outcome:
-        before = len(published)
-        for user in event.users:
-            if event.key and not self._seen.is_new((user, event.key)):
-                continue
+    def _take(self, event: Event, gate: Gate, now: float, stamp: str, published: list[Entry]) -> Outcome:
+        users: Sequence[str] = event.users
+        if event.key:
+            users = [user for user in users if not self._seen.has((user, event.key))]
+            if not users:
+                return DUPLICATE
+        refusal = gate.refusal(event, users)
+        if refusal is None:
+            self._store(event, users, now, stamp, published)
+        return refusal or STORED
+
+    def _store(self, event: Event, users: Sequence[str], now: float, stamp: str, published: list[Entry]) -> None:
+        for user in users:
+            if event.key:
+                self._seen.add((user, event.key))
             history = self._filled.get(user)
             if history is None:
                 history = self._filled[user] = self._without_entries(user)
@@ -107,7 +113,6 @@ class MemoryBroker:
                 history.trimmed = self._drop_oldest(history)
             if history.entries and history.entries[0].received <= now - self._ttl:
                 self._drop_expired(history, now)
-        return Outcome.STORED if len(published) > before else Outcome.DUPLICATE
 
     def _without_entries(self, user: str) -> History:
         """The history of a user who has no events, which is taken out, or a new one."""

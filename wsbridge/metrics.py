@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from wsbridge import __version__
+from wsbridge.reasons import Drop, Retry
 
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATION = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
@@ -43,6 +44,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.events: Counter[str] = Counter(stored=0, duplicate=0, dropped=0, retried=0)
+        self.retries: Counter[str] = Counter(dict.fromkeys(Retry, 0))
+        self.drops: Counter[str] = Counter(dict.fromkeys(Drop, 0))
         self.deliveries = 0
         self.sent = 0
         self.sent_bytes = self.received_bytes = 0
@@ -64,8 +67,16 @@ class Metrics:
         self._gauges.append((name, text, read))
 
     def received(self, outcome: str, events: int = 1) -> None:
-        """Events came in: stored, duplicate, dropped or retried."""
+        """Events came in and are in the history: stored or duplicate."""
         self.events[outcome] += events
+
+    def retried(self, reason: Retry, events: int = 1) -> None:
+        self.events["retried"] += events
+        self.retries[reason] += events
+
+    def dropped(self, reason: Drop, events: int = 1) -> None:
+        self.events["dropped"] += events
+        self.drops[reason] += events
 
     def delivered(self, latency: float, events: int, sockets: int) -> None:
         """Events that came in together went out together, so many seconds later, to that many sockets in all."""
@@ -114,6 +125,8 @@ class Metrics:
             self.events,
             "outcome",
         )
+        yield _counter("events_retried", "Events that were answered RETRY, by reason.", self.retries, "reason")
+        yield _counter("events_dropped", "Events that were answered DROP, by reason.", self.drops, "reason")
         yield CounterMetricFamily(
             "wsbridge_deliveries", "Events written to sockets, one for each socket.", self.deliveries
         )

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from wsbridge.broker import Away, Gate, Outcome, Sink
+from wsbridge.broker import DUPLICATE, STORED, Away, Gate, Outcome, Sink, Status, retried
 from wsbridge.event import Event, Position
 from wsbridge.history import Resume, judged
 from wsbridge.log import log
 from wsbridge.protocol import timestamp
+from wsbridge.reasons import Retry
 from wsbridge.redis_command import call
 from wsbridge.redis_evidence import Evidence
 from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, remembered
@@ -61,7 +62,7 @@ class RedisBroker:
         self._evidence = Evidence(server, prefix)
         self._appends, self._reads = Lane(server), Lane(server)
         self._followed: dict[str, _Followed] = {}  # by channel
-        self._waiting = 0  # entries on their way to the server
+        self._waiting = self._waiting_bytes = 0  # entries on their way to the server, and their data
         self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing
         self._doubt = asyncio.Event()
         self._rejoined: set[str] = set()  # users of whom something may have been missed
@@ -73,25 +74,34 @@ class RedisBroker:
         return len(self._stream)
 
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
-        gate = Gate(self._sink, self._waiting)
-        outcomes = [Outcome.RETRIED if gate.refuses(event) else Outcome.DUPLICATE for event in events]
+        gate = Gate(self._sink, self._waiting, self._waiting_bytes)
+        outcomes = [gate.refusal(event) or DUPLICATE for event in events]
         places: dict[str, list[int]] = {}  # user → its events, in order
         for place, event in enumerate(events):
-            if outcomes[place] is Outcome.DUPLICATE:
+            if outcomes[place] is DUPLICATE:
                 for user in event.users:
                     places.setdefault(user, []).append(place)
         if places:
             self._waiting += gate.taken
+            self._waiting_bytes += gate.taken_bytes
             try:
                 replies = await self._append(events, places)
             finally:
                 self._waiting -= gate.taken
-            failed = self._note(outcomes, places, replies)
-            for place, event in enumerate(events):  # what failed for one of its users comes again for all of them
-                if not failed.isdisjoint(event.users):
-                    outcomes[place] = Outcome.RETRIED
-                    failed.update(event.users)
+                self._waiting_bytes -= gate.taken_bytes
+            self._retry_behind(self._note(outcomes, places, replies), events, outcomes)
         return outcomes
+
+    @staticmethod
+    def _retry_behind(failed: dict[str, Outcome], events: Sequence[Event], outcomes: list[Outcome]) -> None:
+        """What failed for one of its users comes again for all of them, and so do later events of any of them."""
+        for place, event in enumerate(events):
+            own = next((failed[user] for user in event.users if user in failed), None)
+            if own is not None and outcomes[place].status is not Status.RETRIED:
+                outcomes[place] = own
+            if own is not None:
+                for user in event.users:
+                    failed.setdefault(user, retried(Retry.FOLLOWS_RETRY))
 
     async def follow(self, user: str) -> None:
         channel, now = self._channel(user), time.monotonic()
@@ -129,7 +139,8 @@ class RedisBroker:
             self._sink.disconnect(followed.user)
             return
         found = list(entries(followed.user, payload, time.monotonic()))
-        while self._sink.room() < len(found) and not self._sink.is_empty():  # noqa: ASYNC110 - a turn each is enough
+        size = sum(len(entry.data) for entry in found)
+        while not self._sink.is_empty() and (self._sink.room() < len(found) or self._sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
             await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
         self._sink.put(found)
 
@@ -228,13 +239,15 @@ class RedisBroker:
             ]
         )  # fmt: skip
 
-    def _note(self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]) -> set[str]:
-        """What is stored; the users of whom nothing is."""
-        failed: set[str] = set()
+    def _note(
+        self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]
+    ) -> dict[str, Outcome]:
+        """What is stored; the users of whom nothing is, and why."""
+        failed: dict[str, Outcome] = {}
         confirmed: dict[str, Position] = {}
         for (user, own), reply in zip(places.items(), replies, strict=True):
             if isinstance(reply, Away):
-                failed.add(user)
+                failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
                 self.interrupted(str(reply))
                 self._stream.look_around()
                 continue
@@ -242,7 +255,7 @@ class RedisBroker:
             confirmed[user] = Position(epoch, int(offset))
             for place, is_new in zip(own, news, strict=True):
                 if is_new == "1":
-                    outcomes[place] = Outcome.STORED
+                    outcomes[place] = STORED
         self._evidence.confirmed(confirmed)
         return failed
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from tests.support import ROOT, bulk_of, cloud_event, variables
+from tests.support import ROOT, bulk_of, cloud_event, credentials, variables
 from tests.valkey import free_port
 
 REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
@@ -110,16 +110,20 @@ class Bridge:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(how)
 
+    def http(self) -> aiohttp.ClientSession:
+        """A client with the rights of a sidecar and of an operator."""
+        return aiohttp.ClientSession(headers=credentials(variables(self._settings)))
+
     async def ask(self, path: str) -> Any:
         """The JSON of a route."""
-        async with aiohttp.ClientSession() as http, http.get(self.url + path) as response:
+        async with self.http() as http, http.get(self.url + path) as response:
             return await response.json()
 
     async def publish(self, user: str, *numbers: int) -> None:
         """An event for each number `n`, all in one delivery, taken when this returns."""
         events = [cloud_event({"event_type": "task.created", "user_id": user, "n": n}) for n in numbers]
         url = f"{self.url}/events/task-updates"
-        async with aiohttp.ClientSession() as http, http.post(url, json=bulk_of(*events)) as response:
+        async with self.http() as http, http.post(url, json=bulk_of(*events)) as response:
             statuses = [entry["status"] for entry in (await response.json())["statuses"]]
         assert statuses == ["SUCCESS"] * len(numbers)
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-import aiohttp
 from aiohttp import web
 
 from tests.browser import Bridge  # before playwright: it skips where that is not installed
@@ -89,7 +88,7 @@ class Site(Served):
         """A task each, which is named like its title."""
         for title in titles:
             task = {"event_type": "task.created", "user_id": USER, "task_id": title, "title": title}
-            async with aiohttp.ClientSession() as http:
+            async with self.bridge.http() as http:
                 url = f"{self.bridge.url}/events/task-updates"
                 async with http.post(url, json=cloud_event(task)) as response:
                     assert await response.json() == {"status": "SUCCESS"}

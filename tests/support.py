@@ -29,11 +29,15 @@ DEADLINE = 30.0  # seconds: how long a test waits for what must happen, on a mac
 IMPATIENT = 20  # looks at once; most things happen in the next few turns of the loop
 PAUSE = 0.002  # seconds between later ones: looking all the time would take the CPU from what is waited for
 SECRET = "a secret of thirty-two bytes or more"
+APP_TOKEN, ADMIN_TOKEN = "what only the sidecar knows", "what only operators know"
 ROOT = Path(__file__).parent.parent
 
 
 class Reachable:
     """A bridge at a port of this machine."""
+
+    app_token: str | None = None  # that a delivery shows
+    admin_token: str | None = None  # that a GET shows
 
     def __init__(self, port: int, http: aiohttp.ClientSession) -> None:
         self.port = port
@@ -71,14 +75,16 @@ class Reachable:
     ) -> Any:
         """Post a body as the sidecar does; the JSON that comes back."""
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"content-type": content_type, **headers}
+        token = {"dapr-api-token": self.app_token} if self.app_token else {}
+        headers = {"content-type": content_type} | token | headers
         async with self.http.post(f"{self.url}/events/{topic}", data=io.BytesIO(payload), headers=headers) as response:
             assert response.status == 200, (response.status, await response.text())
             return await response.json()
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:
-        """Status and JSON (or text) of a GET."""
-        async with self.http.get(self.url + path, headers=headers) as response:
+        """Status and JSON (or text) of an operator's GET."""
+        token = {"Authorization": f"Bearer {self.admin_token}"} if self.admin_token else {}
+        async with self.http.get(self.url + path, headers=token | headers) as response:
             is_json = response.content_type.endswith("json")
             return response.status, await response.json() if is_json else await response.text()
 
@@ -90,6 +96,7 @@ class Running(Reachable):
         super().__init__(server.ports[0], http)
         self.bridge = bridge
         self.server = server
+        self.app_token, self.admin_token = bridge.settings.app_api_token, bridge.settings.admin_token
 
 
 class Spawned(Reachable):
@@ -112,6 +119,7 @@ class Spawned(Reachable):
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         spawned = cls(process, http)
+        spawned.app_token, spawned.admin_token = environ.get("APP_API_TOKEN"), environ.get("WSBRIDGE_ADMIN_TOKEN")
         try:
             await until(lambda: spawned.of("server.started") or process.returncode is not None)
         except BaseException:  # nobody else knows of it yet
@@ -232,8 +240,17 @@ class Logs:
 
 
 def variables(settings: dict[str, str]) -> dict[str, str]:
-    """Settings as environment variables."""
-    return {name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}": value for name, value in settings.items()}
+    """Settings as environment variables. Where deliveries and operators need tokens, it adds those not given."""
+    has_key = any(name.startswith("JWT_") for name in settings)
+    tokens = {"APP_API_TOKEN": APP_TOKEN, "ADMIN_TOKEN": ADMIN_TOKEN} if has_key else {}
+    return {name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}": text for name, text in (tokens | settings).items()}
+
+
+def credentials(environ: dict[str, str]) -> dict[str, str]:
+    """The headers of a sidecar and of an operator, for a bridge with these variables."""
+    app, admin = environ.get("APP_API_TOKEN"), environ.get("WSBRIDGE_ADMIN_TOKEN")
+    headers = {"dapr-api-token": app, "Authorization": f"Bearer {admin}" if admin else None}
+    return {name: text for name, text in headers.items() if text}
 
 
 def token(user: str = "u1", *, ttl: float = 60, key: Any = SECRET, algorithm: str = "HS256", **claims: Any) -> str:

@@ -1,20 +1,33 @@
-"""Who may call what: origins as browsers send them, tokens, loopback peers."""
+"""Who may call which route: the trust rule as a table, and the guard around it."""
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
-from wsbridge.access import Access, Caller, Origins, bearer
+from wsbridge.access import TOKENS, Access, Call, Caller, Trust, bearer, refusal
 from wsbridge.metrics import Metrics
 
-PROXIES = ({"Forwarded": "for=10.0.0.9"}, {"X-Forwarded-For": "10.0.0.9"}, {"X-Forwarded-For": ""})
+GUARDED = (Caller.SIDECAR, Caller.OPERATOR, Caller.PROMETHEUS)
+FORGED = (  # a stranger's request as proxies hand it on; mesh sidecars come from 127.0.0.6 (Istio)
+    ("127.0.0.1", {"Host": "127.0.0.1:8004"}),
+    ("127.0.0.1", {"Host": "localhost:8004"}),
+    ("127.0.0.1", {"Host": "app"}),
+    ("127.0.0.1", {"Host": ""}),
+    ("127.0.0.6", {"Host": "10.1.2.3:8004"}),
+    ("::1", {"Host": "[::1]:8004"}),
+    ("127.0.0.1", {"Host": "bridge.example.com", "X-Forwarded-For": "203.0.113.9"}),
+    ("127.0.0.1", {"Host": "bridge.example.com", "Forwarded": "for=203.0.113.9"}),
+)
+INVOCATION = {  # what daprd 1.18 puts on a call of another app
+    "dapr-caller-app-id": "intruder",
+    "dapr-callee-app-id": "websocket-service",
+}
 
 
 def request(remote: Any = "127.0.0.1", host: str = "localhost:8004", **headers: str) -> web.Request:
@@ -24,124 +37,95 @@ def request(remote: Any = "127.0.0.1", host: str = "localhost:8004", **headers: 
 
 
 def garbled(**headers: str) -> Any:
-    """A request with bytes in its headers that are no UTF-8; make_mocked_request makes none."""
+    """A request with bytes in its headers that are not UTF-8; make_mocked_request makes none."""
     sent = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return SimpleNamespace(headers=sent, remote="127.0.0.1", host="localhost:8004", path="/stats")
 
 
-# Origins.
+def trust(token: str | None = None, *, development: bool = False, demo: bool = False) -> Trust:
+    """The same token for every caller."""
+    return Trust(tokens=dict.fromkeys(GUARDED, token), development=development, demo=demo)
 
 
-def allows(origin: str, *allowed: str, host: str = "localhost:8004", development: bool = False) -> bool:
-    return Origins(allowed, development=development).allows(request(host=host, Origin=origin))
+async def status(caller: Caller, asked: web.Request, its: Trust, *, internal: bool = False) -> int:
+    """What a guarded route answers."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response()
+
+    try:
+        return (await Access(its, Metrics(), internal=internal).guard(caller, handler)(asked)).status
+    except web.HTTPException as error:
+        return error.status
 
 
-@pytest.mark.parametrize("allowed", [(), ("https://example.com",), ("*",)], ids=str)
-@pytest.mark.parametrize("development", [True, False])
-def test_a_request_without_an_origin_is_no_browser_and_passes(allowed: tuple[str, ...], development: bool) -> None:
-    assert Origins(allowed, development=development).allows(request())
+guarded = pytest.mark.parametrize("caller", GUARDED, ids=lambda caller: caller.value)
 
 
-@pytest.mark.parametrize(
-    ("origin", "host", "same"),
-    [
-        ("http://example.com", "example.com", True),
-        ("https://example.com", "example.com", True),
-        ("https://example.com:8443", "example.com:8443", True),
-        ("https://EXAMPLE.com", "Example.COM", True),
-        ("https://example.com", "example.com:443", True),
-        ("https://example.com:443", "example.com", True),
-        ("http://example.com", "example.com:80", True),
-        ("http://[::1]:8004", "[::1]:8004", True),
-        ("http://localhost:8004", "localhost:8004", True),
-        ("http://localhost:3000", "localhost:8004", False),
-        ("http://127.0.0.1:8004", "localhost:8004", False),
-        ("https://example.com", "example.com:8443", False),
-        ("https://example.com:80", "example.com", False),
-        ("https://example.com.evil.net", "example.com", False),
-        ("https://evil.net", "example.com", False),
-        ("https://app.example.com", "example.com", False),
-        ("https://example.com", "app.example.com", False),
-        ("https://notexample.com", "example.com", False),
-        ("https://example.com/", "example.com", False),
-        ("example.com", "example.com", False),
-        ("null", "example.com", False),
-        ("null", "null", False),
-        ("", "example.com", False),
-        ("https://", "", False),
-    ],
-)
-def test_without_a_list_the_same_origin_may_connect_whatever_the_scheme(origin: str, host: str, same: bool) -> None:
-    assert allows(origin, host=host) is same
-    assert Origins.is_same(origin, host) is same
+# The rule.
 
 
-@pytest.mark.parametrize(
-    ("allowed", "origin", "good"),
-    [
-        ("https://example.com", "https://example.com", True),
-        ("https://example.com", "HTTPS://EXAMPLE.COM", True),
-        ("https://example.com", "https://example.com:443", True),
-        ("https://example.com:443", "https://example.com", True),
-        ("http://example.com", "http://example.com:80", True),
-        ("https://example.com", "http://example.com", False),
-        ("https://example.com", "https://example.com:80", False),
-        ("https://example.com", "https://example.com:8443", False),
-        ("https://example.com", "https://example.com.evil.net", False),
-        ("https://example.com", "https://example.com@evil.net", False),
-        ("https://example.com", "https://evil.net/https://example.com", False),
-        ("https://example.com", "https://app.example.com", False),
-        ("https://example.com", "https://example.co", False),
-        ("https://example.com", "null", False),
-        ("https://example.com", "", False),
-        ("https://example.com", "http://localhost:8004", False),
-        ("https://*.example.com", "https://app.example.com", True),
-        ("https://*.example.com", "https://a.b.example.com", True),
-        ("https://*.example.com", "https://APP.example.com:443", True),
-        ("https://*.example.com:443", "https://app.example.com", True),
-        ("https://*.example.com:8443", "https://app.example.com:8443", True),
-        ("https://*.example.com:8443", "https://app.example.com", False),
-        ("https://*.example.com", "https://app.example.com:8443", False),
-        ("https://*.example.com", "https://example.com", False),
-        ("https://*.example.com", "https://evilexample.com", False),
-        ("https://*.example.com", "http://app.example.com", False),
-        ("https://*.example.com", "https://app.example.com.evil.net", False),
-        ("https://*.example.com", "null", False),
-        ("chrome-extension://abc", "chrome-extension://abc", True),
-        ("*", "https://evil.net", True),
-        ("*", "null", True),
-    ],
-)
-def test_with_a_list_only_its_origins_may_connect(allowed: str, origin: str, good: bool) -> None:
-    assert allows(origin, allowed) is good
-    assert allows(origin, allowed, development=True) is good
-    assert allows(origin, "https://other.org", allowed) is good
+def why(caller: Caller, call: Call, its: Trust) -> str:
+    found = refusal(caller, call, its)
+    return found.why if found else ""
 
 
-@given(st.text(st.sampled_from("ab.:/@#?-%*104 3"), min_size=1, max_size=9))
-@settings(deadline=None)
-def test_nothing_behind_an_allowed_origin_makes_another_one_allowed(suffix: str) -> None:
-    assert allows("https://example.com" + suffix, "https://example.com") is (suffix == ":443")
+@guarded
+@pytest.mark.fault("B1")
+def test_refusal_outside_development_does_not_depend_on_where_the_peer_is(caller: Caller) -> None:
+    for local, internal, demo in itertools.product((False, True), repeat=3):
+        call = Call(local=local, internal=internal)
+        opens = demo if caller is Caller.SIDECAR else internal
+        assert why(caller, call, trust(demo=demo)) == ("" if opens else "no_token")
 
 
-def test_in_development_any_page_may_connect() -> None:
-    assert allows("https://evil.net", development=True)
-    assert allows("null", development=True)
+@guarded
+def test_refusal_in_development_depends_on_this_machine_alone(caller: Caller) -> None:
+    for internal in (False, True):
+        assert why(caller, Call(local=True, internal=internal), trust(development=True)) == ""
+        assert why(caller, Call(local=False, internal=internal), trust(development=True)) == "not_local"
 
 
-@pytest.mark.parametrize(
-    ("allowed", "origin", "good"),
-    [("https://example.com", "https://example.com", True), ("https://example.com", "https://evil.net", False),
-     ("*", "https://evil.net", True)],
-)  # fmt: skip
-def test_an_allowed_page_of_another_origin_may_read_the_answer(allowed: str, origin: str, good: bool) -> None:
-    headers = Origins((allowed,), development=False).cors(request(Origin=origin))
-    assert headers.get("Access-Control-Allow-Origin") == (origin if good else None)
-    assert headers["Vary"] == "Origin"
+@guarded
+def test_refusal_with_a_token_set_depends_on_the_token_alone(caller: Caller) -> None:
+    for local, internal, foreign, development, demo in itertools.product((False, True), repeat=5):
+        its = trust("right", development=development, demo=demo)
+        for token in ("", "wrong", "right"):
+            call = Call(token=token, local=local, internal=internal, foreign=foreign)
+            assert why(caller, call, its) == ("" if token == "right" else "token")
 
 
-def test_without_an_origin_there_is_nothing_to_allow() -> None:
-    assert Origins(("*",), development=False).cors(request()) == {"Vary": "Origin"}
+@guarded
+@pytest.mark.fault("B2")
+def test_refusal_of_an_invocation_whatever_it_brings(caller: Caller) -> None:
+    for token, local, internal, development in itertools.product((None, "right"), *((False, True),) * 3):
+        call = Call(token="right", local=local, internal=internal, invoked=True)
+        assert why(caller, call, trust(token, development=development, demo=not development)) == "invocation"
+
+
+@guarded
+def test_refusal_of_a_foreign_page_without_a_token_everywhere(caller: Caller) -> None:
+    for internal, development in itertools.product((False, True), repeat=2):
+        call = Call(internal=internal, foreign=True, local=True)
+        assert why(caller, call, trust(development=development, demo=not development)) == "foreign_page"
+
+
+@guarded
+def test_refusal_names_the_setting_that_would_help(caller: Caller) -> None:
+    texts = [
+        refusal(caller, Call(), trust("right")),
+        refusal(caller, Call(), trust()),
+        refusal(caller, Call(foreign=True), trust()),
+        refusal(caller, Call(), trust(development=True)),
+    ]
+    assert all(found and TOKENS[caller] in found.text for found in texts)
+    no_token = refusal(caller, Call(), trust())
+    assert no_token
+    assert ("WSBRIDGE_INTERNAL_PORT" in no_token.text) is (caller is not Caller.SIDECAR)
+
+
+def test_a_route_for_anyone_is_not_guarded() -> None:
+    assert refusal(Caller.ANYONE, Call(invoked=True, foreign=True), trust("right")) is None
 
 
 # Tokens.
@@ -166,83 +150,81 @@ def test_a_bearer_token_is_what_follows_the_scheme(header: str, token: str | Non
     assert bearer(garbled(Authorization="Bearer \udcff")) == "\udcff"
 
 
-TOKENS = {Caller.SIDECAR: "app_token", Caller.OPERATOR: "admin_token", Caller.PROMETHEUS: "metrics_token"}
-
-
-async def status(caller: Caller, asked: web.Request, *allowed: str, **tokens: str) -> int:
-    """What a guarded route answers; `allowed` are origins."""
-    values: dict[str, Any] = dict.fromkeys(TOKENS.values()) | tokens
-    access = Access(**values, origins=Origins(allowed, development=not allowed), metrics=Metrics())
-
-    async def handler(_: web.Request) -> web.Response:
-        return web.Response()
-
-    try:
-        return (await access.guard(caller, handler)(asked)).status
-    except web.HTTPException as error:
-        return error.status
-
-
 def sent(caller: Caller, token: str) -> dict[str, str]:
     return {"dapr-api-token": token} if caller is Caller.SIDECAR else {"Authorization": f"Bearer {token}"}
 
 
-@pytest.mark.parametrize("caller", TOKENS, ids=lambda caller: caller.value)
+@guarded
 @pytest.mark.parametrize(
     ("token", "answer"),
     [("right", 200), ("wrong", 401), ("righ", 401), ("rightt", 401), ("Right", 401), ("", 401), ("é", 401)],
 )
-async def test_where_a_token_is_set_it_decides_wherever_the_peer_is(caller: Caller, token: str, answer: int) -> None:
+async def test_guard_with_a_token_set_compares_all_of_it(caller: Caller, token: str, answer: int) -> None:
     for remote in ("127.0.0.1", "10.0.0.9"):
         asked = request(remote, **sent(caller, token), X_Forwarded_For="10.0.0.9", Origin="https://evil.net")
-        assert await status(caller, asked, **{TOKENS[caller]: "right"}) == answer
+        assert await status(caller, asked, trust("right")) == answer
+    assert await status(caller, request(), trust("right")) == 401
 
 
-@pytest.mark.parametrize("caller", TOKENS, ids=lambda caller: caller.value)
-async def test_a_garbled_token_is_401(caller: Caller) -> None:
+@guarded
+async def test_guard_with_a_garbled_token_answers_401(caller: Caller) -> None:
     asked = garbled(dapr_api_token="\udcff", Authorization="Bearer \udcff")
-    assert await status(caller, asked, **{TOKENS[caller]: "right"}) == 401
+    assert await status(caller, asked, trust("right")) == 401
 
 
-@pytest.mark.parametrize("caller", TOKENS, ids=lambda caller: caller.value)
-async def test_a_missing_token_is_401_also_on_loopback(caller: Caller) -> None:
-    assert await status(caller, request(), **{TOKENS[caller]: "right"}) == 401
-
-
-@pytest.mark.parametrize("caller", TOKENS, ids=lambda caller: caller.value)
-async def test_a_token_opens_its_own_routes_only(caller: Caller) -> None:
-    for other in set(TOKENS) - {caller}:
+@guarded
+async def test_guard_takes_a_token_for_its_own_routes_only(caller: Caller) -> None:
+    for other in set(GUARDED) - {caller}:
         asked = request("10.0.0.9", **sent(caller, "right") | sent(other, "right"))
-        assert await status(caller, asked, **{TOKENS[other]: "right", TOKENS[caller]: "another"}) == 401
+        its = Trust(tokens=dict.fromkeys(GUARDED) | {other: "right", caller: "another"})
+        assert await status(caller, asked, its) == 401
 
 
-async def test_a_token_may_hold_any_characters() -> None:
+async def test_guard_takes_a_token_of_any_characters() -> None:
     asked = request("10.0.0.9", Authorization="Bearer é😀")
-    assert await status(Caller.OPERATOR, asked, admin_token="é😀") == 200
+    assert await status(Caller.OPERATOR, asked, trust("é😀")) == 200
 
 
-async def test_a_refusal_says_what_is_wanted_and_is_logged_without_secrets() -> None:
+async def test_guard_logs_a_refusal_without_secrets_and_counts_it() -> None:
     metrics = Metrics()
-    access = Access(
-        app_token=None, admin_token="right", metrics_token=None, origins=Origins((), development=False), metrics=metrics
-    )
+    access = Access(Trust(tokens={**dict.fromkeys(GUARDED), Caller.OPERATOR: "right"}), metrics, internal=False)
     with capture_logs() as lines:
         with pytest.raises(web.HTTPUnauthorized) as caught:
             access.check(Caller.OPERATOR, request("10.0.0.9", Authorization="Bearer wrong"))
-        with pytest.raises(web.HTTPForbidden) as forbidden:
+        with pytest.raises(web.HTTPForbidden):
             access.check(Caller.SIDECAR, request("10.0.0.9"))
     assert caught.value.headers["WWW-Authenticate"] == "Bearer"
-    assert "APP_API_TOKEN" in str(forbidden.value.text)
     assert [(line["event"], line["caller"], line["why"]) for line in lines] == [
         ("request.denied", "operator", "token"),
-        ("request.denied", "sidecar", "not_loopback"),
+        ("request.denied", "sidecar", "no_token"),
     ]
     assert {(line["path"], line["peer"]) for line in lines} == {("/stats", "10.0.0.9")}
     assert not {"right", "wrong", "secret"} & {str(value) for line in lines for value in line.values()}
     assert metrics.errors["denied"] == 2
 
 
-# Loopback.
+# Where a request comes from.
+
+
+@guarded
+@pytest.mark.fault("B1")
+@pytest.mark.parametrize(("remote", "headers"), FORGED, ids=str)
+async def test_guard_outside_development_refuses_what_a_proxy_on_this_machine_hands_on(
+    caller: Caller, remote: str, headers: dict[str, str]
+) -> None:
+    asked = make_mocked_request("GET", "/stats", headers=headers).clone(remote=remote)
+    assert await status(caller, asked, trust()) == 403
+
+
+@guarded
+@pytest.mark.fault("B2")
+async def test_guard_refuses_what_another_app_sends_through_the_sidecar(caller: Caller) -> None:
+    for header in INVOCATION:
+        asked = make_mocked_request(
+            "POST", "/events/task-updates", headers={**sent(caller, "right"), "Host": "127.0.0.1:8005", header: "x"}
+        ).clone(remote="127.0.0.1")
+        for its in (trust("right"), trust(), trust(development=True), trust(demo=True)):
+            assert await status(caller, asked, its, internal=True) == 403
 
 
 @pytest.mark.parametrize(
@@ -262,27 +244,31 @@ async def test_a_refusal_says_what_is_wanted_and_is_logged_without_secrets() -> 
         (None, 403),
     ],
 )
-@pytest.mark.parametrize("caller", [Caller.SIDECAR, Caller.OPERATOR], ids=lambda caller: caller.value)
-async def test_without_a_token_only_this_machine_is_served(caller: Caller, remote: str | None, answer: int) -> None:
-    assert await status(caller, request(remote)) == answer
+@guarded
+async def test_guard_in_development_serves_this_machine_only(caller: Caller, remote: str | None, answer: int) -> None:
+    assert await status(caller, request(remote), trust(development=True)) == answer
 
 
-@pytest.mark.parametrize("headers", PROXIES, ids=str)
-@pytest.mark.parametrize("caller", [Caller.SIDECAR, Caller.OPERATOR], ids=lambda caller: caller.value)
-async def test_what_a_proxy_forwards_is_not_of_this_machine(caller: Caller, headers: dict[str, str]) -> None:
-    assert await status(caller, request("127.0.0.1", **headers)) == 403
+@pytest.mark.parametrize(
+    "headers", [{"Forwarded": "for=10.0.0.9"}, {"X-Forwarded-For": "10.0.0.9"}, {"X-Forwarded-For": ""}], ids=str
+)
+@guarded
+async def test_guard_in_development_refuses_what_a_proxy_says_it_forwards(
+    caller: Caller, headers: dict[str, str]
+) -> None:
+    assert await status(caller, request("127.0.0.1", **headers), trust(development=True)) == 403
 
 
 @pytest.mark.parametrize(
     ("origin", "answer"),
     [("http://localhost:8004", 200), ("https://evil.net", 403), ("http://localhost:3000", 403), ("null", 403)],
 )
-@pytest.mark.parametrize("allowed", [(), ("*",), ("https://evil.net",)], ids=str)
-async def test_a_foreign_page_in_a_local_browser_is_not_of_this_machine(
-    origin: str, answer: int, allowed: tuple[str, ...]
-) -> None:
-    """Whatever may connect to /ws: a page that may listen must not publish."""
-    assert await status(Caller.SIDECAR, request("127.0.0.1", Origin=origin), *allowed) == answer
+@guarded
+async def test_guard_refuses_a_foreign_page_in_a_local_browser(caller: Caller, origin: str, answer: int) -> None:
+    """Whichever pages may connect to /ws: a page that may listen must not publish."""
+    for its in (trust(development=True), trust(demo=True)):
+        refused = 403 if its.demo and caller is not Caller.SIDECAR else answer
+        assert await status(caller, request("127.0.0.1", Origin=origin), its) == refused
 
 
 @pytest.mark.parametrize(
@@ -302,19 +288,32 @@ async def test_a_foreign_page_in_a_local_browser_is_not_of_this_machine(
         ("localhost.evil.example", 403),
     ],
 )
-@pytest.mark.parametrize("caller", [Caller.SIDECAR, Caller.OPERATOR])
-async def test_a_name_of_the_dns_that_points_here_is_not_of_this_machine(
+@guarded
+async def test_guard_in_development_refuses_a_name_of_the_dns_that_points_here(
     caller: Caller, host: str, answer: int
 ) -> None:
-    assert await status(caller, request(host=host)) == answer
+    assert await status(caller, request(host=host), trust(development=True)) == answer
 
 
-@pytest.mark.parametrize("remote", ["127.0.0.1", "10.0.0.9", None])
-@pytest.mark.parametrize("headers", [{}, *PROXIES], ids=str)
-async def test_without_a_token_anyone_reads_metrics(remote: str | None, headers: dict[str, str]) -> None:
-    assert await status(Caller.PROMETHEUS, request(remote, **headers)) == 200
+# Details of health.
 
 
-async def test_a_route_for_anyone_is_not_guarded() -> None:
-    everything = dict.fromkeys(TOKENS.values(), "right")
-    assert await status(Caller.ANYONE, request("10.0.0.9", Origin="https://evil.net"), **everything) == 200
+@pytest.mark.parametrize(
+    ("asked", "its", "internal", "shown"),
+    [
+        (request(), trust(development=True), False, True),
+        (request("10.0.0.9"), trust(development=True), False, False),
+        (request(), trust(), False, False),
+        (request(), trust(demo=True), False, False),
+        (request("10.0.0.9"), trust(), True, True),
+        (request("10.0.0.9"), trust("right"), True, True),
+        (request(**INVOCATION), trust("right"), True, False),
+        (request(), trust("right"), False, False),
+        (request(Authorization="Bearer wrong"), trust("right"), False, False),
+        (request("10.0.0.9", Authorization="Bearer right"), trust("right"), False, True),
+    ],
+)
+def test_details_are_shown_to_operators_only(asked: web.Request, its: Trust, internal: bool, shown: bool) -> None:
+    with capture_logs() as lines:
+        assert Access(its, Metrics(), internal=internal).shows_details(asked) is shown
+    assert lines == []  # not showing is no refusal

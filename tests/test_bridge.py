@@ -8,6 +8,7 @@ from wsbridge.environment import load
 from wsbridge.event import Entry
 
 HEALTH = {"GET /health", "GET /healthz"}
+FRONT = {"GET /"}
 PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse", "GET /client.js"}
 INTERNAL = {
     "GET /dapr/subscribe",
@@ -31,19 +32,14 @@ def routes(of: Bridge, *, public: bool, internal: bool) -> set[str]:
 @pytest.mark.parametrize(
     ("public", "internal", "expected"),
     [
-        (True, True, HEALTH | PUBLIC | INTERNAL),
-        (True, False, HEALTH | PUBLIC),
-        (False, True, HEALTH | INTERNAL),
+        (True, True, FRONT | HEALTH | PUBLIC | INTERNAL),
+        (True, False, FRONT | HEALTH | PUBLIC),
+        (False, True, FRONT | HEALTH | INTERNAL),
     ],
     ids=["one port", "public port", "internal port"],
 )
 async def test_which_routes_are_on_which_port(public: bool, internal: bool, expected: set[str]) -> None:
     assert routes(bridge(JWT_SECRET="s" * 32), public=public, internal=internal) == expected
-
-
-async def test_the_demo_page_is_there_in_development_mode_only() -> None:
-    assert "GET /" in routes(bridge(), public=True, internal=True)
-    assert "GET /" not in routes(bridge(AUTH="none", HOST="0.0.0.0"), public=True, internal=True)
 
 
 async def test_the_application_holds_the_registry() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -70,7 +69,7 @@ async def test_an_origin_that_is_not_allowed(scene: Scene) -> None:
 async def test_an_operator_ends_all_tabs(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     url = f"{scene.bridge.url}/users/{scene.user}/disconnect"
-    async with aiohttp.ClientSession() as http, http.post(url) as response:
+    async with scene.bridge.http() as http, http.post(url) as response:
         assert response.status == 202
     for tab in (leader, follower):
         await tab.is_in("closed", code=4509, reason="force_disconnect")

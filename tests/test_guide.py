@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -120,7 +119,7 @@ async def test_the_state_is_told_in_words(site: Site) -> None:
     await expect(status).to_have_text("closed")
     await page.evaluate("client.connect()")
     await expect(status).to_have_text("live")
-    async with aiohttp.ClientSession() as http:
+    async with site.bridge.http() as http:
         await http.post(f"{site.bridge.url}/users/{USER}/disconnect")
     await expect(status).to_have_text("ended: 4509 force_disconnect")
 
@@ -196,7 +195,7 @@ async def test_without_the_client_nothing_is_lost_or_doubled(site: Site) -> None
     await site.connected()
     await site.publish("Four")
     await looks(page, "updates", ["One", "Two", "Three", "Four"])
-    async with aiohttp.ClientSession() as http:
+    async with site.bridge.http() as http:
         await http.post(f"{site.bridge.url}/users/{USER}/disconnect")
     await looks(page, "ends", [[4509, "force_disconnect"]])
     assert await page.evaluate("gaps") == []

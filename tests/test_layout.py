@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
     "__init__ redis_url bundle",
     "kinds reasons",
-    "event pieces settings log metrics wire backoff request manual handshake batches redis_command",
+    "event origins pieces settings log metrics wire backoff request manual handshake batches redis_command",
     "history protocol envelope keys access problem words environment redis_keys",
     "auth broker cloudevents terminal publish",
     "session output listen check memory_broker redis_server",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.faults import BlockedBroadcaster, Peer
-from tests.support import Logs, Running, closed, cloud_event, receive, until
+from tests.support import SECRET, Logs, Running, closed, cloud_event, receive, token, until
 from wsbridge import __version__
 
 ADMIN, METRICS, SIDECAR = "the operator's", "the scraper's", "the sidecar's"
@@ -40,6 +40,20 @@ async def test_health_names_its_checks(bridge: Running) -> None:
     assert set(body["checks"].values()) == {"ok"}
     assert (body["connections"], body["version"]) == (1, __version__)
     assert await bridge.get("/healthz") == (200, "ok\n")
+
+
+@pytest.mark.fault("B3")
+async def test_health_shows_reasons_to_operators_only(start: Start, unused_tcp_port: int) -> None:
+    bridge = await start(
+        JWT_SECRET=SECRET, INTERNAL_PORT="0", ADMIN_TOKEN=ADMIN, REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}"
+    )
+    public, internal = bridge.server.ports
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    for port, sent, shown in ((public, {}, False), (public, headers, True), (internal, {}, True)):
+        async with bridge.http.get(f"http://127.0.0.1:{port}/health", headers=sent) as response:
+            text = await response.text()
+        assert (str(unused_tcp_port) in text) is (__version__ in text) is ("checks" in text) is shown
+        assert '"status":' in text
 
 
 async def test_degraded_is_still_ready(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +213,7 @@ async def status_of(
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_with_a_token_set_nobody_passes_without_it(start: Start, logs: Logs, path: str) -> None:
+async def test_routes_with_a_token_set_refuse_everybody_without_it(start: Start, logs: Logs, path: str) -> None:
     bridge = await start(**PROTECTED)
     caller = ROUTES[path][1]
     for other, headers in CREDENTIALS.items():
@@ -216,9 +230,9 @@ async def test_with_a_token_set_nobody_passes_without_it(start: Start, logs: Log
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_without_a_token_only_this_machine_passes(start: Start, logs: Logs, path: str) -> None:
+async def test_routes_in_development_mode_serve_this_machine_only(start: Start, logs: Logs, path: str) -> None:
     bridge = await start()
-    is_open = ROUTES[path][1] in ("anyone", "prometheus")
+    is_open = ROUTES[path][1] == "anyone"
     assert await status_of(bridge, path) in (200, 202)
     for headers in (
         {"X-Forwarded-For": "203.0.113.9"},
@@ -228,7 +242,8 @@ async def test_without_a_token_only_this_machine_passes(start: Start, logs: Logs
     ):
         status = await status_of(bridge, path, headers)
         assert status in (200, 202) if is_open else status == 403, (headers, status)
-    assert is_open or len(logs.of("request.denied", path=path, why="not_loopback")) == 4
+    assert is_open or len(logs.of("request.denied", path=path, why="not_local")) == 3
+    assert is_open or len(logs.of("request.denied", path=path, why="foreign_page")) == 1
     assert await status_of(bridge, path, {"Origin": bridge.url}) in (200, 202)  # our own page
 
 
@@ -244,11 +259,67 @@ def own_address() -> str:
 
 @pytest.mark.skipif(own_address().startswith("127."), reason="this machine has a loopback interface only")
 @pytest.mark.parametrize("path", ROUTES)
-async def test_without_a_token_another_machine_is_refused(start: Start, path: str) -> None:
+async def test_routes_without_a_token_refuse_another_machine(start: Start, path: str) -> None:
     bridge = await start(HOST="0.0.0.0", AUTH="none")
-    is_open = ROUTES[path][1] in ("anyone", "prometheus")
     status = await status_of(bridge, path, host=own_address())
-    assert status in (200, 202) if is_open else status == 403
+    assert status == 200 if ROUTES[path][1] == "anyone" else status == 403
+
+
+@pytest.mark.fault("B1")
+@pytest.mark.parametrize("settings", [{"JWT_SECRET": SECRET}, {"HOST": "0.0.0.0", "AUTH": "none"}], ids=str)
+@pytest.mark.parametrize("path", ROUTES)
+async def test_routes_outside_development_trust_no_peer_on_loopback(
+    start: Start, logs: Logs, path: str, settings: dict[str, str]
+) -> None:
+    """A proxy on the same host and a mesh's sidecar are such peers, and say so only if they want to."""
+    bridge = await start(**settings, APP_API_TOKEN="", ADMIN_TOKEN="")
+    ws, _ = await bridge.opened(token=token())
+    status = await status_of(bridge, path)
+    if ROUTES[path][1] == "anyone":
+        assert status == 200
+    else:
+        assert status == 403
+        assert logs.of("request.denied", path=path, why="no_token", peer="127.0.0.1")
+    await ws.send_str('{"type":"ping"}')
+    assert await receive(ws) == {"type": "pong"}  # neither an event nor a close came before
+
+
+@pytest.mark.fault("B1")
+@pytest.mark.parametrize("path", ROUTES)
+async def test_routes_without_tokens_serve_operators_on_the_internal_port(start: Start, path: str) -> None:
+    bridge = await start(JWT_SECRET=SECRET, INTERNAL_PORT="0", APP_API_TOKEN="", ADMIN_TOKEN="")
+    public, internal = bridge.server.ports
+    status = await status_of(bridge, path, port=internal)
+    assert status == 403 if ROUTES[path][1] == "sidecar" else status in (200, 202)
+    assert await status_of(bridge, path, port=public) == (200 if ROUTES[path][1] == "anyone" else 404)
+
+
+@pytest.mark.fault("B2")
+@pytest.mark.parametrize("path", ROUTES)
+async def test_routes_refuse_an_invocation_by_another_app(start: Start, logs: Logs, path: str) -> None:
+    """Its sidecar asks ours, which adds the app token; it comes in on the internal port."""
+    bridge = await start(JWT_SECRET=SECRET, INTERNAL_PORT="0", APP_API_TOKEN=SIDECAR, ADMIN_TOKEN="")
+    headers = {"dapr-caller-app-id": "intruder", "dapr-callee-app-id": "websocket-service", "dapr-api-token": SIDECAR}
+    status = await status_of(bridge, path, headers, port=bridge.server.ports[1])
+    if ROUTES[path][1] == "anyone":
+        assert status == 200
+    else:
+        assert status == 403
+        assert logs.of("request.denied", path=path, why="invocation")
+
+
+@pytest.mark.fault("A6")
+async def test_demo_takes_events_without_a_token_and_nothing_else(start: Start) -> None:
+    """As through the published port of a container."""
+    bridge = await start(HOST="0.0.0.0", AUTH="none", DEMO="true")
+    ws, _ = await bridge.opened()
+    assert await status_of(bridge, "/events/task-updates", {"Origin": bridge.url}, host=own_address()) == 403
+    assert await status_of(bridge, "/events/task-updates", {"Origin": bridge.url}) == 200
+    assert (await receive(ws))["event"] == {"user_id": "u1"}
+    assert await status_of(bridge, "/events/task-updates", host=own_address()) == 200
+    assert await status_of(bridge, "/events/task-updates", {"Origin": "https://evil.net"}) == 403
+    for path in ("/stats", "/users/u1", "/users/u1/disconnect", "/metrics"):
+        assert await status_of(bridge, path) == 403
 
 
 @pytest.mark.parametrize("path", ROUTES)

@@ -1,4 +1,4 @@
-"""What pages are given: the client always, the demo page in development mode only."""
+"""What pages are given: the client always, the demo page only to try it out."""
 
 import pytest
 
@@ -15,10 +15,31 @@ async def test_the_demo_page_in_development_mode(bridge: Running) -> None:
     assert "{{" not in page
 
 
-@pytest.mark.parametrize("settings", [{"JWT_SECRET": SECRET}, {"HOST": "0.0.0.0", "AUTH": "none"}])
-async def test_else_there_is_none(start: Start, settings: dict[str, str]) -> None:
+@pytest.mark.fault("A6")
+async def test_front_with_demo_set_is_the_demo_page_on_any_host(start: Start) -> None:
+    bridge = await start(HOST="0.0.0.0", AUTH="none", DEMO="true")
+    status, page = await bridge.get("/", Host="bridge.example.com:9000")
+    assert status == 200
+    assert page.lower().startswith("<!doctype html>")
+
+
+@pytest.mark.fault("A6")
+@pytest.mark.parametrize("settings", [{"JWT_SECRET": SECRET}, {"HOST": "0.0.0.0", "AUTH": "none"}], ids=str)
+async def test_front_without_a_demo_page_says_what_this_is(start: Start, settings: dict[str, str]) -> None:
     bridge = await start(**settings)
-    assert (await bridge.get("/"))[0] == 404
+    async with bridge.http.get(bridge.url, headers={"Host": "bridge.example.com"}) as response:
+        assert (response.status, response.content_type) == (404, "text/plain")
+        text = await response.text()
+    assert text.startswith("This is wsbridge")
+    assert "WSBRIDGE_DEMO=true" in text
+    assert text.count("\n") == 1
+
+
+async def test_front_of_the_public_port_says_where_the_demo_page_is(start: Start) -> None:
+    bridge = await start(INTERNAL_PORT="0")
+    status, text = await bridge.get("/")
+    assert status == 404
+    assert "WSBRIDGE_INTERNAL_PORT" in text
 
 
 async def test_the_client_is_for_pages_of_any_origin(start: Start) -> None:

@@ -96,7 +96,7 @@ async def test_a_real_bridge_says_no(start: Start) -> None:
         (200, '{"status":"OTHER"}', "200: this is no answer of a bridge"),
         (200, '["SUCCESS"]', "200: this is no answer of a bridge"),
         (200, "<html>", "200: this is no answer of a bridge"),
-        (403, "", "403: the bridge has no APP_API_TOKEN"),
+        (403, "", "403: the bridge takes events without a token in development mode only: set APP_API_TOKEN"),
         (502, '{"status":"SUCCESS"}', "502: this is no answer of a bridge"),
     ],
 )

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -151,7 +150,7 @@ class Scene:
         self.site.count += len(numbers)
         body = bulk_of(*[cloud_event({"user_id": self.user, "n": n}) for n in numbers])
         url = f"{self.bridge.url}/events/task-updates"
-        async with aiohttp.ClientSession() as http, http.post(url, json=body) as response:
+        async with self.bridge.http() as http, http.post(url, json=body) as response:
             assert {each["status"] for each in (await response.json())["statuses"]} == {"SUCCESS"}
 
     async def saw(self, *pairs: tuple[int, int]) -> None:

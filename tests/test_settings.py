@@ -18,6 +18,7 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "TOPICS": (("task-updates", "task_update"),),
     "USER_ID_FIELD": "user_id",
     "DEAD_LETTER_TOPIC": None,
+    "DEMO": False,
     "AUTH": None,  # by the keys and the host: see environment.py
     "JWT_SECRET": None,
     "JWT_PUBLIC_KEY": None,
@@ -109,6 +110,7 @@ def test_what_is_not_set_is_shown_as_such() -> None:
     shown = Settings().masked()
     assert len(shown) == len(NAMES)
     assert shown["APP_API_TOKEN"] == shown["WSBRIDGE_JWT_SECRET"] == shown["WSBRIDGE_ALLOWED_ORIGINS"] == "-"
+    assert shown["WSBRIDGE_DEMO"] == "false"
     assert shown["WSBRIDGE_REDIS_URL"] == shown["WSBRIDGE_AUTH"] == "-"
     assert Settings(jwt_public_key=PEM + "\n" + PEM).masked()["WSBRIDGE_JWT_PUBLIC_KEY"] == "2 key(s)"
 

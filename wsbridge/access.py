@@ -1,25 +1,29 @@
-"""Who may call what: tokens, loopback, origins (PROTOCOL.md section 5). Knows no route's business."""
+"""Who may call which route. One rule decides, from the request and the settings: docs/configuration.md explains it."""
 
 import functools
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from wsbridge.kinds import ORIGIN
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
-from wsbridge.settings import is_loopback
+from wsbridge.origins import Origins, host_of
+from wsbridge.settings import PREFIX, is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+DAPR_TOKEN = "dapr-api-token"  # noqa: S105 - the name of a header
+# The sidecar puts these on a call that another app makes through it, whatever that app has sent; not on deliveries.
+_INVOCATION = ("dapr-caller-app-id", "dapr-callee-app-id")
 
 
 class Caller(Enum):
-    """Whom a route is for."""
+    """For whom a route is."""
 
     ANYONE = "anyone"
     SIDECAR = "sidecar"
@@ -27,25 +31,90 @@ class Caller(Enum):
     PROMETHEUS = "prometheus"
 
 
-class Access:
-    """Guards routes. Without a token of its own a route for the sidecar or the operator serves loopback peers only."""
+TOKENS = {
+    Caller.SIDECAR: "APP_API_TOKEN",
+    Caller.OPERATOR: f"{PREFIX}ADMIN_TOKEN",
+    Caller.PROMETHEUS: f"{PREFIX}METRICS_TOKEN",
+}
 
-    def __init__(
-        self,
-        *,
-        app_token: str | None,
-        admin_token: str | None,
-        metrics_token: str | None,
-        origins: "Origins",
-        metrics: Metrics,
-    ) -> None:
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trust:
+    """What the settings say about who is trusted."""
+
+    tokens: Mapping[Caller, str | None]
+    development: bool = False
+    demo: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """What a request shows of its sender."""
+
+    token: str = ""
+    internal: bool = False  # it came in on the internal port, where there is one
+    invoked: bool = False  # another Dapr app sent it through the sidecar
+    foreign: bool = False  # a page of another origin sent it
+    local: bool = False  # a program on this machine sent it: means something in development mode only
+
+
+class Refusal(NamedTuple):
+    why: str
+    status: int
+    text: str
+
+
+def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
+    """The trust rule: None if the call may go on.
+
+    A peer's address proves nothing outside of development mode: a proxy or a mesh in front is a peer on loopback, too.
+    """
+    if caller is Caller.ANYONE:
+        return None
+    if call.invoked:
+        return Refusal("invocation", 403, "This route cannot be called through Dapr's service invocation.")
+    token = trust.tokens[caller]
+    if token:
+        return None if _equal(call.token, token) else Refusal("token", 401, _how_to_send(caller))
+    return _refusal_without_token(caller, call, trust)
+
+
+def _refusal_without_token(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
+    name = TOKENS[caller]
+    if call.foreign:
+        return Refusal("foreign_page", 403, f"A page of another origin may not call this route. Set {name}.")
+    if trust.development:
+        return None if call.local else Refusal("not_local", 403, f"Only this machine may call this route. Set {name}.")
+    if trust.demo if caller is Caller.SIDECAR else call.internal:
+        return None
+    return Refusal("no_token", 403, _how_to_set(caller))
+
+
+def _how_to_send(caller: Caller) -> str:
+    header = f"the header {DAPR_TOKEN}" if caller is Caller.SIDECAR else "the header Authorization: Bearer"
+    return f"This route needs the {caller.value}'s token: send the value of {TOKENS[caller]} in {header}."
+
+
+def _how_to_set(caller: Caller) -> str:
+    if caller is Caller.SIDECAR:
+        return f"This route needs a token: set {TOKENS[caller]} to the same value for the bridge and for its sidecar."
+    return (
+        f"This route needs a token or a port of its own: set {TOKENS[caller]} and send it in the header "
+        f"Authorization: Bearer, or set {PREFIX}INTERNAL_PORT and call that port."
+    )
+
+
+def _equal(sent: str, token: str) -> bool:
+    return hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), token.encode())
+
+
+class Access:
+    """Guards the routes of one port."""
+
+    def __init__(self, trust: Trust, metrics: Metrics, *, internal: bool) -> None:
+        self._trust = trust
         self._metrics = metrics
-        self._tokens = {
-            Caller.SIDECAR: app_token,
-            Caller.OPERATOR: admin_token,
-            Caller.PROMETHEUS: metrics_token,
-        }
-        self._origins = origins
+        self._internal = internal
 
     def guard(self, caller: Caller, handler: Handler) -> Handler:
         """The handler, for that caller only."""
@@ -63,86 +132,46 @@ class Access:
 
         Raises:
             web.HTTPUnauthorized: a token is set and was not sent.
-            web.HTTPForbidden: no token is set and the peer is not on this machine.
+            web.HTTPForbidden: no token is set, or none would help.
 
         """
-        token = self._tokens[caller]
-        if token:
-            sent = request.headers.get("dapr-api-token", "") if caller is Caller.SIDECAR else bearer(request) or ""
-            if not hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), token.encode()):
-                self._denied(request, caller, "token")
-                raise web.HTTPUnauthorized(
-                    text=f"This route wants the {caller.value}'s token.",
-                    headers={hdrs.WWW_AUTHENTICATE: "Bearer"},
-                )
-        elif caller is not Caller.PROMETHEUS and not self._is_local(request):
-            self._denied(request, caller, "not_loopback")
-            name = "APP_API_TOKEN" if caller is Caller.SIDECAR else "WSBRIDGE_ADMIN_TOKEN"
-            raise web.HTTPForbidden(text=f"Without {name} this route serves loopback peers only.")
-
-    def _denied(self, request: web.Request, caller: Caller, why: str) -> None:
+        refused = refusal(caller, self._call(caller, request), self._trust)
+        if refused is None:
+            return
         self._metrics.failed("denied")
-        log.warning("request.denied", path=request.path, caller=caller.value, why=why, peer=request.remote)
+        log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=request.remote)
+        if refused.status == web.HTTPUnauthorized.status_code:
+            raise web.HTTPUnauthorized(text=refused.text, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})
+        raise web.HTTPForbidden(text=refused.text)
 
-    def _is_local(self, request: web.Request) -> bool:
-        """A peer on this machine, not behind a proxy, and not a foreign page in a browser on this machine.
+    def shows_details(self, request: web.Request) -> bool:
+        """Whether a route for anyone may show what only operators should see."""
+        call = self._call(Caller.OPERATOR, request)
+        return (call.internal and not call.invoked) or refusal(Caller.OPERATOR, call, self._trust) is None
 
-        Such a page has its origin, or, if it made its own name point here (DNS rebinding), that name in `Host`.
-        """
+    def _call(self, caller: Caller, request: web.Request) -> Call:
         headers = request.headers
-        if hdrs.FORWARDED in headers or hdrs.X_FORWARDED_FOR in headers:
-            return False
-        origin, host = headers.get(hdrs.ORIGIN), _host(request)
-        if _is_domain(host) or (origin is not None and not self._origins.is_same(origin, host)):
-            return False
-        return request.remote is not None and is_loopback(request.remote.removeprefix("::ffff:"))
+        origin = headers.get(hdrs.ORIGIN)
+        foreign = origin is not None and not Origins.is_same(origin, host_of(request))
+        return Call(
+            token=headers.get(DAPR_TOKEN, "") if caller is Caller.SIDECAR else bearer(request) or "",
+            internal=self._internal,
+            invoked=any(name in headers for name in _INVOCATION),
+            foreign=foreign,
+            local=self._trust.development and _is_local(request),
+        )
 
 
-class Origins:
-    """Which pages may connect (RFC 6454). A request without `Origin` is no browser and passes."""
+def _is_local(request: web.Request) -> bool:
+    """A peer on this machine, not behind a proxy that says so, and not called by a name of the DNS.
 
-    def __init__(self, allowed: tuple[str, ...], *, development: bool) -> None:
-        self._any = "*" in allowed or (development and not allowed)
-        self._exact = {_normal(origin) for origin in allowed}
-        self._below = [
-            (found["scheme"], "." + found["name"])
-            for origin in allowed
-            if (found := ORIGIN.fullmatch(_normal(origin))) and found["host"]
-        ]
-        self._configured = bool(allowed)
-
-    def allows(self, request: web.BaseRequest) -> bool:
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None or self._any:
-            return True
-        if not self._configured:
-            return self.is_same(origin, _host(request))
-        origin = _normal(origin.lower())
-        scheme, _, rest = origin.partition("://")
-        return origin in self._exact or any(scheme == s and rest.endswith(end) for s, end in self._below)
-
-    def cors(self, request: web.BaseRequest) -> dict[str, str]:
-        """Headers that let an allowed page of another origin read the answer (Fetch standard, CORS protocol)."""
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None or not self.allows(request):
-            return {hdrs.VARY: hdrs.ORIGIN}
-        return {
-            hdrs.VARY: hdrs.ORIGIN,
-            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin,
-            hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS: "true",
-        }
-
-    @staticmethod
-    def is_same(origin: str, host: str) -> bool:
-        """Host and port as in `Host`, whatever the scheme: TLS ends before us."""
-        scheme, _, rest = _normal(origin.lower()).partition("://")
-        host = host.lower()
-        return bool(rest) and rest == host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))
-
-
-def _host(request: web.BaseRequest) -> str:
-    """As it was sent: `request.host` would ask the resolver where it was not, and block the loop."""
-    return request.headers.get(hdrs.HOST, "")
+    A page in a browser on this machine may have made its own name point here (DNS rebinding); then that name is in
+    `Host`.
+    """
+    headers = request.headers
+    if hdrs.FORWARDED in headers or hdrs.X_FORWARDED_FOR in headers or _is_domain(host_of(request)):
+        return False
+    return request.remote is not None and is_loopback(request.remote.removeprefix("::ffff:"))
 
 
 @functools.lru_cache
@@ -161,12 +190,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _normal(origin: str) -> str:
-    """Without a default port, as browsers send it."""
-    scheme, _, _ = origin.partition("://")
-    return origin.removesuffix(_DEFAULT_PORTS.get(scheme, "\n"))
 
 
 def bearer(request: web.BaseRequest) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
-from wsbridge.access import Origins, bearer
+from wsbridge.access import bearer
 from wsbridge.auth import Identity, Verifier
 from wsbridge.broker import Away, Broker
 from wsbridge.event import is_user
@@ -14,6 +14,7 @@ from wsbridge.history import Resume
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
+from wsbridge.origins import Origins
 from wsbridge.protocol import (
     LOST,
     ORIGIN_FORBIDDEN,

@@ -9,7 +9,7 @@ import aiojobs
 from aiohttp import web
 
 from wsbridge import problem
-from wsbridge.access import Access, Caller, Handler, Origins
+from wsbridge.access import Access, Caller, Handler, Trust
 from wsbridge.admission import Admission
 from wsbridge.auth import TokenVerifier
 from wsbridge.broker import Broker
@@ -24,7 +24,8 @@ from wsbridge.memory_broker import MemoryBroker
 from wsbridge.mender import Mender
 from wsbridge.metrics import Metrics
 from wsbridge.ops import Check, OpsDoor
-from wsbridge.pages import ClientDoor, PagesDoor
+from wsbridge.origins import Origins
+from wsbridge.pages import ClientDoor, FrontDoor, PagesDoor
 from wsbridge.redis_url import RedisUrl
 from wsbridge.registry import Registry
 from wsbridge.settings import Settings
@@ -53,12 +54,11 @@ class Bridge:
         self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
         self._mender = Mender(self.broker, self.metrics)
         self.keys = build(s, self.metrics) if s.authenticates else None
-        origins = Origins(s.allowed_origins, development=s.development)
         self.admission = Admission(
             registry=self.registry,
             broker=self.broker,
             metrics=self.metrics,
-            origins=origins,
+            origins=Origins(s.allowed_origins, development=s.development or s.demo),
             verifier=TokenVerifier(
                 self.keys,
                 audience=s.jwt_audience,
@@ -74,12 +74,14 @@ class Bridge:
             mend=self._mender.mend,
             ping_interval=s.ping_interval,
         )
-        self._access = Access(
-            app_token=s.app_api_token,
-            admin_token=s.admin_token,
-            metrics_token=s.metrics_token,
-            origins=origins,
-            metrics=self.metrics,
+        self._trust = Trust(
+            tokens={
+                Caller.SIDECAR: s.app_api_token,
+                Caller.OPERATOR: s.admin_token,
+                Caller.PROMETHEUS: s.metrics_token,
+            },
+            development=s.development,
+            demo=s.demo,
         )
         heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
         self._jobs |= {
@@ -101,12 +103,14 @@ class Bridge:
             client_max_size=max_body(self.settings.max_event_bytes),
         )
         app[REGISTRY] = self.registry
-        routes = self._health_routes()
+        access = Access(self._trust, self.metrics, internal=not public)
+        routes = self._health_routes(access)
         routes += self._public_routes() if public else []
         routes += self._internal_routes() if internal else []
+        routes.append(self._front_route(internal=internal))
         for method, path, caller, handler in routes:
             extra: dict[str, Any] = {"allow_head": False} if path in ("/ws", "/sse") else {}
-            guarded = self._access.guard(caller, handler)
+            guarded = access.guard(caller, handler)
             if method == "GET":
                 app.router.add_get(path, guarded, **extra)
             else:
@@ -140,13 +144,14 @@ class Bridge:
                 seconds=round(time.monotonic() - started, 3),
             )
 
-    def _health_routes(self) -> list[Route]:
+    def _health_routes(self, access: Access) -> list[Route]:
         ops = OpsDoor(
             registry=self.registry,
             broker=self.broker,
             admission=self.admission,
             metrics=self.metrics,
             checks=self._checks,
+            shows_details=access.shows_details,
         )
         self._ops = ops
         return [
@@ -182,10 +187,14 @@ class Bridge:
             ("POST", "/users/{user_id}/disconnect", Caller.OPERATOR, ops.disconnect),
             ("GET", "/metrics", Caller.PROMETHEUS, ops.metrics),
         ]
-        if s.development:
-            pages = PagesDoor(public_port=str(s.port) if s.internal_port is not None else "")
-            routes.append(("GET", "/", Caller.ANYONE, pages.demo))
         return routes
+
+    def _front_route(self, *, internal: bool) -> Route:
+        s = self.settings
+        if (s.development or s.demo) and internal:
+            pages = PagesDoor(public_port=str(s.port) if s.internal_port is not None else "")
+            return ("GET", "/", Caller.ANYONE, pages.demo)
+        return ("GET", "/", Caller.ANYONE, FrontDoor(_about(s)).sentence)
 
     def _own_histories(self) -> Broker:
         s = self.settings
@@ -223,6 +232,14 @@ class Bridge:
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
         watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
+
+
+def _about(s: Settings) -> str:
+    """One sentence for a person who looks at `/` with a browser."""
+    what = "This is wsbridge, which sends a user's events to that user's browsers, at /ws and /sse"
+    if s.development or s.demo:
+        return f"{what}; its demo page is on the port of WSBRIDGE_INTERNAL_PORT."
+    return f"{what}; to try it out with a demo page, set WSBRIDGE_AUTH=none and WSBRIDGE_DEMO=true."
 
 
 def _job_failed(_: aiojobs.Scheduler, context: dict[str, Any]) -> None:

@@ -39,6 +39,10 @@ def seconds(low: float, high: float) -> Kind:
     return _convert(f"seconds, from {low:g} to {high:g}", Annotated[float, msgspec.Meta(ge=low, le=high)])
 
 
+def yes_or_no() -> Kind:
+    return _convert("true or false", bool)
+
+
 def one_of(*allowed: str) -> Kind:
     kind = _convert("one of " + ", ".join(allowed), Literal[allowed])
     return Kind(kind.expected, lambda text: kind.parse(text.lower()))

@@ -20,7 +20,10 @@ Check = Callable[[], str | None]  # None is good; else what is wrong
 
 
 class OpsDoor:
-    """`checks` are named; one that fails makes the bridge `degraded`."""
+    """`checks` are named; one that fails makes the bridge `degraded`.
+
+    `shows_details` decides who is told why: reasons name servers, which the public has no need of.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,14 @@ class OpsDoor:
         admission: Admission,
         metrics: Metrics,
         checks: Mapping[str, Check],
+        shows_details: Callable[[web.Request], bool],
     ) -> None:
         self._registry = registry
         self._broker = broker
         self._admission = admission
         self._metrics = metrics
         self._checks = checks
+        self._shows_details = shows_details
         self._started = time.monotonic()
 
     async def health(self, request: web.Request) -> web.Response:
@@ -45,13 +50,14 @@ class OpsDoor:
             found["lifecycle"] = "draining"
         healthy = all(text == "ok" for text in found.values())
         status = "unavailable" if self._admission.draining else "healthy" if healthy else "degraded"
-        body = {
-            "status": status,
-            "checks": found,
-            "connections": len(self._registry),
-            "uptime_seconds": round(time.monotonic() - self._started),
-            "version": __version__,
-        }
+        body: dict[str, object] = {"status": status}
+        if self._shows_details(request):
+            body |= {
+                "checks": found,
+                "connections": len(self._registry),
+                "uptime_seconds": round(time.monotonic() - self._started),
+                "version": __version__,
+            }
         return _json(body, status=503 if self._admission.draining else 200)
 
     async def healthz(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What a browser is given: the client as a module, and in development mode the demo page."""
+"""What a browser is given: the client as a module, and at `/` the demo page or a sentence that says what this is."""
 
 import hashlib
 from importlib.resources import files
@@ -30,6 +30,16 @@ class ClientDoor:
             response.text = self._text
             response.enable_compression()
         return response
+
+
+class FrontDoor:
+    """`GET /` where there is no demo page. 404, since nothing is there to be used."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def sentence(self, request: web.Request) -> web.Response:
+        return web.Response(status=404, text=self._text + "\n")
 
 
 class PagesDoor:

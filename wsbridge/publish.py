@@ -17,7 +17,7 @@ ACCEPTED = 204  # the sidecar's success
 SUCCESS = "SUCCESS"
 _OF_BRIDGE = {
     401: "the bridge wants another token: set APP_API_TOKEN to the one that it has",
-    403: "the bridge has no APP_API_TOKEN and then takes events from its own machine only, and not through a proxy",
+    403: "the bridge takes events without a token in development mode only: set APP_API_TOKEN for it and here",
     404: "there is no such topic: the bridge knows those of WSBRIDGE_TOPICS, "
     "and with WSBRIDGE_INTERNAL_PORT it takes events on that port only",
 }

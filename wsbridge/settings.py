@@ -27,6 +27,7 @@ from wsbridge.kinds import (
     one_of,
     seconds,
     whole,
+    yes_or_no,
 )
 from wsbridge.redis_url import RedisUrl
 
@@ -68,6 +69,9 @@ class Settings:
         None,
         one_of("required", "none"),
         "required if a key is set, else none (and that on a loopback host only)",
+    )
+    demo: bool = _setting(
+        default=False, kind=yes_or_no(), text="demo page, and events from anybody; only with AUTH=none, to try it out"
     )
     jwt_secret: str | None = _setting(None, SECRET, "secret for HS256, HS384, HS512; 32 bytes or more", secret=True)
     jwt_secret_previous: str | None = _setting(None, SECRET, "also accepted, during a rotation", secret=True)
@@ -159,6 +163,8 @@ def _show(f: Field[Any], value: Any) -> str:
         return shown[f.name](value)
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 

@@ -128,12 +128,15 @@ def in_memory(*, size: int = SIZE, ttl: float = TTL, max_bytes: int = 10**9, roo
 
 
 @contextlib.asynccontextmanager
-async def on_redis(url: str, *, prefix: str = "", size: int = SIZE, ttl: float = TTL) -> AsyncIterator[Bench]:
-    """Another prefix each time is another world on the same server."""
+async def on_redis(
+    url: str, *, prefix: str = "", size: int = SIZE, ttl: float = TTL, served: bool = False
+) -> AsyncIterator[Bench]:
+    """Another prefix each time is another world on the same server. `served` is on the server's clock."""
     sink, clock = Sink(), Clock()
     prefix = prefix or f"t{secrets.token_hex(4)}"
     server = server_at(parse(url))
-    broker = RedisBroker(server, sink, prefix=prefix, size=size, ttl=ttl, dedupe_ttl=DEDUPE_TTL, clock=clock)
+    now = None if served else clock
+    broker = RedisBroker(server, sink, prefix=prefix, size=size, ttl=ttl, dedupe_ttl=DEDUPE_TTL, clock=now)
     running = asyncio.create_task(broker.run())
     try:
         await server.refresh()

@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.bench import Bench, event, numbered, on_redis
-from tests.support import until, until_told
-from tests.valkey import Cluster, Valkey
+from tests.clocks import WallClock
+from tests.support import until_told
+from tests.valkey import Cluster, Valkey, is_linked, settled
 from wsbridge.broker import Away, Broker
 from wsbridge.event import Position
 from wsbridge.history import Gap, Resume
@@ -77,12 +77,6 @@ async def witnesses(url: str, count: int = 1, prefix: str = "w") -> AsyncIterato
             stack.push_async_callback(witness.close)
             await witness.server.refresh()
         yield found
-
-
-async def a_while() -> None:
-    """So long that the server's clock, in ms, and the way to it make no difference."""
-    end = time.monotonic() + 0.05
-    await until(lambda: time.monotonic() > end)
 
 
 async def test_where_nothing_is_known_nothing_is_lost(tmp_path: Path) -> None:
@@ -168,7 +162,6 @@ async def test_who_misses_something_that_another_replica_has_noticed_forgets_not
         await other.append("b", connected=True)
         for witness in (one, other):
             await witness.check()
-        await a_while()
         await valkey.wipe()
         with capture_logs() as lines:
             await one.check()
@@ -197,7 +190,6 @@ async def test_a_loss_that_was_noticed_is_settled(tmp_path: Path, connected: boo
 async def test_another_loss_is_noticed_again(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         for _ in range(3):
-            await a_while()
             await witness.append("b", connected=True)
             await witness.append("a", connected=True)
             assert (await witness.check())[1] == 0
@@ -206,7 +198,7 @@ async def test_another_loss_is_noticed_again(tmp_path: Path) -> None:
             with capture_logs() as lines:
                 assert await witness.check() == ({"a": None, "b": None}, 2)
             assert [line["event"] for line in lines] == ["history.lost"]
-            assert await witness.top("c") == kept  # it was born since the last look, in the same process: it is sound
+            assert await witness.top("c") == kept  # it was born since the last look, in the same life: it is sound
 
 
 async def test_a_history_from_long_ago_is_a_loss(tmp_path: Path) -> None:
@@ -227,15 +219,38 @@ async def test_while_another_replica_is_at_work_on_a_loss_nothing_can_be_said(tm
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
         await one.append("a", connected=True)
         await one.check()
-        await a_while()
         await valkey.wipe()
-        assert isinstance(await other.call("forget", 0, ""), int)
-        assert await other.call("forget", 0, "") == b"busy"
-        with capture_logs() as lines, pytest.raises(Away):
-            await one.check()
-        await other.call("forgotten")
-        assert await one.check() == ({"a": None}, 1)
+        mark = await other.call("forget", "seed", "0 w", "", "")
+        assert isinstance(mark, int)
+        assert await other.call("forget", "seed", "0 w", "", "") == b"busy 0"
+        with capture_logs() as lines:
+            for _ in range(3):
+                with pytest.raises(Away, match="another replica"):
+                    await one.check()
+            await other.call("forgotten", "seed", "0 w", mark)
+            assert await one.check() == ({"a": None}, 1)
         assert lines == []
+
+
+async def test_evidence_of_a_loss_that_another_replica_left_half_done_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where it makes no step any more, by the time of the replica that waits."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=True)
+        await one.append("b", connected=True)
+        await one.check()
+        await valkey.ask("DEL", keys_of("w", "a").position)
+        mark = await other.call("forget", "seed", "0 w", "", "")
+        with pytest.raises(Away, match="another replica"):
+            await one.check()
+        monkeypatch.setattr("wsbridge.redis_evidence.STUCK", 0.0)
+        await other.call("drop", "0 w", mark)
+        with pytest.raises(Away, match="another replica"):
+            await one.check()
+        with capture_logs() as lines:
+            assert await one.check() == ({"a": None, "b": None}, 1)
+        assert [line["event"] for line in lines] == ["history.lost"]
 
 
 async def test_a_confirmation_that_is_too_old_is_not_looked_for(
@@ -310,6 +325,134 @@ async def test_in_a_cluster_a_node_answers_for_itself_alone(tmp_path: Path) -> N
         assert lost == 1
         assert found == {user: None if places[user] is bad else witness.known[user] for user in users}
         assert [(line["event"], line["node"]) for line in lines] == [("history.lost", bad.address)]
+
+
+# Clocks and lives: nothing of the above depends on what time a server says it is.
+
+SKEWS = [0, -5, -15, -60, -600, -10_800, 15, 7_200]  # seconds
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize("skew", SKEWS)
+async def test_evidence_of_a_restored_snapshot_is_found_whatever_the_clock_says(tmp_path: Path, skew: int) -> None:
+    clock = WallClock(tmp_path)
+    async with Valkey(tmp_path, clock) as valkey, witnesses(valkey.url) as (witness,):
+        old = await witness.append("a", 3)
+        await witness.check()
+        snapshot = await valkey.snapshot()
+        await witness.append("b", connected=True)
+        clock.set(skew)
+        await valkey.restore(snapshot)
+        assert await witness.check() == ({"b": None}, 1)
+        new = await witness.append("a")
+        assert new.epoch != old.epoch
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize("skew", SKEWS)
+async def test_evidence_of_a_lagging_replica_is_found_whatever_its_clock_says(tmp_path: Path, skew: int) -> None:
+    clocks = WallClock(tmp_path), WallClock(tmp_path, skew)
+    async with (
+        Valkey(tmp_path, clocks[0]) as first,
+        Valkey(tmp_path, clocks[1]) as second,
+        witnesses(first.url) as (witness,),
+    ):
+        await second.ask("REPLICAOF", "127.0.0.1", first.port)
+        old = await witness.append("c", 3)
+        assert await witness.check() == ({}, 0)
+        await settled(lambda: has(second, old))
+        await second.ask("REPLICAOF", "NO", "ONE")  # it does not get what comes now
+        await witness.append("b", connected=True)
+        await asked_of(witness, second, instead_of=first)
+        assert await found_by(witness) == ({"b": None}, 1)
+        new = await witness.append("c")
+        assert new.epoch != old.epoch
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize("step", [-10_800, 7_200])
+async def test_evidence_of_a_loss_is_found_when_the_clock_is_set_in_between(tmp_path: Path, step: int) -> None:
+    """In one process: what was born before the clock was set is no sounder than the rest."""
+    clock = WallClock(tmp_path)
+    async with Valkey(tmp_path, clock) as valkey, witnesses(valkey.url, 2) as (one, other):
+        old = await one.append("a", 3, connected=True)
+        await other.append("b", connected=True)
+        for witness in (one, other):
+            await witness.check()
+        text = await valkey.ask("GET", keys_of("w", "a").position)
+        await one.append("a", connected=True)
+        clock.set(step)
+        await valkey.ask("SET", keys_of("w", "a").position, text)
+        assert await one.check() == ({"a": None}, 1)
+        assert await other.check() == ({"b": None}, 1)  # with all others
+        assert (await one.append("a")).epoch != old.epoch
+
+
+@pytest.mark.fault("D7")
+async def test_evidence_of_a_primary_that_was_a_replica_in_between_is_not_trusted(tmp_path: Path) -> None:
+    """Its process, and all that is in its memory, is the old one; its data may have gone back."""
+    async with Valkey(tmp_path) as first, Valkey(tmp_path) as second, witnesses(first.url) as (witness,):
+        await witness.append("a", 3, connected=True)
+        await witness.check()
+        await first.ask("DEL", keys_of("w", "a").position)
+        assert (await witness.check())[1] == 1  # in this life, positions were forgotten
+        old = await witness.append("c", 2)
+        await second.ask("REPLICAOF", "127.0.0.1", first.port)
+        await settled(lambda: has(second, old))
+        await second.ask("REPLICAOF", "NO", "ONE")
+        await first.ask("REPLICAOF", "127.0.0.1", second.port)
+        await settled(lambda: is_linked(first))
+        await asked_of(witness, second, instead_of=first)
+        assert await found_by(witness) == ({"a": None}, 0)  # that loss is known
+        await first.ask("REPLICAOF", "NO", "ONE")  # it does not get what comes now
+        await witness.append("c", connected=True)
+        await asked_of(witness, first, instead_of=second)
+        assert await found_by(witness) == ({"a": None, "c": None}, 1)
+        assert (await witness.append("c")).epoch != old.epoch
+
+
+async def has(valkey: Valkey, last: Position) -> bool:
+    return position(await valkey.ask("GET", keys_of("w", "c").position)) == last
+
+
+async def asked_of(witness: Witness, valkey: Valkey, *, instead_of: Valkey) -> None:
+    """As when an address is another server's from now on."""
+    vars(witness.server).update(vars(server_at(parse(valkey.url))))
+    await instead_of.ask("CLIENT", "KILL", "TYPE", "normal")
+
+
+@pytest.mark.fault("D7")
+async def test_evidence_of_a_loss_is_no_other_prefix_or_databases(tmp_path: Path) -> None:
+    """Two installations on one server lose together, and each forgets its own."""
+    async with (
+        Valkey(tmp_path) as valkey,
+        witnesses(valkey.url, prefix="w") as (one,),
+        witnesses(valkey.url, prefix="v") as (other,),
+        witnesses(valkey.url.replace("/0", "/1"), prefix="w") as (third,),
+    ):
+        installations = (one, other, third)
+        old = [await witness.append("a", 2) for witness in installations]
+        snapshot = await valkey.snapshot()
+        for witness in installations:
+            await witness.append("b", connected=True)
+        await valkey.restore(snapshot)
+        for witness, before in zip(installations, old, strict=True):
+            assert await found_by(witness) == ({"b": None}, 1)
+            assert (await witness.append("a")).epoch != before.epoch
+
+
+async def found_by(witness: Witness) -> Answer:
+    """What it finds, as soon as it can ask."""
+    found: list[Answer] = []
+
+    async def asked() -> bool:
+        with contextlib.suppress(Away):
+            await witness.server.refresh()
+            found.append(await witness.check())
+        return bool(found)
+
+    await until_told(asked)
+    return found[0]
 
 
 # What follows of it, through the broker.

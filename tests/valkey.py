@@ -29,6 +29,8 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from tests.clocks import WallClock
+
 SLOTS = 16_384
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}  # what got its answer is there after a kill -9
 _PATIENCE = 30.0  # seconds: elections on a busy machine
@@ -62,7 +64,8 @@ def free_port() -> int:
 class Valkey:
     """One server process: `async with Valkey(tmp_path, **DURABLE)`. Underscores in names of its options are hyphens."""
 
-    def __init__(self, directory: Path, **config: str) -> None:
+    def __init__(self, directory: Path, clock: WallClock | None = None, /, **config: str) -> None:
+        self._clock = clock
         self.directory = Path(tempfile.mkdtemp(prefix="valkey-", dir=directory))
         self.port = 0
         self._config = _DEFAULTS | {name.replace("_", "-"): value for name, value in config.items()}
@@ -70,9 +73,9 @@ class Valkey:
         self._clients: list[Redis] = []
 
     @classmethod
-    async def start(cls, directory: Path, **config: str) -> Self:
+    async def start(cls, directory: Path, clock: WallClock | None = None, /, **config: str) -> Self:
         """Whoever calls this calls `end`."""
-        return await cls(directory, **config).__aenter__()
+        return await cls(directory, clock, **config).__aenter__()
 
     async def __aenter__(self) -> Self:
         try:
@@ -188,6 +191,7 @@ class Valkey:
                 binary(),
                 *self._arguments(),
                 cwd=self.directory,
+                env=os.environ | self._clock.environment if self._clock else None,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -281,7 +285,7 @@ class Cluster:
 
     async def is_linked(self) -> bool:
         """Whether every replica follows its primary."""
-        return all([await _is_linked(node) for node in self._running()])
+        return all([await is_linked(node) for node in self._running()])
 
     async def _make(self) -> None:
         for place, node in enumerate(self.primaries):
@@ -347,7 +351,7 @@ class Sentinels:
             self.replica = await start(
                 Valkey(self._directory, **self._config, replicaof=f"127.0.0.1 {self.primary.port}")
             )
-            await settled(lambda: _is_linked(self.replica))
+            await settled(lambda: is_linked(self.replica))
             self.sentinel = await start(_Sentinel(self._directory, self.primary))
             await settled(self._knows_the_replica)
             self._stack = self._stack.pop_all()
@@ -502,6 +506,6 @@ async def _leads(node: Valkey) -> bool:
     return bool((await node.info())["role"] == "master")
 
 
-async def _is_linked(node: Valkey) -> bool:
+async def is_linked(node: Valkey) -> bool:
     info = await node.info()
     return bool(info["role"] == "master" or info["master_link_status"] == "up")

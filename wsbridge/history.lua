@@ -8,27 +8,59 @@
 --   KEYS[2]  list of entries, oldest first, contiguous up to the offset
 --   KEYS[3]  sorted set of the digests of event keys, by the time at which they came
 -- An entry is '>c8I8I8I4' (epoch, offset, time in ms, length of the body) and the body, in the list and on the stream.
--- Times are in ms. `now` is the server's own clock unless the caller says another one ('' if not).
+-- Times are in ms, of `clock` unless the caller gives another one as `now` ('' if not).
 
 local HEADER = '>c8I8I8I4'
 local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
-local BUSY = 10000 -- ms that a replica has to forget all positions
--- What no snapshot restores: who this very process is, when it was last rid of positions that could not be trusted, and
--- when a replica began to rid it of them.
-local process, renewed, renewing = nil, 0, 0
+local TURNS = 10000 -- in one life
+local STRIDE = 10000 -- ms between two readings of the server's clock; more, or less than none, and the clock was set
+local AHEAD = 10800000 -- ms that the server's clock may be set ahead before it drops ids of events too early
 
+-- Memory of this process, which no snapshot restores and no replica copies. Lives and turns order what happens here
+-- without a clock: two servers' clocks differ, and each can be set. A life is the time from the start of this process, or
+-- from its promotion, to its end or demotion: within it no key goes back. A mark is life * TURNS + turn.
+local life, primacy = nil, nil -- the second: what the server calls this time as a primary
+local turn, has_births = 1, false -- births in this turn
+local spaces = {} -- by prefix and database: the turn in which positions were `forgotten`, the `steps` of who is at it
+local shown, shift, is_set = nil, 0, true -- the clock's last reading; what it is wrong by; whether that is a guess
+
+-- Time that passes while the server's clock is set is not counted here; `look` makes up for it.
 local function clock(now)
   if now ~= '' then return tonumber(now) end
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  local reading = time[1] * 1000 + math.floor(time[2] / 1000)
+  local passed = reading - (shown or reading)
+  if passed < 0 or passed > STRIDE then shift, is_set = shift + passed, true end
+  shown = reading
+  return reading - shift
+end
+
+local function begin_life(seed)
+  life = 10000000 + tonumber(string.sub(redis.sha1hex('life' .. seed), 1, 7), 16) % 90000000
+  turn, has_births, spaces = 1, false, {}
+end
+
+-- Begin another life if this process was a replica in between.
+local function live(seed)
+  local info = redis.pcall('INFO', 'replication')
+  local found = type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
+  if not life or found ~= primacy or turn >= TURNS - 1 then begin_life(seed) end
+  primacy = found
+end
+
+local function space_of(name)
+  spaces[name] = spaces[name] or {}
+  return spaces[name]
 end
 
 -- Epoch, offset, trimmed and born; a new epoch, from a random seed, where there is none.
-local function read(keys, seed, now)
+local function read(keys, seed)
   local epoch, offset, trimmed, born = string.match(redis.call('GET', keys[1]) or '', '^(%w+) (%d+) (%d+) (%d+)$')
   if epoch then return epoch, tonumber(offset), tonumber(trimmed), born end
   redis.call('DEL', keys[2]) -- what is left of a history that has no position any more
-  return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, 0, string.format('%d', now)
+  if not life then begin_life(seed) end
+  has_births = true
+  return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, 0, string.format('%d', life * TURNS + turn)
 end
 
 local function save(keys, epoch, offset, trimmed, born, ttl)
@@ -49,7 +81,7 @@ end
 -- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
 redis.register_function('@LIBRARY@_append', function(keys, args)
   local now, size, ttl, remember = clock(args[1]), tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
-  local epoch, offset, trimmed, born = read(keys, args[2], now)
+  local epoch, offset, trimmed, born = read(keys, args[2])
   local outcomes, entries = {}, {}
   redis.call('ZREMRANGEBYSCORE', keys[3], '-inf', now - remember)
   for place = 7, #args, 2 do
@@ -69,7 +101,7 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
     if kept > size then trimmed = offset - size end
     if offset % STEP == 0 then expire(keys[2], now - ttl) end
     redis.call('PEXPIRE', keys[2], ttl)
-    redis.call('PEXPIRE', keys[3], remember)
+    redis.call('PEXPIRE', keys[3], remember + AHEAD)
     save(keys, epoch, offset, trimmed, born, args[6])
     redis.call('SPUBLISH', keys[1], #entries == 1 and entries[1] or table.concat(entries))
   end
@@ -80,7 +112,7 @@ end)
 -- Returns epoch, offset, trimmed, how many entries there are, and all entries after that position or none.
 redis.register_function('@LIBRARY@_resume', function(keys, args)
   local now = clock(args[1])
-  local epoch, offset, trimmed, born = read(keys, args[2], now)
+  local epoch, offset, trimmed, born = read(keys, args[2])
   save(keys, epoch, offset, trimmed, born, args[5])
   expire(keys[2], now - tonumber(args[4]))
   local kept = math.min(redis.call('LLEN', keys[2]), tonumber(args[3]))
@@ -96,30 +128,63 @@ redis.register_function('@LIBRARY@_tell', function(keys, args)
   return redis.call('SPUBLISH', keys[1], args[1])
 end)
 
--- args: a random name. The name of this process: the first that it was given.
-redis.register_function('@LIBRARY@_process', function(_, args)
-  process = process or args[1]
-  return process
+-- What the functions run, and what the bridge runs beside them; on keys and the channel of a user.
+local function needs(keys)
+  local position, list, set = keys[1], keys[2], keys[3]
+  return {
+    { 'GET', position }, { 'SET', position, '' }, { 'UNLINK', position },
+    { 'DEL', list }, { 'LINDEX', list, 0 }, { 'LLEN', list }, { 'LPOP', list }, { 'LRANGE', list, 0, 0 },
+    { 'LTRIM', list, 0, 0 }, { 'PEXPIRE', list, 1 }, { 'RPUSH', list, '' },
+    { 'PEXPIRE', set, 1 }, { 'ZADD', set, 0, '' }, { 'ZREMRANGEBYSCORE', set, 0, 0 },
+    { 'SPUBLISH', position, '' }, { 'SSUBSCRIBE', position }, { 'SUNSUBSCRIBE', position }, { 'SCAN', 0 }, { 'TIME' },
+  }
+end
+
+-- args: a random seed, and the time that it is by the caller's own count ('' if it has none). Returns the mark of the last
+-- turn that is over, and the time. Fails where another function would fail half done: for want of a right, or of room.
+redis.register_function('@LIBRARY@_look', function(keys, args)
+  for _, command in ipairs(needs(keys)) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM this user may not run ' .. command[1] .. ' on ' .. (command[2] or 'it'))
+    end
+  end
+  live(args[1])
+  local now, counted = clock(''), tonumber(args[2])
+  if is_set and counted then
+    now, shift, is_set = counted, shift + now - counted, false
+  end
+  if has_births then turn, has_births = turn + 1, false end
+  return { life * TURNS + turn - 1, now }
 end)
 
--- args: how long ago the caller has looked last, and the name of the process that it then saw. Before which time positions
--- are to be forgotten that were born before it; 'done' if somebody did so since; 'busy' while another one is at it.
--- Within one process nothing goes back: what is missing was deleted, and what was born since is sound.
+-- args: a random seed, the space, the mark of the caller's last look that missed nothing ('' if none), and the answer that
+-- it does not wait for any longer to change. The mark up to which positions are to be forgotten, with all of other lives;
+-- 'done' if somebody did so since; 'busy' and a number that grows while another one is at it.
+-- What was born in this life since that look is sound: what is missing was deleted, and nothing here goes back.
 redis.register_function('@LIBRARY@_forget', function(_, args)
-  local now = clock('')
-  if renewed > now - args[1] then return 'done' end
-  if renewing > now - BUSY then return 'busy' end
-  renewing = now
-  return process == args[2] and now - args[1] or now + BUSY
+  live(args[1])
+  local space, seen = space_of(args[2]), tonumber(args[3]) or 0
+  local since = math.floor(seen / TURNS) == life and seen % TURNS or 0
+  if space.forgotten and space.forgotten > since then return 'done' end
+  if space.steps and args[4] ~= 'busy ' .. space.steps then return 'busy ' .. space.steps end
+  space.steps = 0
+  return life * TURNS + since
 end)
 
--- args: forget the position if it was born before this time.
+-- args: the space and the mark that `forget` has returned.
 redis.register_function('@LIBRARY@_drop', function(keys, args)
+  local space, mark = space_of(args[1]), tonumber(args[2])
+  if math.floor(mark / TURNS) ~= life then return redis.error_reply('ERR the server has begun another life') end
+  space.steps = (space.steps or 0) + 1
   local born = string.match(redis.call('GET', keys[1]) or '', ' (%d+)$')
-  if born and tonumber(born) < tonumber(args[1]) then redis.call('UNLINK', keys[1]) end
+  if born and (math.floor(born / TURNS) ~= life or tonumber(born) <= mark) then redis.call('UNLINK', keys[1]) end
 end)
 
-redis.register_function('@LIBRARY@_forgotten', function()
-  renewing, renewed = 0, clock('')
-  return renewed
+-- args: a random seed, the space and that mark: all of its positions were dropped.
+redis.register_function('@LIBRARY@_forgotten', function(_, args)
+  live(args[1])
+  local space, mark = space_of(args[2]), tonumber(args[3])
+  if math.floor(mark / TURNS) ~= life then return redis.error_reply('ERR the server has begun another life') end
+  space.forgotten, space.steps = turn, nil
+  turn, has_births = turn + 1, false
 end)

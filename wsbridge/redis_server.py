@@ -25,6 +25,8 @@ FAILURES = (RedisError, RedisClusterException, OSError)  # the second is no kind
 class Server(ABC):
     """Redis 7.0 or newer, or Valkey. Its nodes have names; who is told that a key is elsewhere asks to `refresh`."""
 
+    database = 0
+
     @abstractmethod
     def node_of(self, key: str) -> str:
         """The node that has the key, as far as is known.
@@ -120,6 +122,7 @@ class SingleServer(Server):
 
     def __init__(self, url: RedisUrl) -> None:
         self._pool: Any = _at(url)  # for making connections only
+        self.database = url.db
 
     def node_of(self, key: str) -> str:
         return ""
@@ -145,6 +148,7 @@ class SentinelServer(SingleServer):
     def __init__(self, url: RedisUrl) -> None:
         self._sentinels = _sentinels(url)
         self._pool = self._sentinels.master_for(url.service, db=url.db).connection_pool
+        self.database = url.db
 
     async def close(self) -> None:
         for sentinel in self._sentinels.sentinels:

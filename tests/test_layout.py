@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
-    "__init__ redis_url bundle",
+    "__init__ redis_url bundle log_budget log_writer redaction",
     "kinds reasons",
     "event origins pieces settings log metrics wire backoff request manual handshake batches redis_command",
     "history protocol envelope keys access problem words environment redis_keys",

@@ -1,13 +1,17 @@
 """Lines that people and machines can trust, whatever strangers put into them."""
 
+import asyncio
 import contextlib
 import io
 import json
 import logging
+import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 import structlog
 from aiohttp import web
@@ -15,20 +19,18 @@ from aiohttp.http_exceptions import BadHttpMessage, InvalidHeader
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multidict import MultiDict
 
+from tests.command import command
+from tests.support import DEADLINE, token
 from wsbridge import log as module
-from wsbridge.log import LONGEST_VALUE, AccessLog, ServerLog, configure, debugging, log, redacted
+from wsbridge.log import LONGEST_VALUE, AccessLog, ServerLog, configure, debugging, dropped_lines, log
+from wsbridge.log_budget import UNKNOWN_PEERS, LogBudget
 
 
 class Output(io.BytesIO):
     """A stream that can be taken for a terminal."""
 
     terminal = False
-    flushed = ""
-
-    def flush(self) -> None:
-        self.flushed = self.text
 
     def isatty(self) -> bool:
         return self.terminal
@@ -121,11 +123,6 @@ def test_what_is_below_the_level_is_not_logged(level: str, events: int) -> None:
             getattr(log, name)("some.event")
         assert debugging() is (level == "debug")
     assert [record["level"] for record in output.records] == ["debug", "info", "warning", "error"][-events:]
-
-
-def test_a_line_is_out_at_once(output: Output) -> None:
-    log.info("server.started")
-    assert output.flushed == output.text != ""
 
 
 # Strangers' text.
@@ -372,14 +369,66 @@ def test_what_is_asked_all_the_time_is_logged_at_debug_unless_it_fails(
     assert [record["level"] for record in output.records] == expected
 
 
-def test_only_tokens_are_redacted() -> None:
-    query = MultiDict([("b", "1"), ("token", "x"), ("a", ""), ("token", "y"), ("tokens", "z")])
-    assert redacted(query) == "b=1&token=***&a=&token=***&tokens=z"
-    assert redacted(MultiDict()) == ""
+@pytest.mark.fault("B4")
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_log_with_a_token_in_any_field_masks_it(style: str) -> None:
+    secret = token()
+    with logging_to(style) as output:
+        log.warning("session.refused", user=f"u1?token={secret}", why=[f"Bearer {secret}"], more={"x": secret})
+        try:
+            raise ValueError(f"https://keys/?access_token={secret}")
+        except ValueError as error:
+            log.error("internal.error", doing="test", exc_info=error)
+    assert secret.split(".")[1] not in output.text
+    assert "***" in output.text
 
 
-def test_a_stream_that_is_gone_loses_lines_and_nothing_else(output: Output) -> None:
-    log.info("server.started")
-    output.close()
-    log.info("server.stopped")  # raises nothing
-    assert output.closed
+@pytest.mark.fault("C3", "C4")
+def test_log_flooded_by_one_event_drops_its_lines_and_says_how_many(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(module, "LogBudget", lambda: LogBudget(lambda: now))
+    configure("debug", "json", output)
+    vars(log).pop("bind", None)
+    before = dropped_lines["budget"]
+    burst = int(UNKNOWN_PEERS[1])
+    for _ in range(burst + 50):
+        log.warning("auth.failed", why="a flood")
+    log.info("session.opened", user="u1")
+    now += 1.0
+    log.info("session.closed", user="u1")
+    assert [record["event"] for record in output.records] == [
+        *["auth.failed"] * burst, "session.opened", "log.dropped", "session.closed",
+    ]  # fmt: skip
+    assert {name: output.records[-2][name] for name in ("lines", "why")} == {
+        "lines": 50,
+        "why": "budget of auth.failed",
+    }
+    assert dropped_lines["budget"] - before == 50
+
+
+def test_log_at_debug_level_has_no_budget(output: Output) -> None:
+    for _ in range(20_000):
+        log.debug("event.received")
+    assert len(output.records) == 20_000
+
+
+@pytest.mark.fault("F1")
+async def test_bridge_whose_stdout_nobody_reads_goes_on() -> None:
+    """Far more lines than a pipe holds: connections, events and probes must not wait for a reader of the log."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as log_of_it, os.fdopen(writing, "wb") as its_stdout:
+        async with (
+            command("serve", stdout=its_stdout.fileno(), WSBRIDGE_PORT="0") as run,
+            aiohttp.ClientSession(headers={"User-Agent": "x" * 200}) as http,
+        ):
+            port = json.loads(await asyncio.to_thread(log_of_it.readline))["ports"][0]
+            for number in range(600):
+                url = f"http://127.0.0.1:{port}/ws?user_id=u{number}"
+                async with asyncio.timeout(DEADLINE), http.ws_connect(url) as ws:
+                    assert (await ws.receive_json())["type"] == "connected"
+            async with asyncio.timeout(DEADLINE), http.get(f"http://127.0.0.1:{port}/healthz") as response:
+                assert response.status == 200
+            run.send(signal.SIGTERM)
+            assert await run.ended() == 0

@@ -19,7 +19,7 @@ from wsbridge.dapr import DaprDoor, max_body
 from wsbridge.drain import drain
 from wsbridge.heartbeat import Heartbeat
 from wsbridge.keys import RemoteKeys, build
-from wsbridge.log import log
+from wsbridge.log import dropped_lines, log
 from wsbridge.memory_broker import MemoryBroker
 from wsbridge.mender import Mender
 from wsbridge.metrics import Metrics
@@ -231,6 +231,7 @@ class Bridge:
         watch("connections", "Open sessions.", lambda: len(self.registry))
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
+        self.metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")
         watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
 
 

@@ -31,9 +31,11 @@ def serve(args: Namespace, environ: Environ) -> int:
     import asyncio
 
     from wsbridge import app, log
+    from wsbridge.log_writer import LogWriter
 
-    style = log.configure(settings.log_level, settings.log_format)
-    asyncio.run(app.serve(settings, unknown, brief=style == "console"))
+    with LogWriter(sys.stdout.buffer, log.dropped_lines, log.report_dropped) as writer:
+        style = log.configure(settings.log_level, settings.log_format, writer)
+        asyncio.run(app.serve(settings, unknown, brief=style == "console"))
     return OK
 
 

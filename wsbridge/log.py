@@ -7,53 +7,63 @@ import logging.config
 import re
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
-from multidict import MultiMapping
+
+from wsbridge.log_budget import LogBudget
+from wsbridge.log_writer import FAILED, SLOW
+from wsbridge.redaction import scrubbed, shown_path, shown_query
 
 LONGEST_VALUE = 512  # characters of a stranger's text in one field
 QUIET = ("/events/", "/health", "/metrics")  # asked all the time: logged at debug unless they fail
-_SECRETS = frozenset({"token"})
+BUDGET = "budget"  # why a line was dropped: there were too many of its event
 _UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON; terminals act on them all the same
 
 _least = logging.NOTSET
+dropped_lines: Counter[str] = Counter({BUDGET: 0, SLOW: 0, FAILED: 0})  # by reason, since the start of the process
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
 
 
-def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> str:
-    """Send everything, also what libraries log, to `stream` (standard output) as `json` or for a `console`.
+class LineSink(Protocol):
+    """Where lines go. `write` must neither block nor raise."""
 
-    Returns which of the two it is.
+    def isatty(self) -> bool: ...
+
+    def write(self, line: bytes, /) -> object: ...
+
+
+def configure(level: str, style: str | None, sink: LineSink) -> str:
+    """Send everything, also what libraries log, to `sink`, as `json` or for a `console`.
+
+    Returns which of the two it is: without a `style`, `console` is for terminals.
     """
     global _least  # noqa: PLW0603 - logging is the process's, like the standard library's
     _least = logging.getLevelNamesMapping()[level.upper()]
-    stream = stream or sys.stdout.buffer
-    style = style or ("console" if stream.isatty() else "json")
+    style = style or ("console" if sink.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
+        _Budgeted(),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _bound,
         _ordered,
+        structlog.processors.format_exc_info,
+        _without_secrets,
     ]
     last: list[structlog.typing.Processor]
     if style == "json":
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_encode)]
+        last = [structlog.processors.JSONRenderer(serializer=_encode)]
     else:
-        last = [
-            structlog.processors.format_exc_info,
-            _visible,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=20),
-            _to_bytes,
-        ]
+        last = [_visible, structlog.dev.ConsoleRenderer(colors=sink.isatty(), pad_event_to=20), _to_bytes]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Lines(stream),
+        logger_factory=lambda *_: _Lines(sink),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -65,18 +75,39 @@ def configure(level: str, style: str | None, stream: BinaryIO | None = None) -> 
     return style
 
 
-class _Lines:
-    """Lines onto a stream that may be gone or full: then a line is lost, not what it tells of."""
+def report_dropped(lines: int, why: str) -> None:
+    """Say how many lines a sink has dropped."""
+    log.warning("log.dropped", lines=lines, why=why)
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+
+class _Lines:
+    """structlog's logger: complete lines onto the sink."""
+
+    def __init__(self, sink: LineSink) -> None:
+        self._sink = sink
 
     def write(self, line: bytes) -> None:
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed on our side
-            self._stream.write(line + b"\n")
-            self._stream.flush()
+        self._sink.write(line + b"\n")
 
     debug = info = warning = error = critical = exception = write
+
+
+class _Budgeted:
+    """Drops lines of an event that has used up its budget, before any work is done for them."""
+
+    def __init__(self) -> None:
+        self._budget = LogBudget()
+
+    def __call__(self, _: Any, method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if method == "debug" or fields["event"] == "log.dropped":
+            return fields
+        allowed = self._budget.allows(fields["event"])
+        for event, lines in self._budget.due().items():
+            dropped_lines[BUDGET] += lines
+            report_dropped(lines, f"{BUDGET} of {event}")
+        if not allowed:
+            raise structlog.DropEvent
+        return fields
 
 
 def debugging() -> bool:
@@ -100,6 +131,25 @@ def _short(value: Any) -> Any:
             return [_short(item) for item in value]
         case dict():
             return {name: _short(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _without_secrets(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A token in a URL or in an error's text must not reach the log, whatever mistake put it there."""
+    for name, value in fields.items():
+        fields[name] = _scrubbed(value)
+    return fields
+
+
+def _scrubbed(value: Any) -> Any:
+    match value:
+        case str():
+            return scrubbed(value)
+        case list() | tuple():
+            return [_scrubbed(item) for item in value]
+        case dict():
+            return {name: _scrubbed(item) for name, item in value.items()}
         case _:
             return value
 
@@ -179,13 +229,13 @@ class AccessLog(AbstractAccessLogger):
         (log.debug if quiet else log.info)(
             "http.request",
             method=request.method,
-            path=path,
-            query=redacted(request.query),
+            path=shown_path(path, is_route=_is_route(request)),
+            query=shown_query(request.query),
             status=status,
             ms=round(time * 1000, 1),
             peer=request.remote,
         )
 
 
-def redacted(query: MultiMapping[str]) -> str:
-    return "&".join(f"{name}={'***' if name in _SECRETS else value}" for name, value in query.items())
+def _is_route(request: web.BaseRequest) -> bool:
+    return isinstance(request, web.Request) and request.match_info.route.resource is not None

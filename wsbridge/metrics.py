@@ -57,6 +57,7 @@ class Metrics:
         self._latency = Histogram(LATENCY)
         self._duration = Histogram(DURATION)
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        self._counters: list[tuple[str, str, Counter[str], str]] = []
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -65,6 +66,10 @@ class Metrics:
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A gauge that is read at scrape."""
         self._gauges.append((name, text, read))
+
+    def count(self, name: str, text: str, counts: Counter[str], label: str) -> None:
+        """A counter that another part keeps, with all values of its label from the start."""
+        self._counters.append((name, text, counts, label))
 
     def received(self, outcome: str, events: int = 1) -> None:
         """Events came in and are in the history: stored or duplicate."""
@@ -119,6 +124,8 @@ class Metrics:
         yield info
         for name, text, read in self._gauges:
             yield GaugeMetricFamily(f"wsbridge_{name}", text, value=read())
+        for name, text, counts, label in self._counters:
+            yield _counter(name, text, counts, label)
         yield _counter(
             "events_received",
             "Events that the sidecar delivered, by what became of them.",

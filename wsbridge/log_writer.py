@@ -1,0 +1,106 @@
+"""Writes log lines from a thread of its own: a pipe that nobody reads stops the thread and nothing else."""
+
+import contextlib
+import select
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import BinaryIO, Self
+
+MAX_BYTES = 4_194_304  # of lines that wait; when they are reached, further lines are dropped and counted
+CLOSE_TIMEOUT = 1.0  # seconds that the end of the process waits for the last lines
+SLOW, FAILED = "slow", "failed"  # why lines were dropped: nobody reads them, or the stream cannot be written to
+
+
+class LogWriter:
+    """A sink of lines onto a stream of bytes. `report` logs how many lines were dropped and why; it is called later.
+
+    It writes to the raw stream: a buffered one that this thread holds would abort the interpreter at its end.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        dropped: Counter[str],
+        report: Callable[[int, str], None],
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._stream = getattr(stream, "raw", stream)
+        self._dropped = dropped
+        self._report = report
+        self._max_bytes = max_bytes
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        self._untold: Counter[str] = Counter()
+        self._is_torn = False  # the last line was written in part
+        self._is_closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the last lines, for a second at most."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(CLOSE_TIMEOUT)
+
+    def isatty(self) -> bool:
+        return bool(self._stream.isatty())
+
+    def write(self, line: bytes) -> None:
+        """Take a line. Never waits for the stream."""
+        with self._changed:
+            if self._is_closed or self._size + len(line) > self._max_bytes:
+                self._drop(SLOW, 1)
+                return
+            self._lines.append(line)
+            self._size += len(line)
+            self._changed.notify()
+
+    def _drop(self, why: str, lines: int) -> None:
+        self._dropped[why] += lines
+        self._untold[why] += lines
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._is_closed)
+                if not self._lines:
+                    return
+                lines, self._lines = self._lines, deque()
+            self._write_all(lines)
+
+    def _write_all(self, lines: deque[bytes]) -> None:
+        data = b"".join(lines)
+        is_written = self._put(b"\n" + data if self._is_torn else data)
+        untold: Counter[str] = Counter()
+        with self._changed:
+            self._size -= len(data)  # what is being written counts until it is out
+            if is_written:  # else the report would fail as well, and be reported in turn
+                untold, self._untold = self._untold, untold
+            else:
+                self._drop(FAILED, len(lines))
+        for why, count in untold.items():
+            self._report(count, why)
+
+    def _put(self, data: bytes) -> bool:
+        """Write all of it; False if the stream failed, which a full disk or a new reader may mend."""
+        view = memoryview(data)
+        try:
+            while view:
+                written = self._stream.write(view)
+                if written is None:  # somebody made the descriptor non-blocking
+                    select.select([], [self._stream], [])
+                    continue
+                view = view[written:]
+        except (OSError, ValueError):  # ValueError: it was closed
+            self._is_torn = len(view) < len(data) or self._is_torn
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+        self._is_torn = False
+        return True

@@ -55,6 +55,9 @@ def test_the_defaults_are_development_mode_and_warn_of_nothing() -> None:
     ("name", "text", "value"),
     [
         ("HOST", "0.0.0.0", "0.0.0.0"),
+        ("HOST", "[::1]", "::1"),
+        ("HOST", "::", "::"),
+        ("HOST", " bridge.example.com", "bridge.example.com"),
         ("PORT", " 9000\n", 9000),
         ("PORT", "", 8004),
         ("INTERNAL_PORT", "8005", 8005),
@@ -83,6 +86,10 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        *(
+            ("HOST", text)
+            for text in ("[::1", "::1]", "[::1]:80", "localhost:80", "::g", "[127.0.0.1]", "a b", "http://a")
+        ),
         ("PORT", "http"),
         ("PORT", "-1"),
         ("PORT", "65536"),

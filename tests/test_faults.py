@@ -12,6 +12,7 @@ import json
 import random
 import socket
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -225,8 +226,8 @@ async def test_row_5_a_bad_handshake(bridge: Running, logs: Logs, handshake: str
 
 POST = "POST /events/task-updates HTTP/1.1\r\nHost: a\r\n"
 BODIES_THAT_BREAK = {
-    "no gzip": (f"{POST}Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n", b"x" * 20),
-    "no deflate": (f"{POST}Content-Encoding: deflate\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\nxx\r\n0\r\n\r\n"),
+    "bad chunk size": (f"{POST}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n", b"zz\r\n"),
+    "chunk that is too long": (f"{POST}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}", b"xx\r\n0\r\n\r\n"),
 }
 
 
@@ -240,6 +241,54 @@ async def test_row_5_a_malformed_body(bridge: Running, logs: Logs, head: str, re
         assert status == 400
         await logs.line("request.bad", peer="127.0.0.1")
         assert len(logs.of("request.bad")) == bridge.bridge.metrics.errors["bad_request"] == 1
+
+
+# Row 30: compressed bodies.
+
+
+class CountingZlib:
+    """Counts what is inflated anywhere in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made = 0
+        real = zlib.decompressobj
+
+        def decompressobj(*args: Any, **named: Any) -> Any:
+            self.made += 1
+            return real(*args, **named)
+
+        monkeypatch.setattr(zlib, "decompressobj", decompressobj)
+
+
+def bomb() -> bytes:
+    """100 MB of zeros in 100 kB."""
+    squeeze = zlib.compressobj(wbits=31)
+    return b"".join(squeeze.compress(bytes(1_000_000)) for _ in range(100)) + squeeze.flush()
+
+
+@pytest.mark.fault("C1")
+@pytest.mark.parametrize("route", ["/nope", "/events/task-updates", "/users/u1/disconnect", "/health", "/ws", "/sse"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "x-gzip", "nope", "identity, gzip"])
+async def test_row_30_a_compressed_body_is_refused_and_never_inflated(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, route: str, coding: str
+) -> None:
+    body = bomb() if coding == "gzip" else b"x" * 20
+    zlibs = CountingZlib(monkeypatch)
+    async with Bystander(bridge), Peer(bridge.port) as peer:
+        head = f"POST {route} HTTP/1.1\r\nHost: a\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+        status, answer = await peer.request(head.encode() + body)
+        assert status == 415
+        assert "accept-encoding: identity" in answer.lower()
+        assert logs.of("request.bad", error="Content-Encoding", peer="127.0.0.1")
+    assert zlibs.made == 0
+    assert bridge.bridge.metrics.errors["bad_request"] == 1
+
+
+@pytest.mark.fault("C1")
+async def test_row_30_a_body_in_the_identity_coding_is_read(bridge: Running) -> None:
+    for coding in ("identity", "Identity", ""):
+        answer = await bridge.post(enveloped(b'{"user_id":"u1"}'), **{"Content-Encoding": coding})
+        assert answer == {"status": "SUCCESS"}
 
 
 async def test_row_5_another_version_is_told_ours(bridge: Running) -> None:

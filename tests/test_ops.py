@@ -184,6 +184,30 @@ async def test_codes_that_clients_make_up_are_no_labels_of_their_own(bridge: Run
     assert bridge.bridge.metrics.closes == {"other": 3, "1001": 1}
 
 
+ODD_ACCEPTS = [
+    "application/openmetrics-text; version=x",
+    "application/openmetrics-text; version=1..0",
+    "application/openmetrics-text; version=" + "9" * 5_000,
+    "application/openmetrics-text; version=1.0.0; escaping=nope",
+    "application/openmetrics-text; version=9.9.9, text/plain; version=x",
+    "text/plain; version=x",
+    "text/plain; version=\xff",
+    ";;;,,,",
+    "\xff",
+]
+
+
+@pytest.mark.fault("H6")
+@pytest.mark.parametrize("accept", ODD_ACCEPTS, ids=lambda accept: ascii(accept[-30:]))
+async def test_metrics_with_an_odd_accept_is_answered(bridge: Running, accept: str) -> None:
+    async with Peer(bridge.port) as peer:
+        status, answer = await peer.request(
+            f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode("latin-1")
+        )
+    assert status == 200
+    assert "wsbridge_connections 0.0" in answer
+
+
 async def test_openmetrics_where_it_is_asked_for(bridge: Running) -> None:
     async with bridge.http.get(f"{bridge.url}/metrics", headers={"Accept": "application/openmetrics-text"}) as response:
         assert response.content_type == "application/openmetrics-text"

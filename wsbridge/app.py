@@ -6,14 +6,13 @@ import errno
 import gc
 import logging
 import os
-import resource
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
 
-from wsbridge import __version__
+from wsbridge import __version__, descriptors
 from wsbridge.bridge import Bridge
 from wsbridge.log import AccessLog, ServerLog, log
 from wsbridge.settings import PREFIX, Settings, SettingsError
@@ -61,6 +60,7 @@ class Server:
             access_log_class=AccessLog,
             keepalive_timeout=keep_alive,
             lingering_time=LINGER,
+            auto_decompress=False,  # a body that nobody reads would be inflated while it is thrown away
             shutdown_timeout=1.0,
         )
         await runner.setup()
@@ -103,7 +103,7 @@ async def serve(settings: Settings, warnings: list[str], *, brief: bool = False)
 
     `brief` leaves settings that are at their default out of the first line: for people in front of a terminal.
     """
-    _raise_limits()
+    descriptors.raise_limit()
     leave, hurry = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
@@ -131,10 +131,3 @@ async def _first(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _raise_limits() -> None:
-    """A descriptor for each connection: the soft limit is often 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

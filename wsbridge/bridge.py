@@ -8,7 +8,7 @@ from typing import Any
 import aiojobs
 from aiohttp import web
 
-from wsbridge import problem
+from wsbridge import intake, problem
 from wsbridge.access import Access, Caller, Handler, Trust
 from wsbridge.admission import Admission
 from wsbridge.auth import TokenVerifier
@@ -99,7 +99,7 @@ class Bridge:
     def application(self, *, public: bool, internal: bool) -> web.Application:
         """The routes of the public port, of the internal one, or of the one port that is both."""
         app = web.Application(
-            middlewares=[problem.middleware(self.metrics)],
+            middlewares=[problem.middleware(self.metrics), intake.middleware(self.metrics)],
             client_max_size=max_body(self.settings.max_event_bytes),
         )
         app[REGISTRY] = self.registry

@@ -1,5 +1,6 @@
 """How a text becomes a setting's value, and what was expected. Knows no setting."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,6 +91,18 @@ def _user_field(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    """An address or a name, without the brackets that an IPv6 address has in a URL."""
+    text = text.strip()
+    if bracketed := re.fullmatch(r"\[(.*)\]", text):
+        return str(ipaddress.IPv6Address(bracketed[1]))
+    if ":" in text:
+        return str(ipaddress.IPv6Address(text))
+    if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?", text):
+        raise ValueError
+    return text
+
+
 def _http_url(text: str) -> str:
     url = urlsplit(text.strip())
     if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises if it is none
@@ -122,6 +135,7 @@ USER_FIELD = Kind("a dotted path, @subject or @key", _user_field)
 HTTP_URL = Kind("an http or https URL", _http_url)
 PEM = Kind("one or more public keys in PEM", _pem)
 TEXT = Kind("a word", _word)
+HOST = Kind("an IPv4 address, an IPv6 address or a host name, without a port", _host)
 PORT = whole(0, 65535)
 SECRET = Kind("a secret that is not empty", _secret)
 REDIS_URL = Kind(

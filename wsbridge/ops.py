@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from wsbridge import __version__
@@ -93,8 +94,16 @@ class OpsDoor:
         return _json({"user_id": user, "disconnected": len(sessions)}, status=202)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+        encode, content_type = _encoder(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=encode(self._metrics.registry), headers={hdrs.CONTENT_TYPE: content_type})
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """The format that a scraper accepts; the plain one if `accept` names a version that cannot be compared."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # prometheus-client compares the parts of `version` as they come
+        return choose_encoder("")
 
 
 def _described(session: Session) -> dict[str, object]:

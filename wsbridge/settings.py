@@ -13,6 +13,7 @@ from typing import Any
 
 from wsbridge.kinds import (
     ALGORITHM_LIST,
+    HOST,
     HTTP_URL,
     KEY_PREFIX,
     ORIGIN_LIST,
@@ -52,7 +53,7 @@ def _setting(default: Any, kind: Kind, text: str, *, secret: bool = False, file:
 class Settings:
     """What PROTOCOL.md's section 6 lists; durations in seconds, sizes in bytes."""
 
-    host: str = _setting("127.0.0.1", TEXT, "address to listen on")
+    host: str = _setting("127.0.0.1", HOST, "address or name to listen on; :: is IPv6 and IPv4")
     port: int = _setting(8004, PORT, "port to listen on; 0 picks a free one")
     internal_port: int | None = _setting(None, PORT, "second port for everything but /ws and /sse")
     pubsub_name: str = _setting("pubsub-kafka", TEXT, "name of the Dapr pub/sub component")

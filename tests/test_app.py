@@ -158,7 +158,7 @@ async def test_one_line_sums_up_what_happened(spawn: Spawn) -> None:
 
 
 async def test_the_start_is_logged_with_secrets_masked(spawn: Spawn) -> None:
-    bridge = await spawn(JWT_SECRET=SECRET, LOG_LEVEL="debug", ADMIN_TOKEN="the operator's")
+    bridge = await spawn(JWT_SECRET=SECRET, LOG_LEVEL="debug", ADMIN_TOKEN="the operator's token")
     (line,) = bridge.of("server.started")
     assert line["ports"] == [bridge.port]
     assert line["settings"]["WSBRIDGE_JWT_SECRET"] == line["settings"]["WSBRIDGE_ADMIN_TOKEN"] == "***"

@@ -33,12 +33,12 @@ def test_the_catalogue_has_every_name_with_its_default() -> None:
 
 
 def test_good_settings_are_shown_with_secrets_masked(tmp_path: Path) -> None:
-    (tmp_path / "admin").write_text("admin secret\n")
-    table, mistakes = examine(
+    (tmp_path / "admin").write_text("operator's secret\n")
+    table, mistakes, _ = examine(
         {
             "WSBRIDGE_JWT_SECRET": SECRET,
             "WSBRIDGE_ADMIN_TOKEN_FILE": str(tmp_path / "admin"),
-            "APP_API_TOKEN": "app secret",
+            "APP_API_TOKEN": "the sidecar's secret",
             "WSBRIDGE_PUBSUB_NAME": "kafka-2",
             "PATH": "/usr/bin",
         }
@@ -54,7 +54,7 @@ def test_good_settings_are_shown_with_secrets_masked(tmp_path: Path) -> None:
 
 
 def test_all_mistakes_are_found_in_one_go() -> None:
-    table, mistakes = examine(
+    table, mistakes, _ = examine(
         {
             "WSBRIDGE_PORT": "http",
             "WSBRIDGE_TOPICS": "a",
@@ -91,7 +91,7 @@ def test_all_mistakes_are_found_in_one_go() -> None:
     ],
 )
 def test_a_mistake_about_keys_has_no_second_one_as_its_consequence(environ: dict[str, str], named: str) -> None:
-    table, mistakes = examine({"WSBRIDGE_HOST": "0.0.0.0", **environ})
+    table, mistakes, _ = examine({"WSBRIDGE_HOST": "0.0.0.0", **environ})
     assert len(mistakes) == 1
     assert mistakes[0].startswith(named)
     assert "invalid" in table
@@ -107,7 +107,7 @@ def test_a_mistake_about_keys_has_no_second_one_as_its_consequence(environ: dict
     ],
 )
 def test_keys_are_built(environ: dict[str, str], said: str) -> None:
-    _, mistakes = examine(environ)
+    _, mistakes, _ = examine(environ)
     assert len(mistakes) == 1
     assert said in mistakes[0]
 

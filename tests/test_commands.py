@@ -74,11 +74,15 @@ def test_no_token(said: Said, environ: dict[str, str], words: list[str], line: s
 
 
 def test_check(said: Said, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check"], {"WSBRIDGE_JWT_SECRET": SECRET}) == 0
+    sound = {"WSBRIDGE_JWT_SECRET": SECRET, "APP_API_TOKEN": "t" * 16, "WSBRIDGE_INTERNAL_PORT": "8005"}
+    assert run(["check"], sound) == 0
     out, err = capsys.readouterr()
     assert "***" in out
     assert SECRET not in out
     assert err == ""
+    assert run(["check"], sound | {"APP_API_TOKEN": ""}) == 0
+    (weak,) = said.notes()
+    assert weak.startswith("wsbridge: warning: APP_API_TOKEN is not set")
     assert run(["check"], {"WSBRIDGE_PORT": "0x1\x1b[2J", "WSBRIDGE_PROT": "1"}) == 2
     port, unknown = said.notes()
     assert port == "wsbridge: WSBRIDGE_PORT: expected a whole number from 0 to 65535, got '0x1\\x1b[2J'"
@@ -95,12 +99,12 @@ async def test_publish_finds_the_bridge_of_the_settings(bridge: Running, said: S
 
 
 async def test_publish_takes_the_internal_port_and_the_app_token(start: Start, said: Said) -> None:
-    bridge = await start(INTERNAL_PORT="0", APP_API_TOKEN="t")
+    bridge = await start(INTERNAL_PORT="0", APP_API_TOKEN="t" * 16)
     ports = {"WSBRIDGE_PORT": str(bridge.server.ports[0]), "WSBRIDGE_INTERNAL_PORT": str(bridge.server.ports[1])}
-    assert await running("publish", "--user", "u1", "x", **ports, APP_API_TOKEN="t") == 0
+    assert await running("publish", "--user", "u1", "x", **ports, APP_API_TOKEN="t" * 16) == 0
     assert await running("publish", "--user", "u1", "x", **ports) == 1
     assert said.notes()[0].startswith("wsbridge: 401: ")
-    assert await running("publish", "--user", "u1", "x", "--url", bridge.url, APP_API_TOKEN="t") == 1
+    assert await running("publish", "--user", "u1", "x", "--url", bridge.url, APP_API_TOKEN="t" * 16) == 1
     assert said.notes()[0].startswith("wsbridge: 404: ")
 
 

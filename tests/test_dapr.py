@@ -198,11 +198,11 @@ async def test_an_unknown_topic_is_404(bridge: Running, logs: Logs) -> None:
 
 
 async def test_a_wrong_or_missing_app_token_is_401(start: Start) -> None:
-    bridge = await start(APP_API_TOKEN="the sidecar's")
-    for headers in ({}, {"dapr-api-token": "another"}, {"Authorization": "Bearer the sidecar's"}):
+    bridge = await start(APP_API_TOKEN="the sidecar's token")
+    for headers in ({}, {"dapr-api-token": "another"}, {"Authorization": "Bearer the sidecar's token"}):
         async with bridge.http.post(f"{bridge.url}/events/other", json=cloud_event(TASK), headers=headers) as response:
             assert response.status == 401
-    assert await bridge.post(cloud_event(TASK), **{"dapr-api-token": "the sidecar's"}) == SUCCESS
+    assert await bridge.post(cloud_event(TASK), **{"dapr-api-token": "the sidecar's token"}) == SUCCESS
 
 
 async def test_a_two_mebibyte_event_is_dropped_in_every_form(bridge: Running, logs: Logs) -> None:

@@ -146,6 +146,9 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("LOG_FORMAT", "xml"),
         ("ADMIN_TOKEN", "\n"),
         ("APP_API_TOKEN", "\n"),
+        ("APP_API_TOKEN", "x" * 15),
+        ("ADMIN_TOKEN", "x"),
+        ("METRICS_TOKEN", "x" * 15 + "\n"),
     ],
 )
 def test_a_malformed_value_refuses_the_start_and_says_what_is_expected(name: str, text: str) -> None:
@@ -247,7 +250,7 @@ def test_names_of_others_are_no_business_of_ours() -> None:
 
 
 def test_a_known_name_is_not_warned_of() -> None:
-    assert hints(JWT_SECRET=SECRET, APP_API_TOKEN="x", PORT="9000") == []
+    assert hints(JWT_SECRET=SECRET, APP_API_TOKEN="x" * 16, PORT="9000") == []
 
 
 # Files.

@@ -861,7 +861,7 @@ def frames(dice: random.Random, count: int) -> Iterator[bytes]:
         yield bytes(mutated)
 
 
-@pytest.mark.parametrize("settings", [{}, {"JWT_SECRET": SECRET, "JWT_COOKIE": "c", "APP_API_TOKEN": "t"}])
+@pytest.mark.parametrize("settings", [{}, {"JWT_SECRET": SECRET, "JWT_COOKIE": "c", "APP_API_TOKEN": "t" * 16}])
 async def test_anything_that_a_stranger_can_send(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
 ) -> None:

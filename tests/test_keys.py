@@ -269,6 +269,18 @@ async def test_keys_are_fetched_once_and_cached(server: KeyServer, clock: Clock)
     assert server.hits == 1
 
 
+@pytest.mark.fault("B3")
+async def test_fetch_that_fails_is_logged_without_the_query_of_the_url(server: KeyServer) -> None:
+    server.status = 503
+    loaded, _ = load({"WSBRIDGE_JWT_JWKS_URL": f"{server.url}?code=hunter2"})
+    keys = build(loaded, Metrics())
+    assert isinstance(keys, RemoteKeys)
+    with capture_logs() as lines, pytest.raises(Unavailable):
+        await keys.candidates("a")
+    assert [line["error"] for line in lines] == ["ClientResponseError: 503 Service Unavailable"]
+    assert "hunter2" not in str(lines)
+
+
 async def test_an_unknown_kid_causes_one_fetch_a_pause_however_many_ask(server: KeyServer, clock: Clock) -> None:
     keys = remote(server)
     for pauses in range(1, 4):

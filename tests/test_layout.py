@@ -12,7 +12,7 @@ FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the
     "__init__ redis_url bundle descriptors log_budget log_writer redaction",
     "kinds reasons",
     "event origins pieces settings log metrics wire backoff request manual handshake batches redis_command",
-    "history protocol envelope keys access problem intake words environment redis_keys",
+    "history protocol envelope keys access problem intake words weakness environment redis_keys",
     "auth broker cloudevents terminal publish",
     "session output listen check memory_broker redis_server",
     "registry mender redis_stream redis_lane",

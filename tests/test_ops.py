@@ -12,7 +12,7 @@ from tests.faults import BlockedBroadcaster, Peer
 from tests.support import SECRET, Logs, Running, closed, cloud_event, receive, token, until
 from wsbridge import __version__
 
-ADMIN, METRICS, SIDECAR = "the operator's", "the scraper's", "the sidecar's"
+ADMIN, METRICS, SIDECAR = "the operator's token", "the scraper's token", "the sidecar's token"
 ROUTES = {
     "/dapr/subscribe": ("GET", "sidecar"),
     "/events/task-updates": ("POST", "sidecar"),

@@ -16,6 +16,7 @@ from wsbridge import __version__, descriptors
 from wsbridge.bridge import Bridge
 from wsbridge.log import AccessLog, ServerLog, log
 from wsbridge.settings import PREFIX, Settings, SettingsError
+from wsbridge.weakness import weaknesses
 
 HEADER_TIMEOUT = 10.0  # seconds; aiohttp's keep-alive time-out is also the deadline for headers
 SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: an idle connection cut at the wrong moment fails a delivery
@@ -115,6 +116,8 @@ async def serve(settings: Settings, warnings: list[str], *, brief: bool = False)
     async with serving(settings) as (bridge, server):
         for warning in warnings:
             log.warning("settings.unknown", why=warning)
+        for weakness in weaknesses(settings):
+            log.warning("settings.weak", why=weakness)
         shown = settings.changed() if brief else settings.masked()
         log.info("server.started", version=__version__, ports=server.ports, settings=shown)
         gc.collect()

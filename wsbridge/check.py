@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import NamedTuple
 
 from wsbridge.environment import read
 from wsbridge.settings import HELP, Settings, SettingsError
 from wsbridge.terminal import printable
+from wsbridge.weakness import weaknesses
 
 _FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["file"]]
 WIDEST_VALUE = 32  # columns: a longer one pushes its own help aside, not everyone's
@@ -30,11 +32,18 @@ def table(shown: Mapping[str, str]) -> str:
     )
 
 
-def examine(environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The effective settings as a table, and every mistake in them, unknown names too."""
+class Examined(NamedTuple):
+    table: str
+    mistakes: list[str]  # unknown names too
+    warnings: list[str]  # what is valid and leaves something open; nothing while there are mistakes in values
+
+
+def examine(environ: Mapping[str, str]) -> Examined:
+    """The effective settings as a table, and what is to be said about them."""
     settings, wrong, unknown = read(environ)
     mistakes = [*wrong.values(), *([] if wrong else _of_keys(settings)), *unknown]
-    return table(settings.masked() | dict.fromkeys(wrong, "invalid")), mistakes
+    shown = table(settings.masked() | dict.fromkeys(wrong, "invalid"))
+    return Examined(shown, mistakes, [] if wrong else weaknesses(settings))
 
 
 def _of_keys(settings: Settings) -> list[str]:

@@ -95,13 +95,15 @@ def publish(args: Namespace, environ: Environ) -> int:
 
 
 def check(args: Namespace, environ: Environ) -> int:
-    """Prints the settings; an unknown name is a mistake here."""
+    """Prints the settings; an unknown name is a mistake here, a weak setting is not."""
     from wsbridge.check import examine
 
-    table, mistakes = examine(environ)
+    table, mistakes, warnings = examine(environ)
     print(table, flush=True)
     for line in mistakes:
         complain(line)
+    for line in warnings:
+        complain(f"warning: {line}")
     return USAGE if mistakes else OK
 
 

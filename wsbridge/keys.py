@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
-from wsbridge.settings import PREFIX, Settings, SettingsError, without_password
+from wsbridge.settings import PREFIX, Settings, SettingsError, without_secrets
 
 HMAC = ("HS256", "HS384", "HS512")
 RSA = ("RS256", "RS384", "RS512")
@@ -75,7 +75,7 @@ class RemoteKeys:
 
     def __init__(self, url: str, allowed: tuple[str, ...], metrics: Metrics) -> None:
         self._url = url
-        self._shown = without_password(url)
+        self._shown = without_secrets(url)
         self._metrics = metrics
         self._allowed = allowed
         self._keys: tuple[Key, ...] = ()
@@ -129,10 +129,16 @@ class RemoteKeys:
             keys = keys_of_set(msgspec.json.decode(body), self._allowed)
         except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             self._metrics.failed("jwks")
-            log.warning("jwks.failed", url=self._shown, error=f"{type(error).__name__}: {error}", keys=len(self._keys))
+            log.warning("jwks.failed", url=self._shown, error=_described(error), keys=len(self._keys))
             return
         self._keys = keys or self._keys
         log.info("jwks.fetched", url=self._shown, keys=len(keys))
+
+
+def _described(error: Exception) -> str:
+    """For the log: aiohttp's own text of an answer has the URL with its query."""
+    text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return f"{type(error).__name__}: {text}"
 
 
 def build(settings: Settings, metrics: Metrics) -> Keys:

@@ -15,6 +15,7 @@ RESERVED_TYPES = frozenset(  # the protocol's, and `state`, which is an event of
     {"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "state"}
 )
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
+TOKEN_BYTES = 16  # a shorter one can be guessed
 _NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
 
@@ -124,6 +125,13 @@ def _secret(text: str) -> str:
     return text
 
 
+def _token(text: str) -> str:
+    text = _secret(text)
+    if len(text.encode()) < TOKEN_BYTES:
+        raise ValueError
+    return text
+
+
 def _key_prefix(text: str) -> str:
     text = text.strip()
     if not re.fullmatch(r"[^\s{}]+", text) or not text.isprintable():
@@ -138,6 +146,7 @@ TEXT = Kind("a word", _word)
 HOST = Kind("an IPv4 address, an IPv6 address or a host name, without a port", _host)
 PORT = whole(0, 65535)
 SECRET = Kind("a secret that is not empty", _secret)
+TOKEN = Kind(f"a token of {TOKEN_BYTES} bytes or more, such as one of: openssl rand -hex 32", _token)
 REDIS_URL = Kind(
     "a URL such as redis://host:6379/0, rediss://, unix:///path, redis+sentinel://host,host/service "
     "or redis+cluster://host,host",

@@ -75,7 +75,8 @@ CHECK = Page(
     "look at the settings",
     """\
 Print the effective settings, secrets masked, then every mistake in them; an
-unknown WSBRIDGE_ name is a mistake here. Exit code 2 if there is any.""",
+unknown WSBRIDGE_ name is a mistake here. Exit code 2 if there is any. Settings
+that leave something open, such as a missing token, are warnings.""",
     """\
   wsbridge check
   WSBRIDGE_PORT=http wsbridge check""",

@@ -22,6 +22,7 @@ from wsbridge.kinds import (
     REDIS_URL,
     SECRET,
     TEXT,
+    TOKEN,
     TOPIC_LIST,
     USER_FIELD,
     Kind,
@@ -87,9 +88,9 @@ class Settings:
     allowed_origins: tuple[str, ...] = _setting(
         (), ORIGIN_LIST, "origins of pages that may connect; same origin if empty"
     )
-    admin_token: str | None = _setting(None, SECRET, "bearer token for /stats and /users", secret=True)
-    metrics_token: str | None = _setting(None, SECRET, "bearer token for /metrics", secret=True)
-    app_api_token: str | None = _setting(None, SECRET, "token that the sidecar sends (Dapr's own name)", secret=True)
+    admin_token: str | None = _setting(None, TOKEN, "bearer token for /stats and /users", secret=True)
+    metrics_token: str | None = _setting(None, TOKEN, "bearer token for /metrics", secret=True)
+    app_api_token: str | None = _setting(None, TOKEN, "token that the sidecar sends (Dapr's own name)", secret=True)
     redis_url: RedisUrl | None = _setting(None, REDIS_URL, "Redis or Valkey shared by all replicas", file=True)  # noqa: RUF009 - a field
     redis_prefix: str = _setting("wsbridge", KEY_PREFIX, "prefix of all keys and channels in Redis")
     history_size: int = _setting(100, whole(0, 100_000), "events kept for each user")
@@ -139,9 +140,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def without_password(url: str) -> str:
-    """For people and logs."""
-    return re.sub(r"//[^/?#]*@", "//***@", url)
+def without_secrets(url: str) -> str:
+    """For people and logs: without user, password and the text behind `?`, where some servers expect a key."""
+    return re.sub(r"[?#].+", "?***", re.sub(r"//[^/?#]*@", "//***@", url))
 
 
 def variable(f: Field[Any]) -> str:
@@ -158,7 +159,7 @@ def _show(f: Field[Any], value: Any) -> str:
     shown: dict[str, Callable[[Any], str]] = {
         "topics": lambda pairs: ",".join("=".join(pair) for pair in pairs),
         "jwt_public_key": lambda pem: f"{pem.count('-----BEGIN ')} key(s)",
-        "jwt_jwks_url": without_password,
+        "jwt_jwks_url": without_secrets,
     }
     if f.name in shown:
         return shown[f.name](value)

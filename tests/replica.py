@@ -132,10 +132,10 @@ async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
 
 
 @contextlib.asynccontextmanager
-async def replica_at(url: str, **limits: Any) -> AsyncIterator[Replica]:
+async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncIterator[Replica]:
     """Histories on a server."""
     replica = Replica()
-    replica.broker = broker = RedisBroker(server_at(parse(url)), replica.bus, prefix="walk", **(LIMITS | limits))
+    replica.broker = broker = RedisBroker(server_at(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
     replica.mender = Mender(broker, replica.metrics)
     replica.watchdog = Watching(broker, replica.registry, replica.metrics)
     async with _running(replica, replica.bus.broadcast(), broker.run(), replica.watchdog.watch()):

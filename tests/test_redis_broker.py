@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.bench import DUPLICATE, RETRIED, SIZE, STORED, Bench, event, numbered, on_redis
-from tests.support import Logs, until
+from tests.replica import replica_at
+from tests.support import ROOT, Logs, until
 from tests.valkey import Valkey
-from wsbridge.broker import Away
+from wsbridge.broker import Away, Status
 from wsbridge.reasons import Retry
 from wsbridge.redis_broker import POSITION_TTL, RedisBroker
+from wsbridge.redis_keys import keys_of
 
 
 @pytest.fixture
@@ -197,3 +200,102 @@ async def test_a_full_queue_holds_the_stream_and_loses_nothing(pair: tuple[Bench
     one.sink.size = 10
     await one.heard("u")
     assert [entry.offset for entry in one.sink.seen] == [1, 2, 3, 4]
+
+
+# A server that is there and refuses.
+
+OPTIONAL = {"info", "config|get"}
+ON_CONNECTING = {"client|setname", "client|setinfo", "select", "function|load"}
+
+
+def documented_rights() -> list[str]:
+    """The rules of the user in docs/configuration.md."""
+    (rules,) = re.findall(r"ACL SETUSER wsbridge (.*?)```", (ROOT / "docs/configuration.md").read_text(), re.DOTALL)
+    return str(rules).split()
+
+
+@pytest.mark.fault("E2")
+async def test_broker_with_the_documented_rights_does_all_of_its_work(valkey: Valkey, logs: Logs) -> None:
+    """Also what it does after a loss."""
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *documented_rights())
+    url = valkey.url.replace("//", "//wsbridge:password@").replace("/0", "/1")
+    async with replica_at(url, prefix="wsbridge") as replica:
+        client = await replica.connect("u")
+        for number in range(30):
+            event_of_u = event(data=f'{{"user_id":"u","n":{number}}}', key=f"{number}")
+            assert (await replica.broker.append([event_of_u]))[0].status is Status.STORED
+        await replica.settle(client)
+        assert client.seen == list(range(30))
+        await replica.connect("u", client.positions[-3])
+        await replica.broker.disconnect("v")
+        await valkey.wipe()
+        await until(lambda: logs.of("history.lost"))
+        await replica.settle(client)
+        assert client.gaps == ["reset"]
+        assert "NOPERM" not in logs.text
+    assert await valkey.ask("ACL", "LOG") == []
+
+
+@pytest.mark.fault("E2")
+async def test_broker_without_one_of_its_rights_says_so_once_until_it_has_it(
+    valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nobody connected, as where only events come in."""
+    monkeypatch.setattr("wsbridge.redis_broker.TIMEOUT", 0.05)
+    monkeypatch.setattr("wsbridge.watchdog.INTERVAL", 0.05)
+    monkeypatch.setattr("wsbridge.watchdog.AGAIN", 0.05)
+    monkeypatch.setattr("wsbridge.redis_stream.RECONNECT", 0.05)
+    rights = {rule[1:] for rule in documented_rights() if rule.startswith("+")}
+    async with replica_at(valkey.url) as replica:
+        broker = replica.broker
+        assert isinstance(broker, RedisBroker)
+        for count, right in enumerate(sorted(rights - OPTIONAL - ON_CONNECTING), 1):
+            await valkey.ask("ACL", "SETUSER", "default", f"-{right}")
+            await until(lambda: broker.trouble)
+            for _ in range(3):
+                (outcome,) = await broker.append([event()])
+                assert outcome.status is Status.RETRIED
+                assert "NOPERM" in outcome.detail, right
+                assert right in outcome.detail.lower(), right
+            assert "NOPERM" in str(broker.trouble)
+            await valkey.ask("ACL", "SETUSER", "default", f"+{right}")
+            await until(lambda: not broker.trouble)
+            assert (await broker.append([event()]))[0].status is Status.STORED
+            assert (len(logs.of("redis.unavailable")), len(logs.of("redis.resynced"))) == (count, count), right
+
+
+@pytest.mark.fault("E2")
+async def test_broker_on_a_server_out_of_memory_says_so_once_until_there_is_room(
+    valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsbridge.redis_broker.TIMEOUT", 0.05)
+    async with replica_at(valkey.url) as replica:
+        broker = replica.broker
+        assert isinstance(broker, RedisBroker)
+        await valkey.ask("CONFIG", "SET", "maxmemory", 1)
+        assert (await broker.append([event()]))[0].detail.startswith("OOM ")
+        await until(lambda: broker.trouble)
+        for _ in range(10):
+            (outcome,) = await broker.append([event()])
+            assert (outcome.status, outcome.detail[:4]) == (Status.RETRIED, "OOM ")
+        assert str(broker.trouble).startswith("OOM ")
+        await valkey.ask("CONFIG", "SET", "maxmemory", 0)
+        await until(lambda: not broker.trouble)
+        assert (await broker.append([event()]))[0].status is Status.STORED
+        assert (len(logs.of("redis.unavailable")), len(logs.of("redis.resynced"))) == (1, 1)
+
+
+@pytest.mark.fault("E2")
+async def test_broker_with_one_user_whose_history_is_broken_serves_the_others(valkey: Valkey, logs: Logs) -> None:
+    """An answer that is an error says nothing of what the server has lost."""
+    async with on_redis(valkey.url, prefix="p") as bench:
+        await bench.take(event("bad"), event("good"))
+        key = keys_of("p", "bad").position
+        await valkey.ask("DEL", key)
+        await valkey.ask("SADD", key, "it is no string")
+        for _ in range(3):
+            bad, good = await bench.broker.append([event("bad"), event("good")])
+            assert "WRONGTYPE" in bad.detail
+            assert good.status is Status.STORED
+        assert broker_of(bench).trouble is None
+        assert logs.of("redis.unavailable") == []

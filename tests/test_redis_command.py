@@ -2,6 +2,7 @@
 
 import re
 
+from tests.support import ROOT
 from wsbridge.redis_command import CODE, LIBRARY, Command, call, packed
 
 
@@ -18,3 +19,12 @@ def test_the_library_and_each_of_its_functions_carry_the_version_in_their_names(
 
 def test_a_command_is_packed_as_bytes_of_known_length() -> None:
     assert packed(("SET", "ä", b"\x00\r\n", 7)) == b"*4\r\n$3\r\nSET\r\n$2\r\n\xc3\xa4\r\n$3\r\n\x00\r\n\r\n$1\r\n7\r\n"
+
+
+def test_code_runs_no_command_whose_right_it_does_not_look_for() -> None:
+    """A function that fails for want of a right may be half done by then."""
+    run = set(re.findall(r"redis\.p?call\('(\w+)'", CODE)) - {"INFO"}  # without which it goes on
+    looked_for = set(re.findall(r"\{ '([A-Z]+)'", CODE))
+    documented = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert run <= looked_for
+    assert [command for command in looked_for if f"+{command.lower()}" not in documented] == []

@@ -20,7 +20,7 @@ from wsbridge.redis_command import call
 from wsbridge.redis_evidence import Evidence
 from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, remembered
 from wsbridge.redis_lane import Lane
-from wsbridge.redis_server import TIMEOUT, Server
+from wsbridge.redis_server import TIMEOUT, Declined, Server
 from wsbridge.redis_stream import Stream
 
 DAY = 86_400.0  # seconds
@@ -248,8 +248,10 @@ class RedisBroker:
         for (user, own), reply in zip(places.items(), replies, strict=True):
             if isinstance(reply, Away):
                 failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
-                self.interrupted(str(reply))
-                self._stream.look_around()
+                self._doubt.set()
+                if not isinstance(reply, Declined):  # that is said by a server that has lost nothing
+                    self.interrupted(str(reply))
+                    self._stream.look_around()
                 continue
             epoch, offset, news = reply.decode().split(" ")
             confirmed[user] = Position(epoch, int(offset))

@@ -11,7 +11,13 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import (
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from wsbridge.broker import Away
 from wsbridge.redis_command import CODE, Command, packed
@@ -20,6 +26,15 @@ from wsbridge.redis_url import Mode, RedisUrl
 TIMEOUT = 1.0  # seconds for an answer and for a connection; who asked tries again, nothing below does
 SCAN = 1_000  # keys looked at in one step
 FAILURES = (RedisError, RedisClusterException, OSError)  # the second is no kind of the first
+_CODES: dict[type[Exception], str] = {
+    NoPermissionError: "NOPERM ",
+    OutOfMemoryError: "OOM ",
+}  # which redis-py takes off
+_DECLINED = (ResponseError, *_CODES)  # not their other kinds: those are of a server that cannot be asked
+
+
+class Declined(Away):
+    """The server is there, and has not done what it was asked: for want of a right, of room, or of sense in it."""
 
 
 class Server(ABC):
@@ -221,10 +236,12 @@ def translated() -> Iterator[None]:
 
 
 def away(error: Exception) -> Away:
-    text = str(error) or type(error).__name__
+    text = _CODES.get(type(error), "") + (str(error) or type(error).__name__)
     if "unknown command" in text.lower():
         text += " (Redis 7.0 or newer, or Valkey, is needed)"
-    return Away(text)
+    elif "function not found" in text.lower():
+        text += " (does the user have the right +function|load?)"
+    return Declined(text) if type(error) in _DECLINED else Away(text)
 
 
 def _keywords(url: RedisUrl) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -97,6 +97,18 @@ class Running(Reachable):
         self.bridge = bridge
         self.server = server
         self.app_token, self.admin_token = bridge.settings.app_api_token, bridge.settings.admin_token
+
+
+async def connect(
+    bridge: Running,
+    *,
+    query: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+    protocols: tuple[str, ...] = (),
+) -> aiohttp.ClientWebSocketResponse:
+    ws = await bridge.http.ws_connect(f"{bridge.url}/ws", params=query, headers=headers, protocols=protocols)
+    bridge.sockets.append(ws)
+    return ws
 
 
 class Spawned(Reachable):

@@ -1,9 +1,7 @@
 """Who may connect, as whom: tokens and where they are found, users, origins, limits. On real sockets."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -13,22 +11,10 @@ from jwt.algorithms import OKPAlgorithm
 from pytest_aiohttp import AiohttpServer
 
 from tests.conftest import Start
-from tests.support import SECRET, Logs, Running, closed, receive, token
+from tests.support import SECRET, Logs, closed, connect, receive, token
 from tests.test_websocket import EXAMPLE
 
 OTHER_SECRET = "the secret before that, also of thirty-two bytes"
-
-
-async def connect(
-    bridge: Running,
-    *,
-    query: Mapping[str, str] | None = None,
-    headers: Mapping[str, str] | None = None,
-    protocols: tuple[str, ...] = (),
-) -> aiohttp.ClientWebSocketResponse:
-    ws = await bridge.http.ws_connect(f"{bridge.url}/ws", params=query, headers=headers, protocols=protocols)
-    bridge.sockets.append(ws)
-    return ws
 
 
 async def test_a_token_says_who_it_is(start: Start, logs: Logs) -> None:
@@ -38,104 +24,6 @@ async def test_a_token_says_who_it_is(start: Start, logs: Logs) -> None:
     await bridge.post(EXAMPLE, "application/json")
     assert (await receive(ws))["event"]["task_id"] == "456"
     assert logs.of("session.opened", user="user-123")
-
-
-WAYS: dict[str, dict[str, Any]] = {
-    "header": {"headers": {"Authorization": "Bearer {}"}},
-    "subprotocol": {"protocols": ("wsbridge.v1", "bearer.{}")},
-    "query": {"query": {"token": "{}"}},
-    "cookie": {"headers": {"Cookie": "other=1; session={}"}},
-}
-
-
-def by(**tokens: str) -> dict[str, Any]:
-    """A connection that carries these tokens, each in its way."""
-    carried: dict[str, Any] = {"headers": {}, "query": {}, "protocols": ()}
-    for way, text in tokens.items():
-        for part, value in WAYS[way].items():
-            if part == "protocols":
-                carried[part] = tuple(word.format(text) for word in value)
-            else:
-                carried[part] |= {name: word.format(text) for name, word in value.items()}
-    return carried
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_each_way_to_bring_a_token(start: Start, way: str) -> None:
-    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
-    ws = await connect(bridge, **by(**{way: token()}))
-    assert (await receive(ws))["user_id"] == "u1"
-    assert ws.protocol == ("wsbridge.v1" if way == "subprotocol" else None)
-
-
-@pytest.mark.parametrize("first", range(4))
-async def test_the_first_one_found_counts(start: Start, first: int) -> None:
-    """Header, subprotocol, query, cookie; a bad one is not passed over for a good one behind it."""
-    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
-    ways = ("header", "subprotocol", "query", "cookie")[first:]
-    ws = await connect(bridge, **by(**{way: token(way) for way in ways}))
-    assert (await receive(ws))["user_id"] == ways[0]
-    ws = await connect(bridge, **by(**{way: token(way) for way in ways} | {ways[0]: "bad"}))
-    assert await closed(ws) == (4401, "token_invalid")
-
-
-@pytest.mark.parametrize(
-    "carried",
-    [
-        {"headers": {"Authorization": "Basic dTE6cA=="}},
-        {"headers": {"Authorization": "Bearer "}},
-        {"headers": {"Cookie": "session=x"}},
-        {"protocols": ("bearer.x",)},
-        {"query": {"token": ""}},
-        {},
-    ],
-    ids=["basic", "empty bearer", "unnamed cookie", "no wsbridge.v1", "empty query", "nothing"],
-)
-async def test_what_is_no_token(start: Start, logs: Logs, carried: dict[str, Any]) -> None:
-    bridge = await start(JWT_SECRET=SECRET)
-    query = carried.pop("query", {}) | {"user_id": "u1"}
-    ws = await connect(bridge, **carried, query=query)
-    assert await closed(ws) == (4401, "token_missing")
-    assert logs.of("auth.failed", code=4401, reason="token_missing", user="u1")
-    ws = await connect(bridge, **carried)
-    assert await closed(ws) == (4500, "user_id_required")
-
-
-async def test_the_scheme_is_not_case_sensitive(start: Start) -> None:
-    bridge = await start(JWT_SECRET=SECRET)
-    ws = await connect(bridge, headers={"Authorization": f"bearer {token()}"})
-    assert (await receive(ws))["user_id"] == "u1"
-
-
-async def test_a_user_id_beside_a_token_must_be_the_tokens(start: Start, logs: Logs) -> None:
-    bridge = await start(JWT_SECRET=SECRET)
-    ws = await connect(bridge, query={"user_id": "u1", "token": token("u1")})
-    assert (await receive(ws))["user_id"] == "u1"
-    ws = await connect(bridge, query={"user_id": "u2", "token": token("u1")})
-    assert await closed(ws) == (4503, "user_mismatch")
-    assert logs.of("auth.failed", code=4503, reason="user_mismatch")
-
-
-@pytest.mark.parametrize("user", [None, "", "x" * 257, "é" * 129])
-async def test_a_user_id_is_required_and_bounded(bridge: Running, logs: Logs, user: str | None) -> None:
-    ws = await connect(bridge, query={} if user is None else {"user_id": user})
-    assert await closed(ws) == (4500, "user_id_required")
-    assert logs.of("session.refused", code=4500, reason="user_id_required")
-
-
-@pytest.mark.parametrize("user", ["x" * 256, "é" * 128, "a b/c?d=e&f", "\n", "😀", "0"])
-async def test_any_other_text_is_a_user(bridge: Running, user: str) -> None:
-    ws = await connect(bridge, query={"user_id": user})
-    assert (await receive(ws))["user_id"] == user
-    assert await bridge.publish({"user_id": user}) == "SUCCESS"
-    assert (await receive(ws))["event"] == {"user_id": user}
-
-
-async def test_without_authentication_a_token_is_ignored(bridge: Running) -> None:
-    ws = await connect(bridge, query={"user_id": "u1", "token": "nonsense"})
-    hello = await receive(ws)
-    assert hello["user_id"] == "u1"
-    assert "expires_in_ms" not in hello
 
 
 async def test_keys_of_other_kinds(start: Start) -> None:

@@ -59,7 +59,8 @@ async def test_a_queue_that_is_nearly_full_makes_it_degraded(start: Start) -> No
 async def test_a_key_set_that_never_came_makes_it_degraded(start: Start) -> None:
     running = await start(JWT_JWKS_URL="http://127.0.0.1:1/jwks")
     _, health = await running.get("/health")
-    assert (health["status"], health["checks"]["keys"]) == ("degraded", "no key set has been fetched yet")
+    assert health["status"] == "degraded"
+    assert health["checks"]["keys"].startswith("the key set ")
 
 
 async def test_gauges_are_read_at_scrape() -> None:

@@ -1,8 +1,8 @@
 """Where keys come from: secrets, PEM, and a key server on a real socket that fails in every way."""
 
 import asyncio
-import base64
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,39 +10,19 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
+from tests.key_material import EC_KEYS, ED, ED_KEY, ES, PREVIOUS, RS, RSA_KEY, SECRET, jwk, pem
 from tests.support import until
 from wsbridge.environment import load
-from wsbridge.keys import JWKS_PAUSE, JWKS_TTL, FixedKeys, Key, RemoteKeys, Unavailable, build, keys_of_set
+from wsbridge.key_set import Key
+from wsbridge.keys import JWKS_PAUSE, JWKS_TTL, FixedKeys, RemoteKeys, Unavailable, build
 from wsbridge.metrics import Metrics
 from wsbridge.settings import SettingsError
 
-SECRET, PREVIOUS = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
-RSA_KEY = rsa.generate_private_key(65_537, 2048)
-EC_KEYS = {f"ES{bits}": ec.generate_private_key(curve()) for bits, curve in
-           ((256, ec.SECP256R1), (384, ec.SECP384R1), (512, ec.SECP521R1))}  # fmt: skip
-ED_KEY = ed25519.Ed25519PrivateKey.generate()
 REAL_SLEEP = asyncio.sleep
-RS, ES = ("RS256", "RS384", "RS512"), ("ES256",)
-
-
-def pem(key: Any) -> str:
-    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
-
-
-def jwk(key: Any, kid: str | None = None, **members: object) -> dict[str, Any]:
-    """A public key as a member of a JWKS."""
-    public = key.public_key()
-    kinds = {rsa.RSAPublicKey: RSAAlgorithm, ec.EllipticCurvePublicKey: ECAlgorithm}
-    (kind,) = [found for wanted, found in kinds.items() if isinstance(public, wanted)] or [OKPAlgorithm]
-    found: dict[str, Any] = kind.to_jwk(public, as_dict=True)  # type: ignore[attr-defined]  # all three have it
-    return found | ({} if kid is None else {"kid": kid}) | members
 
 
 def built(**values: str) -> Sequence[Key]:
@@ -73,7 +53,7 @@ def test_during_a_rotation_there_are_two_secrets_the_new_one_first() -> None:
 
 @pytest.mark.parametrize(
     ("key", "algorithms"),
-    [(RSA_KEY, RS), *((key, (name,)) for name, key in EC_KEYS.items()), (ED_KEY, ("EdDSA",))],
+    [(RSA_KEY, RS), *((key, (name,)) for name, key in EC_KEYS.items()), (ED_KEY, ED)],
     ids=["RSA", *EC_KEYS, "EdDSA"],
 )
 def test_a_public_key_fixes_the_algorithms(key: Any, algorithms: tuple[str, ...]) -> None:
@@ -83,7 +63,7 @@ def test_a_public_key_fixes_the_algorithms(key: Any, algorithms: tuple[str, ...]
 
 def test_a_pem_may_hold_several_keys_and_words_between_them() -> None:
     text = f"# the old one\n{pem(RSA_KEY)}\nand\n{pem(EC_KEYS['ES256'])}{pem(ED_KEY)}"
-    assert [key.algorithms for key in built(JWT_PUBLIC_KEY=text)] == [RS, ES, ("EdDSA",)]
+    assert [key.algorithms for key in built(JWT_PUBLIC_KEY=text)] == [RS, ES, ED]
 
 
 def test_named_algorithms_narrow_every_key() -> None:
@@ -132,66 +112,6 @@ def test_what_is_no_usable_public_key_refuses_the_start(text: str) -> None:
     line = mistake(JWT_PUBLIC_KEY=text)
     assert line.startswith("WSBRIDGE_JWT_PUBLIC_KEY: expected ")
     assert "BEGIN" not in line
-
-
-# A key set, as a document.
-
-
-@pytest.mark.parametrize("document", [None, [], "keys", {}, {"keys": None}, {"keys": {}}], ids=repr)
-def test_what_is_no_key_set_is_an_error(document: object) -> None:
-    with pytest.raises(ValueError, match="list named keys"):
-        keys_of_set(document, ())
-
-
-def test_the_keys_of_a_set_keep_their_ids_and_algorithms() -> None:
-    document = {
-        "keys": [jwk(RSA_KEY, "r", use="sig"), jwk(EC_KEYS["ES384"], "e", alg="ES384"), jwk(ED_KEY),
-                 jwk(RSA_KEY, "r5", alg="RS512")]
-    }  # fmt: skip
-    found = [(key.id, key.algorithms) for key in keys_of_set(document, ())]
-    assert found == [("r", RS), ("e", ("ES384",)), (None, ("EdDSA",)), ("r5", ("RS512",))]
-    narrowed = [(key.id, key.algorithms) for key in keys_of_set(document, ("RS256", "EdDSA"))]
-    assert narrowed == [("r", ("RS256",)), (None, ("EdDSA",))]
-
-
-USELESS: dict[str, Any] = {
-    "for encryption": jwk(RSA_KEY, "x", use="enc"),
-    "symmetric": {"kty": "oct", "k": base64.urlsafe_b64encode(SECRET.encode()).decode(), "alg": "HS256"},
-    "another algorithm's": jwk(RSA_KEY, "x", alg="RSA-OAEP"),
-    "alg none": jwk(RSA_KEY, "x", alg="none"),
-    "alg of HMAC": jwk(RSA_KEY, "x", alg="HS256"),
-    "alg of another family": jwk(RSA_KEY, "x", alg="ES256"),
-    "a short RSA key": jwk(rsa.generate_private_key(65_537, 1024), "x"),
-    "an unknown curve": jwk(ec.generate_private_key(ec.SECP256K1()), "x"),
-    "an unknown kind": {"kty": "XYZ"},
-    "no kind": {"kid": "x"},
-    "broken": jwk(RSA_KEY, "x") | {"n": "!"},
-    "mistyped": jwk(RSA_KEY, "x") | {"n": 5},
-    "not an object": "key",
-    "null": None,
-}
-
-
-@pytest.mark.parametrize("entry", USELESS.values(), ids=USELESS)
-def test_a_key_that_is_of_no_use_is_passed_over(entry: object) -> None:
-    assert [key.id for key in keys_of_set({"keys": [entry, jwk(ED_KEY, "good")]}, ())] == ["good"]
-
-
-ANYTHING = st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.integers(), max_size=2)
-MEMBERS = {"kty": st.sampled_from(["RSA", "EC", "OKP", "oct"]), "crv": st.sampled_from(["P-256", "Ed25519"])}
-
-
-@given(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            name: MEMBERS.get(name, ANYTHING) | ANYTHING for name in ("kty", "crv", "alg", "use", "kid", *"nexykd")
-        },
-    )
-)
-@settings(deadline=None, max_examples=200)
-def test_no_entry_of_a_set_takes_the_others_with_it(entry: dict[str, object]) -> None:
-    assert "good" in [key.id for key in keys_of_set({"keys": [entry, jwk(ED_KEY, "good")]}, ())]
 
 
 # A key server.
@@ -309,7 +229,6 @@ FAULTS: dict[str, dict[str, Any]] = {
     "bad UTF-8": {"body": b'{"keys":["\xff"]}'},
     "nested deeply": {"body": b'{"keys":' + b"[" * 100_000 + b"]" * 100_000 + b"}"},
     "larger than 1 MiB": {"body": b'{"keys":[' + b" " * 1_048_576 + b"]}"},
-    "empty": {"body": b'{"keys":[]}'},
 }
 
 
@@ -322,6 +241,51 @@ async def test_a_server_that_fails_leaves_the_old_keys(fault: dict[str, Any], se
     assert await ids(keys, "unknown") == []
     assert server.hits == 2
     assert await ids(keys, "a") == ["a"]
+
+
+@pytest.mark.fault("G3")
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [([], "it is empty"), ([jwk(RSA_KEY, "e", use="enc")], "e: its use is 'enc', not 'sig'")],
+    ids=["empty", "useless"],
+)
+async def test_key_set_that_loses_its_last_usable_key_verifies_nothing_and_says_why(
+    keys: list[dict[str, Any]], why: str, server: KeyServer, clock: Clock
+) -> None:
+    source = remote(server)
+    assert await ids(source, "a") == ["a"]
+    before = source.trouble
+    server.keys = keys
+    clock.now += JWKS_PAUSE
+    with pytest.raises(Unavailable, match=re.escape(f"no usable key ({why})")):
+        await ids(source, "unknown")
+    assert (before, source.trouble) == (None, f"the key set has no usable key ({why})")
+    with pytest.raises(Unavailable):
+        await ids(source, "a")
+
+
+@pytest.mark.fault("G3")
+async def test_key_set_that_loses_one_key_refuses_it_and_takes_the_others(server: KeyServer, clock: Clock) -> None:
+    server.keys = [jwk(RSA_KEY, "a"), jwk(ED_KEY, "b")]
+    source = remote(server)
+    assert await ids(source, "a") == ["a"]
+    server.keys = [jwk(ED_KEY, "b")]
+    clock.now += JWKS_PAUSE
+    assert await ids(source, "unknown") == []
+    assert await ids(source, "a") == []
+    assert await ids(source, "b") == ["b"]
+
+
+@pytest.mark.fault("G5")
+async def test_key_set_is_fetched_through_the_proxy_of_the_environment(
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name does not resolve: only a proxy, here the key server itself, can answer for it."""
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/keys"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    source = RemoteKeys("http://keys.invalid/keys", (), Metrics())
+    assert await ids(source, "a") == ["a"]
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)

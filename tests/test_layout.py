@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
     "__init__ redis_url bundle descriptors log_budget log_writer redaction",
-    "kinds reasons",
+    "key_set kinds reasons",
     "event origins pieces settings log metrics wire backoff request manual handshake batches redis_command",
     "history protocol envelope keys access problem intake words weakness environment redis_keys",
     "auth broker cloudevents terminal publish",
-    "session output listen check memory_broker redis_server",
+    "authenticator session output listen check memory_broker redis_server",
     "registry mender redis_stream redis_lane",
     "bus heartbeat drain summary admission watchdog redis_evidence",
     "dapr websocket sse ops pages redis_broker",

@@ -6,22 +6,18 @@ from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
-from wsbridge.access import bearer
-from wsbridge.auth import Identity, Verifier
+from wsbridge.auth import Identity
+from wsbridge.authenticator import Authenticator
 from wsbridge.broker import Away, Broker
-from wsbridge.event import is_user
 from wsbridge.history import Resume
-from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.origins import Origins
 from wsbridge.protocol import (
     LOST,
     ORIGIN_FORBIDDEN,
-    SUBPROTOCOL,
     TOKEN_MISSING,
     UNAVAILABLE,
-    USER_ID_REQUIRED,
     USER_MISMATCH,
     Close,
     Refused,
@@ -37,7 +33,7 @@ _AUTH_CODES = (TOKEN_MISSING.code, USER_MISMATCH.code)
 
 
 class Admission:
-    """Decides who may connect as whom. `leeway` is in seconds; without a `verifier` a token is ignored."""
+    """Decides who may connect. `leeway` is in seconds."""
 
     def __init__(
         self,
@@ -46,9 +42,8 @@ class Admission:
         broker: Broker,
         metrics: Metrics,
         origins: Origins,
-        verifier: Verifier | None,
+        authenticator: Authenticator,
         leeway: float,
-        cookie: str | None,
         max_backlog: int,
         mend: Callable[[Session], None],
         ping_interval: float,
@@ -57,9 +52,8 @@ class Admission:
         self._broker = broker
         self._metrics = metrics
         self.origins = origins
-        self._verifier = verifier
+        self._authenticator = authenticator
         self._leeway = leeway
-        self._cookie = cookie
         self._max_backlog = max_backlog
         self._mend = mend
         self._ping_interval = ping_interval
@@ -79,7 +73,7 @@ class Admission:
             if not self.origins.allows(request):
                 origin = request.headers[hdrs.ORIGIN]
                 raise Refused(ORIGIN_FORBIDDEN, f"WSBRIDGE_ALLOWED_ORIGINS does not allow {origin}")
-            identity = await self._identify(request)
+            identity = await self._authenticator.identify(request)
             session = self._session(request, wire, identity)
             self._registry.add(session)
             resume = await self._resume(session.user, asked)
@@ -112,11 +106,9 @@ class Admission:
             Unavailable: there is no key to check it with now.
 
         """
-        if self._verifier is None:
+        identity = await self._authenticator.refresh(session.user, token)
+        if identity is None:
             return None
-        identity = await self._verifier.verify(token)
-        if identity.user != session.user:
-            raise Refused(USER_MISMATCH, "the fresh token is another user's")
         session.expires = self._ends(identity)
         log.info("session.authenticated", session=session.id, user=session.user)
         return _milliseconds_left(identity)
@@ -139,28 +131,6 @@ class Admission:
             sent=session.sent,
             received=session.received,
         )
-
-    async def _identify(self, request: web.Request) -> Identity:
-        """Who it is, and until when."""
-        asked = request.query.get("user_id") or None
-        if asked is not None and not is_user(asked):
-            raise Refused(USER_ID_REQUIRED, "user_id is longer than 256 bytes")
-        if self._verifier is None:
-            if asked is None:
-                raise Refused(USER_ID_REQUIRED, "there is no user_id in the query")
-            return Identity(asked, float("inf"))
-        token = find_token(request, self._cookie)
-        if token is None:
-            raise (
-                Refused(USER_ID_REQUIRED, "neither a token nor a user_id") if asked is None else Refused(TOKEN_MISSING)
-            )
-        try:
-            identity = await self._verifier.verify(token)
-        except Unavailable:
-            raise Refused(UNAVAILABLE, "the keys of WSBRIDGE_JWT_JWKS_URL have not been fetched yet") from None
-        if asked not in (None, identity.user):
-            raise Refused(USER_MISMATCH, f"the token is another user's than {asked!r}")
-        return identity
 
     def _session(self, request: web.Request, wire: Wire, identity: Identity) -> Session:
         forwarded = request.headers.get(hdrs.X_FORWARDED_FOR)
@@ -196,7 +166,7 @@ class Admission:
             raise Refused(UNAVAILABLE, f"the history could not be read: {why}") from None
 
     def _hello(self, session: Session, resume: Resume, identity: Identity) -> bytes:
-        expires_in = _milliseconds_left(identity) if self._verifier else None
+        expires_in = None if identity.expires == float("inf") else _milliseconds_left(identity)
         return connected(session.user, session.id, resume.position, self._ping_interval, resume.recovered, expires_in)
 
     def _ends(self, identity: Identity) -> float:
@@ -217,22 +187,6 @@ class Admission:
             peer=request.remote,
             user=request.query.get("user_id"),
         )
-
-
-def find_token(request: web.Request, cookie: str | None) -> str | None:
-    """The first of: header, subprotocol, query, cookie."""
-    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
-    protocols = [word.strip() for word in offered.split(",")]
-    return (
-        bearer(request)
-        or next(
-            (w.removeprefix("bearer.") for w in protocols if SUBPROTOCOL in protocols and w[:7] == "bearer."),
-            None,
-        )
-        or request.query.get("token")
-        or (request.cookies.get(cookie) if cookie else None)
-        or None
-    )
 
 
 def _shown(header: str, most: int) -> str:

@@ -1,15 +1,21 @@
 """Token → identity, and test tokens. Knows nothing of connections."""
 
+import contextlib
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jwt
+from jwt.algorithms import OKPAlgorithm
 
 from wsbridge.event import is_user
-from wsbridge.keys import HMAC, Keys
+from wsbridge.key_set import HMAC
+from wsbridge.keys import Keys
 from wsbridge.protocol import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
 from wsbridge.settings import PREFIX, SECRET_BYTES, Settings, SettingsError
 
+with contextlib.suppress(ValueError):  # a newer PyJWT may have it
+    jwt.register_algorithm("Ed25519", OKPAlgorithm())  # RFC 9864's name for EdDSA on this curve
 FOREVER = 10 * 365 * 86_400.0  # seconds: an `exp` beyond is as good as none, and must not overflow a clock
 
 
@@ -37,10 +43,12 @@ class Verifier(Protocol):
 class TokenVerifier:
     """JSON Web Tokens (RFC 7519), with the checks that PyJWT leaves to the caller."""
 
-    def __init__(self, keys: Keys, *, audience: str | None, issuer: str | None, leeway: float, claim: str) -> None:
+    def __init__(
+        self, keys: Keys, *, audiences: Sequence[str], issuers: Sequence[str], leeway: float, claim: str
+    ) -> None:
         self._keys = keys
-        self._audience = audience
-        self._issuer = issuer
+        self._audiences = list(audiences) or None
+        self._issuers = list(issuers) or None
         self._leeway = leeway
         self._claim = claim
 
@@ -69,19 +77,21 @@ class TokenVerifier:
             token,
             key,
             algorithms=list(algorithms),
-            audience=self._audience,
-            issuer=self._issuer,
+            audience=self._audiences,
+            issuer=self._issuers,
             leeway=self._leeway,
             options={
-                "require": ["exp", self._claim],
-                "verify_aud": self._audience is not None,
+                "require": ["exp"],
+                "verify_aud": self._audiences is not None,
                 "verify_sub": False,  # an integer is a user too, here as in events
                 "enforce_minimum_key_length": True,
             },
         )
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
-        user = claims[self._claim]
+        user = _found(claims, self._claim)
+        if user is None:
+            raise Refused(TOKEN_INVALID, f"the claim {self._claim} is missing")
         if type(user) not in (str, int) or not str(user):
             raise Refused(TOKEN_INVALID, f"the claim {self._claim} is not a user")
         if not is_user(str(user)):
@@ -109,9 +119,19 @@ def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256",
         raise SettingsError(f"{PREFIX}JWT_SECRET: expected {SECRET_BYTES[algorithm]} bytes or more for {algorithm}")
     issued = int(time.time() if now is None else now)
     claims: dict[str, Any] = {settings.jwt_user_claim: user, "iat": issued, "exp": issued + int(ttl)}
-    claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
-    claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
+    claims |= {"aud": settings.jwt_audience[0]} if settings.jwt_audience else {}
+    claims |= {"iss": settings.jwt_issuer[0]} if settings.jwt_issuer else {}
     return jwt.encode(claims, settings.jwt_secret, algorithm=algorithm)
+
+
+def _found(claims: Mapping[str, Any], name: str) -> Any:
+    """A claim by its name, which may have dots (`https://example.com/user`), or by a dotted path; None if missing."""
+    if name in claims:
+        return claims[name]
+    value: Any = claims
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _why(error: Exception) -> str:

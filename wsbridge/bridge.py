@@ -12,6 +12,7 @@ from wsbridge import intake, problem
 from wsbridge.access import Access, Caller, Handler, Trust
 from wsbridge.admission import Admission
 from wsbridge.auth import TokenVerifier
+from wsbridge.authenticator import Authenticator
 from wsbridge.broker import Broker
 from wsbridge.bus import Bus
 from wsbridge.cloudevents import EventReader
@@ -59,17 +60,8 @@ class Bridge:
             broker=self.broker,
             metrics=self.metrics,
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
-            verifier=TokenVerifier(
-                self.keys,
-                audience=s.jwt_audience,
-                issuer=s.jwt_issuer,
-                leeway=s.jwt_leeway,
-                claim=s.jwt_user_claim,
-            )
-            if self.keys
-            else None,
+            authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
             leeway=s.jwt_leeway,
-            cookie=s.jwt_cookie,
             max_backlog=s.max_backlog_bytes,
             mend=self._mender.mend,
             ping_interval=s.ping_interval,
@@ -92,7 +84,7 @@ class Bridge:
         if isinstance(self.keys, RemoteKeys):
             keys = self.keys
             self._jobs["keys"] = keys.refresh
-            self._checks["keys"] = lambda: None if keys.fetched else "no key set has been fetched yet"
+            self._checks["keys"] = lambda: keys.trouble
         self._checks["queue"] = lambda: "nearly full" if self.bus.fullness > QUEUE_WARNING else None
         self._watch()
 
@@ -195,6 +187,18 @@ class Bridge:
             pages = PagesDoor(public_port=str(s.port) if s.internal_port is not None else "")
             return ("GET", "/", Caller.ANYONE, pages.demo)
         return ("GET", "/", Caller.ANYONE, FrontDoor(_about(s)).sentence)
+
+    def _verifier(self) -> TokenVerifier | None:
+        if self.keys is None:
+            return None
+        s = self.settings
+        return TokenVerifier(
+            self.keys,
+            audiences=s.jwt_audience,
+            issuers=s.jwt_issuer,
+            leeway=s.jwt_leeway,
+            claim=s.jwt_user_claim,
+        )
 
     def _own_histories(self) -> Broker:
         s = self.settings

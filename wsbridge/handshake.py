@@ -6,6 +6,21 @@ import binascii
 from aiohttp import HttpVersion11, hdrs, web
 
 
+def offered_subprotocols(request: web.BaseRequest) -> list[str]:
+    """The names that the client offers; the header may come in several lines (RFC 6455 §11.3.4)."""
+    lines = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
+    return [name.strip() for line in lines for name in line.split(",")]
+
+
+def with_one_protocol_line(request: web.Request) -> web.Request:
+    """The request with its subprotocols in one header line: aiohttp reads the first line only."""
+    if len(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())) < 2:  # noqa: PLR2004
+        return request
+    headers = request.headers.copy()
+    headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = ", ".join(offered_subprotocols(request))
+    return request.clone(headers=headers)
+
+
 def check_handshake(request: web.Request) -> None:
     """RFC 6455 §4.2.1.
 

@@ -6,26 +6,19 @@ Each key carries the algorithms that it may be used with, so that a public key i
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import aiohttp
-import jwt
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from wsbridge.key_set import CURVES, ED25519, HMAC, MIN_RSA_BITS, RSA, Key, algorithms_of, keys_of_set, nothing_usable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.settings import PREFIX, Settings, SettingsError, without_secrets
 
-HMAC = ("HS256", "HS384", "HS512")
-RSA = ("RS256", "RS384", "RS512")
-CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-MIN_RSA_BITS = 2048
 MAX_JWKS_BYTES = 1_048_576
 JWKS_TTL = 300.0  # seconds between two refreshes
 JWKS_PAUSE = 10.0  # seconds: how often, at most, an unknown `kid` or a failure makes us fetch again
@@ -35,15 +28,7 @@ _PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z ]+)-----.*?-----END (?P=kind)-----"
 
 
 class Unavailable(Exception):  # noqa: N818 - a state, which passes
-    """No key can be had now: the JWKS has not been fetched even once."""
-
-
-class Key(NamedTuple):
-    """A key and what it may be used with."""
-
-    material: Any
-    algorithms: tuple[str, ...]
-    id: str | None = None
+    """There is no key to verify a token with now; its text says why."""
 
 
 class Keys(Protocol):
@@ -79,6 +64,7 @@ class RemoteKeys:
         self._metrics = metrics
         self._allowed = allowed
         self._keys: tuple[Key, ...] = ()
+        self.trouble: str | None = "the key set has not been fetched yet"
         self._next_fetch = 0.0
         self._fetching: asyncio.Task[None] | None = None
 
@@ -92,7 +78,7 @@ class RemoteKeys:
             await self._fetch_soon()
             found = self._matching(kid)
         if not self._keys:
-            raise Unavailable(self._shown)
+            raise Unavailable(f"WSBRIDGE_JWT_JWKS_URL: {self.trouble}")
         return found
 
     async def refresh(self) -> None:
@@ -118,21 +104,27 @@ class RemoteKeys:
         self._fetching = None
 
     async def _fetch(self) -> None:
-        """Replace the keys; on any failure keep those that we have."""
+        """Replace the keys, also by none: a key that was withdrawn must not count. On any failure keep them."""
         try:
             timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT)
-            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(self._url) as response:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, trust_env=True) as client,  # HTTPS_PROXY and NO_PROXY
+                client.get(self._url) as response,
+            ):
                 response.raise_for_status()
                 body = await response.content.read(MAX_JWKS_BYTES)
                 while not response.content.at_eof() and len(body) < MAX_JWKS_BYTES:
                     body += await response.content.read(MAX_JWKS_BYTES - len(body))
-            keys = keys_of_set(msgspec.json.decode(body), self._allowed)
+            keys, passed_over = keys_of_set(msgspec.json.decode(body), self._allowed)
         except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             self._metrics.failed("jwks")
-            log.warning("jwks.failed", url=self._shown, error=_described(error), keys=len(self._keys))
+            why = _described(error)
+            self.trouble = self.trouble and f"the key set could not be fetched: {why}"
+            log.warning("jwks.failed", url=self._shown, error=why, keys=len(self._keys))
             return
-        self._keys = keys or self._keys
-        log.info("jwks.fetched", url=self._shown, keys=len(keys))
+        self._keys = keys
+        self.trouble = None if keys else nothing_usable(passed_over)
+        (log.info if keys else log.warning)("jwks.fetched", url=self._shown, keys=len(keys), passed_over=passed_over)
 
 
 def _described(error: Exception) -> str:
@@ -150,7 +142,7 @@ def build(settings: Settings, metrics: Metrics) -> Keys:
     """
     allowed = settings.jwt_algorithms
     if settings.jwt_jwks_url:
-        _check_family(allowed, (*RSA, *CURVES.values(), "EdDSA"), "JWT_JWKS_URL")
+        _check_family(allowed, (*RSA, *CURVES.values(), *ED25519), "JWT_JWKS_URL")
         return RemoteKeys(settings.jwt_jwks_url, allowed, metrics)
     if settings.jwt_public_key:
         keys = [_of_pem(found[0]) for found in _PEM.finditer(settings.jwt_public_key)]
@@ -178,49 +170,10 @@ def _of_pem(pem: str) -> Key:
         public = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         raise SettingsError(_NO_PEM) from None
-    possible = _algorithms_of(public)
+    possible = algorithms_of(public)
     if not possible:
         raise SettingsError(
             f"{PREFIX}JWT_PUBLIC_KEY: expected RSA of {MIN_RSA_BITS} bits or more, "
             "EC on P-256, P-384 or P-521, or Ed25519"
         )
     return Key(public, possible)
-
-
-def _algorithms_of(public: Any) -> tuple[str, ...]:
-    match public:
-        case RSAPublicKey():
-            return RSA if public.key_size >= MIN_RSA_BITS else ()
-        case EllipticCurvePublicKey():
-            return (CURVES[public.curve.name],) if public.curve.name in CURVES else ()
-        case Ed25519PublicKey():
-            return ("EdDSA",)
-        case _:
-            return ()
-
-
-def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[Key, ...]:
-    """The usable public keys of a JWKS; those for encryption, of unknown kinds and symmetric ones are passed over.
-
-    Raises:
-        ValueError: the document is no key set.
-
-    """
-    entries = document.get("keys") if isinstance(document, Mapping) else None
-    if not isinstance(entries, list):
-        raise ValueError("expected a JSON object with a list named keys")  # noqa: TRY004 - it is a text from outside
-    found = []
-    for entry in entries:
-        if not isinstance(entry, Mapping) or entry.get("use", "sig") != "sig":
-            continue
-        try:
-            public = jwt.PyJWK.from_dict(dict(entry)).key
-        except (jwt.PyJWTError, ValueError, TypeError, KeyError, NotImplementedError):
-            continue
-        named = entry.get("alg")
-        possible = tuple(
-            name for name in _algorithms_of(public) if named in (None, name) and (not allowed or name in allowed)
-        )
-        if possible:
-            found.append(Key(public, possible, entry.get("kid")))
-    return tuple(found)

@@ -14,7 +14,10 @@ from wsbridge import redis_url
 RESERVED_TYPES = frozenset(  # the protocol's, and `state`, which is an event of the browser client's own
     {"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "state"}
 )
-ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
+ALGORITHMS = (
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+    "Ed25519",
+)  # fmt: skip
 TOKEN_BYTES = 16  # a shorter one can be guessed
 _NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
@@ -59,6 +62,13 @@ def _word(text: str) -> str:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
+def _some_words(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    if not words or not text.strip().isprintable():
+        raise ValueError
+    return words
 
 
 def _algorithms(text: str) -> tuple[str, ...]:
@@ -144,6 +154,7 @@ HTTP_URL = Kind("an http or https URL", _http_url)
 PEM = Kind("one or more public keys in PEM", _pem)
 TEXT = Kind("a word", _word)
 HOST = Kind("an IPv4 address, an IPv6 address or a host name, without a port", _host)
+TEXT_LIST = Kind("comma-separated words", _some_words)
 PORT = whole(0, 65535)
 SECRET = Kind("a secret that is not empty", _secret)
 TOKEN = Kind(f"a token of {TOKEN_BYTES} bytes or more, such as one of: openssl rand -hex 32", _token)

@@ -22,6 +22,7 @@ from wsbridge.kinds import (
     REDIS_URL,
     SECRET,
     TEXT,
+    TEXT_LIST,
     TOKEN,
     TOPIC_LIST,
     USER_FIELD,
@@ -80,10 +81,14 @@ class Settings:
     jwt_public_key: str | None = _setting(None, PEM, "PEM of RSA, EC or Ed25519 public keys", file=True)
     jwt_jwks_url: str | None = _setting(None, HTTP_URL, "URL of a JSON Web Key Set")
     jwt_algorithms: tuple[str, ...] = _setting((), ALGORITHM_LIST, "allowed algorithms; by default those of the key")
-    jwt_audience: str | None = _setting(None, TEXT, "audience that a token must name; not checked unless set")
-    jwt_issuer: str | None = _setting(None, TEXT, "issuer that a token must name; not checked unless set")
+    jwt_audience: tuple[str, ...] = _setting(
+        (), TEXT_LIST, "audiences, comma-separated; a token must name one of them; not checked unless set"
+    )
+    jwt_issuer: tuple[str, ...] = _setting(
+        (), TEXT_LIST, "issuers, comma-separated; a token must name one of them; not checked unless set"
+    )
     jwt_leeway: float = _setting(10.0, seconds(0, 3600), "clock difference that is forgiven")
-    jwt_user_claim: str = _setting("sub", TEXT, "claim that holds the user")
+    jwt_user_claim: str = _setting("sub", TEXT, "claim that holds the user; a dotted path leads into an object")
     jwt_cookie: str | None = _setting(None, TEXT, "cookie that may hold the token")
     allowed_origins: tuple[str, ...] = _setting(
         (), ORIGIN_LIST, "origins of pages that may connect; same origin if empty"

@@ -8,7 +8,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from wsbridge.admission import Admission
 from wsbridge.event import Entry, Position
-from wsbridge.handshake import check_handshake
+from wsbridge.handshake import check_handshake, with_one_protocol_line
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
@@ -109,7 +109,7 @@ class WebSocketDoor:
             protocols=(SUBPROTOCOL,),
             max_msg_size=MAX_MESSAGE_BYTES + 1,  # aiohttp refuses exactly its value
         )
-        writer = await ws.prepare(request)
+        writer = await ws.prepare(with_one_protocol_line(request))
         transport = request.transport
         if transport is None:  # it left during the handshake
             return ws

@@ -1,0 +1,93 @@
+"""The keys of a JSON Web Key Set (RFC 7517), each with the algorithms that it may be used with."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+HMAC = ("HS256", "HS384", "HS512")
+RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+ED25519 = ("EdDSA", "Ed25519")  # RFC 8037, and its fully specified name of RFC 9864
+CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+MIN_RSA_BITS = 2048
+
+
+class Key(NamedTuple):
+    """A key and what it may be used with."""
+
+    material: Any
+    algorithms: tuple[str, ...]
+    id: str | None = None
+
+
+def algorithms_of(public: Any) -> tuple[str, ...]:
+    """What a public key can verify; empty if its kind, curve or size cannot be used."""
+    match public:
+        case RSAPublicKey():
+            return RSA if public.key_size >= MIN_RSA_BITS else ()
+        case EllipticCurvePublicKey():
+            return (CURVES[public.curve.name],) if public.curve.name in CURVES else ()
+        case Ed25519PublicKey():
+            return ED25519
+        case _:
+            return ()
+
+
+def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[tuple[Key, ...], tuple[str, ...]]:
+    """The usable public keys of a JWKS (RFC 7517), and for each of the others its name and why it was passed over.
+
+    Raises:
+        ValueError: the document is not a key set.
+
+    """
+    entries = document.get("keys") if isinstance(document, Mapping) else None
+    if not isinstance(entries, list):
+        raise ValueError("expected a JSON object with a list named keys")  # noqa: TRY004 - it is a text from outside
+    found, passed_over = [], []
+    for number, entry in enumerate(entries):
+        try:
+            found.append(_usable(entry, allowed))
+        except ValueError as why:
+            name = entry.get("kid", number) if isinstance(entry, Mapping) else number
+            passed_over.append(f"{name}: {why}")
+    return tuple(found), tuple(passed_over)
+
+
+def _usable(entry: Any, allowed: tuple[str, ...]) -> Key:
+    """One entry of a key set.
+
+    Raises:
+        ValueError: it cannot verify tokens; the text says why.
+
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError("it is not an object")  # noqa: TRY004 - it is a text from outside
+    named, use, kid = entry.get("alg"), entry.get("use", "sig"), entry.get("kid")
+    if use != "sig":
+        raise ValueError(f"its use is {use!r}, not 'sig'")
+    try:  # without `alg`, of which PyJWT has fewer names than there are
+        public = jwt.PyJWK.from_dict({name: value for name, value in entry.items() if name != "alg"}).key
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"it cannot be read: {error}") from None
+    possible = algorithms_of(public)
+    if not possible:
+        raise ValueError("its kind, curve or size cannot be used")
+    if named is not None and named not in possible:
+        raise ValueError(f"its alg is {named!r}, not one of {', '.join(possible)}")
+    chosen = tuple(name for name in (_same(named) if named else possible) if not allowed or name in allowed)
+    if not chosen:
+        raise ValueError(f"WSBRIDGE_JWT_ALGORITHMS does not allow {named or ', '.join(possible)}")
+    return Key(public, chosen, kid if isinstance(kid, str) else None)
+
+
+def _same(name: str) -> tuple[str, ...]:
+    """The names of one algorithm: a set may use one of them and its tokens the other."""
+    return ED25519 if name in ED25519 else (name,)
+
+
+def nothing_usable(passed_over: tuple[str, ...]) -> str:
+    """Why no token can be verified with this set."""
+    return f"the key set has no usable key ({'; '.join(passed_over) or 'it is empty'})"

@@ -27,6 +27,7 @@ FORGED = (  # a stranger's request as proxies hand it on; mesh sidecars come fro
 INVOCATION = {  # what daprd 1.18 puts on a call of another app
     "dapr-caller-app-id": "intruder",
     "dapr-callee-app-id": "websocket-service",
+    "dapr-caller-namespace": "default",
 }
 
 
@@ -225,6 +226,15 @@ async def test_guard_refuses_what_another_app_sends_through_the_sidecar(caller: 
         ).clone(remote="127.0.0.1")
         for its in (trust("right"), trust(), trust(development=True), trust(demo=True)):
             assert await status(caller, asked, its, internal=True) == 403
+
+
+@pytest.mark.fault("B2")
+@pytest.mark.parametrize("delivery", [{"Pubsubname": "pubsub-kafka"}, {"__offset": "7"}], ids=str)
+async def test_guard_answers_404_to_a_message_that_calls_itself_an_invocation(delivery: dict[str, str]) -> None:
+    """Its headers come with a single delivery. With 403 the sidecar would try again for ever; 404 is a drop."""
+    poison = delivery | {"Dapr-Caller-App-Id": "poison", "dapr-api-token": "right"}
+    asked = make_mocked_request("POST", "/events/task-updates", headers=poison).clone(remote="127.0.0.1")
+    assert await status(Caller.SIDECAR, asked, trust("right")) == 404
 
 
 @pytest.mark.parametrize(

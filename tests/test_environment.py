@@ -134,7 +134,7 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("ALLOWED_ORIGINS", "https://example.com/path"),
         ("ALLOWED_ORIGINS", "https://*"),
         ("ALLOWED_ORIGINS", "https://a.*.com"),
-        ("ALLOWED_ORIGINS", "null"),
+        ("ALLOWED_ORIGINS", "file"),
         ("HISTORY_SIZE", "many"),
         ("MAX_EVENT_BYTES", "0"),
         ("MAX_BACKLOG_BYTES", "0"),

@@ -104,7 +104,38 @@ async def test_one_users_sessions(bridge: Running) -> None:
     assert (await bridge.get("/users/nobody"))[1]["sessions"] == []
 
 
-@pytest.mark.parametrize("user", ["a/b", "a b", "ünï 😀", "%2F", "?", "#", "x" * 256, "<script>"])
+@pytest.mark.fault("C11")
+@pytest.mark.parametrize(
+    "user",
+    [
+        "{",
+        "}",
+        "{}",
+        "{user_id}",
+        "{a:b}",
+        "a/b",
+        "a/disconnect",
+        "/",
+        "%",
+        "%7B",
+        "%2F",
+        "%25",
+        "a b",
+        " ",
+        "+",
+        "&=;",
+        "\\",
+        '"',
+        "?",
+        "#",
+        ".",
+        "..",
+        "ünï 😀",
+        "\u202e",
+        "x" * 256,
+        "<script>",
+    ],
+)
 async def test_any_user_can_be_asked_for_and_disconnected(bridge: Running, user: str) -> None:
     ws, hello = await bridge.opened(user)
     path = "/users/" + quote(user, safe="")

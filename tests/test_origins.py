@@ -6,6 +6,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsbridge.environment import load
 from wsbridge.origins import Origins
 
 
@@ -102,7 +103,60 @@ def test_with_a_list_only_its_origins_may_connect(allowed: str, origin: str, goo
 @given(st.text(st.sampled_from("ab.:/@#?-%*104 3"), min_size=1, max_size=9))
 @settings(deadline=None)
 def test_nothing_behind_an_allowed_origin_makes_another_one_allowed(suffix: str) -> None:
-    assert allows("https://example.com" + suffix, "https://example.com") is (suffix == ":443")
+    assert allows("https://example.com" + suffix, "https://example.com") is (suffix in (":443", ".", ".:443"))
+
+
+@pytest.mark.fault("G6")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://BÜCHER.example:443", "https://xn--bcher-kva.example"),
+        ("https://straße.example", "https://xn--strae-oqa.example"),
+        ("https://例え.テスト:8443", "https://xn--r8jz45g.xn--zckzah:8443"),
+        ("https://example.com.", "https://example.com"),
+        ("https://example.com.:443", "https://EXAMPLE.com"),
+        ("http://[::1]:80", "http://[0:0:0:0:0:0:0:1]"),
+        ("http://[2001:DB8::1]:8004", "http://[2001:db8:0::1]:8004"),
+        ("null", "NULL"),
+        ("file://", "FILE://"),
+    ],
+)
+def test_origins_that_are_written_in_two_ways_are_the_same(one: str, other: str) -> None:
+    for listed, origin in ((one, other), (other, one), (one, one)):
+        settings, _ = load({"WSBRIDGE_ALLOWED_ORIGINS": listed})
+        assert allows(origin, *settings.allowed_origins), (listed, origin)
+        assert not allows(origin, "https://example.org")
+        _, _, host = listed.partition("://")
+        assert Origins.is_same(origin, host) is bool(host)
+
+
+@pytest.mark.fault("G6")
+@pytest.mark.parametrize(
+    ("listed", "origin"),
+    [
+        ("https://bücher.example", "https://bucher.example"),
+        ("https://example.com", "https://example.com.."),
+        ("https://example.com", "https://example.com:0443"),
+        ("https://example.com", "https://example.com:443:443"),
+        ("https://example.com", "https://examplé.com"),
+        ("https://*.bücher.example", "https://xn--bcher-kva.example"),
+        ("https://[::1]", "https://[::2]"),
+        ("https://[::1]", "https://::1"),
+        ("file://", "null"),
+        ("file://", "file:///etc/passwd"),
+        ("null", "file://"),
+        ("null", ""),
+    ],
+)
+def test_origins_that_only_look_alike_are_not_the_same(listed: str, origin: str) -> None:
+    assert not allows(origin, listed)
+
+
+@pytest.mark.fault("G6")
+def test_origins_below_an_international_name_may_connect() -> None:
+    assert allows("https://a.xn--bcher-kva.example", "https://*.bücher.example")
+    assert allows("https://a.bücher.example", "https://*.xn--bcher-kva.example")
 
 
 def test_in_development_any_page_may_connect() -> None:

@@ -19,7 +19,9 @@ from wsbridge.settings import PREFIX, is_loopback
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 DAPR_TOKEN = "dapr-api-token"  # noqa: S105 - the name of a header
 # The sidecar puts these on a call that another app makes through it, whatever that app has sent; not on deliveries.
-_INVOCATION = ("dapr-caller-app-id", "dapr-callee-app-id")
+_INVOCATION = ("dapr-caller-app-id", "dapr-callee-app-id", "dapr-caller-namespace")
+_DELIVERY = ("pubsubname", "__offset")
+_ERRORS = {error.status_code: error for error in (web.HTTPUnauthorized, web.HTTPForbidden, web.HTTPNotFound)}
 
 
 class Caller(Enum):
@@ -54,6 +56,7 @@ class Call:
     token: str = ""
     internal: bool = False  # it came in on the internal port, where there is one
     invoked: bool = False  # another Dapr app sent it through the sidecar
+    delivered: bool = False  # it has headers of a single delivery, and so may have those of a message, too
     foreign: bool = False  # a page of another origin sent it
     local: bool = False  # a program on this machine sent it: means something in development mode only
 
@@ -72,7 +75,8 @@ def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
     if caller is Caller.ANYONE:
         return None
     if call.invoked:
-        return Refusal("invocation", 403, "This route cannot be called through Dapr's service invocation.")
+        # For the sidecar 404 is a drop. With 403 a message that has such a header of its own would come for ever.
+        return Refusal("invocation", 404 if call.delivered else 403, "Dapr apps may not invoke this route.")
     token = trust.tokens[caller]
     if token:
         return None if _equal(call.token, token) else Refusal("token", 401, _how_to_send(caller))
@@ -133,6 +137,7 @@ class Access:
         Raises:
             web.HTTPUnauthorized: a token is set and was not sent.
             web.HTTPForbidden: no token is set, or none would help.
+            web.HTTPNotFound: the sidecar shall drop the message.
 
         """
         refused = refusal(caller, self._call(caller, request), self._trust)
@@ -140,9 +145,8 @@ class Access:
             return
         self._metrics.failed("denied")
         log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=request.remote)
-        if refused.status == web.HTTPUnauthorized.status_code:
-            raise web.HTTPUnauthorized(text=refused.text, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})
-        raise web.HTTPForbidden(text=refused.text)
+        headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if refused.status == web.HTTPUnauthorized.status_code else None
+        raise _ERRORS[refused.status](text=refused.text, headers=headers)
 
     def shows_details(self, request: web.Request) -> bool:
         """Whether a route for anyone may show what only operators should see."""
@@ -157,6 +161,7 @@ class Access:
             token=headers.get(DAPR_TOKEN, "") if caller is Caller.SIDECAR else bearer(request) or "",
             internal=self._internal,
             invoked=any(name in headers for name in _INVOCATION),
+            delivered=any(name in headers for name in _DELIVERY),
             foreign=foreign,
             local=self._trust.development and _is_local(request),
         )

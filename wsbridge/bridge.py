@@ -38,6 +38,7 @@ from wsbridge.websocket import WebSocketDoor
 REGISTRY = web.AppKey("registry", Registry)
 QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
 
+_USER_ID = "{user_id:[^/]+}"  # any text: aiohttp's own pattern leaves out braces
 Route = tuple[str, str, Caller, Handler]
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -175,8 +176,8 @@ class Bridge:
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
             ("GET", "/stats", Caller.OPERATOR, ops.stats),
-            ("GET", "/users/{user_id}", Caller.OPERATOR, ops.user),
-            ("POST", "/users/{user_id}/disconnect", Caller.OPERATOR, ops.disconnect),
+            ("GET", f"/users/{_USER_ID}", Caller.OPERATOR, ops.user),
+            ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, ops.disconnect),
             ("GET", "/metrics", Caller.PROMETHEUS, ops.metrics),
         ]
         return routes

@@ -20,6 +20,7 @@ ALGORITHMS = (
 )  # fmt: skip
 TOKEN_BYTES = 16  # a shorter one can be guessed
 _NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
+_OTHER_ORIGINS = {"*", "null", "file://"}  # any; sandboxed frames and data: URLs; pages from a disk in some apps
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
 
 
@@ -79,8 +80,8 @@ def _algorithms(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    words = tuple(word.lower().rstrip("/") for word in _words(text))
-    if not all(word == "*" or ORIGIN.fullmatch(word) for word in words):
+    words = tuple(word if word in _OTHER_ORIGINS else word.rstrip("/") for word in _words(text.lower()))
+    if not all(word in _OTHER_ORIGINS or ORIGIN.fullmatch(word) for word in words):
         raise ValueError
     return words
 
@@ -165,7 +166,9 @@ REDIS_URL = Kind(
 )
 KEY_PREFIX = Kind("a word without braces", _key_prefix)  # braces are the hash tag's, behind it in each key
 ALGORITHM_LIST = Kind("a comma-separated list out of " + ", ".join(ALGORITHMS), _algorithms)
-ORIGIN_LIST = Kind("comma-separated origins such as https://app.example.com or https://*.example.com, or *", _origins)
+ORIGIN_LIST = Kind(
+    "comma-separated origins such as https://app.example.com or https://*.example.com, null, file://, or *", _origins
+)
 TOPIC_LIST = Kind(
     "comma-separated topic=message_type pairs, each topic once, no type of the protocol's own ("
     + ", ".join(sorted(RESERVED_TYPES))

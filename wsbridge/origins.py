@@ -1,10 +1,16 @@
 """Which pages may connect, by the origin that browsers send (RFC 6454). Knows no route and no token."""
 
+import functools
+import ipaddress
+import re
+
 from aiohttp import hdrs, web
+from yarl import URL
 
 from wsbridge.kinds import ORIGIN
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:/?#@\[\]\s]+)(?P<port>:\d+)?")
 
 
 class Origins:
@@ -12,11 +18,11 @@ class Origins:
 
     def __init__(self, allowed: tuple[str, ...], *, development: bool) -> None:
         self._any = "*" in allowed or (development and not allowed)
-        self._exact = {_normal(origin) for origin in allowed}
+        self._exact = {canonical(origin) for origin in allowed}
         self._below = [
             (found["scheme"], "." + found["name"])
             for origin in allowed
-            if (found := ORIGIN.fullmatch(_normal(origin))) and found["host"]
+            if (found := ORIGIN.fullmatch(canonical(origin))) and found["host"]
         ]
         self._configured = bool(allowed)
 
@@ -26,7 +32,7 @@ class Origins:
             return True
         if not self._configured:
             return self.is_same(origin, host_of(request))
-        origin = _normal(origin.lower())
+        origin = canonical(origin)
         scheme, _, rest = origin.partition("://")
         return origin in self._exact or any(scheme == s and rest.endswith(end) for s, end in self._below)
 
@@ -44,9 +50,8 @@ class Origins:
     @staticmethod
     def is_same(origin: str, host: str) -> bool:
         """Host and port as in `Host`, whatever the scheme: TLS ends before us."""
-        scheme, _, rest = _normal(origin.lower()).partition("://")
-        host = host.lower()
-        return bool(rest) and rest == host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))
+        scheme, _, rest = origin.partition("://")
+        return bool(rest) and canonical(origin) == canonical(f"{scheme}://{host}")
 
 
 def host_of(request: web.BaseRequest) -> str:
@@ -54,7 +59,22 @@ def host_of(request: web.BaseRequest) -> str:
     return request.headers.get(hdrs.HOST, "")
 
 
-def _normal(origin: str) -> str:
-    """Without a default port, as browsers send it."""
-    scheme, _, _ = origin.partition("://")
-    return origin.removesuffix(_DEFAULT_PORTS.get(scheme, "\n"))
+@functools.lru_cache(1024)
+def canonical(origin: str) -> str:
+    """As a browser sends it: lower case, names in punycode, no default port; and without the dot of the DNS's root."""
+    scheme, _, rest = origin.lower().partition("://")
+    if not rest:  # `null`, `file://`
+        return origin.lower()
+    found = _AUTHORITY.fullmatch(rest.removesuffix(_DEFAULT_PORTS.get(scheme, "\n")))
+    return f"{scheme}://{_ascii(found['host'])}{found['port'] or ''}" if found else origin.lower()
+
+
+def _ascii(host: str) -> str:
+    if host.startswith("*."):
+        return "*." + _ascii(host[2:])
+    try:
+        if host.startswith("["):
+            return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        return URL.build(scheme="https", host=host.removesuffix(".")).raw_host or host
+    except ValueError:  # not the name of a host: equal to itself alone
+        return host

@@ -5,14 +5,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.growth import LINEAR, growth
 from wsbridge.cloudevents import EventReader
-from wsbridge.envelope import MAX_DEPTH
-from wsbridge.event import Dropped, Event
+from wsbridge.event import Event, Rejected
+from wsbridge.payload import MAX_DEPTH
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "events.json").read_text(encoding="utf-8"))
 TOPIC = "task-updates"
@@ -20,8 +22,9 @@ AT = {"__key": "k", "__partition": "3", "__offset": "41"}
 ELSEWHERE = {**AT, "__offset": "42"}
 
 
-def reader(user_field: str = "user_id", max_bytes: int = 1_048_576) -> EventReader:
-    return EventReader({TOPIC: "task_update", "orders": "order_update"}, user_field, max_bytes)
+def reader(user_field: str = "user_id", max_bytes: int = 1_048_576, *, escaped_headers: bool = False) -> EventReader:
+    types = {TOPIC: "task_update", "orders": "order_update"}
+    return EventReader(types, user_field, max_bytes, escaped_headers=escaped_headers)
 
 
 def enveloped(data: bytes | str, **attributes: object) -> bytes:
@@ -58,26 +61,30 @@ def bulk_of(*events: bytes, kind: str = "application/cloudevents+json") -> bytes
     return b'{"id":"b-1","type":"com.dapr.event.sent.bulk","entries":[%b]}' % b",".join(entries)
 
 
-def outcome(event: Event | Dropped) -> object:
-    return event.reason if isinstance(event, Dropped) else event.users
+def outcome(event: Event | Rejected) -> object:
+    return event.reason if isinstance(event, Rejected) else event.users
 
 
-def read(source: EventReader, body: bytes, metadata: dict[str, Any] | None = None) -> Event | Dropped:
-    try:
-        return source.read(body, TOPIC, metadata or {})
-    except Dropped as dropped:
-        return dropped
+def read(source: EventReader, body: bytes, metadata: dict[str, Any] | None = None) -> Event | Rejected:
+    return source.read(body, TOPIC, metadata or {})
+
+
+def taken(source: EventReader, body: bytes, metadata: dict[str, Any], topic: str = TOPIC) -> Event:
+    """An event that must not be rejected."""
+    event = source.read(body, topic, metadata)
+    assert isinstance(event, Event)
+    return event
 
 
 def body_of(case: dict[str, Any]) -> bytes:
     return bytes.fromhex(case["body_hex"]) if "body_hex" in case else str(case["body"]).encode()
 
 
-def check(event: Event | Dropped, case: dict[str, Any]) -> None:
+def check(event: Event | Rejected, case: dict[str, Any]) -> None:
     """Hold an event against a vector."""
-    if isinstance(event, Dropped):
-        assert event.reason == case.get("dropped"), str(event)
-        assert "\n" not in str(event)
+    if isinstance(event, Rejected):
+        assert event.reason == case.get("dropped"), event.text
+        assert "\n" not in event.text
         return
     assert list(event.users) == case["taken"]["users"]
     assert event.data == case["taken"]["data"].encode()
@@ -109,7 +116,7 @@ def test_a_bulk_delivery_is_what_the_vectors_say(case: dict[str, Any]) -> None:
 def test_a_redelivery_is_known_by_what_the_vectors_say(case: dict[str, Any]) -> None:
     source, headers = reader(case.get("user_field", "user_id")), case.get("headers", {})
     moved = {**headers, "__offset": "42"} if headers else {}
-    first, again, other = (source.read(body_of(case), TOPIC, at).key for at in (headers, headers, moved))
+    first, again, other = (taken(source, body_of(case), at).key for at in (headers, headers, moved))
     assert first == again
     assert bool(first) is (case["taken"]["known_by"] is not None)
     assert (first != other) is (case["taken"]["known_by"] == "coordinates")
@@ -137,7 +144,7 @@ def test_the_data_is_kept_byte_for_byte_in_every_form(
     fields = {**fields, "user_id": "u"}
     fields.pop("specversion", None)  # with it, it would be an envelope
     data = json.dumps(fields, indent=indent, ensure_ascii=ascii_only).encode()
-    event = reader().read(form(data), TOPIC, AT)
+    event = taken(reader(), form(data), AT)
     assert (event.users, event.data) == (("u",), data)
 
 
@@ -145,7 +152,7 @@ def test_the_data_is_kept_byte_for_byte_in_every_form(
 @pytest.mark.parametrize("value", [b"5", b'"x"', b"{}", b"[1]", b"null"], ids=repr)
 def test_a_bare_event_may_have_fields_of_any_name_and_kind(name: str, value: bytes) -> None:
     data = b'{"user_id":"u","%b":%b}' % (name.encode(), value)
-    assert reader().read(data, TOPIC, {}).data == data
+    assert taken(reader(), data, {}).data == data
     assert reader().read_bulk(data, TOPIC) is None
 
 
@@ -155,11 +162,11 @@ def test_a_bare_event_may_have_fields_of_any_name_and_kind(name: str, value: byt
 )
 @pytest.mark.parametrize("value", [5, 1.5, None, True, {}, [[]]], ids=repr)
 def test_a_mistyped_attribute_of_the_envelope_does_not_cost_the_data(name: str, value: object) -> None:
-    event = reader().read(enveloped('{"user_id":"u"}', **{name: value}), TOPIC, AT)
+    event = taken(reader(), enveloped('{"user_id":"u"}', **{name: value}), AT)
     assert event.data == b'{"user_id":"u"}'
 
 
-# Nothing raises anything but Dropped.
+# Nothing raises at all.
 
 TAKEN = [
     enveloped('{"user_id":"u","x":[1,{"y":null}]}'),
@@ -190,14 +197,14 @@ def test_a_damaged_delivery_is_taken_or_dropped(body: bytes, place: int, cut: in
 def test_a_damaged_bulk_never_raises(events: list[bytes], place: int, cut: int, junk: bytes) -> None:
     body = bulk_of(*events)
     found = reader().read_bulk(body[:place] + junk + body[place + cut :], TOPIC)
-    assert found is None or all(isinstance(event, Event | Dropped) for _, event in found)
+    assert found is None or all(isinstance(event, Event | Rejected) for _, event in found)
 
 
 @given(st.binary())
 @settings(deadline=None)
 def test_arbitrary_bytes_are_no_bulk_and_no_surprise(body: bytes) -> None:
     assert reader().read_bulk(body, TOPIC) is None
-    assert isinstance(read(reader(), body), Dropped)
+    assert isinstance(read(reader(), body), Rejected)
 
 
 @pytest.mark.parametrize("depth", [2_000, 100_000])
@@ -395,7 +402,7 @@ def test_the_user_is_where_the_setting_says(field: str, body: str, expected: obj
 @pytest.mark.parametrize("data", ["[]", "7", "null", '"x"', '{"x":NaN}'])
 def test_the_data_must_be_an_object_also_where_the_user_is_elsewhere(field: str, data: str) -> None:
     event = read(reader(field), enveloped(data, subject="u"), {"__key": "u"})
-    assert isinstance(event, Dropped)
+    assert isinstance(event, Rejected)
 
 
 @pytest.mark.parametrize(
@@ -419,12 +426,12 @@ def test_the_bound_is_on_the_data_not_on_the_envelope(form: Callable[[bytes], by
 
 
 def test_the_type_is_that_of_the_topic() -> None:
-    assert reader().read(GOOD, "orders", {}).type == "order_update"
+    assert taken(reader(), GOOD, {}, "orders").type == "order_update"
 
 
 def test_an_event_is_the_same_if_source_and_id_are() -> None:
     def key(**attributes: object) -> str:
-        return reader().read(enveloped('{"user_id":"u"}', **attributes), TOPIC, {}).key
+        return taken(reader(), enveloped('{"user_id":"u"}', **attributes), {}).key
 
     assert key() == key() != ""
     assert len({key(), key(id="e-2"), key(source="other"), key(id="backend", source="e-1")}) == 4
@@ -434,7 +441,7 @@ def test_an_event_is_the_same_if_source_and_id_are() -> None:
 @pytest.mark.parametrize("attribute", ["id", "source"])
 def test_a_megabyte_of_id_is_remembered_as_little_and_still_told_apart(attribute: str) -> None:
     first, again, other = (
-        reader("@subject").read(enveloped("{}", subject="u", **{attribute: "x" * 1_000_000 + end}), TOPIC, {})
+        taken(reader("@subject"), enveloped("{}", subject="u", **{attribute: "x" * 1_000_000 + end}), {})
         for end in ("a", "a", "b")
     )
     assert len(first.key) + len(first.id) < 1_000
@@ -444,36 +451,36 @@ def test_a_megabyte_of_id_is_remembered_as_little_and_still_told_apart(attribute
 @pytest.mark.parametrize("attribute", ["id", "source"])
 def test_without_a_stable_id_the_coordinates_identify_an_event(attribute: str) -> None:
     body = enveloped('{"user_id":"u"}', **{attribute: None})
-    here, again, there = (reader().read(body, TOPIC, at) for at in (AT, AT, ELSEWHERE))
+    here, again, there = (taken(reader(), body, at) for at in (AT, AT, ELSEWHERE))
     assert here.key == again.key != there.key
     assert here.id == f"{TOPIC}/3/41"
-    assert reader().read(body, "orders", AT).key != here.key
-    assert reader().read(body, TOPIC, {"__partition": "3"}).key == ""
+    assert taken(reader(), body, AT, "orders").key != here.key
+    assert taken(reader(), body, {"__partition": "3"}).key == ""
 
 
 def test_a_raw_payload_is_identified_by_its_coordinates_not_by_its_new_id() -> None:
     body, redelivered = raw_envelope(b'{"user_id":"u"}'), in_base64(b'{"user_id":"u"}', id="e-2", source="Dapr")
-    assert reader().read(body, TOPIC, AT).key == reader().read(redelivered, TOPIC, AT).key
-    assert reader().read(body, TOPIC, AT).key != reader().read(body, TOPIC, ELSEWHERE).key
+    assert taken(reader(), body, AT).key == taken(reader(), redelivered, AT).key
+    assert taken(reader(), body, AT).key != taken(reader(), body, ELSEWHERE).key
 
 
 def test_bytes_that_a_publisher_sent_through_dapr_keep_their_id() -> None:
     body = in_base64(b'{"user_id":"u"}')  # as `application/octet-stream`; the source is the publisher
-    assert reader().read(body, TOPIC, AT).key == reader().read(body, TOPIC, ELSEWHERE).key
+    assert taken(reader(), body, AT).key == taken(reader(), body, ELSEWHERE).key
 
 
 @pytest.mark.parametrize("name", ["no user", "too large", "not JSON"])
 def test_a_dropped_event_is_named_where_it_can_be(name: str) -> None:
     data = {"no user": "{}", "too large": '{"user_id":"%s"}' % ("u" * 99), "not JSON": '"hello"'}[name]
     dropped = read(reader(max_bytes=99), enveloped(data))
-    assert isinstance(dropped, Dropped)
+    assert isinstance(dropped, Rejected)
     assert dropped.event_id == "e-1"
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[1]", b"hello", b'{"x":1}', b'{"user_id":"u","x":"\xff"}'])
 def test_a_dropped_message_without_an_id_is_named_by_its_coordinates(body: bytes) -> None:
     dropped = read(reader(), body, AT)
-    assert isinstance(dropped, Dropped)
+    assert isinstance(dropped, Rejected)
     assert dropped.event_id == f"{TOPIC}/3/41"
 
 
@@ -481,8 +488,8 @@ def test_a_raw_entry_that_is_not_base64_is_named_by_its_coordinates() -> None:
     found = reader().read_bulk(bulk_of(b'"%%%"', kind="application/octet-stream"), TOPIC)
     assert found is not None
     (_, dropped), *_ = found
-    assert isinstance(dropped, Dropped)
-    assert (dropped.event_id, dropped.reason, str(dropped)) == (f"{TOPIC}/0/0", "not_json", "the data is not base64")
+    assert isinstance(dropped, Rejected)
+    assert (dropped.event_id, dropped.reason, dropped.text) == (f"{TOPIC}/0/0", "not_json", "the data is not base64")
 
 
 # What a sidecar sees to where it decodes the messages itself.
@@ -491,7 +498,7 @@ def test_a_raw_entry_that_is_not_base64_is_named_by_its_coordinates() -> None:
 @pytest.mark.parametrize("form", [enveloped, in_base64], ids=lambda form: form.__name__)
 def test_what_has_outlived_its_time_is_dropped(form: Callable[..., bytes]) -> None:
     dropped = read(reader(), form(b'{"user_id":"u"}', expiration="2026-02-07T12:00:00.123456789Z"), AT)
-    assert isinstance(dropped, Dropped)
+    assert isinstance(dropped, Rejected)
     assert (dropped.reason, dropped.event_id) == ("expired", "e-1")
 
 
@@ -499,7 +506,7 @@ def test_what_has_outlived_its_time_is_dropped(form: Callable[..., bytes]) -> No
     "text", ["9999-02-07T12:00:00Z", "2026-02-07T12:00:00", "2026-02-07", "yesterday", "", 5, None]
 )
 def test_what_has_not_or_does_not_say_so_is_taken(text: object) -> None:
-    assert reader().read(enveloped('{"user_id":"u"}', expiration=text), TOPIC, AT).id == "e-1"
+    assert taken(reader(), enveloped('{"user_id":"u"}', expiration=text), AT).id == "e-1"
 
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -507,12 +514,12 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": "of the delivery"}])
 def test_the_trace_of_an_event(headers: dict[str, str]) -> None:
-    assert reader().read(enveloped('{"user_id":"u"}', traceparent=TRACE), TOPIC, AT | headers).trace == TRACE
+    assert taken(reader(), enveloped('{"user_id":"u"}', traceparent=TRACE), AT | headers).trace == TRACE
 
 
 def test_the_trace_of_a_message_without_an_envelope_is_in_its_headers() -> None:
-    assert reader().read(b'{"user_id":"u"}', TOPIC, AT | {"traceparent": TRACE}).trace == TRACE
-    assert reader().read(b'{"user_id":"u"}', TOPIC, AT).trace == ""
+    assert taken(reader(), b'{"user_id":"u"}', AT | {"traceparent": TRACE}).trace == TRACE
+    assert taken(reader(), b'{"user_id":"u"}', AT).trace == ""
 
 
 NO_TIMESTAMPS: list[Any] = ["", "-1", "1.5", "now", "٣", "9" * 16, "9" * 5_000, 7, None, []]
@@ -532,3 +539,167 @@ def test_reader_with_a_kafka_timestamp_gives_the_time_in_seconds(at: dict[str, A
     event = read(reader(), b'{"user_id":"u"}', at)
     assert isinstance(event, Event)
     assert event.produced == produced
+
+
+# CloudEvents in binary content mode, as the CloudEvents SDK makes them for Kafka.
+
+MESSAGES = {
+    case["name"]: case
+    for case in json.loads((Path(__file__).parent / "vectors" / "cloudevents_kafka.json").read_text(encoding="utf-8"))[
+        "messages"
+    ]
+}
+
+
+def from_kafka(name: str, *, escaped: bool, offset: str = "41") -> tuple[bytes, dict[str, Any]]:
+    """A message's value, and its metadata as a sidecar passes them on, with `escapeHeaders` or without."""
+    message = MESSAGES[name]
+    encode = quote_plus if escaped else str
+    headers = {header: encode(value) for header, value in message["headers"].items()}
+    key = {} if message["key"] is None else {"__key": encode(message["key"])}
+    return message["value"].encode(), headers | key | {"__partition": "3", "__offset": offset}
+
+
+def in_bulk(value: bytes, metadata: dict[str, Any]) -> bytes:
+    entry = {
+        "entryId": "0",
+        "event": base64.b64encode(value).decode(),
+        "contentType": "application/octet-stream",
+        "metadata": metadata,
+    }
+    return json.dumps({"type": "com.dapr.event.sent.bulk", "entries": [entry]}).encode()
+
+
+def deliver(source: EventReader, value: bytes, metadata: dict[str, Any], form: str) -> Event | Rejected:
+    """Each way in which a sidecar delivers a message."""
+    if form == "bulk":
+        ((_, event),) = source.read_bulk(in_bulk(value, metadata), TOPIC) or []
+        return event
+    return read(source, value if form == "bare" else raw_envelope(value), metadata)
+
+
+FORMS = ["bulk", "raw single", "bare"]
+
+
+@pytest.mark.fault("H1")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("field", ["@subject", "@key", "user_id"])
+@pytest.mark.parametrize("name", ["binary", "binary, by the SDK's older module", "structured"])
+def test_message_of_the_cloudevents_sdk_is_for_its_user_and_known_by_its_id(
+    name: str, field: str, escaped: bool, form: str
+) -> None:
+    source = reader(field, escaped_headers=escaped)
+    first = deliver(source, *from_kafka(name, escaped=escaped), form)
+    again = deliver(source, *from_kafka(name, escaped=escaped, offset="42"), form)
+    assert isinstance(first, Event)
+    assert isinstance(again, Event)
+    assert first.users == ("alice@example.com",)
+    assert first.id == "e-1"
+    assert first.key == again.key == "https://example.com/backend\ne-1"
+    assert json.loads(first.data)["title"] == "Buy milk"
+
+
+@pytest.mark.fault("H1")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_message_in_binary_mode_that_has_expired_is_rejected(escaped: bool, form: str) -> None:
+    rejected = deliver(reader(), *from_kafka("binary, expired", escaped=escaped), form)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.event_id) == ("expired", "e-1")
+    assert isinstance(deliver(reader(), *from_kafka("binary, not expired", escaped=escaped), form), Event)
+
+
+def test_message_in_binary_mode_keeps_its_trace() -> None:
+    assert taken(reader(), *from_kafka("binary, with a trace", escaped=False)).trace == TRACE
+
+
+def test_message_in_binary_mode_without_a_subject_has_no_user_there() -> None:
+    assert outcome(read(reader("@subject"), *from_kafka("binary, the smallest", escaped=False))) == "no_user"
+
+
+def test_message_in_binary_mode_that_is_rejected_is_named_by_its_header() -> None:
+    _, metadata = from_kafka("binary", escaped=False)
+    for data in (b"hello", b"[]", b'{"x":1}', b'{"user_id":"\xff"}'):
+        rejected = read(reader(), data, metadata)
+        assert isinstance(rejected, Rejected)
+        assert rejected.event_id == "e-1"
+
+
+def test_headers_beside_an_envelope_do_not_count() -> None:
+    _, metadata = from_kafka("binary", escaped=False)
+    assert taken(reader(), enveloped('{"user_id":"u"}', id="e-2"), metadata).key == "backend\ne-2"
+
+
+def test_a_key_that_is_not_said_to_be_escaped_stays_as_it_is() -> None:
+    assert outcome(read(reader("@key"), b"{}", {"__key": "a%6Cice+1"})) == ("a%6Cice+1",)
+    assert outcome(read(reader("@key", escaped_headers=True), b"{}", {"__key": "a%6Cice+1"})) == ("alice 1",)
+
+
+@pytest.mark.parametrize("header", ["ce_id", "ce_source", "__offset"])
+def test_header_that_was_no_utf8_can_still_be_written_down(header: str) -> None:
+    metadata = {"ce_specversion": "1.0", "ce_id": "i", "ce_source": "s", **AT, header: "\udcff"}
+    event = taken(reader(), b'{"user_id":"u"}', metadata)
+    (event.id + event.key).encode()
+
+
+# A byte order mark is skipped wherever JSON begins; another encoding is named.
+
+BOM = "\ufeff"
+
+
+@pytest.mark.fault("H2")
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(BOM.encode() + b'{"user_id":"u"}', id="bare"),
+        pytest.param(BOM.encode() + enveloped('{"user_id":"u"}'), id="envelope"),
+        pytest.param(enveloped(json.dumps(BOM + '{"user_id":"u"}')), id="in a string"),
+        pytest.param(in_base64(BOM.encode() + b'{"user_id":"u"}'), id="in base64"),
+        pytest.param(raw_envelope(BOM.encode() + b'{"user_id":"u"}'), id="raw"),
+        pytest.param(raw_envelope(BOM.encode() + enveloped('{"user_id":"u"}')), id="raw envelope"),
+    ],
+)
+def test_byte_order_mark_is_skipped_and_the_data_are_without_it(body: bytes) -> None:
+    assert taken(reader(), body, AT).data == b'{"user_id":"u"}'
+    assert taken(reader("@key"), body, AT).data == b'{"user_id":"u"}'
+
+
+@pytest.mark.fault("H2")
+def test_byte_order_mark_in_a_bulk_is_skipped() -> None:
+    message = BOM.encode() + b'{"user_id":"u"}'
+    found = reader().read_bulk(BOM.encode() + in_bulk(message, AT), TOPIC)
+    assert found is not None
+    assert [(event.data if isinstance(event, Event) else event) for _, event in found] == [b'{"user_id":"u"}']
+
+
+@pytest.mark.fault("H2")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('{"user_id":"u"}'.encode("utf-16"), "utf16"),
+        ('{"user_id":"u"}'.encode("utf-16-be"), "utf16"),
+        (b'\x00\x00\x00\x00\x11{"user_id":"u"}', "schema_registry"),
+        (b"\x00\x00\x00\x00\x11\x02u", "schema_registry"),
+    ],
+)
+def test_what_is_no_utf8_json_is_rejected_by_its_name(message: bytes, reason: str, form: str) -> None:
+    rejected = deliver(reader(), message, AT, form)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.event_id) == (reason, f"{TOPIC}/3/41")
+
+
+# No input costs more than in proportion to its size.
+
+
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("unit", [rb"\"", b'"', b"[", rb"\\", b'{"a":', b"\xff", b"9", b'"a",'], ids=repr)
+@pytest.mark.parametrize(
+    "cut",
+    [b'{"user_id":"u","x":"%b', b'{"specversion":"1.0","data":"%b', b'{"user_id":[%b', b'{"user_id":"u","x":[%b]}'],
+)
+def test_reading_a_message_that_is_cut_off_takes_time_in_proportion(cut: bytes, unit: bytes, form: str) -> None:
+    source = reader()
+    assert growth(lambda size: deliver(source, cut % (unit * (size // len(unit))), AT, form), 20_000) < LINEAR

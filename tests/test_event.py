@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsbridge.event import Dropped, Entry, Event, Position, is_user
+from wsbridge.event import Entry, Event, Position, Rejected, is_user
+from wsbridge.reasons import Drop
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "positions.json").read_text(encoding="utf-8"))
 
@@ -83,7 +84,7 @@ def test_what_is_shared_by_many_sessions_cannot_be_changed(value: Position | Eve
             setattr(value, name, None)
 
 
-def test_what_is_dropped_says_why_to_people_and_to_metrics() -> None:
-    dropped = Dropped("no_user", "there is no user", "e-1")
-    assert (dropped.reason, str(dropped), dropped.event_id) == ("no_user", "there is no user", "e-1")
-    assert Dropped("no_user", "there is no user").event_id == ""
+def test_rejected_event_says_why_to_people_and_to_metrics() -> None:
+    rejected = Rejected(Drop.NO_USER, "there is no user", "e-1")
+    assert (rejected.reason, rejected.text, rejected.event_id) == ("no_user", "there is no user", "e-1")
+    assert Rejected(Drop.NO_USER, "there is no user").event_id == ""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsbridge.pieces import depth, elements, members
+from tests.growth import LINEAR, growth
+from wsbridge.pieces import _TOKEN, elements, members
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SIGNS = st.text(st.sampled_from('[]{},:"\\\n\t é😀u'))
@@ -77,22 +78,31 @@ def test_a_member_with_an_unreadable_name_is_left_out(name: bytes) -> None:
     assert members(b'{"a1":1,%b:2,"b1":3}' % name) == {"a1": b"1", "b1": b"3"}
 
 
-def levels_of(document: object) -> int:
-    match document:
-        case list():
-            return 1 + max(map(levels_of, document), default=0)
-        case dict():
-            return 1 + max(map(levels_of, document.values()), default=0)
-        case _:
-            return 0
+QUOTES = st.lists(st.sampled_from([b'"', b"\\", b'\\"', b"[", b"]", b"{", b"}", b",", b":", b"a", b"\n", b"\xff"])).map(
+    b"".join
+)
 
 
-@given(VALUES, LAYOUTS)
-@settings(deadline=None, max_examples=80)
-def test_depth_is_that_of_the_document(document: object, layout: dict[str, object]) -> None:
-    text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
-    assert depth(text.encode()) == levels_of(document)
+@pytest.mark.fault("C2")
+@given(QUOTES)
+@example(b'"' + b'\\"' * 50)
+@example(b'"\\')
+@settings(deadline=None, max_examples=300)
+def test_token_begins_at_every_quote_so_that_nothing_is_looked_at_twice(text: bytes) -> None:
+    for place in range(len(text)):
+        if text[place] == ord('"'):
+            token = _TOKEN.match(text, place)
+            assert token is not None
+            rest = text[token.end() :]
+            assert rest in (b"", b"\\") or token.group()[1:].endswith(b'"')
 
 
-def test_depth_has_no_limit_of_its_own() -> None:
-    assert depth(b"[" * 100_000 + b"]" * 100_000) == 100_000
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize("unit", [rb"\"", b'"', b'"a', rb"\\", b'{"', b'["', b"[", b'":', b'",', b'"\\\xff'], ids=repr)
+def test_cutting_takes_time_in_proportion_to_the_text(unit: bytes) -> None:
+    def cut(size: int) -> None:
+        torn = b'{"a":["' + unit * (size // len(unit)) + b"]}"
+        members(torn)
+        elements(torn[5:-1])
+
+    assert growth(cut, 40_000) < LINEAR

@@ -165,7 +165,7 @@ class Bridge:
         s, ops = self.settings, self._ops
         types = dict(s.topics)
         dapr = DaprDoor(
-            EventReader(types, s.user_id_field, s.max_event_bytes),
+            EventReader(types, s.user_id_field, s.max_event_bytes, escaped_headers=s.escaped_headers),
             self.broker,
             self.metrics,
             pubsub=s.pubsub_name,

@@ -1,4 +1,4 @@
-"""What a sidecar posts, understood: CloudEvents in all their forms. Knows nothing of HTTP."""
+"""What a sidecar posts, understood: CloudEvents in all their forms, for which users. Knows nothing of HTTP."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -6,25 +6,13 @@ from typing import Any
 
 import msgspec
 
-from wsbridge import pieces
-from wsbridge.envelope import (
-    MAX_DEPTH,
-    REFUSED,
-    TOO_DEEP,
-    BulkEntry,
-    Envelope,
-    Unreadable,
-    from_base64,
-    json_string,
-    read_entries,
-    read_envelope,
-    why_not,
-    word,
-)
-from wsbridge.event import MAX_USER_BYTES, Dropped, Event, is_user
+from wsbridge.bulk import BulkEntry, Unreadable, read_entries
+from wsbridge.envelope import Envelope, read_envelope, read_headers, unescaped, word
+from wsbridge.event import MAX_USER_BYTES, Event, Rejected, is_user
+from wsbridge.payload import REFUSED, from_base64, is_utf8, rejection, too_deep, without_bom
+from wsbridge.reasons import Drop
 
 MAX_USERS = 1_000  # of one event: each gets it in a history of its own
-RAW_SOURCE = "Dapr"  # the source of envelopes that the sidecar makes up around raw payloads, with an id that changes
 LONGEST_TIME = 15  # digits of milliseconds since the epoch: the year 33658
 LONGEST_ID = 256  # characters: ids are remembered for an hour and logged, whatever a publisher puts into them
 
@@ -47,125 +35,135 @@ class EventReader:
     """Bytes → events.
 
     `types` says which message type a topic stands for; `user_field` is a dotted path in the data, `@subject` of the
-    CloudEvent or `@key` of the Kafka message; `max_bytes` bounds the data.
+    CloudEvent or `@key` of the Kafka message; `max_bytes` bounds the data; `escaped_headers` says that keys and headers
+    of Kafka messages arrive URL-encoded.
     """
 
-    def __init__(self, types: Mapping[str, str], user_field: str, max_bytes: int) -> None:
+    def __init__(
+        self, types: Mapping[str, str], user_field: str, max_bytes: int, *, escaped_headers: bool = False
+    ) -> None:
         self._types = types
         self._field = user_field
         self._depth = 0 if user_field.startswith("@") else user_field.count(".") + 1
         self._data = _user_decoder(user_field)
         self._max_bytes = max_bytes
+        self._escaped = escaped_headers
 
-    def read(self, body: bytes, topic: str, metadata: Mapping[str, Any]) -> Event:
-        """One event: enveloped, bare, or in an envelope around a raw payload; `metadata` holds `__key`, `__offset`, ….
+    def read(self, body: bytes, topic: str, metadata: Mapping[str, Any]) -> Event | Rejected:
+        """One event: enveloped, bare, or in an envelope around a raw payload.
 
-        Raises:
-            Dropped: it can never be understood.
-
+        `metadata` holds `__key`, `__offset` and the headers of the Kafka message.
         """
-        try:
-            return self._read(body, topic, metadata, raw=False)
-        except Dropped as dropped:
-            raise _named(dropped, topic, metadata) from None
+        return _named(self._read(body, topic, metadata), topic, metadata)
 
-    def _read(self, body: bytes, topic: str, metadata: Mapping[str, Any], *, raw: bool) -> Event:
-        envelope = read_envelope(body)
-        if not envelope.specversion:
-            return self._event(body.strip(), topic, envelope, metadata, stable=False)
-        if envelope.has_expired():
-            raise Dropped("expired", f"its time to live ended at {envelope.expiration}", envelope.id)
-        if bytes(envelope.data_base64).startswith(b'"'):
-            data = from_base64(envelope.data_base64)
-            if envelope.source == RAW_SOURCE and not raw:
-                return self._read(data, topic, metadata, raw=True)
-            return self._event(data, topic, envelope, metadata, stable=True)
-        data = bytes(envelope.data)
-        if data.startswith(b'"'):
-            data = self._unquoted(data, envelope)
-        elif not data or data == b"null":
-            raise Dropped("no_data", "the CloudEvent has no data", envelope.id)
-        return self._event(data, topic, envelope, metadata, stable=True)
-
-    @staticmethod
-    def _unquoted(data: bytes, envelope: Envelope) -> bytes:
-        try:
-            return json_string.decode(data).encode()
-        except REFUSED as error:
-            raise Dropped(*why_not(data, error), envelope.id) from None
-
-    def read_bulk(self, body: bytes, topic: str) -> list[tuple[str, Event | Dropped]] | None:
+    def read_bulk(self, body: bytes, topic: str) -> list[tuple[str, Event | Rejected]] | None:
         """Each entry's id with its event, in order; None if the body is no bulk delivery."""
         entries = read_entries(body)
         if entries is None:
             return None
-        return [(e.entry_id, e.dropped if isinstance(e, Unreadable) else self._entry(e, topic)) for e in entries]
+        found: list[tuple[str, Event | Rejected]] = []
+        for entry in entries:
+            if isinstance(entry, Unreadable):
+                found.append(entry)
+                continue
+            metadata = entry.metadata or {}
+            event = self._entry(entry, topic, metadata)
+            found.append((entry.entry_id, _named(event, topic, metadata)))
+        return found
 
-    def _entry(self, entry: BulkEntry, topic: str) -> Event | Dropped:
-        metadata = entry.metadata or {}
-        try:
-            return self._read(entry.payload(), topic, metadata, raw=entry.is_raw())
-        except Dropped as dropped:
-            return _named(dropped, topic, metadata)
+    def _entry(self, entry: BulkEntry, topic: str, metadata: Mapping[str, Any]) -> Event | Rejected:
+        payload = entry.payload()
+        if isinstance(payload, Rejected):
+            return payload
+        read = self._message if entry.is_raw else self._read
+        return read(payload, topic, metadata)
+
+    def _read(self, body: bytes, topic: str, metadata: Mapping[str, Any]) -> Event | Rejected:
+        """What a sidecar made of a message: an envelope of its own, if the message is raw."""
+        body = without_bom(body)
+        envelope = read_envelope(body)
+        if isinstance(envelope, Envelope) and envelope.is_sidecars:
+            message = from_base64(envelope.data_base64)
+            return message if isinstance(message, Rejected) else self._message(message, topic, metadata)
+        return self._enveloped(envelope, body, topic, metadata)
+
+    def _message(self, body: bytes, topic: str, metadata: Mapping[str, Any]) -> Event | Rejected:
+        """A message as it is in the broker."""
+        body = without_bom(body)
+        return self._enveloped(read_envelope(body), body, topic, metadata)
+
+    def _enveloped(
+        self, envelope: Envelope | Rejected, body: bytes, topic: str, metadata: Mapping[str, Any]
+    ) -> Event | Rejected:
+        if isinstance(envelope, Rejected):
+            return envelope
+        binary = None if envelope.specversion else read_headers(metadata, escaped=self._escaped)
+        if binary is None and not envelope.specversion:
+            return self._event(body.strip(), topic, envelope, metadata, stable=False)
+        envelope = binary or envelope
+        if envelope.has_expired():
+            return Rejected(Drop.EXPIRED, f"its time to live ended at {envelope.expiration}", _brief(envelope.id))
+        data = body.strip() if binary else envelope.content()
+        if isinstance(data, Rejected):
+            return data._replace(event_id=_brief(envelope.id))
+        return self._event(data, topic, envelope, metadata, stable=True)
 
     def _event(
         self, data: bytes, topic: str, envelope: Envelope, metadata: Mapping[str, Any], *, stable: bool
-    ) -> Event:
-        event_id, source = envelope.id, envelope.source
-        if len(event_id) > LONGEST_ID or len(source) > LONGEST_ID:
-            event_id, source = _brief(event_id), _brief(source)
+    ) -> Event | Rejected:
+        event_id, source = _brief(envelope.id), _brief(envelope.source)
         key = f"{source}\n{event_id}" if stable and source and event_id else ""
         if not key and (coordinates := _coordinates(topic, metadata)):
             event_id, key = coordinates, "\n" + coordinates
-        if len(data) > self._max_bytes:
-            raise Dropped("too_large", f"{len(data)} bytes of data, at most {self._max_bytes} are taken", event_id)
-        if len(data) > 2 * MAX_DEPTH and _is_deep(data):  # shorter, it has not brackets enough
-            raise Dropped("not_json", TOO_DEEP, event_id)
-        users = self._users(data, envelope, metadata, event_id)
+        users = self._users(data, envelope, metadata)
+        if isinstance(users, Rejected):
+            return users._replace(event_id=event_id)
         trace = envelope.traceparent or metadata.get("traceparent", "")
         return Event(users, data, self._types[topic], event_id, key, trace, _produced(metadata))
 
-    def _users(self, data: bytes, envelope: Envelope, metadata: Mapping[str, Any], event_id: str) -> tuple[str, ...]:
+    def _users(self, data: bytes, envelope: Envelope, metadata: Mapping[str, Any]) -> tuple[str, ...] | Rejected:
+        if len(data) > self._max_bytes:
+            return Rejected(Drop.TOO_LARGE, f"{len(data)} bytes of data, at most {self._max_bytes} are taken")
         try:
-            data.decode()  # msgspec passes bad UTF-8 through, and one bad byte makes a browser drop its socket
             value = self._data.decode(data)
         except REFUSED as error:
-            raise Dropped(*why_not(data, error, self._field), event_id) from None
+            return rejection(data, error, self._field)
+        if not is_utf8(data):  # msgspec passes bad UTF-8 through, and one bad byte makes a browser drop its socket
+            return Rejected(Drop.BAD_UTF8, "the data is not UTF-8")
+        if (rejected := too_deep(data)) is not None:
+            return rejected
         for _ in range(self._depth):
             value = None if value is None else value.user
         if self._field == "@subject":
             value = envelope.subject
         elif self._field == "@key":
             value = metadata.get("__key")
-        return _checked(value, self._field, event_id)
+            value = unescaped(value) if self._escaped and type(value) is str else value
+        return _checked(value, self._field)
 
 
-def _checked(value: Any, field: str, event_id: str) -> tuple[str, ...]:
+def _checked(value: Any, field: str) -> tuple[str, ...] | Rejected:
     if type(value) is str and 0 < len(value) <= MAX_USER_BYTES and value.isascii():
         return (value,)  # nearly always
     values: Sequence[Any] = value if isinstance(value, list) else (value,)
     if value in (None, "", []):
-        raise Dropped("no_user", f"there is no user in {field}", event_id)
+        return Rejected(Drop.NO_USER, f"there is no user in {field}")
     if len(values) > MAX_USERS:
-        raise Dropped("bad_user", f"{len(values)} users in {field}, at most {MAX_USERS} are taken", event_id)
+        return Rejected(Drop.BAD_USER, f"{len(values)} users in {field}, at most {MAX_USERS} are taken")
     users = tuple(dict.fromkeys(word(user) for user in values))
     if not all(is_user(user) for user in users):
-        raise Dropped(
-            "bad_user",
+        return Rejected(
+            Drop.BAD_USER,
             f"a user in {field} is not a string of 1 to {MAX_USER_BYTES} bytes or an integer",
-            event_id,
         )
     return users
 
 
-def _is_deep(data: bytes) -> bool:
-    return data.count(b"[") + data.count(b"{") > MAX_DEPTH and pieces.depth(data) > MAX_DEPTH
-
-
-def _named(dropped: Dropped, topic: str, metadata: Mapping[str, Any]) -> Dropped:
-    """Whoever has to look for it needs an id."""
-    dropped.event_id = dropped.event_id or _coordinates(topic, metadata)
-    return dropped
+def _named(event: Event | Rejected, topic: str, metadata: Mapping[str, Any]) -> Event | Rejected:
+    """Whoever has to look for what was rejected needs an id."""
+    if isinstance(event, Event) or event.event_id:
+        return event
+    return event._replace(event_id=_brief(word(metadata.get("ce_id"))) or _coordinates(topic, metadata))
 
 
 def _coordinates(topic: str, metadata: Mapping[str, Any]) -> str:
@@ -184,5 +182,8 @@ def _produced(metadata: Mapping[str, Any]) -> float | None:
 
 
 def _brief(text: str) -> str:
-    """The text itself, or its digest if it is long."""
-    return text if len(text) <= LONGEST_ID else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    """The text itself, or its digest if it is long or was no UTF-8."""
+    if len(text) <= LONGEST_ID and text.isascii():
+        return text  # nearly always
+    encoded = text.encode(errors="surrogatepass")
+    return text if len(text) <= LONGEST_ID and is_utf8(encoded) else hashlib.sha256(encoded).hexdigest()

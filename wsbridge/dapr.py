@@ -1,15 +1,14 @@
 """What the sidecar asks and posts: the subscription list, single and bulk deliveries, SUCCESS, RETRY, DROP."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from aiohttp import web
 
 from wsbridge.broker import Broker, Outcome, Status
 from wsbridge.cloudevents import EventReader
-from wsbridge.event import Dropped, Event
+from wsbridge.event import Event, Rejected
 from wsbridge.log import debugging, log
 from wsbridge.metrics import Metrics
 from wsbridge.reasons import Drop, Retry
@@ -134,7 +133,7 @@ class DaprDoor:
     def _too_large(self, request: web.Request, topic: str, why: str) -> bytes:
         """A bulk that has not been read cannot be answered entry by entry, and most of it may be sound."""
         if request.content_type == CLOUDEVENT:
-            return msgspec.json.encode(self._dropped(Dropped("too_large", why), topic))
+            return msgspec.json.encode(self._dropped(Rejected(Drop.TOO_LARGE, why), topic))
         return self._retried(Retry.BODY_TOO_LARGE, topic, f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.")
 
     def _retried(self, reason: Retry, topic: str, detail: str) -> bytes:
@@ -151,21 +150,16 @@ class DaprDoor:
                 return msgspec.json.encode(
                     {"statuses": [EntryAnswer(e, a.status, a.reason) for (e, _), a in zip(bulk, answers, strict=True)]}
                 )
-        return msgspec.json.encode((await self._store([self._read(body, topic, request.headers)], topic))[0])
+        (answer,) = await self._store([self._reader.read(body, topic, request.headers)], topic)
+        return msgspec.json.encode(answer)
 
-    def _read(self, body: bytes, topic: str, headers: Mapping[str, Any]) -> Event | Dropped:
-        try:
-            return self._reader.read(body, topic, headers)
-        except Dropped as dropped:
-            return dropped
-
-    async def _store(self, taken: Sequence[Event | Dropped], topic: str) -> list[Answer]:
+    async def _store(self, taken: Sequence[Event | Rejected], topic: str) -> list[Answer]:
         """An answer to each, in order."""
         events = [event for event in taken if type(event) is Event]
         outcomes = await self._broker.append(events) if events else []
         self._tell(events, outcomes, topic)
         rest = iter(outcomes)
-        return [self._dropped(event, topic) if isinstance(event, Dropped) else _answer(next(rest)) for event in taken]
+        return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in taken]
 
     def _tell(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
         """The usual outcome only at debug; the others one line for each reason, not for each event."""
@@ -189,9 +183,9 @@ class DaprDoor:
             if status is Status.DUPLICATE:
                 log.info("event.duplicate", topic=topic, count=count, events=ids)
 
-    def _dropped(self, event: Dropped, topic: str) -> Answer:
-        self._metrics.dropped(Drop(event.reason))
-        log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=str(event))
+    def _dropped(self, event: Rejected, topic: str) -> Answer:
+        self._metrics.dropped(event.reason)
+        log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=event.text)
         return Answer(DROP, event.reason)
 
 

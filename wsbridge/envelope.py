@@ -1,22 +1,23 @@
-"""The JSON around an event: CloudEvents 1.0 and Dapr's bulk of them. Looks into no data."""
+"""CloudEvents 1.0 around an event, in the JSON format or in Kafka headers. Looks into no data."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
-from wsbridge import pieces
-from wsbridge.event import MAX_USER_BYTES, Dropped
+from wsbridge.event import MAX_USER_BYTES, Rejected
+from wsbridge.payload import REFUSED, from_base64, from_string, rejection, without_bom
+from wsbridge.reasons import Drop
 
-BULK_TYPE = "com.dapr.event.sent.bulk"
-MAX_DEPTH = 500  # of the data; decoders give up somewhere behind it, each version of Python elsewhere
-TOO_DEEP = f"the data is nested too deeply: {MAX_DEPTH} levels are taken"
-REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what decoding a stranger's bytes raises
+BINARY = "ce_specversion"  # the header that makes a Kafka message a CloudEvent in binary content mode
+RAW_SOURCE = "Dapr"  # the source of envelopes that the sidecar makes up around raw payloads, with an id that changes
 _LONGEST_INTEGER = 10**MAX_USER_BYTES  # Python refuses to write out those of thousands of digits
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """CloudEvents 1.0 JSON format."""
+    """The attributes of a CloudEvent, and its data if the envelope is JSON."""
 
     specversion: str = ""
     id: str = ""
@@ -27,6 +28,15 @@ class Envelope(msgspec.Struct, gc=False):
     traceparent: str = ""  # the extensions: Distributed Tracing, and Dapr's time to live
     expiration: str = ""
 
+    @property
+    def is_sidecars(self) -> bool:
+        """Whether a sidecar made it up, around the bytes of a message."""
+        return self.source == RAW_SOURCE and self._is_base64
+
+    @property
+    def _is_base64(self) -> bool:
+        return bytes(self.data_base64).startswith(b'"')
+
     def has_expired(self) -> bool:
         """Never, where that is no time with its zone: as for a sidecar."""
         if not self.expiration:
@@ -36,6 +46,17 @@ class Envelope(msgspec.Struct, gc=False):
         except ValueError:
             return False
         return end.tzinfo is not None and end < datetime.now(UTC)
+
+    def content(self) -> bytes | Rejected:
+        """The data: a JSON value as it stands, or what a string or base64 holds."""
+        if self._is_base64:
+            return _unmarked(from_base64(self.data_base64))
+        data = bytes(self.data)
+        if data.startswith(b'"'):
+            return _unmarked(from_string(data))
+        if not data or data == b"null":
+            return Rejected(Drop.NO_DATA, "the CloudEvent has no data")
+        return data
 
 
 class _Loose(msgspec.Struct, gc=False):
@@ -64,63 +85,12 @@ class _Loose(msgspec.Struct, gc=False):
         )
 
 
-class BulkEntry(msgspec.Struct, gc=False, rename="camel"):
-    entry_id: str
-    event: msgspec.Raw = msgspec.Raw()
-    content_type: str = ""
-    metadata: dict[str, Any] | None = None
-
-    def is_raw(self) -> bool:
-        return bytes(self.event).startswith(b'"')
-
-    def payload(self) -> bytes:
-        """As it is in the broker, if the entry is raw.
-
-        Raises:
-            Dropped: it is not what the entry says that it is.
-
-        """
-        if not self.is_raw():
-            return bytes(self.event)
-        if self.content_type.startswith("application/octet-stream"):
-            return from_base64(self.event)
-        try:
-            return json_string.decode(self.event).encode()
-        except REFUSED as error:
-            raise Dropped(*why_not(bytes(self.event), error)) from None
-
-
-class _Bulk(msgspec.Struct, gc=False):
-    entries: list[BulkEntry]
-    type: str = ""
-
-
-class Unreadable(NamedTuple):
-    """An entry of a bulk that can never be understood."""
-
-    entry_id: str
-    dropped: Dropped
-
-
-class _Probe(msgspec.Struct, gc=False):
-    type: Any = None
-
-
-json_string = msgspec.json.Decoder(str)
-_base64 = msgspec.json.Decoder(bytes)  # in a third of the time that the standard library takes for such a string
 _envelope = msgspec.json.Decoder(Envelope)
 _loose = msgspec.json.Decoder(_Loose)
-_bulk = msgspec.json.Decoder(_Bulk)
-_bulk_entry = msgspec.json.Decoder(BulkEntry)
 
 
-def read_envelope(body: bytes) -> Envelope:
-    """The envelope; what stands bare has one without a `specversion`.
-
-    Raises:
-        Dropped: it is no JSON object.
-
-    """
+def read_envelope(body: bytes) -> Envelope | Rejected:
+    """The envelope of a JSON object; a bare one gets an envelope without a `specversion`."""
     try:
         return _envelope.decode(body)
     except REFUSED as error:
@@ -130,47 +100,35 @@ def read_envelope(body: bytes) -> Envelope:
             return _loose.decode(body).strict()
         except REFUSED as error:
             refused = error
-    raise Dropped(*why_not(body, refused))
+    return rejection(body, refused)
 
 
-def read_entries(body: bytes) -> list[BulkEntry | Unreadable] | None:
-    """The entries of a bulk, in order; None if the body is none."""
-    try:
-        bulk = _bulk.decode(body)
-    except msgspec.ValidationError:
-        return _one_by_one(body) if _may_be_bulk(body) else None
-    except REFUSED:
-        return _one_by_one(body)
-    return list(bulk.entries) if bulk.type == BULK_TYPE else None
+def read_headers(headers: Mapping[str, Any], *, escaped: bool) -> Envelope | None:
+    """The envelope of a CloudEvent in binary content mode (Kafka Protocol Binding §3.2); None if it is not one.
 
-
-def _one_by_one(body: bytes) -> list[BulkEntry | Unreadable] | None:
-    """The slow way: what one entry did to the document must not touch the others."""
-    whole = pieces.members(body)
-    if whole.get("type") != b'"' + BULK_TYPE.encode() + b'"':
-        return None
-    found: list[BulkEntry | Unreadable] = []
-    for piece in pieces.elements(whole.get("entries", b"")):
-        try:
-            found.append(_bulk_entry.decode(piece))
-        except REFUSED as error:
-            entry_id = _entry_id(piece)
-            if entry_id is not None:
-                found.append(Unreadable(entry_id, Dropped(*why_not(piece, error))))
-    return found
-
-
-def from_base64(string: msgspec.Raw) -> bytes:
-    """What a JSON string holds.
-
-    Raises:
-        Dropped: it is not base64.
-
+    `escaped` says whether the sidecar's Kafka component has `escapeHeaders` on.
     """
-    try:
-        return _base64.decode(string)
-    except REFUSED:
-        raise Dropped("not_json", "the data is not base64") from None
+    if BINARY not in headers:
+        return None
+
+    def attribute(name: str) -> str:
+        text = word(headers.get(f"ce_{name}"))
+        return unescaped(text) if escaped else text
+
+    expiration = word(headers.get("ce_expiration"))
+    return Envelope(
+        "1.0",
+        attribute("id"),
+        attribute("source"),
+        attribute("subject"),
+        traceparent=attribute("traceparent"),
+        expiration=expiration if ":" in expiration else unquote(expiration),  # a time has colons, unless it is escaped
+    )
+
+
+def unescaped(text: str) -> str:
+    """Undo what `escapeHeaders` does to a header or key: Go's `url.QueryEscape`."""
+    return unquote_plus(text, errors="surrogateescape")
 
 
 def word(value: Any) -> str:
@@ -180,40 +138,5 @@ def word(value: Any) -> str:
     return str(value) if type(value) is int and abs(value) < _LONGEST_INTEGER else ""
 
 
-def why_not(body: bytes, error: Exception, field: str = "") -> tuple[str, str]:
-    """One word and one sentence for what a decoder refused."""
-    if isinstance(error, RecursionError):
-        return "not_json", TOO_DEEP
-    if not isinstance(error, msgspec.ValidationError) and not _is_utf8(body):
-        return "bad_utf8", "the data is not UTF-8"
-    if isinstance(error, msgspec.ValidationError):
-        if not body.lstrip().startswith(b"{"):
-            return "not_an_object", "the data is not a JSON object"
-        if field:
-            return "bad_user", f"the user in {field} is not a string, an integer or a list of them"
-        return "not_json", f"the envelope is malformed: {error}"
-    return "not_json", f"the data is not JSON: {error}"
-
-
-def _is_utf8(body: bytes) -> bool:
-    """Decides by the bytes: msgspec 0.22 raises a `UnicodeDecodeError` for them, 0.23 a `DecodeError`."""
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _may_be_bulk(body: bytes) -> bool:
-    """Whether it says so, or cannot be read as a whole and has to be looked at closely."""
-    try:
-        return bool(msgspec.json.decode(body, type=_Probe).type == BULK_TYPE)
-    except REFUSED:
-        return True
-
-
-def _entry_id(piece: bytes) -> str | None:
-    try:
-        return json_string.decode(pieces.members(piece).get("entryId", b""))
-    except REFUSED:
-        return None
+def _unmarked(data: bytes | Rejected) -> bytes | Rejected:
+    return data if isinstance(data, Rejected) else without_bom(data)

@@ -1,21 +1,22 @@
 """What goes through the bridge: an event, its position in a user's history, its entry there."""
 
 import re
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
+
+from wsbridge.reasons import Drop
 
 MAX_USER_BYTES = 256  # as UTF-8; nobody with a longer id can connect
 _POSITION = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
-class Dropped(Exception):  # noqa: N818 - it is an outcome of the protocol, not a failure of ours
-    """An event that can never be understood: `reason` is one word for metrics, the text is for people."""
+class Rejected(NamedTuple):
+    """An event that can never be taken: why, for metrics and for people, and its id where it has one."""
 
-    def __init__(self, reason: str, text: str, event_id: str = "") -> None:
-        super().__init__(text)
-        self.reason = reason
-        self.event_id = event_id
+    reason: Drop
+    text: str
+    event_id: str = ""
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):

@@ -67,6 +67,11 @@ class Settings:
         USER_FIELD,
         "where the user is: a dotted path in the data, @subject of the CloudEvent, or @key of the Kafka message",
     )
+    escaped_headers: bool = _setting(
+        default=False,
+        kind=yes_or_no(),
+        text="true if the Kafka component sets escapeHeaders: keys and headers are decoded",
+    )
     dead_letter_topic: str | None = _setting(None, TEXT, "topic for events answered DROP")
     auth: str | None = _setting(
         None,

@@ -13,6 +13,7 @@ from tests.replica import replica_at
 from tests.support import ROOT, Logs, until
 from tests.valkey import Valkey
 from wsbridge.broker import Away, Status
+from wsbridge.history import Resume
 from wsbridge.reasons import Retry
 from wsbridge.redis_broker import POSITION_TTL, RedisBroker
 from wsbridge.redis_keys import keys_of
@@ -148,6 +149,29 @@ async def test_who_is_not_wanted_any_more_is_left_after_a_while(
         await bench.follow("b")
         await bench.take(event("b"))
         assert [entry.user for entry in bench.sink.seen] == ["b"]
+
+
+@pytest.mark.fault("D10")
+async def test_sweep_keeps_a_user_who_is_followed_again_while_it_waits(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsbridge.redis_broker.GRACE", 0.0)
+    monkeypatch.setattr("wsbridge.redis_broker.TOUCH", 0.0)
+    async with on_redis(valkey.url) as bench:
+        for user in ("back", "stays"):
+            await bench.follow(user)
+        broker, resume = broker_of(bench), bench.broker.resume
+        bench.sink.users = {"stays"}
+
+        async def resuming(user: str, after: str | None) -> Resume:
+            await bench.follow("back")
+            return await resume(user, after)
+
+        vars(broker).update(resume=resuming)
+        await broker.sweep()
+        assert broker.subscriptions == 2
+        await broker.disconnect("back")
+        await until(lambda: bench.sink.disconnected == ["back"])
 
 
 async def test_the_position_of_who_stays_connected_does_not_expire(

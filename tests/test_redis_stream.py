@@ -15,9 +15,8 @@ from structlog.testing import capture_logs
 
 from tests.support import DEADLINE, until, until_told
 from tests.valkey import Cluster, Sentinels, Valkey
-from wsbridge.broker import Away
 from wsbridge.redis_server import server_at
-from wsbridge.redis_stream import PING_INTERVAL, SILENCE, Stream, _end, _Link
+from wsbridge.redis_stream import PING_INTERVAL, SILENCE, Stream, _end
 from wsbridge.redis_url import parse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one cluster for all tests that need one
@@ -330,22 +329,6 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> N
             assert it.ear.again == []  # it was not heard before
 
 
-async def test_nothing_is_sent_over_a_connection_that_has_ended(tmp_path: Path) -> None:
-    """redis-py would make another one, without what was joined on the first."""
-    async with Valkey(tmp_path) as valkey:
-        server = server_at(parse(valkey.url))
-        before = (await valkey.info())["total_connections_received"]
-        ended, cut = _Link(await server.connect("")), _Link(await server.connect(""))
-        await ended.connection.disconnect()
-        with pytest.raises(Away):
-            await ended.send(("PING",))
-        assert (await valkey.info())["total_connections_received"] == before + 3
-        await valkey.kill()
-        with pytest.raises(Away):
-            await _ping_for_ever(cut)
-        await cut.connection.disconnect()
-
-
 @pytest.mark.usefixtures("impatient")
 async def test_a_server_that_is_frozen_is_told_of(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
@@ -372,7 +355,8 @@ async def test_a_replica_that_stood_still_itself_blames_nobody(tmp_path: Path, m
         looks += 1
         return time.monotonic() + ahead
 
-    monkeypatch.setattr("wsbridge.redis_stream.time", SimpleNamespace(monotonic=monotonic))
+    for module in ("redis_stream", "redis_link"):
+        monkeypatch.setattr(f"wsbridge.{module}.time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.setattr("wsbridge.redis_stream.PING_INTERVAL", 0.05)
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a")
@@ -443,6 +427,100 @@ async def test_in_a_cluster_each_node_is_listened_to(cluster: Cluster) -> None:
         assert it.ear.interruptions == []
 
 
+class Gate:
+    """Holds back what is sent to one node, as a slow link to it does; all else passes."""
+
+    def __init__(self, it: Listening, node: Valkey) -> None:
+        self._open = asyncio.Event()
+        self._connect = it.server.connect
+        self._node = node
+        self.waiting = 0
+        vars(it.server).update(connect=self.connect)
+
+    async def connect(self, node: str) -> Connection:
+        connection = await self._connect(node)
+        if node == self._node.address:
+            send = connection.send_packed_command
+
+            async def sending(data: bytes, check_health: bool = True) -> None:
+                self.waiting += 1
+                await self._open.wait()
+                await send(data, check_health)
+
+            vars(connection).update(send_packed_command=sending)
+        return connection
+
+    def close(self) -> None:
+        self.waiting = 0
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.mark.fault("D10")
+async def test_stream_with_one_slow_node_hears_what_is_left_and_joined_again_on_another(cluster: Cluster) -> None:
+    """The requests about one channel reach its node in order, whatever another node does."""
+    async with listening(cluster) as it:
+        slow, quick, *_ = cluster.primaries
+        gate = Gate(it, slow)
+        gate.open()
+        await it.join(*CHANNELS)
+        theirs = [channel for channel in CHANNELS if await cluster.node_of(channel) is slow]
+        others = [channel for channel in CHANNELS if await cluster.node_of(channel) is quick]
+        gate.close()
+        leaving = asyncio.create_task(it.stream.leave([theirs[0], others[0]]))
+        await until(lambda: gate.waiting)
+        await it.join(others[0])
+        await it.publish(others[0], "disconnect")
+        await until(lambda: (others[0], b"disconnect") in it.ear.heard)
+        gate.open()
+        await leaving
+        await it.hears(others[0])
+        assert await subscribers(quick, others[0]) == 1
+        assert (it.ear.interruptions, it.ear.again) == ([], [])
+
+
+@pytest.mark.fault("D10")
+async def test_stream_leaves_and_joins_in_quick_succession_and_ends_as_it_was_told(cluster: Cluster) -> None:
+    """Whatever overlaps: of each channel the last word counts, on the server too."""
+    async with listening(cluster) as it:
+        stay = [f"stay:{{{n}}}" for n in range(12)]
+        await it.join(*CHANNELS, *stay)
+        for turn in range(40):
+            some = CHANNELS[turn % 3 :: 3]
+            leaving = asyncio.create_task(it.stream.leave(some))
+            for _ in range(turn % 4):
+                await asyncio.sleep(0)
+            await it.join(*some[::2])
+            await leaving
+            await it.join(*some)
+        gone, *kept = CHANNELS
+        await it.stream.leave([gone])
+        for channel in kept:
+            await it.hears(channel)
+            assert await subscribers(await cluster.node_of(channel), channel) == 1
+        assert await subscribers(await cluster.node_of(gone), gone) == 0
+        assert (it.ear.interruptions, it.ear.again) == ([], [])
+
+
+@pytest.mark.fault("D10")
+async def test_stream_joins_again_a_channel_whose_slot_moves_while_it_is_left(cluster: Cluster) -> None:
+    """The end of the old subscription, told late, says nothing of the new one."""
+    async with listening(cluster) as it:
+        await it.join("w:{c}", *CHANNELS)
+        for _ in range(2):
+            target, *_ = await elsewhere(cluster, "w:{c}")
+            moving = asyncio.create_task(cluster.move_slot(key_slot(b"c"), target))
+            while not moving.done():
+                await it.stream.leave(["w:{c}"])
+                await it.join("w:{c}")
+            await moving
+            await until_told(lambda: _is(1, subscribers(target, "w:{c}")))  # noqa: B023 - it is awaited here
+            await until(it.stream.is_complete)
+            await it.hears("w:{c}")
+
+
 async def test_a_slot_that_moves_is_listened_to_where_it_is_then(cluster: Cluster) -> None:
     async with listening(cluster) as it:
         await it.join("w:{a}", *CHANNELS)
@@ -491,13 +569,6 @@ async def test_a_primary_that_is_killed_is_listened_to_where_its_replica_is(clus
         assert set(it.ear.again).isdisjoint(others)  # nothing happened to them
         for channel in others:
             await it.hears(channel)
-
-
-async def _ping_for_ever(link: _Link) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            await link.send(("PING",))
-            await asyncio.sleep(0)
 
 
 async def _is(expected: int, number: Awaitable[int]) -> bool:

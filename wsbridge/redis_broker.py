@@ -199,20 +199,25 @@ class RedisBroker:
         return found
 
     async def sweep(self) -> None:
-        """Leave those whom nobody here follows any more; make the positions of the others last."""
-        now, left = time.monotonic(), []
-        for channel, followed in list(self._followed.items()):
+        """Leave those whom nobody here follows any more; make the positions of the others last.
+
+        Who is left is decided and told to the stream without a pause: in one, somebody could follow them again.
+        """
+        now, left, due = time.monotonic(), [], []
+        for channel, followed in self._followed.items():
             if self._sink.wants(followed.user):
                 followed.wanted = now
                 if now - followed.touched > TOUCH:
-                    followed.touched = now
-                    await self.resume(followed.user, None)
+                    due.append(followed)
             elif now - followed.wanted > GRACE:
                 left.append(channel)
         await self._stream.leave(left)
         for channel in left:
             if channel not in self._stream.channels:
-                del self._followed[channel]
+                self._followed.pop(channel, None)
+        for followed in due:
+            await self.resume(followed.user, None)
+            followed.touched = now
 
     def _distrust(self, why: str) -> None:
         if self._since is None:

@@ -6,16 +6,13 @@ between; here the end of a connection, and a subscription that had to be made an
 
 import asyncio
 import contextlib
-import math
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
-
-from redis.asyncio import Connection
-from redis.exceptions import ResponseError
 
 from wsbridge.broker import Away
 from wsbridge.log import log
+from wsbridge.redis_link import Ask, Heard, Link, Request
 from wsbridge.redis_server import FAILURES, Server
 
 PING_INTERVAL = 0.5  # seconds
@@ -41,31 +38,13 @@ class Listener(Protocol):
 
 
 class _Channel:
-    __slots__ = ("confirmed", "joined", "node")
+    __slots__ = ("asked", "confirmed", "joined", "node")
 
     def __init__(self) -> None:
+        self.asked: Request | None = None  # whose answer confirms it
         self.node: str | None = None  # where it was asked for
         self.confirmed: asyncio.Event | None = asyncio.Event()  # None once it is
         self.joined = False  # at any time before
-
-
-class _Link:
-    """A connection to one node, and who reads it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.leaving: set[str] = set()  # told to the server, which has not answered yet
-        self.heard = time.monotonic()
-        self.listening: asyncio.Task[None] | None = None
-
-    async def send(self, *commands: tuple[str, ...]) -> None:
-        """Raises `Away` if the connection has ended: redis-py would make a new one, without its subscriptions."""
-        if not self.connection.is_connected:
-            raise Away("the connection has ended")
-        try:
-            await self.connection.send_packed_command(self.connection.pack_commands(commands), check_health=False)
-        except (*FAILURES, AttributeError) as error:  # the last: it was closed while redis-py was about to write
-            raise Away(str(error) or type(error).__name__) from None
 
 
 class Stream:
@@ -76,7 +55,7 @@ class Stream:
         self._listener = listener
         self._channels: dict[str, _Channel] = {}
         self._pending: dict[str, None] = {}  # to be asked for, in order
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
         self._work = asyncio.Event()
         self._moved = True  # who has which channel has to be asked for
 
@@ -113,22 +92,19 @@ class Stream:
     async def leave(self, names: Sequence[str]) -> None:
         """Stop listening. The last channel of a node stays: a restart shows first where its connection ends."""
         left = {node: sum(channel.node == node for channel in self._channels.values()) for node in self._links}
-        gone: dict[str | None, list[str]] = {}
+        links: dict[str, Link] = {}
         for name in names:
             node = self._channels[name].node
             if node in left:
                 if left[node] == 1:
                     continue
                 left[node] -= 1
-            gone.setdefault(node, []).append(name)
             del self._channels[name]
             self._pending.pop(name, None)
-        for node, names_there in gone.items():
-            link = self._links.get(node) if node is not None else None
-            if link is not None:
-                link.leaving.update(names_there)
-                with contextlib.suppress(Away):  # its end is noticed where it is read
-                    await link.send(*(("SUNSUBSCRIBE", name) for name in names_there))
+            if node is not None and node in self._links:
+                links[node] = self._links[node]
+                links[node].put(Ask.LEAVE, name)  # before anybody can ask for it again, however slow a node is
+        await asyncio.gather(*map(_flush, links.values()))
 
     async def run(self) -> None:
         self._work.set()
@@ -175,51 +151,51 @@ class Stream:
             policy = await self._server.eviction(connection)
             if policy:
                 log.warning("redis.evicts", policy=policy)
-            link = self._links[node] = _Link(connection)
+            link = self._links[node] = Link(connection)
             link.listening = asyncio.create_task(self._listen(node, link))
         names = [name for name in names if name in self._channels]
         for name in names:
             self._pending.pop(name, None)
-            self._channels[name].node = node
-        await link.send(*(("SSUBSCRIBE", name) for name in names))  # one each: a cluster wants one slot a command
+            channel = self._channels[name]
+            channel.node, channel.asked = node, link.put(Ask.JOIN, name)  # one each: a cluster wants one slot a command
+        await link.flush()
 
-    async def _listen(self, node: str, link: _Link) -> None:
+    async def _listen(self, node: str, link: Link) -> None:
         """One connection to its end."""
         try:
             while True:
-                try:
-                    reply = await link.connection.read_response(timeout=math.inf)
-                except ResponseError as error:  # to a subscription: the node does not have that slot any more
-                    self._lose(str(error), lambda channel: channel.node == node and channel.confirmed is not None)
-                    continue
-                link.heard = time.monotonic()
-                if isinstance(reply, list):  # else it is a PONG while there is no channel
-                    await self._take(link, reply)
+                await self._take(node, await link.hear())
         except Exception as error:
             if not isinstance(error, FAILURES):  # the task boundary: a new connection is made in any case
                 log.error("internal.error", doing="listen", exc_info=error)
             del self._links[node]
-            self._lose(str(error) or type(error).__name__, lambda channel: channel.node == node)
+            lost = [name for name, channel in self._channels.items() if channel.node == node]
+            self._lose(str(error) or type(error).__name__, lost)
         finally:
             await link.connection.disconnect(nowait=True)
 
-    async def _take(self, link: _Link, reply: Sequence[bytes]) -> None:
-        kind, name = reply[0], reply[1].decode()
-        channel = self._channels.get(name)
-        if kind == b"sunsubscribe" and name in link.leaving:
-            link.leaving.discard(name)
-        elif channel is None:
-            pass  # not ours any more
-        elif kind == b"smessage":
-            await self._hear(name, reply[2])
-        elif kind == b"ssubscribe" and channel.confirmed is not None:
+    async def _take(self, node: str, heard: Heard) -> None:
+        """What is not of the present subscription to a channel is of one that was left, or lost."""
+        channel = self._channels.get(heard.channel)
+        if channel is None or channel.node != node:
+            return
+        if heard.message is not None:
+            await self._hear(heard.channel, heard.message)
+        elif heard.request is None and channel.confirmed is None:
+            self._lose("a slot has moved", [heard.channel])
+        elif heard.request is not None and heard.request is channel.asked:
+            if heard.error is not None:  # the node does not have that slot any more
+                self._lose(heard.error, [heard.channel])
+            else:
+                self._confirm(heard.channel, channel)
+
+    def _confirm(self, name: str, channel: _Channel) -> None:
+        if channel.confirmed is not None:
             channel.confirmed.set()
-            channel.confirmed = None
-            if channel.joined:
-                self._listener.rejoined(name)
-            channel.joined = True
-        elif kind == b"sunsubscribe":
-            self._lose("a slot has moved", lambda other: other is channel)
+        channel.asked = channel.confirmed = None
+        if channel.joined:
+            self._listener.rejoined(name)
+        channel.joined = True
 
     async def _hear(self, name: str, payload: bytes) -> None:
         try:
@@ -228,14 +204,15 @@ class Stream:
             log.error("internal.error", doing="hear", exc_info=error)
             self._listener.rejoined(name)
 
-    def _lose(self, why: str, is_lost: Callable[[_Channel], bool]) -> None:
+    def _lose(self, why: str, names: Iterable[str]) -> None:
         """Ask for these channels again, wherever they are now."""
         self._moved = True
-        for name, channel in self._channels.items():
-            if is_lost(channel):
-                channel.node = None
-                channel.confirmed = channel.confirmed or asyncio.Event()
-                self._ask_for(name)
+        for name in names:
+            channel = self._channels[name]
+            channel.node = channel.asked = None
+            channel.confirmed = channel.confirmed or asyncio.Event()
+            self._ask_for(name)
+        self._work.set()
         self._listener.interrupted(why)
 
     async def _keep_pinging(self) -> None:
@@ -250,8 +227,13 @@ class Stream:
                 elif now - link.heard > SILENCE:
                     await link.connection.disconnect(nowait=True)  # ends the reading
                     continue
-                with contextlib.suppress(Away):
-                    await link.send(("PING",))
+                link.put(Ask.PING)
+                await _flush(link)
+
+
+async def _flush(link: Link) -> None:
+    with contextlib.suppress(Away):  # its end is noticed where it is read
+        await link.flush()
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

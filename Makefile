@@ -55,6 +55,10 @@ test: $(bin)/tox ## lint, types, the browser client, and all tests on each Pytho
 chaos: $(bin)/tox ## two minutes of faults while events flow; SEED=7 for the same ones, SECONDS=60 for fewer
 	$(bin)/tox run -e chaos -- $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
+.PHONY: siege
+siege: $(bin)/tox ## two minutes of 5,000 good clients among bad peers of every kind; SHORT=1 for a twentieth of it
+	$(bin)/tox run -e siege -- $(if $(SHORT),--short)
+
 .PHONY: e2e
 e2e: $(bin)/tox ## the real chain: Kafka, Dapr's sidecars, two bridges, Redis, Chromium; needs Go, Java and Maven once
 	$(bin)/tox run -e e2e

@@ -1,5 +1,6 @@
 """All parts of one replica, wired together. Listens on nothing; only it knows the doors."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -236,8 +237,16 @@ class Bridge:
         watch("connections", "Open sessions.", lambda: len(self.registry))
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
+        watch("tasks", "Tasks of the event loop.", _tasks)
         self.metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")
         watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # there is no loop: a caller that only wants the names
+        return 0
 
 
 def _about(s: Settings) -> str:

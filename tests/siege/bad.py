@@ -1,0 +1,197 @@
+"""Bad peers, in a process of their own: `python -m tests.siege.bad PORT PLAN`, the plan as JSON (kind → how many).
+
+Each peer begins again when the bridge has had enough of it. Ends at the end of its input.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import itertools
+import json
+import os
+import resource
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+from tests.faults import CONTINUATION, LITTLE, PING, TEXT, UPGRADE, WebSocketPeer, frame
+from tests.support import token
+
+PAUSE = 0.2  # seconds before a peer begins again
+DRIP = 1.0  # seconds between two bytes
+SWEEP = 0.02  # seconds between two bursts of handshakes
+ADDRESSES = 20  # that handshakes come from
+MOST_OPEN = 400  # handshakes under way; beyond, the flood waits for answers
+FLOOD = 200  # frames in one write
+NICENESS = 5  # the machine is shared: load must not take the processor from the processes that measure
+BOMB = 1 << 30  # bytes, after decompression
+
+
+class Local(WebSocketPeer):
+    """A peer from one of the bad peers' addresses."""
+
+    numbers = itertools.count()
+
+    async def __aenter__(self) -> Self:
+        self.sock.bind((f"127.2.0.{1 + next(self.numbers) % ADDRESSES}", 0))
+        await super().__aenter__()
+        return self
+
+    async def admitted(self, user: str) -> None:
+        """A connection with a good token: not everybody who is known is good."""
+        await self.send((UPGRADE.format(path=f"/ws?token={token(user, ttl=3600)}") + "\r\n").encode())
+        await self.until(b"\r\n\r\n")
+
+
+class Stalled(Local):
+    receive_buffer = LITTLE
+
+
+async def silent(peer: Local, user: str) -> None:
+    """Connects and says nothing."""
+    await peer.rest()
+
+
+async def unread(peer: Local, user: str) -> None:
+    """Is known, gets events and never reads."""
+    await peer.admitted(user)
+    await asyncio.Event().wait()
+
+
+async def dripping(peer: Local, user: str) -> None:
+    """A header that never ends."""
+    await peer.send(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+    while True:
+        await peer.send(b"x")
+        await asyncio.sleep(DRIP)
+
+
+async def _flood(peer: Local, user: str, data: bytes) -> None:
+    await peer.admitted(user)
+    while True:
+        await peer.send(data * FLOOD)
+        await asyncio.sleep(0)
+
+
+async def pinging(peer: Local, user: str) -> None:
+    await _flood(peer, user, frame(PING, b"x"))
+
+
+async def fragmenting(peer: Local, user: str) -> None:
+    """A message of empty continuation frames that never ends."""
+    await peer.admitted(user)
+    await peer.send(frame(TEXT, b"", final=False))
+    while True:
+        await peer.send(frame(CONTINUATION, b"", final=False) * FLOOD)
+        await asyncio.sleep(0)
+
+
+async def talking(peer: Local, user: str) -> None:
+    """Messages that mean nothing, as fast as they are taken."""
+    await _flood(peer, user, frame(TEXT, b'{"type":"ping"}'))
+
+
+async def garbage(peer: Local, user: str) -> None:
+    """No HTTP at all, then no frames at all."""
+    await peer.send(os.urandom(512))
+    await peer.rest()
+
+
+async def garbled(peer: Local, user: str) -> None:
+    await peer.admitted(user)
+    await peer.send(os.urandom(4_096))
+    await peer.rest()
+
+
+async def half_closed(peer: Local, user: str) -> None:
+    """Ends its own direction and stays."""
+    await peer.admitted(user)
+    peer.sock.shutdown(1)
+    await peer.rest()
+
+
+async def resetting(peer: Local, user: str) -> None:
+    await peer.admitted(user)
+    peer.reset()
+
+
+_bomb = b""
+
+
+async def bombing(peer: Local, user: str) -> None:
+    """A body that unpacks to a gigabyte, on a route that nobody has."""
+    head = f"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {len(_bomb)}\r\n\r\n"
+    await peer.send(head.encode() + _bomb)
+    await peer.rest()
+
+
+KINDS: dict[str, Callable[[Local, str], Awaitable[None]]] = {
+    function.__name__: function
+    for function in (
+        silent, unread, dripping, pinging, fragmenting, talking, garbage, garbled, half_closed, resetting, bombing,
+    )
+}  # fmt: skip
+STALLED = {"unread", "pinging"}
+
+
+async def again_and_again(port: int, kind: str, number: int) -> None:
+    """One bad peer: when it is thrown out, it comes back."""
+    while True:
+        peer = (Stalled if kind in STALLED else Local)(port)
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            async with peer:
+                await KINDS[kind](peer, f"{kind}-{number}")
+        await asyncio.sleep(PAUSE)
+
+
+async def handshakes(port: int, rate: int) -> None:
+    """So many handshakes a second, each with a token that is none."""
+    begun, loop, started = 0, asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    under_way: set[asyncio.Task[None]] = set()
+    while True:
+        due = int((loop.time() - started) * rate) - begun
+        for _ in range(min(due, MOST_OPEN - len(under_way))):
+            task = asyncio.create_task(_handshake(port))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        begun += max(due, 0)
+        await asyncio.sleep(SWEEP)
+
+
+async def _handshake(port: int) -> None:
+    with contextlib.suppress(OSError, TimeoutError):
+        async with Local(port) as peer:
+            await peer.send((UPGRADE.format(path="/ws?token=eyJhbGciOiJIUzI1NiJ9.e30.bad") + "\r\n").encode())
+            await peer.read()
+            peer.reset()
+
+
+async def main(port: int, plan: dict[str, int]) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    global _bomb  # noqa: PLW0603 - a megabyte that takes seconds to make, for one kind only
+    if plan.get("bombing"):
+        _bomb = b"".join(_squeezed(BOMB))
+    tasks = [
+        asyncio.create_task(again_and_again(port, kind, number))
+        for kind, count in plan.items()
+        if kind != "handshakes"
+        for number in range(count)
+    ]
+    if rate := plan.get("handshakes"):
+        tasks.append(asyncio.create_task(handshakes(port, rate)))
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _squeezed(size: int) -> list[bytes]:
+    """Gzip members of zeros: a member again and again is as good as one of that size."""
+    member = gzip.compress(bytes(1 << 20))
+    return [member] * (size >> 20)
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    asyncio.run(main(int(sys.argv[1]), json.loads(sys.argv[2])))

@@ -2,16 +2,18 @@
 #
 #   docker build -t websocket-service:latest .
 #
-# To try it out, without tokens:
-#   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_AUTH=none websocket-service:latest
+# To try it out on http://127.0.0.1:8004/, without tokens and with all routes open to everybody:
+#   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_AUTH=none -e WSBRIDGE_DEMO=true \
+#     websocket-service:latest
 #
 # With tokens, and open to a sidecar and to operators:
 #   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_JWT_SECRET="$JWT_SECRET" \
 #     -e APP_API_TOKEN="$APP_API_TOKEN" -e WSBRIDGE_ADMIN_TOKEN="$ADMIN_TOKEN" websocket-service:latest
 #
 # It listens on all of the container's addresses, so it refuses to start unless WSBRIDGE_AUTH=none or a key is given.
-# What comes through a published port does not come from loopback: /events and /dapr answer 403 without APP_API_TOKEN,
-# /stats and /users without WSBRIDGE_ADMIN_TOKEN. From inside it is loopback: docker exec CONTAINER wsbridge publish …
+# /events and /dapr answer 403 without APP_API_TOKEN, /stats and /users without WSBRIDGE_ADMIN_TOKEN, unless they are
+# called on WSBRIDGE_INTERNAL_PORT, which is better not published. Where APP_API_TOKEN is set, it works without typing it:
+#   docker exec CONTAINER wsbridge publish --user alice task.created title='Buy milk'
 
 FROM python:3.13-slim-trixie AS build
 

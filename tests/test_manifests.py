@@ -13,12 +13,14 @@ from tests.valkey import Valkey
 from wsbridge import __version__
 from wsbridge.environment import load
 from wsbridge.settings import NAMES, PREFIX, UNPREFIXED, Settings, SettingsError
+from wsbridge.weakness import weaknesses
 
 K8S = Path(__file__).parent.parent / "k8s"
 NAME = "websocket-service"
 PRODUCTION, MINIKUBE = K8S / f"{NAME}.yaml", K8S / "minikube" / f"{NAME}.yaml"
 REDIS, GROUPS = K8S / "redis" / f"{NAME}.yaml", K8S / "consumer-groups" / f"{NAME}.yaml"
 OURS = [PRODUCTION, MINIKUBE, REDIS, GROUPS]
+ACCESS = K8S / "dapr" / "access.yaml"
 SHARED, OWN = K8S / "dapr" / "pubsub-kafka.yaml", K8S / "consumer-groups" / "pubsub-kafka-websocket.yaml"
 VALKEY = K8S / "redis" / "valkey.yaml"
 RECOMMENDED = {"name", "instance", "version", "component", "part-of", "managed-by"}
@@ -139,8 +141,9 @@ def test_schemas(path: Path, version: str) -> None:
     found = documents(path)
     for document in found:
         kubernetes_validate.validate(document, version, strict=True)
+    policy = [] if path == MINIKUBE else ["NetworkPolicy"]
     budget = ["PodDisruptionBudget"] if path in (REDIS, GROUPS) else []
-    assert [document["kind"] for document in found] == [workload(path)["kind"], "Service", *budget]
+    assert [document["kind"] for document in found] == [workload(path)["kind"], "Service", *policy, *budget]
     assert all(document["metadata"].keys() == {"name", "labels"} for document in found)
     assert all(document["metadata"]["name"] == NAME for document in found)
 
@@ -282,7 +285,8 @@ def test_container_and_port(path: Path) -> None:
     assert only["name"] == NAME
     assert only["image"] == "websocket-service:latest"
     assert only["imagePullPolicy"] == "IfNotPresent"
-    assert only["ports"] == [{"name": "http", "containerPort": 8004}]
+    internal = [] if path == MINIKUBE else [{"name": "internal", "containerPort": settings_of(path).internal_port}]
+    assert only["ports"] == [{"name": "http", "containerPort": 8004}, *internal]
     assert kind(path, "Service")["spec"]["ports"] == [{"name": "http", "port": 8004, "targetPort": "http"}]
 
 
@@ -317,7 +321,8 @@ def test_dapr(path: Path) -> None:
     expected = {
         "enabled": "true",
         "app-id": NAME,
-        "app-port": "8004",
+        "app-port": str(settings_of(path).internal_port or 8004),
+        "config": documents(ACCESS)[0]["metadata"]["name"],
         "app-protocol": "http",
         "enable-app-health-check": "true",
         "app-health-check-path": "/healthz",
@@ -332,6 +337,47 @@ def test_sidecar_and_bridge_share_the_app_token(path: Path) -> None:
     reference = environment(path)["APP_API_TOKEN"]["secretKeyRef"]
     assert reference["name"] == annotations(path)["app-token-secret"]
     assert reference["key"] == "token"  # the one that Dapr reads
+
+
+@pytest.mark.fault("B2")
+def test_access_is_denied_to_every_app() -> None:
+    (configuration,) = documents(ACCESS)
+    assert (configuration["apiVersion"], configuration["kind"]) == ("dapr.io/v1alpha1", "Configuration")
+    assert configuration["metadata"] == {"name": annotations(PRODUCTION)["config"]}
+    control = configuration["spec"]["accessControl"]
+    assert control["defaultAction"] == "deny"
+    assert "policies" not in control
+
+
+@each
+@pytest.mark.fault("B2")
+def test_the_head_says_to_apply_the_configuration_that_the_sidecar_needs(path: Path) -> None:
+    assert "#   kubectl apply -f k8s/dapr/access.yaml" in head(path)
+
+
+@with_tokens
+@pytest.mark.fault("B1")
+def test_network_policy_lets_in_what_needs_each_port(path: Path) -> None:
+    spec = kind(path, "NetworkPolicy")["spec"]
+    assert spec["podSelector"] == {"matchLabels": workload(path)["spec"]["selector"]["matchLabels"]}
+    assert spec["policyTypes"] == ["Ingress"]
+    public, monitoring = spec["ingress"]
+    named = {port["name"] for port in container(path)["ports"]}
+    assert public == {"ports": [{"port": "http"}]}
+    assert monitoring["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert monitoring["ports"] == [{"port": "internal"}, {"port": 9090}]
+    assert named == {"http", "internal"}
+
+
+@each
+@pytest.mark.fault("B1", "B3")
+def test_settings_leave_nothing_open_but_on_minikube(path: Path) -> None:
+    values = {name: value if isinstance(value, str) else "t" * 32 for name, value in environment(path).items()}
+    plain = {name: value for name, value in values.items() if not name.endswith("_FILE")}
+    keys = {} if path == MINIKUBE else {"WSBRIDGE_JWT_SECRET": "s" * 48}
+    found = weaknesses(load(plain | keys)[0])
+    assert all(line.startswith("WSBRIDGE_DEMO") for line in found)
+    assert bool(found) is (path == MINIKUBE)
 
 
 @each

@@ -26,7 +26,10 @@ def found(**changes: Any) -> list[str]:
     [
         ({"auth": "none", "jwt_secret": None}, ["WSBRIDGE_AUTH=none: everybody"]),
         ({"auth": "none"}, ["WSBRIDGE_AUTH=none: everybody", "WSBRIDGE_AUTH=none: WSBRIDGE_JWT_SECRET is set"]),
-        ({"auth": "none", "demo": True, "jwt_secret": None, "app_api_token": None}, ["WSBRIDGE_DEMO=true: everybody"]),
+        (
+            {"auth": "none", "demo": True, "jwt_secret": None, "app_api_token": None, "internal_port": None},
+            ["WSBRIDGE_DEMO=true: everybody"],
+        ),
         ({"app_api_token": None}, ["APP_API_TOKEN is not set"]),
         ({"internal_port": None, "admin_token": ADMIN_TOKEN, "metrics_token": "m" * 16}, ["WSBRIDGE_INTERNAL_PORT is"]),
         (

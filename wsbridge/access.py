@@ -89,7 +89,7 @@ def _refusal_without_token(caller: Caller, call: Call, trust: Trust) -> Refusal 
         return Refusal("foreign_page", 403, f"A page of another origin may not call this route. Set {name}.")
     if trust.development:
         return None if call.local else Refusal("not_local", 403, f"Only this machine may call this route. Set {name}.")
-    if trust.demo if caller is Caller.SIDECAR else call.internal:
+    if trust.demo or (call.internal and caller is not Caller.SIDECAR):
         return None
     return Refusal("no_token", 403, _how_to_set(caller))
 

@@ -117,7 +117,7 @@ def _contradictions_of_keys(s: Settings) -> dict[str, str]:
         found[f"{PREFIX}AUTH"] = f"{PREFIX}AUTH=required needs one of {one_of_them}"
     if s.demo and s.authenticates:
         name = f"{PREFIX}DEMO"
-        found[name] = f"{name}=true takes events from anybody, so it needs {PREFIX}AUTH=none"
+        found[name] = f"{name}=true opens all routes to everybody, so it needs {PREFIX}AUTH=none"
     if s.jwt_secret_previous and not s.jwt_secret:
         name = f"{PREFIX}JWT_SECRET_PREVIOUS"
         found[name] = f"{name} is set without {PREFIX}JWT_SECRET"

@@ -79,7 +79,9 @@ class Settings:
         "required if a key is set, else none (and that on a loopback host only)",
     )
     demo: bool = _setting(
-        default=False, kind=yes_or_no(), text="demo page, and events from anybody; only with AUTH=none, to try it out"
+        default=False,
+        kind=yes_or_no(),
+        text="demo page, and all routes open to everybody; only with AUTH=none, to try it out",
     )
     jwt_secret: str | None = _setting(None, SECRET, "secret for HS256, HS384, HS512; 32 bytes or more", secret=True)
     jwt_secret_previous: str | None = _setting(None, SECRET, "also accepted, during a rotation", secret=True)

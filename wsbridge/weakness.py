@@ -17,7 +17,7 @@ def weaknesses(settings: Settings) -> list[str]:
 
 def _authentication(s: Settings) -> Iterator[str]:
     if s.demo:
-        yield f"{PREFIX}DEMO=true: everybody who reaches the bridge may connect as anybody and publish to anybody"
+        yield f"{PREFIX}DEMO=true: everybody who reaches the bridge may connect as anybody, publish and disconnect"
     elif not s.authenticates:
         yield f"{PREFIX}AUTH=none: everybody who reaches {PREFIX}HOST={s.host} may connect as anybody"
     sources = (("JWT_SECRET", s.jwt_secret), ("JWT_PUBLIC_KEY", s.jwt_public_key), ("JWT_JWKS_URL", s.jwt_jwks_url))
@@ -44,7 +44,7 @@ def _pages(s: Settings) -> Iterator[str]:
 def _routes(s: Settings) -> Iterator[str]:
     if not s.app_api_token and not s.demo:
         yield "APP_API_TOKEN is not set: all deliveries are refused; set it for the bridge and for its sidecar"
-    if s.internal_port is not None:
+    if s.internal_port is not None or s.demo:
         return
     yield (
         f"{PREFIX}INTERNAL_PORT is not set: the routes of sidecar, operators and Prometheus are on the port that "

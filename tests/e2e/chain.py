@@ -26,9 +26,18 @@ class App(Reachable):
     """What a sidecar stands beside, in one process after the other on the same port."""
 
     def __init__(
-        self, port: int, command: Sequence[str], environment: Mapping[str, str], log: Log, http: aiohttp.ClientSession
+        self,
+        port: int,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Log,
+        http: aiohttp.ClientSession,
+        *,
+        internal: int | None = None,
     ) -> None:
+        """`internal` is its other port, if it has one."""
         super().__init__(port, http)
+        self.internal = Reachable(internal or port, http)
         self.log = log
         self._command = command
         self._environment = environment
@@ -203,14 +212,16 @@ class Chain:
         self._stack.callback(self.backend.kill)
 
     def _add_pod(self, name: str) -> None:
-        port = free_port()
-        settings = SETTINGS | self._settings | {"HOST": "127.0.0.1", "PORT": str(port), "APP_API_TOKEN": APP_TOKEN}
+        port, internal = free_port(), free_port()
+        ports = {"PORT": str(port), "INTERNAL_PORT": str(internal)}
+        settings = SETTINGS | self._settings | ports | {"HOST": "127.0.0.1", "APP_API_TOKEN": APP_TOKEN}
         environment = {**self._manifest.environment, **variables(settings)}
-        bridge = App(port, ["-m", "wsbridge", "serve"], environment, self._log(name), self.http)
+        command = ["-m", "wsbridge", "serve"]
+        bridge = App(port, command, environment, self._log(name), self.http, internal=internal)
         sidecar = Sidecar(
             *(self._manifest, self._resources, self._log(f"{name}-daprd"), self.http),
             name=name,
-            app_port=port,
+            app_port=internal,
             app_token=APP_TOKEN,
         )
         has_its_own = environment.get("WSBRIDGE_PUBSUB_NAME") == "pubsub-kafka-websocket"

@@ -23,7 +23,9 @@ FLAGS = {  # of daprd, by the annotation from which Dapr's injector makes them
     "dapr.io/block-shutdown-duration": "dapr-block-shutdown-duration",
     "dapr.io/graceful-shutdown-seconds": "dapr-graceful-shutdown-seconds",
     "dapr.io/log-as-json": "log-as-json",
+    "dapr.io/config": "config",
 }
+CONFIGURATIONS = {"websocket-service": K8S / "dapr" / "access.yaml"}  # a name in Kubernetes, elsewhere a file
 _IN_KUBERNETES_ONLY = (
     "dapr.io/enabled",
     "dapr.io/app-port",
@@ -67,6 +69,7 @@ class Manifest:
         """Of the sidecar; an annotation that is new to us has to be put where it belongs."""
         ours = {name: text for name, text in self.annotations.items() if name.startswith("dapr.io/")}
         ours = {name: text for name, text in ours.items() if not name.startswith(_IN_KUBERNETES_ONLY)}
+        ours |= {"dapr.io/config": str(CONFIGURATIONS[ours["dapr.io/config"]])} if "dapr.io/config" in ours else {}
         return [f"--{FLAGS[name]}={text}" for name, text in ours.items()]
 
 
@@ -123,7 +126,8 @@ class Sidecar:
         return self._process
 
     def start(self) -> None:
-        environment = {"POD_NAME": self._name} | ({"APP_API_TOKEN": self.app_token} if self.app_token else {})
+        environment = {"POD_NAME": self._name, "DAPR_HOST_IP": "127.0.0.1"}  # else others look for it elsewhere
+        environment |= {"APP_API_TOKEN": self.app_token} if self.app_token else {}
         self._process = Process([str(required(daprd)), *self._arguments], self.log, environment)
 
     def kill(self) -> None:

@@ -46,7 +46,7 @@ async def publish(chain: Chain) -> None:
 
 async def delivered(bridge: App) -> int:
     """Events that were written to sockets, also to those that have left since."""
-    _, text = await bridge.get("/metrics")
+    _, text = await bridge.internal.get("/metrics")
     [found] = re.findall(r"^wsbridge_deliveries_total (\S+)$", text, re.MULTILINE)
     return int(float(found))
 

@@ -62,5 +62,7 @@ async def test_who_has_not_the_sidecars_token_cannot_deliver_even_from_loopback(
     [bridge] = chain.bridges
     event = cloud_event({"user_id": "alice"})
     for headers, status in [({}, 401), ({"dapr-api-token": "x"}, 401), ({"dapr-api-token": APP_TOKEN}, 200)]:
-        async with chain.http.post(f"{bridge.url}/events/task-updates", json=event, headers=headers) as response:
+        async with chain.http.post(
+            f"{bridge.internal.url}/events/task-updates", json=event, headers=headers
+        ) as response:
             assert response.status == status

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -73,6 +73,7 @@ class Bench:
     broker: Broker
     sink: Sink
     clock: Clock
+    before: Callable[[], None] = lambda: None  # whatever goes wrong before something is taken
 
     async def append(self, events: Sequence[Event]) -> list[Status]:
         """What became of each, in one word."""
@@ -80,6 +81,7 @@ class Bench:
 
     async def take(self, *events: Event) -> list[Status]:
         """Append, wait until all of it is heard, and let the bus drain."""
+        self.before()
         users = {user for event in events for user in event.users}
         for user in sorted(users):
             await self.follow(user)

@@ -21,6 +21,7 @@ import jwt
 import structlog
 from aiohttp import web
 
+from tests.clocks import WallClock
 from wsbridge.app import Server
 from wsbridge.bridge import Bridge
 from wsbridge.log import configure, log
@@ -122,10 +123,10 @@ class Spawned(Reachable):
         self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
 
     @classmethod
-    async def start(cls, http: aiohttp.ClientSession, **settings: str) -> "Spawned":
+    async def start(cls, http: aiohttp.ClientSession, clock: WallClock | None = None, /, **settings: str) -> "Spawned":
         """Run until the end of the test, or until it ends by itself: then `code` and `errors` say why."""
         rest = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
-        environ = rest | {"WSBRIDGE_PORT": "0"} | variables(settings)
+        environ = rest | {"WSBRIDGE_PORT": "0"} | variables(settings) | (clock.environment if clock else {})
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wsbridge", "serve", cwd=ROOT, env=environ,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

@@ -24,6 +24,7 @@ from tests.bench import (
     numbered,
     on_redis,
 )
+from tests.clocks import WallClock
 from tests.support import until
 from tests.valkey import Cluster, Valkey
 from wsbridge.broker import Gate, retried
@@ -41,10 +42,28 @@ async def urls(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[s
         yield {"redis": valkey.url, "cluster": cluster.url}
 
 
-@pytest_asyncio.fixture(params=["memory", "redis", "cluster"], loop_scope="module")
-async def bench(request: pytest.FixtureRequest, urls: dict[str, str]) -> AsyncIterator[Bench]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def astray(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, WallClock]]:
+    """A server whose clock is set back by an hour before anything is taken."""
+    directory = tmp_path_factory.mktemp("astray")
+    clock = WallClock(directory)
+    async with Valkey(directory, clock) as valkey:
+        yield valkey.url, clock
+
+
+@pytest_asyncio.fixture(
+    params=["memory", "redis", "cluster", pytest.param("astray", marks=pytest.mark.fault("D8"))], loop_scope="module"
+)
+async def bench(
+    request: pytest.FixtureRequest, urls: dict[str, str], astray: tuple[str, WallClock]
+) -> AsyncIterator[Bench]:
     if request.param == "memory":
         yield in_memory()
+    elif request.param == "astray":
+        url, clock = astray
+        async with on_redis(url) as found:
+            found.before = lambda: clock.set(clock.ahead - 3_600)
+            yield found
     else:
         async with on_redis(urls[request.param]) as found:
             yield found

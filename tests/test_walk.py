@@ -19,12 +19,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.bench import DUPLICATE, STORED, event
+from tests.clocks import WallClock
 from tests.replica import LIMITS, Client, Replica, replica_at, replica_of_its_own
 from tests.support import DEADLINE, until
 from tests.valkey import DURABLE, Valkey
 from wsbridge.event import Event, Position
 
 T = TypeVar("T")
+HOUR = 3_600.0
+CLOCKS = st.sampled_from([-2 * HOUR, -600.0, -60.0, -15.0, 0.0, 15.0, HOUR])  # how far ahead the server's clock is
 SIZE = int(LIMITS["size"])
 USERS = st.sampled_from(["ann", "bob"])
 PLACES = st.integers(0, 1)
@@ -157,21 +160,30 @@ class InProcess(Walk):
 
 
 class OnServer(Walk):
-    """Two replicas on a server that keeps everything through a restart."""
+    """Two replicas on a server that keeps everything through a restart, and whose clock cannot be relied upon."""
 
     async def open(self) -> None:
         self.stack.enter_context(mock.patch("wsbridge.watchdog.INTERVAL", 0.1))
         directory = self.stack.enter_context(tempfile.TemporaryDirectory())
-        self.server = await self.stack.enter_async_context(Valkey(Path(directory), **DURABLE))
-        self.replicas = [await self.stack.enter_async_context(replica_at(self.server.url)) for _ in range(2)]
+        self.clock = WallClock(Path(directory))
+        self.server = await self.stack.enter_async_context(Valkey(Path(directory), self.clock, **DURABLE))
+        self.replicas = [
+            await self.stack.enter_async_context(replica_at(self.server.url, ttl=6 * HOUR)) for _ in range(2)
+        ]
         self.snapshot: tuple[bytes, list[int], dict[str, str], int] | None = None
 
     def replica(self, place: int) -> Replica:
         return self.replicas[place]
 
-    @rule()
-    def restart(self) -> None:
+    @rule(ahead=CLOCKS)
+    def set_clock(self, ahead: float) -> None:
+        """Nothing follows of it."""
+        self.clock.set(ahead)
+
+    @rule(ahead=CLOCKS)
+    def restart(self, ahead: float) -> None:
         """Nothing is lost: no gap, no other epoch."""
+        self.clock.set(ahead)
         self.run(self._settled(self.server.restart()))
 
     @rule()
@@ -195,10 +207,11 @@ class OnServer(Walk):
         self.snapshot = (self.run(self.server.snapshot()), list(self.known), dict(self.epochs), self._published())
 
     @precondition(lambda self: self.snapshot is not None and self._published() > self.snapshot[3])
-    @rule()
-    def restore(self) -> None:
+    @rule(ahead=CLOCKS)
+    def restore(self, ahead: float) -> None:
         """What was published since is gone, so every history begins anew."""
         assert self.snapshot is not None
+        self.clock.set(ahead)
         snapshot, self.known, _, _ = self.snapshot
         self.run(self._lose(self.server.restore(snapshot)))
         self.snapshot = None

@@ -96,7 +96,7 @@ class Admission:
             replayed=len(resume.entries),
             gap=resume.gap and resume.gap.reason,
         )
-        return session, resume, self._hello(session, resume, identity)
+        return session, resume, self._hello(session, resume)
 
     async def reauthenticate(self, session: Session, token: str) -> int | None:
         """Take a fresh token of the same user; the milliseconds that it lasts, None where none is needed.
@@ -111,7 +111,7 @@ class Admission:
             return None
         session.expires = self._ends(identity)
         log.info("session.authenticated", session=session.id, user=session.user)
-        return _milliseconds_left(identity)
+        return self._milliseconds_left(session)
 
     def close(self, session: Session, peers: Close | None) -> None:
         """Count the session out; `peers` is the close that the peer sent, if it did so first."""
@@ -165,13 +165,16 @@ class Admission:
         except TimeoutError:
             raise Refused(UNAVAILABLE, f"the history could not be read: {why}") from None
 
-    def _hello(self, session: Session, resume: Resume, identity: Identity) -> bytes:
-        expires_in = None if identity.expires == float("inf") else _milliseconds_left(identity)
+    def _hello(self, session: Session, resume: Resume) -> bytes:
+        expires_in = None if session.expires == float("inf") else self._milliseconds_left(session)
         return connected(session.user, session.id, resume.position, self._ping_interval, resume.recovered, expires_in)
 
     def _ends(self, identity: Identity) -> float:
-        """On the loop's clock."""
+        """On the loop's clock. The wall clock is read this once: to set it later ends no session early or late."""
         return time.monotonic() + identity.expires - time.time() + self._leeway
+
+    def _milliseconds_left(self, session: Session) -> int:
+        return max(0, round((session.expires - self._leeway - time.monotonic()) * 1000))
 
     def _refuse(self, request: web.Request, refused: Refused) -> None:
         close = refused.close
@@ -192,7 +195,3 @@ class Admission:
 def _shown(header: str, most: int) -> str:
     """A stranger's text as it can be on the wire: a header may hold bytes that are no UTF-8."""
     return header[:most].encode(errors="replace").decode()
-
-
-def _milliseconds_left(identity: Identity) -> int:
-    return max(0, round((identity.expires - time.time()) * 1000))

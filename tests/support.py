@@ -123,12 +123,18 @@ class Spawned(Reachable):
         self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
 
     @classmethod
-    async def start(cls, http: aiohttp.ClientSession, clock: WallClock | None = None, /, **settings: str) -> "Spawned":
-        """Run until the end of the test, or until it ends by itself: then `code` and `errors` say why."""
+    async def start(
+        cls, http: aiohttp.ClientSession, clock: WallClock | None = None, /, *, descriptors: str = "", **settings: str
+    ) -> "Spawned":
+        """Run until the end of the test, or until it ends by itself: then `code` and `errors` say why.
+
+        `descriptors` limits how many it may open.
+        """
+        limited = ("sh", "-c", 'ulimit -n "$0"; exec "$@"', descriptors) if descriptors else ()
         rest = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
         environ = rest | {"WSBRIDGE_PORT": "0"} | variables(settings) | (clock.environment if clock else {})
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "wsbridge", "serve", cwd=ROOT, env=environ,
+            *limited, sys.executable, "-m", "wsbridge", "serve", cwd=ROOT, env=environ,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         spawned = cls(process, http)

@@ -40,7 +40,7 @@ def request(remote: Any = "127.0.0.1", host: str = "localhost:8004", **headers: 
 def garbled(**headers: str) -> Any:
     """A request with bytes in its headers that are not UTF-8; make_mocked_request makes none."""
     sent = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return SimpleNamespace(headers=sent, remote="127.0.0.1", host="localhost:8004", path="/stats")
+    return SimpleNamespace(headers=sent, remote="127.0.0.1", host="localhost:8004", path="/stats", get=lambda _: None)
 
 
 def trust(token: str | None = None, *, development: bool = False, demo: bool = False) -> Trust:

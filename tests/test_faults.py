@@ -197,8 +197,6 @@ HANDSHAKES: dict[str, str] = {
     "two keys": GOOD + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     "no host": without("Host"),
     "two hosts": GOOD + "Host: other\r\n\r\n",
-    "9 kB header": GOOD + f"X-Long: {'x' * 9_000}\r\n\r\n",
-    "9 kB path": UPGRADE.format(path="/ws?user_id=" + "x" * 9_000) + "\r\n",
     "200 headers": GOOD + "".join(f"X-{n}: {n}\r\n" for n in range(200)) + "\r\n",
     "no colon": GOOD + "nonsense\r\n\r\n",
     "space in a name": GOOD + "X Y: z\r\n\r\n",
@@ -517,6 +515,7 @@ async def test_row_12_who_dawdles_is_cut_off(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, fault: type[Dripping]
 ) -> None:
     assert max(app.HEADER_TIMEOUT, dapr.BODY_TIMEOUT + app.LINGER) <= 12
+    monkeypatch.setattr(app, "KEEP_ALIVE", 1.0)
     monkeypatch.setattr(app, "HEADER_TIMEOUT", 1.0)  # in which the bystander has sent its own, on a busy machine too
     monkeypatch.setattr(dapr, "BODY_TIMEOUT", 1.0)
     monkeypatch.setattr(app, "LINGER", 1.0)  # a reset takes with it what the peer has not read: it has that long
@@ -796,6 +795,7 @@ async def test_a_request_without_host_asks_no_resolver(bridge: Running, monkeypa
 # Anything a stranger can send gives no traceback and no 500.
 
 SEED = 20261123
+VERSIONS = ["1.1"] * 12 + ["1.0"] * 4 + ["2.0", "1.2", "0.9", "11", ""]
 METHODS = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "BREW", "get", ""]
 PATHS = [
     "/ws", "/events/task-updates", "/events/%ff", "/events/", "/events/a%00b", "/dapr/subscribe", "/stats", "/users/u1",
@@ -814,7 +814,10 @@ FIELDS = [
     "Authorization: \xff", "Cookie: \xff=\xff; =; ;", "Origin: \xff", "Origin: http://[", "Origin: http://a:b:c",
     "Host: \xff", "Host: a:b:c", "Content-Type: \xff", "Content-Type: application/json; charset=nope",
     "Content-Type: application/json", "Content-Type: multipart/form-data", "Content-Encoding: gzip",
-    "Content-Encoding: br", "Content-Encoding: nope", "Expect: 100-continue", "Expect: nope", "X-Forwarded-For: \xff",
+    "Content-Encoding: br", "Content-Encoding: nope", "Expect: 100-continue", "Expect: nope", "Expect: \xff",
+    "Transfer-Encoding: \xff", "Transfer-Encoding: gzip, chunked", "Content-Length: \xff", "Upgrade: \xff", "TE: \xff",
+    "Content-Length: 5, 5", "Content-Length: +5", "Host: [", "Connection: keep-alive, Upgrade, \xff",
+    "X-Forwarded-For: \xff",
     "User-Agent: \xff", "Accept: \xff", "Accept: application/openmetrics-text; version=\xff", "Range: bytes=0-",
     "Transfer-Encoding: chunked", "Content-Length: 5", "Content-Length: 99999999999999999999", "If-Match: \xff",
     "__partition: \xff", "__offset: \xff", "__key: \xff", "dapr-api-token: \xff", "Accept-Encoding: \xff",
@@ -823,6 +826,10 @@ BODIES = [b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"zz\r\n", b"\xff" * 50, b'
 
 
 CRAFTED = [
+    "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /sse?user_id=u1 HTTP/2.0\r\nHost: a\r\n\r\n",
+    *(f"{line} HTTP/1.1\r\nHost: a\r\nExpect: \xff\r\n\r\n" for line in ("GET /healthz", "GET /nope", "POST /ws")),
+    "GET /ws?user_id=u1 HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: \xff\r\n\r\n",
     "GET /sse?user_id=u1 HTTP/1.1\r\nHost: a\r\nOrigin: \xff\r\n\r\n",
     "GET /sse?user_id=u1 HTTP/1.0\r\nLast-Event-ID: \xff\r\n\r\n",
     "OPTIONS /sse HTTP/1.1\r\nHost: a\r\nOrigin: \xff\r\nAccess-Control-Request-Method: GET\r\n\r\n",
@@ -843,7 +850,7 @@ def requests(dice: random.Random, count: int) -> Iterator[bytes]:
         if n % 2:
             fields = dice.sample(FIELDS, dice.randrange(8))
             host = [] if dice.random() < 0.1 else ["Host: localhost"]
-            line = f"{dice.choice(METHODS)} {dice.choice(PATHS)}{dice.choice(QUERIES)} HTTP/1.{dice.choice('1110')}"
+            line = f"{dice.choice(METHODS)} {dice.choice(PATHS)}{dice.choice(QUERIES)} HTTP/{dice.choice(VERSIONS)}"
             yield "\r\n".join([line, *host, *fields, "", ""]).encode("latin-1") + dice.choice(BODIES)
         else:
             mutated = bytearray(dice.choice([GOOD.encode() + b"\r\n", delivery]))
@@ -861,11 +868,13 @@ def frames(dice: random.Random, count: int) -> Iterator[bytes]:
         yield bytes(mutated)
 
 
+@pytest.mark.fault("H4")
 @pytest.mark.parametrize("settings", [{}, {"JWT_SECRET": SECRET, "JWT_COOKIE": "c", "APP_API_TOKEN": "t" * 16}])
 async def test_anything_that_a_stranger_can_send(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
 ) -> None:
     monkeypatch.setattr(app, "HEADER_TIMEOUT", 0.2)
+    monkeypatch.setattr(app, "KEEP_ALIVE", 0.5)
     monkeypatch.setattr(dapr, "BODY_TIMEOUT", 0.2)
     monkeypatch.setattr(app, "LINGER", 0.1)
     monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
@@ -888,7 +897,7 @@ async def test_anything_that_a_stranger_can_send(
         statuses[status] = statuses.get(status, 0) + 1
 
     await asyncio.gather(*(send(data) for data in everything))
-    assert 500 not in statuses
+    assert max(statuses) < 500
     assert statuses.pop(0, 0) < len(everything) / 5  # some never say all of it
     assert statuses.keys() >= {101, 200, 400, 404, 405, 426}
     assert "Traceback" not in logs.text

@@ -6,7 +6,9 @@ from aiohttp.test_utils import make_mocked_request
 
 from tests.support import Logs
 from wsbridge import intake
+from wsbridge.budget import Budget
 from wsbridge.metrics import Metrics
+from wsbridge.peer import Proxies
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
@@ -16,8 +18,9 @@ async def answer(request: web.Request) -> web.StreamResponse:
 @pytest.mark.fault("C1")
 async def test_intake_content_encoding_without_a_body_passes(logs: Logs) -> None:
     metrics = Metrics()
+    budget = Budget(failure_rate=1, handshake_rate=1, trusts=lambda _: False)
     request = make_mocked_request("GET", "/health", {"Content-Encoding": "gzip"})
-    response = await intake.middleware(metrics)(request, answer)
+    response = await intake.middleware(metrics, budget, Proxies(()))(request, answer)
     assert response.status == 200
     assert not metrics.errors
     assert not logs.of("request.bad")

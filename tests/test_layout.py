@@ -9,13 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
-    "__init__ redis_url bundle descriptors log_budget log_writer redaction",
+    "__init__ head peer redis_url bundle descriptors log_budget log_writer redaction",
     "key_set kinds reasons",
-    "event origins pieces settings log metrics wire backoff request manual handshake batches redis_command",
-    "history protocol payload keys access problem intake words weakness environment redis_keys",
-    "auth broker envelope bulk terminal publish",
-    "authenticator cloudevents session output listen check memory_broker redis_server",
-    "registry mender redis_link redis_lane",
+    "event origins budget pieces settings log metrics wire backoff request manual handshake batches redis_command",
+    "history protocol listener crowd payload keys access problem words weakness environment redis_keys",
+    "auth broker answers envelope bulk terminal publish",
+    "authenticator cloudevents session output front listen check memory_broker redis_server",
+    "registry intake mender redis_link redis_lane",
     "bus heartbeat drain summary admission watchdog redis_evidence redis_stream",
     "dapr websocket sse ops pages redis_broker",
     "bridge",

@@ -264,7 +264,8 @@ class Bad:
         self.count = 0
         self.log = ServerLog(self.found)
 
-    def found(self) -> None:
+    def found(self, peer: str) -> None:
+        assert peer == "10.0.0.9"
         self.count += 1
 
 

@@ -12,6 +12,10 @@ SECRET = "0123456789abcdef0123456789abcdef"
 PEM = "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----"
 DEFAULTS = {  # PROTOCOL.md section 6
     "HOST": "127.0.0.1",
+    "TRUSTED_PROXIES": ("private",),
+    "FAILURE_RATE": 20,
+    "HANDSHAKE_RATE": 1000,
+    "MAX_HEADER_BYTES": 32_768,
     "PORT": 8004,
     "INTERNAL_PORT": None,
     "PUBSUB_NAME": "pubsub-kafka",

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.origins import Origins, host_of
+from wsbridge.peer import address_of
 from wsbridge.settings import PREFIX, is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -144,7 +145,7 @@ class Access:
         if refused is None:
             return
         self._metrics.failed("denied")
-        log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=request.remote)
+        log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=address_of(request))
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if refused.status == web.HTTPUnauthorized.status_code else None
         raise _ERRORS[refused.status](text=refused.text, headers=headers)
 

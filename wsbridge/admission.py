@@ -9,15 +9,21 @@ from aiohttp import hdrs, web
 from wsbridge.auth import Identity
 from wsbridge.authenticator import Authenticator
 from wsbridge.broker import Away, Broker
+from wsbridge.budget import Budget
+from wsbridge.front import OVERLOADED_WHY
 from wsbridge.history import Resume
+from wsbridge.intake import IS_OVERLOADED
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.origins import Origins
+from wsbridge.peer import address_of
 from wsbridge.protocol import (
     LOST,
     ORIGIN_FORBIDDEN,
+    OVERLOADED,
     TOKEN_MISSING,
     UNAVAILABLE,
+    USER_ID_REQUIRED,
     USER_MISMATCH,
     Close,
     Refused,
@@ -29,6 +35,7 @@ from wsbridge.session import Session, Wire
 
 RESUME_TIMEOUT = 5.0  # seconds until a history that cannot be read is `unavailable`
 AGAIN = 0.25  # seconds until the next try within them
+_CLIENTS_FAULT = frozenset({TOKEN_MISSING.code, USER_ID_REQUIRED.code, USER_MISMATCH.code, ORIGIN_FORBIDDEN.code})
 _AUTH_CODES = (TOKEN_MISSING.code, USER_MISMATCH.code)
 
 
@@ -41,6 +48,7 @@ class Admission:
         registry: Registry,
         broker: Broker,
         metrics: Metrics,
+        budget: Budget,
         origins: Origins,
         authenticator: Authenticator,
         leeway: float,
@@ -51,6 +59,7 @@ class Admission:
         self._registry = registry
         self._broker = broker
         self._metrics = metrics
+        self._budget = budget
         self.origins = origins
         self._authenticator = authenticator
         self._leeway = leeway
@@ -70,6 +79,8 @@ class Admission:
         """
         session: Session | None = None
         try:
+            if IS_OVERLOADED in request:
+                raise Refused(OVERLOADED, OVERLOADED_WHY)
             if not self.origins.allows(request):
                 origin = request.headers[hdrs.ORIGIN]
                 raise Refused(ORIGIN_FORBIDDEN, f"WSBRIDGE_ALLOWED_ORIGINS does not allow {origin}")
@@ -133,8 +144,7 @@ class Admission:
         )
 
     def _session(self, request: web.Request, wire: Wire, identity: Identity) -> Session:
-        forwarded = request.headers.get(hdrs.X_FORWARDED_FOR)
-        peer = f"{request.remote} for {_shown(forwarded, 80)}" if forwarded else str(request.remote)
+        peer = address_of(request)
         agent = _shown(request.headers.get(hdrs.USER_AGENT, ""), 200)
         now = time.monotonic()
         session = Session(
@@ -179,6 +189,8 @@ class Admission:
     def _refuse(self, request: web.Request, refused: Refused) -> None:
         close = refused.close
         self._metrics.session_closed(counted(close.code), None)
+        if close.code in _CLIENTS_FAULT:
+            self._budget.failed(address_of(request))
         is_auth = close.code in _AUTH_CODES and close is not ORIGIN_FORBIDDEN
         if is_auth:
             self._metrics.failed("auth")
@@ -187,7 +199,7 @@ class Admission:
             code=close.code,
             reason=close.reason,
             why=str(refused),
-            peer=request.remote,
+            peer=address_of(request),
             user=request.query.get("user_id"),
         )
 

@@ -7,22 +7,29 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from typing import Any
 
+import aiojobs
 from aiohttp import web
 
-from wsbridge import __version__, descriptors
+from wsbridge import __version__, answers, descriptors
 from wsbridge.bridge import Bridge
+from wsbridge.front import Front, Port
+from wsbridge.head import MAX_LINES
+from wsbridge.listener import Listener
 from wsbridge.log import AccessLog, ServerLog, log
 from wsbridge.settings import PREFIX, Settings, SettingsError
 from wsbridge.weakness import weaknesses
 
-HEADER_TIMEOUT = 10.0  # seconds; aiohttp's keep-alive time-out is also the deadline for headers
+HEADER_TIMEOUT = 10.0  # seconds from the first byte of a head to its last; of silence from an unknown peer
+KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than load balancers keep theirs (60 to 75 s)
 SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: an idle connection cut at the wrong moment fails a delivery
 LINGER = 2.0  # seconds that the rest of a body that nobody reads may take
-BACKLOG = 4096  # connections that wait to be accepted: after a deploy all clients come at once
-GC_THRESHOLDS = (50_000, 20, 50)  # each full collection walks what connections keep: have fewer of them
+GC_THRESHOLDS = (10_000, 20, 50)  # full collections walk what connections keep: have fewer of them, but bound the rest
+EXHAUSTED = answers.problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many failed requests from this address.", retry_after=1)
+FULL = answers.problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.", retry_after=1)
 
 
 class Server:
@@ -31,6 +38,8 @@ class Server:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._runners: list[web.AppRunner] = []
+        self._listeners: list[Listener] = []
+        self._scheduler = aiojobs.Scheduler(limit=None, close_timeout=1.0)
         self.ports: list[int] = []
 
     async def start(self) -> None:
@@ -42,38 +51,85 @@ class Server:
         """
         s = self._bridge.settings
         if s.internal_port is None:
-            await self._listen(self._bridge.application(public=True, internal=True), s.port, HEADER_TIMEOUT)
+            await self._listen(self._bridge.application(public=True, internal=True), s.port, KEEP_ALIVE)
         else:
-            await self._listen(self._bridge.application(public=True, internal=False), s.port, HEADER_TIMEOUT)
+            await self._listen(self._bridge.application(public=True, internal=False), s.port, KEEP_ALIVE)
             internal = self._bridge.application(public=False, internal=True)
-            await self._listen(internal, s.internal_port, SIDECAR_KEEP_ALIVE)
+            await self._listen(internal, s.internal_port, SIDECAR_KEEP_ALIVE, is_internal=True)
 
     async def stop(self) -> None:
+        await self._scheduler.close()
+        for listener in self._listeners:
+            listener.close()
+        self._bridge.crowd.close()
         for runner in self._runners:
             await runner.cleanup()
 
-    async def _listen(self, app: web.Application, port: int, keep_alive: float) -> None:
-        host = self._bridge.settings.host
+    async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
+        make = await self._fronts(app, keep_alive, is_internal=is_internal)
+        bridge = self._bridge
+        listener = Listener(make, self._refusal, bridge.crowd.make_room, bridge.metrics)
+        host = bridge.settings.host
+        try:
+            await listener.bind(host, port)
+        except OSError as error:
+            name = "INTERNAL_PORT" if is_internal else "PORT"
+            raise SettingsError(_cannot_listen(error, host, port, name)) from None
+        self._listeners.append(listener)
+        self.ports.append(listener.port)
+        for sock in listener.sockets:
+            await self._scheduler.spawn(listener.accept(sock), name=f"accept on {listener.port}")
+
+    async def _fronts(
+        self, app: web.Application, keep_alive: float, *, is_internal: bool
+    ) -> Callable[[str], asyncio.Protocol]:
+        """What makes the protocol of a connection from its peer's address."""
+        bridge, limit = self._bridge, self._bridge.settings.max_header_bytes
         runner = web.AppRunner(
             app,
-            logger=ServerLog(lambda: self._bridge.metrics.failed("bad_request")),
+            logger=ServerLog(self._bad_request),
             access_log=logging.getLogger("wsbridge.access"),
             access_log_class=AccessLog,
             keepalive_timeout=keep_alive,
             lingering_time=LINGER,
+            max_line_size=limit,
+            max_field_size=limit,
+            max_headers=MAX_LINES,
             auto_decompress=False,  # a body that nobody reads would be inflated while it is thrown away
             shutdown_timeout=1.0,
         )
         await runner.setup()
         self._runners.append(runner)
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            raise SettingsError(
-                _cannot_listen(error, host, port, "INTERNAL_PORT" if self._runners[1:] else "PORT")
-            ) from None
-        self.ports.append(site.port)
+        server = runner.server
+        assert server is not None  # noqa: S101 - for the types: `setup` has made it
+        cookie = bridge.settings.jwt_cookie
+        port = Port(
+            server=server,
+            crowd=bridge.crowd,
+            metrics=bridge.metrics,
+            budget=bridge.budget,
+            proxies=bridge.proxies,
+            max_header_bytes=limit,
+            head_timeout=HEADER_TIMEOUT,
+            keep_alive=keep_alive,
+            cookie=cookie.encode() if cookie else None,
+        )
+        return lambda peer: Front(port, peer, known=is_internal or bridge.proxies.trusts(peer))
+
+    def _refusal(self, address: str) -> bytes | None:
+        """The answer to a connection that is not even looked at."""
+        bridge = self._bridge
+        if bridge.budget.refuses(address):
+            bridge.metrics.connection_refused("failures")
+            return EXHAUSTED
+        if bridge.crowd.is_overflowing:
+            bridge.metrics.connection_refused("descriptors")
+            return FULL
+        return None
+
+    def _bad_request(self, peer: str) -> None:
+        self._bridge.metrics.failed("bad_request")
+        self._bridge.budget.failed(peer)
 
 
 def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:

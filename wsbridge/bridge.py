@@ -15,9 +15,12 @@ from wsbridge.admission import Admission
 from wsbridge.auth import TokenVerifier
 from wsbridge.authenticator import Authenticator
 from wsbridge.broker import Broker
+from wsbridge.budget import Budget
 from wsbridge.bus import Bus
 from wsbridge.cloudevents import EventReader
+from wsbridge.crowd import Crowd
 from wsbridge.dapr import DaprDoor, max_body
+from wsbridge.descriptors import for_connections
 from wsbridge.drain import drain
 from wsbridge.heartbeat import Heartbeat
 from wsbridge.keys import RemoteKeys, build
@@ -28,6 +31,7 @@ from wsbridge.metrics import Metrics
 from wsbridge.ops import Check, OpsDoor
 from wsbridge.origins import Origins
 from wsbridge.pages import ClientDoor, FrontDoor, PagesDoor
+from wsbridge.peer import Proxies
 from wsbridge.redis_url import RedisUrl
 from wsbridge.registry import Registry
 from wsbridge.settings import Settings
@@ -50,6 +54,9 @@ class Bridge:
     def __init__(self, settings: Settings) -> None:
         self.settings = s = settings
         self.metrics = Metrics()
+        self.crowd = Crowd(for_connections(), self.metrics)
+        self.proxies = Proxies(s.trusted_proxies)
+        self.budget = Budget(failure_rate=s.failure_rate, handshake_rate=s.handshake_rate, trusts=self.proxies.trusts)
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
         self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
         self._jobs: dict[str, Job] = {}
@@ -61,6 +68,7 @@ class Bridge:
             registry=self.registry,
             broker=self.broker,
             metrics=self.metrics,
+            budget=self.budget,
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
             authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
             leeway=s.jwt_leeway,
@@ -93,10 +101,14 @@ class Bridge:
     def application(self, *, public: bool, internal: bool) -> web.Application:
         """The routes of the public port, of the internal one, or of the one port that is both."""
         app = web.Application(
-            middlewares=[problem.middleware(self.metrics), intake.middleware(self.metrics)],
+            middlewares=[
+                problem.middleware(self.metrics),
+                intake.middleware(self.metrics, self.budget, self.proxies),
+            ],
             client_max_size=max_body(self.settings.max_event_bytes),
         )
         app[REGISTRY] = self.registry
+        app.on_response_prepare.append(intake.finish)
         access = Access(self._trust, self.metrics, internal=not public)
         routes = self._health_routes(access)
         routes += self._public_routes() if public else []
@@ -236,6 +248,7 @@ class Bridge:
         watch = self.metrics.watch
         watch("connections", "Open sessions.", lambda: len(self.registry))
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
+        watch("budget_addresses", "Addresses whose failures are remembered.", lambda: self.budget.addresses)
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
         watch("tasks", "Tasks of the event loop.", _tasks)
         self.metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")

@@ -11,6 +11,7 @@ from wsbridge.cloudevents import EventReader
 from wsbridge.event import Event, Rejected
 from wsbridge.log import debugging, log
 from wsbridge.metrics import Metrics
+from wsbridge.peer import address_of
 from wsbridge.reasons import Drop, Retry
 
 BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body
@@ -90,7 +91,7 @@ class DaprDoor:
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """Asked once in a sidecar's life: right from the first moment that the port is open."""
-        log.info("subscriptions.read", peer=request.remote, topics=sorted(self._topics))
+        log.info("subscriptions.read", peer=address_of(request), topics=sorted(self._topics))
         return _json(self._subscriptions)
 
     async def events(self, request: web.Request) -> web.Response:
@@ -98,7 +99,7 @@ class DaprDoor:
         topic = request.match_info["topic"]
         if topic not in self._topics:
             self._metrics.dropped(Drop.UNKNOWN_TOPIC)
-            log.warning("topic.unknown", topic=topic, peer=request.remote)
+            log.warning("topic.unknown", topic=topic, peer=address_of(request))
             raise web.HTTPNotFound(text="This topic is not among WSBRIDGE_TOPICS.")
         try:
             body = await self._body(request)
@@ -126,7 +127,7 @@ class DaprDoor:
                 return await request.read()
         except TimeoutError:
             self._metrics.failed("timeout")
-            log.warning("request.timeout", path=request.path, peer=request.remote, seconds=BODY_TIMEOUT)
+            log.warning("request.timeout", path=request.path, peer=address_of(request), seconds=BODY_TIMEOUT)
             self._metrics.retried(Retry.BODY_TIMEOUT)
             raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 

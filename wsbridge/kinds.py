@@ -115,6 +115,10 @@ def _host(text: str) -> str:
     return text
 
 
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(w if w == "private" else str(ipaddress.ip_network(w)) for w in map(str.lower, _words(text)))
+
+
 def _http_url(text: str) -> str:
     url = urlsplit(text.strip())
     if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises if it is none
@@ -166,6 +170,7 @@ REDIS_URL = Kind(
 )
 KEY_PREFIX = Kind("a word without braces", _key_prefix)  # braces are the hash tag's, behind it in each key
 ALGORITHM_LIST = Kind("a comma-separated list out of " + ", ".join(ALGORITHMS), _algorithms)
+NETWORK_LIST = Kind("comma-separated addresses or networks such as 192.0.2.7 or 2001:db8::/32, or private", _networks)
 ORIGIN_LIST = Kind(
     "comma-separated origins such as https://app.example.com or https://*.example.com, null, file://, or *", _origins
 )

@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from wsbridge.log_budget import LogBudget
 from wsbridge.log_writer import FAILED, SLOW
+from wsbridge.peer import address_of
 from wsbridge.redaction import scrubbed, shown_path, shown_query
 
 LONGEST_VALUE = 512  # characters of a stranger's text in one field
@@ -202,7 +203,8 @@ def _exception(exc_info: Any) -> dict[str, Any]:
 class ServerLog(logging.Logger):
     """What aiohttp's server says: bad requests without the header values and the traceback that it would print."""
 
-    def __init__(self, on_bad_request: Callable[[], None]) -> None:
+    def __init__(self, on_bad_request: Callable[[str], None]) -> None:
+        """`on_bad_request` is called with the peer's address."""
         super().__init__("aiohttp.server", logging.DEBUG)  # what is not HTTP at all comes at that level
         self._on_bad_request = on_bad_request
 
@@ -212,7 +214,7 @@ class ServerLog(logging.Logger):
         if isinstance(error, web.RequestPayloadError):
             return  # who read the body has said so
         if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
-            self._on_bad_request()
+            self._on_bad_request(peer or "")
             log.info("request.bad", peer=peer, error=type(error).__name__)
         elif level >= logging.WARNING:
             log.error("internal.error", doing=str(msg) % args if args else str(msg), peer=peer, exc_info=error)
@@ -233,9 +235,12 @@ class AccessLog(AbstractAccessLogger):
             query=shown_query(request.query),
             status=status,
             ms=round(time * 1000, 1),
-            peer=request.remote,
+            peer=address_of(request),
         )
 
 
 def _is_route(request: web.BaseRequest) -> bool:
-    return isinstance(request, web.Request) and request.match_info.route.resource is not None
+    try:
+        return isinstance(request, web.Request) and request.match_info.route.resource is not None
+    except (AssertionError, AttributeError):  # aiohttp could not parse it: it was never looked up
+        return False

@@ -17,6 +17,11 @@ from wsbridge.reasons import Drop, Retry
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATION = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
 
+REFUSALS = (
+    "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
+    "pipelined", "silence",
+)  # fmt: skip
+
 
 class Histogram:
     """Counts per bucket, upper bounds in seconds."""
@@ -53,6 +58,7 @@ class Metrics:
         self.opened = self.mends = 0
         self.gaps: Counter[str] = Counter(expired=0, trimmed=0, reset=0)
         self.closes: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
         self.errors: Counter[str] = Counter()
         self._latency = Histogram(LATENCY)
         self._duration = Histogram(DURATION)
@@ -114,6 +120,10 @@ class Metrics:
         """A client was told that events are gone for good."""
         self.gaps[reason] += 1
 
+    def connection_refused(self, reason: str) -> None:
+        """A connection was refused or cut before the bridge had answered it: one of REFUSALS."""
+        self.refusals[reason] += 1
+
     def failed(self, kind: str) -> None:
         """Something went wrong: internal, auth, denied, bad_request, timeout, jwks."""
         self.errors[kind] += 1
@@ -148,6 +158,12 @@ class Metrics:
         yield CounterMetricFamily("wsbridge_received_bytes", "Text of clients' messages.", self.received_bytes)
         yield _counter("closes", "Connections that ended, by close code.", self.closes, "code")
         yield _counter("errors", "What went wrong, by kind.", self.errors, "kind")
+        yield _counter(
+            "connections_refused",
+            "Connections that were refused or cut before a request of theirs was answered, by reason.",
+            self.refusals,
+            "reason",
+        )
         yield self._latency.family(
             "wsbridge_event_latency_seconds", "From an event's receipt to its write to the sockets."
         )

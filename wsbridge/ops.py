@@ -13,6 +13,7 @@ from wsbridge.admission import Admission
 from wsbridge.broker import Away, Broker
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
+from wsbridge.peer import address_of
 from wsbridge.protocol import timestamp
 from wsbridge.registry import Registry
 from wsbridge.session import Session
@@ -85,7 +86,7 @@ class OpsDoor:
         sessions = list(self._registry.of(user))
         for session in sessions:
             session.disconnect()
-        log.info("user.disconnected", user=user, sessions=len(sessions), peer=request.remote)
+        log.info("user.disconnected", user=user, sessions=len(sessions), peer=address_of(request))
         try:
             await self._broker.disconnect(user)
         except Away as away:

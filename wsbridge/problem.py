@@ -6,6 +6,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
+from wsbridge.peer import address_of
 
 _OWN = {hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH}
 
@@ -37,7 +38,7 @@ def middleware(metrics: Metrics) -> Middleware:
             return response(error)
         except web.RequestPayloadError as error:
             metrics.failed("bad_request")
-            log.info("request.bad", peer=request.remote, error=type(error).__name__)
+            log.info("request.bad", peer=address_of(request), error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
         except Exception as error:  # the task boundary
             if isinstance(error, ConnectionError) and _has_left(request):  # nobody reads the answer, nobody is at fault

@@ -16,6 +16,7 @@ from wsbridge.kinds import (
     HOST,
     HTTP_URL,
     KEY_PREFIX,
+    NETWORK_LIST,
     ORIGIN_LIST,
     PEM,
     PORT,
@@ -73,6 +74,14 @@ class Settings:
         text="true if the Kafka component sets escapeHeaders: keys and headers are decoded",
     )
     dead_letter_topic: str | None = _setting(None, TEXT, "topic for events answered DROP")
+    trusted_proxies: tuple[str, ...] = _setting(
+        ("private",),
+        NETWORK_LIST,
+        "addresses and networks whose X-Forwarded-For is believed; private is all private ones",
+    )
+    failure_rate: int = _setting(20, whole(0), "failed requests a second from one address; 0 is no limit")
+    handshake_rate: int = _setting(1000, whole(0), "new WebSockets and streams a second in all; 0 is no limit")
+    max_header_bytes: int = _setting(32_768, whole(4_096, 1_048_576), "a request with a larger header is refused")
     auth: str | None = _setting(
         None,
         one_of("required", "none"),

@@ -12,6 +12,7 @@ from wsbridge.handshake import check_handshake, with_one_protocol_line
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
+from wsbridge.peer import address_of
 from wsbridge.protocol import (
     INTERNAL,
     MAX_MESSAGE_BYTES,
@@ -96,7 +97,7 @@ class WebSocketDoor:
             check_handshake(request)
         except web.HTTPBadRequest as bad:
             self._metrics.failed("bad_request")
-            log.info("request.bad", peer=request.remote, error=bad.text)
+            log.info("request.bad", peer=address_of(request), error=bad.text)
             raise
         if self._admission.draining:
             raise web.HTTPServiceUnavailable(text="This server is leaving.", headers={hdrs.RETRY_AFTER: "1"})

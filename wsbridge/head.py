@@ -1,0 +1,200 @@
+"""Where a request's head and its body end (RFC 9112), and what no head may say. It judges little: aiohttp parses.
+
+The bridge bounds what an unfinished head may hold, which aiohttp does not: for that it must see where one begins.
+"""
+
+import re
+
+END = b"\r\n\r\n"
+MAX_CHUNK_LINE = 4_096  # bytes of a chunk's size with its extensions: the daprd and proxies send a few
+_START = re.compile(rb"[A-Za-z!#$%&'*+.^_`|~0-9-]")  # of a method: a token (RFC 9110 §5.6.2)
+MAX_LINES = 128  # header lines of a head
+_LINE = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e\x80-\xff]*")
+_FOLD = re.compile(rb"\r\n[ \t]")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
+
+# What the bridge reads of a WebSocket or stream request; aiohttp keeps the rest as long as the connection lives.
+READ_BY_HANDSHAKES = frozenset(
+    {
+        b"host", b"upgrade", b"connection", b"origin", b"authorization", b"user-agent", b"expect",
+        b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol", b"last-event-id",
+        b"x-forwarded-for", b"forwarded", b"content-length", b"transfer-encoding", b"content-encoding",
+        b"access-control-request-method", b"access-control-request-headers", b"sec-fetch-site",
+    }
+)  # fmt: skip
+
+
+class Malformed(Exception):  # noqa: N818 - what it is
+    """Bytes that are not HTTP/1.x; the text says why."""
+
+
+class Head:
+    """A finished head: request line and header lines, with the empty line."""
+
+    __slots__ = ("_lower", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._lower = raw.lower()
+
+    def field(self, name: bytes) -> bytes | None:
+        """The first value of a field, which is named in lower case."""
+        start = self._lower.find(b"\r\n" + name + b":")
+        if start < 0:
+            return None
+        start += len(name) + 3
+        return self.raw[start : self.raw.find(b"\r\n", start)].strip()
+
+    def asks_for(self, path: bytes) -> bool:
+        """Whether it is a GET of that path, written the usual way."""
+        start = b"GET " + path
+        return self.raw.startswith((start + b" ", start + b"?"))
+
+    @property
+    def upgrades(self) -> bool:
+        return self.field(b"upgrade") is not None
+
+    def body(self) -> "Body":
+        """What follows (RFC 9112 §6.3). What aiohttp refuses anyway counts as no body."""
+        if self.field(b"transfer-encoding") is not None:
+            return Chunks()
+        length = self.field(b"content-length") or b"0"
+        return Length(int(length) if length.isdigit() and len(length) < 20 else 0)  # noqa: PLR2004 - of a 64-bit number
+
+    def check(self) -> None:
+        """What aiohttp does not refuse in a way that can be answered.
+
+        Raises:
+            Malformed: with the reason.
+
+        """
+        end = self.raw.find(b"\r\n")
+        if not self.raw.startswith((b" HTTP/1.1", b" HTTP/1.0"), end - 9):
+            raise Malformed("the request line does not end with HTTP/1.1 or HTTP/1.0")
+        if self.raw.count(b"\n") > MAX_LINES + 2:
+            raise Malformed(f"there are more than {MAX_LINES} header lines")
+        if _FOLD.search(self.raw):
+            raise Malformed("a header line is folded (RFC 9112 section 5.2)")
+        expected = self.field(b"expect")
+        if expected and expected.lower() != b"100-continue":
+            raise Malformed("Expect is not 100-continue")
+
+    def trimmed(self, cookie: bytes | None) -> bytes:
+        """Without the lines that no handshake reads: they would stay in memory as long as its connection.
+
+        Of `Cookie` only the one named is left. Malformed lines stay: aiohttp refuses them.
+        """
+        request, *lines = self.raw[: -len(END)].split(b"\r\n")
+        kept = [line for line in lines if _name(line) in READ_BY_HANDSHAKES or not _LINE.fullmatch(line)]
+        if cookie:
+            pairs = [
+                pair.strip()
+                for line in lines
+                if _name(line) == b"cookie" and _LINE.fullmatch(line)
+                for pair in line[7:].split(b";")
+                if pair.partition(b"=")[0].strip() == cookie
+            ]
+            kept += [b"Cookie: " + b"; ".join(pairs)] if pairs else []
+        return b"\r\n".join([request, *kept]) + END
+
+
+def _name(line: bytes) -> bytes:
+    return line.partition(b":")[0].lower()
+
+
+def check_start(unfinished: bytes | bytearray, new: int) -> None:
+    """Notice early what will never be a head: a client that speaks TLS, say, waits for an answer.
+
+    `new` is where the part begins that was not looked at before.
+
+    Raises:
+        Malformed: with the reason.
+
+    """
+    if not new and not _START.match(unfinished):
+        raise Malformed("the first byte is not that of an HTTP method")
+    if _BARE_LF.search(unfinished, new):
+        raise Malformed("a line ends with LF, not CRLF")
+
+
+def largest_field(unfinished: bytes | bytearray) -> tuple[str, int]:
+    """The name of the largest header line, and its bytes; `request line` if it is that one."""
+    request, *lines = bytes(unfinished).split(b"\r\n")
+    longest = max(lines, key=len, default=b"")
+    if len(request) >= len(longest):
+        return "request line", len(request)
+    return longest.partition(b":")[0][:64].decode("ascii", "backslashreplace"), len(longest)
+
+
+class Length:
+    """A body of a known size; 0 is none."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    @property
+    def is_done(self) -> bool:
+        return self._left == 0
+
+    def feed(self, data: bytes) -> int:
+        """How many of the bytes are the body's."""
+        taken = min(self._left, len(data))
+        self._left -= taken
+        return taken
+
+
+class Chunks:
+    """A chunked body (RFC 9112 §7.1). Its bytes are counted, not decoded."""
+
+    __slots__ = ("_is_trailer", "_left", "_line", "_lines", "is_done")
+
+    def __init__(self) -> None:
+        self._left = 0  # bytes of the chunk with the CRLF behind it
+        self._line = b""
+        self._lines = 0  # bytes of the size line, or of all trailers
+        self._is_trailer = False
+        self.is_done = False
+
+    def feed(self, data: bytes) -> int:
+        """How many of the bytes are the body's.
+
+        Raises:
+            Malformed: they are not chunks, or the lines around them are too long.
+
+        """
+        at = 0
+        while at < len(data) and not self.is_done:
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+                continue
+            end = data.find(b"\n", at)
+            self._lines += (len(data) if end < 0 else end) - at
+            if self._lines > MAX_CHUNK_LINE:
+                raise Malformed("the lines between the chunks are too long")
+            if end < 0:
+                self._line += data[at:]
+                return len(data)
+            self._take(self._line + data[at:end])
+            self._line = b""
+            at = end + 1
+        return at
+
+    def _take(self, line: bytes) -> None:
+        if self._is_trailer:
+            self.is_done = not line.strip(b"\r")
+            return
+        size = _SIZE.match(line)
+        if size is None:
+            raise Malformed("a chunk has no size")
+        self._lines = 0
+        self._left = int(size[0], 16) + 2
+        if self._left == 2:  # noqa: PLR2004 - the last chunk has no bytes: trailers follow
+            self._left, self._is_trailer = 0, True
+
+
+Body = Length | Chunks

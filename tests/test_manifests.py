@@ -9,6 +9,8 @@ import kubernetes_validate  # type: ignore[import-untyped]  # ships no py.typed
 import pytest
 import yaml
 
+from tests.conftest import Start
+from tests.support import APP_TOKEN, SECRET, cloud_event, receive, token
 from tests.valkey import Valkey
 from wsbridge import __version__
 from wsbridge.environment import load
@@ -483,6 +485,38 @@ def test_minikube_needs_no_secret() -> None:
 )
 def test_minikube_says_what_to_type(line: str) -> None:
     assert f"\n#   {line}\n" in MINIKUBE.read_text(encoding="utf-8")
+
+
+@pytest.mark.fault("B1", "A6")
+async def test_minikube_commands_work_through_a_forwarded_port(start: Start) -> None:
+    settings = {name.removeprefix(PREFIX): value for name, value in environment(MINIKUBE).items()}
+    bridge = await start(**settings)
+    tab, _ = await bridge.opened("test-user")
+    assert (await bridge.get("/stats"))[1]["users"] == {"test-user": 1}
+    assert (await bridge.get("/dapr/subscribe"))[0] == 200
+    assert (await bridge.get("/"))[0] == 200
+    assert await bridge.publish({"user_id": "test-user"}) == "SUCCESS"
+    assert (await receive(tab))["type"] == "task_update"
+
+
+@with_tokens
+@pytest.mark.fault("B1")
+async def test_production_commands_work_through_forwarded_ports(path: Path, start: Start) -> None:
+    """Sidecar and operators on the internal port, browsers on the other; the Redis of that variant is left out."""
+    plain = {name: value for name, value in environment(path).items() if not name.endswith("_FILE")}
+    settings = {name.removeprefix(PREFIX): value for name, value in plain.items() if isinstance(value, str)}
+    bridge = await start(**settings | {"JWT_SECRET": SECRET, "INTERNAL_PORT": "0", "ADMIN_TOKEN": ""})
+    public, internal = bridge.server.ports
+    tab, _ = await bridge.opened("u1", token=token("u1"))
+    event, headers = cloud_event({"user_id": "u1"}), {"dapr-api-token": APP_TOKEN}
+    for port, found in ((public, 404), (internal, 200)):
+        url = f"http://127.0.0.1:{port}"
+        for route in ("/stats", "/users/u1", "/metrics"):
+            async with bridge.http.get(url + route) as response:
+                assert response.status == found, (port, route)
+        async with bridge.http.post(f"{url}/events/task-updates", json=event, headers=headers) as response:
+            assert response.status == found
+    assert (await receive(tab))["type"] == "task_update"
 
 
 @pytest.mark.parametrize("path", sorted(K8S.rglob("*.yaml")), ids=str)

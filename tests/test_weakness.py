@@ -40,6 +40,8 @@ def found(**changes: Any) -> list[str]:
         ({"jwt_cookie": "session", "allowed_origins": ("https://a.b", "null")}, ["WSBRIDGE_ALLOWED_ORIGINS has null"]),
         ({"jwt_cookie": "session", "allowed_origins": ("https://a.b",)}, []),
         ({"allowed_origins": ("*",)}, []),
+        ({"trusted_proxies": ("10.0.0.0/8", "::/0")}, ["WSBRIDGE_TRUSTED_PROXIES has ::/0"]),
+        ({"trusted_proxies": ("10.0.0.0/8",)}, []),
         (
             {"jwt_secret": None, "jwt_jwks_url": "http://id.example.com/keys"},
             ["WSBRIDGE_JWT_JWKS_URL: without TLS", "WSBRIDGE_JWT_AUDIENCE is"],

@@ -12,7 +12,7 @@ def weaknesses(settings: Settings) -> list[str]:
     """What an operator should know before others reach the bridge; nothing in development mode."""
     if settings.development:
         return []
-    return [*_authentication(settings), *_pages(settings), *_routes(settings)]
+    return [*_authentication(settings), *_pages(settings), *_proxies(settings), *_routes(settings)]
 
 
 def _authentication(s: Settings) -> Iterator[str]:
@@ -38,6 +38,15 @@ def _pages(s: Settings) -> Iterator[str]:
         yield (
             f"{PREFIX}ALLOWED_ORIGINS has {found[0]} and {PREFIX}JWT_COOKIE is set: every page that a user visits can "
             "read that user's events; list your own origins"
+        )
+
+
+def _proxies(s: Settings) -> Iterator[str]:
+    everywhere = [network for network in s.trusted_proxies if network.endswith("/0")]
+    if everywhere:
+        yield (
+            f"{PREFIX}TRUSTED_PROXIES has {everywhere[0]}: every client may claim any address in a header; list the "
+            "addresses of your proxies"
         )
 
 

@@ -1,10 +1,24 @@
 """Where heads and bodies end, whatever pieces they come in; on real sockets in test_front and test_faults."""
 
+import re
+from pathlib import Path
+
 import pytest
+from aiohttp import hdrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsbridge.head import MAX_CHUNK_LINE, MAX_LINES, Chunks, Head, Length, Malformed, check_start, largest_field
+from wsbridge.head import (
+    MAX_CHUNK_LINE,
+    MAX_LINES,
+    READ_BY_HANDSHAKES,
+    Chunks,
+    Head,
+    Length,
+    Malformed,
+    check_start,
+    largest_field,
+)
 
 GET = b"GET /ws?user_id=u1 HTTP/1.1\r\nHost: a\r\n"
 
@@ -57,6 +71,20 @@ def test_trimmed_leaves_what_handshakes_read() -> None:
 @pytest.mark.parametrize("line", [b"nonsense", b"X Y: z", b"X: \x00", b": z", b"X: a\nY: b", b"Cookie: \x00"])
 def test_trimmed_leaves_malformed_lines_to_aiohttp(line: bytes) -> None:
     assert line in Head(GET + line + b"\r\n\r\n").trimmed(b"session")
+
+
+READERS = ("origins", "sse", "websocket", "admission", "authenticator", "access", "handshake", "intake")
+NEVER_ON_HANDSHAKES = {b"cookie", b"dapr-api-token"}  # the first is treated by itself
+
+
+def test_trimmed_keeps_every_header_that_a_module_behind_it_reads() -> None:
+    read = set()
+    for name in READERS:
+        text = (Path(__file__).parent.parent / "wsbridge" / f"{name}.py").read_text(encoding="utf-8")
+        for constant, literal in re.findall(r"headers(?:\.get(?:all)?\(|\[)(?:hdrs\.(\w+)|\"([\w-]+)\")", text):
+            read.add((str(getattr(hdrs, constant)) if constant else literal).lower().encode())
+    assert b"origin" in read
+    assert read - NEVER_ON_HANDSHAKES <= READ_BY_HANDSHAKES
 
 
 def test_trimmed_leaves_all_cookies_of_the_name_in_their_order() -> None:

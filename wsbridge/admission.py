@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
+from wsbridge import frames
 from wsbridge.auth import Identity
 from wsbridge.authenticator import Authenticator
 from wsbridge.broker import Away, Broker
@@ -187,6 +188,7 @@ class Admission:
         return max(0, round((session.expires - self._leeway - time.monotonic()) * 1000))
 
     def _refuse(self, request: web.Request, refused: Refused) -> None:
+        frames.release(refused)
         close = refused.close
         self._metrics.session_closed(counted(close.code), None)
         if close.code in _CLIENTS_FAULT:

@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from wsbridge import frames
 from wsbridge.log_budget import LogBudget
 from wsbridge.log_writer import FAILED, SLOW
 from wsbridge.peer import address_of
@@ -214,6 +215,7 @@ class ServerLog(logging.Logger):
         if isinstance(error, web.RequestPayloadError):
             return  # who read the body has said so
         if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
+            frames.release(error)
             self._on_bad_request(peer or "")
             log.info("request.bad", peer=peer, error=type(error).__name__)
         elif level >= logging.WARNING:

@@ -4,6 +4,7 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from wsbridge import frames
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.peer import address_of
@@ -35,6 +36,7 @@ def middleware(metrics: Metrics) -> Middleware:
         try:
             return await handler(request)
         except web.HTTPException as error:
+            frames.release(error)
             return response(error)
         except web.RequestPayloadError as error:
             metrics.failed("bad_request")

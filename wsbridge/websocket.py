@@ -6,6 +6,7 @@ import time
 from aiohttp import WebSocketError, WSMessage, WSMsgType, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
+from wsbridge import frames
 from wsbridge.admission import Admission
 from wsbridge.event import Entry, Position
 from wsbridge.handshake import check_handshake, with_one_protocol_line
@@ -119,6 +120,7 @@ class WebSocketDoor:
             await self._talk(request, ws, wire)
         finally:
             wire.finish()
+            frames.release(ws.exception())  # it holds the request, and aiohttp's response holds it
         return ws
 
     async def _talk(self, request: web.Request, ws: web.WebSocketResponse, wire: WebSocketWire) -> None:

@@ -310,6 +310,40 @@ async def test_broker_on_a_server_out_of_memory_says_so_once_until_there_is_room
 
 
 @pytest.mark.fault("E2")
+@pytest.mark.parametrize("right", ["rpush", "set", "pexpire", "zadd", "zremrangebyscore", "spublish", "ltrim", "lpop"])
+async def test_append_that_fails_half_way_leaves_nothing_behind(valkey: Valkey, right: str) -> None:
+    """What comes again is no duplicate of what was not stored, and has the next offset."""
+    events = [event(data=f'{{"n":{n}}}', key=f"{n}") for n in range(40)]
+    async with on_redis(valkey.url, size=40) as bench:
+        top = await bench.top("u")
+        for place in range(0, 40, 4):
+            some = events[place : place + 4]
+            await valkey.ask("ACL", "SETUSER", "default", f"-{right}")
+            before = [outcome.status for outcome in await bench.broker.append(some)]
+            await valkey.ask("ACL", "SETUSER", "default", f"+{right}")
+            await trusting(bench)
+            after = [outcome.status for outcome in await bench.broker.append(some)]
+            assert (before, after) in (([RETRIED] * 4, [STORED] * 4), ([STORED] * 4, [DUPLICATE] * 4))
+        resume = await bench.resume("u", str(top))
+        assert [entry.offset for entry in resume.entries] == list(range(1, 41))
+        assert [entry.data for entry in resume.entries] == [event.data for event in events]
+
+
+@pytest.mark.fault("E2")
+@pytest.mark.parametrize("kind", ["h", "s"])
+async def test_append_to_a_key_of_another_type_is_taken_once_it_is_gone(valkey: Valkey, kind: str) -> None:
+    async with on_redis(valkey.url, prefix="p") as bench:
+        await bench.take(event(key="before"))
+        key = f"{keys_of('p', 'u').position}:{kind}"
+        await valkey.ask("SET", key, "somebody's")
+        (outcome,) = await bench.broker.append([event(key="k")])
+        assert (outcome.status, outcome.detail[:9]) == (RETRIED, "WRONGTYPE")
+        await valkey.ask("DEL", key)
+        assert [outcome.status for outcome in await bench.broker.append([event(key="k")])] == [STORED]
+        assert (await bench.top("u")).offset == 2
+
+
+@pytest.mark.fault("E2")
 async def test_broker_with_one_user_whose_history_is_broken_serves_the_others(valkey: Valkey, logs: Logs) -> None:
     """An answer that is an error says nothing of what the server has lost."""
     async with on_redis(valkey.url, prefix="p") as bench:

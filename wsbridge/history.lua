@@ -77,35 +77,56 @@ local function expire(list, before)
   end
 end
 
--- args: now, seed, size, ttl, dedupe ttl, position ttl; then digest of the key ('' if it has none) and body of each event.
--- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
-redis.register_function('@LIBRARY@_append', function(keys, args)
-  local now, size, ttl, remember = clock(args[1]), tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
+-- Store what is new of the events in `args`. `call` says how far it has come, and what it has found: epoch, offset and
+-- trimmed after it all, its entries and outcomes, and the ids that it has added.
+local function store(keys, args, call)
+  local now, size = call.now, tonumber(args[3])
   local epoch, offset, trimmed, born = read(keys, args[2])
-  local outcomes, entries = {}, {}
-  redis.call('ZREMRANGEBYSCORE', keys[3], '-inf', now - remember)
+  local outcomes, entries, added, kept = call.outcomes, call.entries, call.added, 0
+  redis.call('ZREMRANGEBYSCORE', keys[3], '-inf', now - tonumber(args[5]))
   for place = 7, #args, 2 do
     local key, body = args[place], args[place + 1]
     if key ~= '' and redis.call('ZADD', keys[3], 'NX', now, key) == 0 then
       outcomes[#outcomes + 1] = '0'
     else
+      if key ~= '' then added[#added + 1] = key end
       offset = offset + 1
       entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body) .. body
       outcomes[#outcomes + 1] = '1'
     end
   end
-  if #entries > 0 then
-    local kept = 0
-    for _, entry in ipairs(entries) do kept = redis.call('RPUSH', keys[2], entry) end
-    if kept >= size + STEP then redis.call('LTRIM', keys[2], size > 0 and -size or kept, -1) end
-    if kept > size then trimmed = offset - size end
-    if offset % STEP == 0 then expire(keys[2], now - ttl) end
-    redis.call('PEXPIRE', keys[2], ttl)
-    redis.call('PEXPIRE', keys[3], remember + AHEAD)
-    save(keys, epoch, offset, trimmed, born, args[6])
-    redis.call('SPUBLISH', keys[1], #entries == 1 and entries[1] or table.concat(entries))
+  call.epoch, call.offset = epoch, offset
+  if #entries == 0 then return end
+  for pushed, entry in ipairs(entries) do
+    kept = redis.call('RPUSH', keys[2], entry)
+    call.pushed = pushed
   end
-  return epoch .. ' ' .. offset .. ' ' .. table.concat(outcomes)
+  if kept > size then trimmed = offset - size end
+  call.kept = kept
+  redis.call('PEXPIRE', keys[2], args[4])
+  redis.call('PEXPIRE', keys[3], args[5] + AHEAD)
+  save(keys, epoch, offset, trimmed, born, args[6])
+end
+
+-- args: now, seed, size, ttl, dedupe ttl, position ttl; then digest of the key ('' if it has none) and body of each event.
+-- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
+-- A command may fail, for want of a right or on a key of another type. Then nothing of the call stays: an id without its
+-- event would make a duplicate of it when it comes again, and an entry beyond the position would have its offset twice.
+redis.register_function('@LIBRARY@_append', function(keys, args)
+  local call = { now = clock(args[1]), outcomes = {}, entries = {}, added = {}, pushed = 0 }
+  local is_stored, why = pcall(store, keys, args, call)
+  if not is_stored then
+    if call.pushed > 0 then redis.pcall('RPOP', keys[2], call.pushed) end
+    for _, key in ipairs(call.added) do redis.pcall('ZREM', keys[3], key) end
+    return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
+  end
+  local entries, size = call.entries, tonumber(args[3])
+  if #entries > 0 then -- it is stored; a message that is not sent is missed, and read from here
+    if call.kept >= size + STEP then redis.pcall('LTRIM', keys[2], size > 0 and -size or call.kept, -1) end
+    if call.offset % STEP == 0 then pcall(expire, keys[2], call.now - args[4]) end
+    redis.pcall('SPUBLISH', keys[1], #entries == 1 and entries[1] or table.concat(entries))
+  end
+  return call.epoch .. ' ' .. call.offset .. ' ' .. table.concat(call.outcomes)
 end)
 
 -- args: now, seed, size, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are).
@@ -134,8 +155,8 @@ local function needs(keys)
   return {
     { 'GET', position }, { 'SET', position, '' }, { 'UNLINK', position },
     { 'DEL', list }, { 'LINDEX', list, 0 }, { 'LLEN', list }, { 'LPOP', list }, { 'LRANGE', list, 0, 0 },
-    { 'LTRIM', list, 0, 0 }, { 'PEXPIRE', list, 1 }, { 'RPUSH', list, '' },
-    { 'PEXPIRE', set, 1 }, { 'ZADD', set, 0, '' }, { 'ZREMRANGEBYSCORE', set, 0, 0 },
+    { 'LTRIM', list, 0, 0 }, { 'PEXPIRE', list, 1 }, { 'RPOP', list, 1 }, { 'RPUSH', list, '' },
+    { 'PEXPIRE', set, 1 }, { 'ZADD', set, 0, '' }, { 'ZREM', set, '' }, { 'ZREMRANGEBYSCORE', set, 0, 0 },
     { 'SPUBLISH', position, '' }, { 'SSUBSCRIBE', position }, { 'SUNSUBSCRIBE', position }, { 'SCAN', 0 }, { 'TIME' },
   }
 end

@@ -25,8 +25,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 RUN python -m venv --without-pip /opt/venv
 
 # Wheels only: an sdist would run foreign code here, and there is no compiler. A layer of its own: it changes seldom.
-COPY requirements.txt /src/
-RUN pip --python /opt/venv install --no-compile --only-binary :all: --require-hashes -r /src/requirements.txt
+COPY requirements.txt requirements/build.txt /src/
+RUN pip install --only-binary :all: --require-hashes -r /src/build.txt \
+    && pip --python /opt/venv install --no-compile --only-binary :all: --require-hashes -r /src/requirements.txt
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -34,7 +35,8 @@ COPY wsbridge ./wsbridge
 # What wsbridge/static/client points to.
 COPY client/src ./client/src
 # The root is read-only later, so bytecode is made now; unchecked, as timestamps may change on the way to the image.
-RUN pip --python /opt/venv install --no-compile --no-deps . \
+RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && pip --python /opt/venv install --no-index --no-compile --no-deps /wheels/*.whl \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 

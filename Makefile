@@ -2,18 +2,19 @@
 
 .DEFAULT_GOAL := help
 PYTHON := python3
-PORT := 8004
+PORT ?= $(or $(WSBRIDGE_PORT),8004)
 
 venv := .venv
 bin := $(venv)/bin
+made := $(venv)/.made
 installed := $(venv)/.installed
+tools := $(venv)/.tools
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
-wsbridge := $(CURDIR)/$(bin)/wsbridge
-wsbridge := $(if $(word 2,$(wsbridge)),'$(wsbridge)',$(wsbridge))
-bridge := http://127.0.0.1:$(PORT)
 
 # What a shell may have set for other Pythons, and what would send an installation elsewhere than into $(venv).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+# tox installs with the pip that the locked virtualenv brings, not with a later one.
+export VIRTUALENV_NO_PERIODIC_UPDATE := 1
 
 .PHONY: help
 help: ## this list
@@ -22,59 +23,46 @@ help: ## this list
 
 .PHONY: run
 run: $(installed) ## the bridge in development mode on 127.0.0.1:8004; PORT=9000 for another port
-	@printf '%s\n' \
-	    '' \
-	    'Open   $(bridge)/' \
-	    '' \
-	    'or type, in another terminal:' \
-	    '' \
-	    "  $(wsbridge) listen --user alice$(url_ws)" \
-	    "  $(wsbridge) publish --user alice task.created title='Buy milk'$(url_http)" \
-	    '' \
-	    'or, with curl instead of the command line:' \
-	    '' \
-	    "  curl $(bridge)/events/task-updates -H 'content-type: application/json' \\" \
-	    "    -d '{\"event_type\":\"task.created\",\"user_id\":\"alice\",\"title\":\"Buy milk\"}'" \
-	    '' \
-	    'Ctrl-C ends it.' \
-	    ''
 	@exec env WSBRIDGE_HOST=127.0.0.1 WSBRIDGE_PORT=$(PORT) WSBRIDGE_INTERNAL_PORT= WSBRIDGE_AUTH=none \
 	    WSBRIDGE_DRAIN_TIMEOUT=1 APP_API_TOKEN= $(bin)/wsbridge serve
 
-# The command line finds the bridge by itself on the default port only.
-ifneq ($(PORT),8004)
-url_ws := $() --url ws://127.0.0.1:$(PORT)/ws
-url_http := $() --url $(bridge)
-endif
-
 .PHONY: test
-test: $(bin)/tox ## lint, types, the browser client, and all tests on each Python that is there
+test: $(tools) ## lint, types, the browser client, and all tests on each Python that is there
 	$(bin)/tox run
 
+.PHONY: newest
+newest: $(tools) ## some tests with the newest of everything, instead of the locked versions that all others have
+	$(bin)/tox run -e newest
+
 .PHONY: chaos
-chaos: $(bin)/tox ## two minutes of faults while events flow; SEED=7 for the same ones, SECONDS=60 for fewer
+chaos: $(tools) ## two minutes of faults while events flow; SEED=7 for the same ones, SECONDS=60 for fewer
 	$(bin)/tox run -e chaos -- $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 .PHONY: siege
-siege: $(bin)/tox ## two minutes of 5,000 good clients among bad peers of every kind; SHORT=1 for a twentieth of it
+siege: $(tools) ## two minutes of 5,000 good clients among bad peers of every kind; SHORT=1 for a twentieth of it
 	$(bin)/tox run -e siege -- $(if $(SHORT),--short)
 
 .PHONY: e2e
-e2e: $(bin)/tox ## the real chain: Kafka, Dapr's sidecars, two bridges, Redis, Chromium; needs Go, Java and Maven once
+e2e: $(tools) ## the real chain: Kafka, Dapr's sidecars, two bridges, Redis, Chromium; needs Go, Java and Maven once
 	$(bin)/tox run -e e2e
 
 .PHONY: bench
-bench: $(bin)/tox ## how late events are and how fast they go, with several subscriptions; as e2e, and a quiet machine
+bench: $(tools) ## how late events are and how fast they go, with several subscriptions; as e2e, and a quiet machine
 	$(bin)/tox run -e bench
 
 .PHONY: screenshots
-screenshots: $(bin)/tox ## the pictures of the demo page in docs; needs chromium
+screenshots: $(tools) ## the pictures of the demo page in docs; needs chromium
 	$(bin)/tox run -e screenshots
 
+lock := $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --no-emit-index-url --custom-compile-command 'make requirements' --output-file
+
 .PHONY: requirements
-requirements: $(bin)/uv ## requirements.txt anew, with hashes, from pyproject.toml
-	$(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --no-emit-index-url --custom-compile-command 'make requirements' pyproject.toml --output-file requirements.txt
+requirements: $(tools) ## requirements.txt and requirements/ anew, with hashes, from pyproject.toml
+	$(lock) requirements.txt pyproject.toml
+	$(lock) requirements/test.txt --constraints requirements.txt --group types pyproject.toml
+	$(lock) requirements/build.txt --constraints requirements/test.txt --group build
+	$(lock) requirements/tools.txt --group tools
 
 .PHONY: clean
 clean: ## remove what was built and installed here
@@ -82,20 +70,20 @@ clean: ## remove what was built and installed here
 	    client/node_modules client/types
 	find wsbridge tests -name __pycache__ -type d -exec rm -rf {} +
 
-$(installed): requirements.txt pyproject.toml | $(bin)/python
+$(installed): requirements.txt requirements/build.txt pyproject.toml | $(made)
 	@echo 'installing into $(venv)'
-	@$(pip) install --require-hashes -r requirements.txt
-	@$(pip) install --no-deps --editable .
+	@$(pip) install --require-hashes -r requirements.txt -r requirements/build.txt
+	@$(pip) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(bin)/python:
+$(tools): requirements/tools.txt | $(made)
+	@$(pip) install --require-hashes -r requirements/tools.txt
+	@touch $@
+
+# Marked only when it is complete: without Debian's python3-venv a python is there, but no pip.
+$(made):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "wsbridge needs Python 3.11 or newer, and $(PYTHON) --version says '$$($(PYTHON) --version 2>&1)': name another," \
 	        'such as make run PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(venv)
-
-$(bin)/tox: | $(bin)/python
-	@$(pip) install 'tox>=4.67'
-
-$(bin)/uv: | $(bin)/python
-	@$(pip) install uv
+	@touch $@

@@ -24,7 +24,7 @@ help: ## this list
 .PHONY: run
 run: $(installed) ## the bridge in development mode on 127.0.0.1:8004; PORT=9000 for another port
 	@exec env WSBRIDGE_HOST=127.0.0.1 WSBRIDGE_PORT=$(PORT) WSBRIDGE_INTERNAL_PORT= WSBRIDGE_AUTH=none \
-	    WSBRIDGE_DRAIN_TIMEOUT=1 APP_API_TOKEN= $(bin)/wsbridge serve
+	    WSBRIDGE_DRAIN_TIMEOUT=1 WSBRIDGE_LOG_FORMAT=console APP_API_TOKEN= $(bin)/wsbridge serve
 
 .PHONY: test
 test: $(tools) ## lint, types, the browser client, and all tests on each Python that is there

@@ -109,7 +109,7 @@ def test_labels() -> None:
     labels = dict(part.split("=", 1) for part in shlex.split(final_stage()["LABEL"]))
     short = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
     assert short.keys() == {"title", "description", "licenses", "version", "revision"}
-    assert short["title"] == project()["name"]
+    assert short["title"] == next(iter(project()["scripts"]))
     assert short["licenses"] == project()["license"]
 
 

@@ -1,9 +1,14 @@
 """What pages are given: the client always, the demo page only to try it out."""
 
+import gzip
+import re
+
 import pytest
 
 from tests.conftest import Start
-from tests.support import SECRET, Running
+from tests.support import ROOT, SECRET, Running
+from wsbridge.bundle import bundle
+from wsbridge.pages import accepts_gzip
 
 
 async def test_the_demo_page_in_development_mode(bridge: Running) -> None:
@@ -47,17 +52,70 @@ async def test_the_client_is_for_pages_of_any_origin(start: Start) -> None:
     async with bridge.http.get(f"{bridge.url}/client.js", headers={"Origin": "https://elsewhere.example"}) as response:
         assert (response.status, response.content_type, response.charset) == (200, "text/javascript", "utf-8")
         assert response.headers["Access-Control-Allow-Origin"] == "*"
-        assert response.headers["Content-Encoding"] in ("gzip", "deflate")
+        assert response.headers["Content-Encoding"] == "gzip"
         assert "export function createClient" in await response.text()
 
 
-async def test_a_browser_that_has_the_client_is_not_sent_it_again(bridge: Running) -> None:
-    url = f"{bridge.url}/client.js"
-    async with bridge.http.get(url) as first:
+@pytest.mark.fault("H5")
+@pytest.mark.parametrize("accepted", ["gzip", "identity"])
+async def test_a_browser_that_has_the_client_is_not_sent_it_again(bridge: Running, accepted: str) -> None:
+    url, accept = f"{bridge.url}/client.js", {"Accept-Encoding": accepted}
+    async with bridge.http.get(url, headers=accept) as first:
         etag = first.headers["ETag"]
-        assert first.headers["Cache-Control"] == "no-cache"
-    for known in (etag, f'"other", {etag}', "*"):
-        async with bridge.http.get(url, headers={"If-None-Match": known}) as again:
+        assert not etag.startswith("W/")
+        assert (first.headers["Cache-Control"], first.headers["Vary"]) == ("no-cache", "Accept-Encoding")
+    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        async with bridge.http.get(url, headers=accept | {"If-None-Match": known}) as again:
             assert (again.status, await again.read(), again.headers["ETag"]) == (304, b"", etag)
-    async with bridge.http.get(url, headers={"If-None-Match": '"other"'}) as changed:
+            assert "Content-Encoding" not in again.headers
+    async with bridge.http.get(url, headers=accept | {"If-None-Match": '"other"'}) as changed:
         assert changed.status == 200
+
+
+@pytest.mark.fault("H5")
+async def test_client_module_is_compressed_once_and_each_coding_has_its_etag(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compress(*_: object, **__: object) -> bytes:
+        raise AssertionError("compressed for a request")
+
+    monkeypatch.setattr("zlib.compressobj", compress)
+    monkeypatch.setattr("gzip.compress", compress)
+    etags = set()
+    for accepted, coding in (("gzip, br", "gzip"), ("identity", None), ("gzip;q=0", None)):
+        for _ in range(2):
+            headers = {"Accept-Encoding": accepted}
+            async with bridge.http.get(f"{bridge.url}/client.js", headers=headers) as response:
+                assert response.headers.get("Content-Encoding") == coding
+                etags.add(response.headers["ETag"])
+    assert len(etags) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("gzip; q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("deflate, br", False),
+        ("*", True),
+        ("*;q=0", False),
+        ("gzip;q=0.01", True),
+        (";;,=", False),
+    ],
+)
+def test_accepts_gzip(header: str, expected: bool) -> None:
+    assert accepts_gzip(header) is expected
+
+
+@pytest.mark.fault("H5")
+def test_documents_state_the_size_that_the_bridge_sends() -> None:
+    text = bundle(ROOT / "wsbridge" / "static" / "client", "client").encode()
+    sizes = round(len(gzip.compress(text, 9)) / 1000), round(len(text) / 1000)
+    for name in ("README.md", "client/README.md"):
+        document = (ROOT / name).read_text(encoding="utf-8")
+        [(compressed, plain)] = re.findall(r"`/client\.js`[^.]*?(\d+) kB compressed, (\d+) kB plain", document)
+        assert abs(int(compressed) - sizes[0]) <= 1, name
+        assert abs(int(plain) - sizes[1]) <= 1, name

@@ -115,3 +115,40 @@ def test_what_is_installed_under_tox_is_the_locked_runtime() -> None:
     for name, pin in pins("requirements.txt").items():
         if not pin["marker"]:
             assert version(name) == pin["version"], name
+
+
+@pytest.mark.fault("A4")
+def test_distribution_is_not_named_as_another_project_on_the_index_and_the_command_stays() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    assert project["name"] == "wsbridge-server"
+    assert project["scripts"] == {"wsbridge": "wsbridge.cli:main"}
+    assert f"`{project['name']}`" in text_of("README.md")
+
+
+@pytest.mark.fault("A4")
+@pytest.mark.parametrize("name", ["README.md", "client/README.md", "FRONTEND_INTEGRATION.md"])
+def test_document_claims_no_package_that_is_not_published(name: str) -> None:
+    for command in re.findall(r"(?:npm (?:install|i)|pip install) [^`\n]*", text_of(name)):
+        assert not re.search(r" wsbridge(-client|-server)?(@|=|$)", command), command
+
+
+DAPRD = {"--dapr-http-port": "3500", "--dapr-grpc-port": "50001", "--metrics-port": "9090"}  # its own defaults
+
+
+@pytest.mark.fault("A2")
+@pytest.mark.parametrize("name", ["README.md", "examples/tasks-backend/README.md"])
+def test_sidecars_of_the_walk_through_share_no_port(name: str) -> None:
+    text = text_of(name).split("### The whole way")[-1].split("\n## ")[0]
+    lines = [line.removesuffix("&").split() for line in re.findall(r"^daprd .*$", text, re.MULTILINE)]
+    assert len(lines) == 2
+    ports = [port for words in lines for port in (DAPRD | dict(zip(words[1::2], words[2::2], strict=True))).items()]
+    taken = [port for option, port in ports if option in {*DAPRD, "--app-port"}]
+    assert len(taken) == len(set(taken)) == 7
+    assert {app for option, app in ports if option == "--app-id"} == {"websocket-service", "backend"}
+
+
+@pytest.mark.fault("A5")
+@pytest.mark.parametrize("name", ["README.md", "examples/tasks-backend/README.md"])
+def test_users_of_the_documents_are_those_of_the_demo_page(name: str) -> None:
+    found = set(re.findall(r"""(?:--user |user_id": "|userId: "|partitionKey=)([\w-]+)""", text_of(name)))
+    assert found <= {"alice", "bob", "U"}, found

@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -155,10 +155,17 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
             await server.stop()
 
 
-async def serve(settings: Settings, warnings: list[str], *, brief: bool = False) -> None:
+async def serve(
+    settings: Settings,
+    warnings: list[str],
+    *,
+    brief: bool = False,
+    started: Callable[[Sequence[int]], None] | None = None,
+) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain.
 
     `brief` leaves settings that are at their default out of the first line: for people in front of a terminal.
+    `started` is called with the ports once the bridge listens.
     """
     descriptors.raise_limit()
     leave, hurry = asyncio.Event(), asyncio.Event()
@@ -176,6 +183,8 @@ async def serve(settings: Settings, warnings: list[str], *, brief: bool = False)
             log.warning("settings.weak", why=weakness)
         shown = settings.changed() if brief else settings.masked()
         log.info("server.started", version=__version__, ports=server.ports, settings=shown)
+        if started:
+            started(server.ports)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)

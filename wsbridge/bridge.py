@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -39,6 +40,7 @@ from wsbridge.sse import SseDoor
 from wsbridge.summary import Summary
 from wsbridge.watchdog import Watchdog
 from wsbridge.websocket import WebSocketDoor
+from wsbridge.welcome import program
 
 REGISTRY = web.AppKey("registry", Registry)
 QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
@@ -198,7 +200,8 @@ class Bridge:
     def _front_route(self, *, internal: bool) -> Route:
         s = self.settings
         if (s.development or s.demo) and internal:
-            pages = PagesDoor(public_port=str(s.port) if s.internal_port is not None else "")
+            port = str(s.port) if s.internal_port is not None else ""
+            pages = PagesDoor(public_port=port, command=program(sys.argv[0]))
             return ("GET", "/", Caller.ANYONE, pages.demo)
         return ("GET", "/", Caller.ANYONE, FrontDoor(_about(s)).sentence)
 

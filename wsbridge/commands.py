@@ -8,7 +8,7 @@ Each imports what it needs: the server's parts take a third of a second to load.
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wsbridge.environment import load
@@ -32,10 +32,17 @@ def serve(args: Namespace, environ: Environ) -> int:
 
     from wsbridge import app, log
     from wsbridge.log_writer import LogWriter
+    from wsbridge.welcome import program, welcome
 
     with LogWriter(sys.stdout.buffer, log.dropped_lines, log.report_dropped) as writer:
         style = log.configure(settings.log_level, settings.log_format, writer)
-        asyncio.run(app.serve(settings, unknown, brief=style == "console"))
+        is_for_people = style == "console"
+
+        def started(ports: Sequence[int]) -> None:
+            if is_for_people and (settings.development or settings.demo):
+                writer.write(welcome(program(sys.argv[0]), _host(settings), ports).encode())
+
+        asyncio.run(app.serve(settings, unknown, brief=is_for_people, started=started))
     return OK
 
 
@@ -137,12 +144,17 @@ def complain(text: str) -> None:
 
 def _address(settings: Settings, *, internal: bool = False) -> str:
     """Where a bridge with these settings answers, from this machine."""
-    host = settings.host.strip("[]")
     port = settings.internal_port if internal and settings.internal_port is not None else settings.port
     if port == 0:
         raise SettingsError(f"{PREFIX}PORT is 0, which picks a free port: say with --url where the bridge is")
+    return f"{_host(settings)}:{port}"
+
+
+def _host(settings: Settings) -> str:
+    """As it stands in a URL."""
+    host = settings.host.strip("[]")
     host = _HERE.get(host, host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"[{host}]" if ":" in host else host
 
 
 def _tokens(args: Namespace, environ: Environ) -> "Tokens":

@@ -120,7 +120,7 @@ FORGED: dict[str, Callable[[], str]] = {
     "HS256 with the public key": signed_with_the_public_key,
     "HS256 with another key": lambda: token(key=SECRET),
     "another key": lambda: token(key=generate_private_key(65_537, 2_048), algorithm="RS256"),
-    "PS256": lambda: token(key=RSA, algorithm="PS256"),
+    "PS256 with another key": lambda: token(key=generate_private_key(65_537, 2_048), algorithm="PS256"),
     "unknown crit": lambda: jwt.encode(
         {"sub": "u1", "exp": time.time() + 60}, RSA, algorithm="RS256", headers={"crit": ["x"], "x": 1}
     ),

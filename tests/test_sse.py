@@ -82,7 +82,8 @@ async def test_a_gap_carries_the_position_to_go_on_from(bridge: Running) -> None
 
 
 @pytest.mark.parametrize(
-    ("query", "status"), [({}, 400), ({"user_id": "u1"}, 401), ({"user_id": "u1", "token": "x"}, 401)]
+    ("query", "status"),
+    [({}, 401), ({"user_id": "x" * 257}, 400), ({"user_id": "u1"}, 401), ({"user_id": "u1", "token": "x"}, 401)],
 )
 async def test_what_a_page_must_mend_is_a_status(start: Start, query: dict[str, str], status: int) -> None:
     bridge = await start(JWT_SECRET="s" * 32)

@@ -24,6 +24,7 @@ from wsbridge.redaction import scrubbed, shown_path, shown_query
 
 LONGEST_VALUE = 512  # characters of a stranger's text in one field
 QUIET = ("/events/", "/health", "/metrics")  # asked all the time: logged at debug unless they fail
+NO_ROUTE = (400, 404, 405)  # statuses of requests whose path no route has claimed
 BUDGET = "budget"  # why a line was dropped: there were too many of its event
 _UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON; terminals act on them all the same
 
@@ -233,16 +234,9 @@ class AccessLog(AbstractAccessLogger):
         (log.debug if quiet else log.info)(
             "http.request",
             method=request.method,
-            path=shown_path(path, is_route=_is_route(request)),
+            path=shown_path(path, is_route=status not in NO_ROUTE),
             query=shown_query(request.query),
             status=status,
             ms=round(time * 1000, 1),
             peer=address_of(request),
         )
-
-
-def _is_route(request: web.BaseRequest) -> bool:
-    try:
-        return isinstance(request, web.Request) and request.match_info.route.resource is not None
-    except (AssertionError, AttributeError):  # aiohttp could not parse it: it was never looked up
-        return False

@@ -42,6 +42,10 @@ chaos: $(tools) ## two minutes of faults while events flow; SEED=7 for the same 
 siege: $(tools) ## two minutes of 5,000 good clients among bad peers of every kind; SHORT=1 for a twentieth of it
 	$(bin)/tox run -e siege -- $(if $(SHORT),--short)
 
+.PHONY: fuzz
+fuzz: $(bin)/tox ## two minutes of inputs that nobody would send, for every parser; SECONDS=3600 for more
+	$(bin)/tox run -e fuzz -- --seconds $(or $(SECONDS),120) $(TARGETS)
+
 .PHONY: e2e
 e2e: $(tools) ## the real chain: Kafka, Dapr's sidecars, two bridges, Redis, Chromium; needs Go, Java and Maven once
 	$(bin)/tox run -e e2e

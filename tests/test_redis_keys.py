@@ -127,7 +127,7 @@ def test_a_position_is_read(text: bytes, found: Position) -> None:
         None, b"", b" ", b"e", b"e 1", b"e 1 0", b"e 1 0 ", b" 1 0 7", b"e 1 0 7 ", b"e 1 0 7\n", b" e 1 0 7",
         b"e  1 0 7", b"e -1 0 7", b"e 1 -1 7", b"e 1 0 -7", b"e 1.0 0 7", b"e 1e9 0 7", b"e 0x1 0 7", b"e f 0 7",
         b"\xff 1 0 7", "é 1 0 7".encode(), "e \u0661 0 7".encode(), b"e_f 1 0 7", b"e 1 0 7 e 1 0 7", b"\x00",
-        b"x" * 10_000,
+        b"x" * 10_000, b"e " + b"9" * 5_000 + b" 0 7",
     ],
 )  # fmt: skip
 def test_what_is_no_position_is_none(text: bytes | None) -> None:

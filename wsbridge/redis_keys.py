@@ -18,7 +18,7 @@ from wsbridge.event import Entry, Event, Position
 _HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
 DISCONNECT = b"disconnect"  # to all who follow a user; shorter than any entry
 _body = msgspec.msgpack.Decoder(tuple[str, str, bytes, bytes])
-_POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]+) [0-9]+ [0-9]+")
+_POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
 
 
 class Keys(NamedTuple):

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from tests.conftest import Start
+from tests.growth import LINEAR, growth
 from tests.support import SECRET, Logs, Running, closed, connect, receive, token
+from wsbridge.authenticator import offered_tokens
 
 WAYS: dict[str, dict[str, Any]] = {
     "header": {"headers": {"Authorization": "Bearer {}"}},
@@ -161,3 +164,12 @@ async def test_without_authentication_a_token_is_ignored(bridge: Running) -> Non
     hello = await receive(ws)
     assert hello["user_id"] == "u1"
     assert "expires_in_ms" not in hello
+
+
+@pytest.mark.fault("C2")
+def test_offered_tokens_among_many_subprotocols_are_found_in_proportion() -> None:
+    def find(size: int) -> None:
+        headers = {"Sec-WebSocket-Protocol": "," * size}
+        list(offered_tokens(make_mocked_request("GET", "/ws", headers), None))
+
+    assert growth(find, 1_000) < LINEAR

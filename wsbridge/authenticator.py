@@ -88,9 +88,10 @@ def _rank(refused: Refused) -> int:
 def offered_tokens(request: web.Request, cookie: str | None) -> Iterator[str]:
     """Tokens in the order in which they count: header, subprotocols, query, cookies."""
     protocols = offered_subprotocols(request)
+    carriers = protocols if SUBPROTOCOL in protocols else ()  # looked for once: a header may hold 30,000 names
     candidates = [
         bearer(request),
-        *(p.removeprefix(_BEARER) for p in protocols if SUBPROTOCOL in protocols and p.startswith(_BEARER)),
+        *(name.removeprefix(_BEARER) for name in carriers if name.startswith(_BEARER)),
         *request.query.getall("token", ()),
         *(_cookies(request, cookie) if cookie else ()),
     ]

@@ -67,6 +67,7 @@ requirements: $(tools) ## requirements.txt and requirements/ anew, with hashes, 
 	$(lock) requirements/test.txt --constraints requirements.txt --group types pyproject.toml
 	$(lock) requirements/build.txt --constraints requirements/test.txt --group build
 	$(lock) requirements/tools.txt --group tools
+	$(lock) requirements/fuzz.txt --constraints requirements/test.txt --group fuzz pyproject.toml
 
 .PHONY: clean
 clean: ## remove what was built and installed here

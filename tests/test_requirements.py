@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements.txt", "requirements/test.txt", "requirements/build.txt", "requirements/tools.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements/test.txt",
+    "requirements/build.txt",
+    "requirements/tools.txt",
+    "requirements/fuzz.txt",
+)
 PIN = re.compile(
     r"(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?))? \\(?:\n    --hash=sha256:\w{64}(?: \\)?)+\n"
 )
@@ -68,7 +74,9 @@ def test_lock_of_tests_has_the_runtime_pin_by_pin() -> None:
 
 
 @pytest.mark.fault("A1")
-@pytest.mark.parametrize(("name", "locked"), [("types", "test"), ("build", "build"), ("tools", "tools")])
+@pytest.mark.parametrize(
+    ("name", "locked"), [("types", "test"), ("build", "build"), ("tools", "tools"), ("fuzz", "fuzz")]
+)
 def test_lock_file_has_every_package_of_its_group(name: str, locked: str) -> None:
     assert group(name) - set(pins(f"requirements/{locked}.txt")) == set()
 
@@ -91,7 +99,10 @@ def test_tox_installs_from_a_lock_and_builds_without_the_index() -> None:
         section, env = sections[name], name.removeprefix("testenv:")
         if not name.startswith("testenv") or env in FREE:
             continue
-        assert section.get("deps", "") in {"", "-r requirements/test.txt", "-r requirements/tools.txt"}, name
+        assert section.get("deps", "") in {
+            "",
+            *(f"-r requirements/{lock}.txt" for lock in ("test", "tools", "fuzz")),
+        }, name
         assert section.get("skip_install", "true") == "true", name
         assert "dependency_groups" not in section, name
     assert not FREE & set(re.split(r"[,\s]+", sections["tox"]["env_list"]))

@@ -527,6 +527,7 @@ async def test_row_12_who_dawdles_is_cut_off(
             assert b"application/problem+json" in answer
             await logs.line("request.timeout", path="/events/task-updates", peer="127.0.0.1")
             assert bridge.bridge.metrics.errors["timeout"] == 1
+            assert bridge.bridge.metrics.retries["body_timeout"] == 1  # to a sidecar a 408 is a RETRY
         else:
             assert answer.startswith(b"HTTP/1.1 200 OK" if fault is SlowSecondHeaders else b"")
             assert not logs.of("http.request", path="/health")

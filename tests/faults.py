@@ -238,6 +238,22 @@ class Buggy:
         return functools.partial(self, instance)
 
 
+class Counted:
+    """Stands in for a function of ours and counts its calls."""
+
+    def __init__(self, real: Callable[..., Any]) -> None:
+        self._real = real
+        self.calls = 0
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        self.calls += 1
+        return self._real(*args, **named)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """As a method."""
+        return functools.partial(self, instance)
+
+
 class BlockedBroadcaster:
     """Bridges started from now on take nothing from their queue until `release`."""
 

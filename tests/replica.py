@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support import DEADLINE, until
 from tests.test_session import FakeWire
+from wsbridge.backlog import Backlog
 from wsbridge.broker import Away, Broker
 from wsbridge.bus import Bus
 from wsbridge.event import Position
@@ -80,6 +81,7 @@ class Replica:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.registry = Registry()
+        self.backlog = Backlog(self.metrics, max_session=10**6, max_total=10**9)
         self.bus = Bus(self.registry, self.metrics, size=10_000, max_bytes=2**27)
         self.broker: Broker
         self.mender: Mender
@@ -88,14 +90,14 @@ class Replica:
     async def connect(self, user: str, after: Position | None = None) -> Client:
         """As admission does it: count in, follow, read, attach."""
         wire = FakeWire()
-        session = Session(
-            user, wire, self.metrics, now=0.0, max_backlog=10**6, mend=self.mender.mend, peer="", agent=""
+        session = wire.session = Session(
+            user, wire, self.metrics, self.backlog, now=0.0, mend=self.mender.mend, peer="", agent=""
         )
         self.registry.add(session)
         await self.broker.follow(user)
         resume = await self._resume(user, str(after) if after else None)
         hello = json.dumps({"type": "connected", "last_event_id": str(resume.position), "recovered": resume.recovered})
-        await session.attach(resume, hello.encode())
+        session.attach(resume, hello.encode())
         return Client(user, session, wire)
 
     async def position(self, user: str) -> Position:

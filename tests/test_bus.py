@@ -10,9 +10,11 @@ from structlog.testing import capture_logs
 
 from tests.support import until
 from tests.test_session import BACKLOG, Peer, entry
+from wsbridge.backlog import PATIENCE
 from wsbridge.bus import Bus
 from wsbridge.event import Entry
 from wsbridge.metrics import Metrics
+from wsbridge.outbox import HIGH_WATER
 from wsbridge.protocol import SLOW_CONSUMER, update
 from wsbridge.registry import Registry
 from wsbridge.session import State
@@ -179,8 +181,10 @@ async def test_whatever_goes_wrong_the_broadcaster_goes_on_and_gives_the_room_ba
 async def test_a_slow_consumer_ends_and_the_others_do_not_notice() -> None:
     async with running() as bench:
         slow, quick = bench.peer(), bench.peer()
-        slow.wire.buffered = BACKLOG + 1
+        slow.wire.buffered = BACKLOG + HIGH_WATER
         assert await bench.deliver(entry(1)) == []
+        slow.now = PATIENCE
+        slow.backlog.look()
         await bench.deliver(entry(2))
     assert slow.wire.ended == [SLOW_CONSUMER]
     assert quick.ids == ["e:1", "e:2"]

@@ -10,11 +10,12 @@ import pytest
 
 from tests.support import until
 from tests.test_heartbeat import Time
-from tests.test_session import Peer, entry
+from tests.test_session import HELLO, Peer, entry, resume
 from wsbridge.drain import CHANGE_OVER, SLICE, TICK, USABLE, drain
+from wsbridge.event import Position
+from wsbridge.history import Resume
 from wsbridge.protocol import POLICY, SHUTDOWN, Close
 from wsbridge.registry import Registry
-from wsbridge.session import State
 
 TIMEOUT = 20.0
 
@@ -42,8 +43,8 @@ class Leaver(Peer):
                 registry.remove(self.session)
 
         vars(self.wire).update(end=end)
-        self.session.epoch = "e"
-        self.session.enter(State.LIVE)
+        self.session.attach(Resume(Position("e", 0)), HELLO)
+        self.wire.written.clear()
 
     @property
     def goodbye(self) -> dict[str, Any]:
@@ -170,13 +171,35 @@ async def test_with_nobody_there_it_is_over_at_once(time: Time) -> None:
     assert time.slept == []
 
 
-async def test_who_had_no_connected_yet_gets_no_goodbye_before_it(time: Time) -> None:
+@pytest.mark.fault("E9")
+async def test_who_had_no_connected_yet_gets_its_goodbye_and_its_close_behind_it(time: Time) -> None:
     registry = Registry()
     early = Peer(now=time.now)
     registry.add(early.session)
     await drain(registry, 1)
-    assert early.wire.written == []
+    assert (early.wire.written, early.wire.ended) == ([], [])
+    early.session.attach(resume(0), HELLO)
+    assert [message["type"] for message in early.wire.messages] == ["connected", "goodbye"]
     assert early.wire.ended == [SHUTDOWN]
+
+
+@pytest.mark.fault("E9")
+async def test_who_is_attached_while_others_leave_is_told_at_once_and_has_what_is_left_of_the_time(time: Time) -> None:
+    registry, late = Registry(), Peer(now=time.now)
+    started = time.now
+    everyone(registry, time, 1, stalled=True)
+    registry.add(late.session)
+
+    def attach() -> None:
+        if time.now > started + TIMEOUT / 2:
+            late.session.attach(resume(0), HELLO)
+
+    time._then = attach
+    await drain(registry, TIMEOUT)
+    hello, goodbye = late.wire.messages
+    assert (hello["type"], goodbye["type"]) == ("connected", "goodbye")
+    assert 0 < goodbye["reconnect_after_ms"] < goodbye["close_after_ms"] < TIMEOUT / 2 * 1_000
+    assert late.wire.ended == [SHUTDOWN]
 
 
 async def test_who_came_in_meanwhile_is_closed_at_the_end(time: Time) -> None:

@@ -34,6 +34,7 @@ from tests.faults import (
     UPGRADE,
     Buggy,
     Bystander,
+    Counted,
     Dripping,
     Peer,
     SilentFromTheStart,
@@ -57,7 +58,8 @@ from tests.support import (
     until,
     until_told,
 )
-from wsbridge import app, dapr, protocol, websocket, wire
+from wsbridge import app, dapr, inbox, protocol, wire
+from wsbridge.client_frames import FrameReader
 from wsbridge.cloudevents import EventReader
 from wsbridge.memory_broker import MemoryBroker
 from wsbridge.registry import Registry
@@ -320,11 +322,17 @@ FRAMES: dict[str, tuple[bytes, set[int]]] = {
     "text within fragments": (frame(TEXT, b"x", final=False) + frame(TEXT, b"x"), {1002}),
     "close of one byte": (frame(CLOSE, b"x"), {1002}),
     "close with code 1005": (frame(CLOSE, (1005).to_bytes(2, "big")), {1002}),
-    "close with code 999": (frame(CLOSE, (999).to_bytes(2, "big")), {1002}),
+    **{
+        f"close with code {code}": (frame(CLOSE, code.to_bytes(2, "big")), {1002})
+        for code in (0, 999, 1004, 1006, 1015, 1016, 2999, 5000, 65_535)
+    },
+    "not masked": (b"\x81\x0f" + b'{"type":"ping"}', {1002}),
+    "a close that is not masked": (b"\x88\x02\x03\xe8", {1002}),
     "binary": (frame(BINARY, b"x"), {1003}),
 }
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize(("data", "codes"), FRAMES.values(), ids=FRAMES)
 async def test_rows_6_and_7_a_bad_frame(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, data: bytes, codes: set[int]
@@ -339,41 +347,145 @@ async def test_rows_6_and_7_a_bad_frame(
     assert bridge.bridge.metrics.closes[str(code)] == 1
 
 
-@pytest.mark.parametrize(
-    ("data", "bounded"),
-    [
-        (frame(TEXT, b'{"type":"ping"}'), True),
-        (frame(PING, b"x" * 125), True),
-        (frame(TEXT, b"bad"), False),
-    ],
-    ids=["pings", "protocol pings", "bad messages"],
-)
-async def test_row_8_a_flood(
-    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, data: bytes, bounded: bool
+FLOODS: dict[str, bytes] = {
+    "pings": frame(TEXT, b'{"type":"ping"}'),
+    "protocol pings": frame(PING, b"x" * 125),
+    "pongs": frame(PONG),
+    "empty fragments": frame(TEXT, final=False) + frame(CONTINUATION, final=False) * 1_000,
+    "bad messages": frame(TEXT, b"bad"),
+}
+
+
+@pytest.mark.fault("C7")
+@pytest.mark.parametrize("data", FLOODS.values(), ids=FLOODS)
+async def test_row_8_a_flood_of_any_frames_is_a_policy_close_after_a_hundred(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
-    async with Bystander(bridge) as bystander, WebSocketPeer(bridge.port) as peer:
+    taken = Counted(FrameReader.take)
+    monkeypatch.setattr(FrameReader, "take", taken)
+    async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened()
-        flood = asyncio.create_task(peer.send(data * 20_000))
-        started = time.monotonic()
-        if bounded:
-            answered = 0
-            while answered < websocket.MESSAGES_PER_SECOND + 10:  # beyond, it has to wait
-                opcode, _ = await peer.frame()
-                answered += opcode != CLOSE
-            assert time.monotonic() - started > 0.5
-            await bystander.served()
-        else:
-            assert await peer.closed() == (1008, "policy")
-            await logs.line("session.closed", session=hello["session_id"], code=1008, received=10)
+        flood = asyncio.create_task(peer.send((data * 20_000)[:2_000_000]))
+        assert (await peer.closed())[0] in (1008, 1006)  # what we do not read makes the kernel reset
+        line = await logs.line("session.closed", session=hello["session_id"], code=1008, reason="policy")
+        assert line["received"] <= inbox.FRAMES_PER_SECOND
         flood.cancel()
         await asyncio.gather(flood, return_exceptions=True)
+    assert taken.calls < 3 * inbox.FRAMES_PER_SECOND  # of some 300,000 for the empty ones
+
+
+@pytest.mark.fault("C7")
+async def test_row_8_a_few_frames_too_many_are_taken_in_the_next_second(bridge: Running) -> None:
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened()
+        started = time.monotonic()
+        await peer.send(frame(PING, b"x") * (inbox.FRAMES_PER_SECOND + 20) + frame(TEXT, b'{"type":"ping"}'))
+        for _ in range(inbox.FRAMES_PER_SECOND + 20):
+            assert await peer.frame() == (PONG, b"x")
+        assert await peer.message() == {"type": "pong"}
+        assert time.monotonic() - started > 0.5
+
+
+@pytest.mark.fault("C7")
+async def test_row_8_a_flood_after_our_close_is_cut_off_before_the_two_seconds(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 3_600.0)
+    taken = Counted(FrameReader.take)
+    monkeypatch.setattr(FrameReader, "take", taken)
+    async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
+        hello = await peer.opened()
+        await peer.send_frame(BINARY, b"x")
+        assert await peer.closed() == (1003, "binary")
+        flood = asyncio.create_task(peer.send(frame(CONTINUATION + PING) * 300_000))
+        await logs.line("session.closed", session=hello["session_id"], code=1003)
+        assert bridge.bridge.registry.of("u1") == frozenset()
+        await asyncio.gather(flood, return_exceptions=True)
+    assert taken.calls < 3 * inbox.FRAMES_PER_SECOND
+
+
+@pytest.mark.fault("C7")
+async def test_row_8_a_flood_after_a_protocol_error_is_cut_off_unread(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 3_600.0)
+    async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
+        hello = await peer.opened()
+        await peer.send_frame(3)
+        assert (await peer.closed())[0] == 1002
+        flood = asyncio.create_task(peer.send(b"x" * 100_000_000))
+        await logs.line("session.closed", session=hello["session_id"], code=1002)
+        await asyncio.gather(flood, return_exceptions=True)
+
+
+@pytest.mark.fault("C7")
+async def test_row_8_bytes_that_drip_too_fast_are_not_read_for_the_rest_of_the_second(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "READS_PER_SECOND", 3)
+    fed = Counted(inbox.Inbox.feed_data)
+    monkeypatch.setattr(inbox.Inbox, "feed_data", fed)
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened()
+        started = time.monotonic()
+        data = frame(TEXT, b'{"type":"ping"}')
+        for n in range(3):
+            await peer.send(data[n : n + 1])
+            await until(lambda n=n: fed.calls > n)  # type: ignore[misc]  # the default binds it
+        await peer.send(data[3:])
+        assert await peer.message() == {"type": "pong"}
+        assert fed.calls == 4
+        assert time.monotonic() - started > 0.5
+
+
+@pytest.mark.fault("C8")
+@pytest.mark.parametrize("leave", [Peer.reset, lambda peer: peer.sock.close()], ids=["reset", "fin"])
+async def test_row_11_a_lost_connection_is_counted_out_behind_no_backlog_of_its_messages(
+    bridge: Running, logs: Logs, leave: Callable[[Peer], None]
+) -> None:
+    async with Bystander(bridge):
+        peers = [WebSocketPeer(bridge.port) for _ in range(20)]
+        for peer in peers:
+            await peer.__aenter__()
+            await peer.opened()
+            await peer.send(frame(TEXT, b'{"type":"ping"}') * 2_000)  # for twenty seconds, at a hundred a second
+        begun = time.monotonic()
+        for peer in peers:
+            leave(peer)
+        await until(lambda: not bridge.bridge.registry.of("u1"))
+        assert time.monotonic() - begun < 5
+        _, hello = await bridge.opened("u1")  # and the limit of connections of one user has room again
+        assert hello["type"] == "connected"
+
+
+@pytest.mark.fault("C8")
+async def test_row_11_a_connection_lost_during_its_admission_is_counted_out(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+    real = bridge.bridge.broker.resume
+
+    async def slow(user: str, after: str | None) -> Any:
+        if user == "u1":
+            await gate.wait()
+        return await real(user, after)
+
+    monkeypatch.setattr(bridge.bridge.broker, "resume", slow)
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.upgrade()
+        await until(lambda: bridge.bridge.registry.of("u1"))
+        peer.reset()
+        await bridge.opened("other")  # by now the reset was read
+        gate.set()
+        await logs.line("session.closed", user="u1", code=1006)
+    assert bridge.bridge.registry.of("u1") == frozenset()
 
 
 async def test_row_8_who_pings_and_never_reads_is_a_slow_consumer(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "MESSAGES_PER_SECOND", 10**9)
+    monkeypatch.setattr(inbox, "FRAMES_PER_SECOND", 10**9)
     monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
     bridge = await start(MAX_BACKLOG_BYTES="10000")
     async with Bystander(bridge), StalledReader(bridge.port) as peer:
@@ -400,13 +512,15 @@ async def test_row_9_a_stalled_reader(start: Start, logs: Logs) -> None:
             hello = await peer.opened("stalled")
             (session,) = bridge.bridge.registry.of("stalled")
             while session.state is State.LIVE:
-                assert session.wire.unsent() <= 1_000_000
-                assert await bridge.publish({"user_id": "stalled", "padding": "x" * 100_000}) == "SUCCESS"
+                if session.unsent() <= 1_000_000:
+                    over = time.monotonic()
+                    assert await bridge.publish({"user_id": "stalled", "padding": "x" * 100_000}) == "SUCCESS"
                 assert session.sent < 200
-            over = time.monotonic()
+                await asyncio.sleep(0)
             line = await logs.line("session.closed", session=hello["session_id"], code=4408, reason="slow_consumer")
             assert line["by"] == "server"
-            assert session.wire.unsent() == 0
+            assert session.unsent() == 0
+            assert len(bridge.bridge.backlog) == bridge.bridge.backlog.bytes == 0
             assert time.monotonic() - over < 2 + 2  # and some patience with a busy machine
         await bridge.hang_up()
         await until(lambda: footprint() <= (before[0], before[1] + 1))  # our own end of it is open still
@@ -494,7 +608,7 @@ async def test_row_11_a_connection_that_breaks_during_its_replay(bridge: Running
 async def test_row_9_a_reader_that_stalls_during_its_replay(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsbridge.session.REPLAY_TIMEOUT", 1.0)
+    monkeypatch.setattr("wsbridge.backlog.REPLAY_PATIENCE", 1.0)
     monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
     async with Bystander(bridge), stalled_in_its_replay(bridge) as (_, session):
         await logs.line("session.closed", session=session, code=4408, reason="slow_consumer")

@@ -167,10 +167,40 @@ async def test_a_transport_may_want_its_pings_sooner(time: Time, own: float | No
 
 
 def test_a_peer_that_takes_its_replay_is_not_taken_for_silent() -> None:
-    """Its replay has a deadline of its own, and until it is out nobody reads what the peer sends."""
-    peer = Peer()
+    """Its replay has a deadline of its own."""
+    peer = Peer.live()
+    peer.session.fall_behind()
     wheel(Time(), peer).check(peer.session, 1e6)
     assert (peer.session.close, peer.wire.pings) == (None, 1)
+
+
+@pytest.mark.fault("D9")
+async def test_a_pause_of_this_process_is_not_a_silence_of_its_peers(time: Time) -> None:
+    peers, pause = [peer_at(time, f"u{n}") for n in range(3)], [40.0]
+    talking = peers[:2]
+
+    def then() -> None:
+        if time.now > 1_010 and pause:
+            time.now += pause.pop()
+            for peer in talking:
+                vars(peer.wire).update(ping=lambda peer=peer: setattr(peer.session, "heard", time.now))
+
+    time._then = then
+    started = time.now
+    await run_until(time, started + 40 + INTERVAL + TIMEOUT, wheel(time, *peers).beat())
+    assert [peer.session.close for peer in peers] == [None] * 3
+    await run_until(time, time.now + INTERVAL + TIMEOUT, wheel(time, *peers).beat())
+    assert [peer.session.close for peer in peers] == [None, None, SILENT]
+
+
+@pytest.mark.fault("D9")
+async def test_a_token_that_ended_during_a_pause_has_ended(time: Time) -> None:
+    peer = peer_at(time)
+    peer.session.expires = time.now + 20
+    pause = [40.0]
+    time._then = lambda: setattr(time, "now", time.now + (pause.pop() if pause else 0))
+    await run_until(time, time.now + 45, wheel(time, peer).beat())
+    assert peer.session.close == TOKEN_EXPIRED
 
 
 async def test_everyone_is_looked_at_in_slices_that_let_others_run(time: Time) -> None:

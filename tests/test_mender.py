@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from structlog.testing import capture_logs
 
+from tests.faults import Bug, Buggy
 from tests.support import until
 from tests.test_session import Peer, resume
 from wsbridge.broker import Away, Outcome
@@ -168,15 +169,11 @@ async def test_another_hole_is_mended_again() -> None:
     await mender.close()
 
 
-async def fail() -> None:
-    raise RuntimeError("a bug")
-
-
 @pytest.mark.parametrize("in_session", [False, True])
 async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
     peer, other, histories = Peer.live(), Peer.live("other"), Histories(resume(0, top=1))
     if in_session:
-        peer.wire.draining = fail
+        vars(peer.wire).update(wake=Buggy(peer.wire.wake))
     else:
         histories.answers.insert(0, RuntimeError("a bug"))
     with capture_logs() as lines:
@@ -187,7 +184,7 @@ async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
     assert metrics.errors == {"internal": 1}
     (line,) = [line for line in lines if line["log_level"] == "error"]
     assert (line["event"], line["doing"], line["session"]) == ("internal.error", "mend", peer.session.id)
-    assert isinstance(line["exc_info"], RuntimeError)
+    assert isinstance(line["exc_info"], Bug if in_session else RuntimeError)
 
 
 async def test_at_the_close_nothing_goes_on() -> None:

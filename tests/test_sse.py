@@ -48,7 +48,7 @@ async def test_a_stream_says_what_a_socket_says(bridge: Running) -> None:
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
         assert response.status == 200
         assert response.content_type == "text/event-stream"
-        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Cache-Control"] == "no-cache, no-store, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"
         stream = messages(response)
         hello = await following(stream)
@@ -187,7 +187,7 @@ async def test_a_server_that_leaves_says_so(start: Start) -> None:
 async def test_an_error_of_ours_ends_this_stream_only(
     bridge: Running, monkeypatch: pytest.MonkeyPatch, logs: Logs
 ) -> None:
-    async def attach(*_: object) -> None:
+    def attach(*_: object) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:

@@ -177,7 +177,7 @@ async def test_sessions_that_are_not_live_are_left_alone() -> None:
     await bench.look("u", "new", "gone", u=None, new=None, gone=None)
     assert bench.histories.asked == [{}]
     assert [len(peer.behind) for peer in (replaying, new, gone)] == [1, 0, 0]
-    assert [peer.session.state for peer in (new, gone)] == [State.REPLAYING, State.CLOSED]
+    assert [peer.session.state for peer in (new, gone)] == [State.JOINING, State.CLOSED]
 
 
 @pytest.mark.parametrize("change", ["ends", "leaves", "falls behind", "gets it", "another comes"])
@@ -318,7 +318,7 @@ async def test_who_was_mended_and_is_live_again_is_watched_on() -> None:
     bench = Bench(peer)
     for top in (3, 5):
         await bench.look("u", u=at(top))
-        await peer.session.catch_up(resume(peer.session.offset, top=top))
+        await peer.catch_up(resume(peer.session.offset, top=top))
         await bench.look(u=at(top))
     assert len(peer.behind) == 2
     assert peer.ids[-1] == "e:5"

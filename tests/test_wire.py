@@ -117,7 +117,6 @@ async def test_an_end_gives_the_socket_back_at_once_if_all_was_sent(line: Line) 
 async def test_an_end_lets_the_peer_take_the_rest_for_a_while(line: Line) -> None:
     line.stall()
     line.wire.finish()
-    assert line.wire.is_ending
     assert await line.end() == "closed"
 
 
@@ -130,7 +129,6 @@ async def test_an_end_waits_for_a_stalled_peer_no_longer_than_that(line: Line, m
 
 
 async def test_the_deadline_is_set_once(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not line.wire.is_ending
     monkeypatch.setattr("wsbridge.wire.CLOSE_TIMEOUT", 0.05)
     line.wire.abort_later()
     monkeypatch.setattr("wsbridge.wire.CLOSE_TIMEOUT", 3_600)

@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from wsbridge import frames
 from wsbridge.auth import Identity
 from wsbridge.authenticator import Authenticator
+from wsbridge.backlog import Backlog
 from wsbridge.broker import Away, Broker
 from wsbridge.budget import Budget
 from wsbridge.front import OVERLOADED_WHY
@@ -22,6 +23,7 @@ from wsbridge.protocol import (
     LOST,
     ORIGIN_FORBIDDEN,
     OVERLOADED,
+    SHUTDOWN,
     TOKEN_MISSING,
     UNAVAILABLE,
     USER_ID_REQUIRED,
@@ -53,7 +55,7 @@ class Admission:
         origins: Origins,
         authenticator: Authenticator,
         leeway: float,
-        max_backlog: int,
+        backlog: Backlog,
         mend: Callable[[Session], None],
         ping_interval: float,
     ) -> None:
@@ -64,7 +66,7 @@ class Admission:
         self.origins = origins
         self._authenticator = authenticator
         self._leeway = leeway
-        self._max_backlog = max_backlog
+        self._backlog = backlog
         self._mend = mend
         self._ping_interval = ping_interval
         self.draining = False  # nobody new is let in
@@ -86,6 +88,8 @@ class Admission:
                 origin = request.headers[hdrs.ORIGIN]
                 raise Refused(ORIGIN_FORBIDDEN, f"WSBRIDGE_ALLOWED_ORIGINS does not allow {origin}")
             identity = await self._authenticator.identify(request)
+            if self.draining:  # since the request came in
+                raise Refused(SHUTDOWN)
             session = self._session(request, wire, identity)
             self._registry.add(session)
             resume = await self._resume(session.user, asked)
@@ -126,9 +130,10 @@ class Admission:
         return self._milliseconds_left(session)
 
     def close(self, session: Session, peers: Close | None) -> None:
-        """Count the session out; `peers` is the close that the peer sent, if it did so first."""
-        self._registry.remove(session)
+        """Count the session out, once; `peers` is the close that the peer sent, if it did so first."""
         session.leave()
+        if not self._registry.remove(session):
+            return
         ended = session.close or peers or LOST
         seconds = time.monotonic() - session.opened
         self._metrics.session_closed(counted(ended.code), seconds)
@@ -152,8 +157,8 @@ class Admission:
             identity.user,
             wire,
             self._metrics,
+            self._backlog,
             now=now,
-            max_backlog=self._max_backlog,
             mend=self._mend,
             peer=peer,
             agent=agent,

@@ -15,6 +15,7 @@ from wsbridge.access import Access, Caller, Handler, Trust
 from wsbridge.admission import Admission
 from wsbridge.auth import TokenVerifier
 from wsbridge.authenticator import Authenticator
+from wsbridge.backlog import Backlog
 from wsbridge.broker import Broker
 from wsbridge.budget import Budget
 from wsbridge.bus import Bus
@@ -65,6 +66,7 @@ class Bridge:
         self._checks: dict[str, Check] = {}
         self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
         self._mender = Mender(self.broker, self.metrics)
+        self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         self.keys = build(s, self.metrics) if s.authenticates else None
         self.admission = Admission(
             registry=self.registry,
@@ -74,7 +76,7 @@ class Bridge:
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
             authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
             leeway=s.jwt_leeway,
-            max_backlog=s.max_backlog_bytes,
+            backlog=self.backlog,
             mend=self._mender.mend,
             ping_interval=s.ping_interval,
         )
@@ -91,6 +93,7 @@ class Bridge:
         self._jobs |= {
             "broadcast": self.bus.broadcast,
             "heartbeat": heartbeat.beat,
+            "backlog": self.backlog.watch,
             "summary": Summary(self.metrics, self.registry).tell,
         }
         if isinstance(self.keys, RemoteKeys):
@@ -256,6 +259,7 @@ class Bridge:
         watch("tasks", "Tasks of the event loop.", _tasks)
         self.metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")
         watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
+        watch("unsent_bytes", "Bytes that wait for slow peers, shared ones counted once.", lambda: self.backlog.bytes)
 
 
 def _tasks() -> int:

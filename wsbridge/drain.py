@@ -3,48 +3,55 @@
 import asyncio
 import random
 import time
-import weakref
 
 from wsbridge.protocol import SHUTDOWN, goodbye
 from wsbridge.registry import Registry
-from wsbridge.session import Session
+from wsbridge.session import Session, State
 
-SLICE = 500  # goodbyes written before others may run
+SLICE = 500  # sessions looked at before others may run
 TICK = 0.05  # seconds
 USABLE = 0.9  # of the time: the rest is for close handshakes
 CHANGE_OVER = 0.25  # of that: what every client has, at least, between its hint to reconnect and its close
+_NEVER = float("inf")
 
 
 async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 - it is the plan, not a limit on it
     """Close every session within `timeout` seconds, sooner if all have left by themselves.
 
-    Updates go on until a session's close, so that a client can open its next connection first.
+    Updates go on until a session's close, so that a client can open its next connection first. A session that is not
+    attached yet is told as soon as it is: its `connected` comes first.
     """
     started = time.monotonic()
+    end = started + timeout * USABLE
     try:
-        plan = await _say_goodbye(registry, timeout * USABLE)
+        await _look(registry, end)
         while len(registry) and time.monotonic() < started + timeout:
-            while plan and plan[-1][0] <= time.monotonic():
-                session = plan.pop()[1]()
-                if session is not None:
-                    session.end(SHUTDOWN)
             await asyncio.sleep(TICK)
+            await _look(registry, end)
     finally:  # a drain that is cut short still tells everyone why
         for batch in registry.slices(SLICE):
             for session in batch:
+                if session.leaves == _NEVER:
+                    session.dismiss(SHUTDOWN)
                 session.end(SHUTDOWN)
 
 
-async def _say_goodbye(registry: Registry, window: float) -> list[tuple[float, weakref.ref[Session]]]:
-    """When each session is to be closed, the last one first."""
-    change_over = window * CHANGE_OVER
-    plan = []
+async def _look(registry: Registry, end: float) -> None:
     for batch in registry.slices(SLICE):
         now = time.monotonic()
         for session in batch:
-            leave = random.uniform(0, window - change_over)  # noqa: S311 - jitter, no secret
-            if session.epoch:  # it has had its `connected`, which comes first
-                session.send(goodbye(SHUTDOWN, leave, leave + change_over))
-            plan.append((now + leave + change_over, weakref.ref(session)))
+            if session.leaves == _NEVER:
+                _say_goodbye(session, now, max(0.0, end - now))
+            elif now >= session.leaves:
+                session.end(SHUTDOWN)
         await asyncio.sleep(0)
-    return sorted(plan, key=lambda planned: -planned[0])
+
+
+def _say_goodbye(session: Session, now: float, window: float) -> None:
+    """Fix when it is to be closed, and tell it."""
+    if session.state is State.JOINING:
+        return
+    change_over = window * CHANGE_OVER
+    leave = random.uniform(0, window - change_over)  # noqa: S311 - jitter, no secret
+    session.leaves = now + leave + change_over
+    session.send(goodbye(SHUTDOWN, leave, leave + change_over))

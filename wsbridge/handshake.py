@@ -12,15 +12,6 @@ def offered_subprotocols(request: web.BaseRequest) -> list[str]:
     return [name.strip() for line in lines for name in line.split(",")]
 
 
-def with_one_protocol_line(request: web.Request) -> web.Request:
-    """The request with its subprotocols in one header line: aiohttp reads the first line only."""
-    if len(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())) < 2:  # noqa: PLR2004
-        return request
-    headers = request.headers.copy()
-    headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = ", ".join(offered_subprotocols(request))
-    return request.clone(headers=headers)
-
-
 def check_handshake(request: web.Request) -> None:
     """RFC 6455 §4.2.1.
 

@@ -1,4 +1,8 @@
-"""One clock over all sessions: pings, silence, the end of tokens. Keeps no timer for any of them."""
+"""One clock over all sessions: pings, silence, the end of tokens. Keeps no timer for any of them.
+
+A pause of this process (a frozen VM, a blocked loop) is not a silence of its peers: a look that is late gives all of
+them a fresh window. A token that has ended meanwhile has ended.
+"""
 
 import asyncio
 import time
@@ -32,16 +36,26 @@ class Heartbeat:
         self._timeout = timeout
         self._clock = clock
         self._sweep = min(SWEEP, interval / 4, timeout / 4)
+        self._looked = clock()
+        self._resumed = float("-inf")  # when this process went on after its last pause
 
     async def beat(self) -> None:
         """Walk over the sessions for as long as the bridge lives."""
         while True:
+            self._notice_pause(self._clock())
             for batch in self._registry.slices(SLICE):
                 now = self._clock()
+                self._notice_pause(now)
                 for session in batch:
                     self._try(session, now)
                 await asyncio.sleep(0)
             await asyncio.sleep(self._sweep)
+
+    def _notice_pause(self, now: float) -> None:
+        """Half of the time-out is always left to a peer, which is why a shorter pause is none."""
+        if now - self._looked > self._sweep + self._timeout / 2:
+            self._resumed = now
+        self._looked = now
 
     def _try(self, session: Session, now: float) -> None:
         try:
@@ -63,9 +77,9 @@ class Heartbeat:
             session.drop("ping_timeout")
         elif now - session.pinged >= min(self._interval, session.wire.ping_interval or self._interval) - self._sweep:
             session.pinged = now
-            session.wire.ping()
+            session.ping()
 
     def _is_silent(self, session: Session, now: float) -> bool:
-        """Nobody listens to a peer while it takes its replay, which has a deadline of its own."""
+        """A peer that takes its replay has a deadline of its own."""
         listened = session.state is State.LIVE and session.wire.answers
-        return listened and now - session.heard > self._interval + self._timeout
+        return listened and now - max(session.heard, self._resumed) > self._interval + self._timeout

@@ -47,7 +47,7 @@ class Mender:
                     replayed=len(resume.entries),
                     gap=resume.gap and resume.gap.reason,
                 )
-                await session.catch_up(resume)
+                session.catch_up(resume)
                 return
         except Exception as error:  # the task boundary: the client comes back and resumes
             self._metrics.failed("internal")

@@ -115,7 +115,7 @@ def _described(session: Session) -> dict[str, object]:
         "address": session.peer,
         "user_agent": session.agent,
         "last_event_id": str(session.position),
-        "unsent_bytes": session.wire.unsent(),
+        "unsent_bytes": session.unsent(),
     }
 
 

@@ -30,8 +30,11 @@ class Close(NamedTuple):
 
 NO_STATUS = Close(1005, "")  # the peer's close frame held no code
 LOST = Close(1006, "lost")  # no close frame came at all
+PROTOCOL_ERROR = Close(1002, "protocol_error")
 UNSUPPORTED = Close(1003, "binary")
+BAD_UTF8 = Close(1007, "bad_utf8")
 POLICY = Close(1008, "policy")
+TOO_LARGE = Close(1009, "too_large")
 INTERNAL = Close(1011, "internal")
 SHUTDOWN = Close(1012, "shutdown")
 OVERLOADED = Close(1013, "overloaded")
@@ -46,10 +49,11 @@ USER_MISMATCH = Close(4503, "user_mismatch")
 ORIGIN_FORBIDDEN = Close(4503, "origin_forbidden")
 FORCE_DISCONNECT = Close(4509, "force_disconnect")
 CLOSES = (
-    UNSUPPORTED, POLICY, INTERNAL, SHUTDOWN, OVERLOADED, UNAVAILABLE, TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED,
+    PROTOCOL_ERROR, UNSUPPORTED, BAD_UTF8, POLICY, TOO_LARGE, INTERNAL, SHUTDOWN, OVERLOADED, UNAVAILABLE,
+    TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED,
     SLOW_CONSUMER, TOO_MANY_CONNECTIONS, USER_ID_REQUIRED, USER_MISMATCH, ORIGIN_FORBIDDEN, FORCE_DISCONNECT,
 )  # fmt: skip
-_COUNTED = {close.code for close in CLOSES} | {1000, 1001, 1002, 1005, 1006, 1007, 1009}
+_COUNTED = {close.code for close in CLOSES} | {1000, 1001, 1005, 1006}
 
 
 def counted(code: int) -> str:

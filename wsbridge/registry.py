@@ -44,14 +44,16 @@ class Registry:
         sessions.add(session)
         self._total += 1
 
-    def remove(self, session: Session) -> None:
-        """Count it out; a session that is not in is left alone."""
+    def remove(self, session: Session) -> bool:
+        """Count it out; whether it was in."""
         sessions = self._users.get(session.user)
-        if sessions is not None and session in sessions:
-            sessions.discard(session)
-            self._total -= 1
-            if not sessions:
-                del self._users[session.user]
+        if sessions is None or session not in sessions:
+            return False
+        sessions.discard(session)
+        self._total -= 1
+        if not sessions:
+            del self._users[session.user]
+        return True
 
     def of(self, user: str) -> Collection[Session]:
         """A user's sessions; to be copied by who ends or awaits while walking over them."""

@@ -1,17 +1,27 @@
-"""One connection, whatever its transport: its state, its bounds, the seam from replay to live. Knows no HTTP.
+"""One connection, whatever its transport: its state, its backlog, the seam from replay to live. Knows no HTTP.
 
-Everything but `attach` and `catch_up` is synchronous: nothing else here waits for a peer.
+Everything but `pump` is synchronous: nothing else here waits for a peer. How a session ends:
+
+| method | what the peer hears |
+|---|---|
+| `end` | the close, behind what waits for it |
+| `dismiss`, `disconnect`, `expire` | a goodbye, then the same |
+| `drop` | nothing: the peer is gone |
+| `leave` | nothing: the connection has ended already |
 """
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Protocol
 
+from wsbridge.backlog import Backlog
 from wsbridge.event import Entry, Position
 from wsbridge.history import Resume
 from wsbridge.metrics import Metrics
+from wsbridge.outbox import HIGH_WATER, PORTION, Outbox
 from wsbridge.protocol import (
     FORCE_DISCONNECT,
     LOST,
@@ -22,19 +32,20 @@ from wsbridge.protocol import (
     goodbye,
 )
 
-REPLAY_PORTION, REPLAY_BYTES = 64, 262_144  # entries, or bytes, written before the replay waits for the peer
-REPLAY_TIMEOUT = 30.0  # seconds that the peer has to take a portion
+REPLAY_PORTION = 64  # entries, at most, that are made into frames at once
 
 
 class State(Enum):
     """Where a session is."""
 
+    JOINING = auto()  # admitted, but not attached: nothing may be written before its `connected`
     REPLAYING = auto()  # live entries are held back until the replay is out
     LIVE = auto()
-    CLOSED = auto()  # nothing is written any more
+    CLOSED = auto()  # no message is taken any more
 
 
 NEXT = {
+    State.JOINING: {State.REPLAYING, State.CLOSED},
     State.REPLAYING: {State.LIVE, State.CLOSED},
     State.LIVE: {State.REPLAYING, State.CLOSED},  # back, where a live entry was missed
     State.CLOSED: set[State](),
@@ -64,10 +75,10 @@ class Wire(Protocol):
         """A message as it stands on this wire."""
         ...
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes | memoryview) -> None: ...
 
     def unsent(self) -> int:
-        """Bytes that the peer has not taken yet."""
+        """Bytes in the transport's buffer."""
         ...
 
     def is_gone(self) -> bool:
@@ -76,26 +87,36 @@ class Wire(Protocol):
 
     def ping(self) -> None: ...
 
+    def wake(self) -> None:
+        """There is something to `pump`: whoever owns the connection does it."""
+        ...
+
+    def abort_later(self, *, soon: bool = False) -> None:
+        """Free everything within 2 s, or half a second, whatever the peer does."""
+        ...
+
     def end(self, close: Close) -> None:
-        """Say goodbye in the transport's way and free everything within 2 s, whatever the peer does."""
+        """Close in the transport's way; the last that is written."""
         ...
 
     def abort(self) -> None: ...
 
     async def drain(self) -> None:
-        """Wait until the peer has taken most of it."""
+        """Wait until the transport's buffer is nearly empty."""
         ...
 
 
 class Session:
     """A user's connection. Times are in seconds of the loop's clock.
 
-    `mend` is called when a live entry was missed; who hears it reads the history and lets the session `catch_up`.
+    Calls `mend(session)` when it detects a missed entry. The callee must read the missed entries from the history and
+    pass them to `catch_up()`.
     """
 
     __slots__ = (
-        "__weakref__", "_backlog", "_held", "_held_bytes", "_mend", "_metrics", "_pending", "agent", "close", "epoch",
-        "expires", "heard", "id", "offset", "opened", "peer", "pinged", "received", "sent", "state", "user", "wire",
+        "__weakref__", "_backlog", "_held", "_held_bytes", "_last", "_mend", "_metrics", "_missed", "_outbox",
+        "_pending", "_written", "agent", "close", "epoch", "expires", "heard", "id", "leaves", "offset", "opened",
+        "peer", "pinged", "received", "sent", "state", "user", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -103,9 +124,9 @@ class Session:
         user: str,
         wire: Wire,
         metrics: Metrics,
+        backlog: Backlog,
         *,
         now: float,
-        max_backlog: int,
         mend: Callable[["Session"], None],
         peer: str,
         agent: str,
@@ -115,17 +136,22 @@ class Session:
         self.wire = wire
         self.peer = peer
         self.agent = agent
-        self.state = State.REPLAYING
+        self.state = State.JOINING
         self.opened = self.heard = self.pinged = now
         self.expires = float("inf")  # when its token ends it
+        self.leaves = float("inf")  # when a drain ends it
         self.epoch = ""
         self.offset = 0
         self.sent = self.received = 0
         self.close: Close | None = None  # how we ended it, if we did
         self._metrics = metrics
-        self._backlog = max_backlog
+        self._backlog = backlog
         self._mend = mend
-        self._pending: list[bytes] = []
+        self._pending: list[bytes] = []  # offered since the last flush
+        self._outbox: Outbox | None = None  # what the transport could not be given yet
+        self._written = 0  # bytes that went from there to the transport
+        self._last: Close | None = None  # the close that is written when the outbox is empty
+        self._missed: deque[Entry] | None = None  # the rest of the replay, once the history was read
         self._held: list[tuple[Entry, bytes]] | None = None
         self._held_bytes = 0
 
@@ -133,6 +159,15 @@ class Session:
     def position(self) -> Position:
         """The last event that was written, or the one before the first."""
         return Position(self.epoch, self.offset)
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._missed is not None
+
+    @property
+    def is_pumped(self) -> bool:
+        """Whether `pump` has something to do."""
+        return self._outbox is not None or self._missed is not None
 
     def enter(self, state: State) -> None:
         if state not in NEXT[self.state]:
@@ -150,7 +185,7 @@ class Session:
             self.offset = entry.offset
             self._pending.append(frame)
             return True
-        if self.state is State.REPLAYING:
+        if self.state is not State.CLOSED:
             self._hold(entry, frame)
         return False
 
@@ -167,29 +202,42 @@ class Session:
             self._pending.append(self.wire.frame(payload, position))
             self.flush()
 
-    def flush(self) -> None:
-        """Write what was offered, in one piece; over the bound the session ends."""
-        pending = self._pending
-        if not pending or self.state is State.CLOSED:
-            return
-        data = pending[0] if len(pending) == 1 else b"".join(pending)
-        self.sent += len(pending)
-        self._metrics.wrote(len(pending), len(data))
-        pending.clear()
-        self.wire.write(data)
-        self.bound()
+    def pong(self, frame: bytes) -> None:
+        """Answer a ping of the protocol; this is no message and not counted as one."""
+        if self.state in (State.REPLAYING, State.LIVE):
+            self._hand_over([frame], len(frame))
 
-    def bound(self) -> None:
-        """A live session whose peer does not take what is written ends here."""
-        if self.state is State.LIVE and self.wire.unsent() > self._backlog:
-            self.end(SLOW_CONSUMER)
+    def ping(self) -> None:
+        """Ask whether the peer is there. While something waits for it, what it takes of that is the answer."""
+        if self._outbox is None and self.state in (State.REPLAYING, State.LIVE):
+            self.wire.ping()
+
+    def alive(self, now: float) -> None:
+        self.heard = now
+
+    def flush(self) -> None:
+        """Write what was offered, in one piece where the transport is free to take it."""
+        pending = self._pending
+        if not pending or self.state is State.CLOSED or self.state is State.JOINING:
+            return
+        size = len(pending[0]) if len(pending) == 1 else sum(map(len, pending))
+        self.sent += len(pending)
+        self._metrics.wrote(len(pending), size)
+        self._hand_over(pending, size)
+        pending.clear()
 
     def end(self, close: Close) -> None:
-        """Close the connection; only the first close counts."""
+        """Close the connection; only the first close counts. One that is not attached yet ends after `connected`."""
+        if self.state is State.CLOSED or self.close:
+            return
+        self.close = close
+        if self.state is not State.JOINING:
+            self._finish(close)
+
+    def answer(self, close: Close) -> None:
+        """The peer closes: its own code is all that it still gets, unless our close came first."""
         if self.state is not State.CLOSED:
-            self.close = close
-            self.leave()
-            self.wire.end(close)
+            self._finish(close, cut=True)
 
     def drop(self, reason: str) -> None:
         """Let go of a peer that is not there any more."""
@@ -198,11 +246,12 @@ class Session:
         self.wire.abort()
 
     def leave(self) -> None:
-        """Nothing is written from now on."""
+        """Nothing is written from now on, and nothing is kept."""
         if self.state is not State.CLOSED:
             self.enter(State.CLOSED)
-        self._pending.clear()
-        self._held = None
+        self._last = None
+        self._forget()
+        self._drop_outbox()
 
     def dismiss(self, close: Close) -> None:
         """Close it with a word of explanation just before."""
@@ -217,63 +266,165 @@ class Session:
         """Its token has ended."""
         self.dismiss(TOKEN_EXPIRED)
 
-    async def attach(self, resume: Resume, hello: bytes) -> None:
-        """Send `connected`, then as `catch_up`."""
+    def attach(self, resume: Resume, hello: bytes) -> None:
+        """Write `connected`, then as `catch_up`; what it was told to say or to end with meanwhile comes behind it."""
+        if self.state is not State.JOINING:
+            return
+        self.enter(State.REPLAYING)
         self.epoch, self.offset = resume.position.epoch, resume.position.offset
-        self.send(hello, resume.position)
-        await self.catch_up(resume)
+        self._pending.insert(0, self.wire.frame(hello, resume.position))
+        self.flush()
+        if self.close:
+            self._finish(self.close)
+        else:
+            self.catch_up(resume)
 
-    async def catch_up(self, resume: Resume) -> None:
+    def catch_up(self, resume: Resume) -> None:
         """Send a gap or what was missed, then what was held meanwhile; from then on it is live."""
-        if self.state is not State.REPLAYING:
+        if self.state is not State.REPLAYING or self._missed is not None:
             return
         if resume.gap:
             self.epoch, self.offset = resume.position.epoch, resume.position.offset
             self.send(gap(resume.gap.after, resume.position, resume.gap.reason), resume.position)
             self._metrics.gap(resume.gap.reason)
-        await self._replay(resume.entries)
-        self._go_live()
+        if resume.entries:
+            self._begin_replay(resume.entries)
+        else:
+            self._go_live()
 
-    async def _replay(self, entries: Sequence[Entry]) -> None:
-        """At the peer's pace: a healthy reader that is given megabytes at once looks like a slow one."""
-        size = 0
-        for count, entry in enumerate(entries, 1):
-            if self.state is not State.REPLAYING:
-                return
-            frame = self.wire.update(entry)
-            self._pending.append(frame)
+    async def pump(self) -> None:
+        """Write what waits, at the peer's pace, until nothing does.
+
+        Raises:
+            ConnectionError: the peer is gone.
+
+        """
+        while self.is_pumped:
+            await self.wire.drain()
+            self._write_portion()
+            await asyncio.sleep(0)  # a peer that takes everything at once must not keep the others waiting
+
+    def unsent(self) -> int:
+        """Bytes that wait for the peer, but those that it missed earlier."""
+        return self.wire.unsent() + self._held_bytes + (self._outbox.size if self._outbox else 0)
+
+    def buffered(self) -> int:
+        return self.wire.unsent()
+
+    def taken(self) -> int:
+        """Bytes that the kernel has taken while something waits for the peer; only differences count."""
+        return self._written - self.wire.unsent()
+
+    def _hand_over(self, frames: Sequence[bytes], size: int) -> None:
+        """To the transport, if it is free; else they wait, as references to what others wait for too."""
+        if self._outbox is None and size <= PORTION and self.wire.unsent() <= HIGH_WATER:
+            self.wire.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            return
+        if self._outbox is None:
+            self._outbox = Outbox(self._backlog.ledger)
+            self._wait()
+        self._outbox.put(frames)
+
+    def _wait(self) -> None:
+        self._backlog.add(self)
+        self.wire.wake()
+
+    def _write_portion(self) -> None:
+        if self._outbox is None and self._missed:
+            self._make_frames(self._missed)
+        if self._outbox is not None:
+            data = self._outbox.take()
+            self._written += len(data)
+            self.wire.write(data)
+            if not self._outbox.size:
+                self._drop_outbox()
+        elif self._missed is not None:
+            self._missed = None
+            self._go_live()
+
+    def _make_frames(self, missed: deque[Entry]) -> None:
+        """Some of the replay: a portion, or one entry that is larger."""
+        frames, size = list[bytes](), 0
+        while missed and size < PORTION and len(frames) < REPLAY_PORTION:
+            entry = missed.popleft()
+            self._backlog.ledger.release(entry.data)
+            frames.append(self.wire.update(entry))
+            size += len(frames[-1])
             self.offset = entry.offset
-            size += len(frame)
-            if size >= REPLAY_BYTES or count % REPLAY_PORTION == 0 or count == len(entries):
-                size = 0
-                self.flush()
-                await self._drained()
+        self.sent += len(frames)
+        self._metrics.wrote(len(frames), size)
+        self._outbox = Outbox(self._backlog.ledger)
+        self._outbox.put(frames)
 
-    async def _drained(self) -> None:
-        try:
-            async with asyncio.timeout(REPLAY_TIMEOUT):
-                await self.wire.drain()
-        except TimeoutError:
-            self.end(SLOW_CONSUMER)
-        except ConnectionError:
-            self.drop(LOST.reason)
+    def _begin_replay(self, entries: Sequence[Entry]) -> None:
+        self._missed = deque(entries)
+        for entry in entries:
+            self._backlog.ledger.hold(entry.data)
+        self._wait()
 
     def _go_live(self) -> None:
-        if self.state is State.REPLAYING:
-            self.enter(State.LIVE)
-            self._offer_held()
-            self.flush()
+        self.enter(State.LIVE)
+        self._offer_held()
+        self.flush()
+        if self._outbox is None:
+            self._backlog.discard(self)
 
     def _offer_held(self) -> None:
-        held, self._held, self._held_bytes = self._held or (), None, 0
+        held = self._take_held()
         for entry, frame in held:
             if self.state is not State.LIVE:
                 return  # there was another hole: the history will give all of them
             self.offer(entry, frame)
 
+    def _take_held(self) -> list[tuple[Entry, bytes]]:
+        held, self._held, self._held_bytes = self._held or [], None, 0
+        for _, frame in held:
+            self._backlog.ledger.release(frame)
+        return held
+
     def _hold(self, entry: Entry, frame: bytes) -> None:
-        self._held = self._held or []
+        if self.close:
+            return  # it ends as soon as it is attached
+        if self._held is None:
+            self._held = []
+            self._backlog.add(self)
         self._held.append((entry, frame))
         self._held_bytes += len(frame)
-        if self._held_bytes > self._backlog:
-            self.end(SLOW_CONSUMER)
+        self._backlog.ledger.hold(frame)
+
+    def _finish(self, close: Close, *, cut: bool = False) -> None:
+        """No more messages; the close goes behind what waits, or behind the frame that has begun."""
+        self.enter(State.CLOSED)
+        self._forget()
+        if self._outbox is not None and (cut or close is SLOW_CONSUMER):
+            self._outbox.cut()
+            if not self._outbox.size:
+                self._drop_outbox()
+        self.wire.abort_later(soon=close is SLOW_CONSUMER)
+        self._last = close
+        if self._outbox is None:
+            self._say_last()
+
+    def _say_last(self) -> None:
+        close, self._last = self._last, None
+        if close is not None:
+            self.wire.end(close)
+
+    def _drop_outbox(self) -> None:
+        if self._outbox is not None:
+            self._outbox.clear()
+            self._outbox = None
+        if self._missed is None and not self._held:
+            self._backlog.discard(self)
+        if self.state is State.CLOSED:
+            self._say_last()
+
+    def _forget(self) -> None:
+        """What was not made into frames for the outbox yet."""
+        self._pending.clear()
+        self._take_held()
+        for entry in self._missed or ():
+            self._backlog.ledger.release(entry.data)
+        self._missed = None
+        if self._outbox is None:
+            self._backlog.discard(self)

@@ -121,7 +121,8 @@ class Settings:
     max_connections: int = _setting(0, whole(0), "connections to this replica; 0 is no limit")
     max_connections_per_user: int = _setting(20, whole(0), "connections of one user to this replica; 0 is no limit")
     max_event_bytes: int = _setting(1_048_576, whole(1, 2**30), "a larger event is dropped")
-    max_backlog_bytes: int = _setting(4_194_304, whole(1, 2**31), "unsent bytes at which a socket is too slow")
+    max_backlog_bytes: int = _setting(4_194_304, whole(1, 2**31), "unsent bytes at which a socket must make progress")
+    max_unsent_bytes: int = _setting(134_217_728, whole(1), "unsent bytes in all at which the slowest are closed")
     queue_size: int = _setting(10_000, whole(1), "entries in the bus before RETRY, one for each user of an event")
     queue_max_bytes: int = _setting(
         134_217_728, whole(65_536), "data in the bus before RETRY; a larger event waits for an empty one"

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import re
 import socket
+from typing import Any, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -17,6 +18,7 @@ from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import (
     INTERNAL,
+    LOST,
     ORIGIN_FORBIDDEN,
     SHUTDOWN,
     TOKEN_MISSING,
@@ -26,14 +28,15 @@ from wsbridge.protocol import (
     goodbye,
     update,
 )
-from wsbridge.wire import TransportWire
+from wsbridge.session import Session
+from wsbridge.wire import Receiver, TransportWire
 
 COMMENT_INTERVAL = 15.0  # seconds between two comment lines
 RETRY = 30.0  # seconds that a client waits where there is no use in coming back at once
 _HEAD = {
     hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
-    hdrs.CACHE_CONTROL: "no-store",
-    "X-Accel-Buffering": "no",
+    hdrs.CACHE_CONTROL: "no-cache, no-store, no-transform",  # a proxy that compresses the stream would hold it back
+    "X-Accel-Buffering": "no",  # nginx would collect it
 }
 _PREFLIGHT = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET",
@@ -55,14 +58,14 @@ def event(payload: bytes, position: Position | None = None) -> bytes:
     return head + b"".join(b"data: %b\n" % line for line in _LINE_END.split(payload)) + b"\n"
 
 
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
+def _chunk(data: bytes | memoryview) -> bytes:
+    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
 
 
 class SseWire(TransportWire):
     """Events in chunks. The peer says nothing, not even that it has left: the kernel is asked to notice."""
 
-    __slots__ = ("_chunked", "ended")
+    __slots__ = ("_chunked",)
     kind = "sse"
     ping_interval = COMMENT_INTERVAL
     answers = False
@@ -70,7 +73,6 @@ class SseWire(TransportWire):
     def __init__(self, request: web.Request, transport: asyncio.Transport, *, ping_timeout: float) -> None:
         super().__init__(transport, request.writer)
         self._chunked = request.version >= HttpVersion11
-        self.ended = asyncio.Event()
         sock = transport.get_extra_info("socket")
         if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(ping_timeout * 1000))
@@ -81,11 +83,8 @@ class SseWire(TransportWire):
     def frame(self, payload: bytes, position: Position | None = None) -> bytes:
         return event(payload, position)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         super().write(_chunk(data) if self._chunked else data)
-
-    def is_gone(self) -> bool:
-        return self._transport.is_closing()  # a FIN closes the transport and wakes nobody
 
     def ping(self) -> None:
         self.write(b":\n\n")
@@ -93,11 +92,7 @@ class SseWire(TransportWire):
     def end(self, close: Close) -> None:
         """End the stream; its goodbye, if there is one, is out."""
         self.abort_later()
-        self.ended.set()
-
-    def abort(self) -> None:
-        super().abort()
-        self.ended.set()
+        self.over()
 
 
 class SseDoor:
@@ -126,16 +121,19 @@ class SseDoor:
             session, resume, hello = await self._admission.admit(request, wire, asked)
         except Refused as refused:
             return await _refuse(request, refused, cors)
+        receiver = Receiver(wire, lambda: self._admission.close(session, None))
+        request.protocol.set_parser(cast("Any", receiver))  # typed as aiohttp's WebSocket reader, used as any parser
         response = web.StreamResponse(headers=_HEAD | cors)
         try:
             await _prepare(response, request)
-            await session.attach(resume, hello)
-            await wire.ended.wait()
+            session.attach(resume, hello)
+            await _pump(session, wire)
+        except ConnectionError:
+            session.drop(LOST.reason)
         except Exception as failure:  # the task boundary: this stream ends, the others do not notice
-            if not isinstance(failure, ConnectionError):
-                self._metrics.failed("internal")
-                log.error("internal.error", doing="stream", session=session.id, exc_info=failure)
-                session.end(INTERNAL)
+            self._metrics.failed("internal")
+            log.error("internal.error", doing="stream", session=session.id, exc_info=failure)
+            session.end(INTERNAL)
         finally:
             self._admission.close(session, None)
         try:
@@ -144,6 +142,12 @@ class SseDoor:
         finally:
             wire.finish()
         return response
+
+
+async def _pump(session: Session, wire: SseWire) -> None:
+    while not wire.is_over:
+        await session.pump()
+        await wire.wait()
 
 
 async def _prepare(response: web.StreamResponse, request: web.Request) -> None:

@@ -1,28 +1,31 @@
-"""WebSocket: the upgrade, the frames, the close handshake (RFC 6455). Knows nothing of events."""
+"""WebSocket: the upgrade, the messages, the close handshake (RFC 6455). Knows nothing of events.
 
-import asyncio
+aiohttp reads the request; behind it the bytes of the connection go to an `Inbox` of ours. aiohttp's own parser joins
+fragments without counting them, and hands messages over behind a queue that outlives the connection.
+"""
+
+import base64
+import hashlib
 import time
+from typing import Any, cast
 
-from aiohttp import WebSocketError, WSMessage, WSMsgType, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import hdrs, web
 
-from wsbridge import frames
 from wsbridge.admission import Admission
 from wsbridge.event import Entry, Position
-from wsbridge.handshake import check_handshake, with_one_protocol_line
+from wsbridge.handshake import check_handshake, offered_subprotocols
+from wsbridge.inbox import Inbox
 from wsbridge.keys import Unavailable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.peer import address_of
 from wsbridge.protocol import (
     INTERNAL,
-    MAX_MESSAGE_BYTES,
-    NO_STATUS,
+    LOST,
     PING_FRAME,
     POLICY,
     PONG,
     SUBPROTOCOL,
-    UNSUPPORTED,
     Auth,
     Bad,
     Close,
@@ -31,29 +34,24 @@ from wsbridge.protocol import (
     authenticated,
     close_frame,
     error,
-    pong_frame,
     read,
     text_frame,
     update,
 )
 from wsbridge.session import Session, State
-from wsbridge.wire import CLOSE_TIMEOUT, TransportWire
+from wsbridge.wire import TransportWire
 
 BAD_MESSAGES, BAD_WINDOW = 10, 60.0  # so many within so many seconds end a session
-MESSAGES_PER_SECOND = 100  # beyond, the socket is not read for the rest of the second: TCP slows the peer down
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
 
 class WebSocketWire(TransportWire):
-    """aiohttp parses what comes in; what goes out is framed and written here."""
+    """Frames of ours, written here."""
 
-    __slots__ = ("_ws",)
+    __slots__ = ()
     kind = "websocket"
     ping_interval = None  # the bridge's own
     answers = True
-
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
-        super().__init__(transport, writer)
-        self._ws = ws
 
     def update(self, entry: Entry) -> bytes:
         return text_frame(update(entry))
@@ -61,28 +59,15 @@ class WebSocketWire(TransportWire):
     def frame(self, payload: bytes, position: Position | None = None) -> bytes:
         return text_frame(payload)
 
-    def write(self, data: bytes) -> None:
-        if not (self._ws.closed or self._transport.is_closing()):  # aiohttp closes by itself on protocol errors
-            self._transport.write(data)
-
-    def is_gone(self) -> bool:
-        return False  # the handler, which reads, notices first
-
     def ping(self) -> None:
         self.write(PING_FRAME)
-
-    def pong(self, payload: bytes) -> None:
-        self.write(pong_frame(payload))
 
     def end(self, close: Close) -> None:
         """Send our part of the close; the peer has 2 s for its own."""
         self.write(close_frame(close))
         self.abort_later()
-
-    def echo(self, close: Close) -> None:
-        """Answer the peer's close with its own code, unless ours came first."""
-        if not self.is_ending:
-            self.write(close_frame(Close(close.code, "")))
+        if self.peer_has_closed:
+            self.over()
 
 
 class WebSocketDoor:
@@ -92,7 +77,7 @@ class WebSocketDoor:
         self._admission = admission
         self._metrics = metrics
 
-    async def connect(self, request: web.Request) -> web.WebSocketResponse:
+    async def connect(self, request: web.Request) -> web.StreamResponse:
         """The whole life of one connection."""
         try:
             check_handshake(request)
@@ -102,93 +87,110 @@ class WebSocketDoor:
             raise
         if self._admission.draining:
             raise web.HTTPServiceUnavailable(text="This server is leaving.", headers={hdrs.RETRY_AFTER: "1"})
-        ws = web.WebSocketResponse(
-            timeout=CLOSE_TIMEOUT,
-            autoclose=False,
-            autoping=False,
-            heartbeat=None,
-            compress=False,
-            protocols=(SUBPROTOCOL,),
-            max_msg_size=MAX_MESSAGE_BYTES + 1,  # aiohttp refuses exactly its value
-        )
-        writer = await ws.prepare(with_one_protocol_line(request))
+        response = _upgrade(request)
+        writer = await response.prepare(request)
         transport = request.transport
-        if transport is None:  # it left during the handshake
-            return ws
-        wire = WebSocketWire(ws, transport, writer)
+        if transport is None or writer is None:  # it left during the handshake
+            return response
+        wire = WebSocketWire(transport, writer)
+        talk = Talk(request, wire, self._admission, self._metrics)
         try:
-            await self._talk(request, ws, wire)
+            await talk.run()
         finally:
+            talk.release()
             wire.finish()
-            frames.release(ws.exception())  # it holds the request, and aiohttp's response holds it
-        return ws
+        return response
 
-    async def _talk(self, request: web.Request, ws: web.WebSocketResponse, wire: WebSocketWire) -> None:
+
+class Talk:
+    """One connection from its upgrade to its end: who it is, and what it says."""
+
+    def __init__(self, request: web.Request, wire: WebSocketWire, admission: Admission, metrics: Metrics) -> None:
+        self._request = request
+        self._wire = wire
+        self._admission = admission
+        self._metrics = metrics
+        self._session: Session | None = None
+        self._token: str | None = None  # of an `auth` message, until it was checked
+        self._bad: list[float] | None = None  # when messages came that were not understood
+        self._inbox = Inbox(wire, ended=self._lost, hear=self._hear, failed=self._failed)
+        request.protocol.set_parser(cast("Any", self._inbox))  # typed as aiohttp's own reader, used as any parser
+
+    async def run(self) -> None:
         try:
-            session, resume, hello = await self._admission.admit(request, wire, request.query.get("last_event_id"))
+            asked = self._request.query.get("last_event_id")
+            session, resume, hello = await self._admission.admit(self._request, self._wire, asked)
         except Refused as refused:
-            wire.end(refused.close)
-            await _await_close(ws, wire)
+            await self._refuse(refused.close)
             return
         except Exception as failure:  # the task boundary
             self._fail("admit", "", failure)
-            wire.end(INTERNAL)
+            await self._refuse(INTERNAL)
             return
-        peers: Close | None = None
+        self._session = session
         try:
-            await session.attach(resume, hello)
-            peers = await self._listen(ws, wire, session)
+            if self._wire.is_over:
+                session.drop(LOST.reason)
+            session.attach(resume, hello)
+            self._inbox.session = session
+            self._inbox.open()
+            await self._converse(session)
+        except ConnectionError:
+            session.drop(LOST.reason)
         except Exception as failure:  # the task boundary: this connection ends, the others do not notice
-            self._fail("talk", session.id, failure)
-            session.end(INTERNAL)
-            peers = await _await_close(ws, wire)
+            self._failed(failure)
+            if session.state is State.JOINING:  # it cannot say even that itself
+                self._wire.end(INTERNAL)
+            await self._wire.wait_for_end()
         finally:
-            self._admission.close(session, peers)
+            self._admission.close(session, self._inbox.peers_close)
 
-    async def _listen(self, ws: web.WebSocketResponse, wire: WebSocketWire, session: Session) -> Close | None:
-        """Answer the peer until one side closes; the peer's close, or None if there was none."""
-        clock = time.monotonic
-        session.heard = window = clock()  # a replay may have taken long, and nobody listened meanwhile
-        count = 0
-        bad: list[float] = []
-        while True:
-            message = await ws.receive()
-            session.heard = now = clock()
-            match message.type:
-                case WSMsgType.CLOSE | WSMsgType.CLOSING | WSMsgType.CLOSED | WSMsgType.ERROR:
-                    return _close_of(wire, message)
-                case _ if session.state is State.CLOSED:
-                    continue  # what comes after our close is not for us (RFC 6455 §1.4)
-                case WSMsgType.TEXT:
-                    session.received += 1
-                    await self._answer(session, message.data, bad)
-                case WSMsgType.PING:
-                    wire.pong(message.data)
-                    session.bound()
-                case WSMsgType.BINARY:
-                    session.end(UNSUPPORTED)
-                case _:
-                    pass
-            count += 1
-            if now - window >= 1:
-                window, count = now, 0
-            elif count >= MESSAGES_PER_SECOND:
-                await asyncio.sleep(window + 1 - now)
+    def release(self) -> None:
+        self._inbox.release()
 
-    async def _answer(self, session: Session, text: str, bad: list[float]) -> None:
+    async def _refuse(self, close: Close) -> None:
+        """The connection was accepted for this close alone."""
+        self._wire.end(close)
+        self._inbox.open()
+        await self._wire.wait_for_end()
+
+    async def _converse(self, session: Session) -> None:
+        """Do what has to wait: check a token, write to a slow peer. All else is done when it comes."""
+        while not self._wire.is_over:
+            if self._token is not None:
+                await self._reauthenticate(session, self._token)
+                self._token = None
+                self._inbox.open()
+            await session.pump()
+            await self._wire.wait()
+
+    def _lost(self) -> None:
+        if self._session is not None:
+            self._admission.close(self._session, self._inbox.peers_close)
+
+    def _hear(self, text: str) -> None:
+        session = self._session
+        if session is None:
+            return
         match read(text):
             case Ping():
                 self._metrics.heard("ping", len(text))
                 session.send(PONG)
             case Auth(token):
                 self._metrics.heard("auth", len(text))
-                await self._reauthenticate(session, token)
+                self._token = token
+                self._inbox.shut()
+                self._wire.wake()
             case Bad(reason):
                 self._metrics.heard("bad", len(text))
                 session.send(error("bad_message", reason))
-                bad[:] = [at for at in bad if session.heard - at < BAD_WINDOW] + [session.heard]
-                if len(bad) >= BAD_MESSAGES:
-                    session.end(POLICY)
+                self._count_bad(session)
+
+    def _count_bad(self, session: Session) -> None:
+        now = time.monotonic()
+        self._bad = [at for at in self._bad or () if now - at < BAD_WINDOW] + [now]
+        if len(self._bad) >= BAD_MESSAGES:
+            session.end(POLICY)
 
     async def _reauthenticate(self, session: Session, token: str) -> None:
         try:
@@ -202,25 +204,24 @@ class WebSocketDoor:
         else:
             session.send(authenticated(left))
 
+    def _failed(self, failure: Exception) -> None:
+        session = self._session
+        self._fail("talk", session.id if session else "", failure)
+        if session is not None:
+            session.end(INTERNAL)
+
     def _fail(self, doing: str, session: str, failure: Exception) -> None:
         self._metrics.failed("internal")
         log.error("internal.error", doing=doing, session=session, exc_info=failure)
 
 
-async def _await_close(ws: web.WebSocketResponse, wire: WebSocketWire) -> Close | None:
-    """Wait for the peer's part of a close; the timer that our part has set is the deadline."""
-    while True:
-        message = await ws.receive()
-        if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-            return _close_of(wire, message)
-
-
-def _close_of(wire: WebSocketWire, message: WSMessage) -> Close | None:
-    """What the peer said last, or what aiohttp has told it; None if the connection just broke."""
-    if message.type is WSMsgType.CLOSE:
-        close = Close(message.data, message.extra or "") if message.data else NO_STATUS
-        wire.echo(close)
-        return close
-    if isinstance(message.data, WebSocketError):  # aiohttp has sent a close of its own
-        return Close(int(message.data.code), "protocol_error")
-    return None
+def _upgrade(request: web.Request) -> web.StreamResponse:
+    """RFC 6455 §4.2.2; extensions are never taken."""
+    key = request.headers[hdrs.SEC_WEBSOCKET_KEY].strip().encode()
+    accept = base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()  # noqa: S324 - the protocol's, no secret
+    headers = {hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "upgrade", hdrs.SEC_WEBSOCKET_ACCEPT: accept}
+    if SUBPROTOCOL in offered_subprotocols(request):
+        headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = SUBPROTOCOL
+    response = web.StreamResponse(status=101, headers=headers)
+    response.force_close()
+    return response

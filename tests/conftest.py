@@ -64,9 +64,9 @@ async def spawn() -> AsyncIterator[Spawn]:
     """Start a bridge in a process of its own, with the settings given as keywords; it ends with the test."""
     async with AsyncExitStack() as stack:
 
-        async def starting(**settings: str) -> Spawned:
+        async def starting(broken: str = "", **settings: str) -> Spawned:
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            spawned = await Spawned.start(http, **settings)
+            spawned = await Spawned.start(http, broken=broken, **settings)
             stack.push_async_callback(spawned.end)
             stack.push_async_callback(spawned.hang_up)
             return spawned

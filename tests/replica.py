@@ -129,7 +129,7 @@ async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
     replica = Replica()
     replica.broker = MemoryBroker(replica.bus, max_bytes=10**9, **(LIMITS | limits))
     replica.mender = Mender(replica.broker, replica.metrics)
-    async with _running(replica, replica.bus.broadcast()):
+    async with _running(replica.bus.broadcast(), replica.mender.run()):
         yield replica
 
 
@@ -140,18 +140,18 @@ async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncI
     replica.broker = broker = RedisBroker(server_at(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
     replica.mender = Mender(broker, replica.metrics)
     replica.watchdog = Watching(broker, replica.registry, replica.metrics)
-    async with _running(replica, replica.bus.broadcast(), broker.run(), replica.watchdog.watch()):
+    jobs = replica.bus.broadcast(), broker.run(), replica.watchdog.watch(), replica.mender.run()
+    async with _running(*jobs):
         await until(lambda: not broker.trouble)
         yield replica
 
 
 @contextlib.asynccontextmanager
-async def _running(replica: Replica, *jobs: Any) -> AsyncIterator[None]:
+async def _running(*jobs: Any) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
         yield
     finally:
-        await replica.mender.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

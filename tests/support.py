@@ -124,17 +124,29 @@ class Spawned(Reachable):
 
     @classmethod
     async def start(
-        cls, http: aiohttp.ClientSession, clock: WallClock | None = None, /, *, descriptors: str = "", **settings: str
+        cls,
+        http: aiohttp.ClientSession,
+        clock: WallClock | None = None,
+        /,
+        *,
+        descriptors: str = "",
+        broken: str = "",
+        **settings: str,
     ) -> "Spawned":
         """Run until the end of the test, or until it ends by itself: then `code` and `errors` say why.
 
-        `descriptors` limits how many it may open.
+        `descriptors` limits how many it may open; `broken` is Python that breaks a part of it before it serves.
         """
+        program = (
+            ("-c", f"{broken}\nfrom wsbridge.cli import main\nmain(['serve'])")
+            if broken
+            else ("-m", "wsbridge", "serve")
+        )
         limited = ("sh", "-c", 'ulimit -n "$0"; exec "$@"', descriptors) if descriptors else ()
         rest = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
         environ = rest | {"WSBRIDGE_PORT": "0"} | variables(settings) | (clock.environment if clock else {})
         process = await asyncio.create_subprocess_exec(
-            *limited, sys.executable, "-m", "wsbridge", "serve", cwd=ROOT, env=environ,
+            *limited, sys.executable, *program, cwd=ROOT, env=environ,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         spawned = cls(process, http)

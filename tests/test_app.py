@@ -1,10 +1,12 @@
 """The main job, the logs that tell of it, and the end of it; on real sockets."""
 
 import asyncio
+import contextlib
 import json
 import time
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import Spawn, Start
@@ -21,6 +23,7 @@ from tests.support import (
     until,
     until_told,
 )
+from wsbridge.drain import SPREAD
 
 
 async def test_an_event_reaches_every_tab_of_its_user_and_nobody_else(bridge: Running) -> None:
@@ -300,3 +303,66 @@ async def test_a_stop_without_clients_is_immediate(spawn: Spawn) -> None:
     bridge.terminate()
     assert await bridge.code() == 0
     assert bridge.of("drain.done")[0]["sessions"] == 0
+
+
+# A background job that ends.
+
+DIES = """
+from wsbridge.bus import Bus
+async def broadcast(self):
+    await self._queue.get()
+    {end}
+Bus.broadcast = broadcast
+"""
+
+
+@pytest.mark.fault("E4")
+@pytest.mark.parametrize("end", ["raise RuntimeError('the broadcaster dies')", "return"])
+async def test_process_whose_broadcaster_ends_exits_with_1_and_says_which(spawn: Spawn, end: str) -> None:
+    bridge = await spawn(broken=DIES.format(end=end), DRAIN_TIMEOUT="60")
+    ws, _ = await bridge.opened()
+    with contextlib.suppress(aiohttp.ClientError):  # it may be gone before it has answered
+        await bridge.post(cloud_event({"user_id": "u1"}))
+    goodbye = await receive(ws)
+    assert (goodbye["type"], goodbye["reconnect"]) == ("goodbye", True)
+    assert 0 <= goodbye["reconnect_after_ms"] <= 1000 * SPREAD
+    assert await closed(ws) == (1012, "shutdown")
+    assert await bridge.code() == 1
+    (line,) = bridge.of("job.failed")
+    assert (line["job"], line["level"]) == ("broadcast", "error")
+    assert ("the broadcaster dies" if "raise" in end else "'broadcast' has ended") in line["exception"]
+    assert not bridge.of("server.stopped")
+    assert bridge.errors == b""
+
+
+@pytest.mark.fault("E4")
+async def test_job_that_fails_during_the_drain_ends_it_with_1(spawn: Spawn) -> None:
+    bridge = await spawn(broken=DIES.format(end="raise RuntimeError"), DRAIN_TIMEOUT="60")
+    ws, _ = await bridge.opened()
+    bridge.terminate()
+    assert (await receive(ws))["type"] == "goodbye"
+    with contextlib.suppress(aiohttp.ClientError):
+        await bridge.post(cloud_event({"user_id": "u1"}))
+    assert await closed(ws) == (1012, "shutdown")
+    assert await bridge.code() == 1
+    assert bridge.of("job.failed")
+
+
+@pytest.mark.fault("E4")
+async def test_bridge_whose_job_has_ended_refuses_everything_at_once(
+    start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.expected.add("job.failed")
+
+    async def broken(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("wsbridge.heartbeat.Heartbeat.beat", broken)
+    bridge = await start()
+    await logs.line("job.failed", job="heartbeat")
+    for path in ("/healthz", "/health", "/stats", "/metrics", "/ws"):
+        status, body = await bridge.get(path)
+        assert (status, "'heartbeat' has ended" in str(body)) == (503, True), path
+    async with bridge.http.post(f"{bridge.url}/events/task-updates", json=cloud_event({"user_id": "u1"})) as response:
+        assert response.status == 503
+    assert bridge.bridge.metrics.errors["internal"] == 1

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
     "__init__ frames head peer redis_url bundle welcome descriptors log_budget log_writer redaction",
     "key_set kinds reasons",
-    "event origins budget pieces settings log metrics outbox backoff request manual handshake batches redis_command",
-    "history protocol wire listener crowd payload keys access problem words weakness environment redis_keys",
+    "event origins budget pieces settings log metrics outbox backoff request manual handshake jobs redis_command",
+    "history protocol wire listener crowd payload keys access problem words weakness environment redis_keys batches",
     "auth backlog client_frames broker answers envelope bulk terminal publish",
     "authenticator cloudevents session output front listen check memory_broker redis_server",
     "registry intake mender redis_link redis_lane",
@@ -78,6 +78,21 @@ def test_only_three_modules_know_redis() -> None:
         if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "redis"
     }
     assert knowing == {"redis_lane", "redis_link", "redis_server"}
+
+
+@pytest.mark.fault("E4")
+def test_background_work_is_spawned_through_jobs_only() -> None:
+    """A task that nobody owns ends unnoticed. The two exceptions wait for their tasks: see their comments."""
+    spawning = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("create_task", "ensure_future", "TaskGroup")
+    }
+    assert spawning == {"app", "output"}
+    assert {name for name, source in SOURCES.items() if re.search("^(import|from) aiojobs", source, re.MULTILINE)} == {
+        "jobs"
+    }
 
 
 def test_only_the_bridge_knows_the_doors() -> None:

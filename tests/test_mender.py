@@ -55,17 +55,23 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def mending(histories: Histories, *peers: Peer) -> AsyncIterator[Metrics]:
     """Peers that have missed something, and a mender that works on them."""
     metrics = Metrics()
-    mender = Mender(histories, metrics)
-    for peer in peers:
-        peer.session.fall_behind()
-        assert peer.behind == [peer.session]
-        mender.mend(peer.session)
-    try:
+    async with running(Mender(histories, metrics)) as mender:
+        for peer in peers:
+            peer.session.fall_behind()
+            assert peer.behind == [peer.session]
+            mender.mend(peer.session)
         yield metrics
+
+
+@contextlib.asynccontextmanager
+async def running(mender: Mender) -> AsyncIterator[Mender]:
+    job = asyncio.create_task(mender.run())
+    try:
+        yield mender
     finally:
-        await mender.close()
-        await asyncio.sleep(0)
-        assert not mender._tasks
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        assert job.cancelled()
 
 
 async def test_what_was_missed_is_sent_and_what_came_meanwhile_behind_it() -> None:
@@ -157,16 +163,15 @@ async def test_another_hole_is_mended_again() -> None:
     """What came during the replay did not begin where it ended."""
     peer, histories = Peer.live(), Histories(resume(0, top=1), resume(1, top=3))
     histories.open.clear()
-    mender = Mender(histories, Metrics())
-    peer.session._mend = mender.mend
-    peer.session.fall_behind()
-    await until(lambda: histories.asked)
-    peer.offer(3)
-    histories.open.set()
-    await until(lambda: peer.session.state is State.LIVE and len(peer.ids) == 3)
+    async with running(Mender(histories, Metrics())) as mender:
+        peer.session._mend = mender.mend
+        peer.session.fall_behind()
+        await until(lambda: histories.asked)
+        peer.offer(3)
+        histories.open.set()
+        await until(lambda: peer.session.state is State.LIVE and len(peer.ids) == 3)
     assert histories.asked == [("u", "e:0"), ("u", "e:1")]
     assert peer.ids == ["e:1", "e:2", "e:3"]
-    await mender.close()
 
 
 @pytest.mark.parametrize("in_session", [False, True])
@@ -190,14 +195,12 @@ async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
 async def test_at_the_close_nothing_goes_on() -> None:
     peer, slow, histories = Peer.live(), Peer.live("slow"), Histories(Away("gone"))
     metrics = Metrics()
-    mender = Mender(histories, metrics)
-    await mender.close()  # with nothing to do
-    for each in (peer, slow):
-        each.session.fall_behind()
-        mender.mend(each.session)
-    await until(lambda: len(histories.asked) > 4)
     with capture_logs() as lines:
-        await mender.close()
+        async with running(Mender(histories, metrics)) as mender:
+            for each in (peer, slow):
+                each.session.fall_behind()
+                mender.mend(each.session)
+            await until(lambda: len(histories.asked) > 4)
     before = len(histories.asked)
     for _ in range(20):
         await asyncio.sleep(0)
@@ -208,8 +211,9 @@ async def test_at_the_close_nothing_goes_on() -> None:
 
 async def test_a_session_that_is_live_again_is_left_alone() -> None:
     peer, histories = Peer.live(), Histories(resume(0, top=1))
-    mender = Mender(histories, Metrics())
-    mender.mend(peer.session)
-    await asyncio.sleep(0)
-    await mender.close()
+    async with running(Mender(histories, Metrics())) as mender:
+        mender.mend(peer.session)
+        await until(mender._behind.empty)
+        for _ in range(5):
+            await asyncio.sleep(0)
     assert histories.asked == []

@@ -168,7 +168,7 @@ async def test_nobody_waits_for_a_lane_that_is_closed(tmp_path: Path) -> None:
         await one(lane, get("a"))
         valkey.freeze()
         waiting = [asyncio.create_task(lane.do([get("a")])) for _ in range(3)]
-        await until(lambda: lane._batches._task)
+        await until(lambda: lane._batches._working)
         for _ in range(3):
             await asyncio.sleep(0)
         await lane.close()

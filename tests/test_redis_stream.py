@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from tests.support import DEADLINE, until, until_told
 from tests.valkey import Cluster, Sentinels, Valkey
 from wsbridge.redis_server import server_at
-from wsbridge.redis_stream import PING_INTERVAL, SILENCE, Stream, _end
+from wsbridge.redis_stream import PING_INTERVAL, SILENCE, Stream
 from wsbridge.redis_url import parse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one cluster for all tests that need one
@@ -577,17 +577,3 @@ async def _is(expected: int, number: Awaitable[int]) -> bool:
 
 async def _more(least: int, number: Awaitable[int]) -> bool:
     return await number > least
-
-
-async def test_a_task_that_misses_that_it_is_cancelled_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsbridge.redis_stream.CANCEL_AGAIN", 0.0)
-
-    async def deaf() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(deaf())
-    await asyncio.sleep(0)
-    await _end([task])
-    assert task.cancelled()

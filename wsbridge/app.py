@@ -7,17 +7,18 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-import aiojobs
 from aiohttp import web
 
 from wsbridge import __version__, answers, descriptors
-from wsbridge.bridge import Bridge
+from wsbridge.bridge import PATIENCE, Bridge
 from wsbridge.front import Front, Port
 from wsbridge.head import MAX_LINES
+from wsbridge.jobs import JobFailed, Jobs
 from wsbridge.listener import Listener
 from wsbridge.log import AccessLog, ServerLog, log
 from wsbridge.settings import PREFIX, Settings, SettingsError
@@ -39,7 +40,7 @@ class Server:
         self._bridge = bridge
         self._runners: list[web.AppRunner] = []
         self._listeners: list[Listener] = []
-        self._scheduler = aiojobs.Scheduler(limit=None, close_timeout=1.0)
+        self._accepting = Jobs(bridge.jobs.report, patience=PATIENCE)  # its own: they end before the bridge does
         self.ports: list[int] = []
 
     async def start(self) -> None:
@@ -58,7 +59,7 @@ class Server:
             await self._listen(internal, s.internal_port, SIDECAR_KEEP_ALIVE, is_internal=True)
 
     async def stop(self) -> None:
-        await self._scheduler.close()
+        await self._accepting.close()
         for listener in self._listeners:
             listener.close()
         self._bridge.crowd.close()
@@ -78,7 +79,7 @@ class Server:
         self._listeners.append(listener)
         self.ports.append(listener.port)
         for sock in listener.sockets:
-            await self._scheduler.spawn(listener.accept(sock), name=f"accept on {listener.port}")
+            await self._accepting.keep(f"accept on {listener.port}", partial(listener.accept, sock))
 
     async def _fronts(
         self, app: web.Application, keep_alive: float, *, is_internal: bool
@@ -166,6 +167,10 @@ async def serve(
 
     `brief` leaves settings that are at their default out of the first line: for people in front of a terminal.
     `started` is called with the ports once the bridge listens.
+
+    Raises:
+        JobFailed: a background job has ended, which was logged; without it the bridge cannot do its work.
+
     """
     descriptors.raise_limit()
     leave, hurry = asyncio.Event(), asyncio.Event()
@@ -188,14 +193,21 @@ async def serve(
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        await leave.wait()
-        await _first(asyncio.create_task(bridge.drain()), asyncio.create_task(hurry.wait()))
+        try:
+            await _first(leave.wait(), bridge.jobs.failed())
+            await _first(bridge.drain(), hurry.wait(), bridge.jobs.failed())
+        except JobFailed:
+            bridge.abandon()
+            raise
     log.info("server.stopped")
 
 
-async def _first(*tasks: asyncio.Task[Any]) -> None:
-    """Wait for one of the tasks, end the others."""
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+async def _first(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait for one of them, and end the others. Raises what the first one raises."""
+    tasks = [asyncio.create_task(work) for work in works]  # not in the background: they end with this function
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from wsbridge.jobs import Jobs
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -18,29 +20,29 @@ class Batches(Generic[Item, Answer]):
         self._work = work
         self._size = size
         self._waiting: list[tuple[Sequence[Item], asyncio.Future[Sequence[Answer]]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._jobs = Jobs()
+        self._working = False
 
     async def do(self, items: Sequence[Item]) -> Sequence[Answer]:
         """The answers, in order. What `work` raises is raised to every caller of the batch."""
         answer: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, answer))
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+        if not self._working:
+            self._working = True
+            await self._jobs.spawn("batch", self._run)
         return await answer
 
     async def close(self) -> None:
         """Give up what is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._give_up()  # a task that had not begun yet has not
+        await self._jobs.close()
+        self._give_up()  # a job that had not begun yet has not
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 await self._one(self._next())
         finally:
-            self._task = None
+            self._working = False
             self._give_up()
 
     def _give_up(self) -> None:

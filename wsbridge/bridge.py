@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-import aiojobs
 from aiohttp import web
+from aiohttp.typedefs import Handler as WebHandler
 
 from wsbridge import intake, problem
 from wsbridge.access import Access, Caller, Handler, Trust
@@ -23,8 +23,9 @@ from wsbridge.cloudevents import EventReader
 from wsbridge.crowd import Crowd
 from wsbridge.dapr import DaprDoor, max_body
 from wsbridge.descriptors import for_connections
-from wsbridge.drain import drain
+from wsbridge.drain import abandon, drain
 from wsbridge.heartbeat import Heartbeat
+from wsbridge.jobs import JobFailed, Jobs
 from wsbridge.keys import RemoteKeys, build
 from wsbridge.log import dropped_lines, log
 from wsbridge.memory_broker import MemoryBroker
@@ -49,6 +50,7 @@ QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
 _USER_ID = "{user_id:[^/]+}"  # any text: aiohttp's own pattern leaves out braces
 Route = tuple[str, str, Caller, Handler]
 Job = Callable[[], Coroutine[Any, Any, None]]
+PATIENCE = 1.0  # seconds that a job has to end at a stop
 
 
 class Bridge:
@@ -62,6 +64,7 @@ class Bridge:
         self.budget = Budget(failure_rate=s.failure_rate, handshake_rate=s.handshake_rate, trusts=self.proxies.trusts)
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
         self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
+        self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self._jobs: dict[str, Job] = {}
         self._checks: dict[str, Check] = {}
         self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
@@ -94,6 +97,7 @@ class Bridge:
             "broadcast": self.bus.broadcast,
             "heartbeat": heartbeat.beat,
             "backlog": self.backlog.watch,
+            "mend": self._mender.run,
             "summary": Summary(self.metrics, self.registry).tell,
         }
         if isinstance(self.keys, RemoteKeys):
@@ -109,6 +113,7 @@ class Bridge:
             middlewares=[
                 problem.middleware(self.metrics),
                 intake.middleware(self.metrics, self.budget, self.proxies),
+                self._only_while_whole,  # the last: each request ends in the intake
             ],
             client_max_size=max_body(self.settings.max_event_bytes),
         )
@@ -130,15 +135,11 @@ class Bridge:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Background work, one job each."""
-        scheduler = aiojobs.Scheduler(limit=None, close_timeout=1.0, exception_handler=_job_failed)
-        try:
+        """Background work, one job each. Without any one of them the bridge is broken: `jobs.failed()` tells."""
+        async with self.jobs:
             for name, job in self._jobs.items():
-                await scheduler.spawn(job(), name=name)
+                await self.jobs.keep(name, job)
             yield
-        finally:
-            await self._mender.close()
-            await scheduler.close()  # not `async with`: that waits a minute for jobs that never end
 
     async def drain(self) -> None:
         """Let nobody new in, take leave of those who are here, go on taking events meanwhile."""
@@ -154,6 +155,11 @@ class Bridge:
                 left=len(self.registry),
                 seconds=round(time.monotonic() - started, 3),
             )
+
+    def abandon(self) -> None:
+        """Close all sessions at once: this bridge is broken, and another one serves them."""
+        self.admission.draining = True
+        abandon(self.registry)
 
     def _health_routes(self, access: Access) -> list[Route]:
         ops = OpsDoor(
@@ -261,6 +267,18 @@ class Bridge:
         watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
         watch("unsent_bytes", "Bytes that wait for slow peers, shared ones counted once.", lambda: self.backlog.bytes)
 
+    @web.middleware
+    async def _only_while_whole(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
+        """Refuse everything once a job has ended: an event that is taken then may reach nobody."""
+        if self.jobs.failure is not None:
+            text = f"The background job {self.jobs.failure.job!r} has ended; the process is about to exit."
+            raise web.HTTPServiceUnavailable(text=text)
+        return await handler(request)
+
+    def _job_failed(self, failure: JobFailed) -> None:
+        self.metrics.failed("internal")
+        log.error("job.failed", job=failure.job, exc_info=failure.__cause__ or failure)
+
 
 def _tasks() -> int:
     try:
@@ -275,7 +293,3 @@ def _about(s: Settings) -> str:
     if s.development or s.demo:
         return f"{what}; its demo page is on the port of WSBRIDGE_INTERNAL_PORT."
     return f"{what}; to try it out with a demo page, set WSBRIDGE_AUTH=none and WSBRIDGE_DEMO=true."
-
-
-def _job_failed(_: aiojobs.Scheduler, context: dict[str, Any]) -> None:
-    log.error("internal.error", doing=str(context.get("message")), exc_info=context.get("exception"))

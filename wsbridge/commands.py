@@ -31,6 +31,7 @@ def serve(args: Namespace, environ: Environ) -> int:
     import asyncio
 
     from wsbridge import app, log
+    from wsbridge.jobs import JobFailed
     from wsbridge.log_writer import LogWriter
     from wsbridge.welcome import program, welcome
 
@@ -42,7 +43,10 @@ def serve(args: Namespace, environ: Environ) -> int:
             if is_for_people and (settings.development or settings.demo):
                 writer.write(welcome(program(sys.argv[0]), _host(settings), ports).encode())
 
-        asyncio.run(app.serve(settings, unknown, brief=is_for_people, started=started))
+        try:
+            asyncio.run(app.serve(settings, unknown, brief=is_for_people, started=started))
+        except JobFailed:  # the log has it
+            return FAILED
     return OK
 
 

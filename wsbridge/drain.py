@@ -11,6 +11,7 @@ from wsbridge.session import Session, State
 SLICE = 500  # sessions looked at before others may run
 TICK = 0.05  # seconds
 USABLE = 0.9  # of the time: the rest is for close handshakes
+SPREAD = 5.0  # seconds over which clients reconnect that had no time to do so before their close
 CHANGE_OVER = 0.25  # of that: what every client has, at least, between its hint to reconnect and its close
 _NEVER = float("inf")
 
@@ -34,6 +35,15 @@ async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 -
                 if session.leaves == _NEVER:
                     session.dismiss(SHUTDOWN)
                 session.end(SHUTDOWN)
+
+
+def abandon(registry: Registry) -> None:
+    """Close every session now. Clients reconnect spread over some seconds, so as not to overrun the other replicas."""
+    for batch in registry.slices(SLICE):
+        for session in batch:
+            if session.state is not State.JOINING:
+                session.send(goodbye(SHUTDOWN, random.uniform(0, SPREAD)))  # noqa: S311 - jitter, no secret
+            session.end(SHUTDOWN)
 
 
 async def _look(registry: Registry, end: float) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import aiohttp
@@ -14,6 +15,7 @@ import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from wsbridge.jobs import Jobs
 from wsbridge.key_set import CURVES, ED25519, HMAC, MIN_RSA_BITS, RSA, Key, algorithms_of, keys_of_set, nothing_usable
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
@@ -66,7 +68,8 @@ class RemoteKeys:
         self._keys: tuple[Key, ...] = ()
         self.trouble: str | None = "the key set has not been fetched yet"
         self._next_fetch = 0.0
-        self._fetching: asyncio.Task[None] | None = None
+        self._jobs = Jobs()
+        self._fetching: asyncio.Event | None = None  # set at the end of the fetch that is under way
 
     @property
     def fetched(self) -> bool:
@@ -83,9 +86,10 @@ class RemoteKeys:
 
     async def refresh(self) -> None:
         """Keep the set fresh for as long as the bridge lives."""
-        while True:
-            await self._fetch_soon()
-            await asyncio.sleep(JWKS_TTL if self._keys else JWKS_PAUSE)
+        async with self._jobs:
+            while True:
+                await self._fetch_soon()
+                await asyncio.sleep(JWKS_TTL if self._keys else JWKS_PAUSE)
 
     def _matching(self, kid: str | None) -> tuple[Key, ...]:
         return self._keys if kid is None else tuple(key for key in self._keys if key.id in (kid, None))
@@ -96,14 +100,22 @@ class RemoteKeys:
             if time.monotonic() < self._next_fetch:
                 return
             self._next_fetch = time.monotonic() + JWKS_PAUSE
-            self._fetching = asyncio.create_task(self._fetch())
-            self._fetching.add_done_callback(self._done)
-        await asyncio.shield(self._fetching)
+            self._fetching = asyncio.Event()
+            await self._jobs.spawn("fetch keys", partial(self._fetch, self._fetching))
+        await self._fetching.wait()
 
-    def _done(self, _: asyncio.Task[None]) -> None:
-        self._fetching = None
+    async def _fetch(self, done: asyncio.Event) -> None:
+        """A job of its own: the client that asked for it may leave meanwhile."""
+        try:
+            await self._replace()
+        except Exception as error:  # the task boundary: a key set may hold anything
+            self._metrics.failed("internal")
+            log.error("internal.error", doing="fetch keys", exc_info=error)
+        finally:
+            self._fetching = None
+            done.set()
 
-    async def _fetch(self) -> None:
+    async def _replace(self) -> None:
         """Replace the keys, also by none: a key that was withdrawn must not count. On any failure keep them."""
         try:
             timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT)

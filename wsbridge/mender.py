@@ -1,8 +1,10 @@
 """Sessions that missed a live entry, and the history that gives it back. Knows no transport and no server."""
 
 import asyncio
+from functools import partial
 
 from wsbridge.broker import Away, Broker
+from wsbridge.jobs import Jobs
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import INTERNAL
@@ -12,23 +14,22 @@ AGAIN = 0.5  # seconds until the next try, while the history is away
 
 
 class Mender:
-    """A task for each session that is behind: none waits for the slow peer of another."""
+    """A job for each session that is behind: none waits for the slow peer of another."""
 
     def __init__(self, broker: Broker, metrics: Metrics) -> None:
         self._broker = broker
         self._metrics = metrics
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._behind: asyncio.Queue[Session] = asyncio.Queue()  # bounded by the sessions: each is in it once at most
 
     def mend(self, session: Session) -> None:
         """Let the session catch up from its position, as soon as the history can be read."""
-        task = asyncio.create_task(self._mend(session))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._behind.put_nowait(session)
 
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def run(self) -> None:
+        """Start a job for each session that `mend` was called with, for as long as the bridge lives."""
+        async with Jobs() as jobs:
+            while True:
+                await jobs.spawn("mend", partial(self._mend, await self._behind.get()))
 
     async def _mend(self, session: Session) -> None:
         try:

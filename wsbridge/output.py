@@ -32,6 +32,7 @@ async def while_read(stream: TextIO, work: Coroutine[None, None, None]) -> None:
 
     """
     loop, output = asyncio.get_running_loop(), stream.fileno()
+    # Not in the background: both end with this function.
     task, unread = loop.create_task(work), asyncio.Event()
     watcher = loop.create_task(unread.wait())
     is_pipe = stat.S_ISFIFO(os.fstat(output).st_mode)

@@ -60,7 +60,6 @@ class Link:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.heard = time.monotonic()
-        self.listening: asyncio.Task[None] | None = None
         self._unsent: list[Request] = []
         self._asked: deque[Request] = deque()  # without an answer yet, oldest first
         self._sending = asyncio.Lock()

@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from wsbridge.broker import Away
+from wsbridge.jobs import Jobs
 from wsbridge.log import log
 from wsbridge.redis_link import Ask, Heard, Link, Request
 from wsbridge.redis_server import FAILURES, Server
@@ -18,7 +20,6 @@ from wsbridge.redis_server import FAILURES, Server
 PING_INTERVAL = 0.5  # seconds
 SILENCE = 1.4  # seconds without a word, though pings were sent, that end a connection
 RECONNECT = 0.25  # seconds until the next try
-CANCEL_AGAIN = 0.1  # seconds
 
 
 class Listener(Protocol):
@@ -56,6 +57,7 @@ class Stream:
         self._channels: dict[str, _Channel] = {}
         self._pending: dict[str, None] = {}  # to be asked for, in order
         self._links: dict[str, Link] = {}
+        self._jobs = Jobs()
         self._work = asyncio.Event()
         self._moved = True  # who has which channel has to be asked for
 
@@ -108,12 +110,10 @@ class Stream:
 
     async def run(self) -> None:
         self._work.set()
-        tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_pinging())]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            await _end(tasks)
-            await _end([link.listening for link in self._links.values() if link.listening])
+        async with self._jobs as jobs:
+            await jobs.keep("subscribe", self._keep_asking)
+            await jobs.keep("ping", self._keep_pinging)
+            await jobs.failed()
 
     def _ask_for(self, name: str) -> None:
         self._pending[name] = None
@@ -152,7 +152,7 @@ class Stream:
             if policy:
                 log.warning("redis.evicts", policy=policy)
             link = self._links[node] = Link(connection)
-            link.listening = asyncio.create_task(self._listen(node, link))
+            await self._jobs.spawn("listen", partial(self._listen, node, link))
         names = [name for name in names if name in self._channels]
         for name in names:
             self._pending.pop(name, None)
@@ -234,12 +234,3 @@ class Stream:
 async def _flush(link: Link) -> None:
     with contextlib.suppress(Away):  # its end is noticed where it is read
         await link.flush()
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until it is heard: `asyncio.wait_for` of Python 3.11, which redis-py sends with, may swallow it once."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN)

@@ -22,7 +22,9 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.clocks import WallClock
 from tests.oracle import Broken, Ledger, Loss, Viewer, unsettled
+from tests.proxy import FaultyProxy
 from tests.sidecars import Partition, Sidecars
 from tests.support import Spawned
 from tests.tabs import Socket, Stream, Tab
@@ -31,6 +33,7 @@ from tests.valkey import DURABLE, Valkey, free_port
 PATIENCE = 40.0  # seconds after the last fault until everything has arrived
 PARTITIONS = 6
 SSE = 0.25  # of the clients
+RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # that Redis takes away
 _PAUSE = 0.1  # seconds between two looks
 
 Say = Callable[[str], None]
@@ -117,6 +120,17 @@ class Replica:
         finally:
             process.send_signal(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def unread(self) -> Iterator[None]:
+        """Whoever collects its log reads nothing: the pipe is full after a while."""
+        assert self._process is not None
+        process = self._process
+        process.listening.clear()
+        try:
+            yield
+        finally:
+            process.listening.set()
+
     def check(self) -> None:
         """It lives, and found no fault in itself."""
         assert self._process is not None
@@ -127,15 +141,35 @@ class Replica:
             raise Broken(f"{self._name} logged:\n{json.dumps(wrong[0], indent=1)}".replace("\\n", "\n"))
 
 
+@dataclass(frozen=True)
+class Redis:
+    """A server, its clock, and the link by which the bridges reach it."""
+
+    valkey: Valkey
+    clock: WallClock
+    link: FaultyProxy
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.link.port}/0"
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls, directory: Path) -> AsyncIterator[Self]:
+        clock = WallClock(directory)
+        async with Valkey(directory, clock, **DURABLE) as valkey, FaultyProxy(valkey.port) as link:
+            yield cls(valkey, clock, link)
+
+
 class Faults:
     """What goes wrong, one after the other: all kinds in some order, then all in another one."""
 
     def __init__(
-        self, plan: Plan, replicas: list[Replica], valkey: Valkey | None, sidecars: Sidecars, say: Say
+        self, plan: Plan, replicas: list[Replica], redis: "Redis | None", sidecars: Sidecars, say: Say
     ) -> None:
         self._plan = plan
         self._replicas = replicas
-        self._redis = valkey
+        self._redis = redis
         self._sidecars = sidecars
         self._say = say
         self._started = time.monotonic()
@@ -154,12 +188,22 @@ class Faults:
             "Redis killed and restarted": self.restart,
             "Redis restored from an older snapshot": self.restore,
             "Redis wiped": self.wipe,
+            "Redis out of memory": self.fill,
+            "Redis without a right": self.forbid,
+            "Redis behind a slow link": self.throttle,
+            "Redis' clock set back": self.set_back,
+            "log of a replica not read": self.leave_unread,
         }
-        possible = kinds if valkey else {name: kinds[name] for name in ("replica killed", "replica drained")}
+        alone = ("replica killed", "replica drained", "log of a replica not read")
+        possible = kinds if redis else {name: kinds[name] for name in alone}
         self._kinds = {name: kind for name, kind in possible.items() if plan.only in name}
 
     @property
     def valkey(self) -> Valkey:
+        return self.redis.valkey
+
+    @property
+    def redis(self) -> "Redis":
         assert self._redis is not None
         return self._redis
 
@@ -254,6 +298,34 @@ class Faults:
             if self._dice.random() < 0.5:
                 await self.valkey.ask("FUNCTION", "FLUSH")
 
+    async def fill(self) -> None:
+        """It refuses to write, and answers everything else."""
+        await self.valkey.ask("CONFIG", "SET", "maxmemory", 1)
+        await asyncio.sleep(self._dice.uniform(1, 4))
+        await self.valkey.ask("CONFIG", "SET", "maxmemory", 0)
+
+    async def forbid(self) -> None:
+        right = self._dice.choice(RIGHTS)
+        self.note(f"  … {right}")
+        await self.valkey.ask("ACL", "SETUSER", "default", f"-{right}")
+        await asyncio.sleep(self._dice.uniform(0.5, 4))
+        await self.valkey.ask("ACL", "SETUSER", "default", f"+{right}")
+
+    async def throttle(self) -> None:
+        link = self.redis.link
+        link.rate, link.delay = self._dice.choice([5e4, 2e5]), self._dice.choice([0, 0.05])
+        await asyncio.sleep(self._dice.uniform(2, 4))
+        link.rate = link.delay = 0
+
+    async def set_back(self) -> None:
+        """And never ahead: keys of Redis would expire, which is a gap that the oracle does not expect."""
+        clock = self.redis.clock
+        clock.set(clock.ahead - self._dice.choice([15, 60, 600, 10_800]))
+
+    async def leave_unread(self) -> None:
+        with self._dice.choice(self._replicas).unread():
+            await asyncio.sleep(self._dice.uniform(2, 4))
+
     @contextlib.asynccontextmanager
     async def losing(self, really: bool = True) -> AsyncIterator[None]:
         """What happens in it loses what was acknowledged."""
@@ -290,14 +362,14 @@ async def chaos(plan: Plan, say: Say) -> Counter[str]:
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        valkey = await stack.enter_async_context(Valkey(directory, **DURABLE)) if plan.redis else None
-        settings = plan.settings() | ({"REDIS_URL": valkey.url} if valkey else {})
+        redis = await stack.enter_async_context(Redis.start(directory)) if plan.redis else None
+        settings = plan.settings() | ({"REDIS_URL": redis.url} if redis else {})
         replicas = [Replica(http, name, settings) for name in (("a", "b") if plan.redis else ("a",))]
         for replica in replicas:
             await stack.enter_async_context(replica)
         urls = [replica.url for replica in replicas]
         sidecars = Sidecars(urls, ledger, tally, http)
-        faults = Faults(plan, replicas, valkey, sidecars, say)
+        faults = Faults(plan, replicas, redis, sidecars, say)
         viewers = [Viewer(ledger, users[number % plan.users], f"client {number}") for number in range(plan.clients)]
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -33,6 +33,7 @@ class FaultyProxy:
         self.port = free_port()
         self.upgrades = Upgrades.PASSED
         self.delay = 0.0  # seconds that a chunk is on its way longer, in both directions
+        self.rate = 0.0  # bytes a second that a direction of a connection lets through; 0 is as many as come
         self.silent = False  # connections that come from now on are taken, and nothing comes through
         self._tunnels: set[_Tunnel] = set()
         self._open: dict[asyncio.Task[None], StreamWriter] = {}  # with one to the browser
@@ -135,6 +136,8 @@ class _Tunnel:
         while chunk := await reader.read(_CHUNK):
             if self._proxy.delay:
                 await asyncio.sleep(self._proxy.delay)  # the fault itself
+            if self._proxy.rate:
+                await asyncio.sleep(len(chunk) / self._proxy.rate)  # as above
             if not self.held and not writer.is_closing():
                 writer.write(chunk)
                 await writer.drain()

@@ -120,6 +120,8 @@ class Spawned(Reachable):
         self.process = process
         self.lines: list[dict[str, Any]] = []  # of its log
         self.errors = b""
+        self.listening = asyncio.Event()  # cleared, nobody reads the log, and its pipe is full in the end
+        self.listening.set()
         self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
 
     @classmethod
@@ -185,6 +187,7 @@ class Spawned(Reachable):
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.lines.append(json.loads(line))
+            await self.listening.wait()
 
     async def _read_errors(self) -> None:
         assert self.process.stderr is not None

@@ -527,6 +527,85 @@ async def test_row_9_a_stalled_reader(start: Start, logs: Logs) -> None:
     assert bridge.bridge.metrics.closes["4408"] == 1
 
 
+@pytest.mark.fault("D4")
+async def test_row_9_a_fast_reader_of_a_large_bulk_gets_all_of_it_and_stays(bridge: Running) -> None:
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened()
+        events = [enveloped(b'{"user_id":"u1","n":%d,"padding":"%b"}' % (n, b"x" * 100_000)) for n in range(100)]
+        answer = await bridge.post(bulk_bytes(*events), "application/json")
+        assert {entry["status"] for entry in answer["statuses"]} == {"SUCCESS"}
+        assert [(await peer.message())["event"]["n"] for _ in range(100)] == list(range(100))
+        await peer.send_frame(TEXT, b'{"type":"ping"}')
+        assert await peer.message() == {"type": "pong"}
+    assert bridge.bridge.metrics.closes["4408"] == 0
+
+
+@pytest.mark.fault("C5")
+async def test_row_32_sockets_that_do_not_read_share_their_frames_and_the_worst_are_closed(
+    start: Start, logs: Logs
+) -> None:
+    bridge = await start(MAX_BACKLOG_BYTES="100000000", MAX_UNSENT_BYTES="8000000")
+    backlog = bridge.bridge.backlog
+    async with Bystander(bridge), contextlib.AsyncExitStack() as stack:
+        for _ in range(10):
+            peer = await stack.enter_async_context(StalledReader(bridge.port))
+            await peer.opened("stalled")
+        sent = 0
+        while not logs.of("session.closed", code=4408) and sent < 200:
+            assert await bridge.publish({"user_id": "stalled", "padding": "x" * 200_000}) == "SUCCESS"
+            sent += 1
+            assert backlog.bytes < 200_500 * sent + 10 * 100_000  # and not ten times that
+        await logs.line("session.closed", code=4408, reason="slow_consumer", user="stalled")
+        await until(lambda: backlog.bytes <= 8_000_000)
+        assert bridge.bridge.registry.of("bystander")
+    assert not logs.of("session.closed", code=4408, user="bystander")
+
+
+@contextlib.contextmanager
+def held_admission(bridge: Running, monkeypatch: pytest.MonkeyPatch, user: str) -> Iterator[asyncio.Event]:
+    """The history of that user cannot be read before the event is set."""
+    gate, real = asyncio.Event(), bridge.bridge.broker.resume
+
+    async def resume(asked: str, after: str | None) -> Any:
+        if asked == user:
+            await gate.wait()
+        return await real(asked, after)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bridge.bridge.broker, "resume", resume)
+        yield gate
+
+
+@pytest.mark.fault("E9")
+@pytest.mark.parametrize("path", ["/ws", "/sse"])
+@pytest.mark.parametrize("how", ["operator", "drain"])
+async def test_row_23_a_session_that_is_ended_during_its_admission_hears_it_in_order(
+    start: Start, monkeypatch: pytest.MonkeyPatch, path: str, how: str
+) -> None:
+    bridge = await start(DRAIN_TIMEOUT="0.3")
+    with held_admission(bridge, monkeypatch, "u1") as gate:
+        async with Peer(bridge.port) as peer:
+            head = UPGRADE.format(path=path + "?user_id=u1")
+            await peer.send((head if path == "/ws" else head.replace("Upgrade", "X-None")).encode() + b"\r\n")
+            await until(lambda: bridge.bridge.registry.of("u1"))
+            leaving = None
+            if how == "operator":
+                bridge.bridge.bus.disconnect("u1")
+            else:
+                leaving = asyncio.create_task(bridge.bridge.drain())
+                await until(lambda: bridge.bridge.admission.draining)
+            gate.set()
+            answer = await peer.rest()
+            if leaving is not None:
+                await leaving
+    assert answer.startswith(b"HTTP/1.1 101" if path == "/ws" else b"HTTP/1.1 200")
+    code = b"4509" if how == "operator" else b"1012"
+    places = [answer.find(b'"type":"connected"'), answer.find(b'"type":"goodbye","code":' + code)]
+    assert 0 < places[0] < places[1]
+    if path == "/ws":
+        assert answer.find(int(code).to_bytes(2, "big"), places[1]) > places[1]
+
+
 @pytest.mark.parametrize("padding", [0, 5_000_000], ids=["idle", "with a full buffer"])
 async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) -> None:
     settings = {"MAX_EVENT_BYTES": "9000000", "MAX_BACKLOG_BYTES": "90000000"}

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import random
+import signal
 import socket
 import time
 import zlib
@@ -623,6 +624,24 @@ async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) ->
         await bridge.hang_up()
         await until(lambda: footprint() <= (before[0], before[1] + 1))
     assert bridge.bridge.metrics.closes["1006"] == 1
+
+
+@pytest.mark.fault("D9")
+async def test_row_10_a_pause_of_the_bridge_costs_nobody_its_connection(spawn: Spawn) -> None:
+    bridge = await spawn(PING_INTERVAL="0.5", PING_TIMEOUT="1")
+    sockets = [(await bridge.opened())[0] for _ in range(10)]
+    readers = [asyncio.create_task(receive(ws)) for ws in sockets]  # who reads answers pings
+    bridge.process.send_signal(signal.SIGSTOP)
+    try:
+        paused = time.monotonic()
+        await until(lambda: time.monotonic() > paused + 4)
+    finally:
+        bridge.process.send_signal(signal.SIGCONT)
+    resumed = time.monotonic()
+    await until(lambda: time.monotonic() > resumed + 1)  # it has looked at everyone
+    assert not bridge.of("session.closed")
+    await bridge.publish({"user_id": "u1", "n": 1})
+    assert [message["event"]["n"] for message in await asyncio.gather(*readers)] == [1] * 10
 
 
 async def test_row_10_who_answers_pings_stays(start: Start) -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import os
+import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
 
 from tests.conftest import Start
+from tests.npm import missing
 from tests.support import DEADLINE, Logs, Running, until
 from wsbridge.event import Position
 from wsbridge.sse import event
@@ -218,3 +223,40 @@ async def test_comments_keep_it_alive(start: Start) -> None:
         async for line in response.content:
             if line == b":\n":
                 break
+
+
+PROXY = Path(__file__).parent / "compressing_proxy"
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Express with `compression`, as the lock file says."""
+    if reason := missing():
+        if os.environ.get("REQUIRE_ALL_TESTS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    installed = tmp_path_factory.mktemp("proxy")
+    shutil.copytree(PROXY, installed, dirs_exist_ok=True)
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=installed, check=True)
+    return installed
+
+
+@pytest.mark.fault("H3")
+async def test_stream_through_a_compressing_proxy_arrives_at_once(bridge: Running, proxy: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "node", "proxy.js", bridge.url, cwd=proxy, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        port = int(await asyncio.wait_for(process.stdout.readline(), DEADLINE))
+        headers = {"Accept-Encoding": "gzip", "Accept": "text/event-stream"}
+        async with bridge.http.get(f"http://127.0.0.1:{port}/client.js", headers=headers) as response:
+            assert response.headers["Content-Encoding"] == "gzip"  # it does compress what it may
+        async with bridge.http.get(f"http://127.0.0.1:{port}/sse?user_id=u1", headers=headers) as response:
+            stream = messages(response)
+            assert (await following(stream)).type == "connected"
+            await bridge.publish({"user_id": "u1", "n": 1})
+            assert (await following(stream)).data["event"] == {"user_id": "u1", "n": 1}
+    finally:
+        process.kill()
+        await process.wait()

@@ -58,7 +58,7 @@ async def test_without_any_key_yet_the_client_comes_back(start: Start, logs: Log
     assert await closed(ws) == (1013, "unavailable")
     assert logs.of("session.refused", code=1013, reason="unavailable")
     status, health = await bridge.get("/health")
-    assert (status, health["status"]) == (200, "degraded")
+    assert (status, health["status"]) == (503, "unavailable")
     assert health["checks"]["keys"] != "ok"
 
 

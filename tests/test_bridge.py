@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import Start
+from tests.support import Logs
 from wsbridge.bridge import QUEUE_WARNING, REGISTRY, Bridge
 from wsbridge.environment import load
 from wsbridge.event import Entry
@@ -49,18 +50,57 @@ async def test_the_application_holds_the_registry() -> None:
 
 async def test_a_queue_that_is_nearly_full_makes_it_degraded(start: Start) -> None:
     running = await start(QUEUE_SIZE="10")
-    assert (await running.get("/health"))[1]["checks"] == {"queue": "ok"}
+    assert (await running.get("/health"))[1]["checks"]["queue"] == "ok"
     running.bridge.bus.depth = int(10 * QUEUE_WARNING) + 1
     status, health = await running.get("/health")
-    assert (status, health["status"], health["checks"]) == (200, "degraded", {"queue": "nearly full"})
+    assert (status, health["status"], health["checks"]["queue"]) == (200, "degraded", "nearly full")
     running.bridge.bus.depth = 0
 
 
-async def test_a_key_set_that_never_came_makes_it_degraded(start: Start) -> None:
+@pytest.mark.fault("E1")
+async def test_key_set_that_never_came_is_unavailable(start: Start) -> None:
     running = await start(JWT_JWKS_URL="http://127.0.0.1:1/jwks")
-    _, health = await running.get("/health")
-    assert health["status"] == "degraded"
+    status, health = await running.get("/health")
+    assert (status, health["status"]) == (503, "unavailable")
     assert health["checks"]["keys"].startswith("the key set ")
+
+
+@pytest.mark.fault("E1")
+async def test_redis_that_was_never_reached_is_unavailable(start: Start, logs: Logs, unused_tcp_port: int) -> None:
+    running = await start(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}")
+    await logs.line("redis.unavailable")
+    status, health = await running.get("/health")
+    assert (status, health["status"]) == (503, "unavailable")
+    assert str(unused_tcp_port) in health["checks"]["redis"]
+
+
+@pytest.mark.fault("E5")
+async def test_bridge_without_sidecar_is_degraded_after_a_minute(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await start(JWT_SECRET="s" * 32, APP_API_TOKEN="t" * 16, ADMIN_TOKEN="a" * 16)
+    read = running.bridge.metrics.registry.get_sample_value
+    operator = {"Authorization": "Bearer " + "a" * 16}
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
+    monkeypatch.setattr("wsbridge.bridge.SIDECAR_PATIENCE", 0.0)
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "wrong"})
+    status, health = await running.get("/health", **operator)
+    assert (status, health["status"]) == (200, "degraded")
+    assert "no sidecar has read the subscriptions" in health["checks"]["sidecar"]
+    assert read("wsbridge_last_subscription_read_timestamp_seconds") == 0
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "t" * 16})
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
+    assert (read("wsbridge_last_subscription_read_timestamp_seconds") or 0) > 0
+    assert read("wsbridge_last_delivery_timestamp_seconds") == 0
+
+
+@pytest.mark.fault("E5")
+async def test_delivery_sets_its_gauge_and_development_needs_no_sidecar(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsbridge.bridge.SIDECAR_PATIENCE", 0.0)
+    running = await start()
+    assert (await running.get("/health"))[1]["status"] == "healthy"
+    await running.publish({"user_id": "u1"})
+    assert running.bridge.metrics.delivered_at > 0
 
 
 async def test_gauges_are_read_at_scrape() -> None:

@@ -13,7 +13,7 @@ FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the
     "key_set kinds reasons",
     "event origins budget pieces settings log metrics outbox backoff request manual handshake jobs redis_command",
     "history protocol wire listener crowd payload keys access problem words weakness environment redis_keys batches",
-    "auth backlog client_frames broker answers envelope bulk terminal publish",
+    "auth backlog checks client_frames broker answers envelope bulk terminal publish",
     "authenticator cloudevents session output front listen check memory_broker redis_server",
     "registry intake mender redis_link redis_lane",
     "bus heartbeat inbox drain summary admission watchdog redis_evidence redis_stream",

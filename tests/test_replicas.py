@@ -203,7 +203,7 @@ async def test_row_20_a_client_that_comes_meanwhile_waits(pair: tuple[Running, R
 async def test_row_20_a_bridge_that_starts_first(start: Start, valkey: Valkey) -> None:
     await valkey.kill()
     bridge = await start(REDIS_URL=valkey.url)
-    assert (await health(bridge))[:2] == (200, "degraded")
+    assert (await health(bridge))[:2] == (503, "unavailable")
     assert await bridge.publish({"user_id": "u1"}) == "RETRY"
     await valkey.restart()
     await until(lambda: trouble(bridge) is None)

@@ -19,6 +19,7 @@ from wsbridge.backlog import Backlog
 from wsbridge.broker import Broker
 from wsbridge.budget import Budget
 from wsbridge.bus import Bus
+from wsbridge.checks import Checks
 from wsbridge.cloudevents import EventReader
 from wsbridge.crowd import Crowd
 from wsbridge.dapr import DaprDoor, max_body
@@ -31,7 +32,7 @@ from wsbridge.log import dropped_lines, log
 from wsbridge.memory_broker import MemoryBroker
 from wsbridge.mender import Mender
 from wsbridge.metrics import Metrics
-from wsbridge.ops import Check, OpsDoor
+from wsbridge.ops import OpsDoor
 from wsbridge.origins import Origins
 from wsbridge.pages import ClientDoor, FrontDoor, PagesDoor
 from wsbridge.peer import Proxies
@@ -45,6 +46,7 @@ from wsbridge.websocket import WebSocketDoor
 from wsbridge.welcome import program
 
 REGISTRY = web.AppKey("registry", Registry)
+SIDECAR_PATIENCE = 60.0  # seconds after the start in which a sidecar has to read the subscriptions
 QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
 
 _USER_ID = "{user_id:[^/]+}"  # any text: aiohttp's own pattern leaves out braces
@@ -58,6 +60,7 @@ class Bridge:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = s = settings
+        self._created = time.monotonic()
         self.metrics = Metrics()
         self.crowd = Crowd(for_connections(), self.metrics)
         self.proxies = Proxies(s.trusted_proxies)
@@ -66,7 +69,7 @@ class Bridge:
         self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self._jobs: dict[str, Job] = {}
-        self._checks: dict[str, Check] = {}
+        self.checks = Checks()
         self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
         self._mender = Mender(self.broker, self.metrics)
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
@@ -98,13 +101,17 @@ class Bridge:
             "heartbeat": heartbeat.beat,
             "backlog": self.backlog.watch,
             "mend": self._mender.run,
+            "checks": self.checks.watch,
             "summary": Summary(self.metrics, self.registry).tell,
         }
         if isinstance(self.keys, RemoteKeys):
             keys = self.keys
             self._jobs["keys"] = keys.refresh
-            self._checks["keys"] = lambda: keys.trouble
-        self._checks["queue"] = lambda: "nearly full" if self.bus.fullness > QUEUE_WARNING else None
+            self.checks.add("keys", lambda: keys.trouble, required=True)
+        self.checks.add("queue", lambda: "nearly full" if self.bus.fullness > QUEUE_WARNING else None)
+        self.checks.add("lifecycle", lambda: "draining" if self.admission.draining else None)
+        if not s.development:
+            self.checks.add("sidecar", self._sidecar_trouble)
         self._watch()
 
     def application(self, *, public: bool, internal: bool) -> web.Application:
@@ -167,7 +174,7 @@ class Bridge:
             broker=self.broker,
             admission=self.admission,
             metrics=self.metrics,
-            checks=self._checks,
+            checks=self.checks,
             shows_details=access.shows_details,
         )
         self._ops = ops
@@ -251,7 +258,7 @@ class Bridge:
         )  # fmt: skip
         self._jobs["stream"] = broker.run
         self._jobs["watchdog"] = Watchdog(broker, self.registry, self.metrics).watch
-        self._checks["redis"] = lambda: broker.trouble
+        self.checks.add("redis", lambda: broker.trouble, required=True)
         self.metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
         self.metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)
         return broker
@@ -274,6 +281,13 @@ class Bridge:
             text = f"The background job {self.jobs.failure.job!r} has ended; the process is about to exit."
             raise web.HTTPServiceUnavailable(text=text)
         return await handler(request)
+
+    def _sidecar_trouble(self) -> str | None:
+        """A sidecar reads the subscriptions once in its life: where only the bridge restarts, a delivery shows it."""
+        seen = self.metrics.subscription_read_at or self.metrics.delivered_at
+        if seen or time.monotonic() - self._created < SIDECAR_PATIENCE:
+            return None
+        return "no sidecar has read the subscriptions or delivered an event since the start; is APP_API_TOKEN the same?"
 
     def _job_failed(self, failure: JobFailed) -> None:
         self.metrics.failed("internal")

@@ -91,11 +91,13 @@ class DaprDoor:
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """Asked once in a sidecar's life: right from the first moment that the port is open."""
+        self._metrics.subscription_read()
         log.info("subscriptions.read", peer=address_of(request), topics=sorted(self._topics))
         return _json(self._subscriptions)
 
     async def events(self, request: web.Request) -> web.Response:
         """One delivery, single or bulk."""
+        self._metrics.delivery_came()
         topic = request.match_info["topic"]
         if topic not in self._topics:
             self._metrics.dropped(Drop.UNKNOWN_TOPIC)

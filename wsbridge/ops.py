@@ -1,7 +1,7 @@
 """For people and machines that look after the bridge: health, stats, sessions, metrics."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import hdrs, web
@@ -11,6 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from wsbridge import __version__
 from wsbridge.admission import Admission
 from wsbridge.broker import Away, Broker
+from wsbridge.checks import OK, Checks
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.peer import address_of
@@ -18,14 +19,9 @@ from wsbridge.protocol import timestamp
 from wsbridge.registry import Registry
 from wsbridge.session import Session
 
-Check = Callable[[], str | None]  # None is good; else what is wrong
-
 
 class OpsDoor:
-    """`checks` are named; one that fails makes the bridge `degraded`.
-
-    `shows_details` decides who is told why: reasons name servers, which the public has no need of.
-    """
+    """`shows_details` decides who is told why: reasons name servers, which the public has no need of."""
 
     def __init__(
         self,
@@ -34,7 +30,7 @@ class OpsDoor:
         broker: Broker,
         admission: Admission,
         metrics: Metrics,
-        checks: Mapping[str, Check],
+        checks: Checks,
         shows_details: Callable[[web.Request], bool],
     ) -> None:
         self._registry = registry
@@ -46,12 +42,11 @@ class OpsDoor:
         self._started = time.monotonic()
 
     async def health(self, request: web.Request) -> web.Response:
-        """For readiness. Degraded is ready: sockets stay, and taking the pod out would help nobody."""
-        found = {name: check() or "ok" for name, check in self._checks.items()}
-        if self._admission.draining:
-            found["lifecycle"] = "draining"
-        healthy = all(text == "ok" for text in found.values())
-        status = "unavailable" if self._admission.draining else "healthy" if healthy else "degraded"
+        """For readiness: 503 until each required check was good once, and during the drain. Degraded is ready."""
+        found = dict(self._checks.look())
+        is_ready = self._checks.are_ready() and not self._admission.draining
+        is_healthy = all(text == OK for text in found.values())
+        status = "unavailable" if not is_ready else "healthy" if is_healthy else "degraded"
         body: dict[str, object] = {"status": status}
         if self._shows_details(request):
             body |= {
@@ -60,7 +55,7 @@ class OpsDoor:
                 "uptime_seconds": round(time.monotonic() - self._started),
                 "version": __version__,
             }
-        return _json(body, status=503 if self._admission.draining else 200)
+        return _json(body, status=200 if is_ready else 503)
 
     async def healthz(self, request: web.Request) -> web.Response:
         """For liveness and the sidecar: that we can answer is the answer."""

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
@@ -81,21 +82,29 @@ class Listener:
             with contextlib.suppress(OSError):  # nobody waits any more, or the next turn finds what is wrong
                 while len(taken) < BATCH:
                     taken.append(sock.accept())
-            await asyncio.gather(*(self._take(connection, str(address[0])) for connection, address in taken))
+            welcome = [
+                (connection, peer) for connection, peer in map(_named, taken) if not self._refuse(connection, peer)
+            ]
+            await asyncio.gather(*(self._take(connection, peer) for connection, peer in welcome))
             await asyncio.sleep(0)  # `sock_accept` does not wait where there is a connection
 
-    async def _take(self, connection: socket.socket, address: str) -> None:
-        peer = plain(address)
+    def _refuse(self, connection: socket.socket, peer: str) -> bool:
+        """Refuse it, if it is to be refused."""
+        answer = self._refuses(peer)
+        if answer is None:
+            return False
         connection.setblocking(False)  # noqa: FBT003 - the method's only argument
-        refusal = self._refuses(peer)
-        try:
-            if refusal is None:
-                await asyncio.get_running_loop().connect_accepted_socket(lambda: self._make(peer), connection)
-                return
-            connection.send(refusal)
-        except OSError:
-            pass  # it has left
+        with contextlib.suppress(OSError):  # it has left
+            connection.send(answer)
         connection.close()
+        return True
+
+    async def _take(self, connection: socket.socket, peer: str) -> None:
+        connection.setblocking(False)  # noqa: FBT003 - as above
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self._make(peer), connection)
+        except OSError:
+            connection.close()  # it has left
 
     async def _wait_after(self, error: OSError) -> None:
         """Out of descriptors or memory: what waits in the kernel can wait on."""
@@ -106,6 +115,11 @@ class Listener:
             log.error("accept.failed", why=error.strerror or str(error), again=PAUSE)
         self._make_room()
         await asyncio.sleep(PAUSE)
+
+
+def _named(accepted: tuple[socket.socket, Any]) -> tuple[socket.socket, str]:
+    connection, address = accepted
+    return connection, plain(str(address[0]))
 
 
 def _listening(family: int, address: str, port: int) -> socket.socket:

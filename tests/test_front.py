@@ -77,6 +77,16 @@ async def test_header_that_is_too_large_is_answered_431_and_named_in_the_log(
     assert refused(bridge, "header_bytes") == 1
 
 
+@pytest.mark.fault("B3")
+@pytest.mark.parametrize("rest", [f"Cookie: {'x' * 33_000}", "Expect: nope\r\n\r\n"], ids=["too large", "malformed"])
+async def test_a_head_that_is_refused_is_logged_with_the_clients_address(
+    bridge: Running, logs: Logs, rest: str
+) -> None:
+    async with Peer(bridge.port) as peer:
+        assert (await peer.request(f"{GET}X-Forwarded-For: 203.0.113.7\r\n{rest}"))[0] in (400, 431)
+    await logs.line("request.bad", peer="203.0.113.7")
+
+
 @pytest.mark.fault("D6")
 async def test_header_limit_is_a_setting(start: Start) -> None:
     bridge = await start(MAX_HEADER_BYTES="65536")

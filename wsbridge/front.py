@@ -206,7 +206,11 @@ class Front(asyncio.Protocol):
             self._too_large(raw)
             return b""
         head = Head(raw)
-        head.check()
+        try:
+            head.check()
+        except Malformed as malformed:
+            self._refuse(HTTPStatus.BAD_REQUEST, "malformed", str(malformed), client=self._client(raw))
+            return b""
         is_socket = head.asks_for(b"/ws")
         if is_socket and not self._pay(head):
             return b""
@@ -251,7 +255,8 @@ class Front(asyncio.Protocol):
         limit = self._port.max_header_bytes
         why = f"The header has more than {limit} bytes; its largest part is {name} with {size}. {setting} is the limit."
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        self._refuse(status, "header_bytes", why, header=name, size=size, setting=setting)
+        client = self._client(head)
+        self._refuse(status, "header_bytes", why, client=client, header=name, size=size, setting=setting)
 
     def _pay(self, head: Head) -> bool:
         """Take a handshake's token; where there is none, say in the way that a page can see that it may come back."""
@@ -264,13 +269,20 @@ class Front(asyncio.Protocol):
         self._answer(answers.overloaded(head.field(b"sec-websocket-key") or b""))
         return False
 
-    def _refuse(self, status: HTTPStatus, reason: str, why: str, **fields: object) -> None:
+    def _client(self, head: bytes | bytearray) -> str:
+        """Whose the head is: as `intake` finds it for a request."""
+        found = Head(bytes(head))
+        chains = (found.field(name) or b"" for name in (b"x-forwarded-for", b"forwarded"))
+        proxies = self._port.proxies
+        return proxies.client(self.peer, *(chain.decode("latin-1") for chain in chains))
+
+    def _refuse(self, status: HTTPStatus, reason: str, why: str, *, client: str = "", **fields: object) -> None:
         """Answer once and for all, unless another answer is on its way."""
         metrics = self._port.metrics
         metrics.failed("bad_request")
         metrics.connection_refused(reason)
-        self._port.budget.failed(self.peer)
-        log.info("request.bad", peer=self.peer, error=why, **fields)
+        self._port.budget.failed(client or self.peer)
+        log.info("request.bad", peer=client or self.peer, error=why, **fields)
         self._answer(answers.problem(status, why))
 
     def _answer(self, answer: bytes) -> None:

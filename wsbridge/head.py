@@ -44,7 +44,8 @@ class Head:
         if start < 0:
             return None
         start += len(name) + 3
-        return self.raw[start : self.raw.find(b"\r\n", start)].strip()
+        end = self.raw.find(b"\r\n", start)
+        return self.raw[start:end].strip() if end >= 0 else None
 
     def asks_for(self, path: bytes) -> bool:
         """Whether it is a GET of that path, written the usual way."""

@@ -11,7 +11,7 @@ from jwt.algorithms import OKPAlgorithm
 from pytest_aiohttp import AiohttpServer
 
 from tests.conftest import Start
-from tests.support import SECRET, Logs, closed, connect, receive, token
+from tests.support import SECRET, Logs, closed, connect, receive, token, until
 from tests.test_websocket import EXAMPLE
 
 OTHER_SECRET = "the secret before that, also of thirty-two bytes"
@@ -178,3 +178,14 @@ async def test_zero_is_no_limit(start: Start) -> None:
     for _ in range(30):
         await bridge.opened()
     assert len(bridge.bridge.registry) == 30
+
+
+@pytest.mark.fault("E7")
+async def test_bad_token_in_band_is_counted_as_an_auth_error(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"token": token()})
+    assert (await receive(ws))["type"] == "connected"
+    await ws.send_json({"type": "auth", "token": token(key=OTHER_SECRET)})
+    assert await closed(ws) == (4401, "token_invalid")
+    await until(lambda: bridge.bridge.metrics.closes["4401", "token_invalid"])
+    assert +bridge.bridge.metrics.errors == {"auth": 1}

@@ -1,5 +1,8 @@
 """The parts of one replica, wired: which routes are where, what is watched, what is checked."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import Start
@@ -7,6 +10,8 @@ from tests.support import Logs
 from wsbridge.bridge import QUEUE_WARNING, REGISTRY, Bridge
 from wsbridge.environment import load
 from wsbridge.event import Entry
+from wsbridge.metrics import ERRORS
+from wsbridge.protocol import CLOSE_LABELS
 
 HEALTH = {"GET /health", "GET /healthz"}
 FRONT = {"GET /"}
@@ -108,3 +113,32 @@ async def test_gauges_are_read_at_scrape() -> None:
     of.bus.put([Entry("u", "e", 1, "task_update", b"{}", "", 0.0, "")])
     assert of.metrics.registry.get_sample_value("wsbridge_queue_depth") == 1
     assert of.metrics.registry.get_sample_value("wsbridge_connections") == 0
+
+
+@pytest.mark.fault("E7")
+async def test_metrics_at_the_start_are_those_of_the_documentation() -> None:
+    document = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text(encoding="utf-8")
+    table = document[document.index("### Metrics") :]
+    names = re.findall(r"^\| (`wsbridge_.*?) \|", table, re.MULTILINE)
+    documented = set(re.findall(r"`(wsbridge_[a-z_]+)`", " ".join(names)))
+    families = [f for of in (bridge(), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.families()]
+    assert {f.name + "_total" * (f.type == "counter") for f in families} == documented
+    assert [f.name for f in families if not f.samples] == []
+
+
+@pytest.mark.fault("E7")
+async def test_every_close_and_error_has_its_series_from_the_start() -> None:
+    read = bridge().metrics.registry.get_sample_value
+    for code, reason in CLOSE_LABELS:
+        assert read("wsbridge_closes_total", {"code": code, "reason": reason}) == 0
+    for kind in ERRORS:
+        assert read("wsbridge_errors_total", {"kind": kind}) == 0
+
+
+@pytest.mark.fault("E7")
+async def test_queue_that_was_full_between_two_scrapes_shows() -> None:
+    of = bridge()
+    of.bus.put([Entry("u", "e", n, "task_update", b"{}", "", 0.0, "") for n in range(7)])
+    of.bus.depth = 0
+    read = of.metrics.registry.get_sample_value
+    assert (read("wsbridge_queue_depth"), read("wsbridge_queue_depth_max")) == (0, 7)

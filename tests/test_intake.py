@@ -22,5 +22,5 @@ async def test_intake_content_encoding_without_a_body_passes(logs: Logs) -> None
     request = make_mocked_request("GET", "/health", {"Content-Encoding": "gzip"})
     response = await intake.middleware(metrics, budget, Proxies(()))(request, answer)
     assert response.status == 200
-    assert not metrics.errors
+    assert not +metrics.errors
     assert not logs.of("request.bad")

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
     "__init__ frames head peer redis_url bundle welcome descriptors log_budget log_writer redaction",
-    "key_set kinds reasons",
-    "event origins budget pieces settings log metrics outbox backoff request manual handshake jobs redis_command",
+    "key_set kinds reasons log",
+    "event origins budget pieces settings metrics outbox backoff request manual handshake jobs redis_command",
     "history protocol wire listener crowd payload keys access problem words weakness environment redis_keys batches",
     "auth backlog checks client_frames broker answers envelope bulk terminal publish",
     "authenticator cloudevents session output front listen check memory_broker redis_server",
@@ -138,3 +138,10 @@ def test_nothing_private_of_a_library_is_used(name: str) -> None:
 
 def _is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+@pytest.mark.fault("E7")
+def test_errors_of_ours_are_logged_where_they_are_counted() -> None:
+    assert {name for name, source in SOURCES.items() if re.search(r'log\.error\(\s*"internal\.error"', source)} == {
+        "metrics"
+    }

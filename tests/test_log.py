@@ -25,6 +25,7 @@ from tests.support import DEADLINE, token
 from wsbridge import log as module
 from wsbridge.log import LONGEST_VALUE, AccessLog, ServerLog, configure, debugging, dropped_lines, log
 from wsbridge.log_budget import UNKNOWN_PEERS, LogBudget
+from wsbridge.metrics import Metrics
 
 
 class Output(io.BytesIO):
@@ -262,7 +263,8 @@ class Bad:
 
     def __init__(self) -> None:
         self.count = 0
-        self.log = ServerLog(self.found)
+        self.metrics = Metrics()
+        self.log = ServerLog(self.found, self.metrics.internal)
 
     def found(self, peer: str) -> None:
         assert peer == "10.0.0.9"
@@ -296,7 +298,7 @@ def test_an_error_of_ours_keeps_its_traceback(output: Output) -> None:
     assert (record["event"], record["level"]) == ("internal.error", "error")
     assert (record["doing"], record["peer"]) == ("Error handling request from 10.0.0.9", "10.0.0.9")
     assert record["exception"].endswith("RuntimeError: a bug")
-    assert bad.count == 0
+    assert (bad.count, +bad.metrics.errors) == (0, {"internal": 1})
 
 
 def test_a_body_that_broke_off_has_its_line_from_who_read_it(output: Output) -> None:

@@ -121,7 +121,7 @@ async def test_while_the_history_is_away_the_session_waits_for_it() -> None:
             await until(lambda: peer.session.state is State.LIVE)
     assert histories.asked == [("u", "e:0")] * 4
     assert peer.ids == ["e:1"]
-    assert (metrics.mends, metrics.errors) == (1, {})
+    assert (metrics.mends, +metrics.errors) == (1, {})
     assert [line["event"] for line in lines] == ["session.mended"]
 
 
@@ -186,7 +186,7 @@ async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
             await until(lambda: peer.wire.ended and other.session.state is State.LIVE)
     assert peer.wire.ended == [INTERNAL]
     assert (INTERNAL.code, other.ids) == (1011, ["e:1"])
-    assert metrics.errors == {"internal": 1}
+    assert +metrics.errors == {"internal": 1}
     (line,) = [line for line in lines if line["log_level"] == "error"]
     assert (line["event"], line["doing"], line["session"]) == ("internal.error", "mend", peer.session.id)
     assert isinstance(line["exc_info"], Bug if in_session else RuntimeError)
@@ -206,7 +206,7 @@ async def test_at_the_close_nothing_goes_on() -> None:
         await asyncio.sleep(0)
     assert len(histories.asked) == before
     assert {each.session.state for each in (peer, slow)} == {State.REPLAYING}
-    assert (lines, metrics.errors) == ([], {})
+    assert (lines, +metrics.errors) == ([], {})
 
 
 async def test_a_session_that_is_live_again_is_left_alone() -> None:

@@ -70,10 +70,10 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
     "heard": (lambda m: m.heard("ping", 15), {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15}),
     "opened": (lambda m: m.session_opened(), {"connections_opened_total": 1}),
     "closed": (
-        lambda m: m.session_closed("1012", 30),
-        {'closes_total{code="1012"}': 1, "connection_duration_seconds_count": 1, "connection_duration_seconds_sum": 30},
+        lambda m: m.session_closed(("1012", "shutdown"), 30),
+        {"closes_total": 1, "connection_duration_seconds_count": 1, "connection_duration_seconds_sum": 30},
     ),
-    "refused": (lambda m: m.session_closed("4401", None), {'closes_total{code="4401"}': 1}),
+    "refused": (lambda m: m.session_closed(("4401", "token_missing"), None), {"closes_total": 1}),
     "failed": (lambda m: m.failed("internal"), {'errors_total{kind="internal"}': 1}),
 }
 
@@ -87,7 +87,7 @@ def test_a_verb_moves_its_own_numbers_and_no_others(
     verb(metrics)
     after = scraped(metrics)
     moved = {
-        name.removeprefix("wsbridge_") + (f'{{{labels[0][0]}="{labels[0][1]}"}}' if labels else ""): number
+        name.removeprefix("wsbridge_") + (f'{{{labels[0][0]}="{labels[0][1]}"}}' if len(labels) == 1 else ""): number
         for (name, labels), number in after.items()
         if number != before.get((name, labels), 0)
     }
@@ -107,7 +107,7 @@ def test_two_bridges_in_a_process_count_apart() -> None:
     first, second = Metrics(), Metrics()
     first.failed("internal")
     assert value(first, "errors_total", kind="internal") == 1
-    assert ("wsbridge_errors_total", (("kind", "internal"),)) not in scraped(second)
+    assert value(second, "errors_total", kind="internal") == 0
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ async def test_metrics_tell_what_happened(start: Start) -> None:
         "wsbridge_deliveries_total": 2,
         'wsbridge_messages_received_total{kind="ping"}': 1,
         "wsbridge_connections_opened_total": 2,
-        'wsbridge_closes_total{code="4429"}': 1,
+        'wsbridge_closes_total{code="4429",reason="too_many_connections"}': 1,
         "wsbridge_event_latency_seconds_count": 1,
     }
     assert {name: found.get(name) for name in expected} == expected
@@ -212,7 +212,7 @@ async def test_codes_that_clients_make_up_are_no_labels_of_their_own(bridge: Run
         ws, _ = await bridge.opened()
         await ws.close(code=code)
     await until(lambda: bridge.bridge.metrics.closes.total() == 4)
-    assert bridge.bridge.metrics.closes == {"other": 3, "1001": 1}
+    assert +bridge.bridge.metrics.closes == {("other", "client"): 3, ("1001", "client"): 1}
 
 
 ODD_ACCEPTS = [

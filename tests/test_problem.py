@@ -81,7 +81,7 @@ async def test_an_error_of_ours_is_a_500_that_tells_a_stranger_nothing(ask: Ask,
     assert (status, headers["Content-Type"]) == (500, "application/problem+json")
     assert "secret" not in body
     assert "Traceback" not in body
-    assert metrics.errors == {"internal": 1}
+    assert +metrics.errors == {"internal": 1}
     (line,) = lines
     assert (line["event"], line["log_level"], line["doing"]) == ("internal.error", "error", "GET /raises")
     assert isinstance(line["exc_info"], RuntimeError)
@@ -112,7 +112,7 @@ async def test_that_a_peer_is_gone_is_no_error_of_ours(metrics: Metrics) -> None
             with pytest.raises(aiohttp.ClientConnectionError):
                 await client.get("/")
     assert lines == []
-    assert not metrics.errors
+    assert not +metrics.errors
 
 
 async def test_a_connection_of_our_own_that_breaks_is_an_error_of_ours(ask: Ask, metrics: Metrics) -> None:
@@ -130,4 +130,4 @@ async def test_a_body_that_breaks_off_is_a_bad_request(ask: Ask, metrics: Metric
         ("request.bad", "info", "RequestPayloadError")
     ]
     assert "secret" not in str(lines)
-    assert metrics.errors == {"bad_request": 1}
+    assert +metrics.errors == {"bad_request": 1}

@@ -179,11 +179,18 @@ def test_a_reason_that_is_too_long_is_cut() -> None:
     assert len(decoded(protocol.close_frame(Close(1011, "x" * 200))).data) == 125
 
 
-@pytest.mark.parametrize("code", [close.code for close in CLOSES] + [1000, 1001, 1002, 1005, 1006, 1007, 1009])
-def test_a_known_code_is_counted_as_itself(code: int) -> None:
-    assert protocol.counted(code) == str(code)
+@pytest.mark.fault("E7")
+@pytest.mark.parametrize("close", [*CLOSES, Close(1006, "lost"), Close(1006, "ping_timeout")])
+def test_close_of_ours_is_counted_by_code_and_reason(close: Close) -> None:
+    assert protocol.counted(close) == (str(close.code), close.reason)
+    assert protocol.counted(close) in protocol.CLOSE_LABELS
 
 
-@pytest.mark.parametrize("code", [0, 999, 1004, 1015, 2999, 3000, 4000, 4402, 4999, 65_535])
+@pytest.mark.parametrize("code", [1000, 1001, 1005])
+def test_close_of_a_client_is_counted_without_its_text(code: int) -> None:
+    assert protocol.counted(Close(code, "what a client makes up")) == (str(code), "client")
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1015, 2999, 3000, 4000, 4401, 4402, 4999, 65_535])
 def test_codes_that_clients_make_up_are_counted_as_one(code: int) -> None:
-    assert protocol.counted(code) == "other"
+    assert protocol.counted(Close(code, "made up")) == ("other", "client")

@@ -46,8 +46,8 @@ def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
     metrics.received("stored", 2)
     metrics.received("retried", 3)
     metrics.received("duplicate")
-    metrics.session_closed("1000", 3.0)
-    metrics.session_closed("4401", None)
+    metrics.session_closed(("1000", "client"), 3.0)
+    metrics.session_closed(("4401", "token_missing"), None)
     metrics.failed("auth")
     summary.write()
     now = {"connections": 2, "users": 1}

@@ -296,7 +296,7 @@ async def test_a_bug_is_logged_and_the_watchdog_goes_on(where: str) -> None:
         bench.histories.doubt("other")
         await until(lambda: len(bench.histories.patience) == 3)
     assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "watch")]
-    assert bench.metrics.errors == {"internal": 1}
+    assert +bench.metrics.errors == {"internal": 1}
     assert (peer.behind, other.behind) == ([peer.session], [other.session])
     assert bench.histories.patience == [AGAIN, INTERVAL, INTERVAL]
 

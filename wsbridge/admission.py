@@ -136,7 +136,7 @@ class Admission:
             return
         ended = session.close or peers or LOST
         seconds = time.monotonic() - session.opened
-        self._metrics.session_closed(counted(ended.code), seconds)
+        self._metrics.session_closed(counted(ended if ended is not peers else Close(ended.code, "")), seconds)
         log.info(
             "session.closed",
             session=session.id,
@@ -195,7 +195,7 @@ class Admission:
     def _refuse(self, request: web.Request, refused: Refused) -> None:
         frames.release(refused)
         close = refused.close
-        self._metrics.session_closed(counted(close.code), None)
+        self._metrics.session_closed(counted(close), None)
         if close.code in _CLIENTS_FAULT:
             self._budget.failed(address_of(request))
         is_auth = close.code in _AUTH_CODES and close is not ORIGIN_FORBIDDEN

@@ -88,7 +88,7 @@ class Server:
         bridge, limit = self._bridge, self._bridge.settings.max_header_bytes
         runner = web.AppRunner(
             app,
-            logger=ServerLog(self._bad_request),
+            logger=ServerLog(self._bad_request, self._bridge.metrics.internal),
             access_log=logging.getLogger("wsbridge.access"),
             access_log_class=AccessLog,
             keepalive_timeout=keep_alive,

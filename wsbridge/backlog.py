@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.outbox import Ledger
 from wsbridge.protocol import SLOW_CONSUMER, Close
@@ -110,8 +109,7 @@ class Backlog:
             try:
                 self.look()
             except Exception as error:  # the task boundary: the next look may succeed
-                self._metrics.failed("internal")
-                log.error("internal.error", doing="backlog", exc_info=error)
+                self._metrics.internal("backlog", error)
 
     def look(self) -> None:
         """End the sessions whose peers are too slow for their own bound, then the worst of those that fill memory."""

@@ -36,6 +36,7 @@ from wsbridge.ops import OpsDoor
 from wsbridge.origins import Origins
 from wsbridge.pages import ClientDoor, FrontDoor, PagesDoor
 from wsbridge.peer import Proxies
+from wsbridge.protocol import CLOSE_LABELS
 from wsbridge.redis_url import RedisUrl
 from wsbridge.registry import Registry
 from wsbridge.settings import Settings
@@ -61,7 +62,7 @@ class Bridge:
     def __init__(self, settings: Settings) -> None:
         self.settings = s = settings
         self._created = time.monotonic()
-        self.metrics = Metrics()
+        self.metrics = Metrics(CLOSE_LABELS)
         self.crowd = Crowd(for_connections(), self.metrics)
         self.proxies = Proxies(s.trusted_proxies)
         self.budget = Budget(failure_rate=s.failure_rate, handshake_rate=s.handshake_rate, trusts=self.proxies.trusts)
@@ -254,7 +255,7 @@ class Bridge:
         s = self.settings
         broker = RedisBroker(
             server_at(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
-            dedupe_ttl=s.dedupe_ttl,
+            dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
         )  # fmt: skip
         self._jobs["stream"] = broker.run
         self._jobs["watchdog"] = Watchdog(broker, self.registry, self.metrics).watch
@@ -269,6 +270,11 @@ class Bridge:
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
         watch("budget_addresses", "Addresses whose failures are remembered.", lambda: self.budget.addresses)
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
+        watch(
+            "queue_depth_max",
+            "The most entries that were in the bus since the last scrape, at least in the last minute.",
+            self.bus.most,
+        )
         watch("tasks", "Tasks of the event loop.", _tasks)
         self.metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")
         watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)

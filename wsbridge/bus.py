@@ -10,6 +10,8 @@ from wsbridge.metrics import Metrics
 from wsbridge.registry import Registry
 from wsbridge.session import Session
 
+MINUTE = 60.0  # seconds
+
 
 class Bus:
     """Holds at most `size` entries with `max_bytes` of data: when it is full the broker answers RETRY."""
@@ -30,11 +32,20 @@ class Bus:
         self._clock = clock
         self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
         self.depth = self.bytes = 0
+        self._most = self._most_before = 0  # entries, in this minute or longer, and in the one before
+        self._turned = clock()
 
     @property
     def fullness(self) -> float:
         """The part of its bounds that is in use, of the one that is nearer."""
         return max(self.depth / self._size, self.bytes / self._max_bytes)
+
+    def most(self) -> int:
+        """The most entries since the last call, at least in the last minute: a queue is full for moments only."""
+        most = max(self._most, self._most_before)
+        if self._clock() - self._turned >= MINUTE:
+            self._most_before, self._most, self._turned = self._most, self.depth, self._clock()
+        return most
 
     def room(self) -> int:
         return self._size - self.depth
@@ -47,6 +58,7 @@ class Bus:
 
     def put(self, entries: Sequence[Entry]) -> None:
         self.depth += len(entries)
+        self._most = max(self._most, self.depth)
         self.bytes += data_bytes(entries)
         self._queue.put_nowait(entries)
 
@@ -124,8 +136,7 @@ class Bus:
             session.drop("internal")
 
     def _failed(self, doing: str, what: str, error: Exception) -> None:
-        self._metrics.failed("internal")
-        log.error("internal.error", doing=doing, what=what, exc_info=error)
+        self._metrics.internal(doing, error, what=what)
 
 
 def data_bytes(entries: Iterable[Entry]) -> int:

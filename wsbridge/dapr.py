@@ -110,8 +110,7 @@ class DaprDoor:
         try:
             return _json(await self._take(body, topic, request))
         except Exception as error:  # the door: never a 404 or a 500 for a fault that passes
-            self._metrics.failed("internal")
-            log.error("internal.error", doing="take event", topic=topic, exc_info=error)
+            self._metrics.internal("take event", error, topic=topic)
             return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
 
     async def _body(self, request: web.Request) -> bytes:

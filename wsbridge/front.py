@@ -264,7 +264,7 @@ class Front(asyncio.Protocol):
             self._has_paid = True
             return True
         code, reason = OVERLOADED
-        self._port.metrics.session_closed(str(code), None)
+        self._port.metrics.session_closed((str(code), reason), None)
         log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=self.peer)
         self._answer(answers.overloaded(head.field(b"sec-websocket-key") or b""))
         return False

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import LOST
 from wsbridge.registry import Registry
@@ -61,8 +60,7 @@ class Heartbeat:
         try:
             self.check(session, now)
         except Exception as error:  # one session must not stop the clock of the others
-            self._metrics.failed("internal")
-            log.error("internal.error", doing="heartbeat", session=session.id, exc_info=error)
+            self._metrics.internal("heartbeat", error, session=session.id)
             session.drop("internal")
 
     def check(self, session: Session, now: float) -> None:

@@ -109,8 +109,7 @@ class RemoteKeys:
         try:
             await self._replace()
         except Exception as error:  # the task boundary: a key set may hold anything
-            self._metrics.failed("internal")
-            log.error("internal.error", doing="fetch keys", exc_info=error)
+            self._metrics.internal("fetch keys", error)
         finally:
             self._fetching = None
             done.set()

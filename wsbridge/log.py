@@ -205,10 +205,11 @@ def _exception(exc_info: Any) -> dict[str, Any]:
 class ServerLog(logging.Logger):
     """What aiohttp's server says: bad requests without the header values and the traceback that it would print."""
 
-    def __init__(self, on_bad_request: Callable[[str], None]) -> None:
-        """`on_bad_request` is called with the peer's address."""
+    def __init__(self, on_bad_request: Callable[[str], None], on_error: Callable[..., None]) -> None:
+        """`on_bad_request` is called with the peer's address, `on_error` as `Metrics.internal`."""
         super().__init__("aiohttp.server", logging.DEBUG)  # what is not HTTP at all comes at that level
         self._on_bad_request = on_bad_request
+        self._on_error = on_error
 
     def _log(self, level: int, msg: object, args: Any, exc_info: Any = None, **_: Any) -> None:  # type: ignore[override]  # the hook of all its methods
         error = sys.exc_info()[1] if exc_info is True else exc_info
@@ -220,7 +221,7 @@ class ServerLog(logging.Logger):
             self._on_bad_request(peer or "")
             log.info("request.bad", peer=peer, error=type(error).__name__)
         elif level >= logging.WARNING:
-            log.error("internal.error", doing=str(msg) % args if args else str(msg), peer=peer, exc_info=error)
+            self._on_error(str(msg) % args if args else str(msg), error, peer=peer)
 
 
 class AccessLog(AbstractAccessLogger):

@@ -51,6 +51,5 @@ class Mender:
                 session.catch_up(resume)
                 return
         except Exception as error:  # the task boundary: the client comes back and resumes
-            self._metrics.failed("internal")
-            log.error("internal.error", doing="mend", session=session.id, exc_info=error)
+            self._metrics.internal("mend", error, session=session.id)
             session.end(INTERNAL)

@@ -13,11 +13,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from wsbridge import __version__
+from wsbridge.log import log
 from wsbridge.reasons import Drop, Retry
 
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATION = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
 
+ERRORS = ("internal", "auth", "denied", "bad_request", "timeout", "jwks")
 REFUSALS = (
     "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
     "pipelined", "silence",
@@ -47,7 +49,8 @@ class Histogram:
 class Metrics:
     """Verbs for the code, numbers for Prometheus; no user ids in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, closes: Iterable[tuple[str, str]] = ()) -> None:
+        """`closes` are the codes and reasons that sessions end with: a series that appears late hides its first one."""
         self.registry = CollectorRegistry()
         self.events: Counter[str] = Counter(stored=0, duplicate=0, dropped=0, retried=0)
         self.retries: Counter[str] = Counter(dict.fromkeys(Retry, 0))
@@ -58,9 +61,9 @@ class Metrics:
         self.messages: Counter[str] = Counter(ping=0, auth=0, bad=0)
         self.opened = self.mends = 0
         self.gaps: Counter[str] = Counter(expired=0, trimmed=0, reset=0)
-        self.closes: Counter[str] = Counter()
+        self.closes: Counter[tuple[str, str]] = Counter(dict.fromkeys(closes, 0))
         self.refusals: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
-        self.errors: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter(dict.fromkeys(ERRORS, 0))
         self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 is never
         self._latency = Histogram(LATENCY)
         self._duration = Histogram(DURATION)
@@ -115,11 +118,15 @@ class Metrics:
     def session_opened(self) -> None:
         self.opened += 1
 
-    def session_closed(self, code: str, seconds: float | None) -> None:
-        """`seconds` is None for a connection that was refused."""
-        self.closes[code] += 1
+    def session_closed(self, close: tuple[str, str], seconds: float | None) -> None:
+        """`close` is code and reason; `seconds` is None for a connection that was refused."""
+        self.closes[close] += 1
         if seconds is not None:
             self._duration.observe(seconds)
+
+    def closed(self, code: str) -> int:
+        """How many ended with that code, whatever the reason."""
+        return sum(count for (known, _), count in self.closes.items() if known == code)
 
     def session_mended(self) -> None:
         """It had missed a live entry and read the history."""
@@ -134,8 +141,13 @@ class Metrics:
         self.refusals[reason] += 1
 
     def failed(self, kind: str) -> None:
-        """Something went wrong: internal, auth, denied, bad_request, timeout, jwks."""
+        """Something went wrong: one of ERRORS."""
         self.errors[kind] += 1
+
+    def internal(self, doing: str, error: object, **fields: object) -> None:
+        """An error of ours: the one place that logs and counts it. `error` is an exception, or its `exc_info`."""
+        self.failed("internal")
+        log.error("internal.error", doing=doing, **fields, exc_info=error)
 
     def families(self) -> Iterator[Metric]:
         info = GaugeMetricFamily("wsbridge_info", "The running version.", labels=["version"])
@@ -175,7 +187,12 @@ class Metrics:
         )
         yield _counter("gaps", "Clients that were told of a gap, by reason.", self.gaps, "reason")
         yield CounterMetricFamily("wsbridge_received_bytes", "Text of clients' messages.", self.received_bytes)
-        yield _counter("closes", "Connections that ended, by close code.", self.closes, "code")
+        closes = CounterMetricFamily(
+            "wsbridge_closes", "Connections that ended, by close code and reason.", labels=["code", "reason"]
+        )
+        for labels, count in sorted(self.closes.items()):
+            closes.add_metric(labels, count)
+        yield closes
         yield _counter("errors", "What went wrong, by kind.", self.errors, "kind")
         yield _counter(
             "connections_refused",

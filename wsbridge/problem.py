@@ -45,8 +45,7 @@ def middleware(metrics: Metrics) -> Middleware:
         except Exception as error:  # the task boundary
             if isinstance(error, ConnectionError) and _has_left(request):  # nobody reads the answer, nobody is at fault
                 return response(web.HTTPBadRequest(text="The connection broke."))
-            metrics.failed("internal")
-            log.error("internal.error", doing=f"{request.method} {request.path}", exc_info=error)
+            metrics.internal(f"{request.method} {request.path}", error)
             return response(web.HTTPInternalServerError(text="An error of ours; the log has it."))
 
     return problems

@@ -53,12 +53,24 @@ CLOSES = (
     TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED,
     SLOW_CONSUMER, TOO_MANY_CONNECTIONS, USER_ID_REQUIRED, USER_MISMATCH, ORIGIN_FORBIDDEN, FORCE_DISCONNECT,
 )  # fmt: skip
-_COUNTED = {close.code for close in CLOSES} | {1000, 1001, 1005, 1006}
+_FROM_CLIENTS = frozenset({1000, 1001, 1005})
+_CLIENT, _OTHER = "client", ("other", "client")
+# What metrics tell closes apart by, code and reason; all of them are there from the start.
+CLOSE_LABELS = (
+    *((str(close.code), close.reason) for close in CLOSES),
+    *(("1006", reason) for reason in ("lost", "ping_timeout", "internal")),
+    *((str(code), _CLIENT) for code in sorted(_FROM_CLIENTS)),
+    _OTHER,
+)
+_LABELS = frozenset(CLOSE_LABELS)
 
 
-def counted(code: int) -> str:
-    """A close code as a metric's label: what clients make up is `other`, or they could make up any number of labels."""
-    return str(code) if code in _COUNTED else "other"
+def counted(close: Close) -> tuple[str, str]:
+    """Code and reason as a metric's labels. What clients make up is `other`: it could be anything."""
+    labels = (str(close.code), close.reason)
+    if labels in _LABELS:
+        return labels
+    return (str(close.code), _CLIENT) if close.code in _FROM_CLIENTS else _OTHER
 
 
 class Refused(Exception):  # noqa: N818 - a way to end, not a failure of ours

@@ -14,6 +14,7 @@ from wsbridge.broker import DUPLICATE, STORED, Away, Gate, Outcome, Sink, Status
 from wsbridge.event import Event, Position
 from wsbridge.history import Resume, judged
 from wsbridge.log import log
+from wsbridge.metrics import Metrics
 from wsbridge.protocol import timestamp
 from wsbridge.reasons import Retry
 from wsbridge.redis_command import call
@@ -51,7 +52,9 @@ class RedisBroker:
         ttl: float,
         dedupe_ttl: float,
         clock: Callable[[], float] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._server = server
         self._sink = sink
         self._prefix = prefix
@@ -147,6 +150,9 @@ class RedisBroker:
     def interrupted(self, why: str) -> None:
         self._distrust(why)
         self._doubt.set()
+
+    def failed(self, doing: str, error: Exception) -> None:
+        self._metrics.internal(doing, error)
 
     def rejoined(self, channel: str) -> None:
         self._rejoined.add(self._followed[channel].user)

@@ -33,6 +33,10 @@ class Listener(Protocol):
         """Messages may have been lost, and the server may be another one, or the same with less in it."""
         ...
 
+    def failed(self, doing: str, error: Exception) -> None:
+        """An error of ours, which the stream survives."""
+        ...
+
     def rejoined(self, channel: str) -> None:
         """A channel is heard again; what was published meanwhile was not."""
         ...
@@ -137,7 +141,7 @@ class Stream:
                         raise error
             except Exception as error:
                 if not isinstance(error, Away):  # the task boundary: whatever it was, the next try may succeed
-                    log.error("internal.error", doing="subscribe", exc_info=error)
+                    self._listener.failed("subscribe", error)
                 self._moved = True
                 self._listener.interrupted(str(error))
                 self._work.set()
@@ -167,7 +171,7 @@ class Stream:
                 await self._take(node, await link.hear())
         except Exception as error:
             if not isinstance(error, FAILURES):  # the task boundary: a new connection is made in any case
-                log.error("internal.error", doing="listen", exc_info=error)
+                self._listener.failed("listen", error)
             del self._links[node]
             lost = [name for name, channel in self._channels.items() if channel.node == node]
             self._lose(str(error) or type(error).__name__, lost)
@@ -201,7 +205,7 @@ class Stream:
         try:
             await self._listener.hear(name, payload)
         except Exception as error:  # one message must not keep the others from their users
-            log.error("internal.error", doing="hear", exc_info=error)
+            self._listener.failed("hear", error)
             self._listener.rejoined(name)
 
     def _lose(self, why: str, names: Iterable[str]) -> None:

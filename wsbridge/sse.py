@@ -14,7 +14,6 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from wsbridge.admission import Admission
 from wsbridge.event import Entry, Position
-from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import (
     INTERNAL,
@@ -131,8 +130,7 @@ class SseDoor:
         except ConnectionError:
             session.drop(LOST.reason)
         except Exception as failure:  # the task boundary: this stream ends, the others do not notice
-            self._metrics.failed("internal")
-            log.error("internal.error", doing="stream", session=session.id, exc_info=failure)
+            self._metrics.internal("stream", failure, session=session.id)
             session.end(INTERNAL)
         finally:
             self._admission.close(session, None)

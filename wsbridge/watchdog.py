@@ -8,7 +8,6 @@ from typing import Protocol
 
 from wsbridge.broker import Away
 from wsbridge.event import Position
-from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.registry import Registry
 from wsbridge.session import Session, State
@@ -52,8 +51,7 @@ class Watchdog:
                 patience = AGAIN
             except Exception as error:  # the task boundary: the next look may succeed
                 patience = INTERVAL
-                self._metrics.failed("internal")
-                log.error("internal.error", doing="watch", exc_info=error)
+                self._metrics.internal("watch", error)
 
     async def look(self, missed: frozenset[str]) -> None:
         """Mend who is behind: of those who may have missed something, who is now; of others, who still is.

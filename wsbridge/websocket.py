@@ -196,6 +196,7 @@ class Talk:
         try:
             left = await self._admission.reauthenticate(session, token)
         except Refused as refused:
+            self._metrics.failed("auth")
             log.warning("auth.failed", session=session.id, user=session.user, code=refused.close.code,
                         reason=refused.close.reason, why=str(refused))  # fmt: skip
             session.end(refused.close)
@@ -211,8 +212,7 @@ class Talk:
             session.end(INTERNAL)
 
     def _fail(self, doing: str, session: str, failure: Exception) -> None:
-        self._metrics.failed("internal")
-        log.error("internal.error", doing=doing, session=session, exc_info=failure)
+        self._metrics.internal(doing, failure, session=session)
 
 
 def _upgrade(request: web.Request) -> web.StreamResponse:

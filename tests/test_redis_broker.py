@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import DUPLICATE, RETRIED, SIZE, STORED, Bench, event, numbered, on_redis
-from tests.replica import replica_at
+from tests.bench import DUPLICATE, RETRIED, SIZE, STORED, Bench, Sink, event, numbered, on_redis
+from tests.replica import LIMITS, replica_at
 from tests.support import ROOT, Logs, until
 from tests.valkey import Valkey
 from wsbridge.broker import Away, Status
@@ -17,6 +17,8 @@ from wsbridge.history import Resume
 from wsbridge.reasons import Retry
 from wsbridge.redis_broker import POSITION_TTL, RedisBroker
 from wsbridge.redis_keys import keys_of
+from wsbridge.redis_server import server_at
+from wsbridge.redis_url import parse
 
 
 @pytest.fixture
@@ -229,7 +231,7 @@ async def test_a_full_queue_holds_the_stream_and_loses_nothing(pair: tuple[Bench
 # A server that is there and refuses.
 
 OPTIONAL = {"info", "config|get"}
-ON_CONNECTING = {"client|setname", "client|setinfo", "select", "function|load"}
+ON_CONNECTING = {"client|setname", "select", "function|load"}
 
 
 def documented_rights() -> list[str]:
@@ -257,7 +259,8 @@ async def test_broker_with_the_documented_rights_does_all_of_its_work(valkey: Va
         await replica.settle(client)
         assert client.gaps == ["reset"]
         assert "NOPERM" not in logs.text
-    assert await valkey.ask("ACL", "LOG") == []
+    refused = {str(line["object"]) for line in await valkey.ask("ACL", "LOG")}
+    assert refused <= {"client|setinfo"}  # which Redis 7.0 does not know, and nobody needs
 
 
 @pytest.mark.fault("E2")
@@ -286,6 +289,30 @@ async def test_broker_without_one_of_its_rights_says_so_once_until_it_has_it(
             await until(lambda: not broker.trouble)
             assert (await broker.append([event()]))[0].status is Status.STORED
             assert (len(logs.of("redis.unavailable")), len(logs.of("redis.resynced"))) == (count, count), right
+
+
+@pytest.mark.fault("E1")
+async def test_broker_with_a_wrong_password_says_so_from_the_start(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsbridge.redis_broker.TIMEOUT", 0.05)
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *documented_rights())
+    broker = RedisBroker(
+        server_at(parse(valkey.url.replace("//", "//wsbridge:wrong@"))), Sink(), prefix="wsbridge", **LIMITS
+    )
+    running = asyncio.create_task(broker.run())
+    try:
+        for _ in range(3):
+            assert broker.trouble
+            with pytest.raises(Away, match="invalid username-password"):
+                await broker.verify({})
+            (outcome,) = await broker.append([event()])
+            assert outcome.status is Status.RETRIED
+            assert "invalid username-password" in outcome.detail
+            assert "wrong" not in outcome.detail
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.fault("E2")

@@ -259,8 +259,8 @@ async def test_broker_with_the_documented_rights_does_all_of_its_work(valkey: Va
         await replica.settle(client)
         assert client.gaps == ["reset"]
         assert "NOPERM" not in logs.text
-    refused = {str(line["object"]) for line in await valkey.ask("ACL", "LOG")}
-    assert refused <= {"client|setinfo"}  # which Redis 7.0 does not know, and nobody needs
+    refused = {line[line.index(b"object") + 1] for line in await valkey.ask("ACL", "LOG")}
+    assert refused <= {b"client|setinfo"}  # which Redis 7.0 does not know, and nobody needs
 
 
 @pytest.mark.fault("E2")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -422,3 +423,14 @@ async def test_bulk_over_the_bytes_of_the_queue_is_taken_up_to_what_fits(
     broadcaster.release()
     await settled(bridge)
     assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 5
+
+
+@pytest.mark.fault("E6")
+async def test_event_that_waited_in_kafka_shows_its_age(bridge: Running) -> None:
+    stamp = str(round((time.time() - 20) * 1000))
+    delivery = bulk_of(cloud_event({"user_id": "u1"}))
+    delivery["entries"][0]["metadata"]["__timestamp"] = stamp
+    await bridge.post(delivery, "application/json")
+    read = bridge.bridge.metrics.registry.get_sample_value
+    assert read("wsbridge_event_age_seconds_count") == 1
+    assert read("wsbridge_event_age_seconds_sum") == pytest.approx(20, abs=10)

@@ -74,6 +74,9 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         {"closes_total": 1, "connection_duration_seconds_count": 1, "connection_duration_seconds_sum": 30},
     ),
     "refused": (lambda m: m.session_closed(("4401", "token_missing"), None), {"closes_total": 1}),
+    "aged": (lambda m: m.aged(20), {"event_age_seconds_count": 1, "event_age_seconds_sum": 20}),
+    "aged by a clock that is behind": (lambda m: m.aged(-20), {"event_age_seconds_count": 1}),
+    "redis": (lambda m: m.redis_answered(0.5), {"redis_round_trip_seconds_count": 1}),
     "failed": (lambda m: m.failed("internal"), {'errors_total{kind="internal"}': 1}),
 }
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from tests.support import ROOT, Logs, until
 from tests.valkey import Valkey
 from wsbridge.broker import Away, Status
 from wsbridge.history import Resume
+from wsbridge.protocol import timestamp
 from wsbridge.reasons import Retry
-from wsbridge.redis_broker import POSITION_TTL, RedisBroker
+from wsbridge.redis_broker import POSITION_TTL, RedisBroker, _receipts
 from wsbridge.redis_keys import keys_of
 from wsbridge.redis_server import server_at
 from wsbridge.redis_url import parse
@@ -384,3 +386,10 @@ async def test_broker_with_one_user_whose_history_is_broken_serves_the_others(va
             assert good.status is Status.STORED
         assert broker_of(bench).trouble is None
         assert logs.of("redis.unavailable") == []
+
+
+@pytest.mark.fault("E6")
+async def test_receipt_of_an_entry_is_when_some_replica_took_the_event() -> None:
+    receipts, now = _receipts(), time.monotonic()
+    assert now - receipts(timestamp(time.time() - 20)) == pytest.approx(20, abs=1)
+    assert now - receipts(timestamp(time.time() + 20)) == pytest.approx(0, abs=1)  # another machine's clock is ahead

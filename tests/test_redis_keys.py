@@ -91,14 +91,14 @@ def test_what_nothing_names_is_not_remembered() -> None:
 @given(st.lists(EVENTS, max_size=5), USERS, st.integers(1, 2**53))
 def test_what_was_stored_comes_back(events: list[Event], user: str, first: int) -> None:
     message = b"".join(packed(event, first + place) for place, event in enumerate(events))
-    assert list(entries(user, message, 7.0)) == [
+    assert list(entries(user, message, lambda _: 7.0)) == [
         Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id)
         for place, event in enumerate(events)
     ]
 
 
 def test_an_id_that_is_no_unicode_breaks_nothing() -> None:
-    (entry,) = entries("u", packed(Event(("u",), b"{}", "task_update", "a\ud800b", "k"), 1), 0.0)
+    (entry,) = entries("u", packed(Event(("u",), b"{}", "task_update", "a\ud800b", "k"), 1), lambda _: 0.0)
     assert entry.event_id == "a?b"
 
 
@@ -106,7 +106,7 @@ def test_an_id_that_is_no_unicode_breaks_nothing() -> None:
 def test_half_an_entry_is_an_error_and_not_another_one(cut: int) -> None:
     message = packed(event(), 1) + packed(event(), 2)[:-cut]
     with pytest.raises((struct.error, msgspec.DecodeError)):
-        list(entries("u", message, 0.0))
+        list(entries("u", message, lambda _: 0.0))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the sidecar asks and posts: the subscription list, single and bulk deliveries, SUCCESS, RETRY, DROP."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -158,6 +159,10 @@ class DaprDoor:
     async def _store(self, taken: Sequence[Event | Rejected], topic: str) -> list[Answer]:
         """An answer to each, in order."""
         events = [event for event in taken if type(event) is Event]
+        now = time.time()
+        for event in events:
+            if event.produced is not None:
+                self._metrics.aged(now - event.produced)
         outcomes = await self._broker.append(events) if events else []
         self._tell(events, outcomes, topic)
         rest = iter(outcomes)

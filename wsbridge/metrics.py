@@ -17,6 +17,7 @@ from wsbridge.log import log
 from wsbridge.reasons import Drop, Retry
 
 LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+AGE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 DURATION = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
 
 ERRORS = ("internal", "auth", "denied", "bad_request", "timeout", "jwks")
@@ -66,6 +67,8 @@ class Metrics:
         self.errors: Counter[str] = Counter(dict.fromkeys(ERRORS, 0))
         self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 is never
         self._latency = Histogram(LATENCY)
+        self._age = Histogram(AGE)
+        self._redis = Histogram(LATENCY)
         self._duration = Histogram(DURATION)
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
         self._counters: list[tuple[str, str, Counter[str], str]] = []
@@ -100,6 +103,13 @@ class Metrics:
     def delivery_came(self) -> None:
         """The sidecar has posted something, whatever became of it."""
         self.delivered_at = time.time()
+
+    def aged(self, seconds: float) -> None:
+        """So long after it was produced an event came in. Two machines' clocks differ: what is negative counts as 0."""
+        self._age.observe(max(0.0, seconds))
+
+    def redis_answered(self, seconds: float) -> None:
+        self._redis.observe(seconds)
 
     def delivered(self, latency: float, events: int, sockets: int) -> None:
         """Events that came in together went out together, so many seconds later, to that many sockets in all."""
@@ -201,7 +211,17 @@ class Metrics:
             "reason",
         )
         yield self._latency.family(
-            "wsbridge_event_latency_seconds", "From an event's receipt to its write to the sockets."
+            "wsbridge_event_latency_seconds",
+            "From an event's receipt to its write to the sockets. With Redis the receipt is that of the replica which "
+            "took it, by that machine's clock; what is negative by it counts as 0.",
+        )
+        yield self._age.family(
+            "wsbridge_event_age_seconds",
+            "From an event's time in Kafka to its receipt, by two machines' clocks; what is negative counts as 0.",
+        )
+        yield self._redis.family(
+            "wsbridge_redis_round_trip_seconds",
+            "From a call to Redis to its answer, with the wait for the batch before; time-outs count, too.",
         )
         yield self._duration.family("wsbridge_connection_duration_seconds", "How long sessions lasted.")
 

@@ -126,6 +126,12 @@ def timestamp(at: float | None = None) -> str:
     return f"{_second(seconds)}.{milliseconds:03}Z"
 
 
+@functools.lru_cache(64)
+def seconds_of(stamp: str) -> float:
+    """What `timestamp` was made of, in seconds since 1970."""
+    return datetime.fromisoformat(stamp).timestamp()
+
+
 @functools.lru_cache(4)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

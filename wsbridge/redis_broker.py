@@ -15,9 +15,9 @@ from wsbridge.event import Event, Position
 from wsbridge.history import Resume, judged
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
-from wsbridge.protocol import timestamp
+from wsbridge.protocol import seconds_of, timestamp
 from wsbridge.reasons import Retry
-from wsbridge.redis_command import call
+from wsbridge.redis_command import Command, call
 from wsbridge.redis_evidence import Evidence
 from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, remembered
 from wsbridge.redis_lane import Lane
@@ -118,8 +118,9 @@ class RedisBroker:
         asked = Position.parse(after) if after else None
         keys = keys_of(self._prefix, user)
         known = (asked.epoch, asked.offset) if asked else ("", 0)
-        (reply,) = await self._reads.do(
-            [call("resume", keys[:2], self._now(), _seed(), self._size, self._ttl, self._position_ttl, *known)]
+        (reply,) = await self._timed(
+            self._reads,
+            [call("resume", keys[:2], self._now(), _seed(), self._size, self._ttl, self._position_ttl, *known)],
         )
         if isinstance(reply, Away):
             raise reply
@@ -127,7 +128,7 @@ class RedisBroker:
         resume = judged(after, Position(epoch.decode(), offset), kept, trimmed)
         if not (resume.recovered and packed):
             return resume
-        return resume._replace(entries=tuple(entries(user, b"".join(packed), time.monotonic())))
+        return resume._replace(entries=tuple(entries(user, b"".join(packed), _receipts())))
 
     async def disconnect(self, user: str) -> None:
         (reply,) = await self._reads.do([call("tell", [self._channel(user)], DISCONNECT)])
@@ -141,7 +142,7 @@ class RedisBroker:
         if payload == DISCONNECT:
             self._sink.disconnect(followed.user)
             return
-        found = list(entries(followed.user, payload, time.monotonic()))
+        found = list(entries(followed.user, payload, _receipts()))
         size = sum(len(entry.data) for entry in found)
         while not self._sink.is_empty() and (self._sink.room() < len(found) or self._sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
             await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
@@ -240,7 +241,8 @@ class RedisBroker:
             return [Away(self.trouble or "not verified yet")] * len(places)
         stamp, now, seed = timestamp(), self._now(), _seed()
         packed = [(remembered(event), body(event, stamp)) for event in events]
-        return await self._appends.do(
+        return await self._timed(
+            self._appends,
             [
                 call(
                     "append", keys_of(self._prefix, user), now, seed, self._size, self._ttl, self._dedupe_ttl,
@@ -249,6 +251,13 @@ class RedisBroker:
                 for user, own in places.items()
             ]
         )  # fmt: skip
+
+    async def _timed(self, lane: Lane, commands: Sequence[Command]) -> Sequence[Any]:
+        began = time.monotonic()
+        try:
+            return await lane.do(commands)
+        finally:
+            self._metrics.redis_answered(time.monotonic() - began)
 
     def _note(
         self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]
@@ -277,6 +286,16 @@ class RedisBroker:
 
     def _now(self) -> str | int:
         return _ms(self._clock()) if self._clock else ""
+
+
+def _receipts() -> Callable[[str], float]:
+    """From an event's timestamp, which is its receipt at some replica, to that time on the loop's clock here."""
+    now, wall = time.monotonic(), time.time()
+
+    def receipt(stamp: str) -> float:
+        return now - max(0.0, wall - seconds_of(stamp))
+
+    return receipt
 
 
 def _seed() -> str:

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -49,7 +49,7 @@ def body(event: Event, stamp: str) -> bytes:
     return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), event.data))
 
 
-def entries(user: str, packed: bytes, received: float) -> Iterator[Entry]:
+def entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry]:
     """What `append` has published, or some of what it has stored, one after the other."""
     place = 0
     while place < len(packed):
@@ -57,7 +57,7 @@ def entries(user: str, packed: bytes, received: float) -> Iterator[Entry]:
         place += _HEADER.size
         kind, stamp, event_id, data = _body.decode(packed[place : place + size])
         place += size
-        yield Entry(user, epoch.decode(), offset, kind, data, stamp, received, event_id.decode())
+        yield Entry(user, epoch.decode(), offset, kind, data, stamp, received(stamp), event_id.decode())
 
 
 def position(text: bytes | None) -> Position | None:

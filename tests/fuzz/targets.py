@@ -182,7 +182,7 @@ def log_line(data: bytes) -> None:
 
 
 def redis_entries(data: bytes) -> None:
-    for entry in entries("u", data, 0.0):
+    for entry in entries("u", data, lambda _: 0.0):
         assert entry.user == "u"
 
 

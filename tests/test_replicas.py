@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -420,3 +421,15 @@ async def check(ws: aiohttp.ClientWebSocketResponse, last: int) -> None:
         number = message["event"]["n"]
         assert number == expected or (told and number > expected)
         expected, told = number + 1, False
+
+
+@pytest.mark.fault("E1")
+async def test_replica_with_a_wrong_password_of_redis_is_never_ready(tmp_path: Path, spawn: Spawn) -> None:
+    async with Valkey(tmp_path) as valkey:
+        await valkey.ask("ACL", "SETUSER", "bridge", "on", ">right", "allkeys", "allchannels", "+@all")
+        replica = await spawn(REDIS_URL=valkey.url.replace("//", "//bridge:wrong@"))
+        for _ in range(3):
+            status, health = await replica.get("/health")
+            assert status == 503, health
+            assert await replica.publish({"user_id": "u1"}) == "RETRY"  # after a while that would do for a right one
+        assert "invalid username-password" in json.dumps(health)

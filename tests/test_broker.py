@@ -184,6 +184,15 @@ async def test_the_position_outlives_the_events(bench: Bench, days: float) -> No
     assert bench.sink.seen[-1].offset == 3
 
 
+@pytest.mark.fault("C6")
+async def test_position_of_a_user_without_a_history_is_none_and_makes_none(bench: Bench) -> None:
+    assert await bench.broker.position("u") is None
+    assert await bench.broker.position("u") is None
+    await bench.take(event())
+    assert await bench.broker.position("u") == await bench.top("u")
+    assert await bench.broker.position("other") is None
+
+
 # The contract: duplicates.
 
 

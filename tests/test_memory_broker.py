@@ -20,11 +20,12 @@ from tests.bench import (
     Bench,
     event,
     in_memory,
+    numbered,
 )
 from wsbridge.broker import Status
 from wsbridge.event import Event, Position
 from wsbridge.history import Gap, Resume
-from wsbridge.memory_broker import ENTRY_BYTES, HISTORY_BYTES, MemoryBroker
+from wsbridge.memory_broker import AT_ONCE, ENTRY_BYTES, HISTORY_BYTES, MemoryBroker
 
 T = TypeVar("T")
 
@@ -144,6 +145,62 @@ async def test_who_gets_events_all_the_time_keeps_none_that_are_too_old() -> Non
         bench.clock.now += TTL / 2
         await bench.take(event())
     assert broker_of(bench).bytes == HISTORY_BYTES + 1 + 2 * (ENTRY_BYTES + 2)
+
+
+@pytest.mark.fault("C6")
+async def test_expiry_of_a_long_history_is_spread_over_many_calls() -> None:
+    bench, count = in_memory(size=100_000, room=10**6), 20 * AT_ONCE
+    await bench.broker.append(numbered(count))
+    top = await bench.top("u")
+    bench.clock.now += TTL
+    before, freed = broker_of(bench).bytes, list[int]()
+    while broker_of(bench).bytes > ENTRY_BYTES:
+        now = broker_of(bench).bytes
+        await bench.broker.append([])
+        freed.append(now - broker_of(bench).bytes)
+        if now == broker_of(bench).bytes:
+            break
+    assert max(freed) <= AT_ONCE * (ENTRY_BYTES + 20)
+    assert before - broker_of(bench).bytes >= count * ENTRY_BYTES
+    resumed = await bench.broker.resume("u", f"{top.epoch}:{count - 1}")
+    assert resumed.gap == Gap(Position(top.epoch, count - 1), "expired")
+
+
+@pytest.mark.fault("C6")
+async def test_expired_entries_that_are_not_freed_yet_are_not_served() -> None:
+    bench, count = in_memory(size=100_000, room=10**6), 5 * AT_ONCE
+    await bench.broker.append(numbered(count))
+    bench.clock.now += TTL
+    top = await bench.top("u")
+    assert broker_of(bench).bytes > ENTRY_BYTES * AT_ONCE
+    resumed = await bench.broker.resume("u", f"{top.epoch}:{count - 1}")
+    assert resumed == Resume(top, (), False, Gap(Position(top.epoch, count - 1), "expired"))
+
+
+@pytest.mark.fault("D5")
+async def test_event_for_many_users_is_counted_once_and_evicts_nobody() -> None:
+    bench = in_memory(room=10**6, max_bytes=4_000_000)
+    await bench.take(event("quiet"))
+    top = await bench.top("quiet")
+    before = broker_of(bench).bytes
+    data = '{"x":"%s"}' % ("x" * 300_000)
+    await bench.broker.append([event(*(f"u{n:03}" for n in range(1_000)), data=data)])
+    assert broker_of(bench).bytes - before == len(data) + 1_000 * (ENTRY_BYTES + HISTORY_BYTES + 4)
+    assert (await bench.broker.resume("quiet", f"{top.epoch}:0")).recovered is True
+    bench.clock.now += TTL
+    for _ in range(2):  # each frees so many entries at most
+        await bench.broker.append([])
+    assert broker_of(bench).bytes <= before + 1_000 * (HISTORY_BYTES + 4)
+
+
+@pytest.mark.fault("D5")
+async def test_remembered_ids_and_histories_have_one_bound() -> None:
+    bench = in_memory(room=10**9, max_bytes=100_000)
+    for n in range(3_000):
+        await bench.broker.append([event(f"u{n % 20}", key=f"k{n}")])
+        assert broker_of(bench).bytes <= 100_000
+    assert broker_of(bench).users == 20
+    assert await bench.take(event("u19", key="k2999")) == [DUPLICATE]
 
 
 def broker_of(bench: Bench) -> MemoryBroker:

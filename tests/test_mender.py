@@ -42,6 +42,9 @@ class Histories:
     async def follow(self, user: str) -> None:
         raise AssertionError
 
+    async def position(self, user: str) -> Position | None:
+        raise AssertionError
+
     async def disconnect(self, user: str) -> None:
         raise AssertionError
 

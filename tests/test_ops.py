@@ -104,6 +104,13 @@ async def test_one_users_sessions(bridge: Running) -> None:
     assert (await bridge.get("/users/nobody"))[1]["sessions"] == []
 
 
+@pytest.mark.fault("C6")
+async def test_user_without_a_history_is_looked_up_and_gets_none(bridge: Running) -> None:
+    found = await bridge.get("/users/ghost")
+    assert found == (200, {"user_id": "ghost", "sessions": [], "last_event_id": None})
+    assert (await numbers(bridge))["wsbridge_history_users"] == 0
+
+
 @pytest.mark.fault("C11")
 @pytest.mark.parametrize(
     "user",

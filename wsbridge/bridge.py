@@ -243,7 +243,7 @@ class Bridge:
             max_bytes=s.history_max_bytes,
             dedupe_ttl=s.dedupe_ttl,
         )
-        self.metrics.watch("history_bytes", "Memory for histories, about.", lambda: broker.bytes)
+        self.metrics.watch("history_bytes", "Memory for histories and remembered ids, about.", lambda: broker.bytes)
         self.metrics.watch("history_users", "Users with a history.", lambda: broker.users)
         return broker
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from wsbridge.event import Entry, Event
+from wsbridge.event import Entry, Event, Position
 from wsbridge.history import Resume
 from wsbridge.reasons import Retry
 
@@ -117,6 +117,15 @@ class Broker(Protocol):
 
     async def follow(self, user: str) -> None:
         """From its return on, all that is appended for the user reaches the sink; waits for as long as that takes."""
+        ...
+
+    async def position(self, user: str) -> Position | None:
+        """Where the user's history stands; None if there is none. Only reads: it makes no history and renews none.
+
+        Raises:
+            Away: the histories cannot be asked now.
+
+        """
         ...
 
     async def resume(self, user: str, after: str | None) -> Resume:

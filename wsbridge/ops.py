@@ -69,11 +69,11 @@ class OpsDoor:
         """One user's sessions on this replica."""
         user = request.match_info["user_id"]
         try:
-            position: str | None = str((await self._broker.resume(user, None)).position)
+            position = await self._broker.position(user)
         except Away:
             position = None
         sessions = [_described(session) for session in self._registry.of(user)]
-        return _json({"user_id": user, "sessions": sessions, "last_event_id": position})
+        return _json({"user_id": user, "sessions": sessions, "last_event_id": position and str(position)})
 
     async def disconnect(self, request: web.Request) -> web.Response:
         """End all sessions of a user: those here in any case, those of other replicas if they can be told."""

@@ -19,7 +19,7 @@ from wsbridge.protocol import seconds_of, timestamp
 from wsbridge.reasons import Retry
 from wsbridge.redis_command import Command, call
 from wsbridge.redis_evidence import Evidence
-from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, remembered
+from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, position, remembered
 from wsbridge.redis_lane import Lane
 from wsbridge.redis_server import TIMEOUT, Declined, Server
 from wsbridge.redis_stream import Stream
@@ -111,6 +111,13 @@ class RedisBroker:
         followed = self._followed.setdefault(channel, _Followed(user, now))
         followed.wanted = now
         await self._stream.join(channel)
+
+    async def position(self, user: str) -> Position | None:
+        key = keys_of(self._prefix, user).position
+        (reply,) = await self._reads.do([Command(key, ("GET", key))])
+        if isinstance(reply, Away):
+            raise reply
+        return position(reply)
 
     async def resume(self, user: str, after: str | None) -> Resume:
         if not self._trusted.is_set():

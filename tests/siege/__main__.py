@@ -193,7 +193,16 @@ async def bridged() -> AsyncIterator[Bridge]:
     """A bridge in production mode; after its first line nobody reads its log."""
     reading, writing = os.pipe()
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    settings = variables({"PORT": "0", "JWT_SECRET": SECRET, "METRICS_TOKEN": ADMIN_TOKEN, "MAX_CONNECTIONS": "10000"})
+    settings = variables(
+        {
+            "PORT": "0",
+            "JWT_SECRET": SECRET,
+            "METRICS_TOKEN": ADMIN_TOKEN,
+            "MAX_CONNECTIONS": "10000",
+            "HISTORY_SIZE": "1",  # what histories grow by would hide what bad peers leave behind
+            "TRUSTED_PROXIES": "10.0.0.0/8",  # loopback is not among them, so bad peers have budgets of their own
+        }
+    )
     with os.fdopen(reading, "rb", buffering=0) as log_of_it, os.fdopen(writing, "wb") as its_stdout:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wsbridge", "serve", env=environ | settings, stdout=its_stdout.fileno()

@@ -63,7 +63,7 @@ def test_the_first_allowed_algorithm_is_the_default(said: Said) -> None:
 @pytest.mark.parametrize(
     ("environ", "words", "line"),
     [
-        ({}, [], "wsbridge: WSBRIDGE_JWT_SECRET: expected a secret to sign with"),
+        ({}, [], "wsbridge: WSBRIDGE_JWT_SECRET, or WSBRIDGE_JWT_SECRET_FILE, is not set"),
         ({"WSBRIDGE_JWT_SECRET": SECRET}, ["--algorithm", "RS256"], "wsbridge: --algorithm: expected one of HS256"),
         ({"WSBRIDGE_PORT": "x", "WSBRIDGE_TOPICS": "x"}, [], "wsbridge: WSBRIDGE_PORT: expected a whole number"),
     ],
@@ -102,6 +102,7 @@ async def test_publish_takes_the_internal_port_and_the_app_token(start: Start, s
     bridge = await start(INTERNAL_PORT="0", APP_API_TOKEN="t" * 16)
     ports = {"WSBRIDGE_PORT": str(bridge.server.ports[0]), "WSBRIDGE_INTERNAL_PORT": str(bridge.server.ports[1])}
     assert await running("publish", "--user", "u1", "x", **ports, APP_API_TOKEN="t" * 16) == 0
+    assert said.notes()[0].startswith("wsbridge: u1 has no connection")
     assert await running("publish", "--user", "u1", "x", **ports) == 1
     assert said.notes()[0].startswith("wsbridge: 401: ")
     assert await running("publish", "--user", "u1", "x", "--url", bridge.url, APP_API_TOKEN="t" * 16) == 1
@@ -210,6 +211,62 @@ async def test_listen_to_the_end(bridge: Running, capfd: pytest.CaptureFixture[s
     out, err = capfd.readouterr()
     types = [json.loads(line)["type"] for line in out.splitlines() if line.startswith('{"type"')]
     assert types == ["connected", "task_update", "goodbye"]
-    explained, position = err.splitlines()
+    unchecked, explained, position = err.splitlines()
+    assert unchecked == "wsbridge: this bridge checks no token: the one that was given had no effect"
     assert explained.startswith("wsbridge: 4509 force_disconnect: ")
     assert position.startswith("wsbridge: to go on from here: --last-event-id ")
+
+
+@pytest.mark.fault("A7")
+async def test_publish_follows_the_settings_of_the_bridge_and_says_who_is_connected(start: Start, said: Said) -> None:
+    bridge = await start(USER_ID_FIELD="owner.id", TOPICS="notes=note", ADMIN_TOKEN="operator-" * 4)
+    tabs = [await bridge.opened("u1") for _ in range(2)]
+    environ = {"WSBRIDGE_PORT": str(bridge.port), "WSBRIDGE_USER_ID_FIELD": "owner.id", "WSBRIDGE_TOPICS": "notes=note"}
+    words = ("publish", "note.made", "--user", "u1", "--user", "u2")
+    assert await running(*words, **environ, WSBRIDGE_ADMIN_TOKEN="operator-" * 4) == 0
+    assert said.notes() == [
+        "wsbridge: u1 has 2 connections to this replica",
+        "wsbridge: u2 has no connection to this replica now; the event is in the history",
+    ]
+    for tab, _ in tabs:
+        assert (await receive(tab))["type"] == "note"
+    assert await running(*words[:-2], **environ) == 0
+    assert said.notes() == [
+        "wsbridge: whether u1 is connected the bridge tells operators only: set WSBRIDGE_ADMIN_TOKEN to its own"
+    ]
+
+
+@pytest.mark.fault("A7")
+async def test_publish_through_a_sidecar_takes_component_and_topic_of_the_settings(
+    aiohttp_server: AiohttpServer, said: Said
+) -> None:
+    asked = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append((request.path_qs, (await request.json())["data"]))
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/{tail:.*}", handle)
+    url = str((await aiohttp_server(app)).make_url(""))
+    environ = {"WSBRIDGE_PUBSUB_NAME": "bus", "WSBRIDGE_TOPICS": "notes=note", "WSBRIDGE_USER_ID_FIELD": "@key"}
+    assert await running("publish", "--user", "u1", "x", "timestamp=t", "--dapr", url, **environ) == 0
+    assert asked == [("/v1.0/publish/bus/notes?metadata.partitionKey=u1", {"event_type": "x", "timestamp": "t"})]
+    assert run(["publish", "--user", "u1", "x"], environ) == 2
+    assert run(["publish", "--user", "u1", "--user", "u2", "x", "--dapr", url], environ) == 2
+    assert ["@key" in note for note in said.notes()] == [True, True]
+
+
+@pytest.mark.fault("A7")
+async def test_tls_where_none_is_spoken_is_said_in_words(bridge: Running, said: Said) -> None:
+    url = f"https://127.0.0.1:{bridge.port}"
+    assert await running("publish", "--user", "u1", "x", "--url", url) == 1
+    assert "it does not speak TLS" in said.notes()[0]
+
+
+@pytest.mark.fault("A7")
+def test_a_mistyped_command_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, meant in (("lisen", "listen"), ("pubish", "publish"), ("chek", "check")):
+        with pytest.raises(SystemExit):
+            run([word], {})
+        assert f"no such command: '{word}'; did you mean {meant}?" in capsys.readouterr().err

@@ -105,7 +105,7 @@ async def test_the_range_of_a_code_decides(close: Close, aiohttp_server: Aiohttp
     stage = Stage(closing(close))
     following = Following(await stage.open(aiohttp_server), Tokens(lambda: "t", renew=True))
     await following.to_the_end()
-    stays_away = close.code in (1003, 1008) or close.code >= 4500
+    stays_away = close.code in (1002, 1003, 1007, 1008, 1009) or close.code >= 4500
     assert len(stage.requests) == (1 if stays_away else 2)
     assert following.notes[0].startswith(f"{close.code} {close.reason}".rstrip())
     assert ("Back " in following.notes[0]) is not stays_away
@@ -332,3 +332,11 @@ async def test_it_closes_when_it_is_ended(aiohttp_server: AiohttpServer) -> None
         await until(lambda: following.shown)
     await until(lambda: codes)
     assert codes == [1000]
+
+
+@pytest.mark.fault("A7")
+async def test_listen_with_tls_where_none_is_spoken_says_so(bridge: Running) -> None:
+    following = Following(f"wss://127.0.0.1:{bridge.port}/ws")
+    async with following.running():
+        await until(lambda: following.notes)
+    assert "it does not speak TLS: is it wss://" in following.notes[0]

@@ -128,7 +128,7 @@ async def test_answers_of_a_sidecar(aiohttp_server: AiohttpServer, status: int, 
     url, asked = await answering(aiohttp_server, status)
     event = cloud_event("t", ["user 1/ü", "u2"], {}, event_id="7")
     problem = await asyncio.to_thread(
-        to_sidecar, event, url + "/", pubsub="pubsub-kafka", topic="task-updates", token="api"
+        to_sidecar, event, url + "/", key="user 1/ü", pubsub="pubsub-kafka", topic="task-updates", token="api"
     )
     assert problem.startswith(said) if said else problem == ""
     (request,) = asked
@@ -141,7 +141,7 @@ async def test_answers_of_a_sidecar(aiohttp_server: AiohttpServer, status: int, 
 
 async def test_no_token_no_header(aiohttp_server: AiohttpServer) -> None:
     url, asked = await answering(aiohttp_server, 204)
-    await asyncio.to_thread(to_sidecar, EVENT, url, pubsub="p", topic="t", token=None)
+    await asyncio.to_thread(to_sidecar, EVENT, url, key="u1", pubsub="p", topic="t", token=None)
     assert "dapr-api-token" not in asked[0].headers
     assert asked[0].query["metadata.partitionKey"] == "u1"
 
@@ -149,3 +149,17 @@ async def test_no_token_no_header(aiohttp_server: AiohttpServer) -> None:
 async def test_nobody_there(unused_tcp_port: int) -> None:
     with pytest.raises(Unreachable, match="Connection refused"):
         await post(f"http://127.0.0.1:{unused_tcp_port}")
+
+
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("owner.id", {"data": {"event_type": "t", "owner": {"id": "u1"}, "timestamp": "now"}}),
+        ("@subject", {"subject": "u1", "data": {"event_type": "t", "timestamp": "now"}}),
+        ("@key", {"data": {"event_type": "t", "timestamp": "now"}}),
+    ],
+)
+def test_cloud_event_has_the_user_where_the_bridge_looks(field: str, expected: dict[str, Any]) -> None:
+    event = cloud_event("t", ["u1"], {"timestamp": "now"}, user_field=field)
+    assert {name: event[name] for name in ("subject", "data") if name in event} == expected

@@ -109,7 +109,8 @@ def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256",
     """
     if not settings.jwt_secret:
         raise SettingsError(
-            f"{PREFIX}JWT_SECRET: expected a secret to sign with; a public key or a JWKS can only verify, "
+            f"{PREFIX}JWT_SECRET, or {PREFIX}JWT_SECRET_FILE, is not set: it is the secret to sign with. "
+            "A public key or a JWKS can only verify, "
             "so get a token from whoever holds the private key"
         )
     possible = settings.jwt_algorithms or HMAC

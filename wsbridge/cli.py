@@ -1,5 +1,6 @@
 """The `wsbridge` command: words in, an exit code out. Does nothing itself but find out what is wanted."""
 
+import difflib
 import itertools
 import os
 import sys
@@ -63,6 +64,9 @@ def parse(argv: Sequence[str]) -> Namespace:
         parser.print_help()
         parser.exit()
     if argv[0] not in parsers:
+        near = difflib.get_close_matches(argv[0], parsers, n=1)
+        if near and not argv[0].startswith("-"):
+            parser.error(f"no such command: {argv[0]!r}; did you mean {near[0]}?")
         return parser.parse_args(argv)
     bad = [word for word in argv if any("\udc80" <= c <= "\udcff" for c in word)]
     if bad:
@@ -121,7 +125,7 @@ def _publish_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--user", required=True, action="append", type=words.user, help="who gets it; may be given several times"
     )
-    parser.add_argument("--topic", default=TOPIC, help=f"default: {TOPIC}")
+    parser.add_argument("--topic", help=f"default: {TOPIC}, or the first of WSBRIDGE_TOPICS")
     parser.add_argument("--id", help="default: a new one; an event with an id that was there is not sent again")
     _add_url(parser, BRIDGE, "http", "https")
     parser.add_argument(
@@ -131,7 +135,7 @@ def _publish_options(parser: ArgumentParser) -> None:
         type=words.url(SIDECAR, "http", "https"),
         help=f"publish through the sidecar there; default: {SIDECAR}",
     )
-    parser.add_argument("--pubsub", default=PUBSUB, help=f"the sidecar's component; default: {PUBSUB}")
+    parser.add_argument("--pubsub", help=f"the sidecar's component; default: {PUBSUB}, or as WSBRIDGE_PUBSUB_NAME says")
 
 
 def _healthcheck_options(parser: ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wsbridge.environment import load
+from wsbridge.environment import load, read
 from wsbridge.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -82,27 +82,60 @@ def listen(args: Namespace, environ: Environ) -> int:
 
 
 def publish(args: Namespace, environ: Environ) -> int:
-    """Prints the answer's status."""
+    """Prints the answer's status; how many connections the users have is for a person."""
     from wsbridge import publish
     from wsbridge.request import Unreachable
 
-    event = publish.cloud_event(args.event_type, args.user, dict(args.values), event_id=args.id)
+    if args.dapr:
+        settings = _settings(environ, "USER_ID_FIELD", "TOPICS", "PUBSUB_NAME")
+    else:
+        settings, _ = load(environ)
+    field, topic = settings.user_id_field, args.topic or settings.topics[0][0]
+    if field == publish.BY_KEY and not args.dapr:
+        raise SettingsError(f"{PREFIX}USER_ID_FIELD is @key, which only a message from Kafka has: give --dapr")
+    if field.startswith("@") and len(args.user) > 1:
+        raise SettingsError(f"{PREFIX}USER_ID_FIELD is {field}, in which there is one user: give --user once")
+    event = publish.cloud_event(args.event_type, args.user, dict(args.values), event_id=args.id, user_field=field)
     try:
         if args.dapr:
             url, what = args.dapr, "sidecar"
             api_token = environ.get("DAPR_API_TOKEN")  # Dapr's own name: what the sidecar wants of its app
-            problem = publish.to_sidecar(event, url, pubsub=args.pubsub, topic=args.topic, token=api_token)
+            pubsub = args.pubsub or settings.pubsub_name
+            problem = publish.to_sidecar(event, url, key=args.user[0], pubsub=pubsub, topic=topic, token=api_token)
         else:
-            settings, _ = load(environ)
             url, what = args.url or f"http://{_address(settings, internal=True)}", "bridge"
-            problem = publish.to_bridge(event, url, topic=args.topic, token=settings.app_api_token)
+            problem = publish.to_bridge(event, url, topic=topic, token=settings.app_api_token)
     except Unreachable as error:
         problem = f"cannot reach {url}: {error}. Is the {what} running there?"
     if problem:
         complain(problem)
         return FAILED
-    print(publish.ACCEPTED if args.dapr else publish.SUCCESS)
+    print(publish.ACCEPTED if args.dapr else publish.SUCCESS, flush=True)
+    if not args.dapr:
+        for user in args.user:
+            complain(_reached(user, publish.connections(url, user, token=settings.admin_token)))
     return OK
+
+
+def _reached(user: str, count: int | None) -> str:
+    if count is None:
+        return f"whether {user} is connected the bridge tells operators only: set {PREFIX}ADMIN_TOKEN to its own"
+    if count == 0:
+        return f"{user} has no connection to this replica now; the event is in the history"
+    return f"{user} has {count} {'connection' if count == 1 else 'connections'} to this replica"
+
+
+def _settings(environ: Environ, *needed: str) -> Settings:
+    """Settings of which only these have to be right.
+
+    Raises:
+        SettingsError: one of them is wrong.
+
+    """
+    settings, wrong, _ = read(environ)
+    if mistakes := [text for name, text in wrong.items() if name.removeprefix(PREFIX) in needed]:
+        raise SettingsError(*mistakes)
+    return settings
 
 
 def check(args: Namespace, environ: Environ) -> int:

@@ -6,6 +6,7 @@ Knows no settings, and nothing of how messages are shown.
 import asyncio
 import errno
 import os
+import ssl
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -16,6 +17,7 @@ import msgspec
 
 from wsbridge.backoff import Backoff
 from wsbridge.protocol import LOST, NO_STATUS, TOKEN_MISSING, Close
+from wsbridge.request import of_tls
 from wsbridge.terminal import explain, printable
 
 STABLE = 5.0  # seconds that a connection lasts until the backoff starts anew
@@ -43,6 +45,7 @@ class _Message(msgspec.Struct):
     recovered: bool | None = None
     reconnect: bool = False
     reconnect_after_ms: float = 0.0
+    expires_in_ms: float | None = None
 
 
 _message = msgspec.json.Decoder(_Message)
@@ -71,6 +74,7 @@ class Listener:
         self._url = url
         self._user = user
         self._tokens = tokens
+        self._token_was_given = not tokens.renew and tokens.get() is not None
         self._show = show
         self._note = note
         self._clock = clock
@@ -144,6 +148,7 @@ class Listener:
             self.position = message.id or message.last_event_id or self.position
         if message.type == "connected":
             self._connected_at = self._clock()
+            self._check_token(message)
         elif message.type == "goodbye" and message.reconnect:
             self._return_at = self._clock() + message.reconnect_after_ms / 1000
         elif message.type == "gap":
@@ -154,6 +159,12 @@ class Listener:
                     f"it goes on from {self.position}"
                 )
             )
+
+    def _check_token(self, message: _Message) -> None:
+        """A bridge that checked a token says when it ends."""
+        if self._token_was_given and message.expires_in_ms is None:
+            self._token_was_given = False  # said once
+            self._note("this bridge checks no token: the one that was given had no effect")
 
     def _closed(self, close: Close) -> float | None:
         now = self._clock()
@@ -191,5 +202,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_TIMEOUT:g} s"
     os_error = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(os_error, ssl.SSLError):
+        return printable(of_tls(os_error))
     code = getattr(os_error, "errno", None) or 0
     return printable(os.strerror(code) if code in errno.errorcode else str(os_error) or type(error).__name__)

@@ -15,7 +15,7 @@ ABOUT = "Every event of a user in every open tab of that user, once, in order."
 EXAMPLES = """\
   wsbridge serve
   wsbridge listen --user alice
-  wsbridge publish --user alice task.created title='Buy milk'
+  wsbridge publish --user alice task.created task_id=1 title='Buy milk'
 
 Settings come from the environment: `wsbridge serve --help` lists them,
 `wsbridge check` looks at them. Exit codes: 0 it worked, 1 it did not,
@@ -64,11 +64,13 @@ PUBLISH = Page(
 Post a CloudEvent to a running bridge, or publish it through a Dapr sidecar.
 Prints the status that is answered; the exit code is 0 only if that is SUCCESS
 (204 from a sidecar). APP_API_TOKEN is sent to the bridge, DAPR_API_TOKEN to the
-sidecar, where they are set.""",
+sidecar, where they are set. The user goes where WSBRIDGE_USER_ID_FIELD says. On
+standard error stands how many connections each user has to the bridge that
+answered; without development mode it takes WSBRIDGE_ADMIN_TOKEN to learn that.""",
     """\
-  wsbridge publish --user alice task.created title='Buy milk'
+  wsbridge publish --user alice task.created task_id=1 title='Buy milk'
   wsbridge publish --user alice --user bob task.updated id=7 done:=true
-  wsbridge publish --user alice task.created title='Buy milk' --dapr
+  wsbridge publish --user alice task.created task_id=1 title='Buy milk' --dapr
   wsbridge publish --user alice task.created --dapr http://127.0.0.1:3501""",
 )
 CHECK = Page(

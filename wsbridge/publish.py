@@ -15,6 +15,7 @@ CONTENT_TYPE = "application/cloudevents+json"  # a sidecar too takes the envelop
 TIMEOUT = 10.0  # seconds
 ACCEPTED = 204  # the sidecar's success
 SUCCESS = "SUCCESS"
+BY_KEY = "@key"  # the user is the key of the message in Kafka, which only a sidecar can give it
 _OF_BRIDGE = {
     401: "the bridge wants another token: set APP_API_TOKEN to the one that it has",
     403: "the bridge takes events without a token in development mode only: set APP_API_TOKEN for it and here",
@@ -38,12 +39,28 @@ class _Status(msgspec.Struct):
     status: str = ""
 
 
+class _User(msgspec.Struct):
+    sessions: list[msgspec.Raw]
+
+
 def cloud_event(
-    kind: str, users: Sequence[str], values: Mapping[str, Any], *, event_id: str | None = None, source: str = SOURCE
+    kind: str,
+    users: Sequence[str],
+    values: Mapping[str, Any],
+    *,
+    event_id: str | None = None,
+    source: str = SOURCE,
+    user_field: str = "user_id",
 ) -> dict[str, Any]:
-    """CloudEvents 1.0 in JSON, structured; its data is as PROTOCOL.md's section 1 shows it."""
+    """CloudEvents 1.0 in JSON, structured, with the users where `WSBRIDGE_USER_ID_FIELD` says, beside the values."""
     now = timestamp()
     user_id = users[0] if len(users) == 1 else list(users)
+    data: dict[str, Any] = {"event_type": kind}
+    subject = {}
+    if user_field == "@subject":
+        subject = {"subject": user_id}
+    elif user_field != BY_KEY:
+        _put(data, user_field.split("."), user_id)
     return {
         "specversion": "1.0",
         "id": event_id or str(uuid.uuid4()),
@@ -51,9 +68,16 @@ def cloud_event(
         "type": kind,
         "time": now,
         "datacontenttype": "application/json",
-        "data": {"event_type": kind, "user_id": user_id, **values}
-        | ({} if "timestamp" in values else {"timestamp": now}),
+        **subject,
+        "data": {**data, **values} | ({} if "timestamp" in values else {"timestamp": now}),
     }
+
+
+def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    *outer, last = path
+    for name in outer:
+        data = data.setdefault(name, {})
+    data[last] = value
 
 
 def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | None) -> str:
@@ -72,17 +96,26 @@ def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | No
     return f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "this is no answer of a bridge: is the URL right?")
 
 
-def to_sidecar(event: Mapping[str, Any], url: str, *, pubsub: str, topic: str, token: str | None) -> str:
+def connections(url: str, user: str, *, token: str | None) -> int | None:
+    """How many the user has on the replica that answers; None if it does not tell us."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = request.send(f"{url.rstrip('/')}/users/{quote(user, safe='')}", headers=headers, timeout=TIMEOUT)
+        return len(msgspec.json.decode(answer.body, type=_User).sessions) if answer.status == 200 else None  # noqa: PLR2004
+    except (request.Unreachable, ValueError):
+        return None
+
+
+def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> str:
     """What went wrong, or "" if the sidecar has published it.
 
-    The first user is the partition key: the events of one partition stay in order.
+    `key` is the partition key: the events of one partition stay in order.
 
     Raises:
         Unreachable: no sidecar answered.
 
     """
-    user = event["data"]["user_id"]
-    query = urlencode({"metadata.partitionKey": user if isinstance(user, str) else user[0]})
+    query = urlencode({"metadata.partitionKey": key})
     answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)
     if answer.status == ACCEPTED:
         return ""

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import re
+import shlex
 import shutil
 import signal
+import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -152,6 +154,19 @@ async def test_the_curl_line_does_what_the_form_does(demo: Demo) -> None:
     answer, _ = await asyncio.wait_for(shell.communicate(), DEADLINE)
     assert json.loads(answer) == {"status": "SUCCESS"}
     await demo.shows(0, HOSTILE)
+
+
+@pytest.mark.fault("A3", "A5")
+async def test_the_offered_command_is_for_this_bridge_and_seen_on_the_page(demo: Demo, bridge: Bridge) -> None:
+    assert (await demo.page.locator("#listen").inner_text()).endswith(f" --url ws://127.0.0.1:{bridge.port}/ws")
+    line = await demo.page.locator("#command").inner_text()
+    assert line.startswith("wsbridge publish ")
+    line = line.replace("wsbridge", f"{shlex.quote(sys.executable)} -m wsbridge", 1)
+    shell = await create_subprocess_exec("sh", "-c", line, stdout=PIPE, stderr=PIPE, cwd=ROOT)
+    answer, notes = await asyncio.wait_for(shell.communicate(), DEADLINE)
+    assert (answer, notes) == (b"SUCCESS\n", b"wsbridge: alice has 1 connection to this replica\n")
+    await demo.shows(0, "Buy milk")
+    await demo.shows(1, "Buy milk")
 
 
 async def test_a_hostile_title_is_text(demo: Demo) -> None:

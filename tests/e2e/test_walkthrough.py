@@ -1,6 +1,8 @@
 """What the README has its reader do with a backend: type it, and see it."""
 
 import asyncio
+import contextlib
+import functools
 import json
 import os
 import re
@@ -9,10 +11,14 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import pytest
+
 from tests.browser import launched
 from tests.e2e.chain import Chain
+from tests.e2e.parts import daprd, required
 from tests.e2e.process import Log, Process
-from tests.support import ROOT, SECRET, receive, token, until
+from tests.support import ROOT, SECRET, receive, token, until, until_told
 
 # isort: split
 
@@ -76,3 +82,32 @@ async def test_the_trace_that_the_backend_was_asked_in_goes_on_in_the_bridges_lo
     await until(lambda: pod.bridge.log.of("event.delivered", event_id=published["event_id"]))
     [received] = pod.bridge.log.of("event.received", event_id=published["event_id"])
     assert received["traceparent"] == published["traceparent"]
+
+
+@pytest.mark.fault("A2")
+@pytest.mark.parametrize("document", ["README.md", "examples/tasks-backend/README.md"])
+async def test_both_sidecars_of_the_document_run_beside_each_other(document: str, tmp_path: Path) -> None:
+    """The second one once took the metrics port of the first, and ended at once."""
+    text = (ROOT / document).read_text(encoding="utf-8").split("### The whole way")[-1].split("\n## ")[0]
+    lines = re.findall(r"^(daprd .*?) ?&?$", text, re.MULTILINE)
+    (tmp_path / "components").mkdir()
+    program = str(required(daprd))
+    sidecars: list[Process] = []
+    async with contextlib.AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        for number, line in enumerate(lines):
+            words = [program, *line.split()[1:]]
+            words[words.index("--resources-path") + 1] = str(tmp_path / "components")
+            log = Log(tmp_path / f"daprd-{number}.log")
+            sidecars.append(Process(words, log))
+            stack.callback(sidecars[-1].kill)
+
+        async def answers(port: int) -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with http.get(f"http://127.0.0.1:{port}/"):
+                    return True
+            return False
+
+        for port in (3500, 3501, 9090, 9091):
+            await until_told(functools.partial(answers, port))
+        assert all(sidecar.running for sidecar in sidecars)

@@ -109,6 +109,17 @@ class Bench:
         found = await self.broker.resume(user, after)
         return found._replace(entries=timeless(found.entries))
 
+    async def resume_all(self, user: str, after: str) -> Resume:
+        """All portions of the answer in one."""
+        found = await self.resume(user, after)
+        while found.rest:
+            last = found.entries[-1]
+            more = await self.resume(user, f"{last.epoch}:{last.offset}")
+            assert more.recovered
+            assert len(more.entries) + more.rest == found.rest
+            found = found._replace(entries=found.entries + more.entries, rest=more.rest)
+        return found
+
     def fill(self, entries: int) -> None:
         """Put so many entries of somebody else into the queue."""
         self.sink.queue += [Entry("x", "e", 1, "task_update", b"{}", "", 0.0, "")] * entries

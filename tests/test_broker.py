@@ -299,6 +299,63 @@ async def test_the_gate_lets_in_what_there_is_room_for(waiting: int) -> None:
     assert gate.taken == ROOM - waiting
 
 
+@pytest.mark.fault("D3")
+async def test_delivery_for_more_than_the_queue_holds_ends_stored_when_it_comes_again(bench: Bench) -> None:
+    team = [f"u{n}" for n in range(5)]
+    delivery = [event(*team, data=f'{{"n":{n}}}', key=f"k{n}") for n in range(4 * ROOM // 5)]
+    tries = 1
+    while RETRIED in await bench.take(*delivery):
+        tries += 1
+        assert tries <= 4
+    for user in team:
+        assert [entry.offset for entry in bench.sink.of(user)] == list(range(1, len(delivery) + 1))
+        assert [entry.data for entry in bench.sink.of(user)] == [event.data for event in delivery]
+
+
+# The contract: size.
+
+
+LARGE = 100_000  # bytes
+
+
+def large(*users: str, n: int = 1, size: int = LARGE) -> Event:
+    return event(*users, data=f'{{"n":{n},"x":"{"x" * size}"}}', key=f"large-{n}")
+
+
+@pytest.mark.fault("D1")
+async def test_large_event_for_many_users_reaches_each(bench: Bench) -> None:
+    users = [f"u{n}" for n in range(ROOM)]
+    assert await bench.take(large(*users)) == [STORED]
+    assert [bench.sink.of(user)[0].data for user in users] == [large().data] * ROOM
+    assert await bench.take(large(*users)) == [DUPLICATE]
+
+
+async def test_large_and_small_events_of_a_user_keep_their_order(bench: Bench) -> None:
+    delivery = [large("u", n=n) if n % 2 else event("u", data=f'{{"n":{n}}}') for n in range(SIZE)]
+    assert await bench.take(*delivery) == [STORED] * SIZE
+    assert [entry.data for entry in bench.sink.of("u")] == [event.data for event in delivery]
+    assert [entry.offset for entry in bench.sink.of("u")] == list(range(1, SIZE + 1))
+
+
+@pytest.mark.fault("D2")
+@pytest.mark.parametrize("size", [10, 30_000, 32_768, LARGE, 300_000])
+async def test_history_of_any_size_is_resumed_as_a_whole(bench: Bench, size: int) -> None:
+    bench.sink.max_bytes = 10**8
+    await bench.take(*(large("u", n=n, size=size) for n in range(SIZE)))
+    after = Position((await bench.top("u")).epoch, 0)
+    assert await bench.resume_all("u", str(after)) == Resume(after, tuple(bench.sink.of("u")), True, None)
+
+
+@pytest.mark.fault("D2")
+async def test_resume_that_does_not_wait_leaves_the_rest_and_never_a_hole(bench: Bench) -> None:
+    await bench.take(*numbered(2), large("u", n=3), *numbered(2))
+    after = Position((await bench.top("u")).epoch, 1)
+    found = await bench.broker.resume("u", str(after), wait=False)
+    assert found.recovered
+    assert [entry.offset for entry in found.entries] == list(range(2, 2 + len(found.entries)))
+    assert len(found.entries) + found.rest == SIZE - 1
+
+
 # The contract: following.
 
 

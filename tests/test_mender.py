@@ -28,7 +28,7 @@ class Histories:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def resume(self, user: str, after: str | None) -> Resume:
+    async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         self.asked.append((user, after))
         await self.open.wait()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

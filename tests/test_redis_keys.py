@@ -99,6 +99,7 @@ def test_what_was_stored_comes_back(events: list[Event], user: str, first: int) 
 
 def test_an_id_that_is_no_unicode_breaks_nothing() -> None:
     (entry,) = entries("u", packed(Event(("u",), b"{}", "task_update", "a\ud800b", "k"), 1), lambda _: 0.0)
+    assert isinstance(entry, Entry)
     assert entry.event_id == "a?b"
 
 

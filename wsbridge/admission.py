@@ -36,7 +36,7 @@ from wsbridge.protocol import (
 from wsbridge.registry import Registry
 from wsbridge.session import Session, Wire
 
-RESUME_TIMEOUT = 5.0  # seconds until a history that cannot be read is `unavailable`
+RESUME_TIMEOUT = 5.0  # seconds until a history of which nothing can be read is `unavailable`; large data is read later
 AGAIN = 0.25  # seconds until the next try within them
 _CLIENTS_FAULT = frozenset({TOKEN_MISSING.code, USER_ID_REQUIRED.code, USER_MISMATCH.code, ORIGIN_FORBIDDEN.code})
 _AUTH_CODES = (TOKEN_MISSING.code, USER_MISMATCH.code)
@@ -174,7 +174,7 @@ class Admission:
                 await self._broker.follow(user)
                 while True:
                     try:
-                        return await self._broker.resume(user, asked)
+                        return await self._broker.resume(user, asked, wait=False)
                     except Away as away:
                         why = str(away)
                         await asyncio.sleep(AGAIN)

@@ -3,7 +3,7 @@
 Knows nothing of connections: what is published goes to a sink, and who was away asks with `resume`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -94,6 +94,19 @@ class Gate:
         self.taken_bytes += len(event.data)
         return None
 
+    def fits(self, event: Event) -> bool:
+        """Whether `refusal` would reserve room."""
+        return self._reason(len(event.users), len(event.data), event.users) is None
+
+    def give_back(self, entries: int, size: int) -> None:
+        """So much of what was reserved is not needed: duplicates take no room."""
+        self.taken -= entries
+        self.taken_bytes -= size
+
+    def block(self, users: Iterable[str]) -> None:
+        """Refuse later events of these users: an earlier one comes again."""
+        self._blocked.update(users)
+
     def _reason(self, entries: int, size: int, users: Sequence[str]) -> Retry | None:
         if not self._blocked.isdisjoint(users):
             return Retry.FOLLOWS_RETRY
@@ -128,8 +141,11 @@ class Broker(Protocol):
         """
         ...
 
-    async def resume(self, user: str, after: str | None) -> Resume:
+    async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         """What a client that has handled everything up to `after` has to be sent; None or "" if it asks for nothing.
+
+        A long history is read in portions: `rest` says that there is more. Without `wait` that may be all of it, where
+        data is large and has to be fetched first.
 
         Raises:
             Away: the histories cannot be asked now.

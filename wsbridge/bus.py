@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from wsbridge.event import Entry
 from wsbridge.log import debugging, log
@@ -11,6 +11,7 @@ from wsbridge.registry import Registry
 from wsbridge.session import Session
 
 MINUTE = 60.0  # seconds
+PORTION = 4_194_304  # bytes of data, counted for each user, that are delivered without a pause
 
 
 class Bus:
@@ -80,12 +81,20 @@ class Bus:
                 size += data_bytes(more)
                 batch += more
             try:
-                self._deliver(batch)
-            except Exception as error:  # the task boundary: one bad batch must not stop the others
-                self._failed("broadcast", "", error)
+                await self._deliver_all(batch)
             finally:
                 self.depth -= len(batch)
                 self.bytes -= size
+
+    async def _deliver_all(self, batch: Sequence[Entry]) -> None:
+        """In portions: a frame is a copy of the data, and sockets take those of a portion before the next are made."""
+        for start, end in portions(batch):
+            if start:
+                await asyncio.sleep(0)
+            try:
+                self._deliver(batch[start:end] if end - start < len(batch) else batch)
+            except Exception as error:  # the task boundary: one bad batch must not stop the others
+                self._failed("broadcast", "", error)
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
@@ -137,6 +146,17 @@ class Bus:
 
     def _failed(self, doing: str, what: str, error: Exception) -> None:
         self._metrics.internal(doing, error, what=what)
+
+
+def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int]]:
+    """Where each portion begins and ends: so many bytes of frames, or one entry."""
+    start = size = 0
+    for place, entry in enumerate(batch):
+        size += len(entry.data)
+        if size > PORTION and place > start:
+            yield start, place
+            start, size = place, len(entry.data)
+    yield start, len(batch)
 
 
 def data_bytes(entries: Iterable[Entry]) -> int:

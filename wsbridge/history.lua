@@ -7,11 +7,13 @@
 --   KEYS[1]  string "epoch offset trimmed born"; outlives the entries. Its name is also the channel of the live stream.
 --   KEYS[2]  list of entries, oldest first, contiguous up to the offset
 --   KEYS[3]  sorted set of the digests of event keys, by the time at which they came
+-- And one key of its own for data that is large or for many users: a string with a time to live, which entries reference.
 -- An entry is '>c8I8I8I4' (epoch, offset, time in ms, length of the body) and the body, in the list and on the stream.
 -- Times are in ms, of `clock` unless the caller gives another one as `now` ('' if not).
 
 local HEADER = '>c8I8I8I4'
 local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
+local MESSAGE = 65536 -- bytes of entries after which a message ends
 local TURNS = 10000 -- in one life
 local STRIDE = 10000 -- ms between two readings of the server's clock; more, or less than none, and the clock was set
 local AHEAD = 10800000 -- ms that the server's clock may be set ahead before it drops ids of events too early
@@ -108,6 +110,18 @@ local function store(keys, args, call)
   save(keys, epoch, offset, trimmed, born, args[6])
 end
 
+-- In messages of a bounded size: a long one would keep the answer to a ping waiting, on a slow link.
+local function publish(channel, entries)
+  local first, size = 1, 0
+  for place, entry in ipairs(entries) do
+    size = size + #entry
+    if size >= MESSAGE or place == #entries then
+      redis.pcall('SPUBLISH', channel, table.concat(entries, '', first, place))
+      first, size = place + 1, 0
+    end
+  end
+end
+
 -- args: now, seed, size, ttl, dedupe ttl, position ttl; then digest of the key ('' if it has none) and body of each event.
 -- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
 -- A command may fail, for want of a right or on a key of another type. Then nothing of the call stays: an id without its
@@ -124,13 +138,14 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
   if #entries > 0 then -- it is stored; a message that is not sent is missed, and read from here
     if call.kept >= size + STEP then redis.pcall('LTRIM', keys[2], size > 0 and -size or call.kept, -1) end
     if call.offset % STEP == 0 then pcall(expire, keys[2], call.now - args[4]) end
-    redis.pcall('SPUBLISH', keys[1], #entries == 1 and entries[1] or table.concat(entries))
+    publish(keys[1], entries)
   end
   return call.epoch .. ' ' .. call.offset .. ' ' .. table.concat(call.outcomes)
 end)
 
--- args: now, seed, size, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are).
--- Returns epoch, offset, trimmed, how many entries there are, and all entries after that position or none.
+-- args: now, seed, size, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are), and
+-- bytes after which no more are read. Returns epoch, offset, trimmed, how many entries there are, and the entries after
+-- that position: some if they are too many, none if there is a gap.
 redis.register_function('@LIBRARY@_resume', function(keys, args)
   local now = clock(args[1])
   local epoch, offset, trimmed, born = read(keys, args[2])
@@ -139,9 +154,29 @@ redis.register_function('@LIBRARY@_resume', function(keys, args)
   local kept = math.min(redis.call('LLEN', keys[2]), tonumber(args[3]))
   local entries, after = {}, tonumber(args[7])
   if args[6] == epoch and after < offset and after + kept >= offset then
-    entries = redis.call('LRANGE', keys[2], after - offset, -1)
+    local place, size, most = after - offset, 0, tonumber(args[8])
+    while place < 0 and size < most do
+      for _, entry in ipairs(redis.call('LRANGE', keys[2], place, math.min(place + STEP - 1, -1))) do
+        if size < most then entries[#entries + 1] = entry end
+        size = size + #entry
+      end
+      place = place + STEP
+    end
   end
   return { epoch, offset, trimmed, kept, entries }
+end)
+
+-- args: ttl, place and some bytes of a body.
+redis.register_function('@LIBRARY@_put', function(keys, args)
+  redis.call('SETRANGE', keys[1], args[2], args[3])
+  return redis.call('PEXPIRE', keys[1], args[1])
+end)
+
+-- args: size, ttl, and what the key must last for at least to be whole: half a body lasts for less. Whether it is there,
+-- and then it is made to last.
+redis.register_function('@LIBRARY@_renew', function(keys, args)
+  if redis.call('PTTL', keys[1]) <= tonumber(args[3]) or redis.call('STRLEN', keys[1]) ~= tonumber(args[1]) then return 0 end
+  return redis.call('PEXPIRE', keys[1], args[2])
 end)
 
 -- args: a message for all who follow the user's stream; shorter than any entry.
@@ -151,13 +186,14 @@ end)
 
 -- What the functions run, and what the bridge runs beside them; on keys and the channel of a user.
 local function needs(keys)
-  local position, list, set = keys[1], keys[2], keys[3]
+  local position, list, set, body = keys[1], keys[2], keys[3], keys[1] .. ':b'
   return {
     { 'GET', position }, { 'SET', position, '' }, { 'UNLINK', position },
     { 'DEL', list }, { 'LINDEX', list, 0 }, { 'LLEN', list }, { 'LPOP', list }, { 'LRANGE', list, 0, 0 },
     { 'LTRIM', list, 0, 0 }, { 'PEXPIRE', list, 1 }, { 'RPOP', list, 1 }, { 'RPUSH', list, '' },
     { 'PEXPIRE', set, 1 }, { 'ZADD', set, 0, '' }, { 'ZREM', set, '' }, { 'ZREMRANGEBYSCORE', set, 0, 0 },
     { 'SPUBLISH', position, '' }, { 'SSUBSCRIBE', position }, { 'SUNSUBSCRIBE', position }, { 'SCAN', 0 }, { 'TIME' },
+    { 'SETRANGE', body, 0, '' }, { 'GETRANGE', body, 0, 0 }, { 'STRLEN', body }, { 'PTTL', body }, { 'PEXPIRE', body, 1 },
   }
 end
 

@@ -22,13 +22,15 @@ class Gap(NamedTuple):
 class Resume(NamedTuple):
     """The answer to a position. `entries` are all that came after it, or there is a `gap`; never both.
 
-    `position` is the one before the first of the entries; `recovered` is None where nobody asked.
+    `position` is the one before the first of the entries; `recovered` is None where nobody asked. `rest` is how many
+    more come after the entries: so many are read with another resume, after the last of these.
     """
 
     position: Position
     entries: tuple[Entry, ...] = ()
     recovered: bool | None = None
     gap: Gap | None = None
+    rest: int = 0
 
 
 class History:

@@ -79,7 +79,7 @@ class MemoryBroker:
         history = self._filled.get(user) or self._empty.get(user)
         return history.top if history else None
 
-    async def resume(self, user: str, after: str | None) -> Resume:
+    async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         now = self._clock()
         self.expire(now)
         history = self._filled.get(user)

@@ -1,4 +1,7 @@
-"""Sessions that missed a live entry, and the history that gives it back. Knows no transport and no server."""
+"""Sessions that wait for what their history has, since they missed a live entry or had a part of it.
+
+Knows no transport and no server.
+"""
 
 import asyncio
 from functools import partial
@@ -39,8 +42,10 @@ class Mender:
                 except Away:
                     await asyncio.sleep(AGAIN)
                     continue
-                self._metrics.session_mended()
-                (log.info if resume.gap or resume.entries else log.debug)(
+                is_new = not session.rest  # else it goes on with what it began
+                if is_new:
+                    self._metrics.session_mended()
+                (log.info if is_new and (resume.gap or resume.entries) else log.debug)(
                     "session.mended",
                     session=session.id,
                     user=session.user,

@@ -7,19 +7,21 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from wsbridge.broker import DUPLICATE, STORED, Away, Gate, Outcome, Sink, Status, retried
-from wsbridge.event import Event, Position
-from wsbridge.history import Resume, judged
+from wsbridge.event import Entry, Event, Position
+from wsbridge.history import Gap, Resume, judged
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import seconds_of, timestamp
 from wsbridge.reasons import Retry
+from wsbridge.redis_arrivals import Arrivals
+from wsbridge.redis_bodies import Bodies, is_large
 from wsbridge.redis_command import Command, call
 from wsbridge.redis_evidence import Evidence
-from wsbridge.redis_keys import DISCONNECT, body, entries, keys_of, position, remembered
+from wsbridge.redis_keys import DISCONNECT, Referenced, body, entries, keys_of, position, remembered
 from wsbridge.redis_lane import Lane
 from wsbridge.redis_server import TIMEOUT, Declined, Server
 from wsbridge.redis_stream import Stream
@@ -27,6 +29,9 @@ from wsbridge.redis_stream import Stream
 DAY = 86_400.0  # seconds
 POSITION_TTL = 2 * DAY  # seconds that a position outlives its events
 TOUCH = DAY / 4  # seconds after which the position of a connected user is made to last again
+SLICE = 524_288  # bytes of one delivery that go to the server at a time
+ENTRY_BYTES = 250  # what an entry costs on its way beside its data
+PORTION = 262_144  # bytes of a history that are read at a time
 GRACE = 15.0  # seconds that a user is followed after the last session has ended
 
 
@@ -64,6 +69,8 @@ class RedisBroker:
         self._stream = Stream(server, self)
         self._evidence = Evidence(server, prefix)
         self._appends, self._reads = Lane(server), Lane(server)
+        self._bodies = Bodies(server, prefix, self._ttl)
+        self._arrivals = Arrivals(sink, load=self._bodies.load, missed=self.rejoined, failed=self.failed)
         self._followed: dict[str, _Followed] = {}  # by channel
         self._waiting = self._waiting_bytes = 0  # entries on their way to the server, and their data
         self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing
@@ -77,22 +84,39 @@ class RedisBroker:
         return len(self._stream)
 
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
+        """A slice after the other: others come in between, and what follows duplicates gets their room."""
         gate = Gate(self._sink, self._waiting, self._waiting_bytes)
-        outcomes = [gate.refusal(event) or DUPLICATE for event in events]
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(events):
+            part = _slice(gate, events[len(outcomes) :] if outcomes else events)
+            if part:
+                outcomes += await self._take(part, gate)
+            else:
+                outcomes.append(gate.refusal(events[len(outcomes)]) or DUPLICATE)
+        return outcomes
+
+    async def _take(self, events: Sequence[Event], gate: Gate) -> list[Outcome]:
+        """Append events for which there is room; what that has found to be a duplicate does not take it."""
+        outcomes = [DUPLICATE] * len(events)
         places: dict[str, list[int]] = {}  # user → its events, in order
         for place, event in enumerate(events):
-            if outcomes[place] is DUPLICATE:
-                for user in event.users:
-                    places.setdefault(user, []).append(place)
-        if places:
-            self._waiting += gate.taken
-            self._waiting_bytes += gate.taken_bytes
-            try:
-                replies = await self._append(events, places)
-            finally:
-                self._waiting -= gate.taken
-                self._waiting_bytes -= gate.taken_bytes
-            self._retry_behind(self._note(outcomes, places, replies), events, outcomes)
+            for user in event.users:
+                places.setdefault(user, []).append(place)
+        entries, size = sum(map(len, places.values())), sum([len(event.data) for event in events])
+        self._waiting += entries
+        self._waiting_bytes += size
+        try:
+            replies = await self._append(events, places)
+        finally:
+            self._waiting -= entries
+            self._waiting_bytes -= size
+        failed, stored = self._note(outcomes, places, replies)
+        self._retry_behind(failed, events, outcomes)
+        gate.block(failed)
+        fresh = sum(
+            [len(event.data) for event, became in zip(events, outcomes, strict=True) if became is not DUPLICATE]
+        )
+        gate.give_back(entries - stored, size - fresh)
         return outcomes
 
     @staticmethod
@@ -119,23 +143,46 @@ class RedisBroker:
             raise reply
         return position(reply)
 
-    async def resume(self, user: str, after: str | None) -> Resume:
+    async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         if not self._trusted.is_set():
             raise Away(self.trouble or "not verified yet")
         asked = Position.parse(after) if after else None
         keys = keys_of(self._prefix, user)
         known = (asked.epoch, asked.offset) if asked else ("", 0)
-        (reply,) = await self._timed(
-            self._reads,
-            [call("resume", keys[:2], self._now(), _seed(), self._size, self._ttl, self._position_ttl, *known)],
+        (reply,) = await self._reads.do(
+            [call("resume", keys[:2], self._now(), _seed(), self._size, self._ttl, self._position_ttl, *known, PORTION)]
         )
         if isinstance(reply, Away):
             raise reply
         epoch, offset, trimmed, kept, packed = reply
-        resume = judged(after, Position(epoch.decode(), offset), kept, trimmed)
+        top = Position(epoch.decode(), offset)
+        resume = judged(after, top, kept, trimmed)
         if not (resume.recovered and packed):
             return resume
-        return resume._replace(entries=tuple(entries(user, b"".join(packed), _receipts())))
+        return await self._completed(resume, top, entries(user, b"".join(packed), _receipts()), wait=wait)
+
+    async def _completed(
+        self, resume: Resume, top: Position, found: Iterable[Entry | Referenced], *, wait: bool
+    ) -> Resume:
+        """With a portion of the entries: all data up to a bound, or that of one entry that is larger."""
+        complete, size = list[Entry](), 0
+        for entry in found:
+            if isinstance(entry, Referenced):
+                reference = entry.reference
+                if complete and size + reference.size > PORTION:
+                    break
+                data = self._bodies.known(reference)
+                if data is None and not wait:
+                    break
+                data = data if data is not None else await self._bodies.load(reference)
+                if data is None:  # the server has lost it: what is behind it is no use without it
+                    return Resume(top, (), False, Gap(resume.position, "expired"))  # noqa: FBT003 - `recovered`
+                complete.append(entry.complete(data))
+            else:
+                complete.append(entry)
+            size += len(complete[-1].data)
+        rest = top.offset - resume.position.offset - len(complete)
+        return resume._replace(entries=tuple(complete), rest=rest)
 
     async def disconnect(self, user: str) -> None:
         (reply,) = await self._reads.do([call("tell", [self._channel(user)], DISCONNECT)])
@@ -149,11 +196,7 @@ class RedisBroker:
         if payload == DISCONNECT:
             self._sink.disconnect(followed.user)
             return
-        found = list(entries(followed.user, payload, _receipts()))
-        size = sum(len(entry.data) for entry in found)
-        while not self._sink.is_empty() and (self._sink.room() < len(found) or self._sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
-            await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
-        self._sink.put(found)
+        await self._arrivals.take(channel, list(entries(followed.user, payload, _receipts())))
 
     def interrupted(self, why: str) -> None:
         self._distrust(why)
@@ -163,8 +206,10 @@ class RedisBroker:
         self._metrics.internal(doing, error)
 
     def rejoined(self, channel: str) -> None:
-        self._rejoined.add(self._followed[channel].user)
-        self._doubt.set()
+        followed = self._followed.get(channel)
+        if followed is not None:
+            self._rejoined.add(followed.user)
+            self._doubt.set()
 
     # Its life.
 
@@ -176,8 +221,8 @@ class RedisBroker:
             self._doubt.set()
             await self._stream.run()
         finally:
-            for lane in (self._appends, self._reads, self._evidence):
-                await lane.close()
+            for part in (self._arrivals, self._bodies, self._appends, self._reads, self._evidence):
+                await part.close()
             await self._server.close()
 
     async def doubtful(self, patience: float) -> frozenset[str]:
@@ -247,7 +292,11 @@ class RedisBroker:
         except TimeoutError:
             return [Away(self.trouble or "not verified yet")] * len(places)
         stamp, now, seed = timestamp(), self._now(), _seed()
-        packed = [(remembered(event), body(event, stamp)) for event in events]
+        try:
+            references = [await self._bodies.store(event) if is_large(event) else None for event in events]
+        except Away as why:
+            return [why] * len(places)
+        packed = [(remembered(e), body(e, stamp, reference)) for e, reference in zip(events, references, strict=True)]
         return await self._timed(
             self._appends,
             [
@@ -268,9 +317,10 @@ class RedisBroker:
 
     def _note(
         self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]
-    ) -> dict[str, Outcome]:
-        """What is stored; the users of whom nothing is, and why."""
+    ) -> tuple[dict[str, Outcome], int]:
+        """The users of whom nothing is stored, and why; and how many entries are new."""
         failed: dict[str, Outcome] = {}
+        stored = 0
         confirmed: dict[str, Position] = {}
         for (user, own), reply in zip(places.items(), replies, strict=True):
             if isinstance(reply, Away):
@@ -282,11 +332,12 @@ class RedisBroker:
                 continue
             epoch, offset, news = reply.decode().split(" ")
             confirmed[user] = Position(epoch, int(offset))
+            stored += news.count("1")
             for place, is_new in zip(own, news, strict=True):
                 if is_new == "1":
                     outcomes[place] = STORED
         self._evidence.confirmed(confirmed)
-        return failed
+        return failed, stored
 
     def _channel(self, user: str) -> str:
         return keys_of(self._prefix, user).position
@@ -303,6 +354,18 @@ def _receipts() -> Callable[[str], float]:
         return now - max(0.0, wall - seconds_of(stamp))
 
     return receipt
+
+
+def _slice(gate: Gate, events: Sequence[Event]) -> list[Event]:
+    """The first of them that fit the queue, and one call of the server: perhaps none."""
+    part, size = list[Event](), 0
+    for event in events:
+        size += len(event.data) * (1 if is_large(event) else len(event.users)) + ENTRY_BYTES * len(event.users)
+        if (part and size > SLICE) or not gate.fits(event):
+            break
+        gate.refusal(event)
+        part.append(event)
+    return part
 
 
 def _seed() -> str:

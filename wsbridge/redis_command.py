@@ -13,10 +13,11 @@ CODE = _TEXT.replace("@LIBRARY@", LIBRARY)
 
 
 class Command(NamedTuple):
-    """What is sent, and a key that says where to."""
+    """What is sent, and a key that says where to. `answer` is how many bytes may come back, where those are many."""
 
     key: str
     words: tuple[str | bytes | int, ...]
+    answer: int = 0
 
 
 def call(function: str, keys: Sequence[str], *args: str | bytes | int) -> Command:

@@ -17,8 +17,39 @@ from wsbridge.event import Entry, Event, Position
 
 _HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
 DISCONNECT = b"disconnect"  # to all who follow a user; shorter than any entry
-_body = msgspec.msgpack.Decoder(tuple[str, str, bytes, bytes])
 _POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
+
+
+class _Body(msgspec.Struct, array_like=True, gc=False):
+    """What follows the header of an entry. If it has a `size`, `data` is the name of data under a key of its own."""
+
+    type: str
+    stamp: str
+    event_id: bytes
+    data: bytes
+    size: int = 0
+    check: int = 0
+
+
+_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+class Reference(NamedTuple):
+    """Data on the server, under a key of its own. `check` is its CRC-32: data of which a part is lost must not pass."""
+
+    name: bytes
+    size: int
+    check: int
+
+
+class Referenced(NamedTuple):
+    """An entry whose data is elsewhere."""
+
+    entry: Entry  # without data
+    reference: Reference
+
+    def complete(self, data: bytes) -> Entry:
+        return msgspec.structs.replace(self.entry, data=data)
 
 
 class Keys(NamedTuple):
@@ -45,19 +76,27 @@ def remembered(event: Event) -> bytes:
     return _digest(event.key) if event.key else b""
 
 
-def body(event: Event, stamp: str) -> bytes:
-    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), event.data))
+def body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
+    data = (event.data,) if reference is None else reference
+    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), *data))
 
 
-def entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry]:
+def body_key(prefix: str, name: bytes) -> str:
+    """Of data that several histories may reference; in any slot."""
+    return f"{prefix}:b:{name.hex()}"
+
+
+def entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry | Referenced]:
     """What `append` has published, or some of what it has stored, one after the other."""
     place = 0
     while place < len(packed):
         epoch, offset, _, size = _HEADER.unpack_from(packed, place)
         place += _HEADER.size
-        kind, stamp, event_id, data = _body.decode(packed[place : place + size])
+        found = _decoder.decode(packed[place : place + size])
         place += size
-        yield Entry(user, epoch.decode(), offset, kind, data, stamp, received(stamp), event_id.decode())
+        data, event_id = b"" if found.size else found.data, found.event_id.decode()
+        entry = Entry(user, epoch.decode(), offset, found.type, data, found.stamp, received(found.stamp), event_id)
+        yield Referenced(entry, Reference(found.data, found.size, found.check)) if found.size else entry
 
 
 def position(text: bytes | None) -> Position | None:

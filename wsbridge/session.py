@@ -116,7 +116,7 @@ class Session:
     __slots__ = (
         "__weakref__", "_backlog", "_held", "_held_bytes", "_last", "_mend", "_metrics", "_missed", "_outbox",
         "_pending", "_written", "agent", "close", "epoch", "expires", "heard", "id", "leaves", "offset", "opened",
-        "peer", "pinged", "received", "sent", "state", "user", "wire",
+        "peer", "pinged", "received", "rest", "sent", "state", "user", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +152,7 @@ class Session:
         self._written = 0  # bytes that went from there to the transport
         self._last: Close | None = None  # the close that is written when the outbox is empty
         self._missed: deque[Entry] | None = None  # the rest of the replay, once the history was read
+        self.rest = 0  # entries that the history has beyond those, to be read when they are out
         self._held: list[tuple[Entry, bytes]] | None = None
         self._held_bytes = 0
 
@@ -287,10 +288,11 @@ class Session:
             self.epoch, self.offset = resume.position.epoch, resume.position.offset
             self.send(gap(resume.gap.after, resume.position, resume.gap.reason), resume.position)
             self._metrics.gap(resume.gap.reason)
+        self.rest = resume.rest
         if resume.entries:
             self._begin_replay(resume.entries)
         else:
-            self._go_live()
+            self._end_replay()
 
     async def pump(self) -> None:
         """Write what waits, at the peer's pace, until nothing does.
@@ -340,7 +342,7 @@ class Session:
                 self._drop_outbox()
         elif self._missed is not None:
             self._missed = None
-            self._go_live()
+            self._end_replay()
 
     def _make_frames(self, missed: deque[Entry]) -> None:
         """Some of the replay: a portion, or one entry that is larger."""
@@ -361,6 +363,14 @@ class Session:
         for entry in entries:
             self._backlog.ledger.hold(entry.data)
         self._wait()
+
+    def _end_replay(self) -> None:
+        if self.rest:
+            if self._outbox is None and not self._held:
+                self._backlog.discard(self)
+            self._mend(self)
+        else:
+            self._go_live()
 
     def _go_live(self) -> None:
         self.enter(State.LIVE)

@@ -20,7 +20,7 @@ from wsbridge.auth import TokenVerifier
 from wsbridge.authenticator import offered_tokens
 from wsbridge.cloudevents import EventReader
 from wsbridge.environment import read as read_environment
-from wsbridge.event import Event, Position, Rejected, is_user
+from wsbridge.event import Entry, Event, Position, Rejected, is_user
 from wsbridge.history import judged
 from wsbridge.key_set import HMAC, Key
 from wsbridge.keys import FixedKeys
@@ -183,7 +183,7 @@ def log_line(data: bytes) -> None:
 
 def redis_entries(data: bytes) -> None:
     for entry in entries("u", data, lambda _: 0.0):
-        assert entry.user == "u"
+        assert (entry if isinstance(entry, Entry) else entry.entry).user == "u"
 
 
 def redis_position(data: bytes) -> None:

@@ -1,0 +1,88 @@
+"""Entries that have come from the server and go to the sink, in each user's order, once their data is there."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from wsbridge.broker import Away, Sink
+from wsbridge.event import Entry
+from wsbridge.jobs import Jobs
+from wsbridge.redis_keys import Reference, Referenced
+
+WAITING = 10_000  # entries that wait for data; what comes beyond is missed, and read from the history
+
+
+class Arrivals:
+    """`missed` is called with a channel of which entries are not put: its users' sessions must read the history."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        load: Callable[[Reference], Awaitable[bytes | None]],
+        missed: Callable[[str], None],
+        failed: Callable[[str, Exception], None],
+    ) -> None:
+        self._sink = sink
+        self._load = load
+        self._missed = missed
+        self._failed = failed
+        self._jobs = Jobs()
+        self._queues: dict[str, deque[Sequence[Entry | Referenced]]] = {}  # by channel, while a job works on it
+        self._waiting = 0
+        self._putting = asyncio.Lock()  # whoever waits for room is served in order
+
+    async def take(self, channel: str, found: Sequence[Entry | Referenced]) -> None:
+        """Entries of one user, in order. Waits for room in the sink, but not for data."""
+        queue = self._queues.get(channel)
+        if queue is None:
+            entries = [entry for entry in found if type(entry) is Entry]
+            if len(entries) == len(found):
+                await self._put(entries)
+                return
+            queue = self._queues[channel] = deque([found])
+            self._waiting += len(found)
+            await self._jobs.spawn("arrivals", partial(self._work, channel, queue))
+        elif self._waiting + len(found) > WAITING:
+            self._missed(channel)
+        else:
+            self._waiting += len(found)
+            queue.append(found)
+
+    async def close(self) -> None:
+        await self._jobs.close()
+
+    async def _work(self, channel: str, queue: deque[Sequence[Entry | Referenced]]) -> None:
+        """Put what waits for one user. What cannot be had is missed, with all that has come behind it."""
+        try:
+            while queue:
+                for entry in queue[0]:
+                    complete = await self._complete(entry)
+                    if complete is None:
+                        self._missed(channel)
+                        return
+                    await self._put([complete])
+                self._waiting -= len(queue.popleft())
+        except Exception as error:  # the task boundary: the history has what was not put
+            self._failed("arrivals", error)
+            self._missed(channel)
+        finally:
+            self._waiting -= sum(map(len, queue))
+            del self._queues[channel]
+
+    async def _complete(self, entry: Entry | Referenced) -> Entry | None:
+        if isinstance(entry, Entry):
+            return entry
+        try:
+            data = await self._load(entry.reference)
+        except Away:
+            return None
+        return None if data is None else entry.complete(data)
+
+    async def _put(self, entries: Sequence[Entry]) -> None:
+        size = sum(len(entry.data) for entry in entries)
+        async with self._putting:
+            while not self._sink.is_empty() and (self._sink.room() < len(entries) or self._sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
+                await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
+            self._sink.put(entries)

@@ -34,7 +34,7 @@ def by(**tokens: str) -> dict[str, Any]:
 @pytest.mark.parametrize("way", WAYS)
 async def test_each_way_to_bring_a_token(start: Start, way: str) -> None:
     bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
-    ws = await connect(bridge, **by(**{way: token()}))
+    ws = await connect(bridge, **by(**{way: token(ttl=3600)}))
     assert (await receive(ws))["user_id"] == "u1"
     assert ws.protocol == ("wsbridge.v1" if way == "subprotocol" else None)
 
@@ -61,14 +61,17 @@ STALE = token("u1", ttl=-60)
 @pytest.mark.parametrize(
     "carried",
     [
-        {"headers": {"Cookie": f"session={STALE}; other=1; session={token()}"}},
-        {"headers": {"Cookie": f"session={token()}; session={STALE}"}},
-        {"headers": {"Cookie": f'session="{token()}"; session=; session=x'}},
-        {"headers": CIMultiDict([("Cookie", f"session={STALE}"), ("Cookie", f"session={token()}")])},
-        {"headers": {"Authorization": "Bearer a-proxys-own", "Cookie": f"session={token()}"}},
-        {"query": [("token", STALE), ("token", token())]},
-        {"protocols": ("wsbridge.v1", f"bearer.{STALE}", f"bearer.{token()}")},
-        {"query": [("user_id", "u1"), ("token", token("u2"))], "headers": {"Cookie": f"session={token()}"}},
+        {"headers": {"Cookie": f"session={STALE}; other=1; session={token(ttl=3600)}"}},
+        {"headers": {"Cookie": f"session={token(ttl=3600)}; session={STALE}"}},
+        {"headers": {"Cookie": f'session="{token(ttl=3600)}"; session=; session=x'}},
+        {"headers": CIMultiDict([("Cookie", f"session={STALE}"), ("Cookie", f"session={token(ttl=3600)}")])},
+        {"headers": {"Authorization": "Bearer a-proxys-own", "Cookie": f"session={token(ttl=3600)}"}},
+        {"query": [("token", STALE), ("token", token(ttl=3600))]},
+        {"protocols": ("wsbridge.v1", f"bearer.{STALE}", f"bearer.{token(ttl=3600)}")},
+        {
+            "query": [("user_id", "u1"), ("token", token("u2", ttl=3600))],
+            "headers": {"Cookie": f"session={token(ttl=3600)}"},
+        },
     ],
     ids=["stale first", "stale last", "quoted", "two headers", "a proxy's", "query", "subprotocols", "another user's"],
 )
@@ -82,8 +85,8 @@ async def test_admission_with_one_good_token_among_several_takes_it(start: Start
     ("tokens", "close"),
     [
         (["bad", STALE], (4401, "token_expired")),
-        (["bad", token("u2")], (4503, "user_mismatch")),
-        (["bad1", "bad2", "bad3", "bad4", token()], (4401, "token_invalid")),
+        (["bad", token("u2", ttl=3600)], (4503, "user_mismatch")),
+        (["bad1", "bad2", "bad3", "bad4", token(ttl=3600)], (4401, "token_invalid")),
     ],
     ids=["the expired one", "another user's", "no more than four are verified"],
 )
@@ -98,7 +101,9 @@ async def test_admission_without_a_good_token_names_the_best_refusal(
 @pytest.mark.fault("G4")
 async def test_handshake_with_two_lines_of_subprotocols_reads_both(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
-    lines = CIMultiDict([("Sec-WebSocket-Protocol", f"bearer.{token()}"), ("Sec-WebSocket-Protocol", "wsbridge.v1")])
+    lines = CIMultiDict(
+        [("Sec-WebSocket-Protocol", f"bearer.{token(ttl=3600)}"), ("Sec-WebSocket-Protocol", "wsbridge.v1")]
+    )
     ws = await connect(bridge, headers=lines)
     assert (await receive(ws))["user_id"] == "u1"
     assert ws._response.headers.getall("Sec-WebSocket-Protocol") == ["wsbridge.v1"]
@@ -131,7 +136,7 @@ async def test_what_is_no_token(start: Start, logs: Logs, carried: dict[str, Any
 
 async def test_the_scheme_is_not_case_sensitive(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
-    ws = await connect(bridge, headers={"Authorization": f"bearer {token()}"})
+    ws = await connect(bridge, headers={"Authorization": f"bearer {token(ttl=3600)}"})
     assert (await receive(ws))["user_id"] == "u1"
 
 

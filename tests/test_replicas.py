@@ -157,6 +157,7 @@ async def test_row_20_redis_is_away(
     ws, _ = await bridge.opened()
     sidecar = Sidecar("u1", bridge)
     await sidecar.deliver()
+    assert (await health(bridge))[:2] == (200, "healthy")  # a bridge that never reached Redis is not ready
     back = frozen(valkey) if fault == "frozen" else await killed(valkey)
     assert await bridge.publish({"user_id": "u1", "n": -1}, id="e", source="s") == "RETRY"
     await logs.line("redis.unavailable")

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from wsbridge.event import Position
-from wsbridge.protocol import CLOSES, LOST, NO_STATUS, Close, gap, goodbye
+from wsbridge.protocol import CLOSES, LOST, NO_STATUS, SHUTDOWN, Close, gap, goodbye
 from wsbridge.terminal import explain, is_colourful, one_line, pretty, printable
 
 UPDATE = (
@@ -55,7 +55,7 @@ def test_colours_are_around_the_words_only() -> None:
     ("message", "shown"),
     [
         (gap(Position("a", 1), Position("a", 9), "expired"), 'gap  after="a:1"  last_event_id="a:9"  reason="expired"'),
-        (goodbye(CLOSES[3], 7.3, 20), "goodbye  code=1012"),
+        (goodbye(SHUTDOWN, 7.3, 20), "goodbye  code=1012"),
         (b'{"type":"error","code":"bad_message","message":"no\\u0007"}', 'error  no\\u0007  code="bad_message"'),
         (b'{"type":"task_update","event":["no object"],"id":null}', 'task_update  event=["no object"]'),
         (b'{"type":7,"timestamp":7,"event":{"event_type":null}}', "7  None"),

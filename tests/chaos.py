@@ -36,6 +36,23 @@ SSE = 0.25  # of the clients
 RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # that Redis takes away
 _PAUSE = 0.1  # seconds between two looks
 
+# Nothing outside of a replica can end one of its background jobs. So each is started with a broadcaster that dies at
+# a signal: at its next event, as it would from a fault of its own.
+MORTAL = """
+import signal
+from wsbridge.bus import Bus
+
+deliver_all, doomed = Bus._deliver_all, []
+
+def mortal(bus, batch):
+    if doomed:
+        raise RuntimeError("the broadcaster dies")
+    return deliver_all(bus, batch)
+
+Bus._deliver_all = mortal
+signal.signal(signal.SIGUSR1, lambda *_: doomed.append(True))
+"""
+
 Say = Callable[[str], None]
 
 
@@ -88,7 +105,7 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._process = await Spawned.start(self._http, **self._settings)
+        self._process = await Spawned.start(self._http, broken=MORTAL, **self._settings)
         self._process.lines, lines = self.lines, self._process.lines
         self.lines += lines
         if not self._process.port:
@@ -108,6 +125,17 @@ class Replica:
         code = await self._process.code()
         if code:
             raise Broken(f"{self._name} was drained and exited with {code}: {self._process.errors.decode()}")
+
+    async def lose_broadcaster(self) -> None:
+        """A background job ends, and with it the process, which says why."""
+        assert self._process is not None
+        self.check()
+        before = len(self._process.of("job.failed"))
+        self._process.process.send_signal(signal.SIGUSR1)
+        code = await self._process.code()
+        failed = [line["job"] for line in self._process.of("job.failed")[before:]]
+        if code != 1 or failed != ["broadcast"]:
+            raise Broken(f"{self._name} lost its broadcaster, exited with {code} and logged job.failed of {failed}")
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -178,6 +206,7 @@ class Faults:
         kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "replica killed": self.kill,
             "replica drained": self.drain,
+            "broadcaster of a replica dead": self.end_broadcaster,
             "replica frozen": self.pause,
             "Redis frozen": self.freeze,
             "Redis frozen for longer than the history lasts": self.outlast,
@@ -194,7 +223,7 @@ class Faults:
             "Redis' clock set back": self.set_back,
             "log of a replica not read": self.leave_unread,
         }
-        alone = ("replica killed", "replica drained", "log of a replica not read")
+        alone = ("replica killed", "replica drained", "broadcaster of a replica dead", "log of a replica not read")
         possible = kinds if redis else {name: kinds[name] for name in alone}
         self._kinds = {name: kind for name, kind in possible.items() if plan.only in name}
 
@@ -241,6 +270,13 @@ class Faults:
         replica = self._dice.choice(self._replicas)
         async with self.losing(not self._redis):
             await replica.drain()
+            await replica.start()
+
+    async def end_broadcaster(self) -> None:
+        """A job of it ends, so it ends, and whoever watches over it starts it again."""
+        replica = self._dice.choice(self._replicas)
+        async with self.losing(not self._redis):
+            await replica.lose_broadcaster()
             await replica.start()
 
     async def pause(self) -> None:

@@ -373,12 +373,13 @@ def test_an_answer_in_another_order() -> None:
     assert statuses(answer, BATCH) == ["RETRY", "SUCCESS", "RETRY"]
 
 
-@pytest.mark.fault("D7", "D8", "E2")
+@pytest.mark.fault("D7", "D8", "E2", "E4")
 @pytest.mark.parametrize(
     "plan",
     [
         Plan(seed=718, seconds=16, history_ttl=3, rest=0.3),
         Plan(seed=1, seconds=1, rest=0.1, redis=False),
+        Plan(seed=1, seconds=1, rest=0.1, only="broadcaster of a replica dead"),
     ],
 )
 async def test_a_short_run(plan: Plan) -> None:

@@ -43,7 +43,7 @@ siege: $(tools) ## two minutes of 5,000 good clients among bad peers of every ki
 	$(bin)/tox run -e siege -- $(if $(SHORT),--short)
 
 .PHONY: fuzz
-fuzz: $(bin)/tox ## two minutes of inputs that nobody would send, for every parser; SECONDS=3600 for more
+fuzz: $(tools) ## two minutes of inputs that nobody would send, for every parser; SECONDS=3600 for more
 	$(bin)/tox run -e fuzz -- --seconds $(or $(SECONDS),120) $(TARGETS)
 
 .PHONY: e2e

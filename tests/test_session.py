@@ -25,7 +25,8 @@ from wsbridge.protocol import (
     Close,
     update,
 )
-from wsbridge.session import NEXT, REPLAY_PORTION, Session, State
+from wsbridge.replay import REPLAY_PORTION
+from wsbridge.session import NEXT, Session, State
 
 HELLO = b'{"type":"connected"}'
 BACKLOG = 10_000

@@ -34,7 +34,8 @@ from wsbridge.protocol import (
     counted,
 )
 from wsbridge.registry import Registry
-from wsbridge.session import Session, Wire
+from wsbridge.sender import Wire
+from wsbridge.session import Session
 
 RESUME_TIMEOUT = 5.0  # seconds until a history of which nothing can be read is `unavailable`; large data is read later
 AGAIN = 0.25  # seconds until the next try within them

@@ -24,9 +24,6 @@ HEALTHY = 5.0  # seconds within which a peer at its present pace has all: it is 
 class Waiting(Protocol):
     """A session, as far as its backlog goes."""
 
-    id: str
-    user: str
-
     @property
     def is_replaying(self) -> bool: ...
 

@@ -12,16 +12,13 @@ Everything but `pump` is synchronous: nothing else here waits for a peer. How a 
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Protocol
 
 from wsbridge.backlog import Backlog
 from wsbridge.event import Entry, Position
 from wsbridge.history import Resume
 from wsbridge.metrics import Metrics
-from wsbridge.outbox import HIGH_WATER, PORTION, Outbox
 from wsbridge.protocol import (
     FORCE_DISCONNECT,
     LOST,
@@ -31,8 +28,8 @@ from wsbridge.protocol import (
     gap,
     goodbye,
 )
-
-REPLAY_PORTION = 64  # entries, at most, that are made into frames at once
+from wsbridge.replay import Replay
+from wsbridge.sender import Sender, Wire
 
 
 class State(Enum):
@@ -52,60 +49,6 @@ NEXT = {
 }
 
 
-class Wire(Protocol):
-    """What a transport has to offer. None of it but `drain` waits."""
-
-    kind: str
-
-    @property
-    def ping_interval(self) -> float | None:
-        """Seconds between two pings, at most; None is the bridge's own."""
-        ...
-
-    @property
-    def answers(self) -> bool:
-        """Whether a peer that is there answers a ping."""
-        ...
-
-    def update(self, entry: Entry) -> bytes:
-        """An entry as it stands on this wire; the same for all sessions of the kind."""
-        ...
-
-    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
-        """A message as it stands on this wire."""
-        ...
-
-    def write(self, data: bytes | memoryview) -> None: ...
-
-    def unsent(self) -> int:
-        """Bytes in the transport's buffer."""
-        ...
-
-    def is_gone(self) -> bool:
-        """Whether the peer has left unnoticed."""
-        ...
-
-    def ping(self) -> None: ...
-
-    def wake(self) -> None:
-        """There is something to `pump`: whoever owns the connection does it."""
-        ...
-
-    def abort_later(self, *, soon: bool = False) -> None:
-        """Free everything within 2 s, or half a second, whatever the peer does."""
-        ...
-
-    def end(self, close: Close) -> None:
-        """Close in the transport's way; the last that is written."""
-        ...
-
-    def abort(self) -> None: ...
-
-    async def drain(self) -> None:
-        """Wait until the transport's buffer is nearly empty."""
-        ...
-
-
 class Session:
     """A user's connection. Times are in seconds of the loop's clock.
 
@@ -114,9 +57,9 @@ class Session:
     """
 
     __slots__ = (
-        "__weakref__", "_backlog", "_held", "_held_bytes", "_last", "_mend", "_metrics", "_missed", "_outbox",
-        "_pending", "_written", "agent", "close", "epoch", "expires", "heard", "id", "leaves", "offset", "opened",
-        "peer", "pinged", "received", "rest", "sent", "state", "user", "wire",
+        "__weakref__", "_backlog", "_mend", "_metrics", "_pending", "_replay", "_sender", "agent", "close", "epoch",
+        "expires", "heard", "id", "leaves", "offset", "opened", "peer", "pinged", "received", "rest", "sent", "state",
+        "user", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -148,13 +91,9 @@ class Session:
         self._backlog = backlog
         self._mend = mend
         self._pending: list[bytes] = []  # offered since the last flush
-        self._outbox: Outbox | None = None  # what the transport could not be given yet
-        self._written = 0  # bytes that went from there to the transport
-        self._last: Close | None = None  # the close that is written when the outbox is empty
-        self._missed: deque[Entry] | None = None  # the rest of the replay, once the history was read
-        self.rest = 0  # entries that the history has beyond those, to be read when they are out
-        self._held: list[tuple[Entry, bytes]] | None = None
-        self._held_bytes = 0
+        self._sender = Sender(wire, backlog.ledger)
+        self._replay: Replay | None = None  # until it is live, if there is anything to say before
+        self.rest = 0  # entries that the history has beyond those of the replay, to be read when these are out
 
     @property
     def position(self) -> Position:
@@ -163,12 +102,12 @@ class Session:
 
     @property
     def is_replaying(self) -> bool:
-        return self._missed is not None
+        return self._replay is not None and self._replay.has_begun
 
     @property
     def is_pumped(self) -> bool:
         """Whether `pump` has something to do."""
-        return self._outbox is not None or self._missed is not None
+        return self._sender.is_waiting or self.is_replaying
 
     def enter(self, state: State) -> None:
         if state not in NEXT[self.state]:
@@ -210,7 +149,7 @@ class Session:
 
     def ping(self) -> None:
         """Ask whether the peer is there. While something waits for it, what it takes of that is the answer."""
-        if self._outbox is None and self.state in (State.REPLAYING, State.LIVE):
+        if not self._sender.is_waiting and self.state in (State.REPLAYING, State.LIVE):
             self.wire.ping()
 
     def alive(self, now: float) -> None:
@@ -250,9 +189,8 @@ class Session:
         """Nothing is written from now on, and nothing is kept."""
         if self.state is not State.CLOSED:
             self.enter(State.CLOSED)
-        self._last = None
+        self._sender.clear()
         self._forget()
-        self._drop_outbox()
 
     def dismiss(self, close: Close) -> None:
         """Close it with a word of explanation just before."""
@@ -282,7 +220,7 @@ class Session:
 
     def catch_up(self, resume: Resume) -> None:
         """Send a gap or what was missed, then what was held meanwhile; from then on it is live."""
-        if self.state is not State.REPLAYING or self._missed is not None:
+        if self.state is not State.REPLAYING or self.is_replaying:
             return
         if resume.gap:
             self.epoch, self.offset = resume.position.epoch, resume.position.offset
@@ -290,9 +228,10 @@ class Session:
             self._metrics.gap(resume.gap.reason)
         self.rest = resume.rest
         if resume.entries:
-            self._begin_replay(resume.entries)
+            self._before_live().begin(resume.entries)
+            self._wait()
         else:
-            self._end_replay()
+            self._end_replay(self._replay)
 
     async def pump(self) -> None:
         """Write what waits, at the peer's pace, until nothing does.
@@ -308,133 +247,85 @@ class Session:
 
     def unsent(self) -> int:
         """Bytes that wait for the peer, but those that it missed earlier."""
-        return self.wire.unsent() + self._held_bytes + (self._outbox.size if self._outbox else 0)
+        held = self._replay.held_bytes if self._replay else 0
+        return self.wire.unsent() + held + self._sender.waiting
 
     def buffered(self) -> int:
         return self.wire.unsent()
 
     def taken(self) -> int:
         """Bytes that the kernel has taken while something waits for the peer; only differences count."""
-        return self._written - self.wire.unsent()
+        return self._sender.written - self.wire.unsent()
 
     def _hand_over(self, frames: Sequence[bytes], size: int) -> None:
-        """To the transport, if it is free; else they wait, as references to what others wait for too."""
-        if self._outbox is None and size <= PORTION and self.wire.unsent() <= HIGH_WATER:
-            self.wire.write(frames[0] if len(frames) == 1 else b"".join(frames))
-            return
-        if self._outbox is None:
-            self._outbox = Outbox(self._backlog.ledger)
+        if self._sender.send(frames, size):
             self._wait()
-        self._outbox.put(frames)
 
     def _wait(self) -> None:
         self._backlog.add(self)
         self.wire.wake()
 
     def _write_portion(self) -> None:
-        if self._outbox is None and self._missed:
-            self._make_frames(self._missed)
-        if self._outbox is not None:
-            data = self._outbox.take()
-            self._written += len(data)
-            self.wire.write(data)
-            if not self._outbox.size:
-                self._drop_outbox()
-        elif self._missed is not None:
-            self._missed = None
-            self._end_replay()
+        if not self._sender.is_waiting and self._replay is not None and self._replay.has_begun:
+            if self._replay.is_done:
+                self._end_replay(self._replay)
+                return
+            self._make_frames(self._replay)
+        self._sender.write_portion()
+        self._settle()
 
-    def _make_frames(self, missed: deque[Entry]) -> None:
-        """Some of the replay: a portion, or one entry that is larger."""
-        frames, size = list[bytes](), 0
-        while missed and size < PORTION and len(frames) < REPLAY_PORTION:
-            entry = missed.popleft()
-            self._backlog.ledger.release(entry.data)
-            frames.append(self.wire.update(entry))
-            size += len(frames[-1])
-            self.offset = entry.offset
+    def _settle(self) -> None:
+        if not self._sender.is_waiting and self._replay is None:
+            self._backlog.discard(self)
+
+    def _make_frames(self, replay: Replay) -> None:
+        frames, self.offset = replay.take(self.wire.update)
         self.sent += len(frames)
-        self._metrics.wrote(len(frames), size)
-        self._outbox = Outbox(self._backlog.ledger)
-        self._outbox.put(frames)
+        self._metrics.wrote(len(frames), sum(map(len, frames)))
+        self._sender.queue(frames)
 
-    def _begin_replay(self, entries: Sequence[Entry]) -> None:
-        self._missed = deque(entries)
-        for entry in entries:
-            self._backlog.ledger.hold(entry.data)
-        self._wait()
-
-    def _end_replay(self) -> None:
-        if self.rest:
-            if self._outbox is None and not self._held:
-                self._backlog.discard(self)
-            self._mend(self)
-        else:
+    def _end_replay(self, replay: Replay | None) -> None:
+        if not self.rest:
             self._go_live()
+            return
+        self._replay = replay if replay and replay.end() else None
+        self._settle()
+        self._mend(self)
 
     def _go_live(self) -> None:
         self.enter(State.LIVE)
-        self._offer_held()
-        self.flush()
-        if self._outbox is None:
-            self._backlog.discard(self)
-
-    def _offer_held(self) -> None:
-        held = self._take_held()
-        for entry, frame in held:
+        replay, self._replay = self._replay, None
+        for entry, frame in replay.take_held() if replay else ():
             if self.state is not State.LIVE:
-                return  # there was another hole: the history will give all of them
+                break  # another entry was missed: the history has all of these
             self.offer(entry, frame)
-
-    def _take_held(self) -> list[tuple[Entry, bytes]]:
-        held, self._held, self._held_bytes = self._held or [], None, 0
-        for _, frame in held:
-            self._backlog.ledger.release(frame)
-        return held
+        self.flush()
+        self._settle()
 
     def _hold(self, entry: Entry, frame: bytes) -> None:
         if self.close:
             return  # it ends as soon as it is attached
-        if self._held is None:
-            self._held = []
-            self._backlog.add(self)
-        self._held.append((entry, frame))
-        self._held_bytes += len(frame)
-        self._backlog.ledger.hold(frame)
+        self._before_live().hold(entry, frame)
+        self._backlog.add(self)
+
+    def _before_live(self) -> Replay:
+        if self._replay is None:
+            self._replay = Replay(self._backlog.ledger)
+        return self._replay
 
     def _finish(self, close: Close, *, cut: bool = False) -> None:
         """No more messages; the close goes behind what waits, or behind the frame that has begun."""
         self.enter(State.CLOSED)
+        if cut or close is SLOW_CONSUMER:
+            self._sender.cut()
         self._forget()
-        if self._outbox is not None and (cut or close is SLOW_CONSUMER):
-            self._outbox.cut()
-            if not self._outbox.size:
-                self._drop_outbox()
         self.wire.abort_later(soon=close is SLOW_CONSUMER)
-        self._last = close
-        if self._outbox is None:
-            self._say_last()
-
-    def _say_last(self) -> None:
-        close, self._last = self._last, None
-        if close is not None:
-            self.wire.end(close)
-
-    def _drop_outbox(self) -> None:
-        if self._outbox is not None:
-            self._outbox.clear()
-            self._outbox = None
-        if self._missed is None and not self._held:
-            self._backlog.discard(self)
-        if self.state is State.CLOSED:
-            self._say_last()
+        self._sender.end(close)
 
     def _forget(self) -> None:
-        """What was not made into frames for the outbox yet."""
+        """What was not handed to the sender yet."""
         self._pending.clear()
-        self._take_held()
-        for entry in self._missed or ():
-            self._backlog.ledger.release(entry.data)
-        self._missed = None
-        if self._outbox is None:
-            self._backlog.discard(self)
+        if self._replay is not None:
+            self._replay.clear()
+            self._replay = None
+        self._settle()

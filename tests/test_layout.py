@@ -12,9 +12,8 @@ FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the
     "__init__ frames head peer redis_url bundle welcome descriptors log_budget log_writer redaction",
     "key_set kinds reasons log",
     "event origins budget pieces settings metrics outbox backoff request manual handshake jobs redis_command",
-    "history protocol replay wire listener crowd payload keys access problem words weakness environment redis_keys "
-    "batches",
-    "auth backlog sender checks client_frames broker answers envelope bulk terminal publish coalescer",
+    "history protocol wire listener crowd payload keys access problem words weakness environment redis_keys batches",
+    "auth backlog sender replay checks client_frames broker answers envelope bulk terminal publish coalescer",
     "authenticator cloudevents session output front listen check memory_broker redis_server redis_arrivals",
     "registry intake mender redis_link redis_lane",
     "bus heartbeat inbox drain summary admission watchdog redis_evidence redis_stream redis_bodies",

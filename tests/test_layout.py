@@ -30,7 +30,8 @@ UNTESTED = {"__init__", "__main__"}  # nothing is in them
 NO_MODULE = {  # tests of what is no module
     "backend", "browser_closes", "browser_lifecycle", "browser_resume", "browser_sse", "browser_tabs",
     "browser_tokens", "browser_walk", "chaos", "clients", "clocks", "demo", "dockerfile", "docs", "faults", "fuzz",
-    "guide", "layout", "manifests", "proxies", "proxy", "react", "replicas", "requirements", "scale", "valkey", "walk",
+    "guide", "layout", "manifests", "proxies", "proxy", "react", "replicas", "requirements", "scale", "slow_redis",
+    "valkey", "walk",
 }  # fmt: skip
 SPEAKERS = {"log", "app", "commands", "cli"}  # who may print or touch the standard library's logging
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "wsbridge").glob("*.py"))}

@@ -1,6 +1,7 @@
 """Entries on their way to the sink: order, data that comes late or never, bounds."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -20,15 +21,21 @@ class Bench:
         self.missed: list[str] = []
         self.failed: list[Exception] = []
         self.arrivals = Arrivals(
-            self.sink, load=self._load, missed=self.missed.append, failed=lambda _, error: self.failed.append(error)
+            self.sink,
+            complete=self._complete,
+            missed=self.missed.append,
+            failed=lambda _, error: self.failed.append(error),
         )
 
-    async def _load(self, reference: Reference) -> bytes | None:
+    async def _complete(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
+        (entry,) = entries
+        if isinstance(entry, Entry):
+            return [entry]
         await self.open.wait()
-        found = self.data.get(reference.name, b"data")
+        found = self.data.get(entry.reference.name, b"data")
         if isinstance(found, Exception):
             raise found
-        return found
+        return None if found is None else [entry.complete(found)]
 
     def offsets(self, user: str = "u") -> list[int]:
         return [entry.offset for entry in self.sink.of(user)]

@@ -8,7 +8,7 @@ from functools import partial
 from wsbridge.broker import Away, Sink
 from wsbridge.event import Entry
 from wsbridge.jobs import Jobs
-from wsbridge.redis_keys import Reference, Referenced
+from wsbridge.redis_keys import Referenced
 
 WAITING = 10_000  # entries that wait for data; what comes beyond is missed, and read from the history
 
@@ -20,12 +20,12 @@ class Arrivals:
         self,
         sink: Sink,
         *,
-        load: Callable[[Reference], Awaitable[bytes | None]],
+        complete: Callable[[Sequence[Entry | Referenced]], Awaitable[Sequence[Entry] | None]],
         missed: Callable[[str], None],
         failed: Callable[[str, Exception], None],
     ) -> None:
         self._sink = sink
-        self._load = load
+        self._complete = complete
         self._missed = missed
         self._failed = failed
         self._jobs = Jobs()
@@ -58,11 +58,11 @@ class Arrivals:
         try:
             while queue:
                 for entry in queue[0]:
-                    complete = await self._complete(entry)
+                    complete = await self._completed(entry)
                     if complete is None:
                         self._missed(channel)
                         return
-                    await self._put([complete])
+                    await self._put(complete)
                 self._waiting -= len(queue.popleft())
         except Exception as error:  # the task boundary: the history has what was not put
             self._failed("arrivals", error)
@@ -71,14 +71,11 @@ class Arrivals:
             self._waiting -= sum(map(len, queue))
             del self._queues[channel]
 
-    async def _complete(self, entry: Entry | Referenced) -> Entry | None:
-        if isinstance(entry, Entry):
-            return entry
+    async def _completed(self, entry: Entry | Referenced) -> Sequence[Entry] | None:
         try:
-            data = await self._load(entry.reference)
+            return await self._complete([entry])
         except Away:
             return None
-        return None if data is None else entry.complete(data)
 
     async def _put(self, entries: Sequence[Entry]) -> None:
         size = sum(len(entry.data) for entry in entries)

@@ -9,20 +9,20 @@ import hashlib
 import secrets
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from wsbridge.broker import Away
 from wsbridge.coalescer import Coalescer
-from wsbridge.event import Event
+from wsbridge.event import Entry, Event
 from wsbridge.redis_command import Command, call
-from wsbridge.redis_keys import Reference, body_key
+from wsbridge.redis_keys import Reference, Referenced, body_key
 from wsbridge.redis_lane import Lane
 from wsbridge.redis_server import Server
 
 INLINE = 32_768  # bytes, data times users: more than that goes under a key of its own
 CHUNK = 65_536  # bytes in one command or answer
-AT_A_TIME = 4  # chunks that one body has under way
+AT_A_TIME = 8  # chunks that one body has under way
 LOADS = 8  # bodies that are read at a time; others wait
 CACHE = 33_554_432  # bytes of bodies that are kept here; the least recently used go first
 MARGIN = 60_000  # ms that a body outlives the entries that reference it; also how long half a body is kept
@@ -80,6 +80,21 @@ class Bodies:
         """
         data = self.known(reference)
         return data if data is not None else await self._loading.do(reference.name, partial(self._load, reference))
+
+    async def completed(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
+        """All of them with their data, which is read side by side; None if some is lost. Raises `Away`."""
+        references = [entry.reference for entry in entries if isinstance(entry, Referenced)]
+        found = iter(await asyncio.gather(*map(self.load, references)))
+        complete = list[Entry]()
+        for entry in entries:
+            if isinstance(entry, Referenced):
+                data = next(found)
+                if data is None:
+                    return None
+                complete.append(entry.complete(data))
+            else:
+                complete.append(entry)
+        return complete
 
     async def close(self) -> None:
         await self._loading.close()

@@ -32,6 +32,7 @@ TOUCH = DAY / 4  # seconds after which the position of a connected user is made 
 SLICE = 524_288  # bytes of one delivery that go to the server at a time
 ENTRY_BYTES = 250  # what an entry costs on its way beside its data
 PORTION = 262_144  # bytes of a history that are read at a time
+LOADED = 1_048_576  # the same with data that is elsewhere
 GRACE = 15.0  # seconds that a user is followed after the last session has ended
 
 
@@ -70,7 +71,7 @@ class RedisBroker:
         self._evidence = Evidence(server, prefix)
         self._appends, self._reads = Lane(server), Lane(server)
         self._bodies = Bodies(server, prefix, self._ttl)
-        self._arrivals = Arrivals(sink, load=self._bodies.load, missed=self.rejoined, failed=self.failed)
+        self._arrivals = Arrivals(sink, complete=self._bodies.completed, missed=self.rejoined, failed=self.failed)
         self._followed: dict[str, _Followed] = {}  # by channel
         self._waiting = self._waiting_bytes = 0  # entries on their way to the server, and their data
         self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing
@@ -165,23 +166,21 @@ class RedisBroker:
         self, resume: Resume, top: Position, found: Iterable[Entry | Referenced], *, wait: bool
     ) -> Resume:
         """With a portion of the entries: all data up to a bound, or that of one entry that is larger."""
-        complete, size = list[Entry](), 0
+        portion, size = list[Entry | Referenced](), 0
         for entry in found:
             if isinstance(entry, Referenced):
-                reference = entry.reference
-                if complete and size + reference.size > PORTION:
+                if not wait and self._bodies.known(entry.reference) is None:
                     break
-                data = self._bodies.known(reference)
-                if data is None and not wait:
-                    break
-                data = data if data is not None else await self._bodies.load(reference)
-                if data is None:  # the server has lost it: what is behind it is no use without it
-                    return Resume(top, (), False, Gap(resume.position, "expired"))  # noqa: FBT003 - `recovered`
-                complete.append(entry.complete(data))
+                size += entry.reference.size
             else:
-                complete.append(entry)
-            size += len(complete[-1].data)
-        rest = top.offset - resume.position.offset - len(complete)
+                size += len(entry.data)
+            if portion and size > LOADED:
+                break
+            portion.append(entry)
+        complete = await self._bodies.completed(portion)
+        if complete is None:  # the server has lost some: what is behind it is no use without it
+            return Resume(top, (), False, Gap(resume.position, "expired"))  # noqa: FBT003 - `recovered`
+        rest = top.offset - resume.position.offset - len(portion)
         return resume._replace(entries=tuple(complete), rest=rest)
 
     async def disconnect(self, user: str) -> None:

@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.growth import LINEAR, growth
-from wsbridge.cloudevents import EventReader
+from wsbridge.cloudevents import MAX_SENT, MAX_USERS, EventReader
 from wsbridge.event import Event, Rejected
 from wsbridge.payload import MAX_DEPTH
+from wsbridge.settings import Settings
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "events.json").read_text(encoding="utf-8"))
 TOPIC = "task-updates"
@@ -423,6 +424,20 @@ def test_the_bound_is_on_the_data_not_on_the_envelope(form: Callable[[bytes], by
     source = reader(max_bytes=len(fits))
     assert outcome(read(source, form(fits), AT)) == ("u",)
     assert outcome(read(source, form(too_large), AT)) == "too_large"
+
+
+@pytest.mark.fault("D5")
+def test_data_times_users_over_the_bound_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = b'{"user_id":["u"]}', b'{"user_id":["u","v"]}'
+    monkeypatch.setattr("wsbridge.cloudevents.MAX_SENT", 2 * len(two))
+    assert outcome(read(reader(), two)) == ("u", "v")
+    monkeypatch.setattr("wsbridge.cloudevents.MAX_SENT", 2 * len(two) - 1)
+    assert outcome(read(reader(), two)) == "too_large"
+    assert outcome(read(reader(), one)) == ("u",)
+
+
+def test_the_largest_event_for_the_most_users_is_within_the_bound() -> None:
+    assert Settings().max_event_bytes * MAX_USERS <= MAX_SENT
 
 
 def test_the_type_is_that_of_the_topic() -> None:

@@ -19,10 +19,12 @@ class Bench:
         self.data: dict[bytes, bytes | Exception | None] = {}
         self.open = asyncio.Event()
         self.missed: list[str] = []
+        self.pressed = False
         self.failed: list[Exception] = []
         self.arrivals = Arrivals(
             self.sink,
             complete=self._complete,
+            is_pressed=lambda: self.pressed,
             missed=self.missed.append,
             failed=lambda _, error: self.failed.append(error),
         )
@@ -89,6 +91,23 @@ async def test_more_than_may_wait_is_missed(monkeypatch: pytest.MonkeyPatch) -> 
     bench.open.set()
     await until(lambda: bench.offsets() == list(range(1, 11)))
     await until(lambda: not bench.arrivals._waiting)
+    await bench.arrivals.close()
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.05])
+async def test_large_data_waits_for_peers_within_reason_and_small_does_not(
+    monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr("wsbridge.redis_arrivals.PATIENCE", patience)
+    bench = Bench()
+    bench.open.set()
+    bench.pressed = True
+    await bench.arrivals.take("c", [large(1)])
+    await bench.arrivals.take("d", [small(1, "v")])
+    assert (bench.offsets(), bench.offsets("v")) == ([], [1])
+    bench.sink.queue.clear()
+    bench.pressed = patience < 1
+    await until(lambda: bench.offsets() == [1])
     await bench.arrivals.close()
 
 

@@ -256,6 +256,7 @@ class Bridge:
         broker = RedisBroker(
             server_at(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
             dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
+            is_pressed=lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
         )  # fmt: skip
         self._jobs["stream"] = broker.run
         self._jobs["watchdog"] = Watchdog(broker, self.registry, self.metrics).watch

@@ -13,6 +13,7 @@ from wsbridge.payload import REFUSED, from_base64, is_utf8, rejection, too_deep,
 from wsbridge.reasons import Drop
 
 MAX_USERS = 1_000  # of one event: each gets it in a history of its own
+MAX_SENT = 1 << 30  # bytes, data times users: what sockets are sent for one event; the default size fits
 LONGEST_TIME = 15  # digits of milliseconds since the epoch: the year 33658
 LONGEST_ID = 256  # characters: ids are remembered for an hour and logged, whatever a publisher puts into them
 
@@ -139,7 +140,11 @@ class EventReader:
         elif self._field == "@key":
             value = metadata.get("__key")
             value = unescaped(value) if self._escaped and type(value) is str else value
-        return _checked(value, self._field)
+        users = _checked(value, self._field)
+        if not isinstance(users, Rejected) and len(data) * len(users) > MAX_SENT:
+            text = f"{len(data)} bytes of data for {len(users)} users, at most {MAX_SENT} bytes in all are sent"
+            return Rejected(Drop.TOO_LARGE, text)
+        return users
 
 
 def _checked(value: Any, field: str) -> tuple[str, ...] | Rejected:

@@ -11,26 +11,33 @@ from wsbridge.jobs import Jobs
 from wsbridge.redis_keys import Referenced
 
 WAITING = 10_000  # entries that wait for data; what comes beyond is missed, and read from the history
+PATIENCE = 2.0  # seconds that large data waits at most until peers have taken some of what is before it
+LOOK = 0.01  # seconds between two looks
 
 
 class Arrivals:
-    """`missed` is called with a channel of which entries are not put: its users' sessions must read the history."""
+    """`is_pressed` tells whether much waits for peers already: large data then waits, too.
+
+    `missed` is called with a channel of which entries are not put: its users' sessions must read the history."""
 
     def __init__(
         self,
         sink: Sink,
         *,
         complete: Callable[[Sequence[Entry | Referenced]], Awaitable[Sequence[Entry] | None]],
+        is_pressed: Callable[[], bool],
         missed: Callable[[str], None],
         failed: Callable[[str, Exception], None],
     ) -> None:
         self._sink = sink
         self._complete = complete
+        self._is_pressed = is_pressed
         self._missed = missed
         self._failed = failed
         self._jobs = Jobs()
         self._queues: dict[str, deque[Sequence[Entry | Referenced]]] = {}  # by channel, while a job works on it
         self._waiting = 0
+        self._pacing = asyncio.Lock()  # of large data, one after the other
         self._putting = asyncio.Lock()  # whoever waits for room is served in order
 
     async def take(self, channel: str, found: Sequence[Entry | Referenced]) -> None:
@@ -62,7 +69,10 @@ class Arrivals:
                     if complete is None:
                         self._missed(channel)
                         return
-                    await self._put(complete)
+                    if isinstance(entry, Referenced):
+                        await self._put_large(complete)
+                    else:
+                        await self._put(complete)
                 self._waiting -= len(queue.popleft())
         except Exception as error:  # the task boundary: the history has what was not put
             self._failed("arrivals", error)
@@ -76,6 +86,15 @@ class Arrivals:
             return await self._complete([entry])
         except Away:
             return None
+
+    async def _put_large(self, entries: Sequence[Entry]) -> None:
+        """As peers take what was put before, within reason: one that takes nothing is ended by others, in time."""
+        async with self._pacing:
+            for _ in range(round(PATIENCE / LOOK)):
+                if not self._is_pressed() and self._sink.is_empty():
+                    break
+                await asyncio.sleep(0 if not self._is_pressed() else LOOK)
+            await self._put(entries)
 
     async def _put(self, entries: Sequence[Entry]) -> None:
         size = sum(len(entry.data) for entry in entries)

@@ -59,6 +59,7 @@ class RedisBroker:
         dedupe_ttl: float,
         clock: Callable[[], float] | None = None,
         metrics: Metrics | None = None,
+        is_pressed: Callable[[], bool] = lambda: False,
     ) -> None:
         self._metrics = metrics or Metrics()
         self._server = server
@@ -71,7 +72,9 @@ class RedisBroker:
         self._evidence = Evidence(server, prefix)
         self._appends, self._reads = Lane(server), Lane(server)
         self._bodies = Bodies(server, prefix, self._ttl)
-        self._arrivals = Arrivals(sink, complete=self._bodies.completed, missed=self.rejoined, failed=self.failed)
+        self._arrivals = Arrivals(
+            sink, complete=self._bodies.completed, is_pressed=is_pressed, missed=self.rejoined, failed=self.failed
+        )
         self._followed: dict[str, _Followed] = {}  # by channel
         self._waiting = self._waiting_bytes = 0  # entries on their way to the server, and their data
         self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing

@@ -175,8 +175,12 @@ class Kafka:
         headers: Mapping[str, bytes] | None = None,
         partition: int = -1,
         topic: str = TOPIC,
+        at: float = 0.0,
     ) -> None:
-        """A message that does not come through Dapr; it is stored when this returns."""
+        """A message that does not come through Dapr; it is stored when this returns.
+
+        `at` is its time, in seconds since the epoch; now, if it is 0.
+        """
         done: Future[None] = Future()
 
         def delivered(error: Any, _: Message) -> None:
@@ -186,7 +190,13 @@ class Kafka:
                 done.set_exception(KafkaException(error))
 
         self._producer.produce(
-            topic, value, key, partition=partition, headers=dict(headers or {}), on_delivery=delivered
+            topic,
+            value,
+            key,
+            partition=partition,
+            headers=dict(headers or {}),
+            timestamp=int(at * 1_000),
+            on_delivery=delivered,
         )
         await asyncio.to_thread(self._producer.flush, _ANSWER)
         done.result(0)

@@ -30,6 +30,7 @@ class App:
         """Without a subscription it says that it has no such route."""
         self.asked = 0
         self.seen: list[list[str]] = []  # the ids of each delivery, in order
+        self.metadata: list[dict[str, str]] = []  # of each message: of its entry in bulk, else the request's headers
         self.unlucky: set[str] = set()
         self._subscription = subscription
 
@@ -46,6 +47,8 @@ class App:
         entries = body.get("entries", [{"entryId": "0", "event": body.get("data_base64", body)}])
         ids = [_id(entry["event"]) for entry in entries]
         self.seen.append(ids)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.metadata += [entry.get("metadata", headers) for entry in entries]
         statuses = [
             {"entryId": entry["entryId"], "status": "RETRY" if event_id in self.unlucky else "SUCCESS"}
             for entry, event_id in zip(entries, ids, strict=True)
@@ -146,3 +149,23 @@ async def test_single_deliveries_of_other_partitions_do_not_wait(beside: Beside,
     await until(lambda: ["elsewhere"] in app.seen)
     assert app.seen[0] == ["b"]
     app.unlucky.clear()
+
+
+@pytest.mark.parametrize("mode", [RAW, RAW | BULK], ids=["single", "bulk"])
+async def test_headers_of_a_message_arrive_escaped_and_its_time_in_milliseconds(
+    beside: Beside, kafka: Kafka, mode: dict[str, Any]
+) -> None:
+    app = App(mode)
+    await beside(app)
+    await kafka.read_by(GROUP, 1)
+    attributes = {"ce_specversion": b"1.0", "ce_id": "zoë 1+2/%".encode(), "ce_expiration": b"2030-01-01T00:00:00Z"}
+    await kafka.produce(event("b"), key="zoë 1", headers=attributes, at=1_700_000_000.123)
+    await until(lambda: app.metadata)
+    [found] = app.metadata
+    assert {name: found.get(name) for name in (*attributes, "__key", "__timestamp")} == {
+        "ce_specversion": "1.0",
+        "ce_id": "zo%C3%AB+1%2B2%2F%25",
+        "ce_expiration": "2030-01-01T00%3A00%3A00Z",
+        "__key": "zo%C3%AB+1",
+        "__timestamp": "1700000000123",
+    }

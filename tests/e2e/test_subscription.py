@@ -32,6 +32,7 @@ async def test_many_events_come_in_few_requests(chain: Chain) -> None:
     tab, _ = await bridge.opened("alice")
     await chain.publisher.publish_bulk([("alice", {"user_id": "alice", "n": n}) for n in range(200)])
     assert [(await receive(tab))["event"]["n"] for _ in range(200)] == list(range(200))
+    await until(lambda: len(bridge.log.of("http.request", path="/events/task-updates")) > 1)
     requests = bridge.log.of("http.request", path="/events/task-updates")
     assert 2 <= len(requests) < 20  # 100 in each at most
 

@@ -11,8 +11,9 @@
 #     -e APP_API_TOKEN="$APP_API_TOKEN" -e WSBRIDGE_ADMIN_TOKEN="$ADMIN_TOKEN" websocket-service:latest
 #
 # It listens on all of the container's addresses, so it refuses to start unless WSBRIDGE_AUTH=none or a key is given.
-# /events and /dapr answer 403 without APP_API_TOKEN, /stats and /users without WSBRIDGE_ADMIN_TOKEN, unless they are
-# called on WSBRIDGE_INTERNAL_PORT, which is better not published. Where APP_API_TOKEN is set, it works without typing it:
+# /events and /dapr answer 403 without APP_API_TOKEN. So do /stats and /users without WSBRIDGE_ADMIN_TOKEN and /metrics
+# without WSBRIDGE_METRICS_TOKEN, unless they are called on WSBRIDGE_INTERNAL_PORT; do not publish that port. A command in
+# the container has the container's tokens:
 #   docker exec CONTAINER wsbridge publish --user alice task.created title='Buy milk'
 
 FROM python:3.13-slim-trixie AS build

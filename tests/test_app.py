@@ -335,6 +335,24 @@ async def test_process_whose_broadcaster_ends_exits_with_1_and_says_which(spawn:
     assert bridge.errors == b""
 
 
+ACCEPTS_NOTHING = """
+from wsbridge.listener import Listener
+async def accept(self, sock):
+    {end}
+Listener.accept = accept
+"""
+
+
+@pytest.mark.fault("E4")
+@pytest.mark.parametrize("end", ["raise RuntimeError('the accept loop dies')", "return"])
+async def test_process_whose_accept_loop_ends_exits_with_1_and_says_which(spawn: Spawn, end: str) -> None:
+    bridge = await spawn(broken=ACCEPTS_NOTHING.format(end=end), DRAIN_TIMEOUT="60")
+    assert await bridge.code() == 1
+    (line,) = bridge.of("job.failed")
+    assert line["job"].startswith("accept on ")
+    assert not bridge.of("server.stopped")
+
+
 @pytest.mark.fault("E4")
 async def test_job_that_fails_during_the_drain_ends_it_with_1(spawn: Spawn) -> None:
     bridge = await spawn(broken=DIES.format(end="raise RuntimeError"), DRAIN_TIMEOUT="60")

@@ -1,8 +1,21 @@
 """Lines a second of one event."""
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+import wsbridge
 from wsbridge.log_budget import FROM_UNKNOWN_PEERS, KNOWN_USERS, UNKNOWN_PEERS, LogBudget
+
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in Path(wsbridge.__file__).parent.glob("*.py")}
+BEFORE_ANY_TOKEN = {"access", "front", "intake", "listener", "log", "problem", "sse", "websocket", "wire"}
+BEHIND_A_TOKEN = {  # events with an address that take a valid token, of a user, an operator or the sidecar
+    "session.authenticated", "session.opened", "subscriptions.read", "user.disconnected",
+}  # fmt: skip
+OWN = {"log.dropped"}  # about the log itself: has no budget, since it tells of those
 
 
 class Clock:
@@ -52,3 +65,24 @@ def test_log_budget_has_no_more_buckets_than_events() -> None:
     for _ in range(1_000):
         budget.allows("auth.failed")
     assert budget.size == 1
+
+
+def logged(source: str) -> Iterator[tuple[str, set[str]]]:
+    """Each event that a module logs, with the names of its fields."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and re.search(r"\blog\b", ast.unparse(node.func)) and node.args:
+            for part in ast.walk(node.args[0]):
+                if isinstance(part, ast.Constant) and re.fullmatch(r"[a-z]+\.[a-z]+", str(part.value)):
+                    yield str(part.value), {str(keyword.arg) for keyword in node.keywords}
+
+
+def test_log_budget_of_unknown_peers_has_every_event_that_tells_an_address_or_comes_before_any_token() -> None:
+    events = {event for source in SOURCES.values() for event, _ in logged(source)}
+    exposed = {
+        event
+        for module, source in SOURCES.items()
+        for event, fields in logged(source)
+        if "peer" in fields or module in BEFORE_ANY_TOKEN
+    }
+    assert exposed - BEHIND_A_TOKEN - OWN <= FROM_UNKNOWN_PEERS
+    assert events > FROM_UNKNOWN_PEERS | BEHIND_A_TOKEN | OWN

@@ -212,6 +212,18 @@ async def test_at_the_close_nothing_goes_on() -> None:
     assert (lines, +metrics.errors) == ([], {})
 
 
+async def test_mender_whose_read_is_cancelled_by_the_history_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, histories = Peer.live(), Histories(resume(0))
+
+    async def closed(*_: object) -> Resume:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(histories, "resume", closed)
+    async with mending(histories, peer):
+        await until(lambda: peer.session.state is State.CLOSED)
+    assert peer.wire.ended == [INTERNAL]
+
+
 async def test_a_session_that_is_live_again_is_left_alone() -> None:
     peer, histories = Peer.live(), Histories(resume(0, top=1))
     async with running(Mender(histories, Metrics())) as mender:

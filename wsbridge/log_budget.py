@@ -7,11 +7,12 @@ from collections.abc import Callable
 # Lines a second, and how many at once. Lines beyond are counted and reported once a second.
 UNKNOWN_PEERS = (20.0, 100.0)
 KNOWN_USERS = (1_000.0, 10_000.0)  # a restart brings all clients back within seconds, and each of them has a line
-# Events that somebody who has shown no valid token or app token can cause.
+# Events that somebody who has shown no valid token or app token can cause. A token that names an unknown key may have
+# the key set fetched; a connection too many may leave no descriptor for the next.
 FROM_UNKNOWN_PEERS = frozenset(
     {
-        "auth.failed", "http.request", "internal.error", "library.log", "request.bad", "request.denied",
-        "request.timeout", "session.refused", "topic.unknown",
+        "accept.failed", "auth.failed", "http.request", "internal.error", "jwks.failed", "jwks.fetched", "library.log",
+        "request.bad", "request.denied", "request.timeout", "session.refused", "topic.unknown",
     }
 )  # fmt: skip
 REPORT_INTERVAL = 1.0  # seconds

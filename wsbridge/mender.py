@@ -55,6 +55,10 @@ class Mender:
                 )
                 session.catch_up(resume)
                 return
+        except asyncio.CancelledError:
+            if (job := asyncio.current_task()) and not job.cancelling():  # the history was closed: nobody tries again
+                session.end(INTERNAL)
+            raise
         except Exception as error:  # the task boundary: the client comes back and resumes
             self._metrics.internal("mend", error, session=session.id)
             session.end(INTERNAL)

@@ -1,10 +1,17 @@
-"""A TCP link with a limited rate in each direction, shared by all of its connections, which take turns."""
+"""A TCP link with a limited rate in each direction, shared by all of its connections, which take turns.
+
+`python -m tests.slow_link PORT RATE` is one in a process of its own: it says its port, and answers each line with the
+bytes that have passed up and down.
+"""
 
 import asyncio
 import contextlib
 import socket
+import sys
 from asyncio import StreamReader, StreamWriter
 from typing import Self
+
+from tests.support import ROOT
 
 _CHUNK = 16_384  # bytes that one connection may send before it is another one's turn
 _BUFFER = 65_536  # bytes that are taken from a sender ahead of time
@@ -75,3 +82,44 @@ class SlowLink:
                 writer.write(chunk)
                 await writer.drain()
         writer.close()
+
+
+class LinkProcess:
+    """The same, in a process that nothing else slows down: `async with`."""
+
+    def __init__(self, target: int, rate: float) -> None:
+        self._arguments = (str(target), str(rate))
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.slow_link", *self._arguments,
+            cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        self.url = (await self._answer()).strip()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def bytes(self) -> tuple[int, int]:
+        """Up and down, since the start."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        up, down = (await self._answer()).split()
+        return int(up), int(down)
+
+    async def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return (await self._process.stdout.readline()).decode()
+
+
+async def main(target: int, rate: float) -> None:
+    async with SlowLink(target, rate) as link:
+        print(link.url, flush=True)  # noqa: T201 - to the test
+        while await asyncio.to_thread(sys.stdin.readline):
+            print(link.up.bytes, link.down.bytes, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))

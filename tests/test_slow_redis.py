@@ -1,6 +1,6 @@
 """The largest of everything over a slow link to a real Redis, scaled down: FAULTS.md row 34.
 
-`tests.slow_redis.FULL` is the full size.
+`make e2e` has the full size.
 """
 
 from collections.abc import AsyncIterator

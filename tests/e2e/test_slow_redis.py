@@ -1,0 +1,25 @@
+"""The largest of everything over a link of 5 MB/s to a real Redis: FAULTS.md row 34. It takes two minutes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Spawn
+from tests.slow_redis import FULL, Replicas, replicas
+from tests.valkey import Valkey
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, spawn: Spawn) -> AsyncIterator[Replicas]:
+    async with Valkey(tmp_path) as valkey, replicas(FULL, valkey.port, spawn) as pair:
+        yield pair
+
+
+async def test_everything_at_its_largest_arrives_and_nobody_else_waits(pair: Replicas) -> None:
+    async with pair.nobody_else_waits():
+        await pair.everybody_gets_the_largest_event()
+    async with pair.nobody_else_waits():
+        await pair.the_largest_bulk_arrives()
+    async with pair.nobody_else_waits():
+        await pair.tabs_resume_a_long_history()

@@ -152,7 +152,7 @@ async def test_listen_comes_back_to_a_server_that_was_started_anew() -> None:
         before = json.loads(await listen.line())["last_event_id"]
         first.send(signal.SIGTERM)
         assert json.loads(await listen.line())["type"] == "goodbye"
-        assert (await listen.note()).startswith("wsbridge: 1012 shutdown: this server is leaving")
+        assert (await listen.note()).startswith("wsbridge: 1012 shutdown: the server is shutting down")
         assert await first.ended() == 0
         async with served(WSBRIDGE_PORT=str(port)):
             again = json.loads(await listen.line())

@@ -232,7 +232,7 @@ async def test_publish_follows_the_settings_of_the_bridge_and_says_who_is_connec
         assert (await receive(tab))["type"] == "note"
     assert await running(*words[:-2], **environ) == 0
     assert said.notes() == [
-        "wsbridge: whether u1 is connected the bridge tells operators only: set WSBRIDGE_ADMIN_TOKEN to its own"
+        "wsbridge: only operators see whether u1 is connected: set WSBRIDGE_ADMIN_TOKEN as the bridge has it"
     ]
 
 

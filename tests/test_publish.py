@@ -80,7 +80,7 @@ async def test_the_same_id_is_sent_once(bridge: Running) -> None:
 
 async def test_a_real_bridge_says_no(start: Start) -> None:
     bridge = await start(APP_API_TOKEN="right" * 4, MAX_EVENT_BYTES="200")
-    assert (await post(bridge.url)).startswith("401: the bridge wants another token: set APP_API_TOKEN")
+    assert (await post(bridge.url)).startswith("401: the bridge refuses the token: set APP_API_TOKEN")
     assert (await post(bridge.url, token="wrong")).startswith("401: ")
     assert await post(bridge.url + "/", token="right" * 4) == ""
     assert (await post(bridge.url, topic="no/such", token="right" * 4)).startswith("404: there is no such topic")
@@ -96,7 +96,7 @@ async def test_a_real_bridge_says_no(start: Start) -> None:
         (200, '{"status":"OTHER"}', "200: this is no answer of a bridge"),
         (200, '["SUCCESS"]', "200: this is no answer of a bridge"),
         (200, "<html>", "200: this is no answer of a bridge"),
-        (403, "", "403: the bridge takes events without a token in development mode only: set APP_API_TOKEN"),
+        (403, "", "403: the bridge refuses events: outside of development mode set APP_API_TOKEN"),
         (502, '{"status":"SUCCESS"}', "502: this is no answer of a bridge"),
     ],
 )
@@ -118,7 +118,7 @@ async def test_to_bridge_an_answer_that_is_not_utf8_is_no_answer_of_a_bridge(aio
         (204, ""),
         (200, "200: this is no answer of a sidecar"),
         (400, "400: the sidecar does not know that pub/sub component"),
-        (401, "401: the sidecar wants another token: set DAPR_API_TOKEN"),
+        (401, "401: the sidecar refuses the token: set DAPR_API_TOKEN"),
         (403, "403: the sidecar does not allow that topic"),
         (404, "404: the sidecar does not know that pub/sub component"),
         (500, "500: the sidecar could not publish it"),

@@ -119,7 +119,7 @@ def publish(args: Namespace, environ: Environ) -> int:
 
 def _reached(user: str, count: int | None) -> str:
     if count is None:
-        return f"whether {user} is connected the bridge tells operators only: set {PREFIX}ADMIN_TOKEN to its own"
+        return f"only operators see whether {user} is connected: set {PREFIX}ADMIN_TOKEN as the bridge has it"
     if count == 0:
         return f"{user} has no connection to this replica now; the event is in the history"
     return f"{user} has {count} {'connection' if count == 1 else 'connections'} to this replica"

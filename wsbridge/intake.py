@@ -94,7 +94,7 @@ def _check_coding(request: web.Request, metrics: Metrics) -> None:
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     if coding is not None and coding.strip().lower() not in ("", "identity") and request.can_read_body:
         metrics.failed("bad_request")
-        log.info("request.bad", peer=address_of(request), error="Content-Encoding")
+        log.info("request.bad", peer=address_of(request), error="the body is compressed (Content-Encoding)")
         raise web.HTTPUnsupportedMediaType(
             text="The body must not be compressed: send it without Content-Encoding.",
             headers={hdrs.ACCEPT_ENCODING: "identity"},

@@ -24,9 +24,9 @@ Settings come from the environment: `wsbridge serve --help` lists them,
 SERVE = Page(
     "run the bridge",
     """\
-Run the bridge until SIGTERM or Ctrl-C; then it takes its leave, for as long as
-WSBRIDGE_DRAIN_TIMEOUT says, and a second signal ends that.
-All is set in the environment:""",
+Run the bridge until SIGTERM or Ctrl-C. Then it shuts down gracefully, within
+WSBRIDGE_DRAIN_TIMEOUT; a second signal ends it at once.
+All settings come from the environment:""",
     """\
   wsbridge serve
   WSBRIDGE_PORT=9000 WSBRIDGE_LOG_LEVEL=debug wsbridge serve
@@ -36,8 +36,8 @@ TOKEN = Page(
     "make a token for tests",
     """\
 Print a token for tests, signed with WSBRIDGE_JWT_SECRET, and nothing else. With
-a public key or a JWKS the bridge can only verify: then tokens come from whoever
-holds the private key.""",
+a public key or a JWKS the bridge can only verify: then the owner of the private
+key makes the tokens.""",
     """\
   wsbridge token --user alice
   wsbridge listen --user alice --token "$(wsbridge token --user alice --ttl 60)\"""",
@@ -46,13 +46,13 @@ LISTEN = Page(
     "follow a user's events",
     """\
 Follow a user's events in a terminal. Piped, it prints a line of JSON for each
-message, byte for byte as it came. What a person should know is on standard
-error: each close in words, each gap. It comes back as a client should and
-resumes after the last message that it printed.
+message, byte for byte as it came. Each close and each gap is explained on
+standard error. It reconnects as a client should and resumes after the last
+message that it printed.
 
 Without --token it makes a token for each connection, if WSBRIDGE_JWT_SECRET is
-set. It ends (exit code 1) at a close code that says to stay away, and when the
-bridge refuses a token that was given, for then no other is to be had.""",
+set. It ends with exit code 1 at a close code after which no client may
+reconnect, and when the bridge refuses the token of --token.""",
     """\
   wsbridge listen --user alice
   wsbridge listen --user alice | jq -c 'select(.type == "task_update").event'
@@ -64,9 +64,9 @@ PUBLISH = Page(
 Post a CloudEvent to a running bridge, or publish it through a Dapr sidecar.
 Prints the status that is answered; the exit code is 0 only if that is SUCCESS
 (204 from a sidecar). APP_API_TOKEN is sent to the bridge, DAPR_API_TOKEN to the
-sidecar, where they are set. The user goes where WSBRIDGE_USER_ID_FIELD says. On
-standard error stands how many connections each user has to the bridge that
-answered; without development mode it takes WSBRIDGE_ADMIN_TOKEN to learn that.""",
+sidecar, if they are set. WSBRIDGE_USER_ID_FIELD says where the user goes. The
+number of connections that each user has to that bridge is on standard error;
+outside of development mode that needs WSBRIDGE_ADMIN_TOKEN.""",
     """\
   wsbridge publish --user alice task.created task_id=1 title='Buy milk'
   wsbridge publish --user alice --user bob task.updated id=7 done:=true

@@ -165,12 +165,12 @@ class Metrics:
         yield info
         yield GaugeMetricFamily(
             "wsbridge_last_subscription_read_timestamp_seconds",
-            "When a sidecar has read the subscriptions last, in seconds since 1970; 0 is not since the start.",
+            "When a sidecar last read the subscriptions, in seconds since 1970; 0 if it has not since the start.",
             value=self.subscription_read_at,
         )
         yield GaugeMetricFamily(
             "wsbridge_last_delivery_timestamp_seconds",
-            "When a sidecar has posted a delivery last, in seconds since 1970; 0 is not since the start.",
+            "When a sidecar last posted a delivery, in seconds since 1970; 0 if it has not since the start.",
             value=self.delivered_at,
         )
         for name, text, read in self._gauges:

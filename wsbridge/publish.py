@@ -17,14 +17,14 @@ ACCEPTED = 204  # the sidecar's success
 SUCCESS = "SUCCESS"
 BY_KEY = "@key"  # the user is the key of the message in Kafka, which only a sidecar can give it
 _OF_BRIDGE = {
-    401: "the bridge wants another token: set APP_API_TOKEN to the one that it has",
-    403: "the bridge takes events without a token in development mode only: set APP_API_TOKEN for it and here",
+    401: "the bridge refuses the token: set APP_API_TOKEN to the same value as the bridge's",
+    403: "the bridge refuses events: outside of development mode set APP_API_TOKEN to the same value for it and here",
     404: "there is no such topic: the bridge knows those of WSBRIDGE_TOPICS, "
     "and with WSBRIDGE_INTERNAL_PORT it takes events on that port only",
 }
 _OF_SIDECAR = {
     400: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
-    401: "the sidecar wants another token: set DAPR_API_TOKEN to the one that it has",
+    401: "the sidecar refuses the token: set DAPR_API_TOKEN to the same value as the sidecar's",
     403: "the sidecar does not allow that topic for its app id: see the component's scopes",
     404: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
     500: "the sidecar could not publish it: its log says why",

@@ -54,7 +54,7 @@ def _setting(default: Any, kind: Kind, text: str, *, secret: bool = False, file:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What PROTOCOL.md's section 6 lists; durations in seconds, sizes in bytes."""
+    """All settings, as docs/configuration.md lists them; durations in seconds, sizes in bytes."""
 
     host: str = _setting("127.0.0.1", HOST, "address or name to listen on; :: is IPv6 and IPv4")
     port: int = _setting(8004, PORT, "port to listen on; 0 picks a free one")
@@ -129,8 +129,8 @@ class Settings:
     )
     ping_interval: float = _setting(25.0, seconds(0.05, 3600), "time between two pings")
     ping_timeout: float = _setting(10.0, seconds(0.05, 3600), "silence after a ping that ends a session")
-    drain_timeout: float = _setting(20.0, seconds(0, 3600), "how long a shutdown takes its leave")
-    log_level: str = _setting("info", one_of("debug", "info", "warning", "error"), "least level that is logged")
+    drain_timeout: float = _setting(20.0, seconds(0, 3600), "time within which a shutdown closes all connections")
+    log_level: str = _setting("info", one_of("debug", "info", "warning", "error"), "lowest level that is logged")
     log_format: str | None = _setting(None, one_of("json", "console"), "json; console if not set and on a terminal")
 
     @property

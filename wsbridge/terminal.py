@@ -28,17 +28,17 @@ _BY_CODE = {
     1008: "the server did not understand too many messages",
     1009: "a message was larger than the server takes",
     1011: "the server failed: see internal.error in its log",
-    1012: "this server is leaving, as in a restart or a deployment",
+    1012: "the server is shutting down, as in a restart or a deployment",
     1013: "the server cannot take the connection now",
     4401: "the server does not accept the token",
-    4408: "this client did not read fast enough: whatever reads its output is too slow. What was missed comes again",
+    4408: "this client did not read fast enough: its output is read too slowly. It gets the missed messages again",
     4429: "this user has as many connections as WSBRIDGE_MAX_CONNECTIONS_PER_USER allows: close one",
-    4500: "the server wants to know the user, in 1 to 256 bytes: give --user",
+    4500: "the server needs a user id of 1 to 256 bytes: give --user",
     4503: "the server does not let this client in",
     4509: "an operator ended this user's sessions",
 }
 _BY_REASON = {
-    (1013, "overloaded"): "the server is at its limit (WSBRIDGE_MAX_CONNECTIONS)",
+    (1013, "overloaded"): "the server is at a limit (WSBRIDGE_MAX_CONNECTIONS, WSBRIDGE_HANDSHAKE_RATE or ulimit -n)",
     (1013, "unavailable"): "the server cannot read histories or keys now: its /health names what fails",
     (4401, "token_missing"): "the server wants a token: give --token, or set WSBRIDGE_JWT_SECRET to have one made",
     (4401, "token_invalid"): "the server does not accept the token: made with another key, algorithm, audience or "

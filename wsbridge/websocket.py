@@ -86,7 +86,7 @@ class WebSocketDoor:
             log.info("request.bad", peer=address_of(request), error=bad.text)
             raise
         if self._admission.draining:
-            raise web.HTTPServiceUnavailable(text="This server is leaving.", headers={hdrs.RETRY_AFTER: "1"})
+            raise web.HTTPServiceUnavailable(text="The server is shutting down.", headers={hdrs.RETRY_AFTER: "1"})
         response = _upgrade(request)
         writer = await response.prepare(request)
         transport = request.transport

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
-    "__init__ frames head peer redis_url bundle welcome descriptors log_budget log_writer redaction",
+    "__init__ frames head peer redis_url bundle welcome descriptors log_budget log_writer redaction turnstile",
     "key_set kinds reasons log",
     "event origins budget pieces settings metrics outbox backoff request manual handshake jobs redis_command",
     "history protocol wire listener crowd payload keys access problem words weakness environment redis_keys batches",

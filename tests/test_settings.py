@@ -13,7 +13,7 @@ PEM = "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----"
 DEFAULTS = {  # PROTOCOL.md section 6
     "HOST": "127.0.0.1",
     "TRUSTED_PROXIES": ("private",),
-    "FAILURE_RATE": 20,
+    "FAILURE_RATE": 5,
     "HANDSHAKE_RATE": 1000,
     "MAX_HEADER_BYTES": 32_768,
     "PORT": 8004,

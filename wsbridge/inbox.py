@@ -9,7 +9,7 @@ from wsbridge.protocol import POLICY, UNSUPPORTED, Close, pong_frame
 from wsbridge.session import Session, State
 from wsbridge.wire import Receiver, TransportWire
 
-FRAMES_PER_SECOND = 100  # of any kind; beyond, they wait for the rest of the second
+FRAMES_PER_SECOND = 20  # of any kind; beyond, they wait for the rest of the second
 READS_PER_SECOND = 1_000  # from the socket; beyond, it is not read for the rest of the second: TCP slows the peer down
 MAX_WAITING = 65_536  # bytes that may wait; a client that sends more too fast is closed with 1008
 

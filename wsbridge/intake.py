@@ -10,6 +10,7 @@ from wsbridge.front import Front
 from wsbridge.log import log
 from wsbridge.metrics import Metrics
 from wsbridge.peer import ADDRESS, Proxies, address_of
+from wsbridge.turnstile import Turnstile
 
 HANDSHAKES = frozenset({"/ws", "/sse"})
 IS_OVERLOADED = web.RequestKey("overloaded", bool)
@@ -19,14 +20,18 @@ RETRY_AFTER = "1"  # seconds
 def middleware(metrics: Metrics, budget: Budget, proxies: Proxies) -> Middleware:
     """For an Application, inside that of `problem`."""
 
+    turnstile = Turnstile()
+
     @web.middleware
     async def intake(request: web.Request, handler: Handler) -> web.StreamResponse:
         front = front_of(request)
         try:
             address = _identify(request, proxies)
             _check_budget(address, budget, metrics)
-            if front and request.path in HANDSHAKES and not front.takes_handshake():
-                request[IS_OVERLOADED] = True
+            if request.path in HANDSHAKES:
+                await turnstile.enter()
+                if front and not front.takes_handshake():
+                    request[IS_OVERLOADED] = True
             return await _answer(request, handler, budget, metrics)
         finally:
             if front:

@@ -79,7 +79,7 @@ class Settings:
         NETWORK_LIST,
         "addresses and networks whose X-Forwarded-For is believed; private is all private ones",
     )
-    failure_rate: int = _setting(20, whole(0), "failed requests a second from one address; 0 is no limit")
+    failure_rate: int = _setting(5, whole(0), "failed requests a second from one address; 0 is no limit")
     handshake_rate: int = _setting(1000, whole(0), "new WebSockets and streams a second in all; 0 is no limit")
     max_header_bytes: int = _setting(32_768, whole(4_096, 1_048_576), "a request with a larger header is refused")
     auth: str | None = _setting(

@@ -17,7 +17,7 @@ from typing import Self
 from tests.faults import CONTINUATION, LITTLE, PING, TEXT, UPGRADE, WebSocketPeer, frame
 from tests.support import token
 
-PAUSE = 0.2  # seconds before a peer begins again
+PAUSE = 1.0  # seconds before a peer begins again
 DRIP = 1.0  # seconds between two bytes
 SWEEP = 0.02  # seconds between two bursts of handshakes
 ADDRESSES = 20  # that handshakes come from

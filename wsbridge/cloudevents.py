@@ -55,7 +55,8 @@ class EventReader:
 
         `metadata` holds `__key`, `__offset` and the headers of the Kafka message.
         """
-        return _named(self._read(body, topic, metadata), topic, metadata)
+        event = self._read(body, topic, metadata)
+        return _named(event, topic, metadata) if isinstance(event, Rejected) else event
 
     def read_bulk(self, body: bytes, topic: str) -> list[tuple[str, Event | Rejected]] | None:
         """Each entry's id with its event, in order; None if the body is no bulk delivery."""
@@ -69,7 +70,7 @@ class EventReader:
                 continue
             metadata = entry.metadata or {}
             event = self._entry(entry, topic, metadata)
-            found.append((entry.entry_id, _named(event, topic, metadata)))
+            found.append((entry.entry_id, _named(event, topic, metadata) if isinstance(event, Rejected) else event))
         return found
 
     def _entry(self, entry: BulkEntry, topic: str, metadata: Mapping[str, Any]) -> Event | Rejected:
@@ -164,11 +165,11 @@ def _checked(value: Any, field: str) -> tuple[str, ...] | Rejected:
     return users
 
 
-def _named(event: Event | Rejected, topic: str, metadata: Mapping[str, Any]) -> Event | Rejected:
-    """Whoever has to look for what was rejected needs an id."""
-    if isinstance(event, Event) or event.event_id:
-        return event
-    return event._replace(event_id=_brief(word(metadata.get("ce_id"))) or _coordinates(topic, metadata))
+def _named(rejected: Rejected, topic: str, metadata: Mapping[str, Any]) -> Rejected:
+    """Give it an id if it has none, to look for it by."""
+    if rejected.event_id:
+        return rejected
+    return rejected._replace(event_id=_brief(word(metadata.get("ce_id"))) or _coordinates(topic, metadata))
 
 
 def _coordinates(topic: str, metadata: Mapping[str, Any]) -> str:

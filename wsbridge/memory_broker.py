@@ -124,11 +124,10 @@ class MemoryBroker:
             entry = history.append(user, event, stamp, now)
             published.append(entry)
             self._bytes += ENTRY_BYTES + self._data.hold(event.data, shared=shared)
-            if history.kept > self._size:
-                history.trimmed = self._drop_oldest(history)
-            self._drop_expired(history, now)
-            if not history.kept:
-                self._empty[user] = self._filled.pop(user)
+            if history.kept > self._size or history.oldest.received <= now - self._ttl:
+                self._trim(history, now)
+                if not history.kept:
+                    self._empty[user] = self._filled.pop(user)
 
     def _without_entries(self, user: str) -> History:
         """The history of a user who has no events, which is taken out, or a new one."""
@@ -138,8 +137,10 @@ class MemoryBroker:
             self._bytes += HISTORY_BYTES + len(user)
         return history
 
-    def _drop_expired(self, history: History, now: float) -> None:
-        """Two for each entry that comes: however many have expired, they get fewer."""
+    def _trim(self, history: History, now: float) -> None:
+        """One entry too many, and two expired ones for each that comes: however many have expired, they get fewer."""
+        if history.kept > self._size:
+            history.trimmed = self._drop_oldest(history)
         for _ in range(2):
             if history.kept and history.oldest.received <= now - self._ttl:
                 self._drop_oldest(history)

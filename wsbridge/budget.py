@@ -1,4 +1,4 @@
-"""How many failed requests an address has, and how many handshakes there are in all. Knows no connection."""
+"""How many failed requests an address has, and how many handshakes there are in all. Independent of connections."""
 
 import functools
 import ipaddress

@@ -1,6 +1,6 @@
-"""Where a request's head and its body end (RFC 9112), and what no head may say. It judges little: aiohttp parses.
+"""Where a request's head and its body end (RFC 9112), and what no head may contain. aiohttp does all other checks.
 
-The bridge bounds what an unfinished head may hold, which aiohttp does not: for that it must see where one begins.
+The bridge bounds what an unfinished head may hold, which aiohttp does not. For that it must find where one begins.
 """
 
 import re

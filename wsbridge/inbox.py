@@ -1,4 +1,4 @@
-"""What a client sends on its WebSocket: frames, taken at a bounded pace, whatever they are. Knows no messages."""
+"""Frames that a client sends on its WebSocket, taken at a bounded pace. Messages are handed on unread."""
 
 import asyncio
 import time

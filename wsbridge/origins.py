@@ -1,4 +1,4 @@
-"""Which pages may connect, by the origin that browsers send (RFC 6454). Knows no route and no token."""
+"""Which pages may connect, by the origin that browsers send (RFC 6454). Independent of routes and tokens."""
 
 import functools
 import ipaddress

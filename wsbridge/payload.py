@@ -1,4 +1,4 @@
-"""The bytes of a message: JSON in UTF-8, or what else they are. Knows nothing of envelopes.
+"""The bytes of a message: JSON in UTF-8, or the reason why they are not. Independent of envelopes.
 
 Every function here takes time in proportion to the bytes that it is given, whatever they are.
 """

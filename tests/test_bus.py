@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -62,6 +64,19 @@ async def test_each_session_gets_its_users_events_in_order_and_nobody_elses() ->
     assert first.ids == second.ids == ["e:1", "e:2"]
     assert other.ids == ["e:1"]
     assert bench.metrics.deliveries == 5
+
+
+@pytest.mark.fault("E6")
+async def test_event_that_was_long_in_kafka_shows_its_age_when_it_is_written() -> None:
+    late = msgspec.structs.replace(entry(1), produced=time.time() - 20)
+    ahead = msgspec.structs.replace(entry(2), produced=time.time() + 3_600)
+    async with running() as bench:
+        bench.peer("u")
+        await bench.deliver(late, ahead, entry(3))
+        await bench.deliver(msgspec.structs.replace(late, user="nobody"))
+    read = bench.metrics.registry.get_sample_value
+    assert read("wsbridge_event_delivery_age_seconds_count") == 2
+    assert read("wsbridge_event_delivery_age_seconds_sum") == pytest.approx(20, abs=10)
 
 
 def test_room_is_what_the_queue_does_not_hold_yet() -> None:

@@ -18,7 +18,7 @@ from wsbridge.redis_keys import all_positions, body, entries, keys_of, position,
 STAMP = "2026-02-07T12:00:00.000Z"
 USERS = st.text() | st.sampled_from(["", "}", "{", "{}", "{a}", "}{", "a\x00b", "\ud800", "\n"])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
-EVENTS = st.builds(Event, st.just(("u",)), st.binary(), TEXTS, TEXTS, TEXTS)
+EVENTS = st.builds(Event, st.just(("u",)), st.binary(), TEXTS, TEXTS, TEXTS, produced=st.none() | st.floats(0, 1e10))
 ODD = ["w", "a*", "?", "[ab]", "[^a]", "a-z", "^", "\\", "a\\*", "]", "ü😀", "a:b", "*"]
 
 
@@ -92,7 +92,7 @@ def test_what_nothing_names_is_not_remembered() -> None:
 def test_what_was_stored_comes_back(events: list[Event], user: str, first: int) -> None:
     message = b"".join(packed(event, first + place) for place, event in enumerate(events))
     assert list(entries(user, message, lambda _: 7.0)) == [
-        Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id)
+        Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id, event.produced)
         for place, event in enumerate(events)
     ]
 

@@ -19,19 +19,19 @@ async def pair(tmp_path: Path, spawn: Spawn) -> AsyncIterator[Replicas]:
         yield pair
 
 
-@pytest.mark.fault("D1", "34")
+@pytest.mark.fault("D1")
 async def test_largest_event_for_most_users_over_a_slow_link_arrives_and_is_sent_once(pair: Replicas) -> None:
     async with pair.nobody_else_waits():
         await pair.everybody_gets_the_largest_event()
 
 
-@pytest.mark.fault("D2", "34")
+@pytest.mark.fault("D2")
 async def test_largest_bulk_over_a_slow_link_arrives_and_nobody_else_waits(pair: Replicas) -> None:
     async with pair.nobody_else_waits():
         await pair.the_largest_bulk_arrives()
 
 
-@pytest.mark.fault("D2", "34")
+@pytest.mark.fault("D2")
 async def test_long_history_over_a_slow_link_is_resumed_by_many_tabs_and_read_once(pair: Replicas) -> None:
     async with pair.nobody_else_waits():
         await pair.tabs_resume_a_long_history()

@@ -99,6 +99,7 @@ class Bus:
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
         waits: dict[float, list[int]] = {}  # received → events, sockets: those of one request came in together
+        produced: list[float] = []
         for entry in batch:
             sessions = self._registry.of(entry.user)
             if sessions:
@@ -107,6 +108,8 @@ class Bus:
                 except Exception as error:  # one event must not keep the others from their sockets
                     self._failed("frame", entry.event_id, error)
                     continue
+                if entry.produced is not None:
+                    produced.append(entry.produced)
                 wait = waits.setdefault(entry.received, [0, 0])
                 wait[0] += 1
                 wait[1] += taken
@@ -115,6 +118,8 @@ class Bus:
         now = self._clock()
         for received, (events, sockets) in waits.items():
             self._metrics.delivered(now - received, events, sockets)
+        if produced:
+            self._metrics.arrived(produced)
 
     def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
         """How many take it. The frame is made once for each kind of transport, not for each socket."""

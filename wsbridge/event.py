@@ -54,7 +54,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One event in one user's history. `timestamp` is RFC 3339; `received` is in seconds of the loop's clock."""
+    """One event in one user's history. `timestamp` is RFC 3339; `received` is in seconds of the loop's clock.
+
+    `produced` is that of its event.
+    """
 
     user: str
     epoch: str
@@ -64,6 +67,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     timestamp: str
     received: float
     event_id: str
+    produced: float | None = None
 
 
 def is_user(text: str) -> bool:

@@ -67,7 +67,9 @@ class History:
     def append(self, user: str, event: Event, timestamp: str, received: float) -> Entry:
         """Give the event its position."""
         self.offset += 1
-        entry = Entry(user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id)
+        entry = Entry(
+            user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id, event.produced
+        )
         self._entries.append(entry)
         return entry
 

@@ -68,6 +68,7 @@ class Metrics:
         self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 is never
         self._latency = Histogram(LATENCY)
         self._age = Histogram(AGE)
+        self._way = Histogram(AGE)
         self._redis = Histogram(LATENCY)
         self._duration = Histogram(DURATION)
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
@@ -107,6 +108,12 @@ class Metrics:
     def aged(self, seconds: float) -> None:
         """So long after it was produced an event came in. Two machines' clocks differ: what is negative counts as 0."""
         self._age.observe(max(0.0, seconds))
+
+    def arrived(self, produced: Iterable[float]) -> None:
+        """Events were written to sockets now that Kafka got at these times, in seconds since the epoch."""
+        now = time.time()
+        for at in produced:
+            self._way.observe(max(0.0, now - at))
 
     def redis_answered(self, seconds: float) -> None:
         self._redis.observe(seconds)
@@ -218,6 +225,11 @@ class Metrics:
         yield self._age.family(
             "wsbridge_event_age_seconds",
             "From an event's time in Kafka to its receipt, by two machines' clocks; what is negative counts as 0.",
+        )
+        yield self._way.family(
+            "wsbridge_event_delivery_age_seconds",
+            "From an event's time in Kafka to its write to the sockets, by two machines' clocks; what is negative "
+            "counts as 0.",
         )
         yield self._redis.family(
             "wsbridge_redis_round_trip_seconds",

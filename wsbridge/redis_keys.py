@@ -29,6 +29,7 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
     data: bytes
     size: int = 0
     check: int = 0
+    produced: float | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(_Body)
@@ -77,8 +78,8 @@ def remembered(event: Event) -> bytes:
 
 
 def body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
-    data = (event.data,) if reference is None else reference
-    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), *data))
+    data = (event.data, 0, 0) if reference is None else reference
+    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), *data, event.produced))
 
 
 def body_key(prefix: str, name: bytes) -> str:
@@ -95,7 +96,8 @@ def entries(user: str, packed: bytes, received: Callable[[str], float]) -> Itera
         found = _decoder.decode(packed[place : place + size])
         place += size
         data, event_id = b"" if found.size else found.data, found.event_id.decode()
-        entry = Entry(user, epoch.decode(), offset, found.type, data, found.stamp, received(found.stamp), event_id)
+        at = received(found.stamp)
+        entry = Entry(user, epoch.decode(), offset, found.type, data, found.stamp, at, event_id, found.produced)
         yield Referenced(entry, Reference(found.data, found.size, found.check)) if found.size else entry
 
 

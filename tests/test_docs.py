@@ -170,3 +170,15 @@ def headings(document: Path) -> set[str]:
     """As anchors, the way that GitHub makes them."""
     found = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in found}
+
+
+def test_every_fault_in_the_table_has_the_tests_that_it_names() -> None:
+    """Both ways: a mark without a row is as wrong as a row without a marked test."""
+    marked: dict[str, set[str]] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
+                for fault in node.args:
+                    marked.setdefault(ast.literal_eval(fault), set()).add(path.stem)
+    listed = re.findall(r"^\| ([A-H]\d+) \|.*\| ([^|]*) \|$", DOCS["reliability.md"], re.MULTILINE)
+    assert {fault: set(re.findall(r"`(\w+)`", tests)) for fault, tests in listed} == marked

@@ -1,7 +1,7 @@
 """What somebody with the page open sees while the bridges are replaced: nothing, but their tasks."""
 
-from tests.browser import launched
 from tests.e2e.conftest import WITH_REDIS, Start
+from tests.e2e.demo import launched, open_demo
 from tests.valkey import Valkey
 
 # isort: split
@@ -19,7 +19,7 @@ async def test_a_page_has_every_task_once_after_both_replicas_were_rolled_over(c
 
     async with launched() as browser:
         page = await browser.new_page()
-        await page.goto(chain.proxy.url)
+        await open_demo(page, chain)
         first, second, bobs = await page.locator("article.tab").all()
         for tab in (first, second, bobs):
             await expect(tab.locator(".badge")).to_have_text("open")

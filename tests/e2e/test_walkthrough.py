@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.browser import launched
 from tests.e2e.chain import Chain
+from tests.e2e.demo import launched, open_demo
 from tests.e2e.parts import daprd, required
 from tests.e2e.process import Log, Process
 from tests.support import ROOT, SECRET, receive, token, until, until_told
@@ -50,7 +50,7 @@ async def test_a_task_posted_with_curl_shows_in_the_terminal_and_on_the_page(cha
     try:
         async with launched() as browser:
             page = await browser.new_page()
-            await page.goto(chain.proxy.url)
+            await open_demo(page, chain)
             tabs = page.locator("article.tab")
             for tab in await tabs.all():
                 await expect(tab.locator(".badge")).to_have_text("open")

@@ -1,0 +1,24 @@
+"""The demo page before several bridges. It is on a bridge's internal port only, with that bridge's own sockets."""
+
+from tests.browser import launched  # before playwright: it skips where that is not installed
+from tests.e2e.chain import Chain
+
+# isort: split
+
+from playwright.async_api import Page, Route
+
+__all__ = ["launched", "open_demo"]
+
+
+async def open_demo(page: Page, chain: Chain) -> None:
+    """As if the proxy had it: what it connects to is behind the proxy."""
+    bridge = chain.bridges[0]
+    status, served = await bridge.internal.get("/")
+    found = f'<meta name="wsbridge-port" content="{bridge.port}">'
+    assert (status, found in served) == (200, True)
+
+    async def fulfil(route: Route) -> None:
+        await route.fulfill(body=served.replace(found, found.replace(str(bridge.port), "")), content_type="text/html")
+
+    await page.route(f"{chain.proxy.url}/", fulfil)
+    await page.goto(chain.proxy.url)

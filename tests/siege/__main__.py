@@ -252,8 +252,8 @@ async def besieged(plan: Plan) -> list[str]:
             async with phase("siege", bridge) as siege:
                 await asyncio.sleep(plan.seconds)
             during = await bridge.state()
-            for process in bad:
-                await ended(process)
+            refused = sum([int(await ended(process)) for process in bad])
+            print(f"flood   {refused / plan.seconds:.0f} bad handshakes a second of {plan.bad['handshakes']} planned")
         await asyncio.sleep(AFTERWARDS)
         after = await bridge.state()
         publisher.stopped = True

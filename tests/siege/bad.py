@@ -1,6 +1,7 @@
 """Bad peers, in a process of their own: `python -m tests.siege.bad PORT PLAN`, the plan as JSON (kind → how many).
 
-Each peer begins again when the bridge has had enough of it. Ends at the end of its input.
+Each peer begins again when the bridge has had enough of it. At the end of its input it prints how many handshakes
+were refused.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import os
 import resource
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -116,6 +118,7 @@ async def resetting(peer: Local, user: str) -> None:
 
 
 _bomb = b""
+DONE = Counter[str](handshakes=0)  # refused in one way or another
 
 
 async def bombing(peer: Local, user: str) -> None:
@@ -164,6 +167,7 @@ async def _handshake(port: int) -> None:
             await peer.send((UPGRADE.format(path="/ws?token=eyJhbGciOiJIUzI1NiJ9.e30.bad") + "\r\n").encode())
             await peer.read()
             peer.reset()
+    DONE["handshakes"] += 1
 
 
 async def main(port: int, plan: dict[str, int]) -> None:
@@ -184,6 +188,7 @@ async def main(port: int, plan: dict[str, int]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    print(DONE["handshakes"], flush=True)
 
 
 def _squeezed(size: int) -> list[bytes]:

@@ -182,10 +182,10 @@ async def test_bridge_whose_clock_is_set_during_a_handshake_says_when_the_sessio
     """The wall clock is read once for a token: what the client is told is what holds."""
     ahead, resume = 0.0, MemoryBroker.resume
 
-    async def resuming(self: MemoryBroker, user: str, after: str | None) -> Resume:
+    async def resuming(self: MemoryBroker, user: str, after: str | None, *, wait: bool = True) -> Resume:
         nonlocal ahead
         ahead = jump
-        return await resume(self, user, after)
+        return await resume(self, user, after, wait=wait)
 
     monkeypatch.setattr(MemoryBroker, "resume", resuming)
     clocks = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + ahead)

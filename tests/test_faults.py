@@ -467,10 +467,10 @@ async def test_row_11_a_connection_lost_during_its_admission_is_counted_out(
     gate = asyncio.Event()
     real = bridge.bridge.broker.resume
 
-    async def slow(user: str, after: str | None) -> Any:
+    async def slow(user: str, after: str | None, **how: Any) -> Any:
         if user == "u1":
             await gate.wait()
-        return await real(user, after)
+        return await real(user, after, **how)
 
     monkeypatch.setattr(bridge.bridge.broker, "resume", slow)
     async with WebSocketPeer(bridge.port) as peer:
@@ -567,10 +567,10 @@ def held_admission(bridge: Running, monkeypatch: pytest.MonkeyPatch, user: str) 
     """The history of that user cannot be read before the event is set."""
     gate, real = asyncio.Event(), bridge.bridge.broker.resume
 
-    async def resume(asked: str, after: str | None) -> Any:
+    async def resume(asked: str, after: str | None, **how: Any) -> Any:
         if asked == user:
             await gate.wait()
-        return await real(asked, after)
+        return await real(asked, after, **how)
 
     with monkeypatch.context() as patched:
         patched.setattr(bridge.bridge.broker, "resume", resume)
@@ -787,7 +787,7 @@ async def test_row_14_a_bug_while_a_message_is_read(
 async def test_row_14_a_bug_while_a_session_opens(bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     logs.expected = {"internal.error"}
     real = bridge.bridge.broker.resume
-    monkeypatch.setattr(bridge.bridge.broker, "resume", Buggy(real, lambda user, _: user == "unlucky"))
+    monkeypatch.setattr(bridge.bridge.broker, "resume", Buggy(real, lambda user, *_: user == "unlucky"))
     async with Bystander(bridge):
         assert await closed(await bridge.connect("unlucky")) == (1011, "internal")
         await logs.line("internal.error", doing="admit")

@@ -28,7 +28,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 DOORS = {"dapr", "websocket", "sse", "ops", "pages"}
 UNTESTED = {"__init__", "__main__"}  # nothing is in them
 NO_MODULE = {  # tests of what is no module
-    "backend", "browser_closes", "browser_lifecycle", "browser_resume", "browser_sse", "browser_tabs",
+    "attacks", "backend", "browser_closes", "browser_lifecycle", "browser_resume", "browser_sse", "browser_tabs",
     "browser_tokens", "browser_walk", "chaos", "clients", "clocks", "demo", "dockerfile", "docs", "faults", "fuzz",
     "guide", "layout", "manifests", "proxies", "proxy", "react", "replicas", "requirements", "scale", "slow_redis",
     "valkey", "walk",

@@ -52,8 +52,8 @@ class Front(asyncio.Protocol):
     """One connection. `known` says that the peer is on this machine or a trusted proxy: it may be silent longer."""
 
     __slots__ = (
-        "_body", "_has_answered", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_tail", "_timer",
-        "_transport", "known", "peer",
+        "_behind", "_body", "_has_answered", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_tail",
+        "_timer", "_transport", "known", "peer",
     )  # fmt: skip
 
     def __init__(self, port: Port, peer: str, *, known: bool) -> None:
@@ -65,7 +65,8 @@ class Front(asyncio.Protocol):
         self._stage = Stage.HEAD
         self._head = bytearray()
         self._body: Body | None = None
-        self._tail = 0  # bytes in that stage
+        self._behind = Stage.HEAD  # what comes behind the last head and its body
+        self._tail = 0  # bytes in the stage of that name
         self._is_working = False  # aiohttp answers a request
         self._has_answered = False  # the last request
         self._has_paid = False  # the token of a handshake
@@ -130,18 +131,26 @@ class Front(asyncio.Protocol):
     @property
     def asks_for_upgrade(self) -> bool:
         """Whether the last head asks for one that has not been granted."""
-        return self._stage is Stage.TAIL
+        return self._behind is Stage.TAIL and self._stage in (Stage.BODY, Stage.TAIL)
 
     def answered(self) -> None:
         """The handler of the last request has ended: the next one may come."""
-        self._is_working = self._has_paid = False
+        self._has_paid = False
         if self._stage is Stage.UPGRADED or self._transport is None or self._transport.is_closing():
+            self._is_working = False
             return
         self._port.crowd.wait(self, known=self.known)
-        if self._head:
-            held = bytes(self._head)
-            self._clear_head()
-            self.data_received(held)
+        if self._head:  # aiohttp writes the answer when the handler has returned: a refusal must come behind it
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._is_working = False
+
+    def _go_on(self) -> None:
+        """Take what was pipelined."""
+        self._is_working = False
+        held = bytes(self._head)
+        self._clear_head()
+        self.data_received(held)
 
     def cut(self, reason: str) -> None:
         """End it without a word."""
@@ -221,18 +230,19 @@ class Front(asyncio.Protocol):
         body = head.body()
         taken = body.feed(rest)
         self._body = None if body.is_done else body
-        self._stage = Stage.TAIL if head.upgrades else Stage.BODY if self._body else Stage.HEAD
+        self._behind = Stage.TAIL if head.upgrades else Stage.HEAD
+        self._stage = Stage.BODY if self._body else self._behind
         self._tail = 0
         self._hand_over(raw + rest[:taken] if taken else raw)
         return rest[taken:]
 
     def _pass_body(self, data: bytes) -> bytes:
         if self._body is None:
-            self._stage = Stage.HEAD
+            self._stage = self._behind
             return data
         taken = self._body.feed(data)  # what raises here would let aiohttp's handler wait for the rest of it
         if self._body.is_done:
-            self._body, self._stage = None, Stage.HEAD
+            self._body, self._stage = None, self._behind
         self._hand_over(data if taken == len(data) else data[:taken])
         return data[taken:]
 
@@ -272,7 +282,7 @@ class Front(asyncio.Protocol):
     def _client(self, head: bytes | bytearray) -> str:
         """Whose the head is: as `intake` finds it for a request."""
         found = Head(bytes(head))
-        chains = (found.field(name) or b"" for name in (b"x-forwarded-for", b"forwarded"))
+        chains = (found.joined(name) for name in (b"x-forwarded-for", b"forwarded"))
         proxies = self._port.proxies
         return proxies.client(self.peer, *(chain.decode("latin-1") for chain in chains))
 

@@ -4,6 +4,7 @@ The bridge bounds what an unfinished head may hold, which aiohttp does not. For 
 """
 
 import re
+from urllib.parse import unquote_to_bytes
 
 END = b"\r\n\r\n"
 MAX_CHUNK_LINE = 4_096  # bytes of a chunk's size with its extensions: the daprd and proxies send a few
@@ -12,6 +13,8 @@ MAX_LINES = 128  # header lines of a head
 _LINE = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e\x80-\xff]*")
 _FOLD = re.compile(rb"\r\n[ \t]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+# The path of a GET, behind scheme and host in the absolute form (RFC 9112 §3.2.2).
+_PATH = re.compile(rb"GET (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?# ]*)?([^?# ]*)")
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
 
 # What the bridge reads of a WebSocket or stream request; aiohttp keeps the rest as long as the connection lives.
@@ -47,10 +50,15 @@ class Head:
         end = self.raw.find(b"\r\n", start)
         return self.raw[start:end].strip() if end >= 0 else None
 
+    def joined(self, name: bytes) -> bytes:
+        """The values of all lines of a field as one (RFC 9110 §5.3); the name is in lower case."""
+        lines = self.raw.split(b"\r\n")[1:]
+        return b",".join(line.partition(b":")[2].strip() for line in lines if _name(line) == name)
+
     def asks_for(self, path: bytes) -> bool:
-        """Whether it is a GET of that path, written the usual way."""
-        start = b"GET " + path
-        return self.raw.startswith((start + b" ", start + b"?"))
+        """Whether it is a GET of that path, in any spelling that aiohttp takes for it."""
+        found = _PATH.match(self.raw)
+        return found is not None and unquote_to_bytes(found[1]) == path
 
     @property
     def upgrades(self) -> bool:

@@ -73,7 +73,7 @@ class Bench:
     broker: Broker
     sink: Sink
     clock: Clock
-    before: Callable[[], None] = lambda: None  # whatever goes wrong before something is taken
+    before: Callable[[], None] = lambda: None  # causes a fault before the next append
 
     async def append(self, events: Sequence[Event]) -> list[Status]:
         """What became of each, in one word."""

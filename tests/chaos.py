@@ -446,7 +446,7 @@ async def settle(publishing: list[asyncio.Task[None]], viewers: list[Viewer]) ->
     deadline = time.monotonic() + PATIENCE
     while unsettled(viewers) and time.monotonic() < deadline:  # noqa: ASYNC110 - no one event says so
         await asyncio.sleep(_PAUSE)
-    await asyncio.sleep(1)  # what comes too often
+    await asyncio.sleep(1)  # time for an event that is delivered twice to show up
     if found := unsettled(viewers):
         viewer, lacking = found
         raise viewer.broken(lacking)

@@ -78,7 +78,7 @@ class ReverseProxy:
         self._program = _program(program)
         self._folder = folder
         config = folder / "config"
-        # started by root, nginx gives its workers to `nobody`, who may not enter the folder of a test
+        # nginx started by root runs its workers as the user `nobody`, which may not enter a test's folder
         user = "user root;" if os.geteuid() == 0 else ""
         config.write_text(TEXTS[name].format(port=self.port, upstream=upstream, folder=folder, user=user))
         self._arguments = {

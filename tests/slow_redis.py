@@ -16,7 +16,7 @@ import aiohttp
 from tests.slow_link import LinkProcess
 from tests.support import ROOT, Spawned, bulk_of, cloud_event, receive, until_told
 
-LATE = 2.0  # seconds that nobody else's event may take
+LATE = 2.0  # seconds that an event of another user may take at most
 MEMORY = 1 << 30  # bytes that a replica may take: the limit in k8s/websocket-service.yaml
 PACE = 0.2  # seconds between a bystander's events
 

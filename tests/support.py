@@ -120,7 +120,7 @@ class Spawned(Reachable):
         self.process = process
         self.lines: list[dict[str, Any]] = []  # of its log
         self.errors = b""
-        self.listening = asyncio.Event()  # cleared, nobody reads the log, and its pipe is full in the end
+        self.listening = asyncio.Event()  # while it is cleared, the log is not read and its pipe fills up
         self.listening.set()
         self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
 

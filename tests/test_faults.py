@@ -630,7 +630,7 @@ async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) ->
 async def test_row_10_a_pause_of_the_bridge_costs_nobody_its_connection(spawn: Spawn) -> None:
     bridge = await spawn(PING_INTERVAL="0.5", PING_TIMEOUT="1")
     sockets = [(await bridge.opened())[0] for _ in range(10)]
-    readers = [asyncio.create_task(receive(ws)) for ws in sockets]  # who reads answers pings
+    readers = [asyncio.create_task(receive(ws)) for ws in sockets]  # a client that reads also answers pings
     bridge.process.send_signal(signal.SIGSTOP)
     try:
         paused = time.monotonic()

@@ -14,7 +14,7 @@ from tests.support import SECRET, Logs, Running, closed, receive, token, until
 from wsbridge import app, crowd
 
 GET = "GET /healthz HTTP/1.1\r\nHost: a\r\n"
-STRANGERS = {"TRUSTED_PROXIES": "192.0.2.1"}  # the tests' own address is nobody's that is trusted
+STRANGERS = {"TRUSTED_PROXIES": "192.0.2.1"}  # no proxy at the tests' own address is trusted
 
 
 def refused(bridge: Running, reason: str) -> int:
@@ -237,7 +237,7 @@ async def test_an_address_over_its_failures_is_refused_before_anything_is_parsed
     assert refused(bridge, "failures") == 30
     gc.collect()
     assert handlers() <= made
-    await ws.send_str('{"type":"ping"}')  # who is in stays in
+    await ws.send_str('{"type":"ping"}')  # a session that was admitted before stays
     assert await receive(ws) == {"type": "pong"}
     monkeypatch.setattr(failures, "_clock", lambda: now + 1)
     await bridge.opened(token=token())

@@ -140,7 +140,7 @@ class Publisher:
             serial += 1
             data = json.dumps({"user_id": users, "text": "x" * LARGE}).encode()
             await self._bridge.post(enveloped(data, id=f"large-{serial}", source="siege"))
-            await asyncio.sleep(1 / LARGES)
+            await asyncio.sleep(1 / LARGES)  # the pace of the load
 
     def _event(self) -> bytes:
         user = f"good-{self._next % self._plan.good}"
@@ -258,7 +258,7 @@ async def besieged(plan: Plan) -> list[str]:
         after = await bridge.state()
         publisher.stopped = True
         await asyncio.gather(*publishing)
-        await asyncio.sleep(1.0)  # the last events are on their way
+        await asyncio.sleep(1.0)  # the pipe of each client may still hold its last event
         seen = json.loads(await ended(good))
     for moment, state in (("before", before), ("during", during), ("after", after)):
         print(f"{moment:8}{state}")
@@ -288,7 +288,6 @@ def judged(
             broken.append(
                 f"{each.name}: a pause of {pause * 1e3:.0f} ms, {LONGEST_PAUSE * 1e3:.0f} at most are promised"
             )
-    # The large events have the same users before, during and after: nobody of them is connected before and after.
     if after.connections != before.connections:
         broken.append(f"{after.connections} sessions are left, there were {before.connections}")
     if after.descriptors > before.descriptors + 2:

@@ -73,6 +73,17 @@ class Replicas:
         assert found == list(range(1, self.scale.bulk + 1))
         await ws.close()
 
+    async def the_largest_bulk_arrives_once_if_its_sidecar_gives_up_sooner(self, patience: float) -> None:
+        """`patience` is the sidecar's time-out in seconds, shorter than the append: docs/dapr.md."""
+        ws, _ = await self.serving.opened("bulk")
+        events = [event(["bulk"], n, self.scale.event) for n in range(1, self.scale.bulk + 1)]
+        given_up, found = await asyncio.gather(self._deliver(events, patience), numbers(ws, self.scale.bulk))
+        assert given_up
+        assert found == list(range(1, self.scale.bulk + 1))
+        assert await self.taking.publish({"user_id": "bulk", "n": 0}) == "SUCCESS"
+        assert await numbers(ws, 1) == [0]  # and nothing twice before it
+        await ws.close()
+
     async def tabs_resume_a_long_history(self) -> None:
         ws, hello = await self.serving.opened("tabs")
         await ws.close()
@@ -114,15 +125,21 @@ class Replicas:
         assert hello["recovered"] is True
         return await numbers(ws, self.scale.history)
 
-    async def _deliver(self, events: Sequence[Any]) -> None:
-        """Until all of it is taken: as a sidecar does, the whole delivery again."""
+    async def _deliver(self, events: Sequence[Any], patience: float | None = None) -> int:
+        """Until all of it is taken: as a sidecar does, the whole delivery again. How often it gave up before."""
         single = len(events) == 1
         body = json.dumps(events[0] if single else bulk_of(*events)).encode()
         kind = "application/cloudevents+json" if single else "application/json"
+        given_up = 0
         for _ in range(20):
-            answer = await self.taking.post(body, kind)
+            try:
+                async with asyncio.timeout(patience):
+                    answer = await self.taking.post(body, kind)
+            except TimeoutError:
+                given_up += 1
+                continue
             if all(each["status"] == "SUCCESS" for each in answer.get("statuses", [answer])):
-                return
+                return given_up
         raise AssertionError("it is retried for ever")
 
 

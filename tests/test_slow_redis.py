@@ -35,3 +35,8 @@ async def test_largest_bulk_over_a_slow_link_arrives_and_nobody_else_waits(pair:
 async def test_long_history_over_a_slow_link_is_resumed_by_many_tabs_and_read_once(pair: Replicas) -> None:
     async with pair.nobody_else_waits():
         await pair.tabs_resume_a_long_history()
+
+
+@pytest.mark.fault("D2")
+async def test_largest_bulk_over_a_slow_link_when_the_sidecar_times_out_first_arrives_once(pair: Replicas) -> None:
+    await pair.the_largest_bulk_arrives_once_if_its_sidecar_gives_up_sooner(patience=1.0)

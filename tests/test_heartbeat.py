@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.test_session import Peer
-from wsbridge.heartbeat import SLICE, SWEEP, Heartbeat
+from wsbridge.heartbeat import ENDED, SLICE, SWEEP, Heartbeat
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import LOST, POLICY, TOKEN_EXPIRED, Close
 from wsbridge.registry import Registry
@@ -216,6 +216,25 @@ async def test_everyone_is_looked_at_in_slices_that_let_others_run(time: Time) -
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
     assert {peer.wire.pings for peer in peers} == {1}
+
+
+@pytest.mark.parametrize("due", ["silent", "expired"])
+async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(time: Time, due: str) -> None:
+    """All those behind a link that broke are silent since the same moment."""
+    peers = [peer_at(time, f"u{n}") for n in range(10 * ENDED + 1)]
+    for peer in peers:
+        if due == "silent":
+            peer.session.heard = time.now - 2 * INTERVAL
+        else:
+            peer.session.expires = time.now - 1
+    job = asyncio.ensure_future(wheel(time, *peers).beat())
+    ended = 0
+    while ended < len(peers):
+        await REAL_SLEEP(0)
+        before, ended = ended, sum(peer.session.close is not None for peer in peers)
+        assert ended - before <= ENDED
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
 
 
 async def test_a_session_that_fails_does_not_stop_the_wheel(time: Time) -> None:

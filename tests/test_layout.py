@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [  # a module imports only from floors below its own; DESIGN.md has the reasons
     "__init__ frames head peer redis_url bundle welcome descriptors log_budget log_writer redaction turnstile",
     "key_set kinds reasons log",
-    "event origins budget pieces settings metrics outbox backoff request manual handshake jobs redis_command",
-    "history protocol wire listener crowd payload keys access problem words weakness environment redis_keys batches",
-    "auth backlog sender replay checks client_frames broker answers envelope bulk terminal publish coalescer",
+    "event origins budget pieces settings metrics backoff request manual handshake jobs redis_command",
+    "history protocol outbox listener crowd payload keys access problem words weakness environment redis_keys batches",
+    "auth backlog wire sender replay checks client_frames broker answers envelope bulk terminal publish coalescer",
     "authenticator cloudevents session output front listen check memory_broker redis_server redis_arrivals",
     "registry intake mender redis_link redis_lane",
     "bus heartbeat inbox drain summary admission watchdog redis_evidence redis_stream redis_bodies",

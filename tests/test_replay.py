@@ -16,18 +16,18 @@ def test_replay_takes_missed_entries_in_portions_of_entries_and_bytes() -> None:
     assert (frames, offset, replay.is_done) == ([b"the last"], REPLAY_PORTION + 2, True)
 
 
-def test_replay_counts_shared_bytes_in_the_ledger_until_they_are_taken_or_cleared() -> None:
+def test_replay_counts_shared_data_in_the_ledger_until_it_is_taken_or_cleared() -> None:
     ledger = Ledger()
-    frame, data = bytes(100), bytes(1_000)
+    missed, held = entry(1, data=bytes(1_000)), entry(2, data=bytes(100))
     replays = [Replay(ledger), Replay(ledger)]
     for replay in replays:
-        replay.begin([entry(1, data=data)])
-        replay.hold(entry(2), frame)
-        assert replay.held_bytes == len(frame)
-    assert ledger.bytes == len(frame) + len(data)
-    assert replays[0].take_held() == [(entry(2), frame)]
+        replay.begin([missed])
+        replay.hold(held, 120)
+        assert replay.held_bytes == 120
+    assert ledger.bytes == 1_100
+    assert replays[0].take_held() == [held]
     replays[0].take(lambda _: b"")
-    assert ledger.bytes == len(frame) + len(data)
+    assert ledger.bytes == 1_100
     replays[1].clear()
     assert (ledger.bytes, replays[1].held_bytes, replays[1].has_begun) == (0, 0, False)
 
@@ -37,7 +37,7 @@ def test_replay_that_is_to_be_read_on_has_not_begun_and_keeps_what_is_held() -> 
     replay.begin([])
     assert not replay.end()
     replay.begin([])
-    replay.hold(entry(2), b"frame")
+    replay.hold(entry(2), 5)
     assert replay.end()
     assert not replay.has_begun
-    assert replay.take_held() == [(entry(2), b"frame")]
+    assert replay.take_held() == [entry(2)]

@@ -350,6 +350,29 @@ def test_frames_that_many_sessions_wait_for_are_held_once() -> None:
     assert (backlog.bytes, len(backlog)) == (0, 0)
 
 
+@pytest.mark.fault("C5")
+def test_session_whose_peer_does_not_read_shares_the_data_of_an_event_with_other_users() -> None:
+    backlog = Backlog(Metrics(), max_session=10**6, max_total=10**9)
+    peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
+    data = b'"%b"' % (b"x" * PORTION)
+    for peer in peers:
+        peer.wire.buffered = HIGH_WATER + 1
+        peer.offer(1)
+        peer.session.flush()
+    before = backlog.ledger.bytes
+    for offset in (2, 3):
+        for peer in peers:
+            assert peer.session.offer(entry(offset, user=peer.session.user, data=data), bytes(PORTION))
+            peer.session.flush()
+    assert backlog.ledger.bytes == before + len(data)
+    for peer in peers:
+        assert peer.session.sent == 4
+        while peer.session.is_pumped:
+            peer.session._write_portion()
+        assert peer.ids == ["e:1", "e:2", "e:3"]
+    assert backlog.ledger.bytes == 0
+
+
 @pytest.mark.fault("D4")
 async def test_a_large_batch_goes_out_in_portions_as_the_transport_drains() -> None:
     peer, seen = Peer.live(), list[int]()
@@ -656,7 +679,7 @@ def test_what_is_held_back_is_bounded() -> None:
     peer.session.fall_behind()
     held = large(1, BACKLOG)
     peer.session.offer(held, peer.wire.update(held))
-    assert peer.backlog.ledger.bytes == peer.session.unsent() > BACKLOG
+    assert peer.session.unsent() > peer.backlog.ledger.bytes == len(held.data) > BACKLOG
     for peer.now in (0.5, 1.5):
         peer.backlog.look()
     assert peer.wire.ended == [SLOW_CONSUMER]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import until
-from wsbridge.wire import TransportWire
+from wsbridge.wire import CLOSE_TIMEOUT, SLOW_CLOSE_TIMEOUT, SPREAD, TransportWire
 
 MEGABYTE = b"x" * 1_048_576
 
@@ -134,6 +134,19 @@ async def test_the_deadline_is_set_once(line: Line, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("wsbridge.wire.CLOSE_TIMEOUT", 3_600)
     line.wire.abort_later()
     await until(accepted_is_closed(line.transport))
+
+
+async def test_abort_later_of_many_slow_peers_comes_at_different_moments(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = list[float]()
+    monkeypatch.setattr(TransportWire, "_set_timer", lambda _, after: seconds.append(after))
+    for _ in range(100):
+        line.wire.abort_later(soon=True)
+    assert len(set(seconds)) > 90
+    assert SLOW_CLOSE_TIMEOUT <= min(seconds) < max(seconds) <= SLOW_CLOSE_TIMEOUT + SPREAD
+    line.wire.abort_later()
+    assert seconds[-1] == CLOSE_TIMEOUT
 
 
 async def test_to_wait_for_the_peer_is_aiohttps_to_do(line: Line) -> None:

@@ -6,7 +6,7 @@ them a fresh window. A token that has ended meanwhile has ended.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wsbridge.metrics import Metrics
 from wsbridge.protocol import LOST
@@ -14,6 +14,7 @@ from wsbridge.registry import Registry
 from wsbridge.session import Session, State
 
 SLICE = 500  # sessions looked at before others may run
+ENDED = 8  # sessions ended before others may run: what the kernel holds for a stalled peer takes a millisecond to free
 SWEEP = 1.0  # seconds between two looks at a session, at most: a token ends within that
 
 
@@ -43,12 +44,22 @@ class Heartbeat:
         while True:
             self._notice_pause(self._clock())
             for batch in self._registry.slices(SLICE):
-                now = self._clock()
-                self._notice_pause(now)
-                for session in batch:
-                    self._try(session, now)
+                await self._look(batch)
                 await asyncio.sleep(0)
             await asyncio.sleep(self._sweep)
+
+    async def _look(self, batch: Iterable[Session]) -> None:
+        """Do what is due. Many may end at once: all those behind a link that broke are silent since the same moment."""
+        now, ended = self._clock(), 0
+        self._notice_pause(now)
+        for session in batch:
+            before = session.close
+            self._try(session, now)
+            ended += session.close is not before
+            if ended == ENDED:
+                await asyncio.sleep(0)
+                now, ended = self._clock(), 0
+                self._notice_pause(now)
 
     def _notice_pause(self, now: float) -> None:
         """Half of the time-out is always left to a peer, which is why a shorter pause is none."""

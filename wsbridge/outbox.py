@@ -1,7 +1,9 @@
-"""What one peer has not been sent yet: references to shared frames, taken in portions."""
+"""What one peer has not been sent yet: references to shared frames and entries, taken in portions."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+from wsbridge.event import Entry
 
 PORTION = 65_536  # bytes that are handed to a transport at once
 HIGH_WATER = 16_384  # bytes in a transport's buffer above which nothing more is handed to it
@@ -34,55 +36,81 @@ class Ledger:
 class Outbox:
     """Frames of one connection, in order. `size` is in bytes.
 
+    An entry waits as such, and becomes a frame when it is taken: users who get the same event share its data, but not
+    its frames, each of which has a position of its own.
+
     Bounded from outside: see `Backlog`, which ends sessions whose peers do not take what waits for them.
     """
 
-    __slots__ = ("_begun", "_frames", "_ledger", "size")
+    __slots__ = ("_begun", "_ledger", "_update", "_waiting", "size")
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, update: Callable[[Entry], bytes]) -> None:
         self._ledger = ledger
-        self._frames: deque[bytes] = deque()
+        self._update = update  # makes the frame of an entry
+        self._waiting: deque[tuple[bytes | Entry, int]] = deque()  # with the size as a frame
         self._begun = 0  # bytes of the first frame that were taken already
         self.size = 0
 
     def put(self, frames: Iterable[bytes]) -> None:
         for frame in frames:
-            self._ledger.hold(frame)
-            self._frames.append(frame)
-            self.size += len(frame)
+            self._append(frame, len(frame))
+
+    def put_entry(self, entry: Entry, size: int) -> None:
+        """Keep an entry whose frame has `size` bytes."""
+        self._append(entry, size)
 
     def take(self, limit: int = PORTION) -> bytes | memoryview:
         """The next bytes, at most `limit`: whole frames joined, or a piece of a frame that is larger."""
-        frames = self._frames
-        if self._begun or len(frames[0]) > limit:
+        waiting = self._waiting
+        if self._begun or waiting[0][1] > limit:
             return self._piece(limit)
-        taken, size = [], 0
-        while frames and size + len(frames[0]) <= limit:
-            size += len(frames[0])
-            taken.append(frames.popleft())
-            self._ledger.release(taken[-1])
+        taken, size = list[bytes](), 0
+        while waiting and size + waiting[0][1] <= limit:
+            item, frame_size = waiting.popleft()
+            size += frame_size
+            taken.append(self._frame(item))
+            self._ledger.release(_held(item))
         self.size -= size
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def cut(self) -> None:
         """Drop all frames but one that was begun, without whose rest nothing more can be sent."""
         kept = 1 if self._begun else 0
-        while len(self._frames) > kept:
-            frame = self._frames.pop()
-            self._ledger.release(frame)
-            self.size -= len(frame)
+        while len(self._waiting) > kept:
+            item, size = self._waiting.pop()
+            self._ledger.release(_held(item))
+            self.size -= size
 
     def clear(self) -> None:
         self._begun = 0
         self.cut()
         self.size = 0
 
+    def _append(self, item: bytes | Entry, size: int) -> None:
+        self._ledger.hold(_held(item))
+        self._waiting.append((item, size))
+        self.size += size
+
     def _piece(self, limit: int) -> memoryview:
-        frame = self._frames[0]
+        item, size = self._waiting[0]
+        frame = self._frame(item)
+        if frame is not item:  # its pieces are of one and the same object
+            self._ledger.hold(frame)
+            self._ledger.release(_held(item))
+            self._waiting[0] = frame, size
         piece = memoryview(frame)[self._begun : self._begun + limit]
         self._begun += len(piece)
         self.size -= len(piece)
         if self._begun == len(frame):
             self._begun = 0
-            self._ledger.release(self._frames.popleft())
+            self._waiting.popleft()
+            self._ledger.release(frame)
         return piece
+
+    def _frame(self, item: bytes | Entry) -> bytes:
+        return item if isinstance(item, bytes) else self._update(item)
+
+
+def _held(item: bytes | Entry) -> bytes:
+    """What is counted of it: the part that others may share."""
+    return item if isinstance(item, bytes) else item.data

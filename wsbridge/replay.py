@@ -17,7 +17,7 @@ class Replay:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._missed: deque[Entry] | None = None  # once the history was read
-        self._held: list[tuple[Entry, bytes]] = []
+        self._held: list[Entry] = []
         self.held_bytes = 0
 
     @property
@@ -46,16 +46,16 @@ class Replay:
             offset = entry.offset
         return frames, offset
 
-    def hold(self, entry: Entry, frame: bytes) -> None:
-        """Keep a published entry, and its frame as it is shared with other sessions."""
-        self._held.append((entry, frame))
-        self.held_bytes += len(frame)
-        self._ledger.hold(frame)
+    def hold(self, entry: Entry, size: int) -> None:
+        """Keep a published entry whose frame has `size` bytes."""
+        self._held.append(entry)
+        self.held_bytes += size
+        self._ledger.hold(entry.data)
 
-    def take_held(self) -> list[tuple[Entry, bytes]]:
+    def take_held(self) -> list[Entry]:
         held, self._held, self.held_bytes = self._held, [], 0
-        for _, frame in held:
-            self._ledger.release(frame)
+        for entry in held:
+            self._ledger.release(entry.data)
         return held
 
     def end(self) -> bool:

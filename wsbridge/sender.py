@@ -48,7 +48,7 @@ class Wire(Protocol):
         ...
 
     def abort_later(self, *, soon: bool = False) -> None:
-        """Free everything within 2 s, or half a second, whatever the peer does."""
+        """Free everything within 2 s, or a second, whatever the peer does."""
         ...
 
     def end(self, close: Close) -> None:
@@ -98,8 +98,15 @@ class Sender:
     def queue(self, frames: Sequence[bytes]) -> None:
         """Keep references to frames, which others may wait for, too."""
         if self._outbox is None:
-            self._outbox = Outbox(self._ledger)
+            self._outbox = Outbox(self._ledger, self._wire.update)
         self._outbox.put(frames)
+
+    def queue_entry(self, entry: Entry, size: int) -> bool:
+        """Keep an entry whose frame has `size` bytes behind what waits; False if nothing does, and nothing was done."""
+        if self._outbox is None:
+            return False
+        self._outbox.put_entry(entry, size)
+        return True
 
     def write_portion(self) -> None:
         """Write some of what waits, and the close once nothing does."""

@@ -123,7 +123,10 @@ class Session:
                 self.fall_behind()  # what was missed is in the history, and this entry, too
                 return False
             self.offset = entry.offset
-            self._pending.append(frame)
+            if not self._pending and self._sender.queue_entry(entry, len(frame)):
+                self._count(1, len(frame))
+            else:
+                self._pending.append(frame)
             return True
         if self.state is not State.CLOSED:
             self._hold(entry, frame)
@@ -161,8 +164,7 @@ class Session:
         if not pending or self.state is State.CLOSED or self.state is State.JOINING:
             return
         size = len(pending[0]) if len(pending) == 1 else sum(map(len, pending))
-        self.sent += len(pending)
-        self._metrics.wrote(len(pending), size)
+        self._count(len(pending), size)
         self._hand_over(pending, size)
         pending.clear()
 
@@ -257,6 +259,10 @@ class Session:
         """Bytes that the kernel has taken while something waits for the peer; only differences count."""
         return self._sender.written - self.wire.unsent()
 
+    def _count(self, messages: int, size: int) -> None:
+        self.sent += messages
+        self._metrics.wrote(messages, size)
+
     def _hand_over(self, frames: Sequence[bytes], size: int) -> None:
         if self._sender.send(frames, size):
             self._wait()
@@ -280,8 +286,7 @@ class Session:
 
     def _make_frames(self, replay: Replay) -> None:
         frames, self.offset = replay.take(self.wire.update)
-        self.sent += len(frames)
-        self._metrics.wrote(len(frames), sum(map(len, frames)))
+        self._count(len(frames), sum(map(len, frames)))
         self._sender.queue(frames)
 
     def _end_replay(self, replay: Replay | None) -> None:
@@ -295,17 +300,17 @@ class Session:
     def _go_live(self) -> None:
         self.enter(State.LIVE)
         replay, self._replay = self._replay, None
-        for entry, frame in replay.take_held() if replay else ():
+        for entry in replay.take_held() if replay else ():
             if self.state is not State.LIVE:
                 break  # another entry was missed: the history has all of these
-            self.offer(entry, frame)
+            self.offer(entry, self.wire.update(entry))
         self.flush()
         self._settle()
 
     def _hold(self, entry: Entry, frame: bytes) -> None:
         if self.close:
             return  # it ends as soon as it is attached
-        self._before_live().hold(entry, frame)
+        self._before_live().hold(entry, len(frame))
         self._backlog.add(self)
 
     def _before_live(self) -> Replay:

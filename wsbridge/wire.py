@@ -1,6 +1,7 @@
 """Bytes onto a transport without ever waiting for the peer, what the peer sends, and the end. Knows no frames."""
 
 import asyncio
+import random
 import socket
 import struct
 import time
@@ -11,7 +12,8 @@ from aiohttp.abc import AbstractStreamWriter
 from wsbridge.outbox import HIGH_WATER
 
 CLOSE_TIMEOUT = 2.0  # seconds that a peer has for its part of a close
-SLOW_CLOSE_TIMEOUT = 0.5  # the same for one that has not taken what waits for it
+SLOW_CLOSE_TIMEOUT = 0.5  # the same for one that has not taken what waits for it, and up to `SPREAD` more
+SPREAD = 0.5  # seconds: many of those end in one look, and to free what the kernel holds for one takes a millisecond
 LATE = 1.0  # seconds by which a timer may be late before this process, and not the peer, was to blame
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel too throws away what was not sent
 
@@ -85,9 +87,10 @@ class TransportWire:
             return  # it was gone already: CPython 3.11 raises AttributeError there, uvloop RuntimeError
 
     def abort_later(self, *, soon: bool = False) -> None:
-        """In 2 s, or half a second, unless it has finished by then."""
+        """In 2 s, or within a second, unless it has finished by then."""
         if self._timer is None:
-            self._set_timer(SLOW_CLOSE_TIMEOUT if soon else CLOSE_TIMEOUT)
+            spread = random.uniform(0, SPREAD)  # noqa: S311 - no secret
+            self._set_timer(SLOW_CLOSE_TIMEOUT + spread if soon else CLOSE_TIMEOUT)
 
     def _set_timer(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._time_out, seconds, time.monotonic())

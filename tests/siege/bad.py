@@ -1,7 +1,6 @@
 """Bad peers, in a process of their own: `python -m tests.siege.bad PORT PLAN`, the plan as JSON (kind → how many).
 
-Each peer begins again when the bridge has had enough of it. At the end of its input it prints how many handshakes
-were refused.
+Each peer begins again when the bridge has had enough of it.
 """
 
 import asyncio
@@ -12,7 +11,6 @@ import json
 import os
 import resource
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -21,12 +19,14 @@ from tests.support import token
 
 PAUSE = 1.0  # seconds before a peer begins again
 DRIP = 1.0  # seconds between two bytes
-SWEEP = 0.02  # seconds between two bursts of handshakes
-ADDRESSES = 20  # that handshakes come from
-MOST_OPEN = 400  # handshakes under way; beyond, the flood waits for answers
+ADDRESSES = 20  # that bad peers come from
 FLOOD = 200  # frames in one write
-NICENESS = 5  # the machine is shared: load must not take the processor from the processes that measure
 BOMB = 1 << 30  # bytes, after decompression
+
+
+def address(number: int) -> str:
+    """One of the bad peers' addresses."""
+    return f"127.2.0.{1 + number % ADDRESSES}"
 
 
 class Local(WebSocketPeer):
@@ -35,7 +35,7 @@ class Local(WebSocketPeer):
     numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
-        self.sock.bind((f"127.2.0.{1 + next(self.numbers) % ADDRESSES}", 0))
+        self.sock.bind((address(next(self.numbers)), 0))
         await super().__aenter__()
         return self
 
@@ -118,7 +118,6 @@ async def resetting(peer: Local, user: str) -> None:
 
 
 _bomb = b""
-DONE = Counter[str](handshakes=0)  # refused in one way or another
 
 
 async def bombing(peer: Local, user: str) -> None:
@@ -147,29 +146,6 @@ async def again_and_again(port: int, kind: str, number: int) -> None:
         await asyncio.sleep(PAUSE)
 
 
-async def handshakes(port: int, rate: int) -> None:
-    """So many handshakes a second, each with a token that is none."""
-    begun, loop, started = 0, asyncio.get_running_loop(), asyncio.get_running_loop().time()
-    under_way: set[asyncio.Task[None]] = set()
-    while True:
-        due = int((loop.time() - started) * rate) - begun
-        for _ in range(min(due, MOST_OPEN - len(under_way))):
-            task = asyncio.create_task(_handshake(port))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-        begun += max(due, 0)
-        await asyncio.sleep(SWEEP)
-
-
-async def _handshake(port: int) -> None:
-    with contextlib.suppress(OSError, TimeoutError):
-        async with Local(port) as peer:
-            await peer.send((UPGRADE.format(path="/ws?token=eyJhbGciOiJIUzI1NiJ9.e30.bad") + "\r\n").encode())
-            await peer.read()
-            peer.reset()
-    DONE["handshakes"] += 1
-
-
 async def main(port: int, plan: dict[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     global _bomb  # noqa: PLW0603 - a megabyte that takes seconds to make, for one kind only
@@ -178,17 +154,13 @@ async def main(port: int, plan: dict[str, int]) -> None:
     tasks = [
         asyncio.create_task(again_and_again(port, kind, number))
         for kind, count in plan.items()
-        if kind != "handshakes"
         for number in range(count)
     ]
-    if rate := plan.get("handshakes"):
-        tasks.append(asyncio.create_task(handshakes(port, rate)))
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    print(DONE["handshakes"], flush=True)
 
 
 def _squeezed(size: int) -> list[bytes]:
@@ -198,5 +170,4 @@ def _squeezed(size: int) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    os.nice(NICENESS)
     asyncio.run(main(int(sys.argv[1]), json.loads(sys.argv[2])))

@@ -1,84 +1,30 @@
 """Lines that people and machines can trust, whatever strangers put into them."""
 
 import asyncio
-import contextlib
-import io
 import json
 import logging
 import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import aiohttp
 import pytest
-import structlog
-from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage, InvalidHeader
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.captured_log import CONTROLS, Output, logging_to
 from tests.command import command
 from tests.support import DEADLINE, token
 from wsbridge import log as module
-from wsbridge.log import LONGEST_VALUE, AccessLog, ServerLog, configure, debugging, dropped_lines, log
+from wsbridge.log import LONGEST_VALUE, configure, debugging, dropped_lines, log
 from wsbridge.log_budget import UNKNOWN_PEERS, LogBudget
-from wsbridge.metrics import Metrics
-
-
-class Output(io.BytesIO):
-    """A stream that can be taken for a terminal."""
-
-    terminal = False
-
-    def isatty(self) -> bool:
-        return self.terminal
-
-    @property
-    def text(self) -> str:
-        return self.getvalue().decode()
-
-    @property
-    def lines(self) -> list[str]:
-        """As a reader of lines sees them; the last one is complete."""
-        assert self.text == "" or self.text.endswith("\n")
-        return self.text.splitlines()
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.lines]
-
-
-@contextlib.contextmanager
-def logging_to(style: str | None = "json", level: str = "debug", *, terminal: bool = False) -> Iterator[Output]:
-    """What is logged meanwhile; the configuration is global, so everything is put back at the end."""
-    root, websocket = logging.getLogger(), logging.getLogger("aiohttp.websocket")
-    before, least = (root.handlers, root.level, websocket.disabled), module._least
-    output = Output()
-    output.terminal = terminal
-    vars(log).pop("bind", None)  # what structlog has cached
-    with warnings.catch_warnings():
-        configure(level, style, output)
-        try:
-            yield output
-        finally:
-            logging.captureWarnings(capture=False)
-            root.handlers, root.level, websocket.disabled = before
-            module._least = least
-            structlog.reset_defaults()
-            vars(log).pop("bind", None)
 
 
 @pytest.fixture
 def output() -> Iterator[Output]:
     with logging_to() as output:
         yield output
-
-
-def request(path: str = "/") -> web.Request:
-    return make_mocked_request("GET", path).clone(remote="10.0.0.9")
 
 
 # Lines.
@@ -142,7 +88,6 @@ NASTY = {
     "10 kB": "x" * 10_000,
     "10 kB of newlines": "\n" * 10_000,
 }
-CONTROLS = {chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)} - {"\n"}
 PLACES: dict[str, Callable[[str], object]] = {
     "in a field": str,
     "in a list": lambda text: [text] * 5,
@@ -253,123 +198,6 @@ def test_warnings_are_lines_too(output: Output) -> None:
 def test_aiohttp_does_not_log_the_subprotocols_that_were_offered(output: Output) -> None:
     logging.getLogger("aiohttp.websocket").warning("Client protocols %r don't overlap", ["bearer.secret"])
     assert output.text == ""
-
-
-# What aiohttp's server says.
-
-
-class Bad:
-    """Counts bad requests."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.metrics = Metrics()
-        self.log = ServerLog(self.found, self.metrics.internal)
-
-    def found(self, peer: str) -> None:
-        assert peer == "10.0.0.9"
-        self.count += 1
-
-
-@pytest.mark.parametrize(
-    "error",
-    [InvalidHeader("Authorization: Bearer secret\x00"), BadHttpMessage("secret"), web.HTTPBadRequest(text="secret")],
-    ids=lambda error: type(error).__name__,
-)  # fmt: skip
-@pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR], ids=["debug", "error"])
-def test_a_bad_request_is_one_line_without_its_text(output: Output, error: Exception, level: int) -> None:
-    bad = Bad()
-    bad.log.log(level, "Error handling request from %s", "10.0.0.9", exc_info=error)
-    (record,) = output.records
-    assert (record["event"], record["level"], record["peer"]) == ("request.bad", "info", "10.0.0.9")
-    assert record["error"] == type(error).__name__
-    assert "secret" not in output.text
-    assert "Traceback" not in output.text
-    assert bad.count == 1
-
-
-def test_an_error_of_ours_keeps_its_traceback(output: Output) -> None:
-    bad = Bad()
-    try:
-        raise RuntimeError("a bug")
-    except RuntimeError:
-        bad.log.exception("Error handling request from %s", "10.0.0.9")
-    (record,) = output.records
-    assert (record["event"], record["level"]) == ("internal.error", "error")
-    assert (record["doing"], record["peer"]) == ("Error handling request from 10.0.0.9", "10.0.0.9")
-    assert record["exception"].endswith("RuntimeError: a bug")
-    assert (bad.count, +bad.metrics.errors) == (0, {"internal": 1})
-
-
-def test_a_body_that_broke_off_has_its_line_from_who_read_it(output: Output) -> None:
-    bad = Bad()
-    bad.log.error("Error handling request from %s", "10.0.0.9", exc_info=web.RequestPayloadError("secret"))
-    assert (output.text, bad.count) == ("", 0)
-
-
-def test_chatter_of_the_server_is_not_logged(output: Output) -> None:
-    bad = Bad()
-    bad.log.debug("Ignored premature client disconnection")
-    bad.log.info("something %s", "else")
-    bad.log.warning("100%")
-    assert [(record["event"], record["doing"]) for record in output.records] == [("internal.error", "100%")]
-
-
-# Requests.
-
-
-def access(asked: web.Request, status: int = 200) -> None:
-    AccessLog(logging.getLogger("wsbridge.access"), "").log(asked, web.Response(status=status), 0.0123)
-
-
-def test_a_request_is_a_line_without_the_secrets_of_its_query(output: Output) -> None:
-    access(request("/ws?user_id=u1&token=se.cr.et&token=se.cr.et&last_event_id=e:1"), 426)
-    (record,) = output.records
-    assert {name: record[name] for name in ("event", "level", "method", "path", "query", "status", "ms", "peer")} == {
-        "event": "http.request",
-        "level": "info",
-        "method": "GET",
-        "path": "/ws",
-        "query": "user_id=u1&token=***&token=***&last_event_id=e:1",
-        "status": 426,
-        "ms": 12.3,
-        "peer": "10.0.0.9",
-    }
-
-
-@pytest.mark.parametrize("path", ["/%0a%1b[31m", "/?%0a=%0d", "/?x=%ff", "/?" + "x" * 8_000])
-@pytest.mark.parametrize("style", ["json", "console"])
-def test_a_request_is_one_line_whatever_is_asked_for(style: str, path: str) -> None:
-    with logging_to(style) as output:
-        access(request(path))
-    (line,) = output.lines
-    assert not CONTROLS & set(line)
-    assert len(line) < 3 * LONGEST_VALUE
-
-
-@pytest.mark.parametrize("level", ["debug", "info"])
-@pytest.mark.parametrize(
-    ("path", "status", "shown"),
-    [
-        ("/events/task-updates", 200, "debug"),
-        ("/health", 200, "debug"),
-        ("/healthz", 200, "debug"),
-        ("/metrics", 200, "debug"),
-        ("/events/task-updates", 399, "debug"),
-        ("/events/task-updates", 400, "info"),
-        ("/events/task-updates", 401, "info"),
-        ("/health", 503, "info"),
-        ("/stats", 200, "info"),
-        ("/ws", 101, "info"),
-    ],
-)
-def test_what_is_asked_all_the_time_is_logged_at_debug_unless_it_fails(
-    level: str, path: str, status: int, shown: str
-) -> None:
-    with logging_to(level=level) as output:
-        access(request(path), status)
-    expected = [shown] if level == "debug" or shown == "info" else []
-    assert [record["level"] for record in output.records] == expected
 
 
 @pytest.mark.fault("B4")

@@ -11,7 +11,7 @@ import wsbridge
 from wsbridge.log_budget import FROM_UNKNOWN_PEERS, KNOWN_USERS, UNKNOWN_PEERS, LogBudget
 
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in Path(wsbridge.__file__).parent.glob("*.py")}
-BEFORE_ANY_TOKEN = {"access", "front", "intake", "listener", "log", "problem", "sse", "websocket", "wire"}
+BEFORE_ANY_TOKEN = {"access", "access_log", "front", "intake", "listener", "log", "problem", "sse", "websocket", "wire"}
 BEHIND_A_TOKEN = {  # events with an address that take a valid token, of a user, an operator or the sidecar
     "session.authenticated", "session.opened", "subscriptions.read", "user.disconnected",
 }  # fmt: skip

@@ -15,12 +15,13 @@ from typing import Any
 from aiohttp import web
 
 from wsbridge import __version__, answers, descriptors
+from wsbridge.access_log import AccessLog, ServerLog
 from wsbridge.bridge import PATIENCE, Bridge
 from wsbridge.front import Front, Port
 from wsbridge.head import MAX_LINES
 from wsbridge.jobs import JobFailed, Jobs
 from wsbridge.listener import Listener
-from wsbridge.log import AccessLog, ServerLog, log
+from wsbridge.log import log
 from wsbridge.settings import PREFIX, Settings, SettingsError
 from wsbridge.weakness import weaknesses
 

@@ -33,7 +33,7 @@ RUN pip install --only-binary :all: --require-hashes -r /src/build.txt \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY wsbridge ./wsbridge
-# What wsbridge/static/client points to.
+# What wsbridge/web/static/client points to.
 COPY client/src ./client/src
 # The root is read-only later, so bytecode is made now; unchecked, as timestamps may change on the way to the image.
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
@@ -56,7 +56,7 @@ ENV PATH="/opt/venv/bin:${PATH}"
 
 # The base image has no bytecode of the standard library; a first run as root leaves behind what is in use.
 # It also fails the build if anything is missing.
-RUN wsbridge --help > /dev/null && python -c "import wsbridge.app, wsbridge.commands, wsbridge.request"
+RUN wsbridge --help > /dev/null && python -c "import wsbridge.app, wsbridge.cli.commands, wsbridge.cli.request"
 
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -21,7 +21,7 @@ from confluent_kafka import Producer
 
 from tests.e2e.chain import Chain
 from tests.e2e.kafka import TOPIC, Kafka
-from tests.support import enveloped, until
+from tests.support.running import enveloped, until
 
 USERS = 100  # one socket each
 PADDING = "x" * 800  # with it an event is about 1 kB in Kafka

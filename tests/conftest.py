@@ -2,7 +2,7 @@
 
 import os
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,12 +11,9 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from tests.support import Logs, Running, Spawned, variables
+from tests.support.running import Logs, Running, Spawn, Spawned, Start, variables
 from wsbridge.app import serving
-from wsbridge.environment import load
-
-Start = Callable[..., Awaitable[Running]]
-Spawn = Callable[..., Awaitable[Spawned]]
+from wsbridge.config.environment import load
 
 # How fast examples are found is no matter of right or wrong, and depends on who else uses the machine.
 hypothesis.settings.register_profile("tests", suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -27,7 +24,7 @@ hypothesis.settings.load_profile("tests")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what a browser does, which is the same whatever Python looks on."""
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()) or item.path.name.startswith("test_browser_"):
+        if "browser" in getattr(item, "fixturenames", ()) or item.path.parent.name == "browser":
             item.add_marker("browser")
 
 
@@ -96,7 +93,7 @@ def logs() -> Iterator[Logs]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Any]:
     """One Chromium for the tests of a module, which share a loop: `pytest.mark.asyncio(loop_scope="module")`."""
-    from tests.browser import launched  # noqa: PLC0415 - who uses this has playwright
+    from tests.support.browser import launched  # noqa: PLC0415 - who uses this has playwright
 
     async with launched() as browser:
         yield browser
@@ -105,7 +102,7 @@ async def browser() -> AsyncIterator[Any]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service() -> AsyncIterator[Any]:
     """A bridge in development mode, in a process of its own, for all tests of a module in the browser."""
-    from tests.browser import Bridge  # noqa: PLC0415 - as above
+    from tests.support.browser import Bridge  # noqa: PLC0415 - as above
 
     async with Bridge() as bridge:
         yield bridge
@@ -114,7 +111,7 @@ async def service() -> AsyncIterator[Any]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
     """A user's tabs on that bridge, with a network that can go wrong."""
-    from tests.scene import Scene  # noqa: PLC0415 - as above
+    from tests.support.scene import Scene  # noqa: PLC0415 - as above
 
     async with await browser.new_context() as context, Scene(context, service) as scene:
         yield scene
@@ -123,7 +120,7 @@ async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def everyday() -> AsyncIterator[Any]:
     """The profile of a browser that does with its tabs what it does for people."""
-    from tests.browser import as_people_have_it  # noqa: PLC0415 - as above
+    from tests.support.browser import as_people_have_it  # noqa: PLC0415 - as above
 
     async with as_people_have_it() as context:
         yield context
@@ -132,7 +129,7 @@ async def everyday() -> AsyncIterator[Any]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def natural(everyday: Any, service: Any) -> AsyncIterator[Any]:
     """The same as `scene`, where tabs are hidden, frozen and cached."""
-    from tests.scene import Scene  # noqa: PLC0415 - as above
+    from tests.support.scene import Scene  # noqa: PLC0415 - as above
 
     async with Scene(everyday, service) as scene:
         yield scene

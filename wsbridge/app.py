@@ -14,16 +14,17 @@ from typing import Any
 
 from aiohttp import web
 
-from wsbridge import __version__, answers, descriptors
-from wsbridge.access_log import AccessLog, ServerLog
+from wsbridge import __version__
 from wsbridge.bridge import PATIENCE, Bridge
-from wsbridge.front import Front, Port
-from wsbridge.head import MAX_LINES
-from wsbridge.jobs import JobFailed, Jobs
-from wsbridge.listener import Listener
-from wsbridge.log import log
-from wsbridge.settings import PREFIX, Settings, SettingsError
-from wsbridge.weakness import weaknesses
+from wsbridge.config.settings import PREFIX, Settings, SettingsError
+from wsbridge.config.weakness import weaknesses
+from wsbridge.connections import answers, descriptors
+from wsbridge.connections.access_log import AccessLog, ServerLog
+from wsbridge.connections.front import Front, Port
+from wsbridge.connections.head import MAX_LINES
+from wsbridge.connections.listener import Listener
+from wsbridge.supervision.jobs import JobFailed, Jobs
+from wsbridge.telemetry.log import log
 
 HEADER_TIMEOUT = 10.0  # seconds from the first byte of a head to its last; of silence from an unknown peer
 KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than load balancers keep theirs (60 to 75 s)

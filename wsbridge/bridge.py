@@ -10,41 +10,42 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler as WebHandler
 
-from wsbridge import intake, problem
-from wsbridge.access import Access, Caller, Handler, Trust
-from wsbridge.admission import Admission
-from wsbridge.auth import TokenVerifier
-from wsbridge.authenticator import Authenticator
-from wsbridge.backlog import Backlog
-from wsbridge.broker import Broker
-from wsbridge.budget import Budget
-from wsbridge.bus import Bus
-from wsbridge.checks import Checks
-from wsbridge.cloudevents import EventReader
-from wsbridge.crowd import Crowd
-from wsbridge.dapr import DaprDoor, max_body
-from wsbridge.descriptors import for_connections
-from wsbridge.drain import abandon, drain
-from wsbridge.heartbeat import Heartbeat
-from wsbridge.jobs import JobFailed, Jobs
-from wsbridge.keys import RemoteKeys, build
-from wsbridge.log import dropped_lines, log
-from wsbridge.memory_broker import MemoryBroker
-from wsbridge.mender import Mender
-from wsbridge.metrics import Metrics
-from wsbridge.ops import OpsDoor
-from wsbridge.origins import Origins
-from wsbridge.pages import ClientDoor, FrontDoor, PagesDoor
-from wsbridge.peer import Proxies
-from wsbridge.protocol import CLOSE_LABELS
-from wsbridge.redis_url import RedisUrl
-from wsbridge.registry import Registry
-from wsbridge.settings import Settings
-from wsbridge.sse import SseDoor
-from wsbridge.summary import Summary
-from wsbridge.watchdog import Watchdog
-from wsbridge.websocket import WebSocketDoor
-from wsbridge.welcome import program
+from wsbridge.auth.access import Access, Caller, Handler, Trust
+from wsbridge.auth.auth import TokenVerifier
+from wsbridge.auth.authenticator import Authenticator
+from wsbridge.auth.keys import RemoteKeys, build
+from wsbridge.auth.origins import Origins
+from wsbridge.broker.broker import Broker
+from wsbridge.broker.memory_broker import MemoryBroker
+from wsbridge.config.redis_url import RedisUrl
+from wsbridge.config.settings import Settings
+from wsbridge.connections import intake
+from wsbridge.connections.budget import Budget
+from wsbridge.connections.crowd import Crowd
+from wsbridge.connections.descriptors import for_connections
+from wsbridge.connections.peer import Proxies
+from wsbridge.core.protocol import CLOSE_LABELS
+from wsbridge.dapr.cloudevents import EventReader
+from wsbridge.dapr.dapr import DaprDoor, max_body
+from wsbridge.sessions.admission import Admission
+from wsbridge.sessions.backlog import Backlog
+from wsbridge.sessions.bus import Bus
+from wsbridge.sessions.drain import abandon, drain
+from wsbridge.sessions.heartbeat import Heartbeat
+from wsbridge.sessions.mender import Mender
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.summary import Summary
+from wsbridge.sessions.watchdog import Watchdog
+from wsbridge.supervision.checks import Checks
+from wsbridge.supervision.jobs import JobFailed, Jobs
+from wsbridge.telemetry.log import dropped_lines, log
+from wsbridge.telemetry.metrics import Metrics
+from wsbridge.transports.sse import SseDoor
+from wsbridge.transports.websocket import WebSocketDoor
+from wsbridge.web import problem
+from wsbridge.web.ops import OpsDoor
+from wsbridge.web.pages import ClientDoor, FrontDoor, PagesDoor
+from wsbridge.web.welcome import program
 
 REGISTRY = web.AppKey("registry", Registry)
 SIDECAR_PATIENCE = 60.0  # seconds after the start in which a sidecar has to read the subscriptions
@@ -249,8 +250,8 @@ class Bridge:
 
     def _shared_histories(self, url: RedisUrl) -> Broker:
         # redis-py takes a good part of the start-up, which most runs on a laptop need not wait for
-        from wsbridge.redis_broker import RedisBroker  # noqa: PLC0415
-        from wsbridge.redis_server import server_at  # noqa: PLC0415
+        from wsbridge.broker.redis.redis_broker import RedisBroker  # noqa: PLC0415
+        from wsbridge.broker.redis.redis_server import server_at  # noqa: PLC0415
 
         s = self.settings
         broker = RedisBroker(

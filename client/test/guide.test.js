@@ -1,4 +1,4 @@
-// The code of FRONTEND_INTEGRATION.md that needs no browser; tests/test_guide.py runs the rest.
+// The code of FRONTEND_INTEGRATION.md that needs no browser; tests/browser/test_guide.py runs the rest.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

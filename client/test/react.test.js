@@ -5,7 +5,7 @@ import { renderToString } from 'react-dom/server';
 import { ClientProvider, typedHooks, useClient, useConnectionState, useEvent } from '../react/index.js';
 import { Emitter } from './emitter.js';
 
-// What the hooks do in a browser is tested in one: tests/test_react.py.
+// What the hooks do in a browser is tested in one: tests/browser/test_react.py.
 
 function Badge() {
   useEvent('task_update', () => {});

@@ -14,8 +14,8 @@ from tests.e2e.kafka import TOPIC, Kafka
 from tests.e2e.process import Log, Process, settled
 from tests.e2e.proxy import Proxy
 from tests.e2e.sidecar import K8S, Manifest, Sidecar, components
-from tests.support import ROOT, SECRET, Reachable, variables
-from tests.valkey import free_port
+from tests.support.running import ROOT, SECRET, Reachable, variables
+from tests.support.valkey import free_port
 
 APP_TOKEN = "what only the sidecar knows"
 BACKEND = ROOT / "examples" / "tasks-backend"

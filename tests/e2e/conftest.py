@@ -9,7 +9,7 @@ import pytest
 from tests.e2e import parts
 from tests.e2e.chain import Chain
 from tests.e2e.kafka import Kafka
-from tests.valkey import DURABLE, Valkey
+from tests.support.valkey import DURABLE, Valkey
 
 ONE, WITH_REDIS, GROUP_EACH = (
     f"{way}websocket-service.yaml" for way in ("", "redis/", "consumer-groups/")

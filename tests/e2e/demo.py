@@ -1,7 +1,7 @@
 """The demo page before several bridges. It is on a bridge's internal port only, with that bridge's own sockets."""
 
-from tests.browser import launched  # before playwright: it skips where that is not installed
 from tests.e2e.chain import Chain
+from tests.support.browser import launched  # before playwright: it skips where that is not installed
 
 # isort: split
 

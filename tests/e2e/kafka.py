@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 
 from tests.e2e.parts import java, kafka, required
 from tests.e2e.process import PATIENCE, PAUSE, Log, Process, settled
-from tests.valkey import free_port
+from tests.support.valkey import free_port
 
 PARTITIONS = 3
 TOPIC = "task-updates"

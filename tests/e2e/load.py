@@ -12,8 +12,8 @@ import msgspec
 
 from tests.e2e.chain import Chain
 from tests.e2e.process import PATIENCE, PAUSE
-from tests.oracle import Ledger, Viewer, unsettled
-from tests.tabs import Socket, Tab
+from tests.support.oracle import Ledger, Viewer, unsettled
+from tests.support.tabs import Socket, Tab
 
 USERS = [f"user-{number}" for number in range(20)]
 TABS = 2  # of each user

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support import ROOT
+from tests.support.running import ROOT
 
 PATIENCE = 90.0  # seconds that anything may take on a busy machine before it counts as broken
 PAUSE = 0.05  # seconds between two looks

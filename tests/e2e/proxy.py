@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Coroutine
 from typing import Self
 
-from tests.valkey import free_port
+from tests.support.valkey import free_port
 
 
 class Proxy:

@@ -10,8 +10,8 @@ import yaml
 
 from tests.e2e.parts import daprd, required
 from tests.e2e.process import Log, Process, settled
-from tests.support import ROOT
-from tests.valkey import free_port
+from tests.support.running import ROOT
+from tests.support.valkey import free_port
 
 K8S = ROOT / "k8s"
 COMPONENTS = ("dapr/pubsub-kafka.yaml", "dapr/resiliency.yaml", "consumer-groups/pubsub-kafka-websocket.yaml")

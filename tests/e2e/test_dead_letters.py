@@ -1,8 +1,8 @@
 """What nobody can understand goes to the dead-letter topic; what only has to wait does not."""
 
 from tests.e2e.conftest import WITH_REDIS, Start
-from tests.support import receive, until
-from tests.valkey import Valkey
+from tests.support.running import receive, until
+from tests.support.valkey import Valkey
 
 DEAD = "task-updates-dead"
 POISON = {b"[1]": "not_an_object", b'{"title":"whose?"}': "no_user", b'{"user_id":[]}': "no_user"}

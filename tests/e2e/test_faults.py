@@ -5,8 +5,8 @@ import pytest
 from tests.e2e.chain import Chain
 from tests.e2e.conftest import WITH_REDIS, Start
 from tests.e2e.load import SETTINGS, loaded
-from tests.support import until
-from tests.valkey import Valkey
+from tests.support.running import until
+from tests.support.valkey import Valkey
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import Start
 from tests.e2e.process import Log, settled
 from tests.e2e.sidecar import K8S, Manifest, Sidecar
-from tests.support import APP_TOKEN, SECRET, Logs, Running, receive, token, until
+from tests.support.running import APP_TOKEN, SECRET, Logs, Running, Start, receive, token, until
 
 IN_MEMORY = """
 apiVersion: dapr.io/v1alpha1

@@ -12,8 +12,8 @@ import aiohttp
 from tests.e2e.chain import App, Chain
 from tests.e2e.conftest import Start
 from tests.e2e.kafka import Kafka
-from tests.support import DEADLINE, until
-from tests.valkey import settled
+from tests.support.running import DEADLINE, until
+from tests.support.valkey import settled
 
 LONG_AGO = 3_600.0  # seconds
 USER = "zoë/1"  # neither its key nor its header is ASCII

@@ -7,7 +7,7 @@ import msgspec
 
 from tests.e2e.chain import App, Chain
 from tests.e2e.conftest import WITH_REDIS, Start
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 USERS = [f"user-{number}" for number in range(500)]
 TABS = 2  # of each user

@@ -2,7 +2,7 @@
 
 from tests.e2e.conftest import WITH_REDIS, Start
 from tests.e2e.demo import launched, open_demo
-from tests.valkey import Valkey
+from tests.support.valkey import Valkey
 
 # isort: split
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.e2e.conftest import GROUP_EACH, WITH_REDIS, Start
-from tests.support import receive
-from tests.valkey import Valkey
+from tests.support.running import receive
+from tests.support.valkey import Valkey
 
 USERS = [f"user-{number}" for number in range(12)]
 EVENTS = 25

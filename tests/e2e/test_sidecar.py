@@ -15,8 +15,8 @@ from pytest_aiohttp import AiohttpServer
 from tests.e2e.kafka import TOPIC, Kafka
 from tests.e2e.process import Log
 from tests.e2e.sidecar import Manifest, Sidecar, components
-from tests.support import until
-from tests.valkey import settled
+from tests.support.running import until
+from tests.support.valkey import settled
 
 GROUP = "websocket-service"  # the resiliency policy is for that app id
 RAW = {"metadata": {"rawPayload": "true"}}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Spawn
-from tests.slow_redis import FULL, Replicas, replicas
-from tests.valkey import Valkey
+from tests.support.running import Spawn
+from tests.support.slow_redis import FULL, Replicas, replicas
+from tests.support.valkey import Valkey
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """How sidecars and bridges find each other, and whom they let in."""
 
 from tests.e2e.chain import APP_TOKEN, Chain
-from tests.support import cloud_event, receive, until
+from tests.support.running import cloud_event, receive, until
 
 SUBSCRIPTION = {
     "pubsubname": "pubsub-kafka",

@@ -18,7 +18,7 @@ from tests.e2e.chain import Chain
 from tests.e2e.demo import launched, open_demo
 from tests.e2e.parts import daprd, required
 from tests.e2e.process import Log, Process
-from tests.support import ROOT, SECRET, receive, token, until, until_told
+from tests.support.running import ROOT, SECRET, receive, token, until, until_told
 
 # isort: split
 

@@ -3,7 +3,7 @@
 import time
 
 from tests.fuzz.targets import Target
-from tests.growth import LINEAR, TIMES, growth
+from tests.support.growth import LINEAR, TIMES, growth
 
 SIZE = 4_000  # bytes of the smaller one of two inputs; the larger one has eight times as many
 HOPELESS = 1.0  # seconds of CPU for the larger one: no work in proportion takes so long

@@ -16,20 +16,20 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
-from wsbridge.auth import TokenVerifier
-from wsbridge.authenticator import offered_tokens
-from wsbridge.cloudevents import EventReader
-from wsbridge.environment import read as read_environment
-from wsbridge.event import Entry, Event, Position, Rejected, is_user
-from wsbridge.history import judged
-from wsbridge.key_set import HMAC, Key
-from wsbridge.keys import FixedKeys
-from wsbridge.origins import Origins
-from wsbridge.protocol import Refused
-from wsbridge.protocol import read as read_message
-from wsbridge.reasons import Drop
-from wsbridge.redaction import scrubbed, shown_path, shown_query
-from wsbridge.redis_keys import entries, position
+from wsbridge.auth.auth import TokenVerifier
+from wsbridge.auth.authenticator import offered_tokens
+from wsbridge.auth.key_set import HMAC, Key
+from wsbridge.auth.keys import FixedKeys
+from wsbridge.auth.origins import Origins
+from wsbridge.broker.history import judged
+from wsbridge.broker.redis.redis_keys import entries, position
+from wsbridge.config.environment import read as read_environment
+from wsbridge.core.event import Entry, Event, Position, Rejected, is_user
+from wsbridge.core.protocol import Refused
+from wsbridge.core.protocol import read as read_message
+from wsbridge.core.reasons import Drop
+from wsbridge.dapr.cloudevents import EventReader
+from wsbridge.telemetry.redaction import scrubbed, shown_path, shown_query
 
 T = TypeVar("T")
 CORPUS = Path(__file__).parent / "corpus"

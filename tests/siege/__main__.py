@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.command import LONGEST_LINE
-from tests.support import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, bulk_bytes, enveloped, variables
+from tests.support.command import LONGEST_LINE
+from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, bulk_bytes, enveloped, variables
 
 MOST_P99 = 0.1  # seconds
 LONGEST_PAUSE = 0.25  # seconds

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Self
 
-from tests.faults import CONTINUATION, LITTLE, PING, TEXT, UPGRADE, WebSocketPeer, frame
-from tests.support import token
+from tests.support.frames import CONTINUATION, LITTLE, PING, TEXT, UPGRADE, WebSocketPeer, frame
+from tests.support.running import token
 
 PAUSE = 1.0  # seconds before a peer begins again
 DRIP = 1.0  # seconds between two bytes

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from tests.faults import PING, TEXT, UPGRADE, frame
-from tests.support import token
+from tests.support.frames import PING, TEXT, UPGRADE, frame
+from tests.support.running import token
 
 ADDRESSES = 50  # of loopback, that the clients share
 AT_ONCE = 100  # handshakes under way

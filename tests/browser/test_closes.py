@@ -1,0 +1,82 @@
+"""Which close codes end it for a real browser, and which do not."""
+
+from collections.abc import Sequence
+
+import pytest
+from aiohttp import web
+
+from tests.support.running import Served
+from tests.support.scene import Scene
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+
+class Closing(Served):
+    """Says `connected` and closes with `code`, the first time; who comes again stays. Nothing of it is the bridge."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.visits = 0
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (web.get("/ws", self._serve),)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        self.visits += 1
+        hello = {"type": "connected", "message": "", "user_id": request.query["user_id"], "session_id": "s"}
+        await ws.send_json(hello | {"timestamp": "", "last_event_id": "e:0", "ping_interval_ms": 25_000})
+        if self.visits == 1:
+            await ws.close(code=self.code, message=b"a reason")
+        await ws.receive()  # until the page has gone
+        return ws
+
+
+@pytest.mark.parametrize("code", [1008, 4500, 4503, 4509, 4599, 4999])
+async def test_a_code_that_is_final(scene: Scene, code: int) -> None:
+    await scene.context.clock.install()
+    async with Closing(code) as closing:
+        leader = await scene.open(url=closing.url)
+        await leader.is_in("closed", code=code, reason="a reason")
+        await scene.context.clock.run_for(120_000)
+        assert (closing.visits, leader.sockets, leader.state["status"]) == (1, 1, "closed")
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 3000, 4000, 4408, 4429, 4499])
+async def test_a_code_that_is_not(scene: Scene, code: int) -> None:
+    async with Closing(code) as closing:
+        tab = await scene.open(url=closing.url)
+        await tab.hears("connected", 2)
+        assert tab.states == ["connecting", "open", "waiting", "connecting", "open"]
+        waiting = next(state for state in tab.of_kind("state") if state["status"] == "waiting")
+        assert (waiting["code"], waiting["reason"]) == (code, "a reason")
+        assert waiting["delay"] > 0 or code == 4408  # it was too slow, and is not kept longer from what it has to read
+        await tab.client("close()")
+
+
+async def test_an_origin_that_is_not_allowed(scene: Scene) -> None:
+    await scene.start(ALLOWED_ORIGINS="https://app.example.com")
+    tab = await scene.open()
+    await tab.is_in("closed", code=4503, reason="origin_forbidden")
+    assert tab.sockets == 1
+
+
+async def test_an_operator_ends_all_tabs(scene: Scene) -> None:
+    leader, follower = await scene.opened(), await scene.opened()
+    url = f"{scene.bridge.url}/users/{scene.user}/disconnect"
+    async with scene.bridge.http() as http, http.post(url) as response:
+        assert response.status == 202
+    for tab in (leader, follower):
+        await tab.is_in("closed", code=4509, reason="force_disconnect")
+    await scene.has_sessions(0)
+
+    await follower.client("connect()")  # a person says so
+    await follower.is_in("open")
+    await scene.publish(1)
+    await follower.has(1)
+    assert (leader.state["status"], leader.numbers) == ("closed", [])

@@ -1,0 +1,308 @@
+"""The code of FRONTEND_INTEGRATION.md, run as it stands, in a real browser and on a real bridge.
+
+client/test/guide.test.js has what needs no browser.
+"""
+
+import asyncio
+import json
+import re
+import shutil
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips where that is not installed
+from tests.support.guide import USER, Site, code, module
+from tests.support.running import ROOT, SECRET, until_told
+
+# isort: split
+
+from playwright.async_api import Browser, BrowserContext, Page, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+CLOSES = json.loads((ROOT / "tests" / "vectors" / "closes.json").read_text(encoding="utf-8"))
+CLIENT = """
+import { createClient } from 'wsbridge-client';
+const client = window.client = createClient({ url: '/ws', userId: 'alice' });
+"""
+CONNECT = "client.connect();"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    async with await browser.new_context() as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(service: Bridge, context: BrowserContext) -> AsyncIterator[Site]:
+    async with Site(service, context) as site:
+        yield site
+
+
+async def test_the_first_page_shows_updates_over_a_broken_connection(site: Site) -> None:
+    page = await site.open(code("", "html"))
+    await site.connected()
+    await site.publish("One")
+    await expect(page.locator("body")).to_have_text(re.compile("One$"))
+    await site.publish_in_the_dark("Two", "Three")
+    await expect(page.locator("body")).to_have_text(re.compile("OneTwoThree$"))
+
+
+async def looks(page: Page, expression: str, value: Any) -> None:
+    """Wait until it is that in the page."""
+    await page.wait_for_function(
+        f"(value) => JSON.stringify({expression}) === JSON.stringify(value)", arg=value, timeout=DEADLINE * 1000
+    )
+
+
+FIRST_LOAD = module(f"{code('First load', 'js')}\nwindow.look = () => ({{ tasks: [...tasks.keys()], held }});")
+
+
+async def test_the_first_load_loses_nothing_and_doubles_nothing(site: Site) -> None:
+    site.tasks = [{"task_id": "Old", "title": "Old"}]
+    site.ready.clear()
+    page = await site.open(FIRST_LOAD)
+    await until_told(lambda: asyncio.sleep(0, site.loads))
+    await site.publish("New", "Old")  # while the answer, which has only one of them, is on its way
+    await looks(page, "look().held?.length", 2)
+    assert await page.evaluate("look().tasks") == []
+    site.ready.set()
+    await looks(page, "look()", {"tasks": ["Old", "New"], "held": None})
+    await site.publish("Later")
+    await looks(page, "look().tasks", ["Old", "New", "Later"])
+    await site.publish_in_the_dark("Last")
+    await looks(page, "look().tasks", ["Old", "New", "Later", "Last"])
+    assert site.loads == 1
+
+
+async def test_after_a_gap_the_state_is_loaded_anew(context: BrowserContext) -> None:
+    async with Bridge(HISTORY_SIZE="1") as bridge, Site(bridge, context) as site:
+        page = await site.open(FIRST_LOAD)
+        await looks(page, "look()", {"tasks": [], "held": None})
+        site.tasks = [{"task_id": "Two", "title": "Two"}]
+        await site.publish_in_the_dark("One", "Two")
+        await looks(page, "look()", {"tasks": ["Two"], "held": None})
+        assert site.loads == 2
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("WSBRIDGE_JWT_SECRET", SECRET)  # where the guide's endpoint looks
+    return SECRET
+
+
+async def test_the_token_endpoint_and_getToken_fit_the_bridge(context: BrowserContext, secret: str) -> None:  # noqa: N802 - its name
+    async with Bridge(JWT_SECRET=secret, ALLOWED_ORIGINS="*") as bridge, Site(bridge, context) as site:
+        page = await site.open(module(code("Tokens", "js") + CONNECT + "window.client = client;"))
+        await looks(page, "client.state.status", "open")
+        site.user = None  # logged out: at the next connection it is told
+        site.proxy.cut()
+        await looks(page, "[client.state.status, client.state.reason]", ["closed", "no_token"])
+
+
+async def test_the_state_is_told_in_words(site: Site) -> None:
+    page = await site.open('<p id="status"></p>' + module(CLIENT + code("State", "js") + CONNECT))
+    status = page.locator("#status")
+    await expect(status).to_have_text("live")
+    await site.proxy.refuse()
+    site.proxy.cut()
+    await expect(status).to_have_text(re.compile(r"back in \d+ s \(\d failed\)"))
+    await site.proxy.listen()
+    await expect(status).to_have_text(re.compile("^live"))
+    await page.evaluate("client.close()")
+    await expect(status).to_have_text("closed")
+    await page.evaluate("client.connect()")
+    await expect(status).to_have_text("live")
+    async with site.bridge.http() as http:
+        await http.post(f"{site.bridge.url}/users/{USER}/disconnect")
+    await expect(status).to_have_text("ended: 4509 force_disconnect")
+
+
+async def test_what_is_asynchronous_comes_one_after_the_other(site: Site) -> None:
+    store = """
+      window.stored = [];
+      const store = async ({ title }) => { await fetch('/api/tasks'); stored.push(title); };
+    """
+    page = await site.open(module(CLIENT + store + code("Order and duplicates", "js") + CONNECT))
+    await site.connected()
+    site.ready.clear()
+    await site.publish("One", "Two")
+    await until_told(lambda: asyncio.sleep(0, site.loads))
+    assert site.loads == 1  # the second one waits
+    site.ready.set()
+    await looks(page, "stored", ["One", "Two"])
+
+
+async def test_in_node(site: Site, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "wsbridge-client").symlink_to(ROOT / "client")
+    program = code("Node", "js").replace("localhost:8004", f"127.0.0.1:{site.proxy.port}")
+    (tmp_path / "follow.mjs").write_text(program, encoding="utf-8")
+    flags = ("--experimental-websocket", "--no-warnings")  # which Node 20 wants and later ones take
+    process = await create_subprocess_exec(node, *flags, tmp_path / "follow.mjs", stdout=PIPE)
+    assert process.stdout
+    try:
+        await site.connected()
+        await site.publish("One")
+        assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"One\n"
+        await site.publish_in_the_dark("Two")
+        assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"Two\n"
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+RAW = code("Without the client", "js")
+FOLLOW = """
+window.updates = []; window.gaps = []; window.ends = []; window.asked = [];
+async function getToken(reason) {
+  asked.push(reason);
+  return withTokens && (await fetch('/token', { method: 'POST' })).text();
+}
+follow(`${bridge.replace('http', 'ws')}/ws`, {
+  userId: 'alice',
+  getToken,
+  onUpdate: ({ event }) => updates.push(event.title),
+  onGap: ({ reason }) => gaps.push(reason),
+  onEnd: (code, reason) => ends.push([code, reason]),
+});
+"""
+
+
+async def raw(site: Site, *, with_tokens: bool = False) -> Page:
+    """A page of somebody who wants no client."""
+    given = f"const bridge = 'http://localhost:8004', withTokens = {json.dumps(with_tokens)};"
+    return await site.open(module(RAW + given + FOLLOW))
+
+
+async def test_without_the_client_nothing_is_lost_or_doubled(site: Site) -> None:
+    page = await raw(site)
+    await site.connected()
+    await site.publish("One")
+    await looks(page, "updates", ["One"])
+    await site.publish_in_the_dark("Two", "Three")
+    await looks(page, "updates", ["One", "Two", "Three"])
+    await site.publish_in_the_dark()
+    await site.connected()
+    await site.publish("Four")
+    await looks(page, "updates", ["One", "Two", "Three", "Four"])
+    async with site.bridge.http() as http:
+        await http.post(f"{site.bridge.url}/users/{USER}/disconnect")
+    await looks(page, "ends", [[4509, "force_disconnect"]])
+    assert await page.evaluate("gaps") == []
+
+
+async def test_without_the_client_a_gap_is_told(context: BrowserContext) -> None:
+    async with Bridge(HISTORY_SIZE="1") as bridge, Site(bridge, context) as site:
+        page = await raw(site)
+        await site.connected()
+        await site.publish_in_the_dark("One", "Two")
+        await looks(page, "gaps", ["trimmed"])
+        await site.publish("Three")
+        await looks(page, "updates", ["Three"])
+
+
+async def test_without_the_client_a_token_is_fetched_anew(context: BrowserContext, secret: str) -> None:
+    settings = {"JWT_SECRET": secret, "ALLOWED_ORIGINS": "*"}
+    async with Bridge(**settings) as bridge, Site(bridge, context) as site:
+        page = await raw(site, with_tokens=True)
+        await site.connected()
+        assert await page.evaluate("asked") == ["connect"]
+    async with Bridge(**settings, JWT_AUDIENCE="bridge") as bridge, Site(bridge, context) as site:
+        page = await raw(site, with_tokens=True)  # which do not name that audience
+        await looks(page, "asked.slice(0, 3)", ["connect", "token_invalid", "token_invalid"])
+
+
+# Sockets that do what the test says, and a clock that it turns: of each user's follower.
+FAKES = """
+window.sockets = [];
+window.WebSocket = class {
+  closed = false;
+  sent = [];
+  constructor(url) { this.query = new URL(url).searchParams; sockets.push(this); }
+  send(text) { this.sent.push(JSON.parse(text).type); }
+  close() { this.closed = true; }
+  say(message) { this.onmessage({ data: JSON.stringify(message) }); }
+};
+window.of = (user) => sockets.filter(({ query }) => query.get('user_id') === user);
+window.connected = (last_event_id) => ({ type: 'connected', last_event_id, ping_interval_ms: 25000 });
+window.update = (id) => ({ type: 'task_update', event: {}, id });
+window.heard = [];
+const hear = ({ id }) => heard.push(id);
+window.start = (userId) => follow('ws://bridge/ws', { userId, onUpdate: hear, onGap: hear });
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def faked(site: Site) -> Page:
+    """A page with the guide's code among those."""
+    page = await site.open(module(f"{RAW}{FAKES}"))
+    await page.clock.install(time=0)
+    await page.clock.pause_at(1_000_000)  # else it runs by itself
+    return page
+
+
+async def test_without_the_client_each_close_code_is_obeyed(faked: Page) -> None:
+    closes = [*CLOSES["closes"], *CLOSES["any_code"]]
+    await faked.evaluate("closes => closes.forEach((_, n) => start(`${n}`))", closes)
+    await faked.evaluate(
+        """closes => closes.forEach(({ code, reason = '' }, n) => {
+          const [socket] = of(`${n}`);
+          socket.say(connected('a:0'));
+          socket.onclose({ code, reason });
+        })""",
+        closes,
+    )
+    count = "closes => closes.map((_, n) => of(`${n}`).length)"
+    hurried = [close.get("client") in ("token", "resume") for close in closes]
+    await faked.clock.run_for(1)
+    assert await faked.evaluate(count, closes) == [2 if at_once else 1 for at_once in hurried]
+    await faked.evaluate("closes => closes.forEach((close, n) => of(`${n}`)[1]?.onclose(close))", closes)
+    await faked.clock.run_for(1)  # refused again: now it waits
+    assert await faked.evaluate(count, closes) == [2 if at_once else 1 for at_once in hurried]
+    await faked.clock.run_for(500)
+    assert await faked.evaluate(count, closes) == [
+        1 + close["reconnect"] + at_once for close, at_once in zip(closes, hurried, strict=True)
+    ]
+
+
+async def test_without_the_client_a_goodbye_leaves_no_dark_moment(faked: Page) -> None:
+    goodbye = {"type": "goodbye", "code": 1012, "reconnect": True, "reconnect_after_ms": 300, "close_after_ms": 20_000}
+    await faked.evaluate("void start('u')")
+    await faked.evaluate("bye => [connected('a:8'), update('a:9'), bye].forEach((it) => sockets[0].say(it))", goodbye)
+    await faked.clock.run_for(300)
+    assert await faked.evaluate("sockets.map(({ query, closed }) => [query.get('last_event_id'), closed])") == [
+        ["", False],
+        ["a:9", False],
+    ]
+    await faked.evaluate("sockets[0].say(update('a:10'))")
+    await faked.evaluate("[connected('a:9'), update('a:10'), update('a:11')].forEach((it) => sockets[1].say(it))")
+    await faked.evaluate("sockets[0].onclose({ code: 1012, reason: 'shutdown' })")
+    await faked.clock.run_for(60_000)
+    assert await faked.evaluate("heard") == ["a:9", "a:10", "a:11"]
+    assert await faked.evaluate("sockets[0].closed") is True
+
+
+async def test_without_the_client_silence_is_noticed_and_it_tries_for_ever(faked: Page) -> None:
+    await faked.evaluate("void start('u')")
+    await faked.evaluate("sockets[0].say(connected('a:0'))")
+    await faked.clock.run_for(25_000)
+    assert await faked.evaluate("[sockets[0].sent, sockets[0].closed]") == [["ping"], False]
+    await faked.evaluate("sockets[0].say({ type: 'pong' })")
+    await faked.clock.run_for(34_999)  # asked once more, and not answered
+    assert await faked.evaluate("[sockets[0].sent, sockets[0].closed]") == [["ping", "ping"], False]
+    await faked.clock.run_for(501)
+    assert await faked.evaluate("[sockets[0].closed, sockets.length]") == [True, 2]
+    for tries in range(3, 13):  # each says nothing for 10 s, and the next comes within 20 s
+        await faked.clock.run_for(30_000)
+        assert await faked.evaluate("sockets.length") >= tries
+    assert await faked.evaluate("sockets.slice(0, -1).every(({ closed }) => closed)")

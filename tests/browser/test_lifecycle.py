@@ -1,0 +1,190 @@
+"""Pages of a real browser that are hidden, asleep, offline, frozen or in the back-forward cache."""
+
+import pytest
+
+from tests.support.scene import Scene
+from tests.support.tab import Tab
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+MINUTE = 60_000  # ms
+
+
+async def becomes(tab: Tab, visibility: str) -> None:
+    """As the page sees it: in a headless browser every page stays visible."""
+    script = """state => {
+        Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+        Object.defineProperty(document, 'hidden', { value: state === 'hidden', configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    await tab.page.evaluate(script, visibility)
+
+
+async def test_a_hidden_page_whose_timers_are_throttled_does_not_flap(scene: Scene) -> None:
+    await scene.context.clock.install()
+    tab = await scene.opened()
+    await becomes(tab, "hidden")
+    scene.proxy.delay = 0.3
+    for n in range(1, 6):
+        # Each due timer fires once and late, at the second time before the answer to what was asked at the first: as
+        # when a browser lets a page run once a minute. It does that after five, which is why the clock is a false one.
+        await scene.context.clock.fast_forward(MINUTE)
+        await scene.context.clock.fast_forward(MINUTE)
+        await scene.publish(n)
+        await tab.has(*range(1, n + 1))
+    await becomes(tab, "visible")
+    await scene.context.clock.fast_forward(5_000)
+    await scene.publish(6)
+    await tab.has(*range(1, 7))
+    assert (tab.sockets, tab.states) == (1, ["connecting", "open"])
+
+
+async def test_a_connection_that_died_in_the_sleep_is_replaced_quickly(scene: Scene) -> None:
+    await scene.context.clock.install(time=0)
+    tab = await scene.opened()
+    await scene.publish(1)
+    await tab.has(1)
+    await becomes(tab, "hidden")
+    scene.proxy.hold()
+    await scene.publish(2)
+    await scene.context.clock.pause_at(120 * MINUTE)
+    await becomes(tab, "visible")
+    await scene.context.clock.run_for(3_000)  # for an answer
+    await tab.is_in("waiting", code=1006)
+    await scene.context.clock.run_for(500)
+    await tab.has(1, 2)
+    assert tab.sockets == 2
+
+
+async def test_a_connection_that_outlived_the_sleep_stays(scene: Scene) -> None:
+    await scene.context.clock.install()
+    tab = await scene.opened()
+    await scene.context.clock.fast_forward(120 * MINUTE)
+    await becomes(tab, "visible")
+    await scene.publish(1)
+    await tab.has(1)
+    await scene.context.clock.run_for(4_500)
+    await scene.publish(2)
+    await tab.has(1, 2)
+    assert (tab.sockets, tab.states) == (1, ["connecting", "open"])
+
+
+async def test_the_network_comes_back_and_so_does_the_tab(scene: Scene) -> None:
+    await scene.context.clock.install(time=0)
+    tab = await scene.opened()
+    await scene.context.clock.pause_at(MINUTE)
+    scene.proxy.cut()  # before the browser is offline: it may keep from a page what happens to a socket then
+    await tab.is_in("waiting", attempt=1)
+    await scene.context.set_offline(True)
+    while (waiting := tab.state)["delay"] < 5_000:  # until it has become patient
+        await scene.context.clock.run_for(waiting["delay"])
+        await tab.is_in("waiting", attempt=waiting["attempt"] + 1)
+    await scene.publish(1)
+    await scene.context.set_offline(False)
+    await scene.context.clock.run_for(1_000)
+    await tab.has(1)
+
+
+async def test_the_tab_with_the_socket_is_frozen(natural: Scene) -> None:
+    leader, one, other = [await natural.opened() for _ in range(3)]
+    await natural.publish(1)
+    await leader.has(1)
+    await leader.freeze()
+    await natural.publish(2)
+    await one.has(1, 2)
+    await other.has(1, 2)
+
+    assert {one.state["transport"], other.state["transport"]} == {"websocket", "tab"}
+    await leader.thaw()
+    await leader.has(1, 2)  # what it missed, although those who lead now are ahead of it
+    await natural.publish(3)
+    for tab in (leader, one, other):
+        await tab.has(1, 2, 3)
+    await natural.has_sessions(1)
+
+
+async def test_the_tab_with_the_socket_hangs(natural: Scene) -> None:
+    """Its script waits for a dialog, so that it cannot even say that it gives up the socket."""
+    leader, follower = await natural.opened(), await natural.opened()
+    await leader.page.bring_to_front()
+    await natural.publish(1)
+    await follower.has(1)
+    async with leader.page.expect_event("dialog") as hanging:
+        await leader.page.evaluate("() => void setTimeout(() => alert('Wait'))")
+    await natural.publish(2)
+    await follower.page.bring_to_front()  # looked at again, it asks whether the other is still there
+    await follower.has(1, 2)
+    assert follower.state["transport"] == "websocket"
+
+    await (await hanging.value).accept()
+    await leader.has(1, 2)
+    await natural.publish(3)
+    await leader.has(1, 2, 3)
+    await follower.has(1, 2, 3)
+    assert leader.state["transport"] == "tab"
+    await natural.has_sessions(1)
+
+
+async def test_a_follower_was_frozen_and_is_behind(natural: Scene) -> None:
+    leader, follower = await natural.opened(), await natural.opened()
+    await leader.page.bring_to_front()  # only a hidden tab can be frozen
+    await natural.publish(1)
+    await follower.has(1)
+    await follower.freeze()
+    await natural.publish(2, 3)
+    await leader.has(1, 2, 3)
+    await follower.thaw()
+    await follower.has(1, 2, 3)
+    await natural.publish(4)
+    await follower.has(1, 2, 3, 4)
+    assert follower.sockets == 0
+    await natural.has_sessions(1)
+
+
+async def test_a_follower_was_frozen_for_too_long(natural: Scene) -> None:
+    """It alone is told of the gap: the tab with the socket, which resumes for it, has all."""
+    await natural.start(HISTORY_SIZE="10")
+    leader, follower = await natural.opened(), await natural.opened()
+    await leader.page.bring_to_front()
+    await natural.publish(1)
+    await follower.has(1)
+    await follower.freeze()
+    await natural.publish(*range(2, 20))
+    await leader.has(*range(1, 20))
+    await follower.thaw()
+    await follower.hears("gap")
+    await natural.publish(20)
+    await follower.has(1, 20)
+    await leader.has(*range(1, 21))
+    assert (len(follower.frames("gap")), leader.frames("gap")) == (1, [])
+
+
+async def test_a_page_returns_from_the_back_forward_cache(natural: Scene) -> None:
+    tab = await natural.opened()
+    await natural.publish(1)
+    await tab.has(1)
+    await tab.page.goto(f"{natural.site.origin}/elsewhere")
+    await natural.publish(2)
+    await tab.page.go_back(wait_until="commit")
+    await tab.has(1, 2)
+    assert [shown["persisted"] for shown in tab.of_kind("shown")] == [True]
+    await natural.publish(3)
+    await tab.has(1, 2, 3)
+    assert tab.sockets == 2
+    assert tab.frames("gap") == []
+
+
+async def test_the_tab_with_the_socket_goes_to_the_cache_and_returns_behind(natural: Scene) -> None:
+    leader, follower = await natural.opened(), await natural.opened()
+    await natural.publish(1)
+    await leader.has(1)
+    await leader.page.goto(f"{natural.site.origin}/elsewhere")
+    await natural.publish(2)
+    await follower.has(1, 2)
+    await leader.page.go_back(wait_until="commit")
+    await leader.has(1, 2)
+    assert [shown["persisted"] for shown in leader.of_kind("shown")] == [True]
+    await natural.publish(3)
+    await leader.has(1, 2, 3)
+    await follower.has(1, 2, 3)
+    await natural.has_sessions(1)

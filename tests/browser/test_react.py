@@ -1,0 +1,263 @@
+"""The client's adapters for React and TanStack Query, in a page that Vite builds, in StrictMode, in a real browser."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from tests.support.browser import REQUIRED, Bridge  # before playwright: it skips where that is not installed
+from tests.support.running import ROOT, Served, bulk_of, cloud_event
+
+# isort: split
+
+from playwright.async_api import Browser, ConsoleMessage, Page, WebSocket, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+SOURCE = ROOT / "tests" / "react_page"
+CACHE = Path.home() / ".cache" / "wsbridge-tests"
+REACTS = ("19", "18")
+INSTALL = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+BURST = 1_000
+
+
+def run(*command: str | Path, cwd: Path, **environ: str) -> None:
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | {"NO_COLOR": "1"} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {result.stdout}{result.stderr}")
+
+
+def unavailable(reason: str) -> None:
+    if REQUIRED:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def dependencies() -> Path:
+    """React, TanStack Query and Vite, installed once for each lock file, outside of the repository."""
+    if missing := [name for name in ("node", "npm") if shutil.which(name) is None]:
+        unavailable(f"{' and '.join(missing)} not found: they build the React page")
+    lock = (SOURCE / "package-lock.json").read_bytes()
+    found = CACHE / f"react-page-{hashlib.sha256(lock).hexdigest()[:12]}"
+    if not found.exists():
+        started = CACHE / f"{found.name}-{uuid.uuid4().hex}"
+        started.mkdir(parents=True)
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(SOURCE / name, started)
+        try:
+            run(*INSTALL, cwd=started)
+        except RuntimeError as error:
+            shutil.rmtree(started)
+            unavailable(f"the React page cannot be built (Vite 8 wants Node.js 20.19 and npm 11): {error}")
+        try:
+            started.rename(found)
+        except OSError:  # another run was quicker
+            shutil.rmtree(started)
+    return found / "node_modules"
+
+
+def install_client(project: Path) -> None:
+    """What `npm pack` makes, as the page's users would get it, but for the types."""
+    run("npm", "pack", "--ignore-scripts", "--pack-destination", project, cwd=ROOT / "client")
+    (tarball,) = project.glob("*.tgz")
+    with tarfile.open(tarball) as tar:
+        tar.extractall(project, filter="data")
+    (project / "package").rename(project / "node_modules" / "wsbridge-client")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's sources, and beside them all that it needs."""
+    installed = dependencies()
+    project = tmp_path_factory.mktemp("react") / "page"
+    shutil.copytree(SOURCE, project, ignore=shutil.ignore_patterns("node_modules"))
+    (project / "node_modules").mkdir()
+    for each in installed.iterdir():
+        (project / "node_modules" / each.name).symlink_to(each)
+    install_client(project)
+    return project
+
+
+class Site(Served):
+    """The built page, and how many tasks there are: what it fetches."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+        self.fetches = 0
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return web.get("/count", self._count), web.static("/", self.folder)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/index.html"
+
+    async def _count(self, _: web.Request) -> web.Response:
+        self.fetches += 1
+        return web.json_response(self.count)
+
+
+class Scene:
+    """The page of one user, who is new."""
+
+    def __init__(self, page: Page, bridge: Bridge, site: Site) -> None:
+        self.page = page
+        self.bridge = bridge
+        self.site = site
+        self.user = uuid.uuid4().hex
+        self.sockets: list[WebSocket] = []
+        self.complaints: list[str] = []  # of React and the browser
+
+    async def open(self) -> None:
+        self.page.on("websocket", lambda socket: self.sockets.append(socket))  # noqa: PLW0108 - Playwright marks it
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._console)
+        await self.page.goto(f"{self.site.url}?{urlencode({'url': f'{self.bridge.url}/ws', 'userId': self.user})}")
+        await self.shows("status", "open")
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    async def shows(self, what: str, text: str) -> None:
+        await expect(self.page.locator(f"#{what}")).to_have_text(text)
+
+    async def press(self, button: str) -> None:
+        await self.page.get_by_role("button", name=button, exact=True).click()
+
+    async def publish(self, *numbers: int) -> None:
+        """As one bulk."""
+        self.site.count += len(numbers)
+        body = bulk_of(*[cloud_event({"user_id": self.user, "n": n}) for n in numbers])
+        url = f"{self.bridge.url}/events/task-updates"
+        async with self.bridge.http() as http, http.post(url, json=body) as response:
+            assert {each["status"] for each in (await response.json())["statuses"]} == {"SUCCESS"}
+
+    async def saw(self, *pairs: tuple[int, int]) -> None:
+        """Wait for as many calls of the handler, which must be these: the event's `n`, and of which render it was."""
+        await self.page.wait_for_function("count => window.seen.length >= count", arg=len(pairs))
+        assert [tuple(pair) for pair in await self.page.evaluate("window.seen")] == list(pairs)
+
+    async def closed(self) -> None:
+        """Wait until the client says so, and its first socket has ended."""
+        await self.page.wait_for_function("window.client.state.status === 'closed'")
+        if not self.sockets[0].is_closed():
+            await self.sockets[0].wait_for_event("close")
+
+    async def sessions(self) -> Any:
+        """How many the bridge has of the user."""
+        return (await self.bridge.ask("/stats"))["users"].get(self.user, 0)
+
+
+@pytest.fixture(scope="module", params=REACTS)
+def built(project: Path, request: pytest.FixtureRequest) -> Path:
+    """The page, with each React that the hooks are for."""
+    folder = project / f"react-{request.param}"
+    vite = project / "node_modules" / ".bin" / "vite"
+    run(vite, "build", "--logLevel", "error", "--outDir", folder, cwd=project, REACT=request.param)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(built: Path) -> AsyncIterator[Site]:
+    async with Site(built) as site:
+        yield site
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(site: Site, service: Bridge, browser: Browser) -> AsyncIterator[Scene]:
+    async with AsyncExitStack() as stack:
+        scene = Scene(await browser.new_page(), service, site)
+        stack.push_async_callback(scene.page.close)
+        await scene.open()
+        yield scene
+        assert scene.complaints == []
+
+
+async def test_the_page_is_what_it_says(scene: Scene) -> None:
+    """Its React is of that version, and runs effects twice: StrictMode, in a development build."""
+    await expect(scene.page.get_by_text(f"React {scene.site.folder.name[-2:]}.")).to_be_visible()
+    assert await scene.page.evaluate("window.effects") == 2
+
+
+async def test_strict_mode_connects_once_and_the_state_is_shown(scene: Scene) -> None:
+    await scene.shows("transport", "websocket")
+    assert (len(scene.sockets), await scene.sessions()) == (1, 1)
+    assert "closed" not in await scene.page.evaluate("window.statuses")
+
+
+async def test_a_thousand_messages_in_one_bulk_reach_the_handler_a_thousand_times(scene: Scene) -> None:
+    await scene.publish(*range(BURST))
+    await scene.saw(*[(n, 1) for n in range(BURST)])
+
+
+async def test_the_query_cache_follows_with_few_fetches(scene: Scene) -> None:
+    await scene.shows("latest", "none yet")
+    before = scene.site.fetches
+    await scene.publish(*range(BURST))
+    await scene.shows("latest", str(BURST - 1))
+    await scene.shows("count", str(scene.site.count))
+    assert 1 <= scene.site.fetches - before < BURST / 50
+
+
+async def test_the_handler_of_the_latest_render_is_called(scene: Scene) -> None:
+    await scene.publish(1)
+    await scene.saw((1, 1))
+    await scene.press("Render")
+    await scene.shows("render", "2")
+    await scene.publish(2)
+    await scene.saw((1, 1), (2, 2))
+    assert len(scene.sockets) == 1
+
+
+async def test_unmounting_closes_and_mounting_resumes(scene: Scene) -> None:
+    await scene.publish(1)
+    await scene.saw((1, 1))
+    await scene.press("Unmount")
+    await scene.closed()
+    await scene.publish(2, 3)
+    assert await scene.page.evaluate("window.seen.length") == 1
+    await scene.press("Mount")
+    await scene.saw((1, 1), (2, 1), (3, 1))
+    assert (len(scene.sockets), await scene.sessions()) == (2, 1)
+
+
+async def test_the_last_of_two_providers_closes(scene: Scene) -> None:
+    await scene.press("Mount a second")
+    await scene.press("Unmount")
+    await expect(scene.page.get_by_role("button", name="Mount", exact=True)).to_be_visible()
+    await scene.publish(1)
+    await scene.page.wait_for_function("window.client.position.endsWith(':1')")
+    await scene.press("Unmount the second")
+    await scene.closed()
+    assert len(scene.sockets) == 1
+
+
+async def test_another_client_takes_the_place_of_the_first(scene: Scene) -> None:
+    await scene.press("Switch user")
+    await scene.closed()
+    await scene.shows("status", "open")
+    scene.user += "-other"
+    await scene.publish(1)
+    await scene.saw((1, 1))
+    assert (len(scene.sockets), await scene.sessions()) == (2, 1)

@@ -1,0 +1,66 @@
+"""Networks that break WebSockets: a real browser goes over to Server-Sent Events, and back."""
+
+import pytest
+
+from tests.support.proxy import Upgrades
+from tests.support.running import SECRET, token
+from tests.support.scene import Scene
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+
+@pytest.mark.parametrize("blocked", [Upgrades.STRIPPED, Upgrades.FORBIDDEN], ids=lambda blocked: blocked.value)
+async def test_a_stream_takes_over_until_a_websocket_comes_through(scene: Scene, blocked: Upgrades) -> None:
+    await scene.context.clock.install()
+    scene.proxy.upgrades = blocked
+    leader, follower = await scene.open(), await scene.open()
+    await leader.is_in("open", transport="sse")
+    assert leader.sockets == 3
+    await scene.publish(1)
+    await leader.has(1)
+    await follower.has(1)
+
+    scene.proxy.cut()  # a stream resumes as a socket does
+    await scene.publish(2)
+    await leader.has(1, 2)
+    assert leader.state["transport"] == "sse"
+
+    await scene.context.clock.fast_forward(11_000)  # a first look whether one comes through
+    await leader.until(lambda: len(leader.of_kind("closed")) >= 4)
+    scene.proxy.upgrades = Upgrades.PASSED
+    await scene.publish(3)
+    await leader.has(1, 2, 3)
+    assert leader.state["transport"] == "sse"
+    await scene.context.clock.fast_forward(21_000)  # a second one, after twice the time
+    await leader.is_in("open", transport="websocket")
+    await scene.publish(4)
+    for tab in (leader, follower):
+        await tab.has(1, 2, 3, 4)
+        assert tab.frames("gap") == []
+    await scene.has_sessions(1)
+
+
+async def test_a_stream_carries_its_token_and_gets_a_fresh_one(scene: Scene) -> None:
+    async def grant(reason: str) -> str:
+        return token(scene.user, ttl=60 if reason == "refresh" else 7)
+
+    scene.site.grant = grant
+    scene.proxy.upgrades = Upgrades.FORBIDDEN
+    await scene.start(JWT_SECRET=SECRET, JWT_LEEWAY="1")
+    tab = await scene.open(with_token=True)
+    await tab.is_in("open", transport="sse")
+    await scene.publish(1)
+    await tab.has(1)
+    await tab.hears("connected", 2)
+    await scene.publish(2)
+    await tab.has(1, 2)
+    assert tab.frames("connected")[1]["recovered"]
+    assert tab.states[-1] == "open"
+    assert tab.states.count("open") == 1  # the next stream was there before the last one ended
+
+
+async def test_who_wants_no_streams_gets_none(scene: Scene) -> None:
+    scene.proxy.upgrades = Upgrades.FORBIDDEN
+    tab = await scene.open(sse=False)
+    await tab.until(lambda: tab.sockets == 4)
+    assert {state.get("transport") for state in tab.of_kind("state")} <= {None, "websocket"}

@@ -1,0 +1,124 @@
+"""All tabs of a user on one socket, in a real browser: who has it, and who takes over."""
+
+import contextlib
+
+import pytest
+
+from tests.support.browser import INSECURE
+from tests.support.scene import Scene
+from tests.support.tab import Tab
+
+# isort: split
+
+from playwright.async_api import Error
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+
+async def of_three(scene: Scene) -> tuple[Tab, Tab, Tab]:
+    """The one with the socket first."""
+    return await scene.opened(), await scene.opened(), await scene.opened()
+
+
+async def test_two_tabs_share_a_socket_and_another_user_has_its_own(scene: Scene) -> None:
+    leader, follower = await scene.opened(), await scene.opened()
+    other = await scene.opened(userId=f"{scene.user}-other")
+    await scene.publish(1, 2)
+    await leader.has(1, 2)
+    await follower.has(1, 2)
+    await scene.bridge.publish(f"{scene.user}-other", 7)
+    await other.has(7)  # nothing of the first user's, which was sent before
+
+    session = (await scene.bridge.ask(f"/users/{scene.user}"))["sessions"][0]["session_id"]
+    assert (leader.sockets, follower.sockets, other.sockets) == (1, 0, 1)
+    assert (leader.state["transport"], follower.state["transport"]) == ("websocket", "tab")
+    await scene.has_sessions(1)
+    assert leader.frames("task_update") == follower.frames("task_update")
+    assert [frame["session_id"] for tab in (leader, follower) for frame in tab.frames("connected")] == [session] * 2
+
+
+async def test_a_tab_that_joins_gets_what_follows(scene: Scene) -> None:
+    leader, follower = await scene.opened(), await scene.opened()
+    await scene.publish(1)
+    await follower.has(1)
+    late = await scene.opened()
+    await scene.publish(2)
+    await late.has(2)
+    await follower.has(1, 2)
+    await leader.has(1, 2)
+    assert await late.client("position") == await leader.client("position")
+    assert (leader.sockets, follower.sockets, late.sockets) == (1, 0, 0)
+    await scene.has_sessions(1)
+
+
+async def test_tabs_that_do_not_want_to_share_do_not(scene: Scene) -> None:
+    tabs = [await scene.opened(share=False) for _ in range(2)]
+    await scene.publish(1)
+    for tab in tabs:
+        await tab.has(1)
+    assert [tab.sockets for tab in tabs] == [1, 1]
+    await scene.has_sessions(2)
+
+
+async def test_a_page_that_may_have_no_locks_has_a_socket_of_its_own(scene: Scene) -> None:
+    """On plain HTTP, away from localhost, a browser offers none."""
+    scene.site.host = INSECURE
+    tabs = [await scene.opened() for _ in range(2)]
+    assert await tabs[0].page.evaluate("[isSecureContext, 'locks' in navigator]") == [False, False]
+    await scene.publish(1)
+    for tab in tabs:
+        await tab.has(1)
+    assert [tab.sockets for tab in tabs] == [1, 1]
+
+
+async def test_the_tab_with_the_socket_is_closed_and_another_takes_over(scene: Scene) -> None:
+    leader, one, other = await of_three(scene)
+    await scene.publish(1)
+    await one.has(1)
+    await other.has(1)
+    await scene.proxy.refuse()  # until the updates are there, that nobody gets live
+    await leader.page.close()
+    await scene.publish(2, 3)
+    await scene.proxy.listen()
+    for tab in (one, other):
+        await tab.has(1, 2, 3)
+        await tab.is_in("open")
+    await scene.publish(4)
+    for tab in (one, other):
+        await tab.has(1, 2, 3, 4)
+        assert tab.frames("gap") == []
+    await scene.has_sessions(1)
+    assert {one.state["transport"], other.state["transport"]} == {"websocket", "tab"}
+
+
+async def test_a_tab_that_logs_out_gives_up_the_socket(scene: Scene) -> None:
+    leader, one, other = await of_three(scene)
+    await scene.publish(1)
+    await other.has(1)
+    await leader.client("close()")
+    await leader.is_in("closed")
+    await scene.publish(2)
+    await one.has(1, 2)
+    await other.has(1, 2)
+    assert (leader.sockets, one.sockets + other.sockets) == (1, 1)
+    await scene.has_sessions(1)
+
+    await leader.client("connect()")  # logged in again: behind those who stayed, and it catches up
+    await leader.has(1, 2)
+    await scene.publish(3)
+    for tab in (leader, one, other):
+        await tab.has(1, 2, 3)
+    assert leader.sockets == 1
+    await scene.has_sessions(1)
+
+
+async def test_a_crashed_tab_leaves_the_socket_to_another(scene: Scene) -> None:
+    leader, follower = await scene.opened(), await scene.opened()
+    await scene.publish(1)
+    await follower.has(1)
+    with contextlib.suppress(Error):
+        await leader.page.goto("chrome://crash")
+    await scene.publish(2)
+    await follower.has(1, 2)
+    assert follower.state["transport"] == "websocket"
+    await scene.has_sessions(1)

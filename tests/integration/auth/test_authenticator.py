@@ -1,0 +1,179 @@
+"""Whom a request is from: where tokens are found, which of several counts, and whom they speak for. On real sockets."""
+
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+
+from tests.support.growth import LINEAR, growth
+from tests.support.running import SECRET, Logs, Running, Start, closed, connect, receive, token
+from wsbridge.auth.authenticator import offered_tokens
+
+WAYS: dict[str, dict[str, Any]] = {
+    "header": {"headers": {"Authorization": "Bearer {}"}},
+    "subprotocol": {"protocols": ("wsbridge.v1", "bearer.{}")},
+    "query": {"query": {"token": "{}"}},
+    "cookie": {"headers": {"Cookie": "other=1; session={}"}},
+}
+
+
+def by(**tokens: str) -> dict[str, Any]:
+    """A connection that carries these tokens, each in its way."""
+    carried: dict[str, Any] = {"headers": {}, "query": {}, "protocols": ()}
+    for way, text in tokens.items():
+        for part, value in WAYS[way].items():
+            if part == "protocols":
+                carried[part] = tuple(word.format(text) for word in value)
+            else:
+                carried[part] |= {name: word.format(text) for name, word in value.items()}
+    return carried
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_each_way_to_bring_a_token(start: Start, way: str) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
+    ws = await connect(bridge, **by(**{way: token(ttl=3600)}))
+    assert (await receive(ws))["user_id"] == "u1"
+    assert ws.protocol == ("wsbridge.v1" if way == "subprotocol" else None)
+
+
+@pytest.mark.fault("G2")
+@pytest.mark.parametrize("first", range(4))
+async def test_admission_with_several_tokens_takes_the_first_good_one(start: Start, first: int) -> None:
+    """Header, subprotocol, query, cookie; a stale one does not hide a good one behind it."""
+    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
+    ways = ("header", "subprotocol", "query", "cookie")[first:]
+    ws = await connect(bridge, **by(**{way: token(way) for way in ways}))
+    assert (await receive(ws))["user_id"] == ways[0]
+    ws = await connect(bridge, **by(**{way: token(way) for way in ways} | {ways[0]: "bad"}))
+    if ways[1:]:
+        assert (await receive(ws))["user_id"] == ways[1]
+    else:
+        assert await closed(ws) == (4401, "token_invalid")
+
+
+STALE = token("u1", ttl=-60)
+
+
+@pytest.mark.fault("G2")
+@pytest.mark.parametrize(
+    "carried",
+    [
+        {"headers": {"Cookie": f"session={STALE}; other=1; session={token(ttl=3600)}"}},
+        {"headers": {"Cookie": f"session={token(ttl=3600)}; session={STALE}"}},
+        {"headers": {"Cookie": f'session="{token(ttl=3600)}"; session=; session=x'}},
+        {"headers": CIMultiDict([("Cookie", f"session={STALE}"), ("Cookie", f"session={token(ttl=3600)}")])},
+        {"headers": {"Authorization": "Bearer a-proxys-own", "Cookie": f"session={token(ttl=3600)}"}},
+        {"query": [("token", STALE), ("token", token(ttl=3600))]},
+        {"protocols": ("wsbridge.v1", f"bearer.{STALE}", f"bearer.{token(ttl=3600)}")},
+        {
+            "query": [("user_id", "u1"), ("token", token("u2", ttl=3600))],
+            "headers": {"Cookie": f"session={token(ttl=3600)}"},
+        },
+    ],
+    ids=["stale first", "stale last", "quoted", "two headers", "a proxy's", "query", "subprotocols", "another user's"],
+)
+async def test_admission_with_one_good_token_among_several_takes_it(start: Start, carried: dict[str, Any]) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
+    assert (await receive(await connect(bridge, **carried)))["user_id"] == "u1"
+
+
+@pytest.mark.fault("G2")
+@pytest.mark.parametrize(
+    ("tokens", "close"),
+    [
+        (["bad", STALE], (4401, "token_expired")),
+        (["bad", token("u2", ttl=3600)], (4503, "user_mismatch")),
+        (["bad1", "bad2", "bad3", "bad4", token(ttl=3600)], (4401, "token_invalid")),
+    ],
+    ids=["the expired one", "another user's", "no more than four are verified"],
+)
+async def test_admission_without_a_good_token_names_the_best_refusal(
+    start: Start, tokens: list[str], close: tuple[int, str]
+) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query=[("user_id", "u1"), *(("token", each) for each in tokens)])
+    assert await closed(ws) == close
+
+
+@pytest.mark.fault("G4")
+async def test_handshake_with_two_lines_of_subprotocols_reads_both(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    lines = CIMultiDict(
+        [("Sec-WebSocket-Protocol", f"bearer.{token(ttl=3600)}"), ("Sec-WebSocket-Protocol", "wsbridge.v1")]
+    )
+    ws = await connect(bridge, headers=lines)
+    assert (await receive(ws))["user_id"] == "u1"
+    assert ws._response.headers.getall("Sec-WebSocket-Protocol") == ["wsbridge.v1"]
+    assert await bridge.publish({"user_id": "u1", "n": 1}) == "SUCCESS"
+    assert (await receive(ws))["event"]["n"] == 1
+
+
+@pytest.mark.fault("G1")
+@pytest.mark.parametrize(
+    "carried",
+    [
+        {"headers": {"Authorization": "Basic dTE6cA=="}},
+        {"headers": {"Authorization": "Bearer "}},
+        {"headers": {"Cookie": "session=x"}},
+        {"protocols": ("bearer.x",)},
+        {"query": {"token": ""}},
+        {},
+    ],
+    ids=["basic", "empty bearer", "unnamed cookie", "no wsbridge.v1", "empty query", "nothing"],
+)
+async def test_what_is_no_token(start: Start, logs: Logs, carried: dict[str, Any]) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    query = carried.pop("query", {}) | {"user_id": "u1"}
+    ws = await connect(bridge, **carried, query=query)
+    assert await closed(ws) == (4401, "token_missing")
+    assert logs.of("auth.failed", code=4401, reason="token_missing", user="u1")
+    ws = await connect(bridge, **carried)
+    assert await closed(ws) == (4401, "token_missing")
+
+
+async def test_the_scheme_is_not_case_sensitive(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, headers={"Authorization": f"bearer {token(ttl=3600)}"})
+    assert (await receive(ws))["user_id"] == "u1"
+
+
+async def test_a_user_id_beside_a_token_must_be_the_tokens(start: Start, logs: Logs) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"user_id": "u1", "token": token("u1")})
+    assert (await receive(ws))["user_id"] == "u1"
+    ws = await connect(bridge, query={"user_id": "u2", "token": token("u1")})
+    assert await closed(ws) == (4503, "user_mismatch")
+    assert logs.of("auth.failed", code=4503, reason="user_mismatch")
+
+
+@pytest.mark.parametrize("user", [None, "", "x" * 257, "é" * 129])
+async def test_a_user_id_is_required_and_bounded(bridge: Running, logs: Logs, user: str | None) -> None:
+    ws = await connect(bridge, query={} if user is None else {"user_id": user})
+    assert await closed(ws) == (4500, "user_id_required")
+    assert logs.of("session.refused", code=4500, reason="user_id_required")
+
+
+@pytest.mark.parametrize("user", ["x" * 256, "é" * 128, "a b/c?d=e&f", "\n", "😀", "0"])
+async def test_any_other_text_is_a_user(bridge: Running, user: str) -> None:
+    ws = await connect(bridge, query={"user_id": user})
+    assert (await receive(ws))["user_id"] == user
+    assert await bridge.publish({"user_id": user}) == "SUCCESS"
+    assert (await receive(ws))["event"] == {"user_id": user}
+
+
+async def test_without_authentication_a_token_is_ignored(bridge: Running) -> None:
+    ws = await connect(bridge, query={"user_id": "u1", "token": "nonsense"})
+    hello = await receive(ws)
+    assert hello["user_id"] == "u1"
+    assert "expires_in_ms" not in hello
+
+
+@pytest.mark.fault("C2")
+def test_offered_tokens_among_many_subprotocols_are_found_in_proportion() -> None:
+    def find(size: int) -> None:
+        headers = {"Sec-WebSocket-Protocol": "," * size}
+        list(offered_tokens(make_mocked_request("GET", "/ws", headers), None))
+
+    assert growth(find, 1_000) < LINEAR

@@ -1,0 +1,341 @@
+"""A client by the rules: what each close, gap and goodbye makes it do, with scripted servers and with ours."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpServer
+
+from tests.support.running import DEADLINE, Running, Start, until
+from wsbridge.auth.auth import mint
+from wsbridge.cli.backoff import Backoff
+from wsbridge.cli.listen import STABLE, Listener, Tokens
+from wsbridge.core.protocol import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
+
+NO_TOKEN = Tokens(lambda: None, renew=False)
+SECRET = "0123456789abcdef0123456789abcdef"
+STAY_AWAY = Close(4509, "force_disconnect")
+Scene = Callable[[web.WebSocketResponse], Awaitable[object]]
+
+
+class Following:
+    """A listener at work, and all that it said. It waits for next to nothing; its clock stands still."""
+
+    def __init__(self, url: str, tokens: Tokens = NO_TOKEN, position: str | None = None) -> None:
+        self.shown: list[bytes] = []
+        self.notes: list[str] = []
+        self.now = 1000.0
+        self.waits: list[float] = []
+        self.listener = Listener(
+            url,
+            "u1",
+            tokens=tokens,
+            position=position,
+            show=self.shown.append,
+            note=self.notes.append,
+            backoff=Backoff(self._wait),
+            clock=lambda: self.now,
+        )
+
+    def _wait(self, _: float, high: float) -> float:
+        self.waits.append(high)
+        return 0.001
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(text) for text in self.shown]
+
+    async def to_the_end(self) -> None:
+        async with asyncio.timeout(DEADLINE):
+            await self.listener.follow()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.listener.follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class Stage:
+    """A server that plays one scene for each connection, and then says to stay away."""
+
+    def __init__(self, *scenes: Scene) -> None:
+        self._scenes = list(scenes)
+        self.requests: list[web.Request] = []
+
+    async def play(self, request: web.Request) -> web.WebSocketResponse:
+        self.requests.append(request)
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        if len(self.requests) <= len(self._scenes):
+            await self._scenes[len(self.requests) - 1](ws)
+        if not ws.closed:
+            await ws.close(code=STAY_AWAY.code, message=STAY_AWAY.reason.encode())
+        return ws
+
+    async def open(self, aiohttp_server: AiohttpServer) -> str:
+        app = web.Application()
+        app.router.add_get("/ws", self.play)
+        return str((await aiohttp_server(app)).make_url("/ws"))
+
+
+def closing(close: Close, *messages: str) -> Scene:
+    async def scene(ws: web.WebSocketResponse) -> None:
+        for message in messages:
+            await ws.send_str(message)
+        await ws.close(code=close.code, message=close.reason.encode())
+
+    return scene
+
+
+def connected(**fields: Any) -> str:
+    return json.dumps({"type": "connected", "last_event_id": "k:0", **fields})
+
+
+@pytest.mark.parametrize("close", [*CLOSES, Close(1000, ""), Close(1001, ""), Close(4321, "new"), Close(4600, "new")])
+async def test_the_range_of_a_code_decides(close: Close, aiohttp_server: AiohttpServer) -> None:
+    stage = Stage(closing(close))
+    following = Following(await stage.open(aiohttp_server), Tokens(lambda: "t", renew=True))
+    await following.to_the_end()
+    stays_away = close.code in (1002, 1003, 1007, 1008, 1009) or close.code >= 4500
+    assert len(stage.requests) == (1 if stays_away else 2)
+    assert following.notes[0].startswith(f"{close.code} {close.reason}".rstrip())
+    assert ("Back " in following.notes[0]) is not stays_away
+
+
+async def test_it_resumes_after_the_last_message_it_showed(aiohttp_server: AiohttpServer) -> None:
+    stage = Stage(
+        closing(INTERNAL, connected()),
+        closing(INTERNAL, connected(), '{"type":"task_update","event":{},"id":"k:1"}', "no json", '{"type":"pong"}'),
+        closing(INTERNAL, connected(recovered=True, last_event_id="k:1"), '{"type":"x_made_up_later","id":"k:2"}'),
+    )
+    following = Following(await stage.open(aiohttp_server))
+    await following.to_the_end()
+    assert [r.query.get("last_event_id") for r in stage.requests] == [None, "k:0", "k:1", "k:2"]
+    assert {r.query["user_id"] for r in stage.requests} == {"u1"}
+    assert following.listener.position == "k:2"
+    assert following.shown[3] == b"no json"
+
+
+async def test_it_starts_where_it_is_told_to(aiohttp_server: AiohttpServer) -> None:
+    stage = Stage()
+    await Following(await stage.open(aiohttp_server), position="k:7").to_the_end()
+    assert stage.requests[0].query["last_event_id"] == "k:7"
+
+
+async def test_a_gap_is_told_and_only_then_is_the_position_a_new_one(aiohttp_server: AiohttpServer) -> None:
+    not_recovered = connected(recovered=False, last_event_id="n:9")
+    gap = '{"type":"gap","after":"k:1","last_event_id":"n:9","reason":"expired"}'
+    stage = Stage(
+        closing(INTERNAL, not_recovered), closing(INTERNAL, not_recovered, gap), closing(INTERNAL, '{"type":"gap"}')
+    )
+    following = Following(await stage.open(aiohttp_server), position="k:1")
+    await following.to_the_end()
+    assert [r.query["last_event_id"] for r in stage.requests] == ["k:1", "k:1", "n:9", "n:9"]
+    assert following.notes[1] == (
+        "gap (expired): events after k:1 are gone for good. Fetch your state anew; it goes on from n:9"
+    )
+    assert following.notes[3].startswith("gap (): events are gone")
+
+
+async def test_a_goodbye_says_when_to_come_back(aiohttp_server: AiohttpServer) -> None:
+    goodbye = '{"type":"goodbye","code":1012,"reconnect":true,"reconnect_after_ms":80}'
+    stage = Stage(closing(Close(1012, "shutdown"), connected(), goodbye))
+    following = Following(await stage.open(aiohttp_server))
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await following.to_the_end()
+    assert loop.time() - started >= 0.08
+    assert following.notes[0].endswith("Back in 0.1 s")
+
+
+async def test_the_backoff_grows_until_a_connection_was_stable(aiohttp_server: AiohttpServer) -> None:
+    async def stable(ws: web.WebSocketResponse) -> None:
+        await ws.send_str(connected())
+        await until(lambda: following.shown)
+        following.now += STABLE
+        await ws.close(code=1011)
+
+    refused = closing(INTERNAL)
+    stage = Stage(refused, refused, refused, stable, refused)
+    following = Following(await stage.open(aiohttp_server))
+    await following.to_the_end()
+    assert following.waits == [0.5, 1, 2, 0.5, 1]
+
+
+async def test_a_fresh_token_is_tried_at_once_and_then_with_backoff(aiohttp_server: AiohttpServer) -> None:
+    tokens = iter(("first", "second", "third", "fourth"))
+    refused = closing(TOKEN_EXPIRED, connected())
+    stage = Stage(refused, refused, refused)
+    following = Following(await stage.open(aiohttp_server), Tokens(lambda: next(tokens), renew=True))
+    await following.to_the_end()
+    assert [r.headers["Authorization"] for r in stage.requests] == [
+        "Bearer first",
+        "Bearer second",
+        "Bearer third",
+        "Bearer fourth",
+    ]
+    assert all("token" not in r.query for r in stage.requests)
+    assert following.notes[0].endswith("Back at once with a fresh token")
+    assert following.waits == [0.5, 1]
+
+
+async def test_a_token_that_was_given_is_not_tried_twice(aiohttp_server: AiohttpServer) -> None:
+    stage = Stage(closing(TOKEN_EXPIRED))
+    following = Following(await stage.open(aiohttp_server), Tokens(lambda: "t", renew=False))
+    await following.to_the_end()
+    assert len(stage.requests) == 1
+    assert following.notes == ["4401 token_expired: the token has expired: get a fresh one"]
+
+
+async def test_a_broken_connection_comes_back(aiohttp_server: AiohttpServer) -> None:
+    async def reset(ws: web.WebSocketResponse) -> None:
+        transport = stage.requests[-1].transport
+        assert transport is not None
+        transport.abort()
+
+    async def nonsense(ws: web.WebSocketResponse) -> None:
+        transport = stage.requests[-1].transport
+        assert transport is not None
+        transport.write(b"\xff\xff\xff\xff")  # reserved bits
+        await ws.receive()
+
+    async def without_code(ws: web.WebSocketResponse) -> None:
+        transport = stage.requests[-1].transport
+        assert transport is not None
+        transport.write(b"\x88\x00")
+        await ws.receive()
+
+    stage = Stage(reset, without_code, nonsense)
+    following = Following(await stage.open(aiohttp_server))
+    await following.to_the_end()
+    assert [note.split(":")[0] for note in following.notes] == ["1006 lost", "1005", "1002"]
+    assert len(stage.requests) == 3
+
+
+async def test_what_is_no_bridge_ends_it(bridge: Running) -> None:
+    following = Following(f"{bridge.url}/nothing/here")
+    await following.to_the_end()
+    assert following.notes == [
+        f"{bridge.url}/nothing/here is not the WebSocket of a bridge (HTTP status 404): is --url right?"
+    ]
+
+
+async def test_a_server_that_is_away_is_told_once_and_tried_again(
+    aiohttp_server: AiohttpServer, unused_tcp_port: int
+) -> None:
+    statuses = iter((503, 503, 429))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        status = next(statuses, None)
+        return await Stage().play(request) if status is None else web.Response(status=status)
+
+    following = Following(f"ws://127.0.0.1:{unused_tcp_port}/ws")
+    async with following.running():
+        await until(lambda: len(following.waits) >= 3)
+        app = web.Application()
+        app.router.add_get("/ws", handle)
+        await aiohttp_server(app, port=unused_tcp_port)
+        await until(lambda: len(following.notes) >= 4)
+    url = f"ws://127.0.0.1:{unused_tcp_port}/ws"
+    assert following.notes[:3] == [
+        f"cannot reach {url}: Connection refused. Trying until it answers",
+        f"cannot reach {url}: HTTP status 503. Trying until it answers",
+        f"cannot reach {url}: HTTP status 429. Trying until it answers",
+    ]
+    assert following.notes[3].startswith("4509")
+
+
+async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    writers: list[asyncio.StreamWriter] = []
+    monkeypatch.setattr("wsbridge.cli.listen.CONNECT_TIMEOUT", 0.05)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        following = Following(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws")
+        async with following.running():
+            await until(lambda: following.notes)
+        for writer in writers:
+            writer.close()
+    assert "no answer within 0.05 s" in following.notes[0]
+
+
+async def test_an_output_that_breaks_is_not_the_networks_fault(bridge: Running) -> None:
+    def broken(_: bytes) -> None:
+        raise BrokenPipeError
+
+    listener = Listener(f"{bridge.url}/ws", "u1", tokens=NO_TOKEN, position=None, show=broken, note=broken)  # type: ignore[arg-type]  # it is not called
+    with pytest.raises(BrokenPipeError):
+        await listener.follow()
+
+
+async def test_with_a_real_bridge_nothing_is_lost_between(bridge: Running) -> None:
+    following = Following(f"{bridge.url}/ws")
+    async with following.running():
+        await until(lambda: following.shown)
+        for number in range(20):
+            await bridge.publish({"user_id": "u1", "n": number})
+            if number % 5 == 4:
+                for session in list(bridge.bridge.registry.of("u1")):
+                    session.end(INTERNAL)
+        await until(lambda: sum(m["type"] == "task_update" for m in following.messages) == 20)
+        for session in list(bridge.bridge.registry.of("u1")):
+            session.end(FORCE_DISCONNECT)
+    assert [m["event"]["n"] for m in following.messages if m["type"] == "task_update"] == list(range(20))
+    assert all(m["recovered"] for m in following.messages[1:] if m["type"] == "connected")
+    assert following.listener.position == following.messages[-1].get("id", following.listener.position)
+
+
+async def test_a_minted_token_opens_a_real_bridge(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    settings = bridge.bridge.settings
+    following = Following(f"{bridge.url}/ws", Tokens(lambda: mint(settings, "u1", ttl=60), renew=True))
+    async with following.running():
+        await until(lambda: following.shown)
+    assert following.messages[0]["user_id"] == "u1"
+    refused = Following(f"{bridge.url}/ws")
+    await refused.to_the_end()
+    assert refused.notes == [
+        "4401 token_missing: the server wants a token: give --token, or set WSBRIDGE_JWT_SECRET to have one made"
+    ]
+
+
+async def test_a_large_message_comes_through(start: Start) -> None:
+    bridge = await start(MAX_EVENT_BYTES="8000000", MAX_BACKLOG_BYTES="20000000")
+    following = Following(f"{bridge.url}/ws")
+    async with following.running():
+        await until(lambda: following.shown)
+        await bridge.publish({"user_id": "u1", "title": "x" * 5_000_000})
+        await until(lambda: len(following.shown) == 2)
+    assert len(following.shown[1]) > 5_000_000
+
+
+async def test_it_closes_when_it_is_ended(aiohttp_server: AiohttpServer) -> None:
+    codes = []
+
+    async def until_closed(ws: web.WebSocketResponse) -> None:
+        await ws.send_str(connected())
+        await ws.receive()
+        codes.append(ws.close_code)
+
+    following = Following(await Stage(until_closed).open(aiohttp_server))
+    async with following.running():
+        await until(lambda: following.shown)
+    await until(lambda: codes)
+    assert codes == [1000]
+
+
+@pytest.mark.fault("A7")
+async def test_listen_with_tls_where_none_is_spoken_says_so(bridge: Running) -> None:
+    following = Following(f"wss://127.0.0.1:{bridge.port}/ws")
+    async with following.running():
+        await until(lambda: following.notes)
+    assert "it does not speak TLS: is it wss://" in following.notes[0]

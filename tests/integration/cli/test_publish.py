@@ -1,0 +1,164 @@
+"""Events from words: what goes out, and what each answer means."""
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpServer
+
+from tests.support.running import Running, Start, receive
+from wsbridge.cli.publish import cloud_event, to_bridge, to_sidecar
+from wsbridge.cli.request import Unreachable
+
+EVENT = cloud_event("task.created", ["u1"], {"title": "Buy milk"})
+
+
+async def answering(
+    aiohttp_server: AiohttpServer, status: int, text: str = "", charset: str = "utf-8"
+) -> tuple[str, list[web.Request]]:
+    """The URL of a server that gives one answer to everything, and what it was asked."""
+    asked = []
+
+    async def handle(request: web.Request) -> web.Response:
+        await request.read()
+        asked.append(request)
+        return web.Response(status=status, text=text, charset=charset)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handle)
+    server = await aiohttp_server(app)
+    return str(server.make_url("")).rstrip("/"), asked
+
+
+async def post(url: str, event: dict[str, Any] = EVENT, topic: str = "task-updates", token: str | None = None) -> str:
+    return await asyncio.to_thread(to_bridge, event, url, topic=topic, token=token)
+
+
+def test_a_cloud_event() -> None:
+    event = cloud_event("task.created", ["u1"], {"title": "Buy milk", "n": msgspec.Raw(b"1.10")})
+    assert len(event.pop("id")) == 36
+    time = event.pop("time")
+    assert time.endswith("Z")
+    assert json.loads(msgspec.json.encode(event)) == {
+        "specversion": "1.0",
+        "source": "wsbridge-cli",
+        "type": "task.created",
+        "datacontenttype": "application/json",
+        "data": {"event_type": "task.created", "user_id": "u1", "title": "Buy milk", "n": 1.1, "timestamp": time},
+    }
+    assert list(event["data"]) == ["event_type", "user_id", "title", "n", "timestamp"]
+
+
+def test_several_users_an_id_and_a_timestamp_of_ones_own() -> None:
+    event = cloud_event("t", ["u1", "u2"], {"timestamp": "then"}, event_id="7")
+    assert event["id"] == "7"
+    assert event["data"] == {"event_type": "t", "user_id": ["u1", "u2"], "timestamp": "then"}
+
+
+async def test_it_arrives_as_it_was_written(bridge: Running) -> None:
+    tabs = [await bridge.opened(user) for user in ("u1", "u2")]
+    event = cloud_event("task.created", ["u1", "u2"], {"n": msgspec.Raw(b"12345678901234567890123.10"), "ü": "→"})
+    assert await post(bridge.url, event) == ""
+    for tab, _ in tabs:
+        text = await tab.receive_str(timeout=5)
+        assert (
+            '"event":{"event_type":"task.created","user_id":["u1","u2"],"n":12345678901234567890123.10,"ü":"→"' in text
+        )
+
+
+async def test_the_same_id_is_sent_once(bridge: Running) -> None:
+    tab, _ = await bridge.opened("u1")
+    for kind in ("first", "second"):
+        assert await post(bridge.url, cloud_event(kind, ["u1"], {}, event_id="7")) == ""
+    assert await post(bridge.url, cloud_event("third", ["u1"], {})) == ""
+    assert [(await receive(tab))["event"]["event_type"] for _ in range(2)] == ["first", "third"]
+
+
+async def test_a_real_bridge_says_no(start: Start) -> None:
+    bridge = await start(APP_API_TOKEN="right" * 4, MAX_EVENT_BYTES="200")
+    assert (await post(bridge.url)).startswith("401: the bridge refuses the token: set APP_API_TOKEN")
+    assert (await post(bridge.url, token="wrong")).startswith("401: ")
+    assert await post(bridge.url + "/", token="right" * 4) == ""
+    assert (await post(bridge.url, topic="no/such", token="right" * 4)).startswith("404: there is no such topic")
+    large = cloud_event("t", ["u1"], {"title": "x" * 200})
+    assert (await post(bridge.url, large, token="right" * 4)).startswith("DROP: the bridge cannot use this event")
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "said"),
+    [
+        (200, '{"status":"SUCCESS"}', ""),
+        (200, '{"status":"RETRY"}', "RETRY: the bridge cannot store it now"),
+        (200, '{"status":"OTHER"}', "200: this is no answer of a bridge"),
+        (200, '["SUCCESS"]', "200: this is no answer of a bridge"),
+        (200, "<html>", "200: this is no answer of a bridge"),
+        (403, "", "403: the bridge refuses events: outside of development mode set APP_API_TOKEN"),
+        (502, '{"status":"SUCCESS"}', "502: this is no answer of a bridge"),
+    ],
+)
+async def test_answers_of_a_bridge(aiohttp_server: AiohttpServer, status: int, text: str, said: str) -> None:
+    url, _ = await answering(aiohttp_server, status, text)
+    problem = await post(url)
+    assert problem.startswith(said) if said else problem == ""
+
+
+@pytest.mark.fault("A1")
+async def test_to_bridge_an_answer_that_is_not_utf8_is_no_answer_of_a_bridge(aiohttp_server: AiohttpServer) -> None:
+    url, _ = await answering(aiohttp_server, 200, '{"status":"é"}', charset="latin-1")
+    assert (await post(url)).startswith("200: this is no answer of a bridge")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (204, ""),
+        (200, "200: this is no answer of a sidecar"),
+        (400, "400: the sidecar does not know that pub/sub component"),
+        (401, "401: the sidecar refuses the token: set DAPR_API_TOKEN"),
+        (403, "403: the sidecar does not allow that topic"),
+        (404, "404: the sidecar does not know that pub/sub component"),
+        (500, "500: the sidecar could not publish it"),
+    ],
+)
+async def test_answers_of_a_sidecar(aiohttp_server: AiohttpServer, status: int, said: str) -> None:
+    url, asked = await answering(aiohttp_server, status)
+    event = cloud_event("t", ["user 1/ü", "u2"], {}, event_id="7")
+    problem = await asyncio.to_thread(
+        to_sidecar, event, url + "/", key="user 1/ü", pubsub="pubsub-kafka", topic="task-updates", token="api"
+    )
+    assert problem.startswith(said) if said else problem == ""
+    (request,) = asked
+    assert request.method == "POST"
+    assert request.raw_path == "/v1.0/publish/pubsub-kafka/task-updates?metadata.partitionKey=user+1%2F%C3%BC"
+    assert request.content_type == "application/cloudevents+json"
+    assert request.headers["dapr-api-token"] == "api"
+    assert json.loads(await request.read()) == event
+
+
+async def test_no_token_no_header(aiohttp_server: AiohttpServer) -> None:
+    url, asked = await answering(aiohttp_server, 204)
+    await asyncio.to_thread(to_sidecar, EVENT, url, key="u1", pubsub="p", topic="t", token=None)
+    assert "dapr-api-token" not in asked[0].headers
+    assert asked[0].query["metadata.partitionKey"] == "u1"
+
+
+async def test_nobody_there(unused_tcp_port: int) -> None:
+    with pytest.raises(Unreachable, match="Connection refused"):
+        await post(f"http://127.0.0.1:{unused_tcp_port}")
+
+
+@pytest.mark.fault("A7")
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("owner.id", {"data": {"event_type": "t", "owner": {"id": "u1"}, "timestamp": "now"}}),
+        ("@subject", {"subject": "u1", "data": {"event_type": "t", "timestamp": "now"}}),
+        ("@key", {"data": {"event_type": "t", "timestamp": "now"}}),
+    ],
+)
+def test_cloud_event_has_the_user_where_the_bridge_looks(field: str, expected: dict[str, Any]) -> None:
+    event = cloud_event("t", ["u1"], {"timestamp": "now"}, user_field=field)
+    assert {name: event[name] for name in ("subject", "data") if name in event} == expected

@@ -1,0 +1,190 @@
+"""Who may connect, as whom: tokens and where they are found, users, origins, limits. On real sockets."""
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import OKPAlgorithm
+from pytest_aiohttp import AiohttpServer
+
+from tests.integration.transports.test_websocket import EXAMPLE
+from tests.support.running import SECRET, Logs, Start, closed, connect, receive, token, until
+
+OTHER_SECRET = "the secret before that, also of thirty-two bytes"
+
+
+async def test_a_token_says_who_it_is(start: Start, logs: Logs) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"token": token("user-123")})
+    assert (await receive(ws))["user_id"] == "user-123"
+    await bridge.post(EXAMPLE, "application/json")
+    assert (await receive(ws))["event"]["task_id"] == "456"
+    assert logs.of("session.opened", user="user-123")
+
+
+async def test_keys_of_other_kinds(start: Start) -> None:
+    pairs: dict[str, Any] = {"EdDSA": Ed25519PrivateKey.generate(), "ES256": generate_private_key(SECP256R1())}
+    pems = [key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in pairs.values()]
+    bridge = await start(JWT_PUBLIC_KEY=b"".join(pems).decode())
+    for algorithm, key in pairs.items():
+        ws = await connect(bridge, query={"token": token(algorithm, key=key, algorithm=algorithm)})
+        assert (await receive(ws))["user_id"] == algorithm
+
+
+async def test_a_key_set_that_is_fetched(start: Start, aiohttp_server: AiohttpServer) -> None:
+    key = Ed25519PrivateKey.generate()
+    public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "k1", "use": "sig"}
+
+    async def key_set(_: web.Request) -> web.Response:
+        return web.json_response({"keys": [public]})
+
+    app = web.Application()
+    app.router.add_get("/jwks", key_set)
+    server = await aiohttp_server(app)
+    bridge = await start(JWT_JWKS_URL=str(server.make_url("/jwks")))
+    ws = await connect(bridge, query={"token": token(key=key, algorithm="EdDSA")})
+    assert (await receive(ws))["user_id"] == "u1"
+    ws = await connect(bridge, query={"token": token(key=Ed25519PrivateKey.generate(), algorithm="EdDSA")})
+    assert await closed(ws) == (4401, "token_invalid")
+
+
+async def test_without_any_key_yet_the_client_comes_back(start: Start, logs: Logs, unused_tcp_port: int) -> None:
+    bridge = await start(JWT_JWKS_URL=f"http://127.0.0.1:{unused_tcp_port}/jwks")
+    ws = await connect(bridge, query={"token": token(key=Ed25519PrivateKey.generate(), algorithm="EdDSA")})
+    assert await closed(ws) == (1013, "unavailable")
+    assert logs.of("session.refused", code=1013, reason="unavailable")
+    status, health = await bridge.get("/health")
+    assert (status, health["status"]) == (503, "unavailable")
+    assert health["checks"]["keys"] != "ok"
+
+
+async def test_two_secrets_during_a_rotation(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_SECRET_PREVIOUS=OTHER_SECRET)
+    for key in (SECRET, OTHER_SECRET):
+        ws = await connect(bridge, query={"token": token(key=key)})
+        assert (await receive(ws))["type"] == "connected"
+
+
+@pytest.mark.parametrize(
+    ("claims", "good"),
+    [
+        ({"aud": "us", "iss": "them"}, True),
+        ({"aud": ["others", "us"], "iss": "them"}, True),
+        ({"aud": "others", "iss": "them"}, False),
+        ({"iss": "them"}, False),
+        ({"aud": "us"}, False),
+        ({"aud": "us", "iss": "others"}, False),
+    ],
+)
+async def test_audience_and_issuer_where_they_are_set(start: Start, claims: dict[str, Any], good: bool) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_AUDIENCE="us", JWT_ISSUER="them", JWT_USER_CLAIM="email")
+    ws = await connect(bridge, query={"token": token(**claims, email="ann@example.com")})
+    if good:
+        assert (await receive(ws))["user_id"] == "ann@example.com"
+    else:
+        assert await closed(ws) == (4401, "token_invalid")
+
+
+async def test_an_audience_is_not_checked_unless_one_is_set(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"token": token(aud="somebody")})
+    assert (await receive(ws))["type"] == "connected"
+
+
+ALLOWED = "https://example.com,https://*.example.org,http://localhost:3000"
+ORIGINS = {
+    "https://example.com": True,
+    "https://EXAMPLE.com": True,
+    "https://example.com:443": True,
+    "https://example.com:8443": False,
+    "http://example.com": False,
+    "https://example.com.evil.net": False,
+    "https://evil-example.com": False,
+    "https://a.example.com": False,
+    "https://a.example.org": True,
+    "https://a.b.example.org": True,
+    "https://example.org": False,
+    "https://evilexample.org": False,
+    "http://localhost:3000": True,
+    "http://localhost": False,
+    "null": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(("origin", "allowed"), ORIGINS.items())
+async def test_which_origins_may_connect(start: Start, origin: str, allowed: bool) -> None:
+    bridge = await start(AUTH="none", HOST="0.0.0.0", ALLOWED_ORIGINS=ALLOWED)
+    ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": origin})
+    if allowed:
+        assert (await receive(ws))["type"] == "connected"
+    else:
+        assert await closed(ws) == (4503, "origin_forbidden")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("https://app.example.com", "app.example.com", True),  # TLS ends before us
+        ("http://app.example.com:8004", "app.example.com:8004", True),
+        ("https://app.example.com", "app.example.com:443", True),
+        ("https://app.example.com:8443", "app.example.com", False),
+        ("https://other.example.com", "app.example.com", False),
+        ("null", "app.example.com", False),
+    ],
+)
+async def test_the_same_origin_where_none_is_set(start: Start, origin: str, host: str, allowed: bool) -> None:
+    bridge = await start(AUTH="none", HOST="0.0.0.0")
+    ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": origin, "Host": host})
+    if allowed:
+        assert (await receive(ws))["type"] == "connected"
+    else:
+        assert await closed(ws) == (4503, "origin_forbidden")
+
+
+async def test_no_origin_is_no_browser_and_development_takes_any(start: Start) -> None:
+    bridge = await start(ALLOWED_ORIGINS="https://example.com")
+    assert (await receive(await bridge.connect()))["type"] == "connected"
+    bridge = await start()
+    ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": "https://anything.example"})
+    assert (await receive(ws))["type"] == "connected"
+
+
+async def test_the_origin_is_looked_at_before_anything_else(start: Start, logs: Logs) -> None:
+    bridge = await start(JWT_SECRET=SECRET, ALLOWED_ORIGINS="https://example.com", MAX_CONNECTIONS="1")
+    await bridge.opened(token=token())
+    ws = await connect(bridge, query={"token": "bad"}, headers={"Origin": "https://evil.net"})
+    assert await closed(ws) == (4503, "origin_forbidden")
+    assert not logs.of("auth.failed")
+
+
+async def test_limits_are_those_of_the_settings_and_free_again(start: Start) -> None:
+    bridge = await start(MAX_CONNECTIONS="3", MAX_CONNECTIONS_PER_USER="2")
+    first, _ = await bridge.opened("a")
+    await bridge.opened("a")
+    assert await closed(await bridge.connect("a")) == (4429, "too_many_connections")
+    await bridge.opened("b")
+    assert await closed(await bridge.connect("c")) == (1013, "overloaded")
+    await first.close()
+    await bridge.opened("c")
+
+
+async def test_zero_is_no_limit(start: Start) -> None:
+    bridge = await start(MAX_CONNECTIONS_PER_USER="0")
+    for _ in range(30):
+        await bridge.opened()
+    assert len(bridge.bridge.registry) == 30
+
+
+@pytest.mark.fault("E7")
+async def test_bad_token_in_band_is_counted_as_an_auth_error(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query={"token": token()})
+    assert (await receive(ws))["type"] == "connected"
+    await ws.send_json({"type": "auth", "token": token(key=OTHER_SECRET)})
+    assert await closed(ws) == (4401, "token_invalid")
+    await until(lambda: bridge.bridge.metrics.closes["4401", "token_invalid"])
+    assert +bridge.bridge.metrics.errors == {"auth": 1}

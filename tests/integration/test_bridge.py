@@ -1,0 +1,142 @@
+"""The parts of one replica, wired: which routes are where, what is watched, what is checked."""
+
+import re
+
+import pytest
+
+from tests.support.running import ROOT, Logs, Start
+from wsbridge.bridge import QUEUE_WARNING, REGISTRY, Bridge
+from wsbridge.config.environment import load
+from wsbridge.core.event import Entry
+from wsbridge.core.protocol import CLOSE_LABELS
+from wsbridge.telemetry.metrics import ERRORS
+
+HEALTH = {"GET /health", "GET /healthz"}
+FRONT = {"GET /"}
+PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse", "GET /client.js"}
+INTERNAL = {
+    "GET /dapr/subscribe",
+    "POST /events/{topic}",
+    "GET /stats",
+    "GET /users/{user_id}",
+    "POST /users/{user_id}/disconnect",
+    "GET /metrics",
+}
+
+
+def bridge(**settings: str) -> Bridge:
+    return Bridge(load({f"WSBRIDGE_{name}": value for name, value in settings.items()})[0])
+
+
+def routes(of: Bridge, *, public: bool, internal: bool) -> set[str]:
+    router = of.application(public=public, internal=internal).router
+    return {f"{r.method} {r.resource.canonical}" for r in router.routes() if r.resource and r.method != "HEAD"}
+
+
+@pytest.mark.parametrize(
+    ("public", "internal", "expected"),
+    [
+        (True, True, FRONT | HEALTH | PUBLIC | INTERNAL),
+        (True, False, FRONT | HEALTH | PUBLIC),
+        (False, True, FRONT | HEALTH | INTERNAL),
+    ],
+    ids=["one port", "public port", "internal port"],
+)
+async def test_which_routes_are_on_which_port(public: bool, internal: bool, expected: set[str]) -> None:
+    assert routes(bridge(JWT_SECRET="s" * 32), public=public, internal=internal) == expected
+
+
+async def test_the_application_holds_the_registry() -> None:
+    of = bridge()
+    assert of.application(public=True, internal=True)[REGISTRY] is of.registry
+
+
+async def test_a_queue_that_is_nearly_full_makes_it_degraded(start: Start) -> None:
+    running = await start(QUEUE_SIZE="10")
+    assert (await running.get("/health"))[1]["checks"]["queue"] == "ok"
+    running.bridge.bus.depth = int(10 * QUEUE_WARNING) + 1
+    status, health = await running.get("/health")
+    assert (status, health["status"], health["checks"]["queue"]) == (200, "degraded", "nearly full")
+    running.bridge.bus.depth = 0
+
+
+@pytest.mark.fault("E1")
+async def test_key_set_that_never_came_is_unavailable(start: Start) -> None:
+    running = await start(JWT_JWKS_URL="http://127.0.0.1:1/jwks")
+    status, health = await running.get("/health")
+    assert (status, health["status"]) == (503, "unavailable")
+    assert health["checks"]["keys"].startswith("the key set ")
+
+
+@pytest.mark.fault("E1")
+async def test_redis_that_was_never_reached_is_unavailable(start: Start, logs: Logs, unused_tcp_port: int) -> None:
+    running = await start(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}")
+    await logs.line("redis.unavailable")
+    status, health = await running.get("/health")
+    assert (status, health["status"]) == (503, "unavailable")
+    assert str(unused_tcp_port) in health["checks"]["redis"]
+
+
+@pytest.mark.fault("E5")
+async def test_bridge_without_sidecar_is_degraded_after_a_minute(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await start(JWT_SECRET="s" * 32, APP_API_TOKEN="t" * 16, ADMIN_TOKEN="a" * 16)
+    read = running.bridge.metrics.registry.get_sample_value
+    operator = {"Authorization": "Bearer " + "a" * 16}
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
+    monkeypatch.setattr("wsbridge.bridge.SIDECAR_PATIENCE", 0.0)
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "wrong"})
+    status, health = await running.get("/health", **operator)
+    assert (status, health["status"]) == (200, "degraded")
+    assert "no sidecar has read the subscriptions" in health["checks"]["sidecar"]
+    assert read("wsbridge_last_subscription_read_timestamp_seconds") == 0
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "t" * 16})
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
+    assert (read("wsbridge_last_subscription_read_timestamp_seconds") or 0) > 0
+    assert read("wsbridge_last_delivery_timestamp_seconds") == 0
+
+
+@pytest.mark.fault("E5")
+async def test_delivery_sets_its_gauge_and_development_needs_no_sidecar(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsbridge.bridge.SIDECAR_PATIENCE", 0.0)
+    running = await start()
+    assert (await running.get("/health"))[1]["status"] == "healthy"
+    await running.publish({"user_id": "u1"})
+    assert running.bridge.metrics.delivered_at > 0
+
+
+async def test_gauges_are_read_at_scrape() -> None:
+    of = bridge()
+    of.bus.put([Entry("u", "e", 1, "task_update", b"{}", "", 0.0, "")])
+    assert of.metrics.registry.get_sample_value("wsbridge_queue_depth") == 1
+    assert of.metrics.registry.get_sample_value("wsbridge_connections") == 0
+
+
+@pytest.mark.fault("E7")
+async def test_metrics_at_the_start_are_those_of_the_documentation() -> None:
+    document = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    table = document[document.index("### Metrics") :]
+    names = re.findall(r"^\| (`wsbridge_.*?) \|", table, re.MULTILINE)
+    documented = set(re.findall(r"`(wsbridge_[a-z_]+)`", " ".join(names)))
+    families = [f for of in (bridge(), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.families()]
+    assert {f.name + "_total" * (f.type == "counter") for f in families} == documented
+    assert [f.name for f in families if not f.samples] == []
+
+
+@pytest.mark.fault("E7")
+async def test_every_close_and_error_has_its_series_from_the_start() -> None:
+    read = bridge().metrics.registry.get_sample_value
+    for code, reason in CLOSE_LABELS:
+        assert read("wsbridge_closes_total", {"code": code, "reason": reason}) == 0
+    for kind in ERRORS:
+        assert read("wsbridge_errors_total", {"kind": kind}) == 0
+
+
+@pytest.mark.fault("E7")
+async def test_queue_that_was_full_between_two_scrapes_shows() -> None:
+    of = bridge()
+    of.bus.put([Entry("u", "e", n, "task_update", b"{}", "", 0.0, "") for n in range(7)])
+    of.bus.depth = 0
+    read = of.metrics.registry.get_sample_value
+    assert (read("wsbridge_queue_depth"), read("wsbridge_queue_depth_max")) == (0, 7)

@@ -1,0 +1,134 @@
+"""A real headless Chromium, and the bridge that it talks to, a process of its own."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from asyncio.subprocess import Process, create_subprocess_exec
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import aiohttp
+import pytest
+
+from tests.support.running import ROOT, bulk_of, cloud_event, credentials, variables
+from tests.support.valkey import free_port
+
+REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
+if not REQUIRED:
+    pytest.importorskip("playwright.async_api", reason="playwright is not installed (dependency group test)")
+
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect  # noqa: E402 - after the skip
+
+DEADLINE = 30.0  # seconds that anything may take before it counts as broken
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
+INSECURE = "app.example"  # a host without TLS that is not localhost
+
+
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        reason = f"no browser in PATH: one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)"
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def launched(*flags: str, **options: Any) -> AsyncIterator[Browser]:
+    """Closed at the end, with every page; `options` are Playwright's."""
+    expect.set_options(timeout=DEADLINE * 1000)
+    args = [*FLAGS.split(), f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1", *flags]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=args, **options)
+        yield browser
+        await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def as_people_have_it() -> AsyncIterator[BrowserContext]:
+    """What Playwright keeps from its pages: a tab behind another is hidden, can be frozen, and goes to the back-forward
+    cache. Only its default profile is like that, which is given."""
+    port = free_port()
+    left_out = ["--disable-back-forward-cache"]
+    async with launched(f"--remote-debugging-port={port}", ignore_default_args=left_out) as browser:
+        its = await browser.browser_type.connect_over_cdp(f"http://127.0.0.1:{port}", no_defaults=True)
+        yield its.contexts[0]
+
+
+class Bridge:
+    """The service as `make run` starts it, with the settings given as keywords; its port outlives a restart."""
+
+    def __init__(self, **settings: str) -> None:
+        self.port = free_port()
+        self._settings = {"PORT": str(self.port), "DRAIN_TIMEOUT": "2"} | settings
+        self._process: Process | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
+        self._process = await create_subprocess_exec(
+            sys.executable, "-m", "wsbridge", "serve", cwd=ROOT, env=clean | variables(self._settings)
+        )
+        async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
+            while not await self._healthy(http):
+                assert self.running, "the bridge did not start"
+                await asyncio.sleep(0.02)  # looking without a pause would take the CPU from what is waited for
+
+    async def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """And wait for its end."""
+        self.send(how)
+        if self._process is not None:
+            await asyncio.wait_for(self._process.wait(), DEADLINE)
+
+    def send(self, how: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(how)
+
+    def http(self) -> aiohttp.ClientSession:
+        """A client with the rights of a sidecar and of an operator."""
+        return aiohttp.ClientSession(headers=credentials(variables(self._settings)))
+
+    async def ask(self, path: str) -> Any:
+        """The JSON of a route."""
+        async with self.http() as http, http.get(self.url + path) as response:
+            return await response.json()
+
+    async def publish(self, user: str, *numbers: int) -> None:
+        """An event for each number `n`, all in one delivery, taken when this returns."""
+        events = [cloud_event({"event_type": "task.created", "user_id": user, "n": n}) for n in numbers]
+        url = f"{self.url}/events/task-updates"
+        async with self.http() as http, http.post(url, json=bulk_of(*events)) as response:
+            statuses = [entry["status"] for entry in (await response.json())["statuses"]]
+        assert statuses == ["SUCCESS"] * len(numbers)
+
+    async def _healthy(self, http: aiohttp.ClientSession) -> bool:
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with http.get(f"{self.url}/health") as response:
+                return bool((await response.json())["status"] == "healthy")
+        return False

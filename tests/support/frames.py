@@ -1,0 +1,319 @@
+"""What can go wrong, each a named class. Raw sockets: a client library would mend too much of it."""
+
+import asyncio
+import functools
+import json
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import aiohttp
+import pytest
+
+from tests.support.running import DEADLINE, Running, cloud_event, receive, until
+from wsbridge.sessions.bus import Bus
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+PACE = 0.005  # seconds between the events of a bystander, who would take the CPU from what is watched otherwise
+LITTLE = 4096  # bytes: the receive buffer of a peer that is soon full
+UPGRADE = (
+    "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+GOOD = UPGRADE.format(path="/ws?user_id=u1")  # and an empty line
+
+
+class Peer:
+    """A TCP connection and nothing more. `receive_buffer` is in bytes: what the kernel takes before anybody reads."""
+
+    receive_buffer: int | None = None
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._buffer = b""
+        self.sock = socket.socket()
+        self.sock.setblocking(False)
+        if self.receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+
+    async def __aenter__(self) -> Self:
+        await asyncio.get_running_loop().sock_connect(self.sock, ("127.0.0.1", self._port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.sock.close()
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.sock, data)
+
+    async def read(self) -> bytes:
+        """What comes next; nothing at the end, however it came."""
+        async with asyncio.timeout(DEADLINE):
+            try:
+                return await asyncio.get_running_loop().sock_recv(self.sock, 65_536)
+            except ConnectionError:
+                return b""
+
+    async def rest(self) -> bytes:
+        """Everything until the other side closes."""
+        found, self._buffer = self._buffer, b""
+        while chunk := await self.read():
+            found += chunk
+        return found
+
+    async def until(self, end: bytes) -> bytes:
+        """Everything up to and with `end`, or to the end of the connection."""
+        while end not in self._buffer and (chunk := await self.read()):
+            self._buffer += chunk
+        found, end, self._buffer = self._buffer.partition(end)
+        return found + end
+
+    async def exactly(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            chunk = await self.read()
+            if not chunk:
+                raise EOFError
+            self._buffer += chunk
+        found, self._buffer = self._buffer[:size], self._buffer[size:]
+        return found
+
+    async def request(self, request: str | bytes) -> tuple[int, str]:
+        """Send a request; the status and all of the answer. 0 where the connection ended instead."""
+        await self.send(request if isinstance(request, bytes) else request.encode())
+        head = (await self.until(b"\r\n\r\n")).decode("latin-1")
+        size = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+        body = await self.exactly(int(size[1])) if size else b""
+        return int(head.split(" ")[1]) if head else 0, head + body.decode("latin-1")
+
+    def reset(self) -> None:
+        """Leave with a RST: what is on the way is thrown away on both sides."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+class WebSocketPeer(Peer):
+    """A client that does nothing by itself: it answers no ping, echoes no close, reads only when it is told to."""
+
+    async def upgrade(self, user: str = "u1", query: str = "", headers: str = "") -> None:
+        await self.send((UPGRADE.format(path=f"/ws?user_id={user}{query}") + headers + "\r\n").encode("latin-1"))
+        head = await self.until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        assert b"extensions" not in head.lower()  # nothing is ever compressed, so there is no bomb to send
+
+    async def opened(self, user: str = "u1", query: str = "", headers: str = "") -> dict[str, Any]:
+        """Upgraded, and the first message."""
+        await self.upgrade(user, query, headers)
+        return await self.message()
+
+    async def send_frame(
+        self, opcode: int, payload: bytes = b"", *, final: bool = True, reserved: int = 0, claims: int | None = None
+    ) -> None:
+        """`claims` is the length that the header tells; the mask is zeros."""
+        await self.send(frame(opcode, payload, final=final, reserved=reserved, claims=claims))
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next frame: opcode and payload. Servers send them whole and unmasked."""
+        first, size = await self.exactly(2)
+        assert first & 0xF0 == 0x80
+        assert size < 128
+        if size > 125:
+            size = int.from_bytes(await self.exactly(2 if size == 126 else 8), "big")
+        return first & 0x0F, await self.exactly(size)
+
+    async def message(self) -> dict[str, Any]:
+        """The next text message; pings before it are passed over."""
+        while True:
+            opcode, payload = await self.frame()
+            if opcode == TEXT:
+                message = json.loads(payload)
+                assert isinstance(message, dict)
+                return message
+            assert opcode == PING, (opcode, payload)
+
+    async def closed(self) -> tuple[int, str]:
+        """Read to the close frame; its code and reason. 1006 where the connection just broke."""
+        try:
+            while True:
+                opcode, payload = await self.frame()
+                if opcode == CLOSE:
+                    return int.from_bytes(payload[:2], "big") or 1005, payload[2:].decode()
+        except EOFError:
+            return 1006, ""
+
+
+def frame(
+    opcode: int, payload: bytes = b"", *, final: bool = True, reserved: int = 0, claims: int | None = None
+) -> bytes:
+    """One frame of a client, masked with zeros (RFC 6455 §5.2)."""
+    size = len(payload) if claims is None else claims
+    length = bytes([128 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big") if size < 65_536 else b""
+    length = length or b"\xff" + size.to_bytes(8, "big")
+    return bytes([(128 if final else 0) | reserved << 4 | opcode]) + length + bytes(4) + payload
+
+
+class StalledReader(WebSocketPeer):
+    """Stops reading, so that its TCP window closes."""
+
+    receive_buffer = LITTLE
+
+
+class VanishedPeer(WebSocketPeer):
+    """Was there, and is silent now: no FIN, no answer to a ping. What a silent proxy or a lost network looks like."""
+
+    receive_buffer = LITTLE
+
+
+class Dripping(Peer):
+    """Sends something a byte at a time, and never comes to an end."""
+
+    start = b""
+    drop = b"x"
+
+    async def drip(self) -> bytes:
+        """Until the other side has had enough; what it said to that."""
+        await self.send(self.start)
+        loop, answer = asyncio.get_running_loop(), b""
+        dripping = asyncio.create_task(self._drops())
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while chunk := await loop.sock_recv(self.sock, 65_536):  # no time-out on each: it could lose a chunk
+                    answer += chunk
+        except ConnectionError:
+            pass
+        finally:
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
+        return answer
+
+    async def _drops(self) -> None:
+        while True:
+            await asyncio.sleep(0.02)  # the fault itself: a byte now and then
+            await self.send(self.drop)
+
+
+class SlowHeaders(Dripping):
+    start = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+
+
+class SlowSecondHeaders(Dripping):
+    """The same after a good request on the connection."""
+
+    start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nX-Slow: "
+
+
+class SilentFromTheStart(Dripping):
+    """Connects and says nothing."""
+
+    drop = b""
+
+
+class SlowBody(Dripping):
+    start = (
+        b"POST /events/task-updates HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/cloudevents+json\r\n"
+        b"Content-Length: 100000\r\n\r\n"
+    )
+
+
+class Bug(Exception):  # noqa: N818 - it stands for anything
+    """Raised where nobody expects it."""
+
+
+class Buggy:
+    """Stands in for a function of ours; the calls whose arguments `unlucky` picks raise."""
+
+    def __init__(self, real: Callable[..., Any], unlucky: Callable[..., bool] = lambda *_: True) -> None:
+        self._real = real
+        self._unlucky = unlucky
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        if self._unlucky(*args):
+            raise Bug
+        return self._real(*args, **named)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """As a method."""
+        return functools.partial(self, instance)
+
+
+class Counted:
+    """Stands in for a function of ours and counts its calls."""
+
+    def __init__(self, real: Callable[..., Any]) -> None:
+        self._real = real
+        self.calls = 0
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        self.calls += 1
+        return self._real(*args, **named)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """As a method."""
+        return functools.partial(self, instance)
+
+
+class BlockedBroadcaster:
+    """Bridges started from now on take nothing from their queue until `release`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._gate = asyncio.Event()
+        broadcast = Bus.broadcast
+
+        async def blocked(bus: Bus) -> None:
+            await self._gate.wait()
+            await broadcast(bus)
+
+        monkeypatch.setattr(Bus, "broadcast", blocked)
+
+    def release(self) -> None:
+        self._gate.set()
+
+
+class Bystander:
+    """Another user, who gets one event after the other while something goes wrong elsewhere: `async with`."""
+
+    PATIENCE = 10.0  # seconds that one event may take, on a busy machine
+
+    def __init__(self, bridge: Running, **query: str) -> None:
+        self._bridge = bridge
+        self._query = query
+        self.count = 0
+        self.slowest = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._ws, hello = await self._bridge.opened("bystander", **self._query)
+        self._epoch = hello["last_event_id"].split(":")[0]
+        self._task = asyncio.create_task(self._watch(self._ws))
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                await self.served()
+                assert self.slowest < self.PATIENCE
+        finally:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def served(self) -> None:
+        """One event more, there and back."""
+        before = self.count
+        await until(lambda: self.count > before + 1 or self._task.done())
+        if self._task.done():
+            self._task.result()
+
+    async def _watch(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            data = {"user_id": "bystander", "n": self.count + 1}
+            started = time.monotonic()
+            # a connection that is kept could be closed as idle at the moment at which it is used again
+            answer = await self._bridge.post(cloud_event(data), connection="close")
+            assert answer == {"status": "SUCCESS"}
+            message = await receive(ws)
+            assert message["event"] == data
+            assert message["id"] == f"{self._epoch}:{data['n']}"
+            self.slowest = max(self.slowest, time.monotonic() - started)
+            self.count += 1
+            await asyncio.sleep(PACE)

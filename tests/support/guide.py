@@ -1,0 +1,115 @@
+"""The code of FRONTEND_INTEGRATION.md, and a site of somebody who has read it."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.support.browser import Bridge  # before playwright: it skips where that is not installed
+from tests.support.proxy import FaultyProxy
+from tests.support.running import ROOT, Served, cloud_event, until_told
+
+# isort: split
+
+from playwright.async_api import BrowserContext, Page
+
+GUIDE = (ROOT / "FRONTEND_INTEGRATION.md").read_text(encoding="utf-8")
+USER = "alice"  # whom the guide's code is for
+
+
+def code(heading: str, language: str) -> str:
+    """The first code in this language under a heading."""
+    section = GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0] if heading else GUIDE
+    found = re.search(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    assert found, (heading, language)
+    return found[1]
+
+
+def module(text: str) -> str:
+    return f'<script type="module">\n{text}\n</script>'
+
+
+class Site(Served):
+    """What the code asks for, and the code itself as a page; its bridge is behind a network that can break."""
+
+    def __init__(self, bridge: Bridge, context: BrowserContext) -> None:
+        self.bridge = bridge
+        self.context = context
+        self.proxy = FaultyProxy(bridge.port)  # between the page and the bridge
+        self.user: str | None = USER  # who is logged in
+        self.tasks: list[dict[str, Any]] = []  # the state
+        self.loads = 0  # how often it was asked for
+        self.ready = asyncio.Event()  # and is answered
+        self.ready.set()
+        self.errors: list[str] = []  # exceptions of its pages that nobody caught
+        self._html = ""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (
+            web.get("/", self._page),
+            web.get("/api/tasks", self._tasks),
+            web.post("/token", self._token()),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.proxy.__aenter__()
+        return await super().__aenter__()
+
+    async def __aexit__(self, *raised: object) -> None:
+        await super().__aexit__(*raised)
+        await self.proxy.__aexit__()
+        assert self.errors == []
+
+    async def open(self, body: str) -> Page:
+        """A page with this in it, where `import` finds the client."""
+        imports = {"imports": {"wsbridge-client": f"{self.proxy.url}/client.js"}}
+        body = body.replace("http://localhost:8004", self.proxy.url)
+        body = body.replace("url: '/ws'", f"url: '{self.proxy.url}/ws'")
+        self._html = f'<!doctype html><script type="importmap">{json.dumps(imports)}</script>{body}'
+        page = await self.context.new_page()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        response = await page.goto(f"http://127.0.0.1:{self.port}/")
+        assert response
+        assert response.ok
+        return page
+
+    async def connected(self) -> None:
+        """The page is, by what the bridge knows."""
+
+        async def told() -> object:
+            return (await self.bridge.ask("/stats"))["users"].get(USER)
+
+        await until_told(told)
+
+    async def publish(self, *titles: str) -> None:
+        """A task each, which is named like its title."""
+        for title in titles:
+            task = {"event_type": "task.created", "user_id": USER, "task_id": title, "title": title}
+            async with self.bridge.http() as http:
+                url = f"{self.bridge.url}/events/task-updates"
+                async with http.post(url, json=cloud_event(task)) as response:
+                    assert await response.json() == {"status": "SUCCESS"}
+
+    async def publish_in_the_dark(self, *titles: str) -> None:
+        """While the page has no connection."""
+        await self.proxy.refuse()
+        self.proxy.cut()
+        await self.publish(*titles)
+        await self.proxy.listen()
+
+    def _token(self) -> Callable[[web.Request], Any]:
+        names: dict[str, Any] = {"who_is_logged_in": lambda _: self.user}
+        exec(code("Tokens", "python"), names)
+        return names["token"]  # type: ignore[no-any-return] # the guide's code has no types that mypy sees
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(text=self._html, content_type="text/html")
+
+    async def _tasks(self, _: web.Request) -> web.Response:
+        self.loads += 1
+        tasks = list(self.tasks)
+        await self.ready.wait()
+        return web.json_response(tasks)

@@ -1,0 +1,157 @@
+"""One replica without its doors: a broker and all behind it, with clients on wires that keep what they are sent."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.running import DEADLINE, until
+from tests.unit.sessions.test_session import FakeWire
+from wsbridge.broker.broker import Away, Broker
+from wsbridge.broker.history import Resume
+from wsbridge.broker.memory_broker import MemoryBroker
+from wsbridge.broker.redis.redis_broker import RedisBroker
+from wsbridge.broker.redis.redis_server import server_at
+from wsbridge.config.redis_url import parse
+from wsbridge.core.event import Position
+from wsbridge.core.protocol import SHUTDOWN
+from wsbridge.sessions.backlog import Backlog
+from wsbridge.sessions.bus import Bus
+from wsbridge.sessions.mender import Mender
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import Session, State
+from wsbridge.sessions.watchdog import Watchdog
+from wsbridge.telemetry.metrics import Metrics
+
+LIMITS: dict[str, Any] = {"size": 10, "ttl": 600.0, "dedupe_ttl": 3_600.0}
+
+
+@dataclass
+class Client:
+    """One connection. `seen` are the numbers of its events."""
+
+    user: str
+    session: Session
+    wire: FakeWire
+    seen: list[int] = field(default_factory=list)
+    positions: list[Position] = field(default_factory=list)  # each that it could resume after, in order
+    gaps: list[str] = field(default_factory=list)
+    _read: int = 0
+
+    def read(self) -> None:
+        """Take what has come since, and hold its positions to be contiguous."""
+        messages = self.wire.messages
+        for message in messages[self._read :]:
+            match message["type"]:
+                case "connected":
+                    self.positions.append(_position(message["last_event_id"]))
+                case "gap":
+                    self.gaps.append(message["reason"])
+                    self.positions.append(_position(message["last_event_id"]))
+                case "task_update":
+                    position, last = _position(message["id"]), self.positions[-1]
+                    assert position == Position(last.epoch, last.offset + 1), (last, position)
+                    assert message["event"]["user_id"] == self.user
+                    self.positions.append(position)
+                    self.seen.append(message["event"]["n"])
+        self._read = len(messages)
+
+
+def _position(text: str) -> Position:
+    position = Position.parse(text)
+    assert position is not None
+    return position
+
+
+class Watching(Watchdog):
+    """Counts how often it has seen that all is well, or made it so."""
+
+    looks = 0
+
+    async def look(self, missed: frozenset[str]) -> None:
+        await super().look(missed)
+        self.looks += 1
+
+
+class Replica:
+    """Use `replica_of_its_own` or `replica_at`."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.registry = Registry()
+        self.backlog = Backlog(self.metrics, max_session=10**6, max_total=10**9)
+        self.bus = Bus(self.registry, self.metrics, size=10_000, max_bytes=2**27)
+        self.broker: Broker
+        self.mender: Mender
+        self.watchdog: Watching
+
+    async def connect(self, user: str, after: Position | None = None) -> Client:
+        """As admission does it: count in, follow, read, attach."""
+        wire = FakeWire()
+        session = wire.session = Session(
+            user, wire, self.metrics, self.backlog, now=0.0, mend=self.mender.mend, peer="", agent=""
+        )
+        self.registry.add(session)
+        await self.broker.follow(user)
+        resume = await self._resume(user, str(after) if after else None)
+        hello = json.dumps({"type": "connected", "last_event_id": str(resume.position), "recovered": resume.recovered})
+        session.attach(resume, hello.encode())
+        return Client(user, session, wire)
+
+    async def position(self, user: str) -> Position:
+        return (await self._resume(user, None)).position
+
+    async def _resume(self, user: str, after: str | None) -> Resume:
+        """As admission does it: as soon as the history can be read."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                try:
+                    return await self.broker.resume(user, after)
+                except Away:
+                    await asyncio.sleep(0)
+
+    def drop(self, client: Client) -> None:
+        client.session.end(SHUTDOWN)
+        self.registry.remove(client.session)
+
+    async def settle(self, client: Client) -> None:
+        """Wait until it has all that the history has."""
+        top = await self.position(client.user)
+        await until(lambda: client.session.state is State.LIVE and client.session.position == top)
+        client.read()
+
+
+@contextlib.asynccontextmanager
+async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
+    """Histories in process."""
+    replica = Replica()
+    replica.broker = MemoryBroker(replica.bus, max_bytes=10**9, **(LIMITS | limits))
+    replica.mender = Mender(replica.broker, replica.metrics)
+    async with _running(replica.bus.broadcast(), replica.mender.run()):
+        yield replica
+
+
+@contextlib.asynccontextmanager
+async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncIterator[Replica]:
+    """Histories on a server."""
+    replica = Replica()
+    replica.broker = broker = RedisBroker(server_at(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
+    replica.mender = Mender(broker, replica.metrics)
+    replica.watchdog = Watching(broker, replica.registry, replica.metrics)
+    jobs = replica.bus.broadcast(), broker.run(), replica.watchdog.watch(), replica.mender.run()
+    async with _running(*jobs):
+        await until(lambda: not broker.trouble)
+        yield replica
+
+
+@contextlib.asynccontextmanager
+async def _running(*jobs: Any) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,137 @@
+"""Real reverse proxies in front of a bridge on the same host, configured as their own documentation shows it."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.support.running import DEADLINE
+from tests.support.valkey import free_port
+
+# Unless told to, nginx passes on neither a stranger's address nor the `Host` that was asked for; HAProxy only `Host`.
+NGINX = """\
+daemon off;
+{user}
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    map $http_upgrade $connection_upgrade {{
+        default upgrade;
+        ''      close;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{upstream};
+            {upgrade}
+        }}
+    }}
+}}
+"""
+UPGRADE = """\
+proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;"""
+HAPROXY = """\
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 50s
+    timeout server 50s
+frontend browsers
+    bind 127.0.0.1:{port}
+    default_backend bridge
+backend bridge
+    server one 127.0.0.1:{upstream}
+"""
+CADDY = """\
+{{
+    admin off
+}}
+http://:{port} {{
+    bind 127.0.0.1
+    reverse_proxy 127.0.0.1:{upstream}
+}}
+"""
+TEXTS = {
+    "nginx": NGINX.replace("{upgrade}", UPGRADE),
+    "nginx without upgrade": NGINX.replace("{upgrade}", ""),  # it speaks HTTP/1.0 to the bridge then
+    "haproxy": HAPROXY,
+    "caddy": CADDY,
+}
+UPGRADING = [name for name in TEXTS if name != "nginx without upgrade"]
+
+
+class ReverseProxy:
+    """One of them in front of the bridge at `upstream`, until the end of the context."""
+
+    def __init__(self, name: str, folder: Path, upstream: int) -> None:
+        self.port = free_port()
+        program = name.split(maxsplit=1)[0]
+        self._program = _program(program)
+        self._folder = folder
+        config = folder / "config"
+        # nginx started by root runs its workers as the user `nobody`, which may not enter a test's folder
+        user = "user root;" if os.geteuid() == 0 else ""
+        config.write_text(TEXTS[name].format(port=self.port, upstream=upstream, folder=folder, user=user))
+        self._arguments = {
+            "nginx": ["-p", str(folder), "-e", "stderr", "-c", str(config)],
+            "haproxy": ["-db", "-f", str(config)],
+            "caddy": ["run", "--adapter", "caddyfile", "--config", str(config)],
+        }[program]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        home = {"HOME": str(self._folder), "XDG_DATA_HOME": str(self._folder), "XDG_CONFIG_HOME": str(self._folder)}
+        with (self._folder / "log").open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                self._program, *self._arguments, env=os.environ | home, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            await self._listening()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), DEADLINE)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise
+
+    async def _listening(self) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                assert self._process.returncode is None, (self._folder / "log").read_text()
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    await asyncio.sleep(0.02)  # looking without a pause would take the CPU from what is waited for
+                else:
+                    writer.close()
+                    return
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin")
+    if found is None:
+        reason = f"{name} is not installed (Debian: apt-get install {name}{'-light' if name == 'nginx' else ''})"
+        if os.environ.get("REQUIRE_ALL_TESTS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found

@@ -1,0 +1,381 @@
+"""What tests say about a running bridge, in few words."""
+
+import asyncio
+import contextlib
+import io
+import itertools
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import jwt
+import structlog
+from aiohttp import web
+
+from tests.support.clocks import WallClock
+from wsbridge.app import Server
+from wsbridge.bridge import Bridge
+from wsbridge.telemetry.log import configure, log
+
+DEADLINE = 30.0  # seconds: how long a test waits for what must happen, on a machine that others use too
+IMPATIENT = 20  # looks at once; most things happen in the next few turns of the loop
+PAUSE = 0.002  # seconds between later ones: looking all the time would take the CPU from what is waited for
+SECRET = "a secret of thirty-two bytes or more"
+APP_TOKEN, ADMIN_TOKEN = "what only the sidecar knows", "what only operators know"
+ROOT = Path(__file__).parents[2]
+
+
+class Reachable:
+    """A bridge at a port of this machine."""
+
+    app_token: str | None = None  # that a delivery shows
+    admin_token: str | None = None  # that a GET shows
+
+    def __init__(self, port: int, http: aiohttp.ClientSession) -> None:
+        self.port = port
+        self.http = http
+        self.sockets: list[aiohttp.ClientWebSocketResponse] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def connect(self, user: str | None = "u1", **query: str) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket, before its first message was read."""
+        params = query if user is None else {"user_id": user, **query}
+        ws = await self.http.ws_connect(f"{self.url}/ws", params=params)
+        self.sockets.append(ws)
+        return ws
+
+    async def hang_up(self) -> None:
+        """Close the sockets that the test has left open."""
+        for ws in self.sockets:
+            await ws.close()
+
+    async def opened(self, user: str = "u1", **query: str) -> tuple[aiohttp.ClientWebSocketResponse, dict[str, Any]]:
+        """A WebSocket and its `connected` message."""
+        ws = await self.connect(user, **query)
+        return ws, await receive(ws)
+
+    async def publish(self, data: Any, **envelope: Any) -> str:
+        """Post one enveloped event; the status that the bridge answers."""
+        answer = await self.post(cloud_event(data, **envelope))
+        return str(answer["status"])
+
+    async def post(
+        self, body: Any, content_type: str = "application/cloudevents+json", topic: str = "task-updates", **headers: str
+    ) -> Any:
+        """Post a body as the sidecar does; the JSON that comes back."""
+        payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+        token = {"dapr-api-token": self.app_token} if self.app_token else {}
+        headers = {"content-type": content_type} | token | headers
+        async with self.http.post(f"{self.url}/events/{topic}", data=io.BytesIO(payload), headers=headers) as response:
+            assert response.status == 200, (response.status, await response.text())
+            return await response.json()
+
+    async def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        """Status and JSON (or text) of an operator's GET."""
+        token = {"Authorization": f"Bearer {self.admin_token}"} if self.admin_token else {}
+        async with self.http.get(self.url + path, headers=token | headers) as response:
+            is_json = response.content_type.endswith("json")
+            return response.status, await response.json() if is_json else await response.text()
+
+
+class Running(Reachable):
+    """A bridge in this process, on real sockets."""
+
+    def __init__(self, bridge: Bridge, server: Server, http: aiohttp.ClientSession) -> None:
+        super().__init__(server.ports[0], http)
+        self.bridge = bridge
+        self.server = server
+        self.app_token, self.admin_token = bridge.settings.app_api_token, bridge.settings.admin_token
+
+
+async def connect(
+    bridge: Running,
+    *,
+    query: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+    protocols: tuple[str, ...] = (),
+) -> aiohttp.ClientWebSocketResponse:
+    ws = await bridge.http.ws_connect(f"{bridge.url}/ws", params=query, headers=headers, protocols=protocols)
+    bridge.sockets.append(ws)
+    return ws
+
+
+class Spawned(Reachable):
+    """A bridge in a process of its own, as an operator starts it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession) -> None:
+        super().__init__(0, http)
+        self.process = process
+        self.lines: list[dict[str, Any]] = []  # of its log
+        self.errors = b""
+        self.listening = asyncio.Event()  # while it is cleared, the log is not read and its pipe fills up
+        self.listening.set()
+        self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
+
+    @classmethod
+    async def start(
+        cls,
+        http: aiohttp.ClientSession,
+        clock: WallClock | None = None,
+        /,
+        *,
+        descriptors: str = "",
+        broken: str = "",
+        **settings: str,
+    ) -> "Spawned":
+        """Run until the end of the test, or until it ends by itself: then `code` and `errors` say why.
+
+        `descriptors` limits how many it may open; `broken` is Python that breaks a part of it before it serves.
+        """
+        program = (
+            ("-c", f"{broken}\nfrom wsbridge.cli.cli import main\nmain(['serve'])")
+            if broken
+            else ("-m", "wsbridge", "serve")
+        )
+        limited = ("sh", "-c", 'ulimit -n "$0"; exec "$@"', descriptors) if descriptors else ()
+        rest = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
+        environ = rest | {"WSBRIDGE_PORT": "0"} | variables(settings) | (clock.environment if clock else {})
+        process = await asyncio.create_subprocess_exec(
+            *limited, sys.executable, *program, cwd=ROOT, env=environ,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        spawned = cls(process, http)
+        spawned.app_token, spawned.admin_token = environ.get("APP_API_TOKEN"), environ.get("WSBRIDGE_ADMIN_TOKEN")
+        try:
+            await until(lambda: spawned.of("server.started") or process.returncode is not None)
+        except BaseException:  # nobody else knows of it yet
+            await spawned.end()
+            raise
+        spawned.port = next((line["ports"][0] for line in spawned.of("server.started")), 0)
+        return spawned
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The lines of an event, so far."""
+        return [line for line in self.lines if line["event"] == event]
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def code(self) -> int:
+        """Wait for the end; the exit code."""
+        async with asyncio.timeout(2 * DEADLINE):
+            await asyncio.gather(*self._readers)
+            return await self.process.wait()
+
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.code()
+
+    async def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+            await self.listening.wait()
+
+    async def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors = await self.process.stderr.read()
+
+
+class Served:
+    """What a test itself serves on loopback: `routes()`, at `port`, or at any port where that is 0."""
+
+    port = 0
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.add_routes(self.routes())
+        self._runner = web.AppRunner(app, shutdown_timeout=0)  # not for handlers that are slow on purpose
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+class Logs:
+    """What the bridge in this process has logged, at every level and as JSON, as an operator reads it."""
+
+    def __init__(self) -> None:
+        self.stream = io.BytesIO()
+        self.expected: set[str] = set()  # events of level error that the test causes on purpose
+        self._lines: list[dict[str, Any]] = []
+        self._read = 0
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue().decode()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        if self.stream.tell() > self._read:
+            fresh = self.stream.getvalue()[self._read :]
+            self._read += len(fresh)
+            self._lines += [json.loads(line) for line in fresh.splitlines()]
+        return self._lines
+
+    def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The lines of an event that have these fields, so far."""
+        return [line for line in self.lines if line["event"] == event and fields.items() <= line.items()]
+
+    async def line(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Wait for such a line; the first one."""
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: self.of(event, **fields))
+        found = self.of(event, **fields)
+        assert found, (event, fields, self.of(event) or {line["event"] for line in self.lines})
+        return found[0]
+
+    def check(self) -> None:
+        """Nothing went wrong but what the test wanted to."""
+        wrong = [line for line in self.lines if line["level"] in ("error", "critical")]
+        unexpected = [line for line in wrong if line["event"] not in self.expected]
+        assert not unexpected, json.dumps(unexpected, indent=1).replace("\\n", "\n")
+        assert self.expected <= {line["event"] for line in wrong}
+
+    @classmethod
+    @contextlib.contextmanager
+    def captured(cls) -> Iterator["Logs"]:
+        """Put everything back as it was at the end: the configuration is global."""
+        logs, root, websocket = cls(), logging.getLogger(), logging.getLogger("aiohttp.websocket")
+        before = root.handlers, root.level, websocket.disabled
+        with warnings.catch_warnings():
+            configure("debug", "json", logs.stream)
+            logging.captureWarnings(capture=False)
+        log.__dict__.pop("bind", None)  # what structlog has cached for an earlier configuration
+        try:
+            yield logs
+        finally:
+            root.handlers, root.level, websocket.disabled = before
+            structlog.reset_defaults()
+            log.__dict__.pop("bind", None)
+
+
+def variables(settings: dict[str, str]) -> dict[str, str]:
+    """Settings as environment variables. Where deliveries and operators need tokens, it adds those not given."""
+    has_key = any(name.startswith("JWT_") for name in settings)
+    tokens = {"APP_API_TOKEN": APP_TOKEN, "ADMIN_TOKEN": ADMIN_TOKEN} if has_key else {}
+    return {name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}": text for name, text in (tokens | settings).items()}
+
+
+def credentials(environ: dict[str, str]) -> dict[str, str]:
+    """The headers of a sidecar and of an operator, for a bridge with these variables."""
+    app, admin = environ.get("APP_API_TOKEN"), environ.get("WSBRIDGE_ADMIN_TOKEN")
+    headers = {"dapr-api-token": app, "Authorization": f"Bearer {admin}" if admin else None}
+    return {name: text for name, text in headers.items() if text}
+
+
+def token(user: str = "u1", *, ttl: float = 60, key: Any = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    """A JWT; a claim that is None is left out."""
+    content = {"sub": user, "exp": int(time.time() + ttl)} | claims
+    return jwt.encode({name: value for name, value in content.items() if value is not None}, key, algorithm=algorithm)
+
+
+def cloud_event(data: Any, **envelope: Any) -> dict[str, Any]:
+    """A CloudEvent as daprd 1.18 posts it."""
+    return {
+        "id": str(uuid.uuid4()),
+        "source": "backend",
+        "type": "com.dapr.event.sent",
+        "specversion": "1.0",
+        "datacontenttype": "application/json",
+        "pubsubname": "pubsub-kafka",
+        "topic": "task-updates",
+        "data": data,
+    } | envelope
+
+
+def bulk_of(*events: Any, **entry: Any) -> dict[str, Any]:
+    """A bulk delivery as daprd 1.18 posts it; entry ids are the events' places."""
+    return {
+        "id": str(uuid.uuid4()),
+        "type": "com.dapr.event.sent.bulk",
+        "topic": "task-updates",
+        "pubsubname": "pubsub-kafka",
+        "metadata": {"pubsubName": "pubsub-kafka"},
+        "entries": [
+            {
+                "entryId": str(place),
+                "event": event,
+                "contentType": "application/cloudevents+json",
+                "metadata": {"__key": "k", "__offset": str(place), "__partition": "0"},
+            }
+            | entry
+            for place, event in enumerate(events)
+        ],
+    }
+
+
+def enveloped(data: bytes, **envelope: Any) -> bytes:
+    """The same as `cloud_event`, as bytes, with the data as they are."""
+    event = cloud_event(None, **envelope)
+    del event["data"]
+    return json.dumps(event).encode()[:-1] + b',"data":' + data + b"}"
+
+
+def bulk_bytes(*events: bytes) -> bytes:
+    """The same as `bulk_of`, as bytes, with the events as they are."""
+    entry = b'{"entryId":"%d","event":%b,"contentType":"application/cloudevents+json","metadata":{"__key":"k"}}'
+    entries = b",".join(entry % numbered for numbered in enumerate(events))
+    return json.dumps(bulk_of()).encode().replace(b'"entries": []', b'"entries": [' + entries + b"]")
+
+
+async def receive(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
+    """The next message, which must be a JSON object."""
+    message = json.loads(await ws.receive_str(timeout=DEADLINE))
+    assert isinstance(message, dict)
+    return message
+
+
+async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
+    """Read to the end; the close code and reason. 1006 where the connection just broke."""
+    while True:
+        message = await ws.receive(timeout=DEADLINE)
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            return ws.close_code, message.extra or ""
+        if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+            return 1006, ""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something to become true; the test fails if it does not."""
+
+    async def told() -> object:
+        return condition()
+
+    await until_told(told)
+
+
+async def until_told(condition: Callable[[], Awaitable[object]]) -> None:
+    """The same for what has to be asked over the network."""
+    async with asyncio.timeout(DEADLINE):
+        for look in itertools.count():
+            if await condition():
+                return
+            await asyncio.sleep(0 if look < IMPATIENT else PAUSE)
+
+
+Start = Callable[..., Awaitable[Running]]
+Spawn = Callable[..., Awaitable[Spawned]]

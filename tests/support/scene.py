@@ -1,0 +1,88 @@
+"""A user's tabs, a bridge, and between them a network that can go wrong: what tests of the browser client play in."""
+
+import contextlib
+import uuid
+from typing import Any, Self
+
+from tests.support.browser import Bridge  # before playwright: it skips where that is not installed
+from tests.support.proxy import FaultyProxy
+from tests.support.running import until_told
+from tests.support.site import Site
+from tests.support.tab import Tab
+from tests.support.valkey import free_port
+
+# isort: split
+
+from playwright.async_api import BrowserContext
+
+
+class Scene:
+    """`async with Scene(context, bridge)`; a user of its own, so that it may share the bridge with others.
+
+    Tabs of one context share storage, locks and channels.
+    """
+
+    def __init__(self, context: BrowserContext, bridge: Bridge) -> None:
+        self.bridge = bridge  # which events are posted to
+        self.context = context
+        self.user = f"alice-{uuid.uuid4().hex[:8]}"
+        self.proxy = FaultyProxy(bridge.port)
+        self.site = Site(free_port(), self.user)
+        self.tabs: list[Tab] = []
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with self._stack:
+            await self._stack.enter_async_context(self.proxy)
+            await self._stack.enter_async_context(self.site)
+            self._stack.push_async_callback(self._close)
+            self._stack = self._stack.pop_all()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self._stack.aclose()
+        errors = [error for tab in self.tabs for error in tab.errors]
+        if errors and kind is None:
+            raise AssertionError(errors)
+
+    async def start(self, **settings: str) -> Bridge:
+        """Another bridge, to be used from now on instead."""
+        settings = {"ALLOWED_ORIGINS": self.site.origin} | settings
+        self.bridge = await self._stack.enter_async_context(Bridge(**settings))
+        self.proxy.target = self.bridge.port
+        return self.bridge
+
+    async def open(self, *, with_token: bool = False, **options: Any) -> Tab:
+        """A tab whose page connects; `options` are createClient's."""
+        tab = await Tab.of(await self.context.new_page())
+        self.tabs.append(tab)
+        options = {"url": f"{self.proxy.url}/ws", "userId": self.user} | options
+        await tab.page.goto(self.site.page(self.proxy.url, with_token=with_token, **options))
+        return tab
+
+    async def opened(self, **options: Any) -> Tab:
+        """The same, and connected."""
+        tab = await self.open(**options)
+        await tab.is_in("open")
+        return tab
+
+    async def publish(self, *numbers: int) -> None:
+        """An update for each number, to this scene's user."""
+        await self.bridge.publish(self.user, *numbers)
+
+    async def _close(self) -> None:
+        for tab in self.tabs:
+            await tab.page.close()
+
+    async def hurry(self) -> None:
+        """Tabs that wait for their next try do so within a second, as when a machine comes online."""
+        for tab in self.tabs:
+            await tab.page.evaluate("dispatchEvent(new Event('online'))")
+
+    async def has_sessions(self, count: int) -> None:
+        """Wait until this scene's user has as many on the bridge: a stream that ended is noticed a second later."""
+
+        async def counted() -> bool:
+            return bool((await self.bridge.ask("/stats"))["users"].get(self.user, 0) == count)
+
+        await until_told(counted)

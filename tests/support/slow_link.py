@@ -1,0 +1,125 @@
+"""A TCP link with a limited rate in each direction, shared by all of its connections, which take turns.
+
+`python -m tests.support.slow_link PORT RATE` is one in a process of its own: it says its port, and answers each
+line with the bytes that have passed up and down.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from asyncio import StreamReader, StreamWriter
+from typing import Self
+
+from tests.support.running import ROOT
+
+_CHUNK = 16_384  # bytes that one connection may send before it is another one's turn
+_BUFFER = 65_536  # bytes that are taken from a sender ahead of time
+
+
+class Meter:
+    """One direction. `rate` is in bytes a second, `bytes` is what has passed."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.bytes = 0
+        self._free = 0.0  # when the link is free again, on the loop's clock
+
+    async def carry(self, size: int) -> None:
+        """Wait until so many bytes have passed."""
+        now = asyncio.get_running_loop().time()
+        self.bytes += size
+        self._free = max(self._free, now) + size / self.rate
+        if self._free - now > 0.001:
+            await asyncio.sleep(self._free - now)
+
+
+class SlowLink:
+    """Forwards connections to `target`, a port of this machine: `async with SlowLink(valkey.port, rate=5e6)`."""
+
+    def __init__(self, target: int, rate: float) -> None:
+        self._target = target
+        self.up, self.down = Meter(rate), Meter(rate)
+        self._open: dict[asyncio.Task[None], StreamWriter] = {}
+
+    async def __aenter__(self) -> Self:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # else the kernel takes megabytes at once
+        listening.bind(("127.0.0.1", 0))
+        self._server = await asyncio.start_server(self._serve, sock=listening, limit=_BUFFER)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._open.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
+        try:
+            with contextlib.suppress(OSError):
+                back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=_BUFFER)
+                await asyncio.gather(
+                    self._pump(reader, back_writer, self.up), self._pump(back_reader, writer, self.down)
+                )
+        finally:
+            writer.close()
+            del self._open[task]
+
+    @staticmethod
+    async def _pump(reader: StreamReader, writer: StreamWriter, meter: Meter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(_CHUNK):
+                await meter.carry(len(chunk))
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+
+class LinkProcess:
+    """The same, in a process that nothing else slows down: `async with`."""
+
+    def __init__(self, target: int, rate: float) -> None:
+        self._arguments = (str(target), str(rate))
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.support.slow_link", *self._arguments,
+            cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        self.url = (await self._answer()).strip()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def bytes(self) -> tuple[int, int]:
+        """Up and down, since the start."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        up, down = (await self._answer()).split()
+        return int(up), int(down)
+
+    async def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return (await self._process.stdout.readline()).decode()
+
+
+async def main(target: int, rate: float) -> None:
+    async with SlowLink(target, rate) as link:
+        print(link.url, flush=True)  # noqa: T201 - to the test
+        while await asyncio.to_thread(sys.stdin.readline):
+            print(link.up.bytes, link.down.bytes, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))

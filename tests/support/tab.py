@@ -1,0 +1,123 @@
+"""A tab of the browser, and what its page has told of its client."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.browser import DEADLINE  # before playwright: it skips where that is not installed
+
+# isort: split
+
+from playwright.async_api import Page
+
+# Counts the WebSockets: whatever the client does, it cannot be connected without one (or a stream).
+_WATCHED = """
+window.WebSocket = class extends WebSocket {
+  static count = 0;
+  constructor(url, protocols) {
+    super(url, protocols);
+    const number = ++window.WebSocket.count;
+    tell('opening', { number, url });
+    this.addEventListener('open', () => tell('opened', { number }));
+    this.addEventListener('close', ({ code, reason }) => tell('closed', { number, code, reason }));
+  }
+};
+"""
+
+
+@dataclass
+class Tab:
+    """`told` is all that it told, in order, as (kind, value); it outlives the page and its reloads."""
+
+    page: Page
+    told: list[tuple[str, Any]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)  # exceptions that nobody caught
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    async def of(cls, page: Page) -> "Tab":
+        tab = cls(page)
+        page.on("pageerror", lambda error: tab.errors.append(str(error)))
+        await page.expose_function("tell", tab._hear)
+        await page.add_init_script(_WATCHED)
+        return tab
+
+    def _hear(self, kind: str, value: Any) -> None:
+        self.told.append((kind, value))
+        self._news.set()
+
+    def of_kind(self, kind: str) -> list[Any]:
+        return [value for told, value in self.told if told == kind]
+
+    def frames(self, kind: str) -> list[Any]:
+        """Those of a type."""
+        return [message for message in self.of_kind("message") if message["type"] == kind]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The `n` of each update, as they came."""
+        return [update["event"]["n"] for update in self.frames("task_update")]
+
+    @property
+    def sockets(self) -> int:
+        """WebSockets that it opened, or tried to."""
+        return len(self.of_kind("opening"))
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it asked for tokens."""
+        return self.of_kind("asked")
+
+    @property
+    def states(self) -> list[str]:
+        """The statuses; of several of the same one after the other only one."""
+        statuses = [state["status"] for state in self.of_kind("state")]
+        return [one for one, before in zip(statuses, ["", *statuses], strict=False) if one != before]
+
+    @property
+    def state(self) -> Any:
+        """The last one."""
+        return (self.of_kind("state") or [{"status": "idle"}])[-1]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something that depends on what it tells."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while not condition():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            account = "\n".join(f"{kind} {value}" for kind, value in self.told)
+            raise AssertionError(f"it did not happen; this did:\n{account}\n{self.errors}") from None
+
+    async def is_in(self, status: str, **fields: Any) -> None:
+        """Wait for that state; None stands for a field that is not there."""
+        wanted = {"status": status} | fields
+        await self.until(lambda: all(self.state.get(name) == value for name, value in wanted.items()))
+
+    async def hears(self, kind: str, count: int = 1) -> None:
+        """Wait for as many frames of a type."""
+        await self.until(lambda: len(self.frames(kind)) >= count)
+
+    async def has(self, *numbers: int) -> None:
+        """Wait until it has as many updates, which must be these: once and in order."""
+        await self.until(lambda: len(self.numbers) >= len(numbers))
+        assert self.numbers == list(numbers)
+
+    async def freeze(self) -> None:
+        """As a browser does with a tab in the background: no timer, no message, and not the end of it."""
+        before = len(self.of_kind("frozen"))
+        await self._lifecycle("frozen")
+        await self.until(lambda: len(self.of_kind("frozen")) > before)
+
+    async def thaw(self) -> None:
+        await self._lifecycle("active")
+
+    async def _lifecycle(self, state: str) -> None:
+        devtools = await self.page.context.new_cdp_session(self.page)
+        await devtools.send("Page.setWebLifecycleState", {"state": state})
+
+    async def client(self, call: str) -> Any:
+        """`client.` and this, in the page."""
+        return await self.page.evaluate(f"client.{call}")

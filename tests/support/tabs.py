@@ -1,0 +1,252 @@
+"""Clients as PROTOCOL.md wants them, over WebSocket and SSE: they come, listen, leave, and resume where they were.
+
+Each tells its viewer, the oracle's, what it was sent.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Protocol, Self
+
+import aiohttp
+import msgspec
+
+from tests.support.oracle import Position, Viewer, Visit
+
+STAY = 10.0  # seconds that a connection lasts until its client leaves, on average
+CONNECT_TIMEOUT = 15.0  # seconds until the first message
+LONG_AWAY = 0.03  # of those who leave stay away for longer than their history lasts
+CLEANLY = 0.5  # of those who leave say so
+_TRANSPORT = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+class Ended(Exception):  # noqa: N818 - every connection does
+    """The other side closed; the text says how."""
+
+
+class Data(msgspec.Struct):
+    """What concerns us of an event."""
+
+    user_id: str
+    n: int
+
+
+class Message(msgspec.Struct):
+    """What concerns us of a message, whatever its type."""
+
+    type: str
+    event: msgspec.Raw = msgspec.Raw()
+    id: str | None = None
+    user_id: str | None = None
+    last_event_id: str | None = None
+    after: str | None = None
+    reason: str = ""
+    recovered: bool | None = None
+    code: int = 0
+
+
+class Line(Protocol):
+    """A connection over one of the two transports."""
+
+    visit: Visit
+
+    async def next(self) -> tuple[bytes, str | None]:
+        """A message, and the position that the transport itself names, if it does. Raises `Ended`."""
+        ...
+
+    async def leave(self, *, cleanly: bool) -> None: ...
+
+
+class Socket:
+    """A WebSocket."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse, visit: Visit) -> None:
+        self.visit = visit
+        self._ws = ws
+
+    @classmethod
+    async def open(cls, http: aiohttp.ClientSession, url: str, visit: Visit, user: str) -> Self:
+        query = {"user_id": user} | ({"last_event_id": str(visit.asked)} if visit.asked else {})
+        patience = aiohttp.ClientWSTimeout(ws_close=1.0)
+        try:
+            return cls(await http.ws_connect(f"{url}/ws", params=query, timeout=patience, max_msg_size=0), visit)
+        except aiohttp.WSServerHandshakeError as error:
+            raise Ended(f"status {error.status}") from None
+
+    async def next(self) -> tuple[bytes, str | None]:
+        message = await self._ws.receive()
+        if message.type is aiohttp.WSMsgType.TEXT:
+            return message.data.encode(), None
+        raise Ended(f"code {self._ws.close_code or 1006}")
+
+    async def leave(self, *, cleanly: bool) -> None:
+        sock = self._ws.get_extra_info("socket")
+        with contextlib.suppress(*_TRANSPORT):
+            if not cleanly and sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+            await self._ws.close()
+
+
+class Stream:
+    """Server-Sent Events."""
+
+    def __init__(self, response: aiohttp.ClientResponse, visit: Visit) -> None:
+        self.visit = visit
+        self._response = response
+
+    @classmethod
+    async def open(cls, http: aiohttp.ClientSession, url: str, visit: Visit, user: str) -> Self:
+        headers = {"Last-Event-ID": str(visit.asked)} if visit.asked else {}
+        forever = aiohttp.ClientTimeout(total=None)
+        response = await http.get(f"{url}/sse", params={"user_id": user}, headers=headers, timeout=forever)
+        if response.status != 200:
+            response.close()
+            raise Ended(f"status {response.status}")
+        return cls(response, visit)
+
+    async def next(self) -> tuple[bytes, str | None]:
+        data, position = [], None
+        while line := await self._response.content.readline():
+            name, _, value = line.removesuffix(b"\n").partition(b": ")
+            if name == b"data":
+                data.append(value)
+            elif name == b"id":
+                position = value.decode()
+            elif not name and data:
+                return b"\n".join(data), position
+        raise Ended("the end of the stream")
+
+    async def leave(self, *, cleanly: bool) -> None:
+        self._response.close()
+
+
+class Tab:
+    """A client, for as long as `live` runs."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        transport: type[Socket | Stream],
+        urls: Sequence[str],
+        tally: Counter[str],
+        http: aiohttp.ClientSession,
+        dice: Random,
+        settling: asyncio.Event,
+    ) -> None:
+        """`settling` is set when the faults are over: nobody stays away for long any more."""
+        self.viewer = viewer
+        self._transport = transport
+        self._urls = urls
+        self._tally = tally
+        self._http = http
+        self._dice = dice
+        self._settling = settling
+        self._place = dice.randrange(len(urls))
+        self._changes_over = transport is Socket and dice.random() < 0.5
+
+    async def live(self) -> None:
+        """Connect, follow, and come back, for ever."""
+        while True:
+            away = self._dice.uniform(0.05, 0.5)
+            try:
+                line: Line | None = await self._open()
+                while line is not None:
+                    line = await self._follow(line)
+                if self._dice.random() < LONG_AWAY:
+                    away = self.viewer.ledger.ttl * self._dice.uniform(1, 1.5)
+                self._place = self._dice.randrange(len(self._urls))
+            except (*_TRANSPORT, Ended) as error:
+                self._tally[f"connections ended: {error if type(error) is Ended else type(error).__name__}"] += 1
+                self._place = (self._place + 1) % len(self._urls)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(away):
+                    await self._settling.wait()
+                await asyncio.sleep(min(away, 0.5))
+
+    async def _open(self, on_answer: Callable[[], object] = lambda: None) -> Line:
+        """A connection that has had its first message; `on_answer` is called when that has come."""
+        visit = self.viewer.visit(time.monotonic())
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            line: Line = await self._transport.open(self._http, self._urls[self._place], visit, self.viewer.user)
+            try:
+                first = await line.next()
+                on_answer()
+                self._take(line, *first)
+            except BaseException:
+                await line.leave(cleanly=False)
+                raise
+        self._tally["connections"] += 1
+        self._tally["resumes"] += visit.asked is not None
+        return line
+
+    async def _follow(self, line: Line) -> Line | None:
+        """Listen until one side leaves; the connection that goes on, if there is one. Raises `Ended`."""
+        cleanly = False
+        try:
+            async with asyncio.timeout(self._dice.expovariate(1 / STAY)) as stay:
+                await self._read(line)
+                if self._changes_over:
+                    return await self._change_over(line)
+                await self._read(line)
+        except TimeoutError:
+            if not stay.expired():
+                raise
+            cleanly = self._dice.random() < CLEANLY
+            self._tally["connections left"] += 1
+        finally:
+            await line.leave(cleanly=cleanly)
+        return None
+
+    async def _read(self, line: Line) -> None:
+        """To a goodbye."""
+        while self._take(line, *await line.next()) != "goodbye":
+            pass
+
+    async def _read_on(self, line: Line) -> None:
+        """To the end."""
+        with contextlib.suppress(*_TRANSPORT, Ended):
+            await self._read(line)
+
+    async def _change_over(self, line: Line) -> Line | None:
+        """The next connection first; what comes on this one meanwhile is taken."""
+        self._place = (self._place + 1) % len(self._urls)
+        reading = asyncio.create_task(self._read_on(line))
+        try:
+            following = await self._open(reading.cancel)
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+        if not reading.cancelled():
+            reading.result()
+        asked, position = following.visit.asked, self.viewer.position
+        if asked and position and asked.epoch != position.epoch:  # what it asked for is of the past
+            await following.leave(cleanly=False)
+            return None
+        self._tally["connections changed over"] += 1
+        return following
+
+    def _take(self, line: Line, payload: bytes, named: str | None) -> str:
+        """Tell the oracle; the type of the message."""
+        now, viewer, visit = time.monotonic(), self.viewer, line.visit
+        message = msgspec.json.decode(payload, type=Message)
+        if named not in (None, message.id or message.last_event_id):
+            raise viewer.broken(f"the id of the stream is {named} in {payload!r}")
+        match message:
+            case Message(type="connected", last_event_id=str(last)):
+                if message.user_id != viewer.user:
+                    raise viewer.broken(f"connected as {message.user_id}")
+                visit.connected(Position.read(last), recovered=message.recovered, now=now)
+            case Message(type="task_update", id=str(position)):
+                data = msgspec.json.decode(message.event, type=Data)
+                visit.event(Position.read(position), data.user_id, data.n, bytes(message.event), now)
+            case Message(type="gap", last_event_id=str(last), after=str(after)):
+                visit.gap(Position.read(after), Position.read(last), message.reason, now)
+            case Message(type="goodbye"):
+                viewer.note(now, f"goodbye: {message.code} {message.reason}")
+            case _:
+                raise viewer.broken(f"unexpected: {payload!r}")
+        return message.type

@@ -1,0 +1,185 @@
+"""Work of many callers, done together: order, bounds, errors, and callers that give up."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.running import until
+from wsbridge.broker.redis.batches import Batches
+
+SIZE = 4
+Call = asyncio.Task[Sequence[int]]
+
+
+class Work:
+    """Gives ten times each item, a batch at a time, each of them as soon as the test lets it go on."""
+
+    def __init__(self, size: int = SIZE, *, held: bool = True) -> None:
+        self.batches = Batches[int, int](self, size)
+        self.begun: list[list[int]] = []
+        self.fails: set[int] = set()  # items at which a batch fails
+        self._may = asyncio.Semaphore(0 if held else 10**6)
+
+    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.begun.append(list(items))
+        await self._may.acquire()
+        if not self.fails.isdisjoint(items):
+            raise ConnectionError("gone")
+        return [10 * item for item in items]
+
+    def go_on(self, batches: int = 1) -> None:
+        for _ in range(batches):
+            self._may.release()
+
+    async def calls(self, *calls: Sequence[int]) -> list[Call]:
+        """Callers that have asked, in this order."""
+        tasks = [asyncio.create_task(self.batches.do(items)) for items in calls]
+        await asyncio.sleep(0)
+        return tasks
+
+    async def under_way(self, *waiting: Sequence[int]) -> list[Call]:
+        """A first batch that is at work, and callers behind it."""
+        first = await self.calls([0])
+        await until(lambda: self.begun)
+        return first + await self.calls(*waiting)
+
+
+async def test_while_one_batch_is_under_way_the_next_one_gathers() -> None:
+    work = Work()
+    calls = await work.under_way([1], [2, 3], [4])
+    assert work.begun == [[0]]
+    work.go_on()
+    assert await calls[0] == [0]
+    assert work.begun == [[0], [1, 2, 3, 4]]
+    assert not any(call.done() for call in calls[1:])
+    work.go_on()
+    assert await asyncio.gather(*calls) == [[0], [10], [20, 30], [40]]
+
+
+async def test_who_comes_after_the_last_batch_is_served_too() -> None:
+    work = Work(held=False)
+    for _ in range(3):
+        assert await work.batches.do([1, 2]) == [10, 20]
+    assert work.begun == [[1, 2]] * 3
+
+
+async def test_a_caller_without_items_gets_no_answers() -> None:
+    work = Work(held=False)
+    calls = await work.calls([], [1], [])
+    assert await asyncio.gather(*calls) == [[], [10], []]
+
+
+async def test_a_batch_is_no_larger_than_its_bound() -> None:
+    work = Work()
+    calls = await work.under_way([1, 2], [3, 4], [5], [6, 7, 8], [9])
+    work.go_on(4)
+    assert await asyncio.gather(*calls) == [[0], [10, 20], [30, 40], [50], [60, 70, 80], [90]]
+    assert work.begun == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9]]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_what_one_caller_wants_is_one_batch_however_much_it_is(place: int) -> None:
+    work, many = Work(), list(range(100, 100 + 3 * SIZE))
+    asked: list[Sequence[int]] = [[1], [2]]
+    asked.insert(place, many)
+    calls = await work.under_way(*asked)
+    work.go_on(4)
+    await asyncio.gather(*calls)
+    assert many in work.begun
+    assert [item for batch in work.begun for item in batch] == [0, *(item for items in asked for item in items)]
+
+
+@given(
+    calls=st.lists(st.lists(st.integers(0, 99), max_size=7), max_size=20),
+    size=st.integers(1, 9),
+    early=st.integers(0, 20),
+    failing=st.sets(st.integers(0, 99), max_size=2),
+)
+@settings(deadline=None, max_examples=60)
+def test_each_gets_its_own_answers_in_order_and_none_waits_for_ever(
+    calls: list[list[int]], size: int, early: int, failing: set[int]
+) -> None:
+    """`early` callers come before the first batch has begun, the others later, one by one."""
+
+    async def run() -> None:
+        work = Work(size, held=False)
+        work.fails = failing
+        tasks = await work.calls(*calls[:early])
+        for items in calls[early:]:
+            tasks += await work.calls(items)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [item for batch in work.begun for item in batch] == [item for items in calls for item in items]
+        for batch in work.begun:
+            assert len(batch) <= size or batch in [items for items in calls if len(items) > size]
+        for items, answer in zip(calls, answers, strict=True):
+            assert isinstance(answer, ConnectionError) or answer == [10 * item for item in items]
+            assert isinstance(answer, ConnectionError) or failing.isdisjoint(items)
+
+    asyncio.run(run())
+
+
+async def test_an_error_is_every_callers_of_the_batch_and_the_next_batch_goes_on() -> None:
+    work = Work()
+    work.fails = {2}
+    calls = await work.under_way([1], [2, 3], [4, 5])
+    work.go_on(3)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert work.begun == [[0], [1, 2, 3], [4, 5]]
+    assert [type(answer) for answer in answers] == [list, ConnectionError, ConnectionError, list]
+    assert answers[3] == [40, 50]
+
+
+async def test_a_caller_who_gives_up_while_waiting_is_not_worked_for() -> None:
+    work = Work()
+    calls = await work.under_way([1], [2], [3])
+    calls[2].cancel()
+    work.go_on(2)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert work.begun == [[0], [1, 3]]
+    assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [False, False, True, False]
+    assert answers[3] == [30]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_caller_who_gives_up_during_the_work_takes_nothing_from_the_others(fails: bool) -> None:
+    work = Work()
+    work.fails = {2} if fails else set()
+    calls = await work.under_way([1], [2], [3])
+    work.go_on()
+    await until(lambda: len(work.begun) == 2)
+    calls[2].cancel()
+    work.go_on()
+    _, *answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert work.begun == [[0], [1, 2, 3]]
+    expected = [ConnectionError, asyncio.CancelledError, ConnectionError]
+    assert [type(answer) for answer in answers] == (expected if fails else [list, asyncio.CancelledError, list])
+    assert fails or answers[2] == [30]
+
+
+async def test_at_the_close_nobody_is_left_waiting() -> None:
+    work = Work()
+    calls = await work.under_way([1], [2])
+    await work.batches.close()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 3
+    assert work.begun == [[0]]
+
+
+async def test_a_close_before_the_first_batch_has_begun_leaves_nobody_waiting() -> None:
+    work = Work()
+    (call,) = await work.calls([1])
+    assert not work.begun
+    await work.batches.close()
+    await until(call.done)
+    assert call.cancelled()
+
+
+async def test_a_close_without_work_is_at_once() -> None:
+    work = Work(held=False)
+    await work.batches.close()
+    await work.batches.do([1])
+    await work.batches.close()
+    assert await work.batches.do([2]) == [20]

@@ -1,0 +1,137 @@
+"""What a history answers to a position, and which keys are remembered. The contract of brokers covers the rest."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsbridge.broker.history import EPOCH_LENGTH, Gap, History, Recent, Resume, SharedData
+from wsbridge.core.event import Entry, Event, Position
+
+
+def filled(events: int) -> History:
+    history = History()
+    for n in range(events):
+        history.append("u", Event(("u",), b"%d" % n, "task_update", str(n), ""), "", 0.0)
+    return history
+
+
+def test_an_epoch_is_short_and_never_the_same() -> None:
+    epochs = {History().epoch for _ in range(1_000)}
+    assert len(epochs) == 1_000
+    assert all(len(epoch) == EPOCH_LENGTH and epoch.isalnum() for epoch in epochs)
+
+
+@pytest.mark.parametrize("handled", range(4))
+def test_everything_after_a_position(handled: int) -> None:
+    history = filled(3)
+    answer = history.since(f"{history.epoch}:{handled}")
+    assert (answer.recovered, answer.gap, answer.position.offset) == (True, None, handled)
+    assert [entry.offset for entry in answer.entries] == list(range(handled + 1, 4))
+
+
+def test_what_went_for_want_of_room_is_trimmed_and_what_went_by_time_is_expired() -> None:
+    history = filled(4)
+    history.drop_oldest()
+    history.trimmed = history.drop_oldest().offset
+    history.drop_oldest()
+    reasons = [history.since(f"{history.epoch}:{handled}") for handled in range(3)]
+    assert [answer.gap.reason for answer in reasons if answer.gap] == ["trimmed", "trimmed", "expired"]
+    assert all(answer.entries == () and answer.position == history.top for answer in reasons)
+
+
+@pytest.mark.parametrize("asked", ["x", "foreign:1", "{epoch}:4"])
+def test_any_other_position_is_a_reset(asked: str) -> None:
+    history = filled(3)
+    answer = history.since(asked.format(epoch=history.epoch))
+    assert isinstance(answer, Resume)
+    assert isinstance(answer.gap, Gap)
+    assert (answer.recovered, answer.gap.reason, answer.position) == (False, "reset", history.top)
+
+
+class Counted(list[Entry]):
+    """Counts the entries that are moved in memory when others are taken out before them."""
+
+    moved = 0
+
+    def __delitem__(self, place: Any) -> None:
+        super().__delitem__(place)
+        self.moved += len(self)
+
+    def pop(self, place: Any = -1) -> Entry:
+        entry = super().pop(place)
+        self.moved += len(self) - place
+        return entry
+
+
+@pytest.mark.fault("C6")
+def test_history_whose_entries_are_dropped_one_by_one_moves_each_at_most_once() -> None:
+    history = filled(10_000)
+    history._entries = moving = Counted(history._entries)
+    assert [history.drop_oldest().offset for _ in range(10_000)] == list(range(1, 10_001))
+    assert moving.moved <= 10_000
+    assert (history.kept, len(history._entries)) == (0, 0)
+
+
+@given(st.lists(st.sampled_from(["append", "drop"]), max_size=200))
+def test_history_after_any_appends_and_drops_keeps_the_newest(steps: list[str]) -> None:
+    history, kept = History(), list[int]()
+    for step in steps:
+        if step == "append":
+            kept.append(history.append("u", Event(("u",), b"{}", "", "", ""), "", 0.0).offset)
+        elif kept:
+            assert history.oldest.offset == kept[0]
+            assert history.drop_oldest().offset == kept.pop(0)
+        assert history.kept == len(kept)
+        first = kept[0] - 1 if kept else history.offset
+        assert [entry.offset for entry in history.since(f"{history.epoch}:{first}").entries] == kept
+        assert len(history._entries) <= 2 * len(kept) + 1
+
+
+def test_entries_that_have_expired_but_are_still_there_are_a_gap() -> None:
+    history = History()
+    for n in range(4):
+        history.append("u", Event(("u",), b"{}", "", "", ""), "", float(n))
+    assert history.since(f"{history.epoch}:1", 1.0).gap == Gap(Position(history.epoch, 1), "expired")
+    assert [entry.offset for entry in history.since(f"{history.epoch}:2", 1.0).entries] == [3, 4]
+
+
+def test_shared_data_is_counted_once_however_many_hold_it() -> None:
+    held, data, own = SharedData(), b"x" * 100, b"y" * 10
+    assert [held.hold(data, shared=True) for _ in range(3)] == [100, 0, 0]
+    assert held.hold(own, shared=False) == 10
+    assert held.release(own) == 10
+    assert [held.release(data) for _ in range(3)] == [0, 0, 100]
+    assert held.hold(data, shared=True) == 100
+
+
+def test_keys_are_bounded_in_number_without_being_aged() -> None:
+    recent = Recent(ttl=1_000, most=100)
+    for n in range(1_000):
+        recent.add(("u", str(n)))
+        assert len(recent) <= 100
+    assert recent.has(("u", "999"))
+    assert not recent.has(("u", "880"))
+
+
+def test_keys_are_bounded_in_number() -> None:
+    recent = Recent(ttl=1_000, most=100)
+    for n in range(1_000):
+        recent.age(n / 100)
+        assert not recent.has(("u", str(n)))
+        recent.add(("u", str(n)))
+        assert len(recent) <= 102
+    assert recent.has(("u", "999"))
+    assert recent.has(("u", "960"))
+
+
+@pytest.mark.parametrize("step", [1, 7, 10, 13, 19])
+def test_a_key_is_remembered_for_its_time_whenever_others_come(step: int) -> None:
+    recent, seen = Recent(ttl=20, most=1_000), dict[int, int]()
+    for now in range(0, 400, step):
+        recent.age(now)
+        assert not recent.has(("u", str(now)))
+        recent.add(("u", str(now)))
+        seen[now] = now
+        assert all(recent.has(("u", str(at))) for at in seen if now - at < 20)

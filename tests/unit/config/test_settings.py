@@ -1,0 +1,169 @@
+"""The settings: every default, and what is shown of them."""
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+import pytest
+
+from wsbridge.config import redis_url
+from wsbridge.config.settings import HELP, NAMES, PREFIX, Settings, is_loopback, variable, without_secrets
+
+SECRET = "0123456789abcdef0123456789abcdef"
+PEM = "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----"
+DEFAULTS = {  # PROTOCOL.md section 6
+    "HOST": "127.0.0.1",
+    "TRUSTED_PROXIES": ("private",),
+    "FAILURE_RATE": 5,
+    "HANDSHAKE_RATE": 1000,
+    "MAX_HEADER_BYTES": 32_768,
+    "PORT": 8004,
+    "INTERNAL_PORT": None,
+    "PUBSUB_NAME": "pubsub-kafka",
+    "TOPICS": (("task-updates", "task_update"),),
+    "USER_ID_FIELD": "user_id",
+    "DEAD_LETTER_TOPIC": None,
+    "DEMO": False,
+    "AUTH": None,  # by the keys and the host: see environment.py
+    "JWT_SECRET": None,
+    "JWT_PUBLIC_KEY": None,
+    "JWT_JWKS_URL": None,
+    "JWT_SECRET_PREVIOUS": None,
+    "JWT_ALGORITHMS": (),
+    "JWT_AUDIENCE": (),
+    "JWT_ISSUER": (),
+    "JWT_LEEWAY": 10,
+    "JWT_USER_CLAIM": "sub",
+    "JWT_COOKIE": None,
+    "ALLOWED_ORIGINS": (),
+    "ADMIN_TOKEN": None,
+    "METRICS_TOKEN": None,
+    "APP_API_TOKEN": None,
+    "REDIS_URL": None,
+    "REDIS_PREFIX": "wsbridge",
+    "HISTORY_SIZE": 100,
+    "HISTORY_TTL": 300,
+    "HISTORY_MAX_BYTES": 268435456,
+    "DEDUPE_TTL": 3600,
+    "MAX_CONNECTIONS": 0,
+    "MAX_CONNECTIONS_PER_USER": 20,
+    "MAX_EVENT_BYTES": 1048576,
+    "MAX_BACKLOG_BYTES": 4194304,
+    "MAX_UNSENT_BYTES": 134217728,
+    "ESCAPED_HEADERS": False,
+    "QUEUE_SIZE": 10000,
+    "QUEUE_MAX_BYTES": 134217728,
+    "PING_INTERVAL": 25,
+    "PING_TIMEOUT": 10,
+    "DRAIN_TIMEOUT": 20,
+    "LOG_LEVEL": "info",
+    "LOG_FORMAT": None,
+}
+SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN"]
+
+
+def test_every_setting_is_in_the_protocol_and_the_other_way_round() -> None:
+    assert set(DEFAULTS) == NAMES == set(HELP)
+    assert all(HELP.values())
+
+
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items(), ids=DEFAULTS)
+def test_the_default_is_that_of_the_protocol(name: str, default: object) -> None:
+    assert getattr(Settings(), name.lower()) == default
+
+
+@pytest.mark.parametrize(
+    ("settings", "development"),
+    [
+        (Settings(auth="none"), True),
+        (Settings(auth="none", host="127.0.0.2"), True),
+        (Settings(auth="none", host="0.0.0.0"), False),
+        (Settings(auth="required", jwt_secret=SECRET), False),
+        (Settings(auth="none", jwt_secret=SECRET), True),
+    ],
+)
+def test_development_is_no_authentication_on_a_loopback_host(settings: Settings, development: bool) -> None:
+    assert settings.development is development
+
+
+# Showing.
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_secrets_are_masked(name: str) -> None:
+    values: dict[str, Any] = {name.lower(): SECRET}
+    shown = Settings(**values).masked()
+    assert shown[name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}"] == "***"
+    assert SECRET not in str(shown)
+
+
+@pytest.mark.fault("B3")
+def test_secrets_of_a_url_are_not_shown() -> None:
+    shown = str(Settings(jwt_jwks_url="https://bridge:hunter2@id.example.com/keys?code=hunter2#hunter2").masked())
+    assert "hunter2" not in shown
+    assert "id.example.com/keys" in shown
+    assert without_secrets("http://a:b@c/d") == "http://***@c/d"
+    assert without_secrets("http://c/d?k=v@e") == "http://c/d?***"
+
+
+def test_where_redis_is_is_shown_without_its_secrets() -> None:
+    url = redis_url.parse("rediss+sentinel://bridge:hunter2@a,b:1/mymaster/2?ssl_password=hunter2")
+    shown = Settings(redis_url=url)
+    assert "hunter2" not in str(shown.masked()) + repr(shown)
+    assert shown.changed() == {
+        "WSBRIDGE_REDIS_URL": "rediss+sentinel://***@a:26379,b:1/mymaster/2?ssl_password=***",
+    }
+
+
+def test_what_is_not_set_is_shown_as_such() -> None:
+    shown = Settings().masked()
+    assert len(shown) == len(NAMES)
+    assert shown["APP_API_TOKEN"] == shown["WSBRIDGE_JWT_SECRET"] == shown["WSBRIDGE_ALLOWED_ORIGINS"] == "-"
+    assert shown["WSBRIDGE_DEMO"] == "false"
+    assert shown["WSBRIDGE_REDIS_URL"] == shown["WSBRIDGE_AUTH"] == "-"
+    assert Settings(jwt_public_key=PEM + "\n" + PEM).masked()["WSBRIDGE_JWT_PUBLIC_KEY"] == "2 key(s)"
+
+
+def test_one_variable_is_called_as_dapr_has_it() -> None:
+    names = {f.name: variable(f) for f in fields(Settings)}
+    assert names.pop("app_api_token") == "APP_API_TOKEN"
+    assert all(name == PREFIX + field.upper() for field, name in names.items())
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Settings().port = 1  # type: ignore[misc]  # that is the point
+
+
+def test_every_setting_has_a_default() -> None:
+    assert all(field.default is not MISSING for field in fields(Settings))
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("128.0.0.1", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_a_host_is_shown_as_it_is() -> None:
+    assert Settings(host="0.0.0.0").masked()["WSBRIDGE_HOST"] == "0.0.0.0"
+
+
+def test_what_was_changed() -> None:
+    assert Settings().changed() == {}
+    assert Settings(port=1, jwt_secret="s").changed() == {"WSBRIDGE_PORT": "1", "WSBRIDGE_JWT_SECRET": "***"}

@@ -1,0 +1,162 @@
+"""The bytes of a message: what they hold, why they are refused, and how deep they are."""
+
+import codecs
+import json
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.growth import LINEAR, growth
+from wsbridge.core.event import Rejected
+from wsbridge.dapr.payload import (
+    MAX_DEPTH,
+    REFUSED,
+    depth,
+    from_base64,
+    from_string,
+    is_utf8,
+    rejection,
+    too_deep,
+    without_bom,
+)
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SIGNS = st.text(st.sampled_from('[]{},:"\\\n\t é😀u'))
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | SIGNS | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(SIGNS | st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+LAYOUTS = st.fixed_dictionaries(
+    {
+        "indent": st.sampled_from([None, 0, 3, "\t"]),
+        "separators": st.sampled_from([(",", ":"), (" , ", " : "), (",\r\n", ":\t")]),
+        "ensure_ascii": st.booleans(),
+    }
+)
+
+
+GENERIC = msgspec.json.Decoder(dict[str, object])
+
+
+def refused(data: bytes) -> Rejected:
+    """Why a decoder refuses it."""
+    with pytest.raises(REFUSED) as error:
+        GENERIC.decode(data)
+    return rejection(data, error.value)
+
+
+@pytest.mark.fault("H2")
+def test_byte_order_mark_is_skipped_once() -> None:
+    assert without_bom(codecs.BOM_UTF8 + b"{}") == b"{}"
+    assert without_bom(codecs.BOM_UTF8 * 2 + b"{}") == codecs.BOM_UTF8 + b"{}"
+    assert without_bom(b"{}") == b"{}"
+
+
+@pytest.mark.fault("H2")
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ['{"user_id":"u"}', "[1]"])
+def test_rejection_of_another_encoding_names_it(text: str, encoding: str) -> None:
+    rejected = refused(text.encode(encoding))
+    assert rejected.reason == "utf16"
+    assert "UTF-16" in rejected.text
+
+
+@pytest.mark.fault("H2")
+@pytest.mark.parametrize("schema", [0, 1, 17, 31_488, 100_001])
+@pytest.mark.parametrize("data", [b'{"user_id":"u"}', b"\x02u", b"\x00\x0a"])
+def test_rejection_of_a_schema_registrys_message_names_the_schema(schema: int, data: bytes) -> None:
+    rejected = refused(b"\0" + schema.to_bytes(4, "big") + data)
+    assert rejected.reason == "schema_registry"
+    assert f"schema {schema})" in rejected.text
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not_json"),
+        (b"\0", "not_json"),
+        (b"hello", "not_json"),
+        (b'{"x":NaN}', "not_json"),
+        (rb'{"x":"\ud800"}', "not_json"),
+        (b"[]", "not_an_object"),
+        (b" null", "not_an_object"),
+        (b'{"\xff":1', "bad_utf8"),
+        (b'{"x":"\xff"}', "bad_utf8"),
+        (b'{"x":' + b"[" * 100_000, "not_json"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_rejection_of_what_is_no_json_object_says_which(data: bytes, reason: str) -> None:
+    """The same with each version of msgspec, whose exceptions differ for bad UTF-8."""
+    assert refused(data).reason == reason
+
+
+def test_strings_and_base64_are_decoded_or_rejected() -> None:
+    assert from_string(b'"\\u00fc"') == "ü".encode()
+    assert from_base64(b'"e30="') == b"{}"
+    for rejected, reason in (
+        (from_string(b'"\xff"'), "bad_utf8"),
+        (from_string(rb'"\ud800"'), "not_json"),
+        (from_base64(b'"%"'), "not_json"),
+        (from_base64(b'"e30"'), "not_json"),
+    ):
+        assert isinstance(rejected, Rejected)
+        assert rejected.reason == reason
+
+
+@given(st.binary())
+def test_is_utf8_agrees_with_the_decoder(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        assert not is_utf8(data)
+    else:
+        assert is_utf8(data)
+
+
+@pytest.mark.parametrize(("levels", "rejected"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
+def test_too_deep_is_one_level_more_than_is_taken(levels: int, rejected: bool) -> None:
+    assert (too_deep(b"[" * levels + b"]" * levels) is not None) is rejected
+    assert too_deep(b"[" + b"[]," * 10_000 + b"[]]") is None
+
+
+def levels_of(document: object) -> int:
+    match document:
+        case list():
+            return 1 + max(map(levels_of, document), default=0)
+        case dict():
+            return 1 + max(map(levels_of, document.values()), default=0)
+        case _:
+            return 0
+
+
+@given(VALUES, LAYOUTS)
+@settings(deadline=None, max_examples=80)
+def test_depth_is_that_of_the_document(document: object, layout: dict[str, object]) -> None:
+    text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
+    assert depth(text.encode()) == levels_of(document)
+
+
+def test_depth_has_no_limit_of_its_own() -> None:
+    assert depth(b"[" * 100_000 + b"]" * 100_000) == 100_000
+
+
+UNITS = [rb"\"", b'"', b"[", b"{", rb"\\", b'"[', b"\\", b"a", b"\xff", b"\0", b"]"]
+WORK: dict[str, Callable[[bytes], object]] = {
+    "depth": depth,
+    "too_deep": too_deep,
+    "from_string": from_string,
+    "from_base64": from_base64,
+    "rejection": lambda data: rejection(data, msgspec.DecodeError("no")),
+}
+
+
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize("unit", UNITS, ids=repr)
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_work_is_in_proportion_to_the_bytes_whatever_they_are(work: Callable[[bytes], object], unit: bytes) -> None:
+    assert growth(lambda size: work(b'"' + unit * (size // len(unit))), 40_000) < LINEAR

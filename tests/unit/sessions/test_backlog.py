@@ -1,0 +1,158 @@
+"""Who is too slow, and who goes first when memory fills, by a clock that the tests hold."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from wsbridge.core.protocol import SLOW_CONSUMER, Close
+from wsbridge.sessions.backlog import LOOK, PATIENCE, REPLAY_PATIENCE, SHARE, Backlog
+from wsbridge.telemetry.metrics import Metrics
+
+BOUND, TOTAL = 16_000, 100_000
+
+
+class Slow:
+    """A session for which `waits` bytes wait; its peer takes `pace` bytes a second."""
+
+    def __init__(self, bench: "Bench", waits: int, pace: float = 0.0, *, replaying: bool = False) -> None:
+        self.id = self.user = "x"
+        self.waits = float(waits)
+        self.pace = pace
+        self.is_replaying = replaying
+        self.heard = 0.0
+        self.closed: Close | None = None
+        self._taken = 0.0
+        self._bench = bench
+        self.data = bytes(bytearray(waits))
+        bench.backlog.ledger.hold(self.data)
+        bench.backlog.add(self)
+        bench.sessions.append(self)
+
+    def unsent(self) -> int:
+        return int(self.waits)
+
+    def buffered(self) -> int:
+        return 0
+
+    def taken(self) -> int:
+        return int(self._taken)
+
+    def alive(self, now: float) -> None:
+        self.heard = now
+
+    def end(self, close: Close) -> None:
+        self.closed = close
+        self._bench.backlog.ledger.release(self.data)
+        self._bench.backlog.discard(self)
+
+    def go_on(self, seconds: float) -> None:
+        size = min(self.pace * seconds, self.waits)
+        self.waits -= size
+        self._taken += size
+
+
+class Enough(BaseException):
+    """Ends what never ends."""
+
+
+class Bench:
+    def __init__(self, *, max_session: int = BOUND, max_total: int = 10**9) -> None:
+        self.now = 100.0
+        self.backlog = Backlog(Metrics(), max_session=max_session, max_total=max_total, clock=lambda: self.now)
+        self.sessions: list[Slow] = []
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(round(seconds / LOOK)):
+            self.now += LOOK
+            for session in self.sessions:
+                session.go_on(LOOK)
+            self.backlog.look()
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+        self.backlog.look()
+
+
+@pytest.mark.fault("D4")
+@pytest.mark.parametrize(
+    ("waits", "pace", "slow"),
+    [
+        (BOUND, 0, False),
+        (BOUND + 1, 0, True),
+        (100 * BOUND, 2 * BOUND / SHARE, False),
+        (100 * BOUND, BOUND / SHARE / 2, True),
+    ],
+    ids=["at the bound", "stalled", "at a good pace", "at a poor pace"],
+)
+def test_backlog_over_the_bound_ends_who_takes_too_little(waits: int, pace: float, slow: bool) -> None:
+    bench = Bench()
+    session = Slow(bench, waits, pace)
+    bench.wait(PATIENCE - LOOK)
+    assert session.closed is None
+    bench.wait(2 * PATIENCE)
+    assert (session.closed == SLOW_CONSUMER) is slow
+
+
+def test_backlog_of_a_replay_ends_who_takes_nothing_for_half_a_minute() -> None:
+    bench = Bench()
+    session = Slow(bench, 1, replaying=True)
+    bench.wait(REPLAY_PATIENCE - LOOK)
+    assert session.closed is None
+    bench.wait(LOOK)
+    assert session.closed == SLOW_CONSUMER
+
+
+@pytest.mark.fault("D9")
+def test_backlog_after_a_pause_of_this_process_gives_everyone_fresh_time() -> None:
+    bench = Bench(max_total=TOTAL)
+    stalled = Slow(bench, BOUND + 1)
+    bench.wait(LOOK)
+    Slow(bench, TOTAL)
+    bench.pause(40)
+    assert stalled.closed is None
+    bench.wait(PATIENCE)
+    assert stalled.closed == SLOW_CONSUMER
+
+
+@pytest.mark.fault("C5")
+def test_backlog_over_the_total_ends_the_worst_first_and_no_more_than_needed() -> None:
+    bench = Bench(max_session=10**9, max_total=TOTAL)
+    worst, bad = Slow(bench, 60_000), Slow(bench, 30_000)
+    slow, healthy = Slow(bench, 45_000, pace=1_000), Slow(bench, 45_000, pace=45_000)
+    bench.wait(LOOK)
+    assert [each.closed for each in (worst, bad, slow, healthy)] == [SLOW_CONSUMER, SLOW_CONSUMER, None, None]
+
+
+@pytest.mark.fault("C5")
+def test_backlog_over_the_total_spares_who_reads_well() -> None:
+    bench = Bench(max_session=10**9, max_total=1)
+    healthy = Slow(bench, 10**6, pace=500_000)
+    bench.wait(1)
+    assert healthy.closed is None
+
+
+def test_backlog_of_a_peer_that_takes_something_is_a_sign_of_life() -> None:
+    bench = Bench()
+    takes, stalls = Slow(bench, 1_000, pace=100), Slow(bench, 1_000)
+    bench.wait(1)
+    assert (takes.heard, stalls.heard) == (bench.now, 0.0)
+    bench.now += 0.1
+    bench.backlog.discard(stalls)
+    assert stalls.heard == bench.now  # it has taken all
+
+
+async def test_backlog_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, looks = Bench(), list[int]()
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            raise Enough
+        raise RuntimeError("a bug")
+
+    async def at_once(_: float) -> None: ...
+
+    monkeypatch.setattr("wsbridge.sessions.backlog.asyncio.sleep", at_once)
+    monkeypatch.setattr(bench.backlog, "look", look)
+    with capture_logs() as lines, pytest.raises(Enough):
+        await bench.backlog.watch()
+    assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "backlog")]

@@ -1,0 +1,252 @@
+"""The queue and the broadcaster: bounded, in order, and nobody keeps an event from the others."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.running import until
+from tests.unit.sessions.test_session import BACKLOG, Peer, entry
+from wsbridge.core.event import Entry
+from wsbridge.core.protocol import SLOW_CONSUMER, update
+from wsbridge.sessions.backlog import PATIENCE
+from wsbridge.sessions.bus import Bus
+from wsbridge.sessions.outbox import HIGH_WATER
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import State
+from wsbridge.telemetry.metrics import Metrics
+
+
+class Bench:
+    """A bus with a broadcaster that runs."""
+
+    def __init__(self, size: int = 100, max_bytes: int = 1_000_000) -> None:
+        self.registry = Registry()
+        self.metrics = Metrics()
+        self.now = 10.0
+        self.bus = Bus(self.registry, self.metrics, size=size, max_bytes=max_bytes, clock=lambda: self.now)
+
+    def peer(self, user: str = "u") -> Peer:
+        peer = Peer.live(user, metrics=self.metrics)
+        self.registry.add(peer.session)
+        return peer
+
+    async def deliver(self, *entries: Entry) -> list[Any]:
+        """Put each as a batch, and wait until all are out; what was logged meanwhile."""
+        with capture_logs() as lines:
+            for one in entries:
+                self.bus.put([one])
+            await until(self.bus.is_empty)
+        return [line for line in lines if line["log_level"] != "debug"]
+
+
+@contextlib.asynccontextmanager
+async def running(size: int = 100) -> AsyncIterator[Bench]:
+    bench = Bench(size)
+    job = asyncio.create_task(bench.bus.broadcast())
+    try:
+        yield bench
+        assert not job.done()
+    finally:
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+
+
+async def test_each_session_gets_its_users_events_in_order_and_nobody_elses() -> None:
+    async with running() as bench:
+        first, second, other = bench.peer("a"), bench.peer("a"), bench.peer("b")
+        await bench.deliver(entry(1, user="a"), entry(1, user="b"), entry(2, user="a"), entry(1, user="nobody"))
+    assert first.ids == second.ids == ["e:1", "e:2"]
+    assert other.ids == ["e:1"]
+    assert bench.metrics.deliveries == 5
+
+
+@pytest.mark.fault("E6")
+async def test_event_that_was_long_in_kafka_shows_its_age_when_it_is_written() -> None:
+    late = msgspec.structs.replace(entry(1), produced=time.time() - 20)
+    ahead = msgspec.structs.replace(entry(2), produced=time.time() + 3_600)
+    async with running() as bench:
+        bench.peer("u")
+        await bench.deliver(late, ahead, entry(3))
+        await bench.deliver(msgspec.structs.replace(late, user="nobody"))
+    read = bench.metrics.registry.get_sample_value
+    assert read("wsbridge_event_delivery_age_seconds_count") == 2
+    assert read("wsbridge_event_delivery_age_seconds_sum") == pytest.approx(20, abs=10)
+
+
+def test_room_is_what_the_queue_does_not_hold_yet() -> None:
+    bench = Bench(size=3)
+    assert (bench.bus.room(), bench.bus.is_empty(), bench.bus.depth) == (3, True, 0)
+    bench.bus.put([entry(1), entry(2)])
+    bench.bus.put([entry(3)])
+    assert (bench.bus.room(), bench.bus.is_empty(), bench.bus.depth) == (0, False, 3)
+
+
+def test_bus_with_entries_of_one_event_counts_their_data_once() -> None:
+    bench, data = Bench(max_bytes=1_000), b"x" * 300
+    shared = [Entry(user, "e", 1, "task_update", data, "", 0.0, "") for user in "abc"]
+    bench.bus.put([*shared, Entry("a", "e", 2, "task_update", b"y" * 100, "", 0.0, "")])
+    assert (bench.bus.depth, bench.bus.bytes, bench.bus.room_bytes()) == (4, 400, 600)
+    assert bench.bus.fullness == 0.4
+
+
+async def test_bus_after_delivery_gives_the_bytes_back() -> None:
+    async with running() as bench:
+        data = b"x" * 300
+        bench.bus.put([Entry(user, "e", 1, "task_update", data, "", 0.0, "") for user in "ab"])
+        bench.bus.put([Entry(user, "e", 2, "task_update", data, "", 0.0, "") for user in "ab"])
+        assert bench.bus.bytes == 600
+        await until(bench.bus.is_empty)
+        assert bench.bus.bytes == 0
+
+
+async def test_room_comes_back_when_a_batch_is_out() -> None:
+    async with running(size=3) as bench:
+        bench.peer()
+        await bench.deliver(*map(entry, (1, 2, 3)))
+        assert (bench.bus.room(), bench.bus.depth) == (3, 0)
+
+
+async def test_all_that_is_queued_is_one_write_for_each_session() -> None:
+    async with running() as bench:
+        peer = bench.peer()
+        await bench.deliver(*map(entry, range(1, 50)))
+    assert peer.ids == [f"e:{n}" for n in range(1, 50)]
+    assert len(peer.wire.written) == 2  # the hello, and all the rest
+
+
+async def test_the_frame_is_made_once_for_all_sessions_of_a_kind() -> None:
+    async with running() as bench:
+        peers = [bench.peer() for _ in range(5)]
+        made: list[Entry] = []
+
+        def counted(one: Entry) -> bytes:
+            made.append(one)
+            return update(one)
+
+        for peer in peers:
+            vars(peer.wire).update(update=counted)
+        await bench.deliver(entry(1))
+    assert made == [entry(1)]
+    assert [peer.ids for peer in peers] == [["e:1"]] * 5
+
+
+def broken(peer: Peer, method: str, **state: object) -> None:
+    """Let a method of the wire fail, or what mends the session, in a session of that state."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    setattr(peer.session if method == "_mend" else peer.wire, method, fail)
+    for name, value in state.items():
+        setattr(peer.session, name, value)
+
+
+FAULTS: dict[str, Callable[[Peer], None]] = {
+    "write": lambda peer: broken(peer, "write"),
+    "unsent": lambda peer: broken(peer, "unsent"),
+    "mend": lambda peer: broken(peer, "_mend", epoch="old"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_session_that_fails_keeps_nothing_from_the_others(fault: Callable[[Peer], None], place: int) -> None:
+    async with running() as bench:
+        peers = [bench.peer() for _ in range(3)]
+        stranger = bench.peer("other")
+        bad = peers.pop(place)
+        fault(bad)
+        lines = await bench.deliver(entry(1), entry(1, user="other"))
+        await bench.deliver(entry(2))
+    assert [peer.ids for peer in peers] == [["e:1", "e:2"]] * 2
+    assert stranger.ids == ["e:1"]
+    assert bad.session.state is State.CLOSED
+    assert [(line["event"], line["log_level"]) for line in lines] == [("internal.error", "error")]
+    assert bench.metrics.errors["internal"] == 1
+
+
+async def test_an_event_that_fails_keeps_nothing_from_the_next() -> None:
+    async with running() as bench:
+        peer, other = bench.peer(), bench.peer("broken")
+        broken(other, "update")
+        lines = await bench.deliver(entry(1), entry(1, user="broken"), entry(2))
+        assert bench.bus.room() == 100
+    assert peer.ids == ["e:1", "e:2"]
+    assert [line["event"] for line in lines] == ["internal.error"]
+    assert bench.metrics.errors["internal"] == 1
+
+
+async def test_whatever_goes_wrong_the_broadcaster_goes_on_and_gives_the_room_back() -> None:
+    async with running() as bench:
+        peer = bench.peer()
+        vars(bench.metrics).update(delivered=None)  # a bug where none is expected
+        lines = await bench.deliver(entry(1))
+        lines += await bench.deliver(entry(2))
+        assert bench.bus.room() == 100
+    assert peer.ids == ["e:1", "e:2"]
+    assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "broadcast")] * 2
+
+
+async def test_a_slow_consumer_ends_and_the_others_do_not_notice() -> None:
+    async with running() as bench:
+        slow, quick = bench.peer(), bench.peer()
+        slow.wire.buffered = BACKLOG + HIGH_WATER
+        assert await bench.deliver(entry(1)) == []
+        slow.now = PATIENCE
+        slow.backlog.look()
+        await bench.deliver(entry(2))
+    assert slow.wire.ended == [SLOW_CONSUMER]
+    assert quick.ids == ["e:1", "e:2"]
+
+
+async def test_a_session_that_is_replaying_gets_nothing_yet_and_loses_nothing() -> None:
+    async with running() as bench:
+        peer = Peer(metrics=bench.metrics)
+        bench.registry.add(peer.session)
+        await bench.deliver(entry(1))
+        assert peer.wire.written == []
+        assert bench.metrics.deliveries == 0
+
+
+async def test_latency_is_from_receipt_to_write() -> None:
+    async with running() as bench:
+        bench.peer()
+        bench.now = 10.3
+        await bench.deliver(Entry("u", "e", 1, "task_update", b"{}", "", 10.0, ""))
+    counted = {
+        sample.labels["le"]: sample.value
+        for family in bench.metrics.families()
+        if family.name == "wsbridge_event_latency_seconds"
+        for sample in family.samples
+        if sample.name.endswith("_bucket")
+    }
+    assert (counted["0.25"], counted["0.5"]) == (0, 1)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_a_delivery_is_logged_at_debug_only(debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsbridge.sessions.bus.debugging", lambda: debug)
+    async with running() as bench:
+        bench.peer()
+        with capture_logs() as lines:
+            bench.bus.put([entry(1)])
+            await until(bench.bus.is_empty)
+    assert [line["event"] for line in lines] == ["event.delivered"] * debug
+
+
+async def test_at_debug_a_delivery_can_be_followed_by_its_id() -> None:
+    async with running() as bench:
+        peer = bench.peer()
+        with capture_logs() as lines:
+            bench.bus.put([entry(1)])
+            await until(bench.bus.is_empty)
+    (line,) = [line for line in lines if line["event"] == "event.delivered"]
+    assert (line["event_id"], line["user"], line["position"], line["sessions"]) == (
+        "id-1", "u", "e:1", [peer.session.id],
+    )  # fmt: skip

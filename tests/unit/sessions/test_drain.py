@@ -1,0 +1,235 @@
+"""Leaving: everyone is told in time, everyone is closed in time, nobody all at once."""
+
+import asyncio
+import gc
+import itertools
+import weakref
+from typing import Any
+
+import pytest
+
+from tests.support.running import until
+from tests.unit.sessions.test_heartbeat import Time
+from tests.unit.sessions.test_session import HELLO, Peer, entry, resume
+from wsbridge.broker.history import Resume
+from wsbridge.core.event import Position
+from wsbridge.core.protocol import POLICY, SHUTDOWN, Close
+from wsbridge.sessions.drain import CHANGE_OVER, SLICE, TICK, USABLE, drain
+from wsbridge.sessions.registry import Registry
+
+TIMEOUT = 20.0
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr("wsbridge.sessions.drain.time", time)
+    monkeypatch.setattr("wsbridge.sessions.drain.asyncio", time)
+    return time
+
+
+class Leaver(Peer):
+    """A peer that leaves when it is closed, unless it is stalled; it notes when."""
+
+    def __init__(self, registry: Registry, time: Time, *, stalled: bool = False, user: str = "u") -> None:
+        super().__init__(user, now=time.now)
+        self.closed_at: list[float] = []
+        registry.add(self.session)
+
+        def end(close: Close) -> None:
+            self.closed_at.append(time.now)
+            self.wire.ended.append(close)
+            if not stalled:
+                registry.remove(self.session)
+
+        vars(self.wire).update(end=end)
+        self.session.attach(Resume(Position("e", 0)), HELLO)
+        self.wire.written.clear()
+
+    @property
+    def goodbye(self) -> dict[str, Any]:
+        (message,) = [message for message in self.wire.messages if message["type"] == "goodbye"]
+        return message
+
+
+def everyone(registry: Registry, time: Time, count: int, **how: bool) -> list[Leaver]:
+    return [Leaver(registry, time, user=f"u{n % 7}", **how) for n in range(count)]
+
+
+async def test_everyone_is_told_at_once_and_closed_within_the_window(time: Time) -> None:
+    registry = Registry()
+    peers, started = everyone(registry, time, 300), time.now
+    await drain(registry, TIMEOUT)
+    assert len(registry) == 0
+    for peer in peers:
+        assert peer.goodbye["code"] == SHUTDOWN.code
+        assert peer.goodbye["reconnect"] is True
+        assert peer.wire.ended == [SHUTDOWN]
+        assert peer.closed_at[0] - started <= TIMEOUT * USABLE + TICK
+    assert time.now - started <= TIMEOUT
+
+
+async def test_everyone_is_closed_when_its_goodbye_said_and_has_the_time_to_change_over(time: Time) -> None:
+    registry = Registry()
+    peers, started = everyone(registry, time, 300), time.now
+    await drain(registry, TIMEOUT)
+    for peer in peers:
+        promised, hint = peer.goodbye["close_after_ms"] / 1_000, peer.goodbye["reconnect_after_ms"] / 1_000
+        assert promised - 0.001 <= peer.closed_at[0] - started <= promised + 2 * TICK
+        assert peer.closed_at[0] - started - hint >= TIMEOUT * USABLE * CHANGE_OVER - 0.001
+        assert hint >= 0
+
+
+async def test_they_do_not_all_come_back_at_once(time: Time) -> None:
+    registry = Registry()
+    peers = everyone(registry, time, 300)
+    await drain(registry, TIMEOUT)
+    hints = sorted(peer.goodbye["reconnect_after_ms"] for peer in peers)
+    window = TIMEOUT * USABLE * (1 - CHANGE_OVER) * 1_000
+    assert hints[-1] - hints[0] > 0.9 * window
+    assert max(b - a for a, b in itertools.pairwise(hints)) < 0.1 * window
+
+
+async def test_updates_go_on_until_the_close(time: Time) -> None:
+    registry, offset = Registry(), [0]
+    peer = Leaver(registry, time)
+
+    def publish() -> None:
+        offset[0] += 1
+        peer.session.offer(entry(offset[0]), b'{"id":"e:%d"}\n' % offset[0])
+        peer.session.flush()
+
+    time._then = publish
+    await drain(registry, TIMEOUT)
+    assert peer.wire.messages[0]["type"] == "goodbye"
+    assert len(peer.ids) >= TIMEOUT * USABLE * CHANGE_OVER / TICK - 2
+
+
+async def test_it_ends_as_soon_as_all_have_left(time: Time) -> None:
+    registry = Registry()
+    peers, started = everyone(registry, time, 3), time.now
+
+    def leave() -> None:
+        for peer in peers:
+            registry.remove(peer.session)
+
+    time._then = leave
+    await drain(registry, TIMEOUT)
+    assert time.now - started <= 2 * TICK
+    assert [peer.wire.ended for peer in peers] == [[]] * 3
+
+
+async def test_who_has_left_is_freed_at_once_and_not_waited_for(time: Time) -> None:
+    registry = Registry()
+    stays, leaves = Leaver(registry, time, stalled=True), Leaver(registry, time)
+    freed = weakref.ref(leaves.session)
+    gone = [leaves]
+    del leaves
+
+    def leave() -> None:
+        if gone:
+            registry.remove(gone.pop().session)
+            gc.collect()
+
+    time._then = leave
+    await drain(registry, TIMEOUT)
+    assert freed() is None
+    assert stays.wire.ended == [SHUTDOWN]
+
+
+async def test_the_stalled_do_not_hold_it_up(time: Time) -> None:
+    registry = Registry()
+    peers, started = everyone(registry, time, 10, stalled=True), time.now
+    await drain(registry, TIMEOUT)
+    assert TIMEOUT <= time.now - started <= TIMEOUT + TICK
+    assert [peer.wire.ended for peer in peers] == [[SHUTDOWN]] * 10
+
+
+async def test_a_drain_that_is_cut_short_tells_everyone_all_the_same(time: Time) -> None:
+    registry = Registry()
+    peers = everyone(registry, time, 10)
+    job = asyncio.ensure_future(drain(registry, TIMEOUT))
+    await until(lambda: time.slept)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert [peer.wire.ended for peer in peers] == [[SHUTDOWN]] * 10
+
+
+async def test_without_time_all_are_told_and_closed_at_once(time: Time) -> None:
+    registry = Registry()
+    peers = everyone(registry, time, 10) + everyone(registry, time, 10, stalled=True)
+    await drain(registry, 0)
+    assert time.slept == []
+    for peer in peers:
+        assert (peer.goodbye["reconnect_after_ms"], peer.goodbye["close_after_ms"]) == (0, 0)
+        assert peer.wire.ended == [SHUTDOWN]
+
+
+async def test_with_nobody_there_it_is_over_at_once(time: Time) -> None:
+    await drain(Registry(), TIMEOUT)
+    assert time.slept == []
+
+
+@pytest.mark.fault("E9")
+async def test_who_had_no_connected_yet_gets_its_goodbye_and_its_close_behind_it(time: Time) -> None:
+    registry = Registry()
+    early = Peer(now=time.now)
+    registry.add(early.session)
+    await drain(registry, 1)
+    assert (early.wire.written, early.wire.ended) == ([], [])
+    early.session.attach(resume(0), HELLO)
+    assert [message["type"] for message in early.wire.messages] == ["connected", "goodbye"]
+    assert early.wire.ended == [SHUTDOWN]
+
+
+@pytest.mark.fault("E9")
+async def test_who_is_attached_while_others_leave_is_told_at_once_and_has_what_is_left_of_the_time(time: Time) -> None:
+    registry, late = Registry(), Peer(now=time.now)
+    started = time.now
+    everyone(registry, time, 1, stalled=True)
+    registry.add(late.session)
+
+    def attach() -> None:
+        if time.now > started + TIMEOUT / 2:
+            late.session.attach(resume(0), HELLO)
+
+    time._then = attach
+    await drain(registry, TIMEOUT)
+    hello, goodbye = late.wire.messages
+    assert (hello["type"], goodbye["type"]) == ("connected", "goodbye")
+    assert 0 < goodbye["reconnect_after_ms"] < goodbye["close_after_ms"] < TIMEOUT / 2 * 1_000
+    assert late.wire.ended == [SHUTDOWN]
+
+
+async def test_who_came_in_meanwhile_is_closed_at_the_end(time: Time) -> None:
+    registry, late = Registry(), list[Leaver]()
+    everyone(registry, time, 1, stalled=True)
+
+    def arrive() -> None:
+        if not late:
+            late.append(Leaver(registry, time))
+
+    time._then = arrive
+    await drain(registry, 1)
+    assert [peer.wire.ended for peer in late] == [[SHUTDOWN]]
+
+
+async def test_who_is_closed_for_another_reason_is_not_closed_again(time: Time) -> None:
+    registry = Registry()
+    peer = Leaver(registry, time, stalled=True)
+    peer.session.end(POLICY)
+    await drain(registry, 1)
+    assert peer.wire.ended == [POLICY]
+
+
+async def test_many_are_told_in_slices_that_let_others_run(time: Time) -> None:
+    registry = Registry()
+    peers = [Leaver(registry, time, user=f"u{n}") for n in range(SLICE + 10)]
+    job = asyncio.ensure_future(drain(registry, TIMEOUT))
+    told = 0
+    while told < len(peers):
+        await asyncio.sleep(0)
+        before, told = told, sum(bool(peer.wire.written) for peer in peers)
+        assert told - before < len(peers)
+    await job

@@ -1,0 +1,251 @@
+"""The wheel: pings, silence, the end of tokens, by a clock that the tests hold."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.sessions.test_session import Peer
+from wsbridge.core.protocol import LOST, POLICY, TOKEN_EXPIRED, Close
+from wsbridge.sessions.heartbeat import ENDED, SLICE, SWEEP, Heartbeat
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import State
+from wsbridge.telemetry.metrics import Metrics
+
+INTERVAL, TIMEOUT = 25.0, 10.0
+REAL_SLEEP = asyncio.sleep
+SILENT = Close(LOST.code, "ping_timeout")
+
+
+class Time(SimpleNamespace):
+    """In place of the modules `time` and `asyncio`: a sleep lets the clock go on, and is over at once."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__(now=1_000.0, slept=list[float](), monotonic=lambda: self.now, sleep=self._sleep)
+        self._then = then
+
+    async def _sleep(self, seconds: float) -> None:
+        await REAL_SLEEP(0)
+        if seconds:
+            self.now += seconds
+            self.slept.append(seconds)
+            self._then()
+
+
+async def run_until(time: Time, end: float, job: Awaitable[None]) -> None:
+    """Let a job that never ends go on until the clock says `end`."""
+    task = asyncio.ensure_future(job)
+    while time.now < end and not task.done():
+        await REAL_SLEEP(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr("wsbridge.sessions.heartbeat.asyncio", time)
+    return time
+
+
+def wheel(time: Time, *peers: Peer, interval: float = INTERVAL, silence: float = TIMEOUT) -> Heartbeat:
+    registry = Registry()
+    for peer in peers:
+        registry.add(peer.session)
+    return Heartbeat(registry, Metrics(), interval=interval, timeout=silence, clock=time.monotonic)
+
+
+def peer_at(time: Time, user: str = "u") -> Peer:
+    return Peer.live(user, now=time.now)
+
+
+async def test_a_peer_that_answers_is_pinged_at_least_every_interval_and_stays(time: Time) -> None:
+    peer, at = peer_at(time), [time.now]
+
+    def ping() -> None:
+        at.append(time.now)
+        peer.session.heard = time.now
+
+    vars(peer.wire).update(ping=ping)
+    await run_until(time, time.now + 20 * INTERVAL, wheel(time, peer).beat())
+    gaps = [after - before for before, after in itertools.pairwise(at)]
+    assert len(gaps) >= 20
+    assert all(INTERVAL - 2 * SWEEP <= gap <= INTERVAL for gap in gaps)
+    assert peer.session.state is State.LIVE
+
+
+async def test_a_peer_that_was_heard_is_pinged_all_the_same(time: Time) -> None:
+    """What it sends says that it is there; the ping keeps what is between us from closing the connection."""
+    peer = peer_at(time)
+    time._then = lambda: setattr(peer.session, "heard", time.now)
+    await run_until(time, time.now + 4 * INTERVAL, wheel(time, peer).beat())
+    assert peer.wire.pings == 4
+
+
+async def test_a_silent_peer_is_dropped_after_interval_and_timeout(time: Time) -> None:
+    peer, ended = peer_at(time), list[float]()
+    vars(peer.wire).update(abort=lambda: ended.append(time.now))
+    started = time.now
+    await run_until(time, started + 3 * INTERVAL, wheel(time, peer).beat())
+    assert peer.session.close == SILENT
+    assert peer.wire.pings == 1
+    (at,) = ended
+    assert INTERVAL + TIMEOUT < at - started <= INTERVAL + TIMEOUT + SWEEP
+
+
+@pytest.mark.parametrize(("interval", "silence"), [(0.2, 0.1), (0.05, 3_600.0), (3_600.0, 0.05), (25.0, 10.0)])
+async def test_the_wheel_turns_as_fast_as_the_settings_need(time: Time, interval: float, silence: float) -> None:
+    await run_until(time, time.now + 10, wheel(time, interval=interval, silence=silence).beat())
+    assert set(time.slept) == {min(SWEEP, interval / 4, silence / 4)}
+
+
+async def test_a_token_ends_its_session_within_a_second(time: Time) -> None:
+    late: dict[str, float] = {}
+    peers = [peer_at(time, f"u{n}") for n in range(20)]
+    for n, peer in enumerate(peers):
+        peer.session.expires = time.now + 5 + n * 0.3
+
+        def end(close: Close, peer: Peer = peer) -> None:
+            peer.wire.ended.append(close)
+            late[peer.session.id] = time.now - peer.session.expires
+
+        vars(peer.wire).update(end=end)
+    await run_until(time, time.now + 15, wheel(time, *peers).beat())
+    assert len(late) == len(peers)
+    assert all(0 <= seconds <= 1 for seconds in late.values())
+    for peer in peers:
+        assert peer.wire.ended == [TOKEN_EXPIRED]
+        assert [message["type"] for message in peer.wire.messages] == ["connected", "goodbye"]
+
+
+def test_a_fresh_token_keeps_the_session() -> None:
+    peer = Peer.live(now=0)
+    heartbeat = wheel(Time(), peer)
+    peer.session.expires = 10
+    heartbeat.check(peer.session, 9.9)
+    peer.session.expires = 20
+    heartbeat.check(peer.session, 10.1)
+    assert peer.session.state is State.LIVE
+    heartbeat.check(peer.session, 20.0)
+    assert peer.session.close == TOKEN_EXPIRED
+
+
+def test_a_peer_that_left_unnoticed_is_dropped_at_the_next_look() -> None:
+    peer = Peer.live()
+    peer.wire.gone = True
+    wheel(Time(), peer).check(peer.session, 0.1)
+    assert peer.session.close == LOST
+    assert peer.wire.aborted == 1
+
+
+@pytest.mark.parametrize("now", [0.0, 1e9])
+def test_a_session_that_is_closed_already_is_left_alone(now: float) -> None:
+    peer = Peer.live()
+    peer.session.end(POLICY)
+    peer.wire.gone = True
+    wheel(Time(), peer).check(peer.session, now)
+    assert (peer.wire.pings, peer.wire.aborted, peer.wire.ended) == (0, 0, [POLICY])
+
+
+def test_a_transport_without_answers_is_pinged_and_not_listened_to() -> None:
+    peer = Peer.live()
+    peer.wire.answers = False
+    wheel(Time(), peer).check(peer.session, 1e6)
+    assert (peer.wire.pings, peer.session.close) == (1, None)
+
+
+@pytest.mark.parametrize(("own", "pings"), [(None, 4), (15.0, 7), (60.0, 4)])
+async def test_a_transport_may_want_its_pings_sooner(time: Time, own: float | None, pings: int) -> None:
+    peer = peer_at(time)
+    peer.wire.answers, peer.wire.ping_interval = False, own
+    await run_until(time, time.now + 4 * INTERVAL + 1, wheel(time, peer).beat())
+    assert peer.wire.pings == pings
+
+
+def test_a_peer_that_takes_its_replay_is_not_taken_for_silent() -> None:
+    """Its replay has a deadline of its own."""
+    peer = Peer.live()
+    peer.session.fall_behind()
+    wheel(Time(), peer).check(peer.session, 1e6)
+    assert (peer.session.close, peer.wire.pings) == (None, 1)
+
+
+@pytest.mark.fault("D9")
+async def test_a_pause_of_this_process_is_not_a_silence_of_its_peers(time: Time) -> None:
+    peers, pause = [peer_at(time, f"u{n}") for n in range(3)], [40.0]
+    talking = peers[:2]
+
+    def then() -> None:
+        if time.now > 1_010 and pause:
+            time.now += pause.pop()
+            for peer in talking:
+                vars(peer.wire).update(ping=lambda peer=peer: setattr(peer.session, "heard", time.now))
+
+    time._then = then
+    started = time.now
+    await run_until(time, started + 40 + INTERVAL + TIMEOUT, wheel(time, *peers).beat())
+    assert [peer.session.close for peer in peers] == [None] * 3
+    await run_until(time, time.now + INTERVAL + TIMEOUT, wheel(time, *peers).beat())
+    assert [peer.session.close for peer in peers] == [None, None, SILENT]
+
+
+@pytest.mark.fault("D9")
+async def test_a_token_that_ended_during_a_pause_has_ended(time: Time) -> None:
+    peer = peer_at(time)
+    peer.session.expires = time.now + 20
+    pause = [40.0]
+    time._then = lambda: setattr(time, "now", time.now + (pause.pop() if pause else 0))
+    await run_until(time, time.now + 45, wheel(time, peer).beat())
+    assert peer.session.close == TOKEN_EXPIRED
+
+
+async def test_everyone_is_looked_at_in_slices_that_let_others_run(time: Time) -> None:
+    peers = [Peer.live(f"u{n}", now=time.now - 2 * INTERVAL) for n in range(SLICE + 1)]
+    for peer in peers:
+        peer.session.heard = time.now
+    job = asyncio.ensure_future(wheel(time, *peers).beat())
+    pinged = 0
+    while pinged < len(peers):
+        await REAL_SLEEP(0)
+        before, pinged = pinged, sum(peer.wire.pings for peer in peers)
+        assert pinged - before in (0, 1, SLICE)
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    assert {peer.wire.pings for peer in peers} == {1}
+
+
+@pytest.mark.parametrize("due", ["silent", "expired"])
+async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(time: Time, due: str) -> None:
+    """All those behind a link that broke are silent since the same moment."""
+    peers = [peer_at(time, f"u{n}") for n in range(10 * ENDED + 1)]
+    for peer in peers:
+        if due == "silent":
+            peer.session.heard = time.now - 2 * INTERVAL
+        else:
+            peer.session.expires = time.now - 1
+    job = asyncio.ensure_future(wheel(time, *peers).beat())
+    ended = 0
+    while ended < len(peers):
+        await REAL_SLEEP(0)
+        before, ended = ended, sum(peer.session.close is not None for peer in peers)
+        assert ended - before <= ENDED
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+
+
+async def test_a_session_that_fails_does_not_stop_the_wheel(time: Time) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    bad, good = peer_at(time, "a"), peer_at(time, "b")
+    vars(bad.wire).update(ping=fail)
+    time._then = lambda: setattr(good.session, "heard", time.now)
+    with capture_logs() as lines:
+        await run_until(time, time.now + 4 * INTERVAL, wheel(time, bad, good).beat())
+    assert good.wire.pings == 4
+    assert bad.session.close == Close(LOST.code, "internal")
+    assert [(line["event"], line["session"]) for line in lines] == [("internal.error", bad.session.id)]

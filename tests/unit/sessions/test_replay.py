@@ -1,0 +1,43 @@
+"""What a session gets before it is live."""
+
+from tests.unit.sessions.test_session import entry
+from wsbridge.sessions.outbox import PORTION, Ledger
+from wsbridge.sessions.replay import REPLAY_PORTION, Replay
+
+
+def test_replay_takes_missed_entries_in_portions_of_entries_and_bytes() -> None:
+    replay = Replay(Ledger())
+    replay.begin([entry(offset) for offset in range(1, REPLAY_PORTION + 3)])
+    frames, offset = replay.take(lambda missed: str(missed.offset).encode())
+    assert (len(frames), frames[0], offset) == (REPLAY_PORTION, b"1", REPLAY_PORTION)
+    frames, offset = replay.take(lambda _: bytes(PORTION))
+    assert (len(frames), offset, replay.is_done) == (1, REPLAY_PORTION + 1, False)
+    frames, offset = replay.take(lambda _: b"the last")
+    assert (frames, offset, replay.is_done) == ([b"the last"], REPLAY_PORTION + 2, True)
+
+
+def test_replay_counts_shared_data_in_the_ledger_until_it_is_taken_or_cleared() -> None:
+    ledger = Ledger()
+    missed, held = entry(1, data=bytes(1_000)), entry(2, data=bytes(100))
+    replays = [Replay(ledger), Replay(ledger)]
+    for replay in replays:
+        replay.begin([missed])
+        replay.hold(held, 120)
+        assert replay.held_bytes == 120
+    assert ledger.bytes == 1_100
+    assert replays[0].take_held() == [held]
+    replays[0].take(lambda _: b"")
+    assert ledger.bytes == 1_100
+    replays[1].clear()
+    assert (ledger.bytes, replays[1].held_bytes, replays[1].has_begun) == (0, 0, False)
+
+
+def test_replay_that_is_to_be_read_on_has_not_begun_and_keeps_what_is_held() -> None:
+    replay = Replay(Ledger())
+    replay.begin([])
+    assert not replay.end()
+    replay.begin([])
+    replay.hold(entry(2), 5)
+    assert replay.end()
+    assert not replay.has_begun
+    assert replay.take_held() == [entry(2)]

@@ -1,0 +1,146 @@
+"""What Prometheus reads, read back with its own parser."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from wsbridge import __version__
+from wsbridge.core.reasons import Drop, Retry
+from wsbridge.telemetry.metrics import DURATION, LATENCY, Histogram, Metrics
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scraped(metrics: Metrics) -> Samples:
+    """(name, labels) → value of our own metrics."""
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("wsbridge_")
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return scraped(metrics)[f"wsbridge_{name}", tuple(sorted(labels.items()))]
+
+
+def test_everything_is_there_before_anything_happened() -> None:
+    metrics = Metrics()
+    for outcome in ("stored", "duplicate", "dropped", "retried"):
+        assert value(metrics, "events_received_total", outcome=outcome) == 0
+    for retry in Retry:
+        assert value(metrics, "events_retried_total", reason=retry) == 0
+    for drop in Drop:
+        assert value(metrics, "events_dropped_total", reason=drop) == 0
+    for kind in ("ping", "auth", "bad"):
+        assert value(metrics, "messages_received_total", kind=kind) == 0
+    for name in ("deliveries_total", "messages_sent_total", "sent_bytes_total", "connections_opened_total"):
+        assert value(metrics, name) == 0
+    assert value(metrics, "info", version=__version__) == 1
+    assert value(metrics, "event_latency_seconds_count") == 0
+    assert value(metrics, "connection_duration_seconds_count") == 0
+
+
+def test_the_process_and_the_interpreter_are_measured_too() -> None:
+    text = generate_latest(Metrics().registry).decode()
+    for name in ("process_resident_memory_bytes", "process_open_fds", "python_gc_collections_total", "python_info"):
+        assert f"\n{name}" in text
+
+
+VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
+    "received": (lambda m: m.received("stored"), {'events_received_total{outcome="stored"}': 1}),
+    "received many": (lambda m: m.received("duplicate", 5), {'events_received_total{outcome="duplicate"}': 5}),
+    "retried": (
+        lambda m: m.retried(Retry.QUEUE_FULL, 3),
+        {'events_received_total{outcome="retried"}': 3, 'events_retried_total{reason="queue_full"}': 3},
+    ),
+    "dropped": (
+        lambda m: m.dropped(Drop.NO_USER),
+        {'events_received_total{outcome="dropped"}': 1, 'events_dropped_total{reason="no_user"}': 1},
+    ),
+    "delivered": (lambda m: m.delivered(0.02, 3, 7), {"deliveries_total": 7, "event_latency_seconds_count": 3}),
+    "wrote": (lambda m: m.wrote(3, 512), {"messages_sent_total": 3, "sent_bytes_total": 512}),
+    "heard": (lambda m: m.heard("ping", 15), {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15}),
+    "opened": (lambda m: m.session_opened(), {"connections_opened_total": 1}),
+    "closed": (
+        lambda m: m.session_closed(("1012", "shutdown"), 30),
+        {"closes_total": 1, "connection_duration_seconds_count": 1, "connection_duration_seconds_sum": 30},
+    ),
+    "refused": (lambda m: m.session_closed(("4401", "token_missing"), None), {"closes_total": 1}),
+    "aged": (lambda m: m.aged(20), {"event_age_seconds_count": 1, "event_age_seconds_sum": 20}),
+    "aged by a clock that is behind": (lambda m: m.aged(-20), {"event_age_seconds_count": 1}),
+    "redis": (lambda m: m.redis_answered(0.5), {"redis_round_trip_seconds_count": 1}),
+    "failed": (lambda m: m.failed("internal"), {'errors_total{kind="internal"}': 1}),
+}
+
+
+@pytest.mark.parametrize(("verb", "expected"), VERBS.values(), ids=VERBS)
+def test_a_verb_moves_its_own_numbers_and_no_others(
+    verb: Callable[[Metrics], None], expected: dict[str, float]
+) -> None:
+    metrics = Metrics()
+    before = scraped(metrics)
+    verb(metrics)
+    after = scraped(metrics)
+    moved = {
+        name.removeprefix("wsbridge_") + (f'{{{labels[0][0]}="{labels[0][1]}"}}' if len(labels) == 1 else ""): number
+        for (name, labels), number in after.items()
+        if number != before.get((name, labels), 0)
+    }
+    derived = {name for name in moved if "_bucket" in name or name.endswith("_sum")} - set(expected)
+    assert {name: number for name, number in moved.items() if name not in derived} == expected
+
+
+def test_a_gauge_is_read_at_each_scrape() -> None:
+    metrics, depth = Metrics(), [3]
+    metrics.watch("queue_depth", "Entries in the bus.", lambda: depth[0])
+    assert value(metrics, "queue_depth") == 3
+    depth[0] = 4
+    assert value(metrics, "queue_depth") == 4
+
+
+def test_two_bridges_in_a_process_count_apart() -> None:
+    first, second = Metrics(), Metrics()
+    first.failed("internal")
+    assert value(first, "errors_total", kind="internal") == 1
+    assert value(second, "errors_total", kind="internal") == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"),
+    [(0, "0.0005"), (0.0005, "0.0005"), (0.00051, "0.001"), (4.9, "5.0"), (5.1, "+Inf"), (-0.1, "0.0005")],
+)
+def test_a_latency_is_in_its_bucket_and_in_all_above(seconds: float, bucket: str) -> None:
+    metrics = Metrics()
+    metrics.delivered(seconds, 1, 1)
+    bounds = [*map(str, LATENCY), "+Inf"]
+    counts = [value(metrics, "event_latency_seconds_bucket", le=le) for le in bounds]
+    assert counts == [0.0] * bounds.index(bucket) + [1.0] * (len(bounds) - bounds.index(bucket))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(1, 9))))
+@settings(deadline=None)
+def test_a_histogram_counts_what_it_was_given(observed: list[tuple[float, int]]) -> None:
+    histogram = Histogram(DURATION)
+    for seconds, times in observed:
+        histogram.observe(seconds, times)
+    samples = {s.labels.get("le", s.name): s.value for s in histogram.family("x", "Text.").samples}
+    assert samples["+Inf"] == samples["x_count"] == sum(times for _, times in observed)
+    for bound in DURATION:
+        assert samples[str(bound)] == sum(times for seconds, times in observed if seconds <= bound)
+    assert samples["x_sum"] == pytest.approx(sum(seconds * times for seconds, times in observed))
+
+
+def test_names_and_helps_are_as_prometheus_wants_them() -> None:
+    metrics = Metrics()
+    metrics.watch("connections", "Open sessions.", lambda: 0)
+    for family in metrics.families():
+        assert re.fullmatch(r"wsbridge_[a-z_]+", family.name)
+        assert re.fullmatch(r"[A-Z].*\.", family.documentation)

@@ -1,0 +1,216 @@
+"""Nothing is undocumented, and nothing is documented that is not there."""
+
+import ast
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.running import ROOT
+from tests.support.sources import SOURCES
+from wsbridge.bridge import Bridge
+from wsbridge.config.environment import load
+from wsbridge.config.settings import HELP, PREFIX, UNPREFIXED, Settings
+from wsbridge.core.protocol import CLOSES, Auth, Ping, read
+from wsbridge.telemetry.metrics import Metrics
+
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}
+FOLDERS = (ROOT, ROOT / "docs", ROOT / "client", *ROOT.glob("examples/*"))
+PROSE = sorted(path for folder in FOLDERS for path in folder.glob("*.md"))
+WIDTH = 120  # characters in a line
+TO_WRAP = {  # documents that are still to be rewritten
+    "CHANGELOG.md", "FRONTEND_INTEGRATION.md", "README.md", "configuration.md", "dapr.md", "logging.md",
+    "reliability.md", "replicas.md",
+}  # fmt: skip
+EVENT = re.compile(r"[a-z]+\.[a-z]+")
+NO_EVENTS = {
+    "aiohttp.server", "aiohttp.websocket", "demo.html", "history.lua", "wsbridge.access", "wsbridge.v", "wsbridge.web",
+}  # fmt: skip
+
+
+def rows(document: str) -> dict[str, list[str]]:
+    """The tables' rows: the first code span of the first cell → the cells."""
+    found = {}
+    for line in DOCS[document].splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if cells and (name := re.match(r"`([^`]+)`", cells[0])):
+            found[name[1]] = cells
+    return found
+
+
+def vectors(name: str) -> Any:
+    return json.loads((ROOT / "tests" / "vectors" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def logged_events() -> set[str]:
+    """Every string in the code that is named like an event and stands where one is logged or chosen."""
+    found = set()
+    for source in SOURCES.values():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and EVENT.fullmatch(node.value):
+                found.add(node.value)
+    return found - {
+        "aiohttp.server",
+        "aiohttp.websocket",
+        "wsbridge.access",
+        "demo.html",
+        "history.lua",
+        "wsbridge.v",
+        "wsbridge.web",
+    }
+
+
+def test_every_setting_with_its_default_and_help() -> None:
+    documented = rows("configuration.md")
+    defaults = Settings().masked()
+    expected = {name if name in UNPREFIXED else PREFIX + name for name in HELP}
+    assert set(documented) == expected
+    for name, cells in documented.items():
+        default = defaults[name]
+        assert cells[1] == ("" if default == "-" else f"`{default}`"), name
+        assert cells[2] == HELP[name.removeprefix(PREFIX)], name
+
+
+def test_which_settings_may_come_from_a_file() -> None:
+    files = {f.name for f in fields(Settings) if f.metadata["file"]}
+    documented = rows("configuration.md")
+    marked = {n.removeprefix(PREFIX).lower() for n, cells in documented.items() if "*or file*" in cells[0]}
+    assert marked == files
+
+
+def test_every_log_event() -> None:
+    assert set(rows("logging.md")) == logged_events()
+
+
+def test_every_metric() -> None:
+    names = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for environ in ({}, {"WSBRIDGE_REDIS_URL": "redis://localhost"})
+        for family in Bridge(load(environ)[0]).metrics.families()
+    }
+    documented = set(re.findall(r"`(wsbridge_\w+)`", DOCS["protocol.md"]))
+    assert documented == names
+    assert Metrics().registry.get_sample_value("wsbridge_deliveries_total") == 0
+
+
+def closes(document: str) -> dict[tuple[int, str], list[str]]:
+    """Code and reason → the row's other cells."""
+    found = {}
+    for line in DOCS[document].splitlines():
+        if row := re.match(r"\| ([\d, ]+) \| ([^|]*) \| (.*) \|$", line):
+            for code in row[1].split(","):
+                for reason in re.findall(r"`(\w+)`", row[2]) or [""]:
+                    found[int(code), reason] = re.split(r" ?\| ", row[3])
+    return found
+
+
+@pytest.mark.parametrize(("document", "cell"), [("protocol.md", 1), ("FRONTEND_INTEGRATION.md", 0)])
+def test_every_close_and_what_a_client_does(document: str, cell: int) -> None:
+    table = closes(document)
+    assert {key for key in table if key[1]} == {tuple(close) for close in CLOSES}
+    words = {
+        "stop": "stops",
+        "backoff": "reconnects with backoff",
+        "hint": "reconnects after `reconnect_after_ms`",
+        "token": "gets a fresh token, reconnects at once, then with backoff",
+        "resume": "reconnects at once and resumes",
+    }
+    for close in vectors("closes")["closes"]:
+        assert table[close["code"], close["reason"]][cell] == words[close["client"]], close
+    for close in vectors("closes")["any_code"]:
+        if (close["code"], "") in table:
+            assert table[close["code"], ""][cell].startswith("stops") is not close["reconnect"]
+    rule = next(line for line in DOCS[document].splitlines() if "Clients reconnect after 4000" in line)
+    stops = {
+        close["code"] for close in vectors("closes")["any_code"] if not close["reconnect"] and close["code"] < 4000
+    }
+    assert {int(code) for code in re.findall(r"\b1\d{3}\b", rule.split(" stop")[0])} == stops
+
+
+def shape(text: str) -> tuple[str, frozenset[str]]:
+    """Of a message: its type, and which fields it has."""
+    message = json.loads(text)
+    return message["type"], frozenset(message)
+
+
+def test_the_messages_of_the_bridge_look_like_those_of_the_vectors() -> None:
+    text, _, _ = DOCS["protocol.md"].partition("## Client → server")
+    examples = [*re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE), *re.findall(r"`(\{.*?\})`", text)]
+    known = {shape(vector["text"]) for vector in vectors("messages")["server"]} | {("pong", frozenset(["type"]))}
+    assert {shape(example)[0] for example in examples} == {kind for kind, _ in known} - {"order_update"}
+    assert {shape(example) for example in examples} <= known
+
+
+def test_the_messages_of_clients_are_understood() -> None:
+    _, _, text = DOCS["protocol.md"].partition("## Client → server")
+    examples = re.findall(r"^\| `(\{.*?\})` \|", text.partition("## Server-Sent Events")[0], re.MULTILINE)
+    assert [type(read(example)) for example in examples] == [Ping, Auth]
+
+
+def test_every_option_of_the_client() -> None:
+    source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
+    options = source.split("@typedef {object} Options")[1].split("@typedef")[0]
+    table = DOCS["FRONTEND_INTEGRATION.md"].split("## Options")[1].split("\n## ")[0]
+    documented = re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+    assert documented == re.findall(r"@property \{.*\} \[?(\w+)", options)
+
+
+def test_every_route() -> None:
+    bridge = Bridge(load({})[0])
+    routes = {
+        f"{route.method} {route.resource.canonical}"
+        for route in bridge.application(public=True, internal=True).router.routes()
+        if route.resource and route.method in ("GET", "POST")
+    }
+    documented = set(rows("protocol.md"))
+    assert {name for name in documented if re.match(r"(GET|POST) /", name)} == routes
+
+
+def test_every_environment_variable_that_a_document_names_exists() -> None:
+    for document, text in DOCS.items():
+        if document != "CHANGELOG.md":
+            for name in re.findall(rf"{PREFIX}([A-Z_]+[A-Z])", text):
+                assert name.removesuffix("_FILE") in HELP, f"{document}: {PREFIX}{name}"
+
+
+@pytest.mark.parametrize("document", sorted(DOCS))
+def test_links_lead_somewhere(document: str) -> None:
+    folder = ROOT if (ROOT / document).exists() else ROOT / "docs"
+    for target, anchor in re.findall(r"""(?:\]\(|src(?:set)?=")([^)#"]*)#?([^)"]*)[)"]""", DOCS[document]):
+        assert target.startswith("http") or (folder / target).exists(), target
+        if anchor:
+            assert anchor in headings(folder / target if target else folder / document), (target, anchor)
+
+
+def headings(document: Path) -> set[str]:
+    """As anchors, the way that GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in found}
+
+
+def test_every_fault_in_the_table_has_the_tests_that_it_names() -> None:
+    """Both ways: a mark without a row is as wrong as a row without a marked test."""
+    marked: dict[str, set[str]] = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        name = str(path.relative_to(ROOT / "tests").with_suffix(""))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
+                for fault in node.args:
+                    marked.setdefault(ast.literal_eval(fault), set()).add(
+                        str(path.relative_to(ROOT / "tests").with_suffix(""))
+                    )
+    listed = re.findall(r"^\| ([A-H]\d+) \|.*\| ([^|]*) \|$", DOCS["reliability.md"], re.MULTILINE)
+    assert {fault: set(re.findall(r"`([\w/]+)`", tests)) for fault, tests in listed} == marked
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_document_line_that_can_be_broken_fits_the_width(path: Path) -> None:
+    """The row of a table and a word, such as a URL, cannot be broken. Commands can: with a backslash."""
+    if path.name in TO_WRAP:
+        return
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    long = [number for number, line in lines if len(line) > WIDTH and not line.startswith("|") and " " in line.strip()]
+    assert long == []

@@ -1,0 +1,165 @@
+"""What is tested is what is deployed: the lock files, and which of them is installed where."""
+
+import configparser
+import os
+import re
+import tomllib
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+
+from tests.support.running import ROOT
+
+LOCKS = (
+    "requirements.txt",
+    "requirements/test.txt",
+    "requirements/build.txt",
+    "requirements/tools.txt",
+    "requirements/fuzz.txt",
+)
+PIN = re.compile(
+    r"(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?))? \\(?:\n    --hash=sha256:\w{64}(?: \\)?)+\n"
+)
+FREE = {"newest"}  # tox environments that may take the newest of everything
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def pins(name: str) -> dict[str, re.Match[str]]:
+    """The pins of a lock file by package, each with its hashes."""
+    return {pin["name"]: pin for pin in PIN.finditer(text_of(name))}
+
+
+def files(pin: re.Match[str]) -> tuple[str, list[str]]:
+    """Version and hashes; the markers differ where a tool for tests wants the package on every Python."""
+    return pin["version"], re.findall(r"sha256:(\w+)", pin[0])
+
+
+def group(name: str) -> set[str]:
+    """The packages of a dependency group, those of included groups too."""
+    found: set[str] = set()
+    entries: list[Any] = tomllib.loads(text_of("pyproject.toml"))["dependency-groups"][name]
+    for entry in entries:
+        found |= group(entry["include-group"]) if isinstance(entry, dict) else {package(entry)}
+    return found
+
+
+def package(requirement: str) -> str:
+    [name] = re.findall(r"^[\w.-]+", requirement)
+    return str(name).lower().replace("_", "-")
+
+
+def tox() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(text_of("tox.ini"))
+    return parser
+
+
+@pytest.mark.fault("A1")
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_file_every_line_is_a_pin_with_hashes(name: str) -> None:
+    rest = PIN.sub("", text_of(name))
+    assert [line for line in rest.splitlines() if not line.startswith("#")] == []
+    assert pins(name)
+
+
+@pytest.mark.fault("A1")
+def test_lock_of_tests_has_the_runtime_pin_by_pin() -> None:
+    runtime, tests = pins("requirements.txt"), pins("requirements/test.txt")
+    for name, pin in runtime.items():
+        assert files(pin) == files(tests[name]), name
+
+
+@pytest.mark.fault("A1")
+@pytest.mark.parametrize(
+    ("name", "locked"), [("types", "test"), ("build", "build"), ("tools", "tools"), ("fuzz", "fuzz")]
+)
+def test_lock_file_has_every_package_of_its_group(name: str, locked: str) -> None:
+    assert group(name) - set(pins(f"requirements/{locked}.txt")) == set()
+
+
+@pytest.mark.fault("A1")
+def test_lock_files_agree_on_what_builds_the_wheel() -> None:
+    tests = pins("requirements/test.txt")
+    for name, pin in pins("requirements/build.txt").items():
+        assert pin["version"] == tests[name]["version"], name
+
+
+@pytest.mark.fault("A1")
+def test_tox_installs_from_a_lock_and_builds_without_the_index() -> None:
+    sections = tox()
+    base = sections["testenv"]
+    assert base["deps"] == "-r requirements/test.txt"
+    assert base["skip_install"] == "true"
+    assert {"--no-index", "--no-deps", "--no-build-isolation"} <= set(base["commands_pre"].split())
+    for name in sections.sections():
+        section, env = sections[name], name.removeprefix("testenv:")
+        if not name.startswith("testenv") or env in FREE:
+            continue
+        assert section.get("deps", "") in {
+            "",
+            *(f"-r requirements/{lock}.txt" for lock in ("test", "tools", "fuzz")),
+        }, name
+        assert section.get("skip_install", "true") == "true", name
+        assert "dependency_groups" not in section, name
+    assert not FREE & set(re.split(r"[,\s]+", sections["tox"]["env_list"]))
+
+
+@pytest.mark.fault("A1")
+@pytest.mark.parametrize("name", ["Makefile", ".ci/run", "Dockerfile"])
+def test_pip_installs_by_hash_or_without_the_index(name: str) -> None:
+    text = re.sub(r"\\\n\s*", "", text_of(name))
+    commands = re.findall(
+        r"pip\)?(?: --python \S+)? (?:install|wheel) [^&\n]*", re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
+    )
+    assert len(commands) == {"Makefile": 3, ".ci/run": 0, "Dockerfile": 4}[name]
+    assert all("--require-hashes" in command or "--no-index" in command for command in commands), commands
+
+
+@pytest.mark.fault("A1")
+def test_what_is_installed_under_tox_is_the_locked_runtime() -> None:
+    if os.environ.get("TOX_ENV_NAME", "newest") in FREE and os.environ.get("REQUIRE_ALL_TESTS") != "1":
+        pytest.skip("tox installs the lock; this environment was made by hand")
+    for name, pin in pins("requirements.txt").items():
+        if not pin["marker"]:
+            assert version(name) == pin["version"], name
+
+
+@pytest.mark.fault("A4")
+def test_distribution_is_not_named_as_another_project_on_the_index_and_the_command_stays() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    assert project["name"] == "wsbridge-server"
+    assert project["scripts"] == {"wsbridge": "wsbridge.cli.cli:main"}
+    assert f"`{project['name']}`" in text_of("README.md")
+
+
+@pytest.mark.fault("A4")
+@pytest.mark.parametrize("name", ["README.md", "client/README.md", "FRONTEND_INTEGRATION.md"])
+def test_document_claims_no_package_that_is_not_published(name: str) -> None:
+    for command in re.findall(r"(?:npm (?:install|i)|pip install) [^`\n]*", text_of(name)):
+        assert not re.search(r" wsbridge(-client|-server)?(@|=|$)", command), command
+
+
+DAPRD = {"--dapr-http-port": "3500", "--dapr-grpc-port": "50001", "--metrics-port": "9090"}  # its own defaults
+
+
+@pytest.mark.fault("A2")
+@pytest.mark.parametrize("name", ["README.md", "examples/tasks-backend/README.md"])
+def test_sidecars_of_the_walk_through_share_no_port(name: str) -> None:
+    text = text_of(name).split("### The whole way")[-1].split("\n## ")[0]
+    lines = [line.removesuffix("&").split() for line in re.findall(r"^daprd .*$", text, re.MULTILINE)]
+    assert len(lines) == 2
+    ports = [port for words in lines for port in (DAPRD | dict(zip(words[1::2], words[2::2], strict=True))).items()]
+    taken = [port for option, port in ports if option in {*DAPRD, "--app-port"}]
+    assert len(taken) == len(set(taken)) == 7
+    assert {app for option, app in ports if option == "--app-id"} == {"websocket-service", "backend"}
+
+
+@pytest.mark.fault("A5")
+@pytest.mark.parametrize("name", ["README.md", "examples/tasks-backend/README.md"])
+def test_users_of_the_documents_are_those_of_the_demo_page(name: str) -> None:
+    found = set(re.findall(r"""(?:--user |user_id": "|userId: "|partitionKey=)([\w-]+)""", text_of(name)))
+    assert found <= {"alice", "bob", "U"}, found

@@ -1,0 +1,200 @@
+"""The keys that may have signed a token: secrets, PEM, or a JWKS that is fetched. Verifies nothing itself.
+
+Each key carries the algorithms that it may be used with, so that a public key is never tried as an HMAC secret.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import aiohttp
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from wsbridge.auth.key_set import (
+    CURVES,
+    ED25519,
+    HMAC,
+    MIN_RSA_BITS,
+    RSA,
+    Key,
+    algorithms_of,
+    keys_of_set,
+    nothing_usable,
+)
+from wsbridge.config.settings import PREFIX, Settings, SettingsError, without_secrets
+from wsbridge.supervision.jobs import Jobs
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+MAX_JWKS_BYTES = 1_048_576
+JWKS_TTL = 300.0  # seconds between two refreshes
+JWKS_PAUSE = 10.0  # seconds: how often, at most, an unknown `kid` or a failure makes us fetch again
+JWKS_TIMEOUT = 5.0  # seconds
+_NO_PEM = f"{PREFIX}JWT_PUBLIC_KEY: expected a public key in PEM, got something else"
+_PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z ]+)-----.*?-----END (?P=kind)-----", re.DOTALL)
+
+
+class Unavailable(Exception):  # noqa: N818 - a state, which passes
+    """There is no key to verify a token with now; its text says why."""
+
+
+class Keys(Protocol):
+    """Where keys come from."""
+
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
+        """The keys that a token with this `kid` may have been signed with.
+
+        Raises:
+            Unavailable: there are none yet.
+
+        """
+        ...
+
+
+class FixedKeys:
+    """Secrets or PEM keys: known from the start."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = keys
+
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
+        """All of them: without a registry a `kid` says nothing."""
+        return self._keys
+
+
+class RemoteKeys:
+    """A JSON Web Key Set (RFC 7517), fetched off the hot path, cached, refreshed in the background."""
+
+    def __init__(self, url: str, allowed: tuple[str, ...], metrics: Metrics) -> None:
+        self._url = url
+        self._shown = without_secrets(url)
+        self._metrics = metrics
+        self._allowed = allowed
+        self._keys: tuple[Key, ...] = ()
+        self.trouble: str | None = "the key set has not been fetched yet"
+        self._next_fetch = 0.0
+        self._jobs = Jobs()
+        self._fetching: asyncio.Event | None = None  # set at the end of the fetch that is under way
+
+    @property
+    def fetched(self) -> bool:
+        return bool(self._keys)
+
+    async def candidates(self, kid: str | None) -> Sequence[Key]:
+        found = self._matching(kid)
+        if not found:
+            await self._fetch_soon()
+            found = self._matching(kid)
+        if not self._keys:
+            raise Unavailable(f"WSBRIDGE_JWT_JWKS_URL: {self.trouble}")
+        return found
+
+    async def refresh(self) -> None:
+        """Keep the set fresh for as long as the bridge lives."""
+        async with self._jobs:
+            while True:
+                await self._fetch_soon()
+                await asyncio.sleep(JWKS_TTL if self._keys else JWKS_PAUSE)
+
+    def _matching(self, kid: str | None) -> tuple[Key, ...]:
+        return self._keys if kid is None else tuple(key for key in self._keys if key.id in (kid, None))
+
+    async def _fetch_soon(self) -> None:
+        """Fetch unless that was just done; all who ask meanwhile wait for the same fetch."""
+        if self._fetching is None:
+            if time.monotonic() < self._next_fetch:
+                return
+            self._next_fetch = time.monotonic() + JWKS_PAUSE
+            self._fetching = asyncio.Event()
+            await self._jobs.spawn("fetch keys", partial(self._fetch, self._fetching))
+        await self._fetching.wait()
+
+    async def _fetch(self, done: asyncio.Event) -> None:
+        """A job of its own: the client that asked for it may leave meanwhile."""
+        try:
+            await self._replace()
+        except Exception as error:  # the task boundary: a key set may hold anything
+            self._metrics.internal("fetch keys", error)
+        finally:
+            self._fetching = None
+            done.set()
+
+    async def _replace(self) -> None:
+        """Replace the keys, also by none: a key that was withdrawn must not count. On any failure keep them."""
+        try:
+            timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT)
+            async with (
+                aiohttp.ClientSession(timeout=timeout, trust_env=True) as client,  # HTTPS_PROXY and NO_PROXY
+                client.get(self._url) as response,
+            ):
+                response.raise_for_status()
+                body = await response.content.read(MAX_JWKS_BYTES)
+                while not response.content.at_eof() and len(body) < MAX_JWKS_BYTES:
+                    body += await response.content.read(MAX_JWKS_BYTES - len(body))
+            keys, passed_over = keys_of_set(msgspec.json.decode(body), self._allowed)
+        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            self._metrics.failed("jwks")
+            why = _described(error)
+            self.trouble = self.trouble and f"the key set could not be fetched: {why}"
+            log.warning("jwks.failed", url=self._shown, error=why, keys=len(self._keys))
+            return
+        self._keys = keys
+        self.trouble = None if keys else nothing_usable(passed_over)
+        (log.info if keys else log.warning)("jwks.fetched", url=self._shown, keys=len(keys), passed_over=passed_over)
+
+
+def _described(error: Exception) -> str:
+    """For the log: aiohttp's own text of an answer has the URL with its query."""
+    text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return f"{type(error).__name__}: {text}"
+
+
+def build(settings: Settings, metrics: Metrics) -> Keys:
+    """The keys that the settings name.
+
+    Raises:
+        SettingsError: a PEM that cannot be read, or an algorithm that the key cannot do.
+
+    """
+    allowed = settings.jwt_algorithms
+    if settings.jwt_jwks_url:
+        _check_family(allowed, (*RSA, *CURVES.values(), *ED25519), "JWT_JWKS_URL")
+        return RemoteKeys(settings.jwt_jwks_url, allowed, metrics)
+    if settings.jwt_public_key:
+        keys = [_of_pem(found[0]) for found in _PEM.finditer(settings.jwt_public_key)]
+        if not keys:
+            raise SettingsError(_NO_PEM)
+        _check_family(allowed, [name for key in keys for name in key.algorithms], "JWT_PUBLIC_KEY")
+        names = [tuple(name for name in key.algorithms if not allowed or name in allowed) for key in keys]
+        return FixedKeys([key._replace(algorithms=found) for key, found in zip(keys, names, strict=True) if found])
+    _check_family(allowed, HMAC, "JWT_SECRET")
+    secrets = [s for s in (settings.jwt_secret, settings.jwt_secret_previous) if s]
+    return FixedKeys([Key(secret, allowed or HMAC) for secret in secrets])
+
+
+def _check_family(allowed: tuple[str, ...], possible: Sequence[str], source: str) -> None:
+    wrong = [name for name in allowed if name not in possible]
+    if wrong:
+        raise SettingsError(
+            f"{PREFIX}JWT_ALGORITHMS: expected algorithms of {PREFIX}{source} "
+            f"({', '.join(dict.fromkeys(possible))}), got {', '.join(wrong)}"
+        )
+
+
+def _of_pem(pem: str) -> Key:
+    try:
+        public = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise SettingsError(_NO_PEM) from None
+    possible = algorithms_of(public)
+    if not possible:
+        raise SettingsError(
+            f"{PREFIX}JWT_PUBLIC_KEY: expected RSA of {MIN_RSA_BITS} bits or more, "
+            "EC on P-256, P-384 or P-521, or Ed25519"
+        )
+    return Key(public, possible)

@@ -1,0 +1,80 @@
+"""Which pages may connect, by the origin that browsers send (RFC 6454). Independent of routes and tokens."""
+
+import functools
+import ipaddress
+import re
+
+from aiohttp import hdrs, web
+from yarl import URL
+
+from wsbridge.config.kinds import ORIGIN
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:/?#@\[\]\s]+)(?P<port>:\d+)?")
+
+
+class Origins:
+    """Which pages may connect (RFC 6454). A request without `Origin` is no browser and passes."""
+
+    def __init__(self, allowed: tuple[str, ...], *, development: bool) -> None:
+        self._any = "*" in allowed or (development and not allowed)
+        self._exact = {canonical(origin) for origin in allowed}
+        self._below = [
+            (found["scheme"], "." + found["name"])
+            for origin in allowed
+            if (found := ORIGIN.fullmatch(canonical(origin))) and found["host"]
+        ]
+        self._configured = bool(allowed)
+
+    def allows(self, request: web.BaseRequest) -> bool:
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None or self._any:
+            return True
+        if not self._configured:
+            return self.is_same(origin, host_of(request))
+        origin = canonical(origin)
+        scheme, _, rest = origin.partition("://")
+        return origin in self._exact or any(scheme == s and rest.endswith(end) for s, end in self._below)
+
+    def cors(self, request: web.BaseRequest) -> dict[str, str]:
+        """Headers that let an allowed page of another origin read the answer (Fetch standard, CORS protocol)."""
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None or not self.allows(request):
+            return {hdrs.VARY: hdrs.ORIGIN}
+        return {
+            hdrs.VARY: hdrs.ORIGIN,
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin,
+            hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS: "true",
+        }
+
+    @staticmethod
+    def is_same(origin: str, host: str) -> bool:
+        """Host and port as in `Host`, whatever the scheme: TLS ends before us."""
+        scheme, _, rest = origin.partition("://")
+        return bool(rest) and canonical(origin) == canonical(f"{scheme}://{host}")
+
+
+def host_of(request: web.BaseRequest) -> str:
+    """As it was sent: `request.host` would ask the resolver where it was not, and block the loop."""
+    return request.headers.get(hdrs.HOST, "")
+
+
+@functools.lru_cache(1024)
+def canonical(origin: str) -> str:
+    """As a browser sends it: lower case, names in punycode, no default port; and without the dot of the DNS's root."""
+    scheme, _, rest = origin.lower().partition("://")
+    if not rest:  # `null`, `file://`
+        return origin.lower()
+    found = _AUTHORITY.fullmatch(rest.removesuffix(_DEFAULT_PORTS.get(scheme, "\n")))
+    return f"{scheme}://{_ascii(found['host'])}{found['port'] or ''}" if found else origin.lower()
+
+
+def _ascii(host: str) -> str:
+    if host.startswith("*."):
+        return "*." + _ascii(host[2:])
+    try:
+        if host.startswith("["):
+            return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        return URL.build(scheme="https", host=host.removesuffix(".")).raw_host or host
+    except ValueError:  # not the name of a host: equal to itself alone
+        return host

@@ -1,0 +1,175 @@
+"""One user's last events, its position, which outlives them, and what was seen. Knows no bound but those it is told."""
+
+import bisect
+import math
+import secrets
+import string
+from typing import NamedTuple
+
+from wsbridge.core.event import Entry, Event, Position
+
+EPOCH_LENGTH = 8
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+class Gap(NamedTuple):
+    """Events are gone for good: expired, trimmed, or the history is another one (reset)."""
+
+    after: Position | None
+    reason: str
+
+
+class Resume(NamedTuple):
+    """The answer to a position. `entries` are all that came after it, or there is a `gap`; never both.
+
+    `position` is the one before the first of the entries; `recovered` is None where nobody asked. `rest` is how many
+    more come after the entries: so many are read with another resume, after the last of these.
+    """
+
+    position: Position
+    entries: tuple[Entry, ...] = ()
+    recovered: bool | None = None
+    gap: Gap | None = None
+    rest: int = 0
+
+
+class History:
+    """One user's last entries and its position, which outlives them. Each operation but `since` takes constant time."""
+
+    __slots__ = ("_entries", "_start", "epoch", "offset", "trimmed")
+
+    def __init__(self) -> None:
+        self.epoch = "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
+        self.offset = 0
+        self.trimmed = 0  # the highest offset that was lost for want of room, not of time
+        # Not a deque: that takes 700 bytes more while it is empty, as most are. What is dropped goes half a list at a
+        # time: `pop(0)` moves all that is behind it.
+        self._entries: list[Entry] = []
+        self._start = 0  # the place of the oldest entry
+
+    @property
+    def top(self) -> Position:
+        return Position(self.epoch, self.offset)
+
+    @property
+    def kept(self) -> int:
+        """How many entries there are."""
+        return len(self._entries) - self._start
+
+    @property
+    def oldest(self) -> Entry:
+        return self._entries[self._start]
+
+    @property
+    def newest(self) -> Entry:
+        return self._entries[-1]
+
+    def append(self, user: str, event: Event, timestamp: str, received: float) -> Entry:
+        """Give the event its position."""
+        self.offset += 1
+        entry = Entry(
+            user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id, event.produced
+        )
+        self._entries.append(entry)
+        return entry
+
+    def drop_oldest(self) -> Entry:
+        """Take the oldest entry out."""
+        entry = self._entries[self._start]
+        self._entries[self._start] = _DROPPED
+        self._start += 1
+        if 2 * self._start > len(self._entries):
+            del self._entries[: self._start]
+            self._start = 0
+        return entry
+
+    def since(self, asked: str | None, expired: float = -math.inf) -> Resume:
+        """Everything after the position, or a gap; never a part. Entries received by `expired` do not count."""
+        first = bisect.bisect_right(self._entries, expired, self._start, key=_received)
+        resume = judged(asked, self.top, len(self._entries) - first, self.trimmed)
+        missed = self.offset - resume.position.offset
+        return resume._replace(entries=tuple(self._entries[-missed:])) if missed else resume
+
+
+_DROPPED = Entry("", "", 0, "", b"", "", 0.0, "")
+
+
+def _received(entry: Entry) -> float:
+    return entry.received
+
+
+class SharedData:
+    """Bytes of event data, each counted once however many histories hold it.
+
+    An event for many users is one object in memory. Only data that is held more than once is registered.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, int] = {}  # identity of the data, which lives as long as it is held → histories
+
+    def hold(self, data: bytes, *, shared: bool) -> int:
+        """One more history has it; the bytes that this adds. `shared`: others may get the same object."""
+        if not shared:
+            return len(data)
+        held = self._held.get(id(data), 0)
+        self._held[id(data)] = held + 1
+        return 0 if held else len(data)
+
+    def release(self, data: bytes) -> int:
+        """One history less has it; the bytes that this frees."""
+        held = self._held.get(id(data), 1) - 1
+        if held:
+            self._held[id(data)] = held
+            return 0
+        self._held.pop(id(data), None)
+        return len(data)
+
+
+def judged(asked: str | None, top: Position, kept: int, trimmed: int) -> Resume:
+    """PROTOCOL.md section 4, but for the entries: those after its `position`, up to `top`, are to be put in.
+
+    `kept` entries are there, up to the top; `trimmed` is the highest offset lost for want of room, not of time.
+    """
+    if not asked:
+        return Resume(top)
+    after = Position.parse(asked)
+    if after is None or after.epoch != top.epoch or after.offset > top.offset:
+        return Resume(top, (), False, Gap(after, "reset"))  # noqa: FBT003 - the field has a name above
+    if after.offset + kept < top.offset:
+        return Resume(top, (), False, Gap(after, "trimmed" if after.offset < trimmed else "expired"))  # noqa: FBT003
+    return Resume(after, (), True)  # noqa: FBT003
+
+
+class Recent:
+    """Keys seen during the last `ttl` seconds, or a while longer; the oldest half goes early beyond `most` keys.
+
+    Two generations of sets instead of a time for each key, and its hash of 64 bits instead of the key: half the memory
+    and nothing to walk. A new key has the hash of one among a million once in 10**13 events, and nobody can make it so:
+    the hash is seeded anew in each process.
+    """
+
+    def __init__(self, ttl: float, most: int) -> None:
+        self._ttl = ttl
+        self._half = max(1, most // 2)
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+        self._turn = 0.0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def has(self, key: tuple[str, str]) -> bool:
+        seen = hash(key)
+        return seen in self._young or seen in self._old
+
+    def add(self, key: tuple[str, str]) -> None:
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, set()
+        self._young.add(hash(key))
+
+    def age(self, now: float) -> None:
+        """To be called now and then, with the time in seconds."""
+        if now >= self._turn:
+            self._old = self._young if now < self._turn + self._ttl else set()
+            self._young = set()
+            self._turn = now + self._ttl

@@ -1,0 +1,1 @@
+"""The broker on Redis or Valkey: one history for all replicas."""

@@ -1,0 +1,51 @@
+"""Where messages are shown: a terminal, in colour, or a pipe, as lines. Knows nothing of how they came."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TextIO
+
+from wsbridge.cli.terminal import is_colourful, one_line, pretty
+
+
+def shower(stream: TextIO, environ: Mapping[str, str]) -> Callable[[bytes], None]:
+    """What writes a message at once."""
+    if not stream.isatty():
+        return lambda message: _write(stream, one_line(message))
+    colours = is_colourful(stream, environ)
+    return lambda message: _write(
+        stream, pretty(message.decode(errors="replace"), colours=colours).encode(stream.encoding, "replace") + b"\n"
+    )
+
+
+def _write(stream: TextIO, line: bytes) -> None:
+    stream.buffer.write(line)
+    stream.flush()
+
+
+async def while_read(stream: TextIO, work: Coroutine[None, None, None]) -> None:
+    """End at once when nobody reads the stream any more (`| head -1`): the next message may be hours away.
+
+    Raises:
+        BrokenPipeError: that was so.
+
+    """
+    loop, output = asyncio.get_running_loop(), stream.fileno()
+    # Not in the background: both end with this function.
+    task, unread = loop.create_task(work), asyncio.Event()
+    watcher = loop.create_task(unread.wait())
+    is_pipe = stat.S_ISFIFO(os.fstat(output).st_mode)
+    if is_pipe:  # the writing end of a pipe becomes readable when its reader has gone
+        loop.add_reader(output, unread.set)
+    try:
+        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+        if unread.is_set():
+            raise BrokenPipeError
+        task.result()
+    finally:
+        if is_pipe:
+            loop.remove_reader(output)
+        for each in (task, watcher):
+            each.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)

@@ -1,0 +1,134 @@
+"""A CloudEvent made of words and posted, to a bridge or to a sidecar. Knows no settings."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from wsbridge.cli import request
+from wsbridge.core.protocol import timestamp
+
+SOURCE = "wsbridge-cli"
+CONTENT_TYPE = "application/cloudevents+json"  # a sidecar too takes the envelope as it is then: id and type are kept
+TIMEOUT = 10.0  # seconds
+ACCEPTED = 204  # the sidecar's success
+SUCCESS = "SUCCESS"
+BY_KEY = "@key"  # the user is the key of the message in Kafka, which only a sidecar can give it
+_OF_BRIDGE = {
+    401: "the bridge refuses the token: set APP_API_TOKEN to the same value as the bridge's",
+    403: "the bridge refuses events: outside of development mode set APP_API_TOKEN to the same value for it and here",
+    404: "there is no such topic: the bridge knows those of WSBRIDGE_TOPICS, "
+    "and with WSBRIDGE_INTERNAL_PORT it takes events on that port only",
+}
+_OF_SIDECAR = {
+    400: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
+    401: "the sidecar refuses the token: set DAPR_API_TOKEN to the same value as the sidecar's",
+    403: "the sidecar does not allow that topic for its app id: see the component's scopes",
+    404: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
+    500: "the sidecar could not publish it: its log says why",
+}
+_OF_STATUS = {
+    "DROP": "the bridge cannot use this event: its log says why (event.dropped)",
+    "RETRY": "the bridge cannot store it now: its log says why (event.retried); try again",
+}
+
+
+class _Status(msgspec.Struct):
+    status: str = ""
+
+
+class _User(msgspec.Struct):
+    sessions: list[msgspec.Raw]
+
+
+def cloud_event(
+    kind: str,
+    users: Sequence[str],
+    values: Mapping[str, Any],
+    *,
+    event_id: str | None = None,
+    source: str = SOURCE,
+    user_field: str = "user_id",
+) -> dict[str, Any]:
+    """CloudEvents 1.0 in JSON, structured, with the users where `WSBRIDGE_USER_ID_FIELD` says, beside the values."""
+    now = timestamp()
+    user_id = users[0] if len(users) == 1 else list(users)
+    data: dict[str, Any] = {"event_type": kind}
+    subject = {}
+    if user_field == "@subject":
+        subject = {"subject": user_id}
+    elif user_field != BY_KEY:
+        _put(data, user_field.split("."), user_id)
+    return {
+        "specversion": "1.0",
+        "id": event_id or str(uuid.uuid4()),
+        "source": source,
+        "type": kind,
+        "time": now,
+        "datacontenttype": "application/json",
+        **subject,
+        "data": {**data, **values} | ({} if "timestamp" in values else {"timestamp": now}),
+    }
+
+
+def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    *outer, last = path
+    for name in outer:
+        data = data.setdefault(name, {})
+    data[last] = value
+
+
+def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | None) -> str:
+    """What went wrong, or "" if the event is in the history of its users.
+
+    Raises:
+        Unreachable: no bridge answered.
+
+    """
+    answer = _post(event, f"{url.rstrip('/')}/events/{quote(topic, safe='')}", token)
+    status = _status(answer) if answer.status == 200 else ""  # noqa: PLR2004 - HTTP's OK
+    if status == SUCCESS:
+        return ""
+    if status in _OF_STATUS:
+        return f"{status}: {_OF_STATUS[status]}"
+    return f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "this is no answer of a bridge: is the URL right?")
+
+
+def connections(url: str, user: str, *, token: str | None) -> int | None:
+    """How many the user has on the replica that answers; None if it does not tell us."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = request.send(f"{url.rstrip('/')}/users/{quote(user, safe='')}", headers=headers, timeout=TIMEOUT)
+        return len(msgspec.json.decode(answer.body, type=_User).sessions) if answer.status == 200 else None  # noqa: PLR2004
+    except (request.Unreachable, ValueError):
+        return None
+
+
+def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> str:
+    """What went wrong, or "" if the sidecar has published it.
+
+    `key` is the partition key: the events of one partition stay in order.
+
+    Raises:
+        Unreachable: no sidecar answered.
+
+    """
+    query = urlencode({"metadata.partitionKey": key})
+    answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)
+    if answer.status == ACCEPTED:
+        return ""
+    return f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "this is no answer of a sidecar: is the URL right?")
+
+
+def _post(event: Mapping[str, Any], url: str, token: str | None) -> request.Answer:
+    headers = {"content-type": CONTENT_TYPE} | ({"dapr-api-token": token} if token else {})
+    return request.send(url, method="POST", body=msgspec.json.encode(event), headers=headers, timeout=TIMEOUT)
+
+
+def _status(answer: request.Answer) -> str:
+    try:
+        return msgspec.json.decode(answer.body, type=_Status).status
+    except ValueError:  # neither JSON nor UTF-8
+        return ""

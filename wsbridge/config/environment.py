@@ -1,0 +1,148 @@
+"""The environment, read once into the settings. Knows what is wrong with it; does nothing with what is right."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import Field, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from wsbridge.config.redis_url import RedisUrlError
+from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsError, is_loopback, variable
+
+_KEYS = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
+_AUTHENTICATION = {PREFIX + name for name in ("AUTH", "HOST", "JWT_ALGORITHMS", "JWT_SECRET_PREVIOUS", *_KEYS)}
+
+
+class Reading(NamedTuple):
+    """The environment, understood as far as it can be; what is wrong stands at its default."""
+
+    settings: Settings
+    wrong: dict[str, str]  # variable → the line that says what is wrong with it
+    unknown: list[str]  # a line for each name that is none of ours
+
+
+def load(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """The settings and the warnings about unknown names.
+
+    Raises:
+        SettingsError: one line for each malformed value or contradiction.
+
+    """
+    settings, wrong, unknown = read(environ)
+    if wrong:
+        raise SettingsError(*wrong.values())
+    return settings, unknown
+
+
+def read(environ: Mapping[str, str]) -> Reading:
+    """Everything that is there to be said about the environment."""
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for f in fields(Settings):
+        try:
+            text = _text(environ, f)
+            if text is not None:
+                values[f.name] = _parse(f, text)
+        except SettingsError as error:
+            wrong[variable(f)] = str(error)
+    settings = Settings(**values)
+    if not wrong.keys() & _AUTHENTICATION:  # else the rest would only be their consequence
+        settings = replace(settings, auth=settings.auth or _default_auth(settings))
+        wrong |= _contradictions_of_keys(settings)
+    if settings.internal_port and settings.internal_port == settings.port:
+        line = f"expected another port than {PREFIX}PORT ({settings.port})"
+        wrong[f"{PREFIX}INTERNAL_PORT"] = f"{PREFIX}INTERNAL_PORT: {line}"
+    return Reading(settings, wrong, _unknown(environ))
+
+
+def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
+    """The variable's text, from the environment or from the file that NAME_FILE names; empty is as if not set."""
+    name = variable(f)
+    direct, path = environ.get(name), environ.get(name + "_FILE") if f.metadata["file"] else None
+    if direct and not _is_utf8(direct):
+        raise SettingsError(f"{name}: expected UTF-8 text")
+    if direct and path:
+        raise SettingsError(f"{name} and {name}_FILE are both set: set one of them")
+    if path:
+        try:
+            return Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"{name}_FILE: cannot read {path}: {why}") from None
+    return direct or None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _parse(f: Field[Any], text: str) -> Any:
+    name, kind = variable(f), f.metadata["kind"]
+    try:
+        return kind.parse(text)
+    except RedisUrlError as error:
+        raise SettingsError(f"{name}: expected {kind.expected}; {error}") from None
+    except (ValueError, msgspec.ValidationError):
+        shown = "" if f.metadata["file"] else f", got {text[:80]!r}"
+        if text.startswith("tcp://"):
+            shown += " (Kubernetes injects it for a Service of that name; set enableServiceLinks: false in the pod)"
+        raise SettingsError(f"{name}: expected {kind.expected}{shown}") from None
+
+
+def _default_auth(settings: Settings) -> str | None:
+    """`AUTH` depends on the key and on the host; None where it has to be said."""
+    if any(getattr(settings, name.lower()) for name in _KEYS):
+        return "required"
+    return "none" if is_loopback(settings.host) else None
+
+
+def _contradictions_of_keys(s: Settings) -> dict[str, str]:
+    keys = [PREFIX + name for name in _KEYS if getattr(s, name.lower())]
+    one_of_them = ", ".join(PREFIX + name for name in _KEYS)
+    found = {}
+    if len(keys) > 1:
+        found[keys[0]] = f"{keys[0]} and {keys[1]} are both set: at most one key source is allowed"
+    if s.auth is None:
+        found[f"{PREFIX}AUTH"] = (
+            f"{PREFIX}AUTH: no key is set and {PREFIX}HOST={s.host} is reachable from outside; set one of "
+            f"{one_of_them}, or say {PREFIX}AUTH=none"
+        )
+    if s.auth == "required" and not keys:
+        found[f"{PREFIX}AUTH"] = f"{PREFIX}AUTH=required needs one of {one_of_them}"
+    if s.demo and s.authenticates:
+        name = f"{PREFIX}DEMO"
+        found[name] = f"{name}=true opens all routes to everybody, so it needs {PREFIX}AUTH=none"
+    if s.jwt_secret_previous and not s.jwt_secret:
+        name = f"{PREFIX}JWT_SECRET_PREVIOUS"
+        found[name] = f"{name} is set without {PREFIX}JWT_SECRET"
+    least = min(SECRET_BYTES.get(algorithm, 32) for algorithm in s.jwt_algorithms or ("HS256",))
+    for name, secret in (("JWT_SECRET", s.jwt_secret), ("JWT_SECRET_PREVIOUS", s.jwt_secret_previous)):
+        if secret and len(secret.encode()) < least:
+            found[PREFIX + name] = (
+                f"{PREFIX}{name}: expected {least} bytes or more, got {len(secret.encode())}; "
+                "make one with: openssl rand -base64 48"
+            )
+    return found
+
+
+def _unknown(environ: Mapping[str, str]) -> list[str]:
+    known = {variable(f) for f in fields(Settings)} | {
+        variable(f) + "_FILE" for f in fields(Settings) if f.metadata["file"]
+    }
+    found = []
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in known:
+            continue
+        if re.match(PREFIX + r"(PORT_\d|SERVICE_(HOST|PORT))", name):
+            hint = "injected by Kubernetes; set enableServiceLinks: false in the pod"
+        else:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            hint = f"did you mean {near[0]}?"
+        found.append(f"{name}: no such setting; {hint}")
+    return found

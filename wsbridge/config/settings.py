@@ -1,0 +1,196 @@
+"""The settings as a frozen value, and how they are shown. Knows nothing of the environment that they are read from.
+
+Every setting is one field with its expectation and its help as data: the messages, `wsbridge check` and the test of
+docs/configuration.md are made from it.
+"""
+
+import functools
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from wsbridge.config.kinds import (
+    ALGORITHM_LIST,
+    HOST,
+    HTTP_URL,
+    KEY_PREFIX,
+    NETWORK_LIST,
+    ORIGIN_LIST,
+    PEM,
+    PORT,
+    REDIS_URL,
+    SECRET,
+    TEXT,
+    TEXT_LIST,
+    TOKEN,
+    TOPIC_LIST,
+    USER_FIELD,
+    Kind,
+    one_of,
+    seconds,
+    whole,
+    yes_or_no,
+)
+from wsbridge.config.redis_url import RedisUrl
+
+PREFIX = "WSBRIDGE_"
+UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable
+SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key at least as long as the hash
+
+
+class SettingsError(Exception):
+    """One line for each mistake; each names its variable and says what is expected."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def _setting(default: Any, kind: Kind, text: str, *, secret: bool = False, file: bool = False) -> Any:
+    return field(default=default, metadata={"kind": kind, "help": text, "secret": secret, "file": file or secret})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All settings, as docs/configuration.md lists them; durations in seconds, sizes in bytes."""
+
+    host: str = _setting("127.0.0.1", HOST, "address or name to listen on; :: is IPv6 and IPv4")
+    port: int = _setting(8004, PORT, "port to listen on; 0 picks a free one")
+    internal_port: int | None = _setting(None, PORT, "second port for everything but /ws and /sse")
+    pubsub_name: str = _setting("pubsub-kafka", TEXT, "name of the Dapr pub/sub component")
+    topics: tuple[tuple[str, str], ...] = _setting(
+        (("task-updates", "task_update"),), TOPIC_LIST, "topic=message type, comma-separated"
+    )
+    user_id_field: str = _setting(
+        "user_id",
+        USER_FIELD,
+        "where the user is: a dotted path in the data, @subject of the CloudEvent, or @key of the Kafka message",
+    )
+    escaped_headers: bool = _setting(
+        default=False,
+        kind=yes_or_no(),
+        text="true if the Kafka component sets escapeHeaders: keys and headers are decoded",
+    )
+    dead_letter_topic: str | None = _setting(None, TEXT, "topic for events answered DROP")
+    trusted_proxies: tuple[str, ...] = _setting(
+        ("private",),
+        NETWORK_LIST,
+        "addresses and networks whose X-Forwarded-For is believed; private is all private ones",
+    )
+    failure_rate: int = _setting(5, whole(0), "failed requests a second from one address; 0 is no limit")
+    handshake_rate: int = _setting(1000, whole(0), "new WebSockets and streams a second in all; 0 is no limit")
+    max_header_bytes: int = _setting(32_768, whole(4_096, 1_048_576), "a request with a larger header is refused")
+    auth: str | None = _setting(
+        None,
+        one_of("required", "none"),
+        "required if a key is set, else none (and that on a loopback host only)",
+    )
+    demo: bool = _setting(
+        default=False,
+        kind=yes_or_no(),
+        text="demo page, and all routes open to everybody; only with AUTH=none, to try it out",
+    )
+    jwt_secret: str | None = _setting(None, SECRET, "secret for HS256, HS384, HS512; 32 bytes or more", secret=True)
+    jwt_secret_previous: str | None = _setting(None, SECRET, "also accepted, during a rotation", secret=True)
+    jwt_public_key: str | None = _setting(None, PEM, "PEM of RSA, EC or Ed25519 public keys", file=True)
+    jwt_jwks_url: str | None = _setting(None, HTTP_URL, "URL of a JSON Web Key Set")
+    jwt_algorithms: tuple[str, ...] = _setting((), ALGORITHM_LIST, "allowed algorithms; by default those of the key")
+    jwt_audience: tuple[str, ...] = _setting(
+        (), TEXT_LIST, "audiences, comma-separated; a token must name one of them; not checked unless set"
+    )
+    jwt_issuer: tuple[str, ...] = _setting(
+        (), TEXT_LIST, "issuers, comma-separated; a token must name one of them; not checked unless set"
+    )
+    jwt_leeway: float = _setting(10.0, seconds(0, 3600), "clock difference that is forgiven")
+    jwt_user_claim: str = _setting("sub", TEXT, "claim that holds the user; a dotted path leads into an object")
+    jwt_cookie: str | None = _setting(None, TEXT, "cookie that may hold the token")
+    allowed_origins: tuple[str, ...] = _setting(
+        (), ORIGIN_LIST, "origins of pages that may connect; same origin if empty"
+    )
+    admin_token: str | None = _setting(None, TOKEN, "bearer token for /stats and /users", secret=True)
+    metrics_token: str | None = _setting(None, TOKEN, "bearer token for /metrics", secret=True)
+    app_api_token: str | None = _setting(None, TOKEN, "token that the sidecar sends (Dapr's own name)", secret=True)
+    redis_url: RedisUrl | None = _setting(None, REDIS_URL, "Redis or Valkey shared by all replicas", file=True)  # noqa: RUF009 - a field
+    redis_prefix: str = _setting("wsbridge", KEY_PREFIX, "prefix of all keys and channels in Redis")
+    history_size: int = _setting(100, whole(0, 100_000), "events kept for each user")
+    history_ttl: float = _setting(300.0, seconds(0, 604_800), "how long an event is kept")
+    history_max_bytes: int = _setting(268_435_456, whole(65_536), "memory for histories and remembered ids in process")
+    dedupe_ttl: float = _setting(3600.0, seconds(0, 604_800), "how long an event's id is remembered")
+    max_connections: int = _setting(0, whole(0), "connections to this replica; 0 is no limit")
+    max_connections_per_user: int = _setting(20, whole(0), "connections of one user to this replica; 0 is no limit")
+    max_event_bytes: int = _setting(1_048_576, whole(1, 2**30), "a larger event is dropped")
+    max_backlog_bytes: int = _setting(4_194_304, whole(1, 2**31), "unsent bytes at which a socket must make progress")
+    max_unsent_bytes: int = _setting(134_217_728, whole(1), "unsent bytes in all at which the slowest are closed")
+    queue_size: int = _setting(10_000, whole(1), "entries in the bus before RETRY, one for each user of an event")
+    queue_max_bytes: int = _setting(
+        134_217_728, whole(65_536), "data in the bus before RETRY; a larger event waits for an empty one"
+    )
+    ping_interval: float = _setting(25.0, seconds(0.05, 3600), "time between two pings")
+    ping_timeout: float = _setting(10.0, seconds(0.05, 3600), "silence after a ping that ends a session")
+    drain_timeout: float = _setting(20.0, seconds(0, 3600), "time within which a shutdown closes all connections")
+    log_level: str = _setting("info", one_of("debug", "info", "warning", "error"), "lowest level that is logged")
+    log_format: str | None = _setting(None, one_of("json", "console"), "json; console if not set and on a terminal")
+
+    @property
+    def authenticates(self) -> bool:
+        return self.auth == "required"
+
+    @property
+    def development(self) -> bool:
+        """No authentication, and nobody but this machine can reach us."""
+        return not self.authenticates and is_loopback(self.host)
+
+    def masked(self) -> dict[str, str]:
+        """Name → text for logs and `wsbridge check`; secrets as `***`, what is not set as `-`."""
+        return {variable(f): _show(f, getattr(self, f.name)) for f in fields(self)}
+
+    def changed(self) -> dict[str, str]:
+        """As `masked`, but only what is not at its default."""
+        defaults = Settings().masked()
+        return {name: shown for name, shown in self.masked().items() if shown != defaults[name]}
+
+
+@functools.lru_cache(1024)
+def is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def without_secrets(url: str) -> str:
+    """For people and logs: without user, password and the text behind `?`, where some servers expect a key."""
+    return re.sub(r"[?#].+", "?***", re.sub(r"//[^/?#]*@", "//***@", url))
+
+
+def variable(f: Field[Any]) -> str:
+    """The name in the environment."""
+    name = f.name.upper()
+    return name if name in UNPREFIXED else PREFIX + name
+
+
+def _show(f: Field[Any], value: Any) -> str:
+    if value is None or value == ():
+        return "-"
+    if f.metadata["secret"]:
+        return "***"
+    shown: dict[str, Callable[[Any], str]] = {
+        "topics": lambda pairs: ",".join("=".join(pair) for pair in pairs),
+        "jwt_public_key": lambda pem: f"{pem.count('-----BEGIN ')} key(s)",
+        "jwt_jwks_url": without_secrets,
+    }
+    if f.name in shown:
+        return shown[f.name](value)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+NAMES = frozenset(variable(f).removeprefix(PREFIX) for f in fields(Settings))
+HELP = {variable(f).removeprefix(PREFIX): str(f.metadata["help"]) for f in fields(Settings)}

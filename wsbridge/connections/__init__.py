@@ -1,0 +1,1 @@
+"""TCP connections of untrusted peers: accepted, limited, and read up to a complete request head."""

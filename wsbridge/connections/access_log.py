@@ -1,0 +1,58 @@
+"""What aiohttp's server logs: one line a request, one line a bad request."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from wsbridge.connections.peer import address_of
+from wsbridge.telemetry import frames
+from wsbridge.telemetry.log import debugging, log
+from wsbridge.telemetry.redaction import shown_path, shown_query
+
+QUIET = ("/events/", "/health", "/metrics")  # asked all the time: logged at debug unless they fail
+NO_ROUTE = (400, 404, 405)  # statuses of requests whose path no route has claimed
+
+
+class ServerLog(logging.Logger):
+    """What aiohttp's server says: bad requests without the header values and the traceback that it would print."""
+
+    def __init__(self, on_bad_request: Callable[[str], None], on_error: Callable[..., None]) -> None:
+        """`on_bad_request` is called with the peer's address, `on_error` as `Metrics.internal`."""
+        super().__init__("aiohttp.server", logging.DEBUG)  # what is not HTTP at all comes at that level
+        self._on_bad_request = on_bad_request
+        self._on_error = on_error
+
+    def _log(self, level: int, msg: object, args: Any, exc_info: Any = None, **_: Any) -> None:  # type: ignore[override]  # the hook of all its methods
+        error = sys.exc_info()[1] if exc_info is True else exc_info
+        peer = str(args[0]) if args and isinstance(args, tuple) else None
+        if isinstance(error, web.RequestPayloadError):
+            return  # who read the body has said so
+        if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
+            frames.release(error)
+            self._on_bad_request(peer or "")
+            log.info("request.bad", peer=peer, error=type(error).__name__)
+        elif level >= logging.WARNING:
+            self._on_error(str(msg) % args if args else str(msg), error, peer=peer)
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line a request, without the query's secrets. Sessions have lines of their own."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        path, status = request.path, response.status
+        quiet = status < web.HTTPBadRequest.status_code and path.startswith(QUIET)
+        if quiet and not debugging():
+            return
+        (log.debug if quiet else log.info)(
+            "http.request",
+            method=request.method,
+            path=shown_path(path, is_route=status not in NO_ROUTE),
+            query=shown_query(request.query),
+            status=status,
+            ms=round(time * 1000, 1),
+            peer=address_of(request),
+        )

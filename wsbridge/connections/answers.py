@@ -1,0 +1,36 @@
+"""Ready-made answers for connections that are refused before aiohttp sees them. Each is the last on its connection."""
+
+import base64
+import hashlib
+from http import HTTPStatus
+
+import msgspec
+
+from wsbridge.core.protocol import OVERLOADED, close_frame, goodbye, text_frame
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+_GOODBYE = text_frame(goodbye(OVERLOADED)) + close_frame(OVERLOADED)
+
+
+def problem(status: HTTPStatus, detail: str, *, retry_after: int | None = None) -> bytes:
+    """A problem document (RFC 9457), with its head; `retry_after` is in seconds."""
+    body = msgspec.json.encode(
+        {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    )
+    retry = f"Retry-After: {retry_after}\r\n" if retry_after else ""
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
+    ).encode() + body
+
+
+def overloaded(key: bytes) -> bytes:
+    """A WebSocket that is accepted and closed with 1013, for the key of its handshake.
+
+    A browser hides the status of a refused handshake from its page; the close code it shows.
+    """
+    accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + _GOODBYE
+    )

@@ -1,0 +1,131 @@
+"""A port: its sockets, and the loop that accepts connections.
+
+asyncio's own loop accepts up to its backlog at each wake-up, and logs an error for each of them when there are no
+descriptors left. Here the backlog is the kernel's, a wake-up takes a few, and a refusal costs no transport.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from wsbridge.connections.peer import plain
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+BACKLOG = 4_096  # connections that wait in the kernel: after a deploy all clients come at once
+BATCH = 16  # accepted at one wake-up: what is more waits until others have been served
+PAUSE = 0.2  # seconds after an accept that failed
+REMIND = 60.0  # seconds between two lines about that
+ANY_V6 = "::"
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+class Listener:
+    """`refuses` gives, for a peer's address, the answer that ends its connection, or None to take it."""
+
+    def __init__(
+        self,
+        make: Callable[[str], asyncio.Protocol],
+        refuses: Callable[[str], bytes | None],
+        make_room: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        self._make = make
+        self._refuses = refuses
+        self._make_room = make_room
+        self._metrics = metrics
+        self.sockets: list[socket.socket] = []
+        self._failed_at = float("-inf")
+
+    @property
+    def port(self) -> int:
+        return int(self.sockets[0].getsockname()[1])
+
+    async def bind(self, host: str, port: int) -> None:
+        """Listen on all addresses of the host; `::` is all of IPv6 and of IPv4.
+
+        Raises:
+            OSError: on one of them it cannot.
+
+        """
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        absent: OSError | None = None
+        for family, address in dict.fromkeys((info[0], info[4][0]) for info in found):
+            try:
+                self.sockets.append(_listening(family, str(address), self.port if self.sockets else port))
+            except OSError as error:
+                if error.errno not in _ABSENT:  # `localhost` has an IPv6 address also where there is no IPv6
+                    self.close()
+                    raise
+                absent = error
+        if absent and not self.sockets:
+            raise absent
+
+    def close(self) -> None:
+        for sock in self.sockets:
+            sock.close()
+
+    async def accept(self, sock: socket.socket) -> None:
+        """Take connections for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                taken = [await loop.sock_accept(sock)]
+            except OSError as error:
+                if error.errno != errno.ECONNABORTED:  # that one had left already
+                    await self._wait_after(error)
+                continue
+            with contextlib.suppress(OSError):  # nobody waits any more, or the next turn finds what is wrong
+                while len(taken) < BATCH:
+                    taken.append(sock.accept())
+            welcome = [
+                (connection, peer) for connection, peer in map(_named, taken) if not self._refuse(connection, peer)
+            ]
+            await asyncio.gather(*(self._take(connection, peer) for connection, peer in welcome))
+            await asyncio.sleep(0)  # `sock_accept` does not wait where there is a connection
+
+    def _refuse(self, connection: socket.socket, peer: str) -> bool:
+        """Refuse it, if it is to be refused."""
+        answer = self._refuses(peer)
+        if answer is None:
+            return False
+        connection.setblocking(False)  # noqa: FBT003 - the method's only argument
+        with contextlib.suppress(OSError):  # it has left
+            connection.send(answer)
+        connection.close()
+        return True
+
+    async def _take(self, connection: socket.socket, peer: str) -> None:
+        connection.setblocking(False)  # noqa: FBT003 - as above
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self._make(peer), connection)
+        except OSError:
+            connection.close()  # it has left
+
+    async def _wait_after(self, error: OSError) -> None:
+        """Out of descriptors or memory: what waits in the kernel can wait on."""
+        self._metrics.connection_refused("accept")
+        now = asyncio.get_running_loop().time()
+        if now - self._failed_at >= REMIND:
+            self._failed_at = now
+            log.error("accept.failed", why=error.strerror or str(error), again=PAUSE)
+        self._make_room()
+        await asyncio.sleep(PAUSE)
+
+
+def _named(accepted: tuple[socket.socket, Any]) -> tuple[socket.socket, str]:
+    connection, address = accepted
+    return connection, plain(str(address[0]))
+
+
+def _listening(family: int, address: str, port: int) -> socket.socket:
+    both = family == socket.AF_INET6 and address == ANY_V6 and socket.has_dualstack_ipv6()
+    sock = socket.create_server(
+        (address, port), family=socket.AddressFamily(family), backlog=BACKLOG, dualstack_ipv6=both
+    )
+    sock.setblocking(False)  # noqa: FBT003 - the method's only argument
+    return sock

@@ -1,0 +1,1 @@
+"""What the sidecar posts: deliveries are read, routed to users and answered."""

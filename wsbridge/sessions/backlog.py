@@ -1,0 +1,145 @@
+"""The sessions whose peers have not taken everything yet, and the bounds on what waits for them.
+
+Both bounds are about time: a fast reader that is sent a lot at once is over a bound for a moment. A session is ended
+only where its peer takes too little of what waits, whether it is over its own bound or one of those that fill memory.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from wsbridge.core.protocol import SLOW_CONSUMER, Close
+from wsbridge.sessions.outbox import Ledger
+from wsbridge.telemetry.metrics import Metrics
+
+LOOK = 0.25  # seconds between two looks at the sessions that wait
+LATE = 1.0  # seconds by which a look may be late before this process, and not the peers, was to blame
+PATIENCE = 1.0  # seconds that a peer over its bound has to take a `SHARE` of the bound
+REPLAY_PATIENCE = 30.0  # the same for what was missed, which is sent at the peer's pace
+SHARE = 16
+HEALTHY = 5.0  # seconds within which a peer at its present pace has all: it is never ended for the memory of all
+
+
+class Waiting(Protocol):
+    """A session, as far as its backlog goes."""
+
+    @property
+    def is_replaying(self) -> bool: ...
+
+    def unsent(self) -> int:
+        """Bytes that wait for the peer, but those that it missed earlier."""
+        ...
+
+    def buffered(self) -> int:
+        """Bytes of them that are in the transport's own buffer."""
+        ...
+
+    def taken(self) -> int:
+        """Bytes that the peer's side of the transport has taken; grows."""
+        ...
+
+    def alive(self, now: float) -> None:
+        """The peer has shown that it is there, by taking bytes."""
+        ...
+
+    def end(self, close: Close) -> None: ...
+
+
+class Progress:
+    """How far a peer was at the last look, and when it last took as much as it must."""
+
+    __slots__ = ("at", "goal", "pace", "seen", "taken")
+
+    def __init__(self, taken: int, now: float, goal: int) -> None:
+        self.at = now
+        self.goal = goal
+        self.pace = float("inf")  # bytes a second between the last two looks; unknown before the first
+        self.seen = self.taken = taken
+
+    def look(self, taken: int, now: float, seconds: float) -> bool:
+        """Note how far the peer is; whether it has taken anything since the last look."""
+        self.pace = (taken - self.seen) / seconds
+        self.seen = taken
+        if taken - self.taken >= self.goal:
+            self.taken, self.at = taken, now
+        return self.pace > 0
+
+
+class Backlog:
+    """Bounds in bytes: `max_session` for what waits for one peer, `max_total` for all of them together."""
+
+    def __init__(
+        self, metrics: Metrics, *, max_session: int, max_total: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.ledger = Ledger()
+        self._metrics = metrics
+        self._max_session = max_session
+        self._max_total = max_total
+        self._clock = clock
+        self._waiting: dict[Waiting, Progress] = {}
+        self._looked = clock()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def bytes(self) -> int:
+        """What waits for all peers: frames that several wait for once, and the transports' buffers."""
+        return self.ledger.bytes + sum(session.buffered() for session in self._waiting)
+
+    def add(self, session: Waiting) -> None:
+        """From now on something waits for its peer."""
+        if session not in self._waiting:
+            goal = max(1, self._max_session // SHARE)
+            self._waiting[session] = Progress(session.taken(), self._clock(), goal)
+
+    def discard(self, session: Waiting) -> None:
+        """Nothing waits any more: the peer has taken it all."""
+        if self._waiting.pop(session, None) is not None:
+            session.alive(self._clock())
+
+    async def watch(self) -> None:
+        """Look for as long as the bridge lives."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                self.look()
+            except Exception as error:  # the task boundary: the next look may succeed
+                self._metrics.internal("backlog", error)
+
+    def look(self) -> None:
+        """End the sessions whose peers are too slow for their own bound, then the worst of those that fill memory."""
+        now = self._clock()
+        seconds = max(now - self._looked, 0.001)
+        self._looked = now
+        paused = seconds > LOOK + LATE
+        for session, progress in list(self._waiting.items()):
+            if progress.look(session.taken(), now, seconds):
+                session.alive(now)
+            if paused:  # nobody could take anything while this process stood still
+                progress.at, progress.pace = now, float("inf")
+            elif self._is_too_slow(session, now - progress.at):
+                session.end(SLOW_CONSUMER)
+        if not paused:
+            self._relieve()
+
+    def _is_too_slow(self, session: Waiting, idle: float) -> bool:
+        if session.unsent() > self._max_session:
+            return idle >= PATIENCE
+        return session.is_replaying and idle >= REPLAY_PATIENCE
+
+    def _relieve(self) -> None:
+        excess = self.bytes - self._max_total
+        if excess <= 0:
+            return
+        left = {session: _seconds_left(session, progress) for session, progress in self._waiting.items()}
+        worst = sorted(left, key=lambda session: (left[session], session.unsent()), reverse=True)
+        for session in worst:
+            if left[session] <= HEALTHY or self.bytes <= self._max_total:
+                return
+            session.end(SLOW_CONSUMER)
+
+
+def _seconds_left(session: Waiting, progress: Progress) -> float:
+    return session.unsent() / progress.pace if progress.pace > 0 else float("inf")

@@ -1,0 +1,174 @@
+"""A bounded queue between the broker and the sockets, and the broadcaster that drains it. Never awaits a socket."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from wsbridge.core.event import Entry
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import Session
+from wsbridge.telemetry.log import debugging, log
+from wsbridge.telemetry.metrics import Metrics
+
+MINUTE = 60.0  # seconds
+PORTION = 4_194_304  # bytes of data, counted for each user, that are delivered without a pause
+
+
+class Bus:
+    """Holds at most `size` entries with `max_bytes` of data: when it is full the broker answers RETRY."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        *,
+        size: int,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._size = size
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
+        self.depth = self.bytes = 0
+        self._most = self._most_before = 0  # entries, in this minute or longer, and in the one before
+        self._turned = clock()
+
+    @property
+    def fullness(self) -> float:
+        """The part of its bounds that is in use, of the one that is nearer."""
+        return max(self.depth / self._size, self.bytes / self._max_bytes)
+
+    def most(self) -> int:
+        """The most entries since the last call, at least in the last minute: a queue is full for moments only."""
+        most = max(self._most, self._most_before)
+        if self._clock() - self._turned >= MINUTE:
+            self._most_before, self._most, self._turned = self._most, self.depth, self._clock()
+        return most
+
+    def room(self) -> int:
+        return self._size - self.depth
+
+    def room_bytes(self) -> int:
+        return self._max_bytes - self.bytes
+
+    def is_empty(self) -> bool:
+        return self.depth == 0
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        self.depth += len(entries)
+        self._most = max(self._most, self.depth)
+        self.bytes += data_bytes(entries)
+        self._queue.put_nowait(entries)
+
+    def wants(self, user: str) -> bool:
+        return bool(self._registry.of(user))
+
+    def disconnect(self, user: str) -> None:
+        """End all sessions of a user on this replica."""
+        for session in list(self._registry.of(user)):
+            session.disconnect()
+
+    async def broadcast(self) -> None:
+        """Deliver for as long as the bridge lives. All that is queued at one wake-up is one batch, flushed once."""
+        while True:
+            batch = list(await self._queue.get())
+            size = data_bytes(batch)
+            while not self._queue.empty():
+                more = self._queue.get_nowait()
+                size += data_bytes(more)
+                batch += more
+            try:
+                await self._deliver_all(batch)
+            finally:
+                self.depth -= len(batch)
+                self.bytes -= size
+
+    async def _deliver_all(self, batch: Sequence[Entry]) -> None:
+        """In portions: a frame is a copy of the data, and sockets take those of a portion before the next are made."""
+        for start, end in portions(batch):
+            if start:
+                await asyncio.sleep(0)
+            try:
+                self._deliver(batch[start:end] if end - start < len(batch) else batch)
+            except Exception as error:  # the task boundary: one bad batch must not stop the others
+                self._failed("broadcast", "", error)
+
+    def _deliver(self, batch: Sequence[Entry]) -> None:
+        touched: dict[Session, None] = {}  # in the order of their first entry
+        waits: dict[float, list[int]] = {}  # received → events, sockets: those of one request came in together
+        produced: list[float] = []
+        for entry in batch:
+            sessions = self._registry.of(entry.user)
+            if sessions:
+                try:
+                    taken = self._offer(entry, sessions, touched)
+                except Exception as error:  # one event must not keep the others from their sockets
+                    self._failed("frame", entry.event_id, error)
+                    continue
+                if entry.produced is not None:
+                    produced.append(entry.produced)
+                wait = waits.setdefault(entry.received, [0, 0])
+                wait[0] += 1
+                wait[1] += taken
+        for session in touched:
+            self._flush(session)
+        now = self._clock()
+        for received, (events, sockets) in waits.items():
+            self._metrics.delivered(now - received, events, sockets)
+        if produced:
+            self._metrics.arrived(produced)
+
+    def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
+        """How many take it. The frame is made once for each kind of transport, not for each socket."""
+        frames: dict[str, bytes] = {}
+        taken = 0
+        for session in sessions:
+            wire = session.wire
+            frame = frames.get(wire.kind)
+            if frame is None:
+                frame = frames[wire.kind] = wire.update(entry)
+            try:
+                if session.offer(entry, frame):
+                    touched[session] = None
+                    taken += 1
+            except Exception as error:  # one session must not keep the event from the others
+                self._failed("offer", session.id, error)
+                session.drop("internal")
+        if debugging():
+            log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
+                      position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in sessions])  # fmt: skip
+        return taken
+
+    def _flush(self, session: Session) -> None:
+        try:
+            session.flush()
+        except Exception as error:  # one socket must not keep the event from the others
+            self._failed("flush", session.id, error)
+            session.drop("internal")
+
+    def _failed(self, doing: str, what: str, error: Exception) -> None:
+        self._metrics.internal(doing, error, what=what)
+
+
+def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int]]:
+    """Where each portion begins and ends: so many bytes of frames, or one entry."""
+    start = size = 0
+    for place, entry in enumerate(batch):
+        size += len(entry.data)
+        if size > PORTION and place > start:
+            yield start, place
+            start, size = place, len(entry.data)
+    yield start, len(batch)
+
+
+def data_bytes(entries: Iterable[Entry]) -> int:
+    """The size of their data. Entries of one event follow each other and share it, so it counts once."""
+    size, last = 0, None
+    for entry in entries:
+        if entry.data is not last:
+            last = entry.data
+            size += len(last)
+    return size

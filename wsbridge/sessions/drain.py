@@ -1,0 +1,67 @@
+"""Leave politely: an early goodbye to every session, then closes that are spread over the time there is."""
+
+import asyncio
+import random
+import time
+
+from wsbridge.core.protocol import SHUTDOWN, goodbye
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import Session, State
+
+SLICE = 500  # sessions looked at before others may run
+TICK = 0.05  # seconds
+USABLE = 0.9  # of the time: the rest is for close handshakes
+SPREAD = 5.0  # seconds over which clients reconnect that had no time to do so before their close
+CHANGE_OVER = 0.25  # of that: what every client has, at least, between its hint to reconnect and its close
+_NEVER = float("inf")
+
+
+async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 - it is the plan, not a limit on it
+    """Close every session within `timeout` seconds, sooner if all have left by themselves.
+
+    Updates go on until a session's close, so that a client can open its next connection first. A session that is not
+    attached yet is told as soon as it is: its `connected` comes first.
+    """
+    started = time.monotonic()
+    end = started + timeout * USABLE
+    try:
+        await _look(registry, end)
+        while len(registry) and time.monotonic() < started + timeout:
+            await asyncio.sleep(TICK)
+            await _look(registry, end)
+    finally:  # a drain that is cut short still tells everyone why
+        for batch in registry.slices(SLICE):
+            for session in batch:
+                if session.leaves == _NEVER:
+                    session.dismiss(SHUTDOWN)
+                session.end(SHUTDOWN)
+
+
+def abandon(registry: Registry) -> None:
+    """Close every session now. Clients reconnect spread over some seconds, so as not to overrun the other replicas."""
+    for batch in registry.slices(SLICE):
+        for session in batch:
+            if session.state is not State.JOINING:
+                session.send(goodbye(SHUTDOWN, random.uniform(0, SPREAD)))  # noqa: S311 - jitter, no secret
+            session.end(SHUTDOWN)
+
+
+async def _look(registry: Registry, end: float) -> None:
+    for batch in registry.slices(SLICE):
+        now = time.monotonic()
+        for session in batch:
+            if session.leaves == _NEVER:
+                _say_goodbye(session, now, max(0.0, end - now))
+            elif now >= session.leaves:
+                session.end(SHUTDOWN)
+        await asyncio.sleep(0)
+
+
+def _say_goodbye(session: Session, now: float, window: float) -> None:
+    """Fix when it is to be closed, and tell it."""
+    if session.state is State.JOINING:
+        return
+    change_over = window * CHANGE_OVER
+    leave = random.uniform(0, window - change_over)  # noqa: S311 - jitter, no secret
+    session.leaves = now + leave + change_over
+    session.send(goodbye(SHUTDOWN, leave, leave + change_over))

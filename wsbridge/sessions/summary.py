@@ -1,0 +1,50 @@
+"""One line a minute while anything happens, so that "nothing arrives" shows in the logs without debug."""
+
+import asyncio
+
+from wsbridge.sessions.registry import Registry
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+INTERVAL = 60.0  # seconds
+
+
+class Summary:
+    """Differences between two looks at the counters."""
+
+    def __init__(self, metrics: Metrics, registry: Registry) -> None:
+        self._metrics = metrics
+        self._registry = registry
+        self._before = self._counts()
+
+    async def tell(self) -> None:
+        """Write for as long as the bridge lives, and once more at its end."""
+        try:
+            while True:
+                await asyncio.sleep(INTERVAL)
+                self.write()
+        finally:
+            self.write()
+
+    def write(self) -> None:
+        """A line, unless nothing happened since the last one."""
+        counts = self._counts()
+        happened = {name: count - self._before.get(name, 0) for name, count in counts.items()}
+        self._before = counts
+        if any(happened.values()):
+            log.info(
+                "traffic.summary",
+                **happened,
+                connections=len(self._registry),
+                users=self._registry.user_count,
+            )
+
+    def _counts(self) -> dict[str, int]:
+        metrics = self._metrics
+        events = {f"events_{outcome}": count for outcome, count in metrics.events.items()}
+        return events | {
+            "deliveries": metrics.deliveries,
+            "opened": metrics.opened,
+            "closed": metrics.closes.total(),
+            "errors": metrics.errors.total(),
+        }

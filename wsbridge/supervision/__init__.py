@@ -1,0 +1,1 @@
+"""Background jobs and named health checks: the end of none goes unnoticed."""

@@ -1,0 +1,194 @@
+"""Structured logs: one event a line, named noun.verb. docs/logging.md is their catalogue."""
+
+import contextlib
+import json
+import logging
+import logging.config
+import re
+import warnings
+from collections import Counter
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from wsbridge.telemetry.log_budget import LogBudget
+from wsbridge.telemetry.log_writer import FAILED, SLOW
+from wsbridge.telemetry.redaction import scrubbed
+
+LONGEST_VALUE = 512  # characters of a stranger's text in one field
+BUDGET = "budget"  # why a line was dropped: there were too many of its event
+_UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON; terminals act on them all the same
+
+_least = logging.NOTSET
+dropped_lines: Counter[str] = Counter({BUDGET: 0, SLOW: 0, FAILED: 0})  # by reason, since the start of the process
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
+
+
+class LineSink(Protocol):
+    """Where lines go. `write` must neither block nor raise."""
+
+    def isatty(self) -> bool: ...
+
+    def write(self, line: bytes, /) -> object: ...
+
+
+def configure(level: str, style: str | None, sink: LineSink) -> str:
+    """Send everything, also what libraries log, to `sink`, as `json` or for a `console`.
+
+    Returns which of the two it is: without a `style`, `console` is for terminals.
+    """
+    global _least  # noqa: PLW0603 - logging is the process's, like the standard library's
+    _least = logging.getLevelNamesMapping()[level.upper()]
+    style = style or ("console" if sink.isatty() else "json")
+    shared: list[structlog.typing.Processor] = [
+        _Budgeted(),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _bound,
+        _ordered,
+        structlog.processors.format_exc_info,
+        _without_secrets,
+    ]
+    last: list[structlog.typing.Processor]
+    if style == "json":
+        last = [structlog.processors.JSONRenderer(serializer=_encode)]
+    else:
+        last = [_visible, structlog.dev.ConsoleRenderer(colors=sink.isatty(), pad_event_to=20), _to_bytes]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: _Lines(sink),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Forward()]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.websocket").disabled = True  # it logs offered subprotocols, bearer tokens among them
+    logging.captureWarnings(capture=True)
+    warnings.simplefilter("default")
+    return style
+
+
+def report_dropped(lines: int, why: str) -> None:
+    """Say how many lines a sink has dropped."""
+    log.warning("log.dropped", lines=lines, why=why)
+
+
+class _Lines:
+    """structlog's logger: complete lines onto the sink."""
+
+    def __init__(self, sink: LineSink) -> None:
+        self._sink = sink
+
+    def write(self, line: bytes) -> None:
+        self._sink.write(line + b"\n")
+
+    debug = info = warning = error = critical = exception = write
+
+
+class _Budgeted:
+    """Drops lines of an event that has used up its budget, before any work is done for them."""
+
+    def __init__(self) -> None:
+        self._budget = LogBudget()
+
+    def __call__(self, _: Any, method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if method == "debug" or fields["event"] == "log.dropped":
+            return fields
+        allowed = self._budget.allows(fields["event"])
+        for event, lines in self._budget.due().items():
+            dropped_lines[BUDGET] += lines
+            report_dropped(lines, f"{BUDGET} of {event}")
+        if not allowed:
+            raise structlog.DropEvent
+        return fields
+
+
+def debugging() -> bool:
+    """Whether events are logged one by one. The hot path asks here: asking the logger costs more than all the rest."""
+    return _least <= logging.DEBUG
+
+
+def _bound(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A stranger's text must not fill the disk."""
+    for name, value in fields.items():
+        if name != "exc_info":
+            fields[name] = _short(value)
+    return fields
+
+
+def _short(value: Any) -> Any:
+    match value:
+        case str():
+            return value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + "…"
+        case list() | tuple():
+            return [_short(item) for item in value]
+        case dict():
+            return {name: _short(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _without_secrets(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A token in a URL or in an error's text must not reach the log, whatever mistake put it there."""
+    for name, value in fields.items():
+        fields[name] = _scrubbed(value)
+    return fields
+
+
+def _scrubbed(value: Any) -> Any:
+    match value:
+        case str():
+            return scrubbed(value)
+        case list() | tuple():
+            return [_scrubbed(item) for item in value]
+        case dict():
+            return {name: _scrubbed(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _ordered(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """When, how bad and what first: people read lines from the left."""
+    return {name: fields.pop(name) for name in ("timestamp", "level", "event")} | dict(fields)
+
+
+def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """One line stays one line on a terminal, and nobody's escape sequence reaches it."""
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n" if name == "exception" else ""
+            fields[name] = "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in value)
+    return fields
+
+
+def _encode(fields: Any, **_: Any) -> bytes:
+    with contextlib.suppress(UnicodeEncodeError, TypeError):  # a lone surrogate out of a stranger's header, say
+        line = msgspec.json.encode(fields, enc_hook=repr)
+        if not _UNSEEN.search(line):
+            return line
+    return json.dumps(fields, default=repr).encode()
+
+
+def _to_bytes(_: Any, __: str, line: Any) -> bytes:
+    return str(line).encode(errors="backslashreplace")
+
+
+class _Forward(logging.Handler):
+    """What libraries log through the standard library, as a line like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical"}.get(record.levelname, "info")
+        getattr(log, name)("library.log", logger=record.name, message=_message(record), **_exception(record.exc_info))
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # a library's mistake in a call of its logger must not become an error of who called it
+        return f"{record.msg} {record.args}"
+
+
+def _exception(exc_info: Any) -> dict[str, Any]:
+    return {"exc_info": exc_info} if exc_info and exc_info[0] else {}

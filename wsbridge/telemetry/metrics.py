@@ -1,0 +1,257 @@
+"""What Prometheus reads, behind verbs. The hot path counts in plain ints; a collector reads them at scrape.
+
+A labelled counter of prometheus-client costs 1,170 ns an increment, `int += 1` 62 ns.
+"""
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from wsbridge import __version__
+from wsbridge.core.reasons import Drop, Retry
+from wsbridge.telemetry.log import log
+
+LATENCY = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+AGE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+DURATION = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
+
+ERRORS = ("internal", "auth", "denied", "bad_request", "timeout", "jwks")
+REFUSALS = (
+    "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
+    "pipelined", "silence",
+)  # fmt: skip
+
+
+class Histogram:
+    """Counts per bucket, upper bounds in seconds."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += times
+        self.sum += seconds * times
+
+    def family(self, name: str, text: str) -> Metric:
+        total, buckets = 0, []
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self.sum)
+
+
+class Metrics:
+    """Verbs for the code, numbers for Prometheus; no user ids in them."""
+
+    def __init__(self, closes: Iterable[tuple[str, str]] = ()) -> None:
+        """`closes` are the codes and reasons that sessions end with: a series that appears late hides its first one."""
+        self.registry = CollectorRegistry()
+        self.events: Counter[str] = Counter(stored=0, duplicate=0, dropped=0, retried=0)
+        self.retries: Counter[str] = Counter(dict.fromkeys(Retry, 0))
+        self.drops: Counter[str] = Counter(dict.fromkeys(Drop, 0))
+        self.deliveries = 0
+        self.sent = 0
+        self.sent_bytes = self.received_bytes = 0
+        self.messages: Counter[str] = Counter(ping=0, auth=0, bad=0)
+        self.opened = self.mends = 0
+        self.gaps: Counter[str] = Counter(expired=0, trimmed=0, reset=0)
+        self.closes: Counter[tuple[str, str]] = Counter(dict.fromkeys(closes, 0))
+        self.refusals: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
+        self.errors: Counter[str] = Counter(dict.fromkeys(ERRORS, 0))
+        self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 is never
+        self._latency = Histogram(LATENCY)
+        self._age = Histogram(AGE)
+        self._way = Histogram(AGE)
+        self._redis = Histogram(LATENCY)
+        self._duration = Histogram(DURATION)
+        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        self._counters: list[tuple[str, str, Counter[str], str]] = []
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.registry.register(_Numbers(self))
+
+    def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """A gauge that is read at scrape."""
+        self._gauges.append((name, text, read))
+
+    def count(self, name: str, text: str, counts: Counter[str], label: str) -> None:
+        """A counter that another part keeps, with all values of its label from the start."""
+        self._counters.append((name, text, counts, label))
+
+    def received(self, outcome: str, events: int = 1) -> None:
+        """Events came in and are in the history: stored or duplicate."""
+        self.events[outcome] += events
+
+    def retried(self, reason: Retry, events: int = 1) -> None:
+        self.events["retried"] += events
+        self.retries[reason] += events
+
+    def dropped(self, reason: Drop, events: int = 1) -> None:
+        self.events["dropped"] += events
+        self.drops[reason] += events
+
+    def subscription_read(self) -> None:
+        self.subscription_read_at = time.time()
+
+    def delivery_came(self) -> None:
+        """The sidecar has posted something, whatever became of it."""
+        self.delivered_at = time.time()
+
+    def aged(self, seconds: float) -> None:
+        """So long after it was produced an event came in. Two machines' clocks differ: what is negative counts as 0."""
+        self._age.observe(max(0.0, seconds))
+
+    def arrived(self, produced: Iterable[float]) -> None:
+        """Events were written to sockets now that Kafka got at these times, in seconds since the epoch."""
+        now = time.time()
+        for at in produced:
+            self._way.observe(max(0.0, now - at))
+
+    def redis_answered(self, seconds: float) -> None:
+        self._redis.observe(seconds)
+
+    def delivered(self, latency: float, events: int, sockets: int) -> None:
+        """Events that came in together went out together, so many seconds later, to that many sockets in all."""
+        self.deliveries += sockets
+        self._latency.observe(latency, events)
+
+    def wrote(self, messages: int, size: int) -> None:
+        self.sent += messages
+        self.sent_bytes += size
+
+    def heard(self, kind: str, size: int) -> None:
+        """A client's message: ping, auth or bad; its size in characters."""
+        self.messages[kind] += 1
+        self.received_bytes += size
+
+    def session_opened(self) -> None:
+        self.opened += 1
+
+    def session_closed(self, close: tuple[str, str], seconds: float | None) -> None:
+        """`close` is code and reason; `seconds` is None for a connection that was refused."""
+        self.closes[close] += 1
+        if seconds is not None:
+            self._duration.observe(seconds)
+
+    def closed(self, code: str) -> int:
+        """How many ended with that code, whatever the reason."""
+        return sum(count for (known, _), count in self.closes.items() if known == code)
+
+    def session_mended(self) -> None:
+        """It had missed a live entry and read the history."""
+        self.mends += 1
+
+    def gap(self, reason: str) -> None:
+        """A client was told that events are gone for good."""
+        self.gaps[reason] += 1
+
+    def connection_refused(self, reason: str) -> None:
+        """A connection was refused or cut before the bridge had answered it: one of REFUSALS."""
+        self.refusals[reason] += 1
+
+    def failed(self, kind: str) -> None:
+        """Something went wrong: one of ERRORS."""
+        self.errors[kind] += 1
+
+    def internal(self, doing: str, error: object, **fields: object) -> None:
+        """An error of ours: the one place that logs and counts it. `error` is an exception, or its `exc_info`."""
+        self.failed("internal")
+        log.error("internal.error", doing=doing, **fields, exc_info=error)
+
+    def families(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("wsbridge_info", "The running version.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        yield GaugeMetricFamily(
+            "wsbridge_last_subscription_read_timestamp_seconds",
+            "When a sidecar last read the subscriptions, in seconds since 1970; 0 if it has not since the start.",
+            value=self.subscription_read_at,
+        )
+        yield GaugeMetricFamily(
+            "wsbridge_last_delivery_timestamp_seconds",
+            "When a sidecar last posted a delivery, in seconds since 1970; 0 if it has not since the start.",
+            value=self.delivered_at,
+        )
+        for name, text, read in self._gauges:
+            yield GaugeMetricFamily(f"wsbridge_{name}", text, value=read())
+        for name, text, counts, label in self._counters:
+            yield _counter(name, text, counts, label)
+        yield _counter(
+            "events_received",
+            "Events that the sidecar delivered, by what became of them.",
+            self.events,
+            "outcome",
+        )
+        yield _counter("events_retried", "Events that were answered RETRY, by reason.", self.retries, "reason")
+        yield _counter("events_dropped", "Events that were answered DROP, by reason.", self.drops, "reason")
+        yield CounterMetricFamily(
+            "wsbridge_deliveries", "Events written to sockets, one for each socket.", self.deliveries
+        )
+        yield CounterMetricFamily("wsbridge_messages_sent", "Messages written to sockets.", self.sent)
+        yield CounterMetricFamily("wsbridge_sent_bytes", "Bytes written to sockets.", self.sent_bytes)
+        yield _counter("messages_received", "Messages of clients, by kind.", self.messages, "kind")
+        yield CounterMetricFamily("wsbridge_connections_opened", "Sessions that were opened.", self.opened)
+        yield CounterMetricFamily(
+            "wsbridge_sessions_mended", "Sessions that missed a live event and read the history.", self.mends
+        )
+        yield _counter("gaps", "Clients that were told of a gap, by reason.", self.gaps, "reason")
+        yield CounterMetricFamily("wsbridge_received_bytes", "Text of clients' messages.", self.received_bytes)
+        closes = CounterMetricFamily(
+            "wsbridge_closes", "Connections that ended, by close code and reason.", labels=["code", "reason"]
+        )
+        for labels, count in sorted(self.closes.items()):
+            closes.add_metric(labels, count)
+        yield closes
+        yield _counter("errors", "What went wrong, by kind.", self.errors, "kind")
+        yield _counter(
+            "connections_refused",
+            "Connections that were refused or cut before a request of theirs was answered, by reason.",
+            self.refusals,
+            "reason",
+        )
+        yield self._latency.family(
+            "wsbridge_event_latency_seconds",
+            "From an event's receipt to its write to the sockets. With Redis the receipt is that of the replica which "
+            "took it, by that machine's clock; what is negative by it counts as 0.",
+        )
+        yield self._age.family(
+            "wsbridge_event_age_seconds",
+            "From an event's time in Kafka to its receipt, by two machines' clocks; what is negative counts as 0.",
+        )
+        yield self._way.family(
+            "wsbridge_event_delivery_age_seconds",
+            "From an event's time in Kafka to its write to the sockets, by two machines' clocks; what is negative "
+            "counts as 0.",
+        )
+        yield self._redis.family(
+            "wsbridge_redis_round_trip_seconds",
+            "From a call to Redis to its answer, with the wait for the batch before; time-outs count, too.",
+        )
+        yield self._duration.family("wsbridge_connection_duration_seconds", "How long sessions lasted.")
+
+
+def _counter(name: str, text: str, counts: Counter[str], label: str) -> Metric:
+    family = CounterMetricFamily(f"wsbridge_{name}", text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
+
+
+class _Numbers(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: without this method registering would collect, and the gauges are not there yet."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.families()

@@ -1,0 +1,1 @@
+"""WebSocket and Server-Sent Events: the two ways to a browser."""

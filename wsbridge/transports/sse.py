@@ -1,0 +1,167 @@
+"""Server-Sent Events for networks that break WebSockets: the same sessions as a stream. Knows nothing of users.
+
+HTML standard §9.2. The stream is written to the transport in HTTP chunks of our own (RFC 9112 §7.1), so that the
+broadcaster can treat it like a socket.
+"""
+
+import asyncio
+import contextlib
+import re
+import socket
+from typing import Any, cast
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from wsbridge.core.event import Entry, Position
+from wsbridge.core.protocol import (
+    INTERNAL,
+    LOST,
+    ORIGIN_FORBIDDEN,
+    SHUTDOWN,
+    TOKEN_MISSING,
+    USER_ID_REQUIRED,
+    Close,
+    Refused,
+    goodbye,
+    update,
+)
+from wsbridge.sessions.admission import Admission
+from wsbridge.sessions.session import Session
+from wsbridge.telemetry.metrics import Metrics
+from wsbridge.transports.wire import Receiver, TransportWire
+
+COMMENT_INTERVAL = 15.0  # seconds between two comment lines
+RETRY = 30.0  # seconds that a client waits where there is no use in coming back at once
+_HEAD = {
+    hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
+    hdrs.CACHE_CONTROL: "no-cache, no-store, no-transform",  # a proxy that compresses the stream would hold it back
+    "X-Accel-Buffering": "no",  # nginx would collect it
+}
+_PREFLIGHT = {
+    hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET",
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Cache-Control, Last-Event-ID",
+    hdrs.ACCESS_CONTROL_MAX_AGE: "600",
+}
+_STATUS: dict[int, type[web.HTTPException]] = {
+    TOKEN_MISSING.code: web.HTTPUnauthorized,
+    USER_ID_REQUIRED.code: web.HTTPBadRequest,
+    ORIGIN_FORBIDDEN.code: web.HTTPForbidden,
+}
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+def event(payload: bytes, position: Position | None = None) -> bytes:
+    """One message as an event; its type is the message's, which stands first in it."""
+    kind = payload[9 : payload.index(b'"', 9)]  # behind {"type":"
+    head = b"event: %b\n" % kind + (b"id: %b\n" % str(position).encode() if position else b"")
+    return head + b"".join(b"data: %b\n" % line for line in _LINE_END.split(payload)) + b"\n"
+
+
+def _chunk(data: bytes | memoryview) -> bytes:
+    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
+
+
+class SseWire(TransportWire):
+    """Events in chunks. The peer says nothing, not even that it has left: the kernel is asked to notice."""
+
+    __slots__ = ("_chunked",)
+    kind = "sse"
+    ping_interval = COMMENT_INTERVAL
+    answers = False
+
+    def __init__(self, request: web.Request, transport: asyncio.Transport, *, ping_timeout: float) -> None:
+        super().__init__(transport, request.writer)
+        self._chunked = request.version >= HttpVersion11
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(ping_timeout * 1000))
+
+    def update(self, entry: Entry) -> bytes:
+        return self.frame(update(entry), Position(entry.epoch, entry.offset))
+
+    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
+        return event(payload, position)
+
+    def write(self, data: bytes | memoryview) -> None:
+        super().write(_chunk(data) if self._chunked else data)
+
+    def ping(self) -> None:
+        self.write(b":\n\n")
+
+    def end(self, close: Close) -> None:
+        """End the stream; its goodbye, if there is one, is out."""
+        self.abort_later()
+        self.over()
+
+
+class SseDoor:
+    """`GET /sse`. `ping_timeout` is in seconds: how long the kernel waits for a peer to take what was sent."""
+
+    def __init__(self, admission: Admission, metrics: Metrics, *, ping_timeout: float) -> None:
+        self._admission = admission
+        self._metrics = metrics
+        self._ping_timeout = ping_timeout
+
+    async def preflight(self, request: web.Request) -> web.Response:
+        """A page of an allowed origin asks whether it may send its headers."""
+        return web.Response(status=204, headers=self._admission.origins.cors(request) | _PREFLIGHT)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The whole life of one stream."""
+        cors = self._admission.origins.cors(request)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError  # it left before we looked
+        wire = SseWire(request, transport, ping_timeout=self._ping_timeout)
+        asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+        try:
+            if self._admission.draining:
+                raise Refused(SHUTDOWN)
+            session, resume, hello = await self._admission.admit(request, wire, asked)
+        except Refused as refused:
+            return await _refuse(request, refused, cors)
+        receiver = Receiver(wire, lambda: self._admission.close(session, None))
+        request.protocol.set_parser(cast("Any", receiver))  # typed as aiohttp's WebSocket reader, used as any parser
+        response = web.StreamResponse(headers=_HEAD | cors)
+        try:
+            await _prepare(response, request)
+            session.attach(resume, hello)
+            await _pump(session, wire)
+        except ConnectionError:
+            session.drop(LOST.reason)
+        except Exception as failure:  # the task boundary: this stream ends, the others do not notice
+            self._metrics.internal("stream", failure, session=session.id)
+            session.end(INTERNAL)
+        finally:
+            self._admission.close(session, None)
+        try:
+            with contextlib.suppress(ConnectionError):  # the peer has left
+                await response.write_eof()  # the last chunk; a peer that does not take it is cut off by the timer
+        finally:
+            wire.finish()
+        return response
+
+
+async def _pump(session: Session, wire: SseWire) -> None:
+    while not wire.is_over:
+        await session.pump()
+        await wire.wait()
+
+
+async def _prepare(response: web.StreamResponse, request: web.Request) -> None:
+    response.force_close()  # a stream is the last answer on its connection
+    if request.version >= HttpVersion11:
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+
+
+async def _refuse(request: web.Request, refused: Refused, cors: dict[str, str]) -> web.StreamResponse:
+    """`EventSource` stops for good at any status but 200: only what a page must mend first is one."""
+    close = refused.close
+    if close.code in _STATUS:
+        raise _STATUS[close.code](text=close.reason, headers=cors)
+    response = web.StreamResponse(headers=_HEAD | cors)
+    await _prepare(response, request)
+    await response.write(b"retry: %d\n" % (RETRY * 1000) + event(goodbye(close, reconnect_after=RETRY)))
+    await response.write_eof()
+    return response

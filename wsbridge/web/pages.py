@@ -1,0 +1,84 @@
+"""What a browser is given: the client as a module, and at `/` the demo page or a sentence that says what this is."""
+
+import gzip
+import hashlib
+import html
+import re
+from importlib.resources import files
+from typing import NamedTuple, Self
+
+from aiohttp import ETag, hdrs, web
+
+from wsbridge.web.bundle import bundle
+
+_STATIC = files("wsbridge.web").joinpath("static")
+
+
+class ClientDoor:
+    """`GET /client.js`, for pages of any origin: there is no secret in it, and nothing of a user.
+
+    It is compressed once, at start: the bytes never change while the process runs. Each representation has a strong
+    ETag of its own (RFC 9110 §8.8.1).
+    """
+
+    def __init__(self) -> None:
+        text = bundle(_STATIC.joinpath("client"), "client").encode()
+        self._plain = _Representation.of(text, "")
+        self._gzip = _Representation.of(gzip.compress(text, 9, mtime=0), "gzip")
+
+    async def module(self, request: web.Request) -> web.Response:
+        chosen = self._gzip if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")) else self._plain
+        response = web.Response(content_type="text/javascript", charset="utf-8")
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+        response.headers[hdrs.CACHE_CONTROL] = "no-cache"  # asked for again each time, so that a deploy is seen at once
+        response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+        response.etag = chosen.etag
+        if any(etag.value in (chosen.etag.value, "*") for etag in request.if_none_match or ()):
+            response.set_status(304)
+            return response
+        response.body = chosen.body
+        if chosen.encoding:
+            response.headers[hdrs.CONTENT_ENCODING] = chosen.encoding
+        return response
+
+
+class _Representation(NamedTuple):
+    """The bytes of one content coding."""
+
+    body: bytes
+    encoding: str
+    etag: ETag
+
+    @classmethod
+    def of(cls, body: bytes, encoding: str) -> Self:
+        return cls(body, encoding, ETag(hashlib.sha256(body).hexdigest()[:32]))
+
+
+def accepts_gzip(header: str) -> bool:
+    """Whether an `Accept-Encoding` takes gzip (RFC 9110 §12.5.3): named, or by `*`, and not with `q=0`."""
+    weights = {}
+    for part in header.lower().split(","):
+        coding, _, parameter = part.partition(";")
+        weights[coding.strip()] = re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", parameter) is None
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
+
+
+class FrontDoor:
+    """`GET /` where there is no demo page. 404, since nothing is there to be used."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def sentence(self, request: web.Request) -> web.Response:
+        return web.Response(status=404, text=self._text + "\n")
+
+
+class PagesDoor:
+    """`public_port` is where /ws is, as text; empty where the page is on the same port. `command` is for a shell."""
+
+    def __init__(self, *, public_port: str, command: str) -> None:
+        page = _STATIC.joinpath("demo.html").read_text(encoding="utf-8")
+        self._demo = page.replace("{{PUBLIC_PORT}}", public_port).replace("{{COMMAND}}", html.escape(command))
+
+    async def demo(self, request: web.Request) -> web.Response:
+        return web.Response(text=self._demo, content_type="text/html", headers={hdrs.CACHE_CONTROL: "no-store"})

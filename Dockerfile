@@ -56,7 +56,7 @@ ENV PATH="/opt/venv/bin:${PATH}"
 
 # The base image has no bytecode of the standard library; a first run as root leaves behind what is in use.
 # It also fails the build if anything is missing.
-RUN wsbridge --help > /dev/null && python -c "import wsbridge.app, wsbridge.cli.commands, wsbridge.cli.request"
+RUN wsbridge --help > /dev/null && python -c "import wsbridge.server, wsbridge.cli.commands, wsbridge.cli.http"
 
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

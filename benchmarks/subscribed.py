@@ -5,8 +5,8 @@ import sys
 
 from aiohttp import web
 
-from wsbridge.cli.cli import main
-from wsbridge.dapr.dapr import DaprDoor
+from wsbridge.cli.main import main
+from wsbridge.dapr.handler import DaprDoor
 
 
 async def _subscriptions(self: DaprDoor, request: web.Request) -> web.Response:  # noqa: ARG001 - it is a method

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from tests.support.running import Logs, Running, Spawn, Spawned, Start, variables
-from wsbridge.app import serving
-from wsbridge.config.environment import load
+from wsbridge.config.env import load
+from wsbridge.server import serving
 
 # How fast examples are found is no matter of right or wrong, and depends on who else uses the machine.
 hypothesis.settings.register_profile("tests", suppress_health_check=[hypothesis.HealthCheck.too_slow])

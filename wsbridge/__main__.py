@@ -1,6 +1,6 @@
 """`python -m wsbridge`: the same as the `wsbridge` command."""
 
-from wsbridge.cli.cli import main
+from wsbridge.cli.main import main
 
 if __name__ == "__main__":
     main()

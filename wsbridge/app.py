@@ -1,218 +1,317 @@
-"""One process: listens, runs until a signal, drains, stops."""
+"""All parts of one replica, wired together. Listens on nothing; only it knows the doors."""
 
 import asyncio
 import contextlib
-import errno
-import gc
-import logging
-import os
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from functools import partial
-from http import HTTPStatus
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler as WebHandler
 
-from wsbridge import __version__
-from wsbridge.bridge import PATIENCE, Bridge
-from wsbridge.config.settings import PREFIX, Settings, SettingsError
-from wsbridge.config.weakness import weaknesses
-from wsbridge.connections import answers, descriptors
-from wsbridge.connections.access_log import AccessLog, ServerLog
-from wsbridge.connections.front import Front, Port
-from wsbridge.connections.head import MAX_LINES
-from wsbridge.connections.listener import Listener
+from wsbridge.auth.access import Access, Caller, Handler, Trust
+from wsbridge.auth.authenticator import Authenticator
+from wsbridge.auth.keys import RemoteKeys, build
+from wsbridge.auth.origins import Origins
+from wsbridge.auth.tokens import TokenVerifier
+from wsbridge.broker.base import Broker
+from wsbridge.broker.memory import MemoryBroker
+from wsbridge.config.redis_url import RedisUrl
+from wsbridge.config.settings import Settings
+from wsbridge.connections import middleware
+from wsbridge.connections.client_address import Proxies
+from wsbridge.connections.connection_limit import Crowd
+from wsbridge.connections.file_descriptors import for_connections
+from wsbridge.connections.rate_limits import Budget
+from wsbridge.core.protocol import CLOSE_LABELS
+from wsbridge.dapr.handler import DaprDoor, max_body
+from wsbridge.dapr.routing import EventReader
+from wsbridge.sessions.admission import Admission
+from wsbridge.sessions.backlog import Backlog
+from wsbridge.sessions.bus import Bus
+from wsbridge.sessions.catch_up import Mender
+from wsbridge.sessions.drain import abandon, drain
+from wsbridge.sessions.heartbeat import Heartbeat
+from wsbridge.sessions.reconciler import Watchdog
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.traffic_summary import Summary
+from wsbridge.supervision.health_checks import Checks
 from wsbridge.supervision.jobs import JobFailed, Jobs
-from wsbridge.telemetry.log import log
+from wsbridge.telemetry.log import dropped_lines, log
+from wsbridge.telemetry.metrics import Metrics
+from wsbridge.transports.sse import SseDoor
+from wsbridge.transports.websocket import WebSocketDoor
+from wsbridge.web import problem_details
+from wsbridge.web.admin import OpsDoor
+from wsbridge.web.pages import ClientDoor, FrontDoor, PagesDoor
+from wsbridge.web.quickstart import program
 
-HEADER_TIMEOUT = 10.0  # seconds from the first byte of a head to its last; of silence from an unknown peer
-KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than load balancers keep theirs (60 to 75 s)
-SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: an idle connection cut at the wrong moment fails a delivery
-LINGER = 2.0  # seconds that the rest of a body that nobody reads may take
-# Allocations to a first collection, first ones to a second, second ones to a full one. The time of one is that of the
-# objects which it walks. A second collection of 25,000 is a pause of 20 ms; of 200,000, as 10,000 connections make, of
-# 140 ms. Full ones walk all that connections keep: have few of them.
-GC_THRESHOLDS = (5_000, 4, 500)
-EXHAUSTED = answers.problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many failed requests from this address.", retry_after=1)
-FULL = answers.problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.", retry_after=1)
+REGISTRY = web.AppKey("registry", Registry)
+SIDECAR_PATIENCE = 60.0  # seconds after the start in which a sidecar has to read the subscriptions
+QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
+
+_USER_ID = "{user_id:[^/]+}"  # any text: aiohttp's own pattern leaves out braces
+Route = tuple[str, str, Caller, Handler]
+Job = Callable[[], Coroutine[Any, Any, None]]
+PATIENCE = 1.0  # seconds that a job has to end at a stop
 
 
-class Server:
-    """A bridge on its ports. `ports` are those that it listens on, the public one first."""
+class Bridge:
+    """All parts of one replica, wired. `start` and `stop` give them life; `drain` comes in between."""
 
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
-        self._runners: list[web.AppRunner] = []
-        self._listeners: list[Listener] = []
-        self._accepting = Jobs(bridge.jobs.report, patience=PATIENCE)  # its own: they end before the bridge does
-        self.ports: list[int] = []
-
-    async def start(self) -> None:
-        """Listen.
-
-        Raises:
-            SettingsError: an address that cannot be listened on.
-
-        """
-        s = self._bridge.settings
-        if s.internal_port is None:
-            await self._listen(self._bridge.application(public=True, internal=True), s.port, KEEP_ALIVE)
-        else:
-            await self._listen(self._bridge.application(public=True, internal=False), s.port, KEEP_ALIVE)
-            internal = self._bridge.application(public=False, internal=True)
-            await self._listen(internal, s.internal_port, SIDECAR_KEEP_ALIVE, is_internal=True)
-
-    async def stop(self) -> None:
-        await self._accepting.close()
-        for listener in self._listeners:
-            listener.close()
-        self._bridge.crowd.close()
-        for runner in self._runners:
-            await runner.cleanup()
-
-    async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
-        make = await self._fronts(app, keep_alive, is_internal=is_internal)
-        bridge = self._bridge
-        listener = Listener(make, self._refusal, bridge.crowd.make_room, bridge.metrics)
-        host = bridge.settings.host
-        try:
-            await listener.bind(host, port)
-        except OSError as error:
-            name = "INTERNAL_PORT" if is_internal else "PORT"
-            raise SettingsError(_cannot_listen(error, host, port, name)) from None
-        self._listeners.append(listener)
-        self.ports.append(listener.port)
-        for sock in listener.sockets:
-            await self._accepting.keep(f"accept on {listener.port}", partial(listener.accept, sock))
-
-    async def _fronts(
-        self, app: web.Application, keep_alive: float, *, is_internal: bool
-    ) -> Callable[[str], asyncio.Protocol]:
-        """What makes the protocol of a connection from its peer's address."""
-        bridge, limit = self._bridge, self._bridge.settings.max_header_bytes
-        runner = web.AppRunner(
-            app,
-            logger=ServerLog(self._bad_request, self._bridge.metrics.internal),
-            access_log=logging.getLogger("wsbridge.access"),
-            access_log_class=AccessLog,
-            keepalive_timeout=keep_alive,
-            lingering_time=LINGER,
-            max_line_size=limit,
-            max_field_size=limit,
-            max_headers=MAX_LINES,
-            auto_decompress=False,  # a body that nobody reads would be inflated while it is thrown away
-            shutdown_timeout=1.0,
+    def __init__(self, settings: Settings) -> None:
+        self.settings = s = settings
+        self._created = time.monotonic()
+        self.metrics = Metrics(CLOSE_LABELS)
+        self.crowd = Crowd(for_connections(), self.metrics)
+        self.proxies = Proxies(s.trusted_proxies)
+        self.budget = Budget(failure_rate=s.failure_rate, handshake_rate=s.handshake_rate, trusts=self.proxies.trusts)
+        self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
+        self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
+        self.jobs = Jobs(self._job_failed, patience=PATIENCE)
+        self._jobs: dict[str, Job] = {}
+        self.checks = Checks()
+        self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
+        self._mender = Mender(self.broker, self.metrics)
+        self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
+        self.keys = build(s, self.metrics) if s.authenticates else None
+        self.admission = Admission(
+            registry=self.registry,
+            broker=self.broker,
+            metrics=self.metrics,
+            budget=self.budget,
+            origins=Origins(s.allowed_origins, development=s.development or s.demo),
+            authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
+            leeway=s.jwt_leeway,
+            backlog=self.backlog,
+            mend=self._mender.mend,
+            ping_interval=s.ping_interval,
         )
-        await runner.setup()
-        self._runners.append(runner)
-        server = runner.server
-        assert server is not None  # noqa: S101 - for the types: `setup` has made it
-        cookie = bridge.settings.jwt_cookie
-        port = Port(
-            server=server,
-            crowd=bridge.crowd,
-            metrics=bridge.metrics,
-            budget=bridge.budget,
-            proxies=bridge.proxies,
-            max_header_bytes=limit,
-            head_timeout=HEADER_TIMEOUT,
-            keep_alive=keep_alive,
-            cookie=cookie.encode() if cookie else None,
+        self._trust = Trust(
+            tokens={
+                Caller.SIDECAR: s.app_api_token,
+                Caller.OPERATOR: s.admin_token,
+                Caller.PROMETHEUS: s.metrics_token,
+            },
+            development=s.development,
+            demo=s.demo,
         )
-        return lambda peer: Front(port, peer, known=is_internal or bridge.proxies.trusts(peer))
+        heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
+        self._jobs |= {
+            "broadcast": self.bus.broadcast,
+            "heartbeat": heartbeat.beat,
+            "backlog": self.backlog.watch,
+            "mend": self._mender.run,
+            "checks": self.checks.watch,
+            "summary": Summary(self.metrics, self.registry).tell,
+        }
+        if isinstance(self.keys, RemoteKeys):
+            keys = self.keys
+            self._jobs["keys"] = keys.refresh
+            self.checks.add("keys", lambda: keys.trouble, required=True)
+        self.checks.add("queue", lambda: "nearly full" if self.bus.fullness > QUEUE_WARNING else None)
+        self.checks.add("lifecycle", lambda: "draining" if self.admission.draining else None)
+        if not s.development:
+            self.checks.add("sidecar", self._sidecar_trouble)
+        self._watch()
 
-    def _refusal(self, address: str) -> bytes | None:
-        """The answer to a connection that is not even looked at."""
-        bridge = self._bridge
-        if bridge.budget.refuses(address):
-            bridge.metrics.connection_refused("failures")
-            return EXHAUSTED
-        if bridge.crowd.is_overflowing:
-            bridge.metrics.connection_refused("descriptors")
-            return FULL
-        return None
+    def application(self, *, public: bool, internal: bool) -> web.Application:
+        """The routes of the public port, of the internal one, or of the one port that is both."""
+        app = web.Application(
+            middlewares=[
+                problem_details.middleware(self.metrics),
+                middleware.middleware(self.metrics, self.budget, self.proxies),
+                self._only_while_whole,  # the last: each request ends in the intake
+            ],
+            client_max_size=max_body(self.settings.max_event_bytes),
+        )
+        app[REGISTRY] = self.registry
+        app.on_response_prepare.append(middleware.finish)
+        access = Access(self._trust, self.metrics, internal=not public)
+        routes = self._health_routes(access)
+        routes += self._public_routes() if public else []
+        routes += self._internal_routes() if internal else []
+        routes.append(self._front_route(internal=internal))
+        for method, path, caller, handler in routes:
+            extra: dict[str, Any] = {"allow_head": False} if path in ("/ws", "/sse") else {}
+            guarded = access.guard(caller, handler)
+            if method == "GET":
+                app.router.add_get(path, guarded, **extra)
+            else:
+                app.router.add_route(method, path, guarded)
+        return app
 
-    def _bad_request(self, peer: str) -> None:
-        self._bridge.metrics.failed("bad_request")
-        self._bridge.budget.failed(peer)
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Background work, one job each. Without any one of them the bridge is broken: `jobs.failed()` tells."""
+        async with self.jobs:
+            for name, job in self._jobs.items():
+                await self.jobs.keep(name, job)
+            yield
 
-
-def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:
-    code = error.errno or 0  # asyncio's own words around its meaning say the address a second time
-    why = os.strerror(code) if code in errno.errorcode else error.strerror or str(error)
-    todo = {
-        errno.EADDRINUSE: f"stop what listens there, or set {PREFIX}{name} to another one",
-        errno.EACCES: f"set {PREFIX}{name} to 1024 or more",
-    }.get(code, f"set {PREFIX}HOST to an address of this machine")
-    return f"cannot listen on {host}:{port}: {why}; {todo}"
-
-
-@contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
-    """A bridge that listens; at the end it stops without a drain."""
-    bridge = Bridge(settings)
-    server = Server(bridge)
-    async with bridge.running():
+    async def drain(self) -> None:
+        """Let nobody new in, take leave of those who are here, go on taking events meanwhile."""
+        started, sessions = time.monotonic(), len(self.registry)
+        log.info("drain.started", sessions=sessions, timeout=self.settings.drain_timeout)
+        self.admission.draining = True
         try:
-            await server.start()
-            yield bridge, server
+            await drain(self.registry, self.settings.drain_timeout)
         finally:
-            await server.stop()
+            log.info(
+                "drain.done",
+                sessions=sessions,
+                left=len(self.registry),
+                seconds=round(time.monotonic() - started, 3),
+            )
+
+    def abandon(self) -> None:
+        """Close all sessions at once: this bridge is broken, and another one serves them."""
+        self.admission.draining = True
+        abandon(self.registry)
+
+    def _health_routes(self, access: Access) -> list[Route]:
+        ops = OpsDoor(
+            registry=self.registry,
+            broker=self.broker,
+            admission=self.admission,
+            metrics=self.metrics,
+            checks=self.checks,
+            shows_details=access.shows_details,
+        )
+        self._ops = ops
+        return [
+            ("GET", "/health", Caller.ANYONE, ops.health),
+            ("GET", "/healthz", Caller.ANYONE, ops.healthz),
+        ]
+
+    def _public_routes(self) -> list[Route]:
+        sse = SseDoor(self.admission, self.metrics, ping_timeout=self.settings.ping_timeout)
+        return [
+            ("GET", "/ws", Caller.ANYONE, WebSocketDoor(self.admission, self.metrics).connect),
+            ("GET", "/sse", Caller.ANYONE, sse.stream),
+            ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
+            ("GET", "/client.js", Caller.ANYONE, ClientDoor().module),
+        ]
+
+    def _internal_routes(self) -> list[Route]:
+        s, ops = self.settings, self._ops
+        types = dict(s.topics)
+        dapr = DaprDoor(
+            EventReader(types, s.user_id_field, s.max_event_bytes, escaped_headers=s.escaped_headers),
+            self.broker,
+            self.metrics,
+            pubsub=s.pubsub_name,
+            topics=list(types),
+            dead_letter_topic=s.dead_letter_topic,
+        )
+        routes: list[Route] = [
+            ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
+            ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
+            ("GET", "/stats", Caller.OPERATOR, ops.stats),
+            ("GET", f"/users/{_USER_ID}", Caller.OPERATOR, ops.user),
+            ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, ops.disconnect),
+            ("GET", "/metrics", Caller.PROMETHEUS, ops.metrics),
+        ]
+        return routes
+
+    def _front_route(self, *, internal: bool) -> Route:
+        s = self.settings
+        if (s.development or s.demo) and internal:
+            port = str(s.port) if s.internal_port is not None else ""
+            pages = PagesDoor(public_port=port, command=program(sys.argv[0]))
+            return ("GET", "/", Caller.ANYONE, pages.demo)
+        return ("GET", "/", Caller.ANYONE, FrontDoor(_about(s)).sentence)
+
+    def _verifier(self) -> TokenVerifier | None:
+        if self.keys is None:
+            return None
+        s = self.settings
+        return TokenVerifier(
+            self.keys,
+            audiences=s.jwt_audience,
+            issuers=s.jwt_issuer,
+            leeway=s.jwt_leeway,
+            claim=s.jwt_user_claim,
+        )
+
+    def _own_histories(self) -> Broker:
+        s = self.settings
+        broker = MemoryBroker(
+            self.bus,
+            size=s.history_size,
+            ttl=s.history_ttl,
+            max_bytes=s.history_max_bytes,
+            dedupe_ttl=s.dedupe_ttl,
+        )
+        self.metrics.watch("history_bytes", "Memory for histories and remembered ids, about.", lambda: broker.bytes)
+        self.metrics.watch("history_users", "Users with a history.", lambda: broker.users)
+        return broker
+
+    def _shared_histories(self, url: RedisUrl) -> Broker:
+        # redis-py takes a good part of the start-up, which most runs on a laptop need not wait for
+        from wsbridge.broker.redis.broker import RedisBroker  # noqa: PLC0415
+        from wsbridge.broker.redis.topology import server_at  # noqa: PLC0415
+
+        s = self.settings
+        broker = RedisBroker(
+            server_at(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
+            dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
+            is_pressed=lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
+        )  # fmt: skip
+        self._jobs["stream"] = broker.run
+        self._jobs["watchdog"] = Watchdog(broker, self.registry, self.metrics).watch
+        self.checks.add("redis", lambda: broker.trouble, required=True)
+        self.metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
+        self.metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)
+        return broker
+
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("connections", "Open sessions.", lambda: len(self.registry))
+        watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
+        watch("budget_addresses", "Addresses whose failures are remembered.", lambda: self.budget.addresses)
+        watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
+        watch(
+            "queue_depth_max",
+            "The most entries that were in the bus since the last scrape, at least in the last minute.",
+            self.bus.most,
+        )
+        watch("tasks", "Tasks of the event loop.", _tasks)
+        self.metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")
+        watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
+        watch("unsent_bytes", "Bytes that wait for slow peers, shared ones counted once.", lambda: self.backlog.bytes)
+
+    @web.middleware
+    async def _only_while_whole(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
+        """Refuse everything once a job has ended: an event that is taken then may reach nobody."""
+        if self.jobs.failure is not None:
+            text = f"The background job {self.jobs.failure.job!r} has ended; the process is about to exit."
+            raise web.HTTPServiceUnavailable(text=text)
+        return await handler(request)
+
+    def _sidecar_trouble(self) -> str | None:
+        """A sidecar reads the subscriptions once in its life: where only the bridge restarts, a delivery shows it."""
+        seen = self.metrics.subscription_read_at or self.metrics.delivered_at
+        if seen or time.monotonic() - self._created < SIDECAR_PATIENCE:
+            return None
+        return "no sidecar has read the subscriptions or delivered an event since the start; is APP_API_TOKEN the same?"
+
+    def _job_failed(self, failure: JobFailed) -> None:
+        self.metrics.failed("internal")
+        log.error("job.failed", job=failure.job, exc_info=failure.__cause__ or failure)
 
 
-async def serve(
-    settings: Settings,
-    warnings: list[str],
-    *,
-    brief: bool = False,
-    started: Callable[[Sequence[int]], None] | None = None,
-) -> None:
-    """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain.
-
-    `brief` leaves settings that are at their default out of the first line: for people in front of a terminal.
-    `started` is called with the ports once the bridge listens.
-
-    Raises:
-        JobFailed: a background job has ended, which was logged; without it the bridge cannot do its work.
-
-    """
-    descriptors.raise_limit()
-    leave, hurry = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (hurry if leave.is_set() else leave).set()
-
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, on_signal)
-    async with serving(settings) as (bridge, server):
-        for warning in warnings:
-            log.warning("settings.unknown", why=warning)
-        for weakness in weaknesses(settings):
-            log.warning("settings.weak", why=weakness)
-        shown = settings.changed() if brief else settings.masked()
-        log.info("server.started", version=__version__, ports=server.ports, settings=shown)
-        if started:
-            started(server.ports)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        try:
-            await _first(leave.wait(), bridge.jobs.failed())
-            await _first(bridge.drain(), hurry.wait(), bridge.jobs.failed())
-        except JobFailed:
-            bridge.abandon()
-            raise
-    log.info("server.stopped")
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # there is no loop: a caller that only wants the names
+        return 0
 
 
-async def _first(*works: Coroutine[Any, Any, Any]) -> None:
-    """Wait for one of them, and end the others. Raises what the first one raises."""
-    tasks = [asyncio.create_task(work) for work in works]  # not in the background: they end with this function
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+def _about(s: Settings) -> str:
+    """One sentence for a person who looks at `/` with a browser."""
+    what = "This is wsbridge, which sends a user's events to that user's browsers, at /ws and /sse"
+    if s.development or s.demo:
+        return f"{what}; its demo page is on the port of WSBRIDGE_INTERNAL_PORT."
+    return f"{what}; to try it out with a demo page, set WSBRIDGE_AUTH=none and WSBRIDGE_DEMO=true."

@@ -16,19 +16,19 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict, MultiDict
 
-from wsbridge.auth.auth import TokenVerifier
 from wsbridge.auth.authenticator import offered_tokens
-from wsbridge.auth.key_set import HMAC, Key
+from wsbridge.auth.jwks import HMAC, Key
 from wsbridge.auth.keys import FixedKeys
 from wsbridge.auth.origins import Origins
+from wsbridge.auth.tokens import TokenVerifier
 from wsbridge.broker.history import judged
-from wsbridge.broker.redis.redis_keys import entries, position
-from wsbridge.config.environment import read as read_environment
-from wsbridge.core.event import Entry, Event, Position, Rejected, is_user
+from wsbridge.broker.redis.codec import entries, position
+from wsbridge.config.env import read as read_environment
+from wsbridge.core.events import Entry, Event, Position, Rejected, is_user
 from wsbridge.core.protocol import Refused
 from wsbridge.core.protocol import read as read_message
 from wsbridge.core.reasons import Drop
-from wsbridge.dapr.cloudevents import EventReader
+from wsbridge.dapr.routing import EventReader
 from wsbridge.telemetry.redaction import scrubbed, shown_path, shown_query
 
 T = TypeVar("T")

@@ -1,387 +1,142 @@
-"""The main job, the logs that tell of it, and the end of it; on real sockets."""
+"""The parts of one replica, wired: which routes are where, what is watched, what is checked."""
 
-import asyncio
-import contextlib
-import json
-import time
-from typing import Any
+import re
 
-import aiohttp
 import pytest
 
-from tests.support.frames import CLOSE, GOOD, TEXT, Peer, StalledReader, WebSocketPeer
-from tests.support.running import (
-    SECRET,
-    Logs,
-    Running,
-    Spawn,
-    Spawned,
-    Start,
-    closed,
-    cloud_event,
-    receive,
-    token,
-    until,
-    until_told,
+from tests.support.running import ROOT, Logs, Start
+from wsbridge.app import QUEUE_WARNING, REGISTRY, Bridge
+from wsbridge.config.env import load
+from wsbridge.core.events import Entry
+from wsbridge.core.protocol import CLOSE_LABELS
+from wsbridge.telemetry.metrics import ERRORS
+
+HEALTH = {"GET /health", "GET /healthz"}
+FRONT = {"GET /"}
+PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse", "GET /client.js"}
+INTERNAL = {
+    "GET /dapr/subscribe",
+    "POST /events/{topic}",
+    "GET /stats",
+    "GET /users/{user_id}",
+    "POST /users/{user_id}/disconnect",
+    "GET /metrics",
+}
+
+
+def bridge(**settings: str) -> Bridge:
+    return Bridge(load({f"WSBRIDGE_{name}": value for name, value in settings.items()})[0])
+
+
+def routes(of: Bridge, *, public: bool, internal: bool) -> set[str]:
+    router = of.application(public=public, internal=internal).router
+    return {f"{r.method} {r.resource.canonical}" for r in router.routes() if r.resource and r.method != "HEAD"}
+
+
+@pytest.mark.parametrize(
+    ("public", "internal", "expected"),
+    [
+        (True, True, FRONT | HEALTH | PUBLIC | INTERNAL),
+        (True, False, FRONT | HEALTH | PUBLIC),
+        (False, True, FRONT | HEALTH | INTERNAL),
+    ],
+    ids=["one port", "public port", "internal port"],
 )
-from wsbridge.sessions.drain import SPREAD
+async def test_which_routes_are_on_which_port(public: bool, internal: bool, expected: set[str]) -> None:
+    assert routes(bridge(JWT_SECRET="s" * 32), public=public, internal=internal) == expected
 
 
-async def test_an_event_reaches_every_tab_of_its_user_and_nobody_else(bridge: Running) -> None:
-    first, hello = await bridge.opened("user-123")
-    second, _ = await bridge.opened("user-123")
-    other, _ = await bridge.opened("user-456")
-    epoch = hello["last_event_id"].split(":")[0]
-
-    data = {"event_type": "task.created", "user_id": "user-123", "task_id": "456", "title": "New Task"}
-    assert await bridge.publish(data) == "SUCCESS"
-    for tab in (first, second):
-        message = await receive(tab)
-        assert message["type"] == "task_update"
-        assert message["event"] == data
-        assert message["id"] == f"{epoch}:1"
-    await other.send_str('{"type":"ping"}')
-    assert await receive(other) == {"type": "pong"}
+async def test_the_application_holds_the_registry() -> None:
+    of = bridge()
+    assert of.application(public=True, internal=True)[REGISTRY] is of.registry
 
 
-async def test_who_closes_a_tab_is_cleaned_up_and_the_others_go_on(bridge: Running) -> None:
-    first, _ = await bridge.opened()
-    second, _ = await bridge.opened()
-    await first.close()
-    await until(lambda: len(bridge.bridge.registry) == 1)
-    await bridge.publish({"user_id": "u1"})
-    assert (await receive(second))["type"] == "task_update"
+async def test_a_queue_that_is_nearly_full_makes_it_degraded(start: Start) -> None:
+    running = await start(QUEUE_SIZE="10")
+    assert (await running.get("/health"))[1]["checks"]["queue"] == "ok"
+    running.bridge.bus.depth = int(10 * QUEUE_WARNING) + 1
+    status, health = await running.get("/health")
+    assert (status, health["status"], health["checks"]["queue"]) == (200, "degraded", "nearly full")
+    running.bridge.bus.depth = 0
 
 
-# What operators read.
-
-
-async def test_a_session_can_be_traced_by_its_id(bridge: Running, logs: Logs) -> None:
-    ws, hello = await bridge.opened("user-123")
-    await bridge.publish({"user_id": "user-123"})
-    await receive(ws)
-    await ws.send_str('{"type":"ping"}')
-    await receive(ws)
-    await ws.close(code=1001, message=b"tab closed")
-    session = hello["session_id"]
-    closing = await logs.line("session.closed", session=session)
-    found = [line["event"] for line in logs.lines if session in (line.get("session"), *line.get("sessions", []))]
-    assert found == ["session.opened", "event.delivered", "session.closed"]
-    opening = logs.of("session.opened", session=session)[0]
-    assert (opening["user"], opening["transport"], opening["peer"]) == ("user-123", "websocket", "127.0.0.1")
-    expected = {"user": "user-123", "code": 1001, "reason": "tab closed", "by": "client", "sent": 3, "received": 1}
-    assert {name: closing[name] for name in expected} == expected
-    assert 0 <= closing["seconds"] < 10
-
-
-async def test_an_event_can_be_traced_by_its_id(bridge: Running, logs: Logs) -> None:
-    ws, hello = await bridge.opened()
-    event = cloud_event({"user_id": "u1"})
-    for _ in range(2):
-        await bridge.post(event)
-    position = (await receive(ws))["id"]
-    found = [line for line in logs.lines if event["id"] in (line.get("event_id"), *line.get("events", []))]
-    assert [line["event"] for line in found] == [
-        "event.received",
-        "event.delivered",
-        "event.received",
-        "event.duplicate",
-    ]
-    assert (found[0]["outcome"], found[0]["users"]) == ("stored", ["u1"])
-    assert (found[1]["position"], found[1]["sessions"]) == (position, [hello["session_id"]])
-    assert found[2]["outcome"] == "duplicate"
-
-
-async def test_access_lines_hide_the_token(start: Start, logs: Logs) -> None:
-    bridge = await start(JWT_SECRET=SECRET)
-    ws, _ = await bridge.opened("u1", token=token())
-    await ws.close()
-    line = await logs.line("http.request", path="/ws")
-    assert line["query"] == "user_id=u1&token=***"
-    assert (line["method"], line["status"], line["peer"]) == ("GET", 101, "127.0.0.1")
-
-
-@pytest.mark.parametrize("kind", ["good", "expired", "forged"])
-async def test_no_token_is_ever_logged(start: Start, logs: Logs, capfd: pytest.CaptureFixture[str], kind: str) -> None:
-    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session", APP_API_TOKEN="A" * 30, ADMIN_TOKEN="B" * 30)
-    secret = {"good": token(), "expired": token(ttl=-60), "forged": token(key="x" * 40)}[kind]
-    ways = [
-        ("", f"Authorization: Bearer {secret}\r\n"),
-        ("", f"Sec-WebSocket-Protocol: wsbridge.v1, bearer.{secret}\r\n"),
-        ("", f"Sec-WebSocket-Protocol: bearer.{secret}\r\n"),
-        (f"&token={secret}", ""),
-        (f"&token={secret}&token={secret}", ""),
-        ("", f"Cookie: session={secret}\r\n"),
-        (f"&token={secret}", "Origin: null\r\n"),
-    ]
-    for query, headers in ways:
-        async with WebSocketPeer(bridge.port) as peer:
-            await peer.upgrade(query=query, headers=headers)
-            assert (await peer.frame())[0] in (TEXT, CLOSE)
-    malformed = [
-        GOOD.replace("user_id=u1", f"user_id=u1&token={secret}") + "nonsense\r\n\r\n",
-        GOOD.replace("user_id=u1", f"token={secret}").replace("HTTP/1.1", "HTTP/9.9") + "\r\n",
-        GOOD + f"Authorization: Bearer {secret}\x00\r\n\r\n",
-        GOOD + f"Authorization: Bearer {secret}\r\nSec-WebSocket-Key: twice\r\n\r\n",
-        f"{secret}\r\n\r\n",
-        GOOD + f"Sec-WebSocket-Protocol: bearer.{secret}\r\nX-Long: {'x' * 9_000}\r\n\r\n",
-        f"GET /stats?token={secret} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {'B' * 30}\r\n\r\n",
-        f"GET /stats HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {secret}\r\n\r\n",
-        f"GET /dapr/subscribe HTTP/1.1\r\nHost: a\r\ndapr-api-token: {'A' * 30}\r\n\r\n",
-        f"GET /dapr/subscribe HTTP/1.1\r\nHost: a\r\ndapr-api-token: {secret}\r\n\r\n",
-    ]
-    for text in malformed:
-        async with Peer(bridge.port) as peer:
-            assert (await peer.request(text))[0] > 0
-    ws, _ = await bridge.opened(token=token("u1", ttl=61))
-    await ws.send_str(json.dumps({"type": "auth", "token": secret}))
-    await ws.send_str(json.dumps({"type": "Auth", "token": secret}))
-    await ws.receive()
-    await bridge.hang_up()
-    await until(lambda: len(bridge.bridge.registry) == 0)
-    everything = logs.text + "".join(capfd.readouterr())
-    assert logs.of("session.opened")
-    for part in (*secret.split("."), "A" * 30, "B" * 30, SECRET):
-        assert part[-20:] not in everything
-
-
-async def test_one_line_sums_up_what_happened(spawn: Spawn) -> None:
-    bridge = await spawn()
-    ws, _ = await bridge.opened()
-    await bridge.publish({"user_id": "u1"})
-    await receive(ws)
-    await ws.close()
-    bridge.terminate()
-    assert await bridge.code() == 0
-    (line,) = bridge.of("traffic.summary")
-    expected = {"events_stored": 1, "deliveries": 1, "opened": 1, "closed": 1, "connections": 0, "users": 0}
-    assert {name: line[name] for name in expected} == expected
-
-
-# Start and stop.
-
-
-async def test_the_start_is_logged_with_secrets_masked(spawn: Spawn) -> None:
-    bridge = await spawn(JWT_SECRET=SECRET, LOG_LEVEL="debug", ADMIN_TOKEN="the operator's token")
-    (line,) = bridge.of("server.started")
-    assert line["ports"] == [bridge.port]
-    assert line["settings"]["WSBRIDGE_JWT_SECRET"] == line["settings"]["WSBRIDGE_ADMIN_TOKEN"] == "***"
-    assert line["settings"]["WSBRIDGE_HISTORY_SIZE"] == "100"
-    assert not [line for line in bridge.lines if SECRET in json.dumps(line) or "the operator's" in json.dumps(line)]
-
-
-async def test_an_unknown_setting_is_a_warning_with_the_nearest_name(spawn: Spawn) -> None:
-    bridge = await spawn(HISTROY_SIZE="7")
-    (line,) = bridge.of("settings.unknown")
-    assert "WSBRIDGE_HISTROY_SIZE" in line["why"]
-    assert "WSBRIDGE_HISTORY_SIZE" in line["why"]
-
-
-async def test_a_malformed_setting_refuses_the_start(spawn: Spawn) -> None:
-    bridge = await spawn(PORT="tcp://10.0.0.7:8004", HISTORY_SIZE="many")
-    assert await bridge.code() != 0
-    errors = bridge.errors.decode().splitlines()
-    assert len(errors) == 2
-    assert any("WSBRIDGE_PORT" in line and "enableServiceLinks" in line for line in errors)
-    assert any("WSBRIDGE_HISTORY_SIZE" in line for line in errors)
-
-
-async def test_a_port_in_use_is_one_line(bridge: Running, spawn: Spawn) -> None:
-    spawned = await spawn(PORT=str(bridge.port))
-    assert await spawned.code() != 0
-    (line,) = spawned.errors.decode().splitlines()
-    assert str(bridge.port) in line
-
-
-class Client:
-    """Takes leave as it is told; notes when, and what it got until then."""
-
-    def __init__(self, peer: WebSocketPeer) -> None:
-        self.peer = peer
-        self.goodbye: dict[str, Any] = {}
-        self.events: list[Any] = []
-        self.close = (0, "")
-        self.closed_at = 0.0
-
-    async def run(self) -> None:
-        while True:
-            opcode, payload = await self.peer.frame()
-            if opcode == CLOSE:
-                self.close, self.closed_at = (
-                    (int.from_bytes(payload[:2], "big"), payload[2:].decode()),
-                    time.monotonic(),
-                )
-                return await self.peer.send_frame(CLOSE, payload[:2])
-            if opcode == TEXT:
-                message = json.loads(payload)
-                if message["type"] == "goodbye":
-                    self.goodbye = message
-                else:
-                    self.events.append(message["event"])
-
-
-async def stalled(bridge: Spawned, count: int) -> list[StalledReader]:
-    """With more on the way than the kernel takes."""
-    peers = [StalledReader(bridge.port) for _ in range(count)]
-    for peer in peers:
-        await peer.__aenter__()
-        await peer.opened("stalled")
-    for _ in range(10):
-        assert await bridge.publish({"user_id": "stalled", "padding": "x" * 500_000}) == "SUCCESS"
-
-    async def is_stuck() -> bool:
-        _, found = await bridge.get("/users/stalled")
-        return len([s for s in found["sessions"] if s["unsent_bytes"] > 100_000]) == count
-
-    await until_told(is_stuck)
-    return peers
-
-
-async def test_a_graceful_stop_with_a_thousand_clients(spawn: Spawn) -> None:
-    """FAULTS.md row 23."""
-    asyncio.get_running_loop().set_debug(False)
-    window, many, stuck = 4.0, 990, 10
-    bridge = await spawn(DRAIN_TIMEOUT=str(window), MAX_CONNECTIONS_PER_USER="0")
-    peers = [WebSocketPeer(bridge.port) for _ in range(many)]
-    for some in range(0, many, 90):
-        await asyncio.gather(*(peer.__aenter__() for peer in peers[some : some + 90]))
-        await asyncio.gather(*(peer.opened("many") for peer in peers[some : some + 90]))
-    slow = await stalled(bridge, stuck)
-    clients = [Client(peer) for peer in peers]
-    running = [asyncio.create_task(client.run()) for client in clients]
-
-    began = time.monotonic()
-    bridge.terminate()
-    await until(lambda: all(client.goodbye for client in clients))
-    assert await bridge.publish({"user_id": "many", "n": "while we leave"}) == "SUCCESS"
-    status, health = await bridge.get("/health")
+@pytest.mark.fault("E1")
+async def test_key_set_that_never_came_is_unavailable(start: Start) -> None:
+    running = await start(JWT_JWKS_URL="http://127.0.0.1:1/jwks")
+    status, health = await running.get("/health")
     assert (status, health["status"]) == (503, "unavailable")
-    assert (await bridge.get("/healthz"))[0] == 200
-    async with Peer(bridge.port) as late:
-        assert (await late.request(GOOD + "\r\n"))[0] == 503
-    await asyncio.gather(*running)
-    assert await bridge.code() == 0
-    took = time.monotonic() - began
-    for peer in [*peers, *slow]:
-        peer.sock.close()
-
-    assert took < window + 5
-    for client in clients:
-        goodbye = client.goodbye
-        assert list(goodbye) == ["type", "code", "reason", "reconnect", "reconnect_after_ms", "close_after_ms"]
-        assert (goodbye["code"], goodbye["reason"], goodbye["reconnect"]) == (1012, "shutdown", True)
-        assert 0 <= goodbye["reconnect_after_ms"] < goodbye["close_after_ms"] <= window * 1000
-        assert client.events == [{"user_id": "many", "n": "while we leave"}]
-        assert client.close == (1012, "shutdown")
-    times = sorted(client.closed_at for client in clients)
-    assert times[-1] - times[0] > window / 3
-    assert times[many * 3 // 4] - times[many // 4] > window / 10  # spread, not in one go
-    (done,) = bridge.of("drain.done")
-    assert done["sessions"] == many + stuck
-    assert bridge.lines[-1]["event"] == "server.stopped"
-    codes = [line["code"] for line in bridge.of("session.closed")]
-    assert codes.count(1012) == many + stuck
-    assert not bridge.of("internal.error")
-    assert bridge.errors == b""
+    assert health["checks"]["keys"].startswith("the key set ")
 
 
-async def test_a_second_signal_hurries(spawn: Spawn) -> None:
-    bridge = await spawn(DRAIN_TIMEOUT="60")
-    sockets = [(await bridge.opened(f"u{n}"))[0] for n in range(5)]
-    bridge.terminate()
-    for ws in sockets:
-        assert (await receive(ws))["type"] == "goodbye"
-    bridge.terminate()
-    for ws in sockets:
-        assert await closed(ws) == (1012, "shutdown")
-    assert await bridge.code() == 0
-    assert bridge.of("drain.done")
-    assert bridge.errors == b""
+@pytest.mark.fault("E1")
+async def test_redis_that_was_never_reached_is_unavailable(start: Start, logs: Logs, unused_tcp_port: int) -> None:
+    running = await start(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}")
+    await logs.line("redis.unavailable")
+    status, health = await running.get("/health")
+    assert (status, health["status"]) == (503, "unavailable")
+    assert str(unused_tcp_port) in health["checks"]["redis"]
 
 
-async def test_a_stop_without_clients_is_immediate(spawn: Spawn) -> None:
-    bridge = await spawn(DRAIN_TIMEOUT="60")
-    bridge.terminate()
-    assert await bridge.code() == 0
-    assert bridge.of("drain.done")[0]["sessions"] == 0
+@pytest.mark.fault("E5")
+async def test_bridge_without_sidecar_is_degraded_after_a_minute(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await start(JWT_SECRET="s" * 32, APP_API_TOKEN="t" * 16, ADMIN_TOKEN="a" * 16)
+    read = running.bridge.metrics.registry.get_sample_value
+    operator = {"Authorization": "Bearer " + "a" * 16}
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
+    monkeypatch.setattr("wsbridge.app.SIDECAR_PATIENCE", 0.0)
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "wrong"})
+    status, health = await running.get("/health", **operator)
+    assert (status, health["status"]) == (200, "degraded")
+    assert "no sidecar has read the subscriptions" in health["checks"]["sidecar"]
+    assert read("wsbridge_last_subscription_read_timestamp_seconds") == 0
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "t" * 16})
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
+    assert (read("wsbridge_last_subscription_read_timestamp_seconds") or 0) > 0
+    assert read("wsbridge_last_delivery_timestamp_seconds") == 0
 
 
-# A background job that ends.
-
-DIES = """
-from wsbridge.sessions.bus import Bus
-async def broadcast(self):
-    await self._queue.get()
-    {end}
-Bus.broadcast = broadcast
-"""
-
-
-@pytest.mark.fault("E4")
-@pytest.mark.parametrize("end", ["raise RuntimeError('the broadcaster dies')", "return"])
-async def test_process_whose_broadcaster_ends_exits_with_1_and_says_which(spawn: Spawn, end: str) -> None:
-    bridge = await spawn(broken=DIES.format(end=end), DRAIN_TIMEOUT="60")
-    ws, _ = await bridge.opened()
-    with contextlib.suppress(aiohttp.ClientError):  # it may be gone before it has answered
-        await bridge.post(cloud_event({"user_id": "u1"}))
-    goodbye = await receive(ws)
-    assert (goodbye["type"], goodbye["reconnect"]) == ("goodbye", True)
-    assert 0 <= goodbye["reconnect_after_ms"] <= 1000 * SPREAD
-    assert await closed(ws) == (1012, "shutdown")
-    assert await bridge.code() == 1
-    (line,) = bridge.of("job.failed")
-    assert (line["job"], line["level"]) == ("broadcast", "error")
-    assert ("the broadcaster dies" if "raise" in end else "'broadcast' has ended") in line["exception"]
-    assert not bridge.of("server.stopped")
-    assert bridge.errors == b""
-
-
-ACCEPTS_NOTHING = """
-from wsbridge.connections.listener import Listener
-async def accept(self, sock):
-    {end}
-Listener.accept = accept
-"""
-
-
-@pytest.mark.fault("E4")
-@pytest.mark.parametrize("end", ["raise RuntimeError('the accept loop dies')", "return"])
-async def test_process_whose_accept_loop_ends_exits_with_1_and_says_which(spawn: Spawn, end: str) -> None:
-    bridge = await spawn(broken=ACCEPTS_NOTHING.format(end=end), DRAIN_TIMEOUT="60")
-    assert await bridge.code() == 1
-    (line,) = bridge.of("job.failed")
-    assert line["job"].startswith("accept on ")
-    assert not bridge.of("server.stopped")
-
-
-@pytest.mark.fault("E4")
-async def test_job_that_fails_during_the_drain_ends_it_with_1(spawn: Spawn) -> None:
-    bridge = await spawn(broken=DIES.format(end="raise RuntimeError"), DRAIN_TIMEOUT="60")
-    ws, _ = await bridge.opened()
-    bridge.terminate()
-    assert (await receive(ws))["type"] == "goodbye"
-    with contextlib.suppress(aiohttp.ClientError):
-        await bridge.post(cloud_event({"user_id": "u1"}))
-    assert await closed(ws) == (1012, "shutdown")
-    assert await bridge.code() == 1
-    assert bridge.of("job.failed")
-
-
-@pytest.mark.fault("E4")
-async def test_bridge_whose_job_has_ended_refuses_everything_at_once(
-    start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.fault("E5")
+async def test_delivery_sets_its_gauge_and_development_needs_no_sidecar(
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logs.expected.add("job.failed")
+    monkeypatch.setattr("wsbridge.app.SIDECAR_PATIENCE", 0.0)
+    running = await start()
+    assert (await running.get("/health"))[1]["status"] == "healthy"
+    await running.publish({"user_id": "u1"})
+    assert running.bridge.metrics.delivered_at > 0
 
-    async def broken(_: object) -> None:
-        raise RuntimeError("a bug")
 
-    monkeypatch.setattr("wsbridge.sessions.heartbeat.Heartbeat.beat", broken)
-    bridge = await start()
-    await logs.line("job.failed", job="heartbeat")
-    for path in ("/healthz", "/health", "/stats", "/metrics", "/ws"):
-        status, body = await bridge.get(path)
-        assert (status, "'heartbeat' has ended" in str(body)) == (503, True), path
-    async with bridge.http.post(f"{bridge.url}/events/task-updates", json=cloud_event({"user_id": "u1"})) as response:
-        assert response.status == 503
-    assert bridge.bridge.metrics.errors["internal"] == 1
+async def test_gauges_are_read_at_scrape() -> None:
+    of = bridge()
+    of.bus.put([Entry("u", "e", 1, "task_update", b"{}", "", 0.0, "")])
+    assert of.metrics.registry.get_sample_value("wsbridge_queue_depth") == 1
+    assert of.metrics.registry.get_sample_value("wsbridge_connections") == 0
+
+
+@pytest.mark.fault("E7")
+async def test_metrics_at_the_start_are_those_of_the_documentation() -> None:
+    document = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    table = document[document.index("### Metrics") :]
+    names = re.findall(r"^\| (`wsbridge_.*?) \|", table, re.MULTILINE)
+    documented = set(re.findall(r"`(wsbridge_[a-z_]+)`", " ".join(names)))
+    families = [f for of in (bridge(), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.families()]
+    assert {f.name + "_total" * (f.type == "counter") for f in families} == documented
+    assert [f.name for f in families if not f.samples] == []
+
+
+@pytest.mark.fault("E7")
+async def test_every_close_and_error_has_its_series_from_the_start() -> None:
+    read = bridge().metrics.registry.get_sample_value
+    for code, reason in CLOSE_LABELS:
+        assert read("wsbridge_closes_total", {"code": code, "reason": reason}) == 0
+    for kind in ERRORS:
+        assert read("wsbridge_errors_total", {"kind": kind}) == 0
+
+
+@pytest.mark.fault("E7")
+async def test_queue_that_was_full_between_two_scrapes_shows() -> None:
+    of = bridge()
+    of.bus.put([Entry("u", "e", n, "task_update", b"{}", "", 0.0, "") for n in range(7)])
+    of.bus.depth = 0
+    read = of.metrics.registry.get_sample_value
+    assert (read("wsbridge_queue_depth"), read("wsbridge_queue_depth_max")) == (0, 7)

@@ -15,10 +15,10 @@ from tests.support.bench import DUPLICATE, STORED, Bench, event, numbered, on_re
 from tests.support.clocks import WallClock
 from tests.support.running import SECRET, Spawned, Start, closed, receive, token, until_told
 from tests.support.valkey import DURABLE, Valkey
-from wsbridge.broker.broker import Away, Outcome, Status
+from wsbridge.broker.base import Away, Outcome, Status
 from wsbridge.broker.history import Resume
-from wsbridge.broker.memory_broker import MemoryBroker
-from wsbridge.broker.redis.redis_broker import RedisBroker
+from wsbridge.broker.memory import MemoryBroker
+from wsbridge.broker.redis.broker import RedisBroker
 
 HOUR = 3_600.0
 JUMPS = [-3 * HOUR, 2 * HOUR, 2.9 * HOUR]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.running import ROOT
-from wsbridge.config.environment import load
+from wsbridge.config.env import load
 from wsbridge.config.settings import PREFIX, Settings, SettingsError
 
 IMAGE = "websocket-service:latest"

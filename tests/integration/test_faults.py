@@ -60,14 +60,14 @@ from tests.support.running import (
     until,
     until_told,
 )
-from wsbridge import app
-from wsbridge.broker.memory_broker import MemoryBroker
+from wsbridge import server
+from wsbridge.broker.memory import MemoryBroker
 from wsbridge.core import protocol
-from wsbridge.dapr import dapr
-from wsbridge.dapr.cloudevents import EventReader
+from wsbridge.dapr import handler as dapr
+from wsbridge.dapr.routing import EventReader
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
-from wsbridge.transports import inbox, wire
+from wsbridge.transports import base, inbox
 from wsbridge.transports.client_frames import FrameReader
 from wsbridge.transports.websocket import WebSocketWire
 
@@ -342,7 +342,7 @@ FRAMES: dict[str, tuple[bytes, set[int]]] = {
 async def test_rows_6_and_7_a_bad_frame(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, data: bytes, codes: set[int]
 ) -> None:
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
     async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened()
         await peer.send(data)
@@ -366,7 +366,7 @@ FLOODS: dict[str, bytes] = {
 async def test_row_8_a_flood_of_any_frames_is_a_policy_close_after_a_hundred(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
     taken = Counted(FrameReader.take)
     monkeypatch.setattr(FrameReader, "take", taken)
     async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
@@ -396,7 +396,7 @@ async def test_row_8_a_few_frames_too_many_are_taken_in_the_next_second(bridge: 
 async def test_row_8_a_flood_after_our_close_is_cut_off_before_the_two_seconds(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 3_600.0)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 3_600.0)
     taken = Counted(FrameReader.take)
     monkeypatch.setattr(FrameReader, "take", taken)
     async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
@@ -414,7 +414,7 @@ async def test_row_8_a_flood_after_our_close_is_cut_off_before_the_two_seconds(
 async def test_row_8_a_flood_after_a_protocol_error_is_cut_off_unread(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 3_600.0)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 3_600.0)
     async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened()
         await peer.send_frame(3)
@@ -491,7 +491,7 @@ async def test_row_8_who_pings_and_never_reads_is_a_slow_consumer(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "FRAMES_PER_SECOND", 10**9)
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
     bridge = await start(MAX_BACKLOG_BYTES="10000")
     async with Bystander(bridge), StalledReader(bridge.port) as peer:
         hello = await peer.opened()
@@ -711,7 +711,7 @@ async def test_row_9_a_reader_that_stalls_during_its_replay(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsbridge.sessions.backlog.REPLAY_PATIENCE", 1.0)
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
     async with Bystander(bridge), stalled_in_its_replay(bridge) as (_, session):
         await logs.line("session.closed", session=session, code=4408, reason="slow_consumer")
 
@@ -730,11 +730,11 @@ async def test_row_11_a_delivery_that_breaks_off(bridge: Running, logs: Logs) ->
 async def test_row_12_who_dawdles_is_cut_off(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, fault: type[Dripping]
 ) -> None:
-    assert max(app.HEADER_TIMEOUT, dapr.BODY_TIMEOUT + app.LINGER) <= 12
-    monkeypatch.setattr(app, "KEEP_ALIVE", 1.0)
-    monkeypatch.setattr(app, "HEADER_TIMEOUT", 1.0)  # in which the bystander has sent its own, on a busy machine too
+    assert max(server.HEADER_TIMEOUT, dapr.BODY_TIMEOUT + server.LINGER) <= 12
+    monkeypatch.setattr(server, "KEEP_ALIVE", 1.0)
+    monkeypatch.setattr(server, "HEADER_TIMEOUT", 1.0)  # in which the bystander has sent its own, on a busy machine too
     monkeypatch.setattr(dapr, "BODY_TIMEOUT", 1.0)
-    monkeypatch.setattr(app, "LINGER", 1.0)  # a reset takes with it what the peer has not read: it has that long
+    monkeypatch.setattr(server, "LINGER", 1.0)  # a reset takes with it what the peer has not read: it has that long
     bridge = await start()
     async with Bystander(bridge), fault(bridge.port) as peer:
         answer = await peer.drip()
@@ -1090,11 +1090,11 @@ def frames(dice: random.Random, count: int) -> Iterator[bytes]:
 async def test_anything_that_a_stranger_can_send(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(app, "HEADER_TIMEOUT", 0.2)
-    monkeypatch.setattr(app, "KEEP_ALIVE", 0.5)
+    monkeypatch.setattr(server, "HEADER_TIMEOUT", 0.2)
+    monkeypatch.setattr(server, "KEEP_ALIVE", 0.5)
     monkeypatch.setattr(dapr, "BODY_TIMEOUT", 0.2)
-    monkeypatch.setattr(app, "LINGER", 0.1)
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(server, "LINGER", 0.1)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
     bridge = await start(PING_INTERVAL="0.2", PING_TIMEOUT="0.2", **settings)
     dice = random.Random(SEED)
     opened = GOOD.replace("u1", f"u1&token={token()}").encode() + b"\r\n"

@@ -12,9 +12,9 @@ import yaml
 from tests.support.running import APP_TOKEN, ROOT, SECRET, Start, cloud_event, receive, token
 from tests.support.valkey import Valkey
 from wsbridge import __version__
-from wsbridge.config.environment import load
+from wsbridge.config.env import load
 from wsbridge.config.settings import NAMES, PREFIX, UNPREFIXED, Settings, SettingsError
-from wsbridge.config.weakness import weaknesses
+from wsbridge.config.weaknesses import weaknesses
 
 K8S = ROOT / "k8s"
 NAME = "websocket-service"

@@ -24,7 +24,7 @@ from tests.support.running import (
     until_told,
 )
 from tests.support.valkey import DURABLE, Cluster, Valkey
-from wsbridge.broker.redis.redis_broker import RedisBroker
+from wsbridge.broker.redis.broker import RedisBroker
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ async def test_row_21_a_last_message_is_lost_and_nothing_follows(
     start: Start, valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the watchdog can notice."""
-    monkeypatch.setattr("wsbridge.sessions.watchdog.INTERVAL", 0.1)
+    monkeypatch.setattr("wsbridge.sessions.reconciler.INTERVAL", 0.1)
     bridge = await start(REDIS_URL=valkey.url)
     ws, _ = await bridge.opened()
     hear = RedisBroker.hear
@@ -353,8 +353,8 @@ async def test_a_disconnect_that_cannot_reach_the_others_says_so(pair: tuple[Run
 async def test_row_28_who_has_left_is_not_listened_to_any_more(
     start: Start, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsbridge.broker.redis.redis_broker.GRACE", 0.0)
-    monkeypatch.setattr("wsbridge.sessions.watchdog.INTERVAL", 0.1)
+    monkeypatch.setattr("wsbridge.broker.redis.broker.GRACE", 0.0)
+    monkeypatch.setattr("wsbridge.sessions.reconciler.INTERVAL", 0.1)
     bridge = await start(REDIS_URL=valkey.url)
     stays, _ = await bridge.opened("stays")
 

@@ -23,7 +23,7 @@ from tests.support.clocks import WallClock
 from tests.support.replica import LIMITS, Client, Replica, replica_at, replica_of_its_own
 from tests.support.running import DEADLINE, until
 from tests.support.valkey import DURABLE, Valkey
-from wsbridge.core.event import Event, Position
+from wsbridge.core.events import Event, Position
 
 T = TypeVar("T")
 HOUR = 3_600.0
@@ -163,7 +163,7 @@ class OnServer(Walk):
     """Two replicas on a server that keeps everything through a restart, and whose clock cannot be relied upon."""
 
     async def open(self) -> None:
-        self.stack.enter_context(mock.patch("wsbridge.sessions.watchdog.INTERVAL", 0.1))
+        self.stack.enter_context(mock.patch("wsbridge.sessions.reconciler.INTERVAL", 0.1))
         directory = self.stack.enter_context(tempfile.TemporaryDirectory())
         self.clock = WallClock(Path(directory))
         self.server = await self.stack.enter_async_context(Valkey(Path(directory), self.clock, **DURABLE))

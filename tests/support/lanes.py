@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.support.valkey import Valkey
-from wsbridge.broker.broker import Away
-from wsbridge.broker.redis.redis_command import Command, call
-from wsbridge.broker.redis.redis_keys import keys_of
-from wsbridge.broker.redis.redis_lane import Lane
-from wsbridge.broker.redis.redis_server import Server, server_at
+from wsbridge.broker.base import Away
+from wsbridge.broker.redis.codec import keys_of
+from wsbridge.broker.redis.commands import Command, call
+from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.broker.redis.topology import Server, server_at
 from wsbridge.config.redis_url import parse
 
 KEYS = [f"k{n}" for n in range(30)]

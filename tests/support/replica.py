@@ -9,20 +9,20 @@ from typing import Any
 
 from tests.support.running import DEADLINE, until
 from tests.unit.sessions.test_session import FakeWire
-from wsbridge.broker.broker import Away, Broker
+from wsbridge.broker.base import Away, Broker
 from wsbridge.broker.history import Resume
-from wsbridge.broker.memory_broker import MemoryBroker
-from wsbridge.broker.redis.redis_broker import RedisBroker
-from wsbridge.broker.redis.redis_server import server_at
+from wsbridge.broker.memory import MemoryBroker
+from wsbridge.broker.redis.broker import RedisBroker
+from wsbridge.broker.redis.topology import server_at
 from wsbridge.config.redis_url import parse
-from wsbridge.core.event import Position
+from wsbridge.core.events import Position
 from wsbridge.core.protocol import SHUTDOWN
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
-from wsbridge.sessions.mender import Mender
+from wsbridge.sessions.catch_up import Mender
+from wsbridge.sessions.reconciler import Watchdog
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
-from wsbridge.sessions.watchdog import Watchdog
 from wsbridge.telemetry.metrics import Metrics
 
 LIMITS: dict[str, Any] = {"size": 10, "ttl": 600.0, "dedupe_ttl": 3_600.0}

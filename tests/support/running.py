@@ -22,8 +22,8 @@ import structlog
 from aiohttp import web
 
 from tests.support.clocks import WallClock
-from wsbridge.app import Server
-from wsbridge.bridge import Bridge
+from wsbridge.app import Bridge
+from wsbridge.server import Server
 from wsbridge.telemetry.log import configure, log
 
 DEADLINE = 30.0  # seconds: how long a test waits for what must happen, on a machine that others use too
@@ -140,7 +140,7 @@ class Spawned(Reachable):
         `descriptors` limits how many it may open; `broken` is Python that breaks a part of it before it serves.
         """
         program = (
-            ("-c", f"{broken}\nfrom wsbridge.cli.cli import main\nmain(['serve'])")
+            ("-c", f"{broken}\nfrom wsbridge.cli.main import main\nmain(['serve'])")
             if broken
             else ("-m", "wsbridge", "serve")
         )

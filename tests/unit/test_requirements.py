@@ -132,7 +132,7 @@ def test_what_is_installed_under_tox_is_the_locked_runtime() -> None:
 def test_distribution_is_not_named_as_another_project_on_the_index_and_the_command_stays() -> None:
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
     assert project["name"] == "wsbridge-server"
-    assert project["scripts"] == {"wsbridge": "wsbridge.cli.cli:main"}
+    assert project["scripts"] == {"wsbridge": "wsbridge.cli.main:main"}
     assert f"`{project['name']}`" in text_of("README.md")
 
 

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from wsbridge.auth.origins import Origins, host_of
 from wsbridge.config.settings import PREFIX, is_loopback
-from wsbridge.connections.peer import address_of
+from wsbridge.connections.client_address import address_of
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 

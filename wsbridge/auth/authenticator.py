@@ -6,10 +6,10 @@ from itertools import islice
 from aiohttp import hdrs, web
 
 from wsbridge.auth.access import bearer
-from wsbridge.auth.auth import Identity, Verifier
 from wsbridge.auth.keys import Unavailable
-from wsbridge.connections.handshake import offered_subprotocols
-from wsbridge.core.event import is_user
+from wsbridge.auth.tokens import Identity, Verifier
+from wsbridge.connections.websocket_handshake import offered_subprotocols
+from wsbridge.core.events import is_user
 from wsbridge.core.protocol import (
     SUBPROTOCOL,
     TOKEN_EXPIRED,

@@ -15,7 +15,7 @@ import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from wsbridge.auth.key_set import (
+from wsbridge.auth.jwks import (
     CURVES,
     ED25519,
     HMAC,

@@ -7,7 +7,7 @@ import re
 from aiohttp import hdrs, web
 from yarl import URL
 
-from wsbridge.config.kinds import ORIGIN
+from wsbridge.config.value_types import ORIGIN
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:/?#@\[\]\s]+)(?P<port>:\d+)?")

@@ -6,7 +6,7 @@ import secrets
 import string
 from typing import NamedTuple
 
-from wsbridge.core.event import Entry, Event, Position
+from wsbridge.core.events import Entry, Event, Position
 
 EPOCH_LENGTH = 8
 _ALPHABET = string.ascii_lowercase + string.digits

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import NamedTuple
 
-from wsbridge.cli.terminal import printable
-from wsbridge.config.environment import read
+from wsbridge.cli.formatting import printable
+from wsbridge.config.env import read
 from wsbridge.config.settings import HELP, Settings, SettingsError
-from wsbridge.config.weakness import weaknesses
+from wsbridge.config.weaknesses import weaknesses
 
 _FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["file"]]
 WIDEST_VALUE = 32  # columns: a longer one pushes its own help aside, not everyone's

@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wsbridge.config.environment import load, read
+from wsbridge.config.env import load, read
 from wsbridge.config.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def serve(args: Namespace, environ: Environ) -> int:
     settings, unknown = load(environ)
     import asyncio
 
-    from wsbridge import app
+    from wsbridge import server
     from wsbridge.supervision.jobs import JobFailed
     from wsbridge.telemetry import log
     from wsbridge.telemetry.log_writer import LogWriter
-    from wsbridge.web.welcome import program, welcome
+    from wsbridge.web.quickstart import program, welcome
 
     with LogWriter(sys.stdout.buffer, log.dropped_lines, log.report_dropped) as writer:
         style = log.configure(settings.log_level, settings.log_format, writer)
@@ -45,7 +45,7 @@ def serve(args: Namespace, environ: Environ) -> int:
                 writer.write(welcome(program(sys.argv[0]), _host(settings), ports).encode())
 
         try:
-            asyncio.run(app.serve(settings, unknown, brief=is_for_people, started=started))
+            asyncio.run(server.serve(settings, unknown, brief=is_for_people, started=started))
         except JobFailed:  # the log has it
             return FAILED
     return OK
@@ -85,7 +85,7 @@ def listen(args: Namespace, environ: Environ) -> int:
 def publish(args: Namespace, environ: Environ) -> int:
     """Prints the answer's status; how many connections the users have is for a person."""
     from wsbridge.cli import publish
-    from wsbridge.cli.request import Unreachable
+    from wsbridge.cli.http import Unreachable
 
     if args.dapr:
         settings = _settings(environ, "USER_ID_FIELD", "TOPICS", "PUBSUB_NAME")
@@ -154,7 +154,7 @@ def check(args: Namespace, environ: Environ) -> int:
 
 def healthcheck(args: Namespace, environ: Environ) -> int:
     """Prints the status."""
-    from wsbridge.cli.request import Unreachable, send
+    from wsbridge.cli.http import Unreachable, send
 
     url = args.url or f"http://{_address(load(environ)[0])}/health"
     try:
@@ -175,7 +175,7 @@ def healthcheck(args: Namespace, environ: Environ) -> int:
 
 def complain(text: str) -> None:
     """One line for a person, beside the output."""
-    from wsbridge.cli.terminal import printable
+    from wsbridge.cli.formatting import printable
 
     print(f"wsbridge: {printable(text)}", file=sys.stderr, flush=True)
 
@@ -207,7 +207,7 @@ def _tokens(args: Namespace, environ: Environ) -> "Tokens":
 
 
 def _mint(settings: Settings, user: str, ttl: float, algorithm: str | None = None) -> str:
-    from wsbridge.auth.auth import mint
+    from wsbridge.auth.tokens import mint
 
     return mint(settings, user, ttl=ttl, algorithm=algorithm or next(iter(settings.jwt_algorithms), "HS256"))
 

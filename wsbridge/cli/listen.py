@@ -16,8 +16,8 @@ import aiohttp
 import msgspec
 
 from wsbridge.cli.backoff import Backoff
-from wsbridge.cli.request import of_tls
-from wsbridge.cli.terminal import explain, printable
+from wsbridge.cli.formatting import explain, printable
+from wsbridge.cli.http import of_tls
 from wsbridge.core.protocol import LOST, NO_STATUS, TOKEN_MISSING, Close
 
 STABLE = 5.0  # seconds that a connection lasts until the backoff starts anew

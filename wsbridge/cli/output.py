@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TextIO
 
-from wsbridge.cli.terminal import is_colourful, one_line, pretty
+from wsbridge.cli.formatting import is_colourful, one_line, pretty
 
 
 def shower(stream: TextIO, environ: Mapping[str, str]) -> Callable[[bytes], None]:

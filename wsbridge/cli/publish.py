@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from wsbridge.cli import request
+from wsbridge.cli import http
 from wsbridge.core.protocol import timestamp
 
 SOURCE = "wsbridge-cli"
@@ -100,9 +100,9 @@ def connections(url: str, user: str, *, token: str | None) -> int | None:
     """How many the user has on the replica that answers; None if it does not tell us."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = request.send(f"{url.rstrip('/')}/users/{quote(user, safe='')}", headers=headers, timeout=TIMEOUT)
+        answer = http.send(f"{url.rstrip('/')}/users/{quote(user, safe='')}", headers=headers, timeout=TIMEOUT)
         return len(msgspec.json.decode(answer.body, type=_User).sessions) if answer.status == 200 else None  # noqa: PLR2004
-    except (request.Unreachable, ValueError):
+    except (http.Unreachable, ValueError):
         return None
 
 
@@ -122,12 +122,12 @@ def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, top
     return f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "this is no answer of a sidecar: is the URL right?")
 
 
-def _post(event: Mapping[str, Any], url: str, token: str | None) -> request.Answer:
+def _post(event: Mapping[str, Any], url: str, token: str | None) -> http.Answer:
     headers = {"content-type": CONTENT_TYPE} | ({"dapr-api-token": token} if token else {})
-    return request.send(url, method="POST", body=msgspec.json.encode(event), headers=headers, timeout=TIMEOUT)
+    return http.send(url, method="POST", body=msgspec.json.encode(event), headers=headers, timeout=TIMEOUT)
 
 
-def _status(answer: request.Answer) -> str:
+def _status(answer: http.Answer) -> str:
     try:
         return msgspec.json.decode(answer.body, type=_Status).status
     except ValueError:  # neither JSON nor UTF-8

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from wsbridge.config.kinds import (
+from wsbridge.config.redis_url import RedisUrl
+from wsbridge.config.value_types import (
     ALGORITHM_LIST,
     HOST,
     HTTP_URL,
@@ -33,7 +34,6 @@ from wsbridge.config.kinds import (
     whole,
     yes_or_no,
 )
-from wsbridge.config.redis_url import RedisUrl
 
 PREFIX = "WSBRIDGE_"
 UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable

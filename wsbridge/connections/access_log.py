@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from wsbridge.connections.peer import address_of
-from wsbridge.telemetry import frames
+from wsbridge.connections.client_address import address_of
+from wsbridge.telemetry import tracebacks
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.redaction import shown_path, shown_query
 
@@ -32,7 +32,7 @@ class ServerLog(logging.Logger):
         if isinstance(error, web.RequestPayloadError):
             return  # who read the body has said so
         if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
-            frames.release(error)
+            tracebacks.release(error)
             self._on_bad_request(peer or "")
             log.info("request.bad", peer=peer, error=type(error).__name__)
         elif level >= logging.WARNING:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from wsbridge.connections.peer import plain
+from wsbridge.connections.client_address import plain
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from wsbridge.core.event import Entry, Position
+from wsbridge.core.events import Entry, Position
 
 SUBPROTOCOL = "wsbridge.v1"
 MAX_MESSAGE_BYTES = 16 * 1024

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wsbridge.core.event import Rejected
-from wsbridge.dapr import pieces
+from wsbridge.core.events import Rejected
+from wsbridge.dapr import json_pieces
 from wsbridge.dapr.payload import REFUSED, from_base64, from_string, rejection, without_bom
 
 BULK_TYPE = "com.dapr.event.sent.bulk"
@@ -88,8 +88,8 @@ def _read_loosely(body: bytes) -> list[BulkEntry | Unreadable] | None:
 
 def _cut(body: bytes) -> list[bytes] | None:
     """The entries of a bulk that is not JSON as a whole. No sidecar sends one while it passes messages on raw."""
-    members = pieces.members(body)
-    return pieces.elements(members.get("entries", b"")) if members.get("type") == b'"%b"' % _MARK else None
+    members = json_pieces.members(body)
+    return json_pieces.elements(members.get("entries", b"")) if members.get("type") == b'"%b"' % _MARK else None
 
 
 def _read_entry(piece: bytes) -> BulkEntry | Unreadable | None:
@@ -109,6 +109,6 @@ def _entry_id(piece: bytes) -> str | None:
     except REFUSED:
         pass
     try:
-        return _string.decode(pieces.members(piece).get("entryId", b""))
+        return _string.decode(json_pieces.members(piece).get("entryId", b""))
     except REFUSED:
         return None

@@ -7,7 +7,7 @@ from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
-from wsbridge.core.event import MAX_USER_BYTES, Rejected
+from wsbridge.core.events import MAX_USER_BYTES, Rejected
 from wsbridge.core.reasons import Drop
 from wsbridge.dapr.payload import REFUSED, from_base64, from_string, rejection, without_bom
 

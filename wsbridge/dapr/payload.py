@@ -10,7 +10,7 @@ from array import array
 
 import msgspec
 
-from wsbridge.core.event import Rejected
+from wsbridge.core.events import Rejected
 from wsbridge.core.reasons import Drop
 
 MAX_DEPTH = 500  # levels of nesting; decoders give up somewhere behind it, each version of Python elsewhere

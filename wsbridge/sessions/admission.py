@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from aiohttp import hdrs, web
 
-from wsbridge.auth.auth import Identity
 from wsbridge.auth.authenticator import Authenticator
 from wsbridge.auth.origins import Origins
-from wsbridge.broker.broker import Away, Broker
+from wsbridge.auth.tokens import Identity
+from wsbridge.broker.base import Away, Broker
 from wsbridge.broker.history import Resume
-from wsbridge.connections.budget import Budget
-from wsbridge.connections.front import OVERLOADED_WHY
-from wsbridge.connections.intake import IS_OVERLOADED
-from wsbridge.connections.peer import address_of
+from wsbridge.connections.client_address import address_of
+from wsbridge.connections.middleware import IS_OVERLOADED
+from wsbridge.connections.protocol import OVERLOADED_WHY
+from wsbridge.connections.rate_limits import Budget
 from wsbridge.core.protocol import (
     LOST,
     ORIGIN_FORBIDDEN,
@@ -33,7 +33,7 @@ from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.sender import Wire
 from wsbridge.sessions.session import Session
-from wsbridge.telemetry import frames
+from wsbridge.telemetry import tracebacks
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
@@ -194,7 +194,7 @@ class Admission:
         return max(0, round((session.expires - self._leeway - time.monotonic()) * 1000))
 
     def _refuse(self, request: web.Request, refused: Refused) -> None:
-        frames.release(refused)
+        tracebacks.release(refused)
         close = refused.close
         self._metrics.session_closed(counted(close), None)
         if close.code in _CLIENTS_FAULT:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from wsbridge.core.event import Entry
+from wsbridge.core.events import Entry
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.log import debugging, log

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from wsbridge.core.event import Entry
+from wsbridge.core.events import Entry
 from wsbridge.sessions.outbox import PORTION, Ledger
 
 REPLAY_PORTION = 64  # entries, at most, that are made into frames at once

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from wsbridge.core.event import Entry, Position
+from wsbridge.core.events import Entry, Position
 from wsbridge.core.protocol import Close
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION, Ledger, Outbox
 

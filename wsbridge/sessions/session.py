@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
 from wsbridge.broker.history import Resume
-from wsbridge.core.event import Entry, Position
+from wsbridge.core.events import Entry, Position
 from wsbridge.core.protocol import (
     FORCE_DISCONNECT,
     LOST,

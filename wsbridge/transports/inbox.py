@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from wsbridge.core.protocol import POLICY, UNSUPPORTED, Close, pong_frame
 from wsbridge.sessions.session import Session, State
+from wsbridge.transports.base import Receiver, TransportWire
 from wsbridge.transports.client_frames import BINARY, CLOSE, PING, TEXT, FrameError, FrameReader, close_of, text_of
-from wsbridge.transports.wire import Receiver, TransportWire
 
 FRAMES_PER_SECOND = 20  # of any kind; beyond, they wait for the rest of the second
 READS_PER_SECOND = 1_000  # from the socket; beyond, it is not read for the rest of the second: TCP slows the peer down

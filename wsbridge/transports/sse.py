@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from wsbridge.core.event import Entry, Position
+from wsbridge.core.events import Entry, Position
 from wsbridge.core.protocol import (
     INTERNAL,
     LOST,
@@ -28,7 +28,7 @@ from wsbridge.core.protocol import (
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.metrics import Metrics
-from wsbridge.transports.wire import Receiver, TransportWire
+from wsbridge.transports.base import Receiver, TransportWire
 
 COMMENT_INTERVAL = 15.0  # seconds between two comment lines
 RETRY = 30.0  # seconds that a client waits where there is no use in coming back at once

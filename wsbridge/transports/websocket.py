@@ -12,9 +12,9 @@ from typing import Any, cast
 from aiohttp import hdrs, web
 
 from wsbridge.auth.keys import Unavailable
-from wsbridge.connections.handshake import check_handshake, offered_subprotocols
-from wsbridge.connections.peer import address_of
-from wsbridge.core.event import Entry, Position
+from wsbridge.connections.client_address import address_of
+from wsbridge.connections.websocket_handshake import check_handshake, offered_subprotocols
+from wsbridge.core.events import Entry, Position
 from wsbridge.core.protocol import (
     INTERNAL,
     LOST,
@@ -38,8 +38,8 @@ from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.transports.base import TransportWire
 from wsbridge.transports.inbox import Inbox
-from wsbridge.transports.wire import TransportWire
 
 BAD_MESSAGES, BAD_WINDOW = 10, 60.0  # so many within so many seconds end a session
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3

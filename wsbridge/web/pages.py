@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 from aiohttp import ETag, hdrs, web
 
-from wsbridge.web.bundle import bundle
+from wsbridge.web.client_bundle import bundle
 
 _STATIC = files("wsbridge.web").joinpath("static")
 

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from tests.support.key_material import EC_KEYS, ED, ED_KEY, ES, PREVIOUS, RS, RSA_KEY, SECRET, jwk, pem
 from tests.support.running import until
-from wsbridge.auth.key_set import Key
+from wsbridge.auth.jwks import Key
 from wsbridge.auth.keys import JWKS_PAUSE, JWKS_TTL, FixedKeys, RemoteKeys, Unavailable, build
-from wsbridge.config.environment import load
+from wsbridge.config.env import load
 from wsbridge.config.settings import SettingsError
 from wsbridge.telemetry.metrics import Metrics
 

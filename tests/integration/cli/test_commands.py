@@ -11,7 +11,7 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import Running, Start, receive, until
-from wsbridge.cli.cli import run
+from wsbridge.cli.main import run
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -172,12 +172,12 @@ def test_where_a_bridge_answers(said: Said, host: str, address: str, monkeypatch
     asked = []
 
     def send(url: str, **_: object) -> object:
-        from wsbridge.cli.request import Answer  # noqa: PLC0415 - as the command does
+        from wsbridge.cli.http import Answer  # noqa: PLC0415 - as the command does
 
         asked.append(url)
         return Answer(200, b'{"status":"degraded"}')
 
-    monkeypatch.setattr("wsbridge.cli.request.send", send)
+    monkeypatch.setattr("wsbridge.cli.http.send", send)
     environ = {"WSBRIDGE_HOST": host, "WSBRIDGE_PORT": "9", "WSBRIDGE_AUTH": "none"}
     assert run(["healthcheck"], environ) == 0
     assert asked == [f"http://{address}/health"]

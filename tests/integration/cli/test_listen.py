@@ -11,7 +11,7 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import DEADLINE, Running, Start, until
-from wsbridge.auth.auth import mint
+from wsbridge.auth.tokens import mint
 from wsbridge.cli.backoff import Backoff
 from wsbridge.cli.listen import STABLE, Listener, Tokens
 from wsbridge.core.protocol import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close

@@ -10,8 +10,8 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import Running, Start, receive
+from wsbridge.cli.http import Unreachable
 from wsbridge.cli.publish import cloud_event, to_bridge, to_sidecar
-from wsbridge.cli.request import Unreachable
 
 EVENT = cloud_event("task.created", ["u1"], {"title": "Buy milk"})
 

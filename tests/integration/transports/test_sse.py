@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.npm import missing
 from tests.support.running import DEADLINE, ROOT, Logs, Running, Start, until
-from wsbridge.core.event import Position
+from wsbridge.core.events import Position
 from wsbridge.transports.sse import event
 
 

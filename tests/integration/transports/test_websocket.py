@@ -33,7 +33,7 @@ from tests.support.running import (
     until,
 )
 from wsbridge.sessions.session import State
-from wsbridge.transports import wire
+from wsbridge.transports import base
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UPDATE = re.compile(
@@ -291,7 +291,7 @@ async def test_the_peers_close_is_answered_with_its_code(bridge: Running, logs: 
 
 
 async def test_a_peer_that_does_not_answer_a_close_is_cut_off(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.1)
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
         await peer.send_frame(BINARY, b"x")

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.support.running import ROOT, SECRET, Running, Start
-from wsbridge.web.bundle import bundle
+from wsbridge.web.client_bundle import bundle
 from wsbridge.web.pages import accepts_gzip
 
 

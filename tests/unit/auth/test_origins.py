@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsbridge.auth.origins import Origins
-from wsbridge.config.environment import load
+from wsbridge.config.env import load
 
 
 def request(host: str = "localhost:8004", **headers: str) -> web.Request:

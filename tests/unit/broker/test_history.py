@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsbridge.broker.history import EPOCH_LENGTH, Gap, History, Recent, Resume, SharedData
-from wsbridge.core.event import Entry, Event, Position
+from wsbridge.core.events import Entry, Event, Position
 
 
 def filled(events: int) -> History:

@@ -13,7 +13,7 @@ from websockets.streams import StreamReader
 
 from tests.support.running import ROOT
 from wsbridge.core import protocol
-from wsbridge.core.event import Entry
+from wsbridge.core.events import Entry
 from wsbridge.core.protocol import (
     CLOSES,
     LOST,

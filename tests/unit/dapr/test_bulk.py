@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.growth import LINEAR, growth
-from wsbridge.core.event import Rejected
+from wsbridge.core.events import Rejected
 from wsbridge.dapr.bulk import BULK_TYPE, BulkEntry, Unreadable, read_entries
 
 

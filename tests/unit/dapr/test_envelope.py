@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wsbridge.core.event import Rejected, is_user
+from wsbridge.core.events import Rejected, is_user
 from wsbridge.dapr.envelope import Envelope, read_envelope, read_headers, unescaped, word
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.growth import LINEAR, growth
-from wsbridge.core.event import Rejected
+from wsbridge.core.events import Rejected
 from wsbridge.dapr.payload import (
     MAX_DEPTH,
     REFUSED,

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.support.running import until
 from tests.unit.sessions.test_session import BACKLOG, Peer, entry
-from wsbridge.core.event import Entry
+from wsbridge.core.events import Entry
 from wsbridge.core.protocol import SLOW_CONSUMER, update
 from wsbridge.sessions.backlog import PATIENCE
 from wsbridge.sessions.bus import Bus

@@ -12,7 +12,7 @@ from tests.support.running import until
 from tests.unit.sessions.test_heartbeat import Time
 from tests.unit.sessions.test_session import HELLO, Peer, entry, resume
 from wsbridge.broker.history import Resume
-from wsbridge.core.event import Position
+from wsbridge.core.events import Position
 from wsbridge.core.protocol import POLICY, SHUTDOWN, Close
 from wsbridge.sessions.drain import CHANGE_OVER, SLICE, TICK, USABLE, drain
 from wsbridge.sessions.registry import Registry

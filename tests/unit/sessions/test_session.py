@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wsbridge.broker.history import Gap, Resume
-from wsbridge.core.event import Entry, Position
+from wsbridge.core.events import Entry, Position
 from wsbridge.core.protocol import (
     FORCE_DISCONNECT,
     LOST,

@@ -1,0 +1,494 @@
+"""What a server has confirmed is looked for; what it has lost is never continued under the same epoch."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.bench import Bench, event, numbered, on_redis
+from tests.support.clocks import WallClock
+from tests.support.running import until_told
+from tests.support.valkey import Cluster, Valkey, is_linked, settled
+from wsbridge.broker.base import Away, Broker
+from wsbridge.broker.history import Gap, Resume
+from wsbridge.broker.redis.broker import RedisBroker
+from wsbridge.broker.redis.codec import body, keys_of, position
+from wsbridge.broker.redis.commands import Command, call
+from wsbridge.broker.redis.loss_detector import Evidence
+from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.broker.redis.topology import Server, server_at
+from wsbridge.config.redis_url import parse
+from wsbridge.core.events import Position
+
+DAY = 86_400_000  # ms
+Answer = tuple[dict[str, Position | None], int]
+
+
+class Witness:
+    """One replica's evidence, what it appends, and where the users are that are connected to it."""
+
+    def __init__(self, server: Server, prefix: str) -> None:
+        self.server = server
+        self.prefix = prefix
+        self.evidence = Evidence(server, prefix)
+        self.known: dict[str, Position] = {}
+        self._lane = Lane(server)
+
+    async def append(self, user: str, count: int = 1, *, connected: bool = False) -> Position:
+        packed = [part for _ in range(count) for part in (b"", body(event(user), "now"))]
+        keys = keys_of(self.prefix, user)
+        seed = secrets.token_hex(8)
+        (reply,) = await self._lane.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, *packed)])
+        if isinstance(reply, Away):
+            raise reply
+        epoch, offset, _ = reply.decode().split(" ")
+        last = Position(epoch, int(offset))
+        self.evidence.confirmed({user: last})
+        if connected:
+            self.known[user] = last
+        return last
+
+    async def top(self, user: str) -> Position | None:
+        key = keys_of(self.prefix, user).position
+        (reply,) = await self._lane.do([Command(key, ("GET", key))])
+        return position(reply)
+
+    async def call(self, function: str, *args: str | int) -> Any:
+        return (await self._lane.do([call(function, [keys_of(self.prefix, "a").position], *args)]))[0]
+
+    async def check(self) -> Answer:
+        return await self.evidence.check(self.known)
+
+    async def close(self) -> None:
+        await self.evidence.close()
+        await self._lane.close()
+        await self.server.close()
+
+
+@contextlib.asynccontextmanager
+async def witnesses(url: str, count: int = 1, prefix: str = "w") -> AsyncIterator[list[Witness]]:
+    async with contextlib.AsyncExitStack() as stack:
+        found = [Witness(server_at(parse(url)), prefix) for _ in range(count)]
+        for witness in found:
+            stack.push_async_callback(witness.close)
+            await witness.server.refresh()
+        yield found
+
+
+async def test_where_nothing_is_known_nothing_is_lost(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        assert await witness.check() == ({}, 0)
+
+
+async def test_where_nothing_is_lost_the_positions_are_what_they_are(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", 3, connected=True)
+        await one.append("b", connected=True)
+        await one.append("c")
+        further = await other.append("b", 2)
+        with capture_logs() as lines:
+            for _ in range(3):
+                assert await one.check() == ({"a": one.known["a"], "b": further}, 0)
+                assert await other.check() == ({}, 0)
+        assert lines == []
+        assert further.offset == 3
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_after_an_older_snapshot_every_history_is_forgotten(tmp_path: Path, connected: bool) -> None:
+    """The last append is missing, whether somebody is connected to see it or not: all others may be, too."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        await witness.append("b", 2, connected=True)
+        old = await witness.append("a", 3, connected=connected)
+        snapshot = await valkey.snapshot()
+        await witness.append("a", 2, connected=connected)
+        await valkey.restore(snapshot)
+        assert await witness.top("a") == old
+        with capture_logs() as lines:
+            found, lost = await witness.check()
+        assert found == dict.fromkeys(witness.known)
+        assert lost == 1
+        assert [(line["event"], line["log_level"]) for line in lines] == [("history.lost", "warning")]
+        new = await witness.append("a")
+        assert new.offset == 1
+        assert new.epoch != old.epoch
+
+
+async def test_after_a_wipe_what_was_there_is_missing(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        await witness.append("a", connected=True)
+        await witness.append("b", connected=True)
+        await valkey.wipe()
+        assert await witness.check() == ({"a": None, "b": None}, 2)
+
+
+async def test_what_this_replica_has_not_appended_is_missed_by_who_is_connected(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", 3)
+        snapshot = await valkey.snapshot()
+        other.known["a"] = await one.append("a")
+        await valkey.restore(snapshot)
+        assert await other.check() == ({"a": None}, 1)
+
+
+async def test_a_loss_is_noticed_once_by_all_replicas_together(tmp_path: Path) -> None:
+    """What begins anew behind the first one is not what the second one misses."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 3) as (one, other, fresh):
+        await one.append("a", 3, connected=True)
+        await other.append("b", 3, connected=True)
+        fresh.known["b"] = other.known["b"]  # a replica that has never looked
+        snapshot = await valkey.snapshot()
+        for witness, user in ((one, "a"), (other, "b")):
+            await witness.append(user, connected=True)
+            await witness.check()
+        await valkey.restore(snapshot)
+        with capture_logs() as lines:
+            assert await one.check() == ({"a": None}, 1)
+            new = {user: await one.append(user) for user in "ab"}
+            for late in (other, fresh):
+                assert await late.check() == ({"b": new["b"]}, 1)
+                assert await late.check() == ({"b": new["b"]}, 0)
+        assert [line["event"] for line in lines] == ["history.lost"]
+        assert (await one.top("a"), await one.top("b")) == (new["a"], new["b"])
+
+
+async def test_who_misses_something_that_another_replica_has_noticed_forgets_nothing(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=True)
+        await other.append("b", connected=True)
+        for witness in (one, other):
+            await witness.check()
+        await valkey.wipe()
+        with capture_logs() as lines:
+            await one.check()
+            new = await one.append("a", connected=True)
+            assert await other.check() == ({"b": None}, 1)
+            assert await one.check() == ({"a": new}, 0)
+        assert [line["event"] for line in lines] == ["history.lost"]
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_loss_that_was_noticed_is_settled(tmp_path: Path, connected: bool) -> None:
+    """Whether or not anybody comes back to the history that was lost."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=connected)
+        await one.check()
+        await valkey.wipe()
+        with capture_logs() as lines:
+            assert (await one.check())[1] == 1
+            new = await other.append("b", 2, connected=True)
+            for _ in range(3):
+                await one.check()
+                assert await other.check() == ({"b": new}, 0)
+        assert [line["event"] for line in lines] == ["history.lost"]
+
+
+async def test_another_loss_is_noticed_again(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        for _ in range(3):
+            await witness.append("b", connected=True)
+            await witness.append("a", connected=True)
+            assert (await witness.check())[1] == 0
+            await valkey.wipe()
+            kept = await witness.append("c")
+            with capture_logs() as lines:
+                assert await witness.check() == ({"a": None, "b": None}, 2)
+            assert [line["event"] for line in lines] == ["history.lost"]
+            assert await witness.top("c") == kept  # it was born since the last look, in the same life: it is sound
+
+
+async def test_a_history_from_long_ago_is_a_loss(tmp_path: Path) -> None:
+    """A snapshot has brought back an epoch that was there before the one that is known."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        old = await witness.append("a", 3)
+        snapshot = await valkey.snapshot()
+        await valkey.wipe()
+        await witness.append("a", connected=True)
+        assert (await witness.check())[1] == 0
+        await valkey.restore(snapshot)
+        assert await witness.top("a") == old
+        assert await witness.check() == ({"a": None}, 1)
+        assert (await witness.append("a")).epoch not in (old.epoch, witness.known["a"].epoch)
+
+
+async def test_while_another_replica_is_at_work_on_a_loss_nothing_can_be_said(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=True)
+        await one.check()
+        await valkey.wipe()
+        mark = await other.call("forget", "seed", "0 w", "", "")
+        assert isinstance(mark, int)
+        assert await other.call("forget", "seed", "0 w", "", "") == b"busy 0"
+        with capture_logs() as lines:
+            for _ in range(3):
+                with pytest.raises(Away, match="another replica"):
+                    await one.check()
+            await other.call("forgotten", "seed", "0 w", mark)
+            assert await one.check() == ({"a": None}, 1)
+        assert lines == []
+
+
+async def test_evidence_of_a_loss_that_another_replica_left_half_done_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where it makes no step any more, by the time of the replica that waits."""
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
+        await one.append("a", connected=True)
+        await one.append("b", connected=True)
+        await one.check()
+        await valkey.ask("DEL", keys_of("w", "a").position)
+        mark = await other.call("forget", "seed", "0 w", "", "")
+        with pytest.raises(Away, match="another replica"):
+            await one.check()
+        monkeypatch.setattr("wsbridge.broker.redis.loss_detector.STUCK", 0.0)
+        await other.call("drop", "0 w", mark)
+        with pytest.raises(Away, match="another replica"):
+            await one.check()
+        with capture_logs() as lines:
+            assert await one.check() == ({"a": None, "b": None}, 1)
+        assert [line["event"] for line in lines] == ["history.lost"]
+
+
+async def test_a_confirmation_that_is_too_old_is_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        await witness.append("a")
+        await valkey.wipe()
+        monkeypatch.setattr("wsbridge.broker.redis.loss_detector.LASTS", 0.0)
+        assert await witness.check() == ({}, 0)
+        monkeypatch.undo()
+        assert await witness.check() == ({}, 1)
+
+
+async def test_only_keys_of_positions_and_of_this_prefix_go(tmp_path: Path) -> None:
+    async with (
+        Valkey(tmp_path) as valkey,
+        witnesses(valkey.url, prefix="w*") as (witness,),
+        witnesses(valkey.url, prefix="w*x") as (stranger,),
+    ):
+        theirs = await stranger.append("a", 2, connected=True)
+        await witness.append("a", 2, connected=True)
+        await valkey.ask("SET", "somebody's", "1")
+        await valkey.ask("DEL", keys_of("w*", "a").position)
+        await witness.append("b")
+        before = {key.decode() for key in await valkey.ask("KEYS", "*")}
+        assert await witness.check() == ({"a": None}, 1)
+        gone = before - {key.decode() for key in await valkey.ask("KEYS", "*")}
+        assert gone == {keys_of("w*", "b").position}
+        assert await stranger.check() == ({"a": theirs}, 0)
+
+
+async def test_however_many_there_are_all_are_forgotten(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        users = [f"u{n}" for n in range(2_500)]
+        await witness.append("a", connected=True)
+        await valkey.wipe()
+        await valkey.client().mset({keys_of("w", user).position: "e 1 0" for user in users})
+        assert (await witness.check())[1] == 1
+        assert await valkey.ask("DBSIZE") == 0
+
+
+async def test_a_server_that_is_away_says_nothing_of_losses(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
+        last = await witness.append("a", connected=True)
+        snapshot = await valkey.snapshot()
+        await valkey.kill()
+        with capture_logs() as lines:
+            for _ in range(2):
+                with pytest.raises(Away):
+                    await witness.check()
+        assert lines == []
+        await valkey.restore(snapshot)
+        assert await witness.check() == ({"a": last}, 0)
+
+
+async def test_in_a_cluster_a_node_answers_for_itself_alone(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, replicas=0) as cluster, witnesses(cluster.url) as (witness,):
+        users = [f"u{n}" for n in range(30)]
+        for user in users:
+            await witness.append(user, connected=True)
+        places = {user: await cluster.node_of(keys_of("w", user).position) for user in users}
+        bad = cluster.nodes[0]
+        assert set(places.values()) == set(cluster.nodes)
+        assert await witness.check() == (witness.known, 0)
+        unlucky = next(user for user in users if places[user] is bad)
+        old = await bad.ask("GET", keys_of("w", unlucky).position)
+        await witness.append(unlucky, connected=True)
+        await bad.ask("SET", keys_of("w", unlucky).position, old)
+        with capture_logs() as lines:
+            found, lost = await witness.check()
+        assert lost == 1
+        assert found == {user: None if places[user] is bad else witness.known[user] for user in users}
+        assert [(line["event"], line["node"]) for line in lines] == [("history.lost", bad.address)]
+
+
+# Clocks and lives: nothing of the above depends on what time a server says it is.
+
+SKEWS = [0, -5, -15, -60, -600, -10_800, 15, 7_200]  # seconds
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize("skew", SKEWS)
+async def test_evidence_of_a_restored_snapshot_is_found_whatever_the_clock_says(tmp_path: Path, skew: int) -> None:
+    clock = WallClock(tmp_path)
+    async with Valkey(tmp_path, clock) as valkey, witnesses(valkey.url) as (witness,):
+        old = await witness.append("a", 3)
+        await witness.check()
+        snapshot = await valkey.snapshot()
+        await witness.append("b", connected=True)
+        clock.set(skew)
+        await valkey.restore(snapshot)
+        assert await witness.check() == ({"b": None}, 1)
+        new = await witness.append("a")
+        assert new.epoch != old.epoch
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize("skew", SKEWS)
+async def test_evidence_of_a_lagging_replica_is_found_whatever_its_clock_says(tmp_path: Path, skew: int) -> None:
+    clocks = WallClock(tmp_path), WallClock(tmp_path, skew)
+    async with (
+        Valkey(tmp_path, clocks[0]) as first,
+        Valkey(tmp_path, clocks[1]) as second,
+        witnesses(first.url) as (witness,),
+    ):
+        await second.ask("REPLICAOF", "127.0.0.1", first.port)
+        old = await witness.append("c", 3)
+        assert await witness.check() == ({}, 0)
+        await settled(lambda: has(second, old))
+        await second.ask("REPLICAOF", "NO", "ONE")  # it does not get what comes now
+        await witness.append("b", connected=True)
+        await asked_of(witness, second, instead_of=first)
+        assert await found_by(witness) == ({"b": None}, 1)
+        new = await witness.append("c")
+        assert new.epoch != old.epoch
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize("step", [-10_800, 7_200])
+async def test_evidence_of_a_loss_is_found_when_the_clock_is_set_in_between(tmp_path: Path, step: int) -> None:
+    """In one process: what was born before the clock was set is no sounder than the rest."""
+    clock = WallClock(tmp_path)
+    async with Valkey(tmp_path, clock) as valkey, witnesses(valkey.url, 2) as (one, other):
+        old = await one.append("a", 3, connected=True)
+        await other.append("b", connected=True)
+        for witness in (one, other):
+            await witness.check()
+        text = await valkey.ask("GET", keys_of("w", "a").position)
+        await one.append("a", connected=True)
+        clock.set(step)
+        await valkey.ask("SET", keys_of("w", "a").position, text)
+        assert await one.check() == ({"a": None}, 1)
+        assert await other.check() == ({"b": None}, 1)  # with all others
+        assert (await one.append("a")).epoch != old.epoch
+
+
+@pytest.mark.fault("D7")
+async def test_evidence_of_a_primary_that_was_a_replica_in_between_is_not_trusted(tmp_path: Path) -> None:
+    """Its process, and all that is in its memory, is the old one; its data may have gone back."""
+    async with Valkey(tmp_path) as first, Valkey(tmp_path) as second, witnesses(first.url) as (witness,):
+        await witness.append("a", 3, connected=True)
+        await witness.check()
+        await first.ask("DEL", keys_of("w", "a").position)
+        assert (await witness.check())[1] == 1  # in this life, positions were forgotten
+        old = await witness.append("c", 2)
+        await second.ask("REPLICAOF", "127.0.0.1", first.port)
+        await settled(lambda: has(second, old))
+        await second.ask("REPLICAOF", "NO", "ONE")
+        await first.ask("REPLICAOF", "127.0.0.1", second.port)
+        await settled(lambda: is_linked(first))
+        await asked_of(witness, second, instead_of=first)
+        assert await found_by(witness) == ({"a": None}, 0)  # that loss is known
+        await first.ask("REPLICAOF", "NO", "ONE")  # it does not get what comes now
+        await witness.append("c", connected=True)
+        await asked_of(witness, first, instead_of=second)
+        assert await found_by(witness) == ({"a": None, "c": None}, 1)
+        assert (await witness.append("c")).epoch != old.epoch
+
+
+async def has(valkey: Valkey, last: Position) -> bool:
+    return position(await valkey.ask("GET", keys_of("w", "c").position)) == last
+
+
+async def asked_of(witness: Witness, valkey: Valkey, *, instead_of: Valkey) -> None:
+    """As when an address is another server's from now on."""
+    vars(witness.server).update(vars(server_at(parse(valkey.url))))
+    await instead_of.ask("CLIENT", "KILL", "TYPE", "normal")
+
+
+@pytest.mark.fault("D7")
+async def test_evidence_of_a_loss_is_no_other_prefix_or_databases(tmp_path: Path) -> None:
+    """Two installations on one server lose together, and each forgets its own."""
+    async with (
+        Valkey(tmp_path) as valkey,
+        witnesses(valkey.url, prefix="w") as (one,),
+        witnesses(valkey.url, prefix="v") as (other,),
+        witnesses(valkey.url.replace("/0", "/1"), prefix="w") as (third,),
+    ):
+        installations = (one, other, third)
+        old = [await witness.append("a", 2) for witness in installations]
+        snapshot = await valkey.snapshot()
+        for witness in installations:
+            await witness.append("b", connected=True)
+        await valkey.restore(snapshot)
+        for witness, before in zip(installations, old, strict=True):
+            assert await found_by(witness) == ({"b": None}, 1)
+            assert (await witness.append("a")).epoch != before.epoch
+
+
+async def found_by(witness: Witness) -> Answer:
+    """What it finds, as soon as it can ask."""
+    found: list[Answer] = []
+
+    async def asked() -> bool:
+        with contextlib.suppress(Away):
+            await witness.server.refresh()
+            found.append(await witness.check())
+        return bool(found)
+
+    await until_told(asked)
+    return found[0]
+
+
+# What follows of it, through the broker.
+
+
+async def is_trusting(broker: Broker) -> bool:
+    assert isinstance(broker, RedisBroker)
+    with contextlib.suppress(Away):
+        await broker.verify({})
+        return True
+    return False
+
+
+async def taken(bench: Bench, count: int, user: str = "u") -> Position:
+    await bench.take(*numbered(count, user))
+    return await bench.top(user)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+async def test_what_is_left_of_a_forgotten_history_is_not_served_under_another_epoch(
+    tmp_path: Path, restored: bool
+) -> None:
+    async with Valkey(tmp_path) as valkey, on_redis(valkey.url) as bench:
+        old = await taken(bench, 2)
+        snapshot = await valkey.snapshot()
+        last = await taken(bench, 2)
+        await (valkey.restore(snapshot) if restored else valkey.wipe())
+        assert (await valkey.ask("DBSIZE")) == (2 if restored else 0)  # its position and its entries
+        async with witnesses(valkey.url, prefix=bench.broker._prefix) as (witness,):  # type: ignore[attr-defined]  # which
+            witness.known["u"] = last
+            assert await witness.check() == ({"u": None}, 1)
+        await until_told(lambda: is_trusting(bench.broker))
+        new = await bench.top("u")
+        assert new.epoch != old.epoch
+        assert new.offset == 0
+        for offset in range(5):
+            asked = Position(old.epoch, offset)
+            assert await bench.resume("u", str(asked)) == Resume(new, (), False, Gap(asked, "reset"))
+        assert await bench.resume("u", str(new)) == Resume(new, (), True, None)

@@ -1,0 +1,580 @@
+"""The live stream on real servers: what is joined is heard, whatever ends in between, and every loss is told."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Connection
+from redis.crc import key_slot
+from structlog.testing import capture_logs
+
+from tests.support.running import DEADLINE, until, until_told
+from tests.support.valkey import Cluster, Sentinels, Valkey
+from wsbridge.broker.redis.subscriber import PING_INTERVAL, SILENCE, Stream
+from wsbridge.broker.redis.topology import server_at
+from wsbridge.config.redis_url import parse
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one cluster for all tests that need one
+CHANNELS = [f"w:{{{n}}}" for n in range(30)]
+
+
+class Ear:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        self.interruptions: list[str] = []
+        self.again: list[str] = []  # channels, as they were rejoined
+        self.failures: list[tuple[str, type[Exception]]] = []
+        self.fails = 0  # how many messages are too much for it
+        self.fails_again = 0  # how many channels that were rejoined are
+
+    async def hear(self, channel: str, payload: bytes) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("a bug")
+        self.heard.append((channel, payload))
+
+    def interrupted(self, why: str) -> None:
+        self.interruptions.append(why)
+
+    def failed(self, doing: str, error: Exception) -> None:
+        self.failures.append((doing, type(error)))
+
+    def rejoined(self, channel: str) -> None:
+        if self.fails_again:
+            self.fails_again -= 1
+            raise RuntimeError("a bug")
+        self.again.append(channel)
+
+
+class Listening:
+    """A stream that runs, with its ear, and the server on which to publish."""
+
+    def __init__(self, url: str, at: Callable[[str], Awaitable[Valkey]]) -> None:
+        self.ear = Ear()
+        self.server = server_at(parse(url))
+        self.stream = Stream(self.server, self.ear)
+        self._at = at
+
+    async def join(self, *channels: str) -> None:
+        async with asyncio.timeout(2 * DEADLINE):
+            await asyncio.gather(*map(self.stream.join, channels))
+
+    async def publish(self, channel: str, *payloads: str) -> None:
+        node = await self._at(channel)
+        for payload in payloads:
+            await node.ask("SPUBLISH", channel, payload)
+
+    async def hears(self, channel: str, payload: str = "now") -> None:
+        """What is published from now on arrives."""
+        await self.publish(channel, payload)
+        await until(lambda: self.ear.heard and self.ear.heard[-1] == (channel, payload.encode()))
+
+    async def back(self, *channels: str) -> None:
+        """Wait until all of these were told to be heard again, and hear them."""
+        await until(lambda: set(channels) <= set(self.ear.again))
+        assert self.stream.is_complete()
+        for channel in channels:
+            await self.hears(channel, f"after {len(self.ear.heard)}")
+
+
+@contextlib.asynccontextmanager
+async def listening(server: Valkey | Cluster | Sentinels) -> AsyncIterator[Listening]:
+    async def at(channel: str) -> Valkey:
+        if isinstance(server, Cluster):
+            return await server.node_of(channel)
+        return server.primary if isinstance(server, Sentinels) else server
+
+    found = Listening(server.url, at)
+    running = asyncio.create_task(found.stream.run())
+    try:
+        yield found
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await found.server.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silence is noticed soon. What is slow for other reasons may then be taken for silent, and comes back."""
+    monkeypatch.setattr("wsbridge.broker.redis.subscriber.PING_INTERVAL", 0.05)
+    monkeypatch.setattr("wsbridge.broker.redis.subscriber.SILENCE", 0.3)
+    monkeypatch.setattr("wsbridge.broker.redis.subscriber.RECONNECT", 0.02)
+
+
+async def subscribers(valkey: Valkey, channel: str) -> int:
+    return int((await valkey.ask("PUBSUB", "SHARDNUMSUB", channel))[1])
+
+
+async def connections(valkey: Valkey) -> int:
+    """Ours; sentinels listen, too."""
+    return sum(
+        b" name=wsbridge " in line for line in (await valkey.ask("CLIENT", "LIST", "TYPE", "PUBSUB")).splitlines()
+    )
+
+
+# Joining and leaving.
+
+
+async def test_what_is_published_after_a_join_is_heard_in_order(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        assert (len(it.stream), it.stream.is_complete()) == (2, True)
+        await it.publish("a", *map(str, range(20)))
+        await it.publish("b", "x")
+        await it.publish("c", "y")
+        await it.hears("a")
+        assert [payload for channel, payload in it.ear.heard if channel == "a"][:-1] == [b"%d" % n for n in range(20)]
+        assert ("b", b"x") in it.ear.heard
+        assert {channel for channel, _ in it.ear.heard} == {"a", "b"}
+        assert (it.ear.interruptions, it.ear.again) == ([], [])
+
+
+async def test_a_join_waits_until_the_server_has_confirmed_it(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a")
+        valkey.freeze()
+        joining = asyncio.create_task(it.join("b"))
+        await until(lambda: len(it.stream) == 2)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert (joining.done(), it.stream.is_complete()) == (False, False)
+        valkey.thaw()
+        await joining
+        assert await subscribers(valkey, "b") == 1
+        await it.hears("b")
+
+
+async def test_who_joins_before_it_runs_waits_for_that(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey:
+        server, ear = server_at(parse(valkey.url)), Ear()
+        stream = Stream(server, ear)
+        joining = asyncio.create_task(stream.join("a"))
+        running = asyncio.create_task(stream.run())
+        await joining
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await until_told(lambda: _is(0, connections(valkey)))
+        assert ear.interruptions == []
+
+
+async def test_joining_twice_is_one_subscription(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "a")
+        await it.join("a")
+        assert it.stream.add("a") is None
+        await it.publish("a", "x")
+        await it.hears("a")
+        assert it.ear.heard == [("a", b"x"), ("a", b"now")]
+
+
+async def test_two_thousand_join_at_once_over_one_connection(tmp_path: Path) -> None:
+    channels = [f"w:{{{n:032x}}}" for n in range(2_000)]
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        for channel in channels:
+            it.stream.add(channel)
+        await it.join(*channels[:10], *channels[-10:])
+        assert it.stream.is_complete()
+        assert await connections(valkey) == 1
+        assert len(await valkey.ask("PUBSUB", "SHARDCHANNELS")) == 2_000
+        await it.hears(channels[0])
+        await it.hears(channels[-1])
+        await it.stream.leave(channels[1:])
+        await until_told(lambda: _is(0, subscribers(valkey, channels[-1])))
+        assert len(await valkey.ask("PUBSUB", "SHARDCHANNELS")) == 1
+        assert it.ear.interruptions == []
+
+
+async def test_what_was_left_is_not_heard(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        await it.stream.leave(["a"])
+        assert list(it.stream.channels) == ["b"]
+        await until_told(lambda: _is(0, subscribers(valkey, "a")))
+        await it.publish("a", "x")
+        await it.hears("b")
+        assert it.ear.heard == [("b", b"now")]
+
+
+async def test_what_is_joined_again_right_after_it_was_left_is_heard(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        for _ in range(20):
+            await it.stream.leave(["a"])
+            await it.join("a")
+            await it.hears("a")
+        assert await subscribers(valkey, "a") == 1
+        assert (it.ear.interruptions, it.ear.again) == ([], [])
+
+
+async def test_the_last_channel_of_a_node_stays(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b", "c")
+        await it.stream.leave(["a", "b", "c"])
+        assert list(it.stream.channels) == ["c"]
+        await it.stream.leave(["c"])
+        await it.hears("c")
+        await valkey.kill_subscribers()
+        await it.back("c")
+        await it.join("a")
+        await it.stream.leave(["c"])
+        assert list(it.stream.channels) == ["a"]
+
+
+async def test_what_is_left_before_it_was_asked_for_is_not_asked_for(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        it.stream.add("a")
+        await it.stream.leave(["a"])
+        await it.join("b")
+        assert await valkey.ask("PUBSUB", "SHARDCHANNELS") == [b"b"]
+        assert list(it.stream.channels) == ["b"]
+
+
+async def test_what_is_left_while_nobody_is_there_is_gone_afterwards(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b", "c")
+        await valkey.kill()
+        await it.stream.leave(["a"])
+        await until(lambda: it.ear.interruptions)
+        await it.stream.leave(["b"])
+        await valkey.restart()
+        await it.back("c")
+        assert await valkey.ask("PUBSUB", "SHARDCHANNELS") == [b"c"]
+
+
+async def test_a_listener_that_fails_does_not_end_the_stream(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        it.ear.fails = 2
+        await it.publish("a", "1", "2", "3")
+        await it.hears("b")
+        assert it.ear.heard == [("a", b"3"), ("b", b"now")]
+        assert it.ear.again == ["a", "a"]  # what was published was not heard
+        assert it.ear.failures == [("hear", RuntimeError)] * 2
+        assert it.ear.interruptions == []
+
+
+async def test_a_bug_where_none_is_expected_ends_the_connection_and_not_the_stream(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        it.ear.fails_again = 1
+        await valkey.kill_subscribers()
+        await it.back("a", "b")
+        assert it.ear.failures == [("listen", RuntimeError)]
+        assert len(it.ear.interruptions) == 2
+
+
+async def test_a_bug_while_channels_are_asked_for_is_tried_again(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a")
+        connect, bugs = it.server.connect, [RuntimeError("a bug")]
+
+        async def connecting(node: str) -> Connection:
+            if bugs:
+                raise bugs.pop()
+            return await connect(node)
+
+        vars(it.server).update(connect=connecting)
+        await valkey.kill_subscribers()
+        await it.back("a")
+        assert it.ear.failures == [("subscribe", RuntimeError)]
+        assert "a bug" in it.ear.interruptions
+        await until_told(lambda: _is(1, connections(valkey)))
+
+
+async def test_a_server_that_evicts_is_told_of(tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        async with Valkey(tmp_path, maxmemory_policy="allkeys-lru") as valkey, listening(valkey) as it:
+            await it.join("a")
+            await it.hears("a")
+    assert [line for line in lines if line["event"] == "redis.evicts"] == [
+        {"event": "redis.evicts", "policy": "allkeys-lru", "log_level": "warning"}
+    ]
+
+
+# Interruptions.
+
+
+async def test_a_connection_that_breaks_is_told_of_and_made_again(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        for count in (1, 2, 3):
+            assert await valkey.kill_subscribers() == 1
+            await until(lambda: len(it.ear.again) == 2 * count)  # noqa: B023 - it is awaited here
+            assert len(it.ear.interruptions) == count
+            await it.back("a", "b")
+        await it.join("c")
+        await it.hears("c")
+        assert "c" not in it.ear.again
+        assert await connections(valkey) == 1
+
+
+async def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey:
+        await valkey.kill()
+        async with listening(valkey) as it:
+            joining = asyncio.create_task(it.join("a"))
+            await until(lambda: it.ear.interruptions)
+            assert not joining.done()
+            await valkey.restart()
+            await joining
+            await it.hears("a")
+            assert it.ear.again == []  # it was not heard before
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_server_that_is_frozen_is_told_of(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        valkey.freeze()
+        await until(lambda: len(it.ear.interruptions) > 1)  # its silence, and that it does not come back
+        assert not it.stream.is_complete()
+        valkey.thaw()
+        await it.back("a", "b")
+
+
+async def test_a_silence_is_noticed_before_the_third_ping() -> None:
+    """FAULTS.md: a frozen server is noticed within 2 s."""
+    assert SILENCE + PING_INTERVAL < 2
+    assert SILENCE > 2 * PING_INTERVAL
+
+
+async def test_a_replica_that_stood_still_itself_blames_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is stopped for a while finds all clocks advanced and nothing read."""
+    ahead, looks = 0.0, 0
+
+    def monotonic() -> float:
+        nonlocal looks
+        looks += 1
+        return time.monotonic() + ahead
+
+    for module in ("redis_stream", "redis_link"):
+        monkeypatch.setattr(f"wsbridge.{module}.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("wsbridge.broker.redis.subscriber.PING_INTERVAL", 0.05)
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a")
+        for _ in range(3):
+            before, ahead = looks, ahead + 60
+            await until(lambda: looks > before + 4)  # noqa: B023 - it is awaited here
+        await it.hears("a")
+        assert it.ear.interruptions == []
+
+
+async def test_a_server_that_restarts_comes_back_by_itself(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, listening(valkey) as it:
+        await it.join("a", "b")
+        await valkey.restart()
+        await it.back("a", "b")
+        await valkey.stop()
+        joining = asyncio.create_task(it.join("c"))
+        await until(lambda: not it.stream.is_complete())
+        await valkey.restart()
+        await joining
+        await it.back("a", "b")
+        await it.hears("c")
+        assert len(it.ear.interruptions) >= 2
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_may_not_listen_is_told_why_and_tries_again(tmp_path: Path) -> None:
+    """Over the same connection, on which nothing is joined."""
+
+    async def pings(valkey: Valkey) -> int:
+        statistics = await valkey.ask("INFO", "commandstats")
+        return int(statistics.get("cmdstat_ping", {}).get("calls", 0))
+
+    async with Valkey(tmp_path) as valkey:
+        await valkey.ask("ACL", "SETUSER", "default", "resetchannels")
+        async with listening(valkey) as it:
+            joining = asyncio.create_task(it.join("a"))
+            await until(lambda: it.ear.interruptions)
+            await until_told(lambda: _more(5, pings(valkey)))
+            assert [why for why in it.ear.interruptions if "channel" not in why] == []
+            await valkey.ask("ACL", "SETUSER", "default", "allchannels")
+            await joining
+            await it.hears("a")
+
+
+# Clusters.
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with Cluster(tmp_path_factory.mktemp("cluster"), node_timeout=1000) as cluster:
+        yield cluster
+
+
+async def elsewhere(cluster: Cluster, channel: str) -> list[Valkey]:
+    """The primaries that do not have it."""
+    return [node for node in cluster.primaries if node is not await cluster.node_of(channel)]
+
+
+async def test_in_a_cluster_each_node_is_listened_to(cluster: Cluster) -> None:
+    async with listening(cluster) as it:
+        await it.join(*CHANNELS)
+        assert [await connections(node) for node in cluster.primaries] == [1, 1, 1]
+        for channel in CHANNELS:
+            await it.hears(channel)
+        await it.stream.leave(CHANNELS)
+        assert len(it.stream) == 3  # one on each node
+        assert it.ear.interruptions == []
+
+
+class Gate:
+    """Holds back what is sent to one node, as a slow link to it does; all else passes."""
+
+    def __init__(self, it: Listening, node: Valkey) -> None:
+        self._open = asyncio.Event()
+        self._connect = it.server.connect
+        self._node = node
+        self.waiting = 0
+        vars(it.server).update(connect=self.connect)
+
+    async def connect(self, node: str) -> Connection:
+        connection = await self._connect(node)
+        if node == self._node.address:
+            send = connection.send_packed_command
+
+            async def sending(data: bytes, check_health: bool = True) -> None:
+                self.waiting += 1
+                await self._open.wait()
+                await send(data, check_health)
+
+            vars(connection).update(send_packed_command=sending)
+        return connection
+
+    def close(self) -> None:
+        self.waiting = 0
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.mark.fault("D10")
+async def test_stream_with_one_slow_node_hears_what_is_left_and_joined_again_on_another(cluster: Cluster) -> None:
+    """The requests about one channel reach its node in order, whatever another node does."""
+    async with listening(cluster) as it:
+        slow, quick, *_ = cluster.primaries
+        gate = Gate(it, slow)
+        gate.open()
+        await it.join(*CHANNELS)
+        theirs = [channel for channel in CHANNELS if await cluster.node_of(channel) is slow]
+        others = [channel for channel in CHANNELS if await cluster.node_of(channel) is quick]
+        gate.close()
+        leaving = asyncio.create_task(it.stream.leave([theirs[0], others[0]]))
+        await until(lambda: gate.waiting)
+        await it.join(others[0])
+        await it.publish(others[0], "disconnect")
+        await until(lambda: (others[0], b"disconnect") in it.ear.heard)
+        gate.open()
+        await leaving
+        await it.hears(others[0])
+        assert await subscribers(quick, others[0]) == 1
+        assert (it.ear.interruptions, it.ear.again) == ([], [])
+
+
+@pytest.mark.fault("D10")
+async def test_stream_leaves_and_joins_in_quick_succession_and_ends_as_it_was_told(cluster: Cluster) -> None:
+    """Whatever overlaps: of each channel the last word counts, on the server too."""
+    async with listening(cluster) as it:
+        stay = [f"stay:{{{n}}}" for n in range(12)]
+        await it.join(*CHANNELS, *stay)
+        for turn in range(40):
+            some = CHANNELS[turn % 3 :: 3]
+            leaving = asyncio.create_task(it.stream.leave(some))
+            for _ in range(turn % 4):
+                await asyncio.sleep(0)
+            await it.join(*some[::2])
+            await leaving
+            await it.join(*some)
+        gone, *kept = CHANNELS
+        await it.stream.leave([gone])
+        for channel in kept:
+            await it.hears(channel)
+            assert await subscribers(await cluster.node_of(channel), channel) == 1
+        assert await subscribers(await cluster.node_of(gone), gone) == 0
+        assert (it.ear.interruptions, it.ear.again) == ([], [])
+
+
+@pytest.mark.fault("D10")
+async def test_stream_joins_again_a_channel_whose_slot_moves_while_it_is_left(cluster: Cluster) -> None:
+    """The end of the old subscription, told late, says nothing of the new one."""
+    async with listening(cluster) as it:
+        await it.join("w:{c}", *CHANNELS)
+        for _ in range(2):
+            target, *_ = await elsewhere(cluster, "w:{c}")
+            moving = asyncio.create_task(cluster.move_slot(key_slot(b"c"), target))
+            while not moving.done():
+                await it.stream.leave(["w:{c}"])
+                await it.join("w:{c}")
+            await moving
+            await until_told(lambda: _is(1, subscribers(target, "w:{c}")))  # noqa: B023 - it is awaited here
+            await until(it.stream.is_complete)
+            await it.hears("w:{c}")
+
+
+async def test_a_slot_that_moves_is_listened_to_where_it_is_then(cluster: Cluster) -> None:
+    async with listening(cluster) as it:
+        await it.join("w:{a}", *CHANNELS)
+        for node in [*await elsewhere(cluster, "w:{a}"), await cluster.node_of("w:{a}")]:
+            it.ear.again.clear()
+            await cluster.move_slot(key_slot(b"a"), node)
+            await it.back("w:{a}")
+            assert await cluster.node_of("w:{a}") is node
+            assert await subscribers(node, "w:{a}") == 1
+            assert it.ear.again == ["w:{a}"]
+
+
+async def test_who_joins_where_a_slot_was_before_is_sent_on(cluster: Cluster) -> None:
+    async with listening(cluster) as it:
+        await it.join(*CHANNELS)
+        await cluster.move_slot(key_slot(b"a"), (await elsewhere(cluster, "w:{a}"))[0])
+        others = [f"w:{{{n}}}" for n in range(30, 60)]
+        await it.join("w:{a}", *others)
+        for channel in ("w:{a}", *others):
+            await it.hears(channel)
+        assert it.ear.interruptions  # it was asked for at the old place
+        assert it.ear.again == []
+        assert it.stream.is_complete()
+
+
+async def test_where_others_were_told_that_a_key_is_elsewhere_it_is_asked_for_again(cluster: Cluster) -> None:
+    async with listening(cluster) as it:
+        await it.join(*CHANNELS)
+        (target, _) = await elsewhere(cluster, "w:{b}")
+        await cluster.move_slot(key_slot(b"b"), target)
+        assert it.server.node_of("w:{b}") != target.address
+        it.stream.look_around()
+        await until(lambda: it.server.node_of("w:{b}") == target.address)
+        assert it.ear.interruptions == []
+
+
+async def test_a_primary_that_is_killed_is_listened_to_where_its_replica_is(cluster: Cluster) -> None:
+    async with listening(cluster) as it:
+        await it.join(*CHANNELS)
+        primary = await cluster.node_of(CHANNELS[0])
+        theirs = [channel for channel in CHANNELS if await cluster.node_of(channel) is primary]
+        others = [channel for channel in CHANNELS if channel not in theirs]
+        promoted = await cluster.fail_over(primary)
+        await it.back(*theirs)
+        assert await subscribers(promoted, CHANNELS[0]) == 1
+        assert set(it.ear.again).isdisjoint(others)  # nothing happened to them
+        for channel in others:
+            await it.hears(channel)
+
+
+async def _is(expected: int, number: Awaitable[int]) -> bool:
+    return await number == expected
+
+
+async def _more(least: int, number: Awaitable[int]) -> bool:
+    return await number > least

@@ -1,0 +1,76 @@
+"""One request of the command line: an answer, or one line that says why not."""
+
+import asyncio
+import socket
+from typing import NoReturn
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpServer
+
+from tests.support.running import Running
+from wsbridge.cli.http import Answer, Unreachable, send
+
+
+async def refusal(url: str, within: float = 5) -> str:
+    with pytest.raises(Unreachable) as caught:
+        await asyncio.to_thread(send, url, timeout=within)
+    return str(caught.value)
+
+
+async def test_an_answer(bridge: Running) -> None:
+    assert await asyncio.to_thread(send, f"{bridge.url}/healthz", timeout=5) == Answer(200, b"ok\n")
+
+
+async def test_body_headers_path_and_query_arrive(aiohttp_server: AiohttpServer) -> None:
+    seen = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append((request.method, request.path_qs, request.headers["x-token"], await request.read()))
+        return web.Response(status=307, headers={"location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_post("/a", handle)
+    server = await aiohttp_server(app)
+    url = str(server.make_url("/a?b=c%20d"))
+    answer = await asyncio.to_thread(send, url, method="POST", body=b"data", headers={"x-token": "t"}, timeout=5)
+    assert answer.status == 307
+    assert seen == [("POST", "/a?b=c%20d", "t", b"data")]
+
+
+async def test_nobody_listens(unused_tcp_port: int) -> None:
+    assert await refusal(f"http://127.0.0.1:{unused_tcp_port}") == "Connection refused"
+
+
+async def test_an_answer_that_does_not_come() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        said = await refusal(f"http://127.0.0.1:{silent.getsockname()[1]}", within=0.05)
+    assert said == "no answer within 0.05 s"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [(b"SSH-2.0\r\n\r\n", "it does not speak HTTP (BadStatusLine)"), (b"", "Remote end closed")]
+)
+async def test_not_http(answer: bytes, said: str) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert said in await refusal(f"http://127.0.0.1:{port}")
+
+
+async def test_https_where_there_is_none(bridge: Running) -> None:
+    assert (await refusal(bridge.url.replace("http", "https"))).startswith("it does not speak TLS: ")
+
+
+def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", unknown)
+    with pytest.raises(Unreachable, match=r"^Name or service not known$"):
+        send("http://bridge.invalid", timeout=1)

@@ -1,0 +1,311 @@
+"""The command line as its users run it: a process, its output, its exit code."""
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from tests.support.command import Command, command, environment, finished
+from tests.support.running import DEADLINE, ROOT, Running, Start, closed, cloud_event, until
+from wsbridge import __version__
+from wsbridge.cli import main
+from wsbridge.config.settings import NAMES
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def url_of(bridge: Running) -> str:
+    return f"ws://127.0.0.1:{bridge.port}/ws"
+
+
+@asynccontextmanager
+async def served(**settings: str) -> AsyncIterator[tuple[Command, int]]:
+    """A bridge in a process of its own, and its port. Once it answers, its signal handlers are in place."""
+    async with command("serve", stdout=None, **{"WSBRIDGE_PORT": "0", **settings}) as bridge:
+        (port,) = json.loads(await bridge.line_with("server.started"))["ports"]
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert answer.status == 200
+        yield bridge, port
+
+
+async def connect(http: aiohttp.ClientSession, port: int) -> aiohttp.ClientWebSocketResponse:
+    ws = await http.ws_connect(f"http://127.0.0.1:{port}/ws?user_id=u1")
+    await ws.receive()
+    return ws
+
+
+# ---- words
+
+
+def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.run([], {})
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out or f"  {name}\n" in out for name in main.COMMANDS)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_each_command_has_a_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.run([name, "--help"], {})
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: wsbridge {name}")
+    assert f"examples:\n  wsbridge {name}" in out
+
+
+def test_the_help_of_serve_lists_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.run(["serve", "--help"], {})
+    out = capsys.readouterr().out
+    assert all(name in out for name in NAMES)
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.run(["--version"], {})
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"wsbridge {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["liste"], "no such command: 'liste'; did you mean listen?"),
+        (["listen"], "required: --user"),
+        (["listen", "--us", "u1"], "required: --user"),
+        (["listen", "--user", ""], "--user: expected a user id"),
+        (["listen", "--user", "u1", "--token", "a b"], "--token: expected a token"),
+        (["listen", "--user", "u1", "--url", "ws://"], "--url: expected a URL such as ws://127.0.0.1:8004/ws"),
+        (["publish", "task.created"], "required: --user"),
+        (["publish", "--user", "u1"], "required: TYPE"),
+        (["publish", "--user", "u1", "x", "title"], "KEY=TEXT: expected key=text or key:=json, got 'title'"),
+        (["publish", "--user", "u1", "x", "--dapr=nowhere"], "--dapr: expected a URL such as http://127.0.0.1:3500"),
+        (["publish", "--user", "u1", "x", "a=\udcff"], "expected UTF-8, got 'a=\\udcff'"),
+        (["token", "--user", "u1", "--ttl", "1h"], "--ttl: expected a whole number of seconds, got '1h'"),
+        (["serve", "now"], "unrecognized arguments: now"),
+    ],
+)
+def test_wrong_words(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main.run(words, {})
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "dapr"),
+    [
+        (["x"], None),
+        (["--dapr", "x", "a=b"], "http://127.0.0.1:3500"),
+        (["x", "a=b", "--dapr"], "http://127.0.0.1:3500"),
+        (["x", "--dapr", "http://h:1", "a=b"], "http://h:1"),
+        (["--dapr=http://h:1", "x", "a=b"], "http://h:1"),
+    ],
+)
+def test_the_url_of_a_sidecar_may_be_left_out(words: list[str], dapr: str | None) -> None:
+    args = main.parse(["publish", "--user", "u1", *words, "--user", "u2"])
+    assert (args.event_type, args.user, args.dapr) == ("x", ["u1", "u2"], dapr)
+    assert args.values in ([], [("a", "b")])
+
+
+def test_a_start_loads_nothing_that_is_not_needed() -> None:
+    heavy = {"aiohttp", "structlog", "jwt", "prometheus_client", "asyncio", "cryptography"}
+    code = f"import sys, wsbridge.cli.main; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+# ---- listen
+
+
+async def test_listen_in_a_pipe_prints_each_message_as_it_came(bridge: Running) -> None:
+    async with command("listen", "--user", "u1", "--url", url_of(bridge)) as listen:
+        hello = json.loads(await listen.line())
+        assert hello["type"] == "connected"
+        data = b'{"user_id":"u1",  "z":1,"a":12345678901234567890.10,"t":"\xc3\xbc\\u00fc"}'
+        await bridge.post(data, "application/json")
+        line = await listen.line()
+        assert b'{"type":"task_update","event":' + data + b"," in line.encode()
+        assert line.endswith(f'"id":"{hello["last_event_id"].split(":")[0]}:1"}}\n')
+
+
+async def test_listen_comes_back_to_a_server_that_was_started_anew() -> None:
+    async with command("listen", "--user", "u1", "--url", "ws://127.0.0.1:1/ws") as nowhere:
+        assert "cannot reach ws://127.0.0.1:1/ws: Connection refused" in await nowhere.note()
+    async with (
+        served(WSBRIDGE_DRAIN_TIMEOUT="0.1") as (first, port),
+        command("listen", "--user", "u1", "--url", f"http://127.0.0.1:{port}") as listen,
+    ):
+        before = json.loads(await listen.line())["last_event_id"]
+        first.send(signal.SIGTERM)
+        assert json.loads(await listen.line())["type"] == "goodbye"
+        assert (await listen.note()).startswith("wsbridge: 1012 shutdown: the server is shutting down")
+        assert await first.ended() == 0
+        async with served(WSBRIDGE_PORT=str(port)):
+            again = json.loads(await listen.line())
+            assert again["recovered"] is False
+            gap = json.loads(await listen.line())
+            assert (gap["type"], gap["after"]) == ("gap", before)
+            while "gap (reset)" not in (note := await listen.note()):
+                assert "cannot reach" in note
+
+
+async def test_listen_explains_a_close_that_says_to_stay_away(bridge: Running) -> None:
+    async with command("listen", "--user", "u1", "--url", url_of(bridge)) as listen:
+        position = json.loads(await listen.line())["last_event_id"]
+        async with bridge.http.post(f"{bridge.url}/users/u1/disconnect") as answer:
+            assert answer.status == 202
+        assert await listen.note() == "wsbridge: 4509 force_disconnect: an operator ended this user's sessions\n"
+        assert await listen.note() == f"wsbridge: to go on from here: --last-event-id {position}\n"
+        assert await listen.ended() == 1
+
+
+async def test_listen_with_tokens(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    words = ("listen", "--user", "u1", "--url", url_of(bridge))
+    async with command(*words, WSBRIDGE_JWT_SECRET=SECRET) as listen:
+        assert json.loads(await listen.line())["user_id"] == "u1"
+    code, out, notes = await finished(*words)
+    assert (code, out) == (1, "")
+    assert notes.startswith("wsbridge: 4401 token_missing: the server wants a token")
+    code, _, notes = await finished(*words, "--token", "a.b.c", WSBRIDGE_JWT_SECRET=SECRET)
+    assert code == 1
+    assert notes.startswith("wsbridge: 4401 token_invalid: the server does not accept the token")
+
+
+async def test_listen_ends_at_once_when_nobody_reads(bridge: Running) -> None:
+    read, write = os.pipe()
+    try:
+        async with command("listen", "--user", "u1", "--url", url_of(bridge), stdout=write) as listen:
+            os.close(write)
+            await until(lambda: len(bridge.bridge.registry) == 1)
+            os.close(read)
+            assert await listen.ended() == main.BROKEN_PIPE
+            assert await listen.note() == ""
+    finally:
+        await until(lambda: len(bridge.bridge.registry) == 0)
+
+
+async def test_listen_ends_at_ctrl_c_without_a_traceback(bridge: Running) -> None:
+    async with command("listen", "--user", "u1", "--url", url_of(bridge)) as listen:
+        await listen.line()
+        listen.send(signal.SIGINT)
+        assert await listen.ended() == main.INTERRUPTED
+        assert (await listen.note()).startswith("wsbridge: to go on from here: --last-event-id ")
+        assert await listen.note() == ""
+
+
+async def test_listen_on_a_terminal_shows_text_in_colour(bridge: Running) -> None:
+    read, write = pty.openpty()
+    words = ("listen", "--user", "u1", "--url", url_of(bridge))
+    async with command(*words, stdout=write, TERM="xterm") as listen:
+        os.close(write)
+        await until(lambda: len(bridge.bridge.registry) == 1)
+        await bridge.publish({"user_id": "u1", "event_type": "task.created", "title": "\x1b[2Jmilk\r\n", "n": "last"})
+        shown = ""
+        async with asyncio.timeout(DEADLINE):
+            while '"last"' not in shown:
+                shown += (await asyncio.to_thread(os.read, read, 9999)).decode()
+        listen.send(signal.SIGINT)
+        assert await listen.ended() == main.INTERRUPTED
+    os.close(read)
+    assert "\x1b[1mtask.created\x1b[0m" in shown
+    assert '"\\u001b[2Jmilk\\r\\n"' in shown
+    assert "\x1b[2J" not in shown
+
+
+# ---- the others
+
+
+async def test_publish_and_its_exit_codes(bridge: Running, unused_tcp_port: int) -> None:
+    words = ("publish", "--user", "u1", "task.created", "title=Buy milk", "--url")
+    note = "wsbridge: u1 has no connection to this replica now; the event is in the history\n"
+    assert await finished(*words, bridge.url) == (0, "SUCCESS\n", note)
+    code, out, notes = await finished(*words, f"http://127.0.0.1:{unused_tcp_port}")
+    assert (code, out) == (1, "")
+    assert notes.count("\n") == 1
+    code, out, notes = await finished(*words, bridge.url, "--topic", "none")
+    assert (code, out) == (1, "")
+    assert notes.startswith("wsbridge: 404: ")
+
+
+async def test_check_and_its_exit_codes() -> None:
+    code, out, notes = await finished("check", WSBRIDGE_JWT_SECRET=SECRET, WSBRIDGE_PROT="1")
+    assert code == 2
+    mistake, *warnings = notes.splitlines()
+    assert mistake == "wsbridge: WSBRIDGE_PROT: no such setting; did you mean WSBRIDGE_PORT?"
+    assert all(line.startswith("wsbridge: warning: ") for line in warnings)
+    assert SECRET not in out + notes
+    assert (await finished("check"))[0] == 0
+
+
+async def test_healthcheck_and_its_exit_codes(bridge: Running, unused_tcp_port: int) -> None:
+    assert await finished("healthcheck", WSBRIDGE_PORT=str(bridge.port)) == (0, "healthy\n", "")
+    assert (await finished("healthcheck", WSBRIDGE_PORT=str(unused_tcp_port)))[0] == 1
+
+
+async def test_output_that_nobody_reads_is_no_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    for words in (["--help"], ["check"]):
+        async with command(*words, stdout=write) as run:
+            assert await run.ended() == main.BROKEN_PIPE
+            assert await run.note() == ""
+    os.close(write)
+
+
+# ---- serve
+
+
+async def test_serve_names_every_mistake() -> None:
+    code, out, notes = await finished("serve", WSBRIDGE_PORT="tcp://10.0.0.1:8004", WSBRIDGE_TOPICS="")
+    assert (code, out) == (2, "")
+    assert notes.startswith("wsbridge: WSBRIDGE_PORT: expected a whole number")
+    assert "enableServiceLinks: false" in notes
+
+
+async def test_serve_says_which_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, notes = await finished("serve", WSBRIDGE_PORT=str(port))
+        assert code == 2
+        assert notes == (
+            f"wsbridge: cannot listen on 127.0.0.1:{port}: Address already in use; "
+            "stop what listens there, or set WSBRIDGE_PORT to another one\n"
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_serve_ends_well_at_a_signal(number: signal.Signals) -> None:
+    async with served(WSBRIDGE_DRAIN_TIMEOUT="0.1") as (bridge, port), aiohttp.ClientSession() as http:
+        url = f"http://127.0.0.1:{port}/events/task-updates"
+        async with http.post(url, json=cloud_event({"user_id": "u1"})) as answer:
+            assert await answer.json() == {"status": "SUCCESS"}
+        bridge.send(number)
+        await bridge.line_with("server.stopped")
+        assert await bridge.ended() == 0
+        assert await bridge.note() == ""
+
+
+async def test_a_second_signal_ends_the_wait() -> None:
+    async with served(WSBRIDGE_DRAIN_TIMEOUT="3600") as (bridge, port), aiohttp.ClientSession() as http:
+        leaving = asyncio.create_task(closed(await connect(http, port)))
+        bridge.send(signal.SIGTERM)
+        await bridge.line_with("drain.started")
+        bridge.send(signal.SIGTERM)
+        await bridge.line_with("server.stopped")
+        assert await bridge.ended() == 0
+        assert await leaving == (1012, "shutdown")

@@ -1,0 +1,337 @@
+"""A connection before aiohttp sees it: heads are bounded, refusals are cheap, nothing of a handshake is kept."""
+
+import asyncio
+import gc
+import json
+
+import pytest
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from tests.support.frames import CLOSE, GOOD, TEXT, Bystander, Peer, WebSocketPeer
+from tests.support.running import SECRET, Logs, Running, Start, closed, receive, token, until
+from wsbridge import server
+from wsbridge.connections import connection_limit
+
+GET = "GET /healthz HTTP/1.1\r\nHost: a\r\n"
+STRANGERS = {"TRUSTED_PROXIES": "192.0.2.1"}  # no proxy at the tests' own address is trusted
+
+
+def refused(bridge: Running, reason: str) -> int:
+    return bridge.bridge.metrics.refusals[reason]
+
+
+def handlers() -> int:
+    """aiohttp's objects for connections."""
+    return sum(isinstance(found, RequestHandler) for found in gc.get_objects())
+
+
+def head_bytes(bridge: Running) -> float:
+    return bridge.bridge.metrics.registry.get_sample_value("wsbridge_head_bytes") or 0.0
+
+
+async def send_often(peer: Peer, data: bytes) -> None:
+    """2 MB, or until the other side has had enough."""
+    for _ in range(0, 2_000_000, len(data)):
+        await peer.send(data)
+        await asyncio.sleep(0)
+
+
+# Size.
+
+
+@pytest.mark.fault("D6")
+@pytest.mark.parametrize("target", ["/ws?user_id=u1", "/healthz"])
+async def test_header_of_32_kb_is_taken(bridge: Running, target: str) -> None:
+    text = GOOD.replace("/ws?user_id=u1", target)
+    async with Peer(bridge.port) as peer:
+        status, _ = await peer.request(f"{text}Cookie: a={'x' * 20_000}\r\nX-More: {'y' * 11_000}\r\n\r\n")
+    assert status in (101, 200)
+
+
+@pytest.mark.fault("D6")
+async def test_header_of_a_token_with_many_groups_is_taken(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    large = token("u1", groups=[f"group-{n:020}" for n in range(500)])
+    assert len(large) > 16_000
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened(headers=f"Authorization: Bearer {large}\r\n")
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened(query=f"&token={large}")
+
+
+@pytest.mark.fault("D6")
+@pytest.mark.parametrize("finished", [True, False])
+async def test_header_that_is_too_large_is_answered_431_and_named_in_the_log(
+    bridge: Running, logs: Logs, finished: bool
+) -> None:
+    async with Bystander(bridge), Peer(bridge.port) as peer:
+        end = "\r\n\r\n" if finished else ""
+        status, answer = await peer.request(f"{GET}Cookie: {'x' * 33_000}{end}")
+        assert status == 431
+        assert "Cookie" in answer
+        line = await logs.line("request.bad", header="Cookie", setting="WSBRIDGE_MAX_HEADER_BYTES")
+    assert 32_000 < line["size"] < 34_000
+    assert "WSBRIDGE_MAX_HEADER_BYTES" in line["error"]
+    assert "xxx" not in logs.text
+    assert refused(bridge, "header_bytes") == 1
+
+
+@pytest.mark.fault("B3")
+@pytest.mark.parametrize("rest", [f"Cookie: {'x' * 33_000}", "Expect: nope\r\n\r\n"], ids=["too large", "malformed"])
+async def test_a_head_that_is_refused_is_logged_with_the_clients_address(
+    bridge: Running, logs: Logs, rest: str
+) -> None:
+    async with Peer(bridge.port) as peer:
+        assert (await peer.request(f"{GET}X-Forwarded-For: 203.0.113.7\r\n{rest}"))[0] in (400, 431)
+    await logs.line("request.bad", peer="203.0.113.7")
+
+
+@pytest.mark.fault("D6")
+async def test_header_limit_is_a_setting(start: Start) -> None:
+    bridge = await start(MAX_HEADER_BYTES="65536")
+    async with Peer(bridge.port) as peer:
+        assert (await peer.request(f"{GET}Cookie: {'x' * 60_000}\r\n\r\n"))[0] == 200
+        assert (await peer.request(f"{GET}Cookie: {'x' * 66_000}\r\n\r\n"))[0] == 431
+
+
+# Memory.
+
+
+@pytest.mark.fault("C9")
+async def test_unfinished_heads_hold_a_bounded_memory_and_nothing_of_aiohttp(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_limit, "MAX_HEAD_BYTES", 200_000)
+    before = handlers()
+    async with Bystander(bridge):
+        peers = [Peer(bridge.port) for _ in range(50)]
+        for peer in peers:
+            await peer.__aenter__()
+            await peer.send(f"{GET}X: {'x' * 20_000}".encode())
+        await until(lambda: refused(bridge, "head_memory") == 40)
+        assert head_bytes(bridge) <= 200_000
+        assert handlers() <= before + 3  # the bystander's
+        for peer in peers:
+            peer.sock.close()
+    await until(lambda: head_bytes(bridge) == 0)
+
+
+@pytest.mark.fault("C9")
+async def test_a_connection_that_sends_headers_without_end_is_cut_early(bridge: Running) -> None:
+    async with Bystander(bridge), Peer(bridge.port) as peer:
+        await peer.send(GET.encode())
+        with pytest.raises(ConnectionError):
+            await send_often(peer, b"X: " + b"x" * 997 + b"\r\n")
+    assert refused(bridge, "header_bytes") == 1
+
+
+@pytest.mark.fault("C9")
+async def test_heads_that_are_pipelined_behind_a_stream_are_bounded(bridge: Running) -> None:
+    async with Bystander(bridge), Peer(bridge.port) as peer:
+        await peer.send(b"GET /sse?user_id=u1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        await peer.until(b"connected")
+        with pytest.raises(ConnectionError):
+            await send_often(peer, b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 997 + b"\r\n\r\n")
+    await until(lambda: not bridge.bridge.registry.of("u1"))
+
+
+@pytest.mark.fault("C9")
+async def test_an_open_websocket_keeps_nothing_of_its_handshake(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
+    padding = "".join(f"X-Pad-{n}: unwanted-{n}{'x' * 500}\r\n" for n in range(40))
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened(headers=f"Cookie: other=unwanted{'y' * 5_000}; session={token()}\r\n{padding}")
+        (request,) = (found for found in gc.get_objects() if isinstance(found, web.Request) and found.path == "/ws")
+        kept = b"".join(name + value for name, value in request.raw_headers)
+        assert b"unwanted" not in kept
+        assert b"session=" in kept
+        assert len(kept) < 1_000
+        del request
+
+
+# Requests one after the other.
+
+
+async def test_requests_that_are_pipelined_are_answered_in_order(bridge: Running) -> None:
+    event = json.dumps({"user_id": "u1"}).encode()
+    post = b"POST /events/task-updates HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    async with Peer(bridge.port) as peer:
+        await peer.send(
+            GET.encode() + b"\r\n"
+            + post + b"Content-Length: %d\r\n\r\n" % len(event) + event
+            + post + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(event), event)
+            + b"GET /nope HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )  # fmt: skip
+        answer = await peer.rest()
+    assert [answer.count(text) for text in (b"ok\n", b"SUCCESS", b" 404 ")] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+async def test_a_request_in_small_pieces_is_answered(bridge: Running, size: int) -> None:
+    event = json.dumps({"user_id": "u1"}).encode()
+    text = b"\r\n\r\nPOST /events/task-updates HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(event) + event
+    async with Peer(bridge.port) as peer:
+        for n in range(0, len(text), size):
+            await peer.send(text[n : n + size])
+            await asyncio.sleep(0)
+        assert (await peer.request(b""))[0] == 200
+        assert (await peer.request(GET + "\r\n"))[0] == 200
+
+
+async def test_an_upgrade_that_is_declined_ends_the_connection(bridge: Running) -> None:
+    async with Peer(bridge.port) as peer:
+        await peer.send(
+            b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n" + GET.encode()
+        )
+        assert b"connection: close" in (await peer.rest()).lower()
+
+
+# Time.
+
+
+@pytest.mark.fault("G8")
+async def test_an_idle_connection_lives_longer_than_the_header_deadline(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server.KEEP_ALIVE > 75
+    monkeypatch.setattr(server, "HEADER_TIMEOUT", 0.2)
+    bridge = await start(**STRANGERS)
+    async with Peer(bridge.port) as idle:
+        assert (await idle.request(GET + "\r\n"))[0] == 200
+        async with Peer(bridge.port) as silent, Peer(bridge.port) as slow:
+            await slow.send(GET.encode())
+            assert await silent.rest() == await slow.rest() == b""  # both are cut by that deadline
+        assert (await idle.request(GET + "\r\n"))[0] == 200
+    assert (refused(bridge, "silence"), refused(bridge, "head_timeout")) == (1, 1)
+
+
+@pytest.mark.fault("G8")
+async def test_a_second_head_has_the_header_deadline(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEADER_TIMEOUT", 0.2)
+    bridge = await start()
+    async with Peer(bridge.port) as peer:
+        assert (await peer.request(GET + "\r\n"))[0] == 200
+        await peer.send(GET.encode())
+        assert await peer.rest() == b""
+
+
+# Budgets.
+
+
+@pytest.mark.fault("C3")
+async def test_an_address_over_its_failures_is_refused_before_anything_is_parsed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **STRANGERS)
+    now = asyncio.get_running_loop().time()
+    failures = bridge.bridge.budget._failures
+    monkeypatch.setattr(failures, "_clock", lambda: now)
+    ws, _ = await bridge.opened(token=token())
+    for _ in range(10):
+        assert await closed(await bridge.connect(token="bad")) == (4401, "token_invalid")
+    made = handlers()
+    for _ in range(30):
+        async with Peer(bridge.port) as peer:
+            assert (await peer.rest())[:12] in (b"HTTP/1.1 429", b"")  # nothing where the reset was faster
+    assert refused(bridge, "failures") == 30
+    gc.collect()
+    assert handlers() <= made
+    await ws.send_str('{"type":"ping"}')  # a session that was admitted before stays
+    assert await receive(ws) == {"type": "pong"}
+    monkeypatch.setattr(failures, "_clock", lambda: now + 1)
+    await bridge.opened(token=token())
+
+
+@pytest.mark.fault("C3", "B3")
+async def test_failures_behind_a_proxy_count_for_the_client_and_are_logged_with_its_address(
+    start: Start, logs: Logs
+) -> None:
+    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1")
+    flood, other = "X-Forwarded-For: 203.0.113.7\r\n", "X-Forwarded-For: 203.0.113.8\r\n"
+    for _ in range(10):
+        async with WebSocketPeer(bridge.port) as peer:
+            await peer.upgrade(query="&token=bad", headers=flood)
+            assert await peer.closed() == (4401, "token_invalid")
+    async with Peer(bridge.port) as peer:
+        status, answer = await peer.request(GOOD + flood + "\r\n")
+        assert (status, "retry-after: 1" in answer.lower()) == (429, True)
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened(query=f"&token={token()}", headers=other)
+    assert {line["peer"] for line in logs.of("auth.failed")} == {"203.0.113.7"}
+    assert logs.of("http.request", status=429, peer="203.0.113.7")
+    assert logs.of("session.opened", peer="203.0.113.8")
+
+
+@pytest.mark.fault("C3")
+async def test_many_users_behind_one_address_are_all_taken(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **STRANGERS)
+    for n in range(50):
+        await bridge.opened(f"u{n}", token=token(f"u{n}"))
+
+
+@pytest.mark.fault("C3")
+async def test_handshakes_over_the_rate_hear_that_they_may_come_back(start: Start, logs: Logs) -> None:
+    bridge = await start(HANDSHAKE_RATE="2")
+    first = [(await bridge.connect()) for _ in range(4)]
+    late = await bridge.connect()
+    goodbye = await receive(late)
+    assert (goodbye["type"], goodbye["code"], goodbye["reconnect"]) == ("goodbye", 1013, True)
+    assert await closed(late) == (1013, "overloaded")
+    async with Peer(bridge.port) as peer:
+        _, answer = await peer.request(GOOD.replace("GET /ws", "GET http://localhost/ws") + "\r\n")
+        assert answer.startswith("HTTP/1.1 101 ")  # written another way it is no way round
+        await until(lambda: len(logs.of("session.refused", code=1013, reason="overloaded")) == 2)
+    async with Peer(bridge.port) as peer:
+        await peer.send(b"GET /sse?user_id=u1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b'"code":1013' in await peer.rest()
+    assert refused(bridge, "handshake_rate") == bridge.bridge.metrics.closed("1013") == 3
+    assert [(await receive(ws))["type"] for ws in first] == ["connected"] * 4
+    assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # deliveries have no such limit
+
+
+@pytest.mark.fault("C4")
+async def test_a_full_bridge_refuses_sessions_and_answers_probes(bridge: Running) -> None:
+    bridge.bridge.crowd.limit = 2
+    for _ in range(2):
+        await bridge.opened()
+    assert await closed(await bridge.connect()) == (1013, "overloaded")
+    assert (await bridge.get("/healthz"))[0] == 200
+    assert refused(bridge, "descriptors") >= 1
+
+
+# What no head may say.
+
+ODD = {
+    "expectation that is no text": f"{GET}Expect: \xff\r\n\r\n",
+    "expectation of something": f"{GET}Expect: 200-ok\r\n\r\n",
+    "HTTP/2.0": "GET /sse?user_id=u1 HTTP/2.0\r\nHost: a\r\n\r\n",
+    "HTTP/3": "GET /ws HTTP/3\r\n\r\n",
+    "HTTP/0.9": "GET /\r\n\r\n",
+    "TLS": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "LF": "GET / HTTP/1.1\nHost: a\n\n",
+    "folded": f"{GET}X: a\r\n b\r\n\r\n",
+}
+
+
+@pytest.mark.fault("H4")
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+async def test_an_odd_head_is_answered_400_with_one_line(bridge: Running, logs: Logs, text: str) -> None:
+    async with Bystander(bridge), Peer(bridge.port) as peer:
+        status, answer = await peer.request(text.encode("latin-1"))
+        assert status == 400
+        assert "application/problem+json" in answer
+        await logs.line("request.bad", peer="127.0.0.1")
+    assert len(logs.of("request.bad")) == 1
+    assert "Traceback" not in logs.text
+
+
+async def test_an_overloaded_websocket_is_closed_in_frames(start: Start) -> None:
+    bridge = await start(HANDSHAKE_RATE="1")
+    for _ in range(2):
+        await bridge.connect()
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.upgrade()
+        opcode, payload = await peer.frame()
+        assert (opcode, json.loads(payload)["reason"]) == (TEXT, "overloaded")
+        assert await peer.frame() == (CLOSE, (1013).to_bytes(2, "big") + b"overloaded")

@@ -1,0 +1,125 @@
+"""Entries on their way to the sink: order, data that comes late or never, bounds."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.bench import Sink
+from tests.support.running import until
+from wsbridge.broker.base import Away
+from wsbridge.broker.redis.arrivals import Arrivals
+from wsbridge.broker.redis.codec import Reference, Referenced
+from wsbridge.core.events import Entry
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.sink = Sink(size=1_000)
+        self.data: dict[bytes, bytes | Exception | None] = {}
+        self.open = asyncio.Event()
+        self.missed: list[str] = []
+        self.pressed = False
+        self.failed: list[Exception] = []
+        self.arrivals = Arrivals(
+            self.sink,
+            complete=self._complete,
+            is_pressed=lambda: self.pressed,
+            missed=self.missed.append,
+            failed=lambda _, error: self.failed.append(error),
+        )
+
+    async def _complete(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
+        (entry,) = entries
+        if isinstance(entry, Entry):
+            return [entry]
+        await self.open.wait()
+        found = self.data.get(entry.reference.name, b"data")
+        if isinstance(found, Exception):
+            raise found
+        return None if found is None else [entry.complete(found)]
+
+    def offsets(self, user: str = "u") -> list[int]:
+        return [entry.offset for entry in self.sink.of(user)]
+
+
+def small(offset: int, user: str = "u") -> Entry:
+    return Entry(user, "epoch", offset, "task_update", b"{}", "", 0.0, "")
+
+
+def large(offset: int, user: str = "u") -> Referenced:
+    return Referenced(small(offset, user), Reference(b"%d" % offset, 4, 0))
+
+
+async def test_entry_behind_one_whose_data_is_late_waits_and_other_users_do_not() -> None:
+    bench = Bench()
+    await bench.arrivals.take("c", [small(1), large(2)])
+    await bench.arrivals.take("c", [small(3)])
+    await bench.arrivals.take("d", [small(1, "v")])
+    assert bench.offsets("v") == [1]
+    assert bench.offsets() in ([], [1])
+    bench.open.set()
+    await until(lambda: bench.offsets() == [1, 2, 3])
+    assert [entry.data for entry in bench.sink.of("u")] == [b"{}", b"data", b"{}"]
+    await until(lambda: not bench.arrivals._queues)
+    await bench.arrivals.take("c", [small(4)])
+    assert bench.offsets() == [1, 2, 3, 4]
+    await bench.arrivals.close()
+
+
+@pytest.mark.parametrize("answer", [None, Away("a test"), RuntimeError("a test")])
+async def test_data_that_cannot_be_had_is_missed_with_what_is_behind_it(answer: Exception | None) -> None:
+    bench = Bench()
+    bench.data[b"2"] = answer
+    bench.open.set()
+    await bench.arrivals.take("c", [small(1), large(2), small(3)])
+    await until(lambda: not bench.arrivals._queues)
+    assert (bench.offsets(), bench.missed) == ([1], ["c"])
+    assert len(bench.failed) == isinstance(answer, RuntimeError)
+    await bench.arrivals.take("c", [small(4)])
+    assert bench.offsets() == [1, 4]  # the session sees that something is missing, and reads the history
+    await bench.arrivals.close()
+
+
+async def test_more_than_may_wait_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsbridge.broker.redis.arrivals.WAITING", 10)
+    bench = Bench()
+    await bench.arrivals.take("c", [large(1)])
+    for offset in range(2, 20):
+        await bench.arrivals.take("c", [small(offset)])
+    assert bench.missed == ["c"] * 9
+    bench.open.set()
+    await until(lambda: bench.offsets() == list(range(1, 11)))
+    await until(lambda: not bench.arrivals._waiting)
+    await bench.arrivals.close()
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.05])
+async def test_large_data_waits_for_peers_within_reason_and_small_does_not(
+    monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr("wsbridge.broker.redis.arrivals.PATIENCE", patience)
+    bench = Bench()
+    bench.open.set()
+    bench.pressed = True
+    await bench.arrivals.take("c", [large(1)])
+    await bench.arrivals.take("d", [small(1, "v")])
+    assert (bench.offsets(), bench.offsets("v")) == ([], [1])
+    bench.sink.queue.clear()
+    bench.pressed = patience < 1
+    await until(lambda: bench.offsets() == [1])
+    await bench.arrivals.close()
+
+
+async def test_entry_for_which_there_is_no_room_waits() -> None:
+    bench = Bench()
+    bench.sink.size = 1
+    bench.sink.queue = [small(0, "x")]
+    taking = asyncio.create_task(bench.arrivals.take("c", [small(1)]))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert bench.offsets() == []
+    bench.sink.queue.clear()
+    await taking
+    assert bench.offsets() == [1]
+    await bench.arrivals.close()

@@ -1,0 +1,163 @@
+"""What a user's keys are called, and what is in them; what SCAN finds is asked of a real server."""
+
+import struct
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from tests.support.bench import event
+from tests.support.valkey import Valkey
+from wsbridge.broker.redis.codec import all_positions, body, entries, keys_of, position, remembered
+from wsbridge.core.events import Entry, Event, Position
+
+STAMP = "2026-02-07T12:00:00.000Z"
+USERS = st.text() | st.sampled_from(["", "}", "{", "{}", "{a}", "}{", "a\x00b", "\ud800", "\n"])
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+EVENTS = st.builds(Event, st.just(("u",)), st.binary(), TEXTS, TEXTS, TEXTS, produced=st.none() | st.floats(0, 1e10))
+ODD = ["w", "a*", "?", "[ab]", "[^a]", "a-z", "^", "\\", "a\\*", "]", "ü😀", "a:b", "*"]
+
+
+def packed(event: Event, offset: int, epoch: str = "abcdefgh") -> bytes:
+    """As history.lua packs it: '>c8I8I8I4' and the body."""
+    content = body(event, STAMP)
+    return struct.pack(">8sQQI", epoch.encode(), offset, 1_700_000_000_000, len(content)) + content
+
+
+# Names.
+
+
+@settings(deadline=None)
+@given(USERS, st.sampled_from(ODD))
+def test_all_keys_of_a_user_are_in_one_slot(user: str, prefix: str) -> None:
+    assert len({key_slot(key.encode()) for key in keys_of(prefix, user)}) == 1
+
+
+def test_users_are_spread_over_the_slots() -> None:
+    slots = {key_slot(keys_of("w", f"u{n}").position.encode()) for n in range(1_000)}
+    assert len(slots) > 950
+
+
+@settings(deadline=None)
+@given(USERS, USERS)
+def test_users_share_no_key(one: str, other: str) -> None:
+    assert (one == other) == (not set(keys_of("w", one)).isdisjoint(keys_of("w", other)))
+
+
+@settings(deadline=None)
+@given(USERS)
+def test_a_name_shows_nothing_of_the_user_and_breaks_nothing(user: str) -> None:
+    keys = keys_of("w", user)
+    assert len(set(keys)) == 3
+    for key in keys:
+        assert key.isascii()
+        assert key.isprintable()
+        assert key.count("{") == key.count("}") == 1
+
+
+def test_another_prefix_is_another_world() -> None:
+    assert set(keys_of("a", "u")).isdisjoint(keys_of("b", "u"))
+
+
+def test_names_stay_as_they_are() -> None:
+    """A replica of the last version and one of the next share them during a rollout."""
+    assert keys_of("wsbridge", "alice") == (
+        "wsbridge:{69b5957599f918e276a3d2428acdc997}",
+        "wsbridge:{69b5957599f918e276a3d2428acdc997}:h",
+        "wsbridge:{69b5957599f918e276a3d2428acdc997}:s",
+    )
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_an_event_is_known_again_by_its_key_alone(one: str, other: str) -> None:
+    first, second = event(key=one), event("somebody", data='{"n":1}', key=other)
+    assert (remembered(first) == remembered(second)) == (one == other)
+    assert len(remembered(first)) == 16
+
+
+def test_what_nothing_names_is_not_remembered() -> None:
+    assert remembered(event(key="")) == b""
+
+
+# What is in them.
+
+
+@settings(deadline=None)
+@given(st.lists(EVENTS, max_size=5), USERS, st.integers(1, 2**53))
+def test_what_was_stored_comes_back(events: list[Event], user: str, first: int) -> None:
+    message = b"".join(packed(event, first + place) for place, event in enumerate(events))
+    assert list(entries(user, message, lambda _: 7.0)) == [
+        Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id, event.produced)
+        for place, event in enumerate(events)
+    ]
+
+
+def test_an_id_that_is_no_unicode_breaks_nothing() -> None:
+    (entry,) = entries("u", packed(Event(("u",), b"{}", "task_update", "a\ud800b", "k"), 1), lambda _: 0.0)
+    assert isinstance(entry, Entry)
+    assert entry.event_id == "a?b"
+
+
+@pytest.mark.parametrize("cut", [1, 20, 30])
+def test_half_an_entry_is_an_error_and_not_another_one(cut: int) -> None:
+    message = packed(event(), 1) + packed(event(), 2)[:-cut]
+    with pytest.raises((struct.error, msgspec.DecodeError)):
+        list(entries("u", message, lambda _: 0.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"k3f9x2ab 0 0 1700000000000", Position("k3f9x2ab", 0)),
+        (b"k3f9x2ab 41 3 1700000000000", Position("k3f9x2ab", 41)),
+        (b"K3 9007199254740993 0 1", Position("K3", 9_007_199_254_740_993)),
+    ],
+)
+def test_a_position_is_read(text: bytes, found: Position) -> None:
+    assert position(text) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, b"", b" ", b"e", b"e 1", b"e 1 0", b"e 1 0 ", b" 1 0 7", b"e 1 0 7 ", b"e 1 0 7\n", b" e 1 0 7",
+        b"e  1 0 7", b"e -1 0 7", b"e 1 -1 7", b"e 1 0 -7", b"e 1.0 0 7", b"e 1e9 0 7", b"e 0x1 0 7", b"e f 0 7",
+        b"\xff 1 0 7", "é 1 0 7".encode(), "e \u0661 0 7".encode(), b"e_f 1 0 7", b"e 1 0 7 e 1 0 7", b"\x00",
+        b"x" * 10_000, b"e " + b"9" * 5_000 + b" 0 7",
+    ],
+)  # fmt: skip
+def test_what_is_no_position_is_none(text: bytes | None) -> None:
+    assert position(text) is None
+
+
+@settings(deadline=None)
+@given(st.binary())
+def test_garbage_is_no_position(text: bytes) -> None:
+    found = position(text)
+    assert found is None or text.startswith(f"{found.epoch} ".encode())
+
+
+# What SCAN finds.
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
+    async with Valkey(tmp_path_factory.mktemp("server")) as valkey:
+        yield valkey
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("prefix", ODD)
+async def test_a_scan_finds_the_positions_of_its_prefix_and_nothing_else(valkey: Valkey, prefix: str) -> None:
+    client = valkey.client()
+    await client.flushall()
+    users = ["", "u", "{a}", "*"]
+    others = {other + suffix for other in [*ODD, "b", "ab", "az", "a", "aa", "\\a"] for suffix in ("", "x", ":")}
+    await client.mset({key: "1" for own in {prefix} | others for user in users for key in keys_of(own, user)})
+    found = {key.decode() async for key in client.scan_iter(match=all_positions(prefix), count=1_000)}
+    assert found == {keys_of(prefix, user).position for user in users}

@@ -1,0 +1,329 @@
+"""The histories in this process: memory, and a random walk against a model. The contract is in test_broker.py."""
+
+import itertools
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.support.bench import (
+    DEDUPE_TTL,
+    DUPLICATE,
+    RETRIED,
+    ROOM,
+    SIZE,
+    STORED,
+    TTL,
+    Bench,
+    event,
+    in_memory,
+    numbered,
+)
+from wsbridge.broker.base import Status
+from wsbridge.broker.history import Gap, Resume
+from wsbridge.broker.memory import AT_ONCE, ENTRY_BYTES, HISTORY_BYTES, MemoryBroker
+from wsbridge.core.events import Event, Position
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return in_memory()
+
+
+async def test_what_is_taken_is_published_in_one_piece_and_in_order(bench: Bench) -> None:
+    await bench.append([event("a"), event("b", "c"), event("a")])
+    assert bench.sink.puts == 1
+    assert [(entry.user, entry.offset) for entry in bench.sink.seen] == [("a", 1), ("b", 1), ("c", 1), ("a", 2)]
+
+
+async def test_nothing_to_publish_publishes_nothing(bench: Bench) -> None:
+    assert await bench.append([]) == []
+    await bench.take(event(key="a"))
+    assert await bench.append([event(key="a")]) == [DUPLICATE]
+    assert bench.sink.puts == 1
+
+
+async def test_what_is_in_a_history_is_published_whatever_goes_wrong_behind_it(bench: Bench) -> None:
+    broken = Event(("b", ["unhashable"]), b"{}", "task_update", "", "")  # type: ignore[arg-type]  # the point
+    with pytest.raises(TypeError):
+        await bench.append([event("a"), broken])
+    assert [entry.user for entry in bench.sink.seen] == ["a"]
+    await bench.take(event("a"))
+    assert [entry.offset for entry in bench.sink.of("a")] == [1, 2]
+
+
+async def test_an_event_for_more_users_than_the_queue_holds_is_put_whole() -> None:
+    bench = in_memory()
+    await bench.append([event(*(f"u{n}" for n in range(ROOM + 1)))])
+    assert len(bench.sink.queue) == ROOM + 1
+
+
+async def test_an_entry_knows_when_it_came() -> None:
+    bench = in_memory()
+    await bench.append([event()])
+    assert bench.sink.queue[0].received == bench.clock.now
+
+
+@pytest.mark.fault("D3")
+async def test_append_of_a_redelivery_needs_no_room_for_what_is_stored(bench: Bench) -> None:
+    bulk = [event("a", "b", data=f'{{"n":{n}}}', key=f"k{n}") for n in range(ROOM)]  # twice what fits
+    assert await bench.append(bulk) == [STORED] * (ROOM // 2) + [RETRIED] * (ROOM // 2)
+    assert await bench.append(bulk) == [DUPLICATE] * (ROOM // 2) + [RETRIED] * (ROOM // 2)  # the queue is full
+    bench.sink.queue.clear()
+    assert await bench.append(bulk) == [DUPLICATE] * (ROOM // 2) + [STORED] * (ROOM // 2)
+    assert [entry.data for entry in bench.sink.of("a")] == [taken.data for taken in bulk]
+
+
+async def test_append_for_a_user_who_has_it_already_is_not_held_up_by_that_user(bench: Bench) -> None:
+    await bench.take(event("a", key="k"))
+    bench.fill(ROOM - 1)
+    late = event("a", "c", key="late")
+    assert await bench.append([late, event("a", "b", key="k")]) == [RETRIED, STORED]
+    assert [entry.data for entry in bench.sink.of("b")] == [b"{}"]
+
+
+# Memory.
+
+
+async def test_over_the_bound_the_events_of_who_got_none_for_long_go_first() -> None:
+    bench = in_memory(max_bytes=3 * (HISTORY_BYTES + 1) + 3 * (ENTRY_BYTES + 2))
+    for user in ("a", "b", "c"):
+        await bench.take(event(user))
+    await bench.take(event("a"))  # now b is the one that got none for longest
+    tops = {user: await bench.top(user) for user in ("a", "b", "c")}
+    reasons = {user: (await bench.broker.resume(user, f"{top.epoch}:0")).gap for user, top in tops.items()}
+    assert reasons == {"a": None, "b": Gap(Position(tops["b"].epoch, 0), "trimmed"), "c": None}
+    assert {user: top.offset for user, top in tops.items()} == {"a": 2, "b": 1, "c": 1}
+
+
+async def test_under_the_bound_a_position_goes_last_and_comes_back_as_another_epoch() -> None:
+    bench = in_memory(max_bytes=2 * (HISTORY_BYTES + 1))
+    first = {user: await bench.top(user) for user in ("a", "b", "c")}
+    again = {user: await bench.top(user) for user in ("c", "b", "a")}
+    assert first["c"] == again["c"]
+    assert first["a"].epoch != again["a"].epoch
+    resumed = await bench.broker.resume("a", str(first["a"]))
+    assert resumed.gap == Gap(first["a"], "reset")
+
+
+async def test_an_event_larger_than_the_whole_bound_is_published_and_not_kept() -> None:
+    bench = in_memory(max_bytes=100)
+    assert await bench.take(event(data='{"x":"%s"}' % ("x" * 1_000))) == [STORED]
+    assert len(bench.sink.seen) == 1
+    assert broker_of(bench).bytes == 0
+
+
+@pytest.mark.parametrize(("size", "ttl"), [(0, TTL), (SIZE, 0.0)])
+async def test_without_a_history_positions_go_on(size: int, ttl: float) -> None:
+    bench = in_memory(size=size, ttl=ttl)
+    await bench.take(event())
+    await bench.take(event())
+    top = await bench.top("u")
+    assert [entry.offset for entry in bench.sink.seen] == [1, 2]
+    assert (await bench.broker.resume("u", f"{top.epoch}:1")).recovered is False
+    assert (await bench.broker.resume("u", str(top))).recovered is True
+
+
+async def test_what_has_expired_is_freed_without_being_asked_for() -> None:
+    bench = in_memory()
+    for user in ("a", "b", "c"):
+        await bench.take(event(user, data='{"x":1}'), event(user))
+    bench.clock.now += TTL
+    await bench.take(event("d"))
+    assert broker_of(bench).bytes == 4 * (HISTORY_BYTES + 1) + ENTRY_BYTES + 2
+    assert broker_of(bench).users == 4
+
+
+async def test_who_gets_events_all_the_time_keeps_none_that_are_too_old() -> None:
+    bench = in_memory(size=100)
+    for _ in range(10):
+        bench.clock.now += TTL / 2
+        await bench.take(event())
+    assert broker_of(bench).bytes == HISTORY_BYTES + 1 + 2 * (ENTRY_BYTES + 2)
+
+
+@pytest.mark.fault("C6")
+async def test_expiry_of_a_long_history_is_spread_over_many_calls() -> None:
+    bench, count = in_memory(size=100_000, room=10**6), 20 * AT_ONCE
+    await bench.broker.append(numbered(count))
+    top = await bench.top("u")
+    bench.clock.now += TTL
+    before, freed = broker_of(bench).bytes, list[int]()
+    while broker_of(bench).bytes > ENTRY_BYTES:
+        now = broker_of(bench).bytes
+        await bench.broker.append([])
+        freed.append(now - broker_of(bench).bytes)
+        if now == broker_of(bench).bytes:
+            break
+    assert max(freed) <= AT_ONCE * (ENTRY_BYTES + 20)
+    assert before - broker_of(bench).bytes >= count * ENTRY_BYTES
+    resumed = await bench.broker.resume("u", f"{top.epoch}:{count - 1}")
+    assert resumed.gap == Gap(Position(top.epoch, count - 1), "expired")
+
+
+@pytest.mark.fault("C6")
+async def test_expired_entries_that_are_not_freed_yet_are_not_served() -> None:
+    bench, count = in_memory(size=100_000, room=10**6), 5 * AT_ONCE
+    await bench.broker.append(numbered(count))
+    bench.clock.now += TTL
+    top = await bench.top("u")
+    assert broker_of(bench).bytes > ENTRY_BYTES * AT_ONCE
+    resumed = await bench.broker.resume("u", f"{top.epoch}:{count - 1}")
+    assert resumed == Resume(top, (), False, Gap(Position(top.epoch, count - 1), "expired"))
+
+
+@pytest.mark.fault("D5")
+async def test_event_for_many_users_is_counted_once_and_evicts_nobody() -> None:
+    bench = in_memory(room=10**6, max_bytes=4_000_000)
+    await bench.take(event("quiet"))
+    top = await bench.top("quiet")
+    before = broker_of(bench).bytes
+    data = '{"x":"%s"}' % ("x" * 300_000)
+    await bench.broker.append([event(*(f"u{n:03}" for n in range(1_000)), data=data)])
+    assert broker_of(bench).bytes - before == len(data) + 1_000 * (ENTRY_BYTES + HISTORY_BYTES + 4)
+    assert (await bench.broker.resume("quiet", f"{top.epoch}:0")).recovered is True
+    bench.clock.now += TTL
+    for _ in range(2):  # each frees so many entries at most
+        await bench.broker.append([])
+    assert broker_of(bench).bytes <= before + 1_000 * (HISTORY_BYTES + 4)
+
+
+@pytest.mark.fault("D5")
+async def test_remembered_ids_and_histories_have_one_bound() -> None:
+    bench = in_memory(room=10**9, max_bytes=100_000)
+    for n in range(3_000):
+        await bench.broker.append([event(f"u{n % 20}", key=f"k{n}")])
+        assert broker_of(bench).bytes <= 100_000
+    assert broker_of(bench).users == 20
+    assert await bench.take(event("u19", key="k2999")) == [DUPLICATE]
+
+
+def broker_of(bench: Bench) -> MemoryBroker:
+    assert isinstance(bench.broker, MemoryBroker)
+    return bench.broker
+
+
+# A random walk against a model.
+
+
+def result(coroutine: Coroutine[Any, Any, T]) -> T:
+    """In memory nothing waits, so no loop is needed."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    raise AssertionError("it waited")
+
+
+PLENTY = 10**9
+USERS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True)
+EVENTS = st.lists(st.tuples(USERS, st.sampled_from(["", "", "k1", "k2", "k3"]), st.integers(0, 300)), max_size=8)
+
+
+class Walk(RuleBasedStateMachine):
+    """Append, resume, let time pass, let the bus drain, in any order; nothing may ever break the promises.
+
+    `max_bytes` is more than ever needed, or enough for the four positions, or not even for those.
+    """
+
+    @initialize(
+        size=st.sampled_from([0, 1, 3, 100]),
+        room=st.sampled_from([4, 100]),
+        max_bytes=st.sampled_from([PLENTY, 8_000, 2_500]),
+    )
+    def begin(self, size: int, room: int, max_bytes: int) -> None:
+        self.bench = in_memory(size=size, room=room, max_bytes=max_bytes)
+        self.size, self.max_bytes = size, max_bytes
+        self.keys: set[tuple[str, str]] = set()
+        self.told: list[tuple[str, Position]] = []  # positions that a client may hold
+        self.serial = 0
+        self.times: dict[bytes, float] = {}  # when each event came
+
+    @rule(wanted=EVENTS)
+    def append(self, wanted: list[tuple[list[str], str, int]]) -> None:
+        events = []
+        for users, key, padding in wanted:
+            self.serial += 1
+            events.append(event(*users, data=f'{{"n":{self.serial},"x":"{"x" * padding}"}}', key=key))
+            self.times[events[-1].data] = self.bench.clock.now
+        room, empty, before = self.bench.sink.room(), self.bench.sink.is_empty(), len(self.bench.sink.seen)
+        outcomes = result(self.bench.append(events))
+        published = [(entry.user, entry.data) for entry in self.bench.sink.seen[before:]]
+        assert len(published) <= room or (empty and len({data for _, data in published}) == 1)
+        self.compare(events, outcomes, published)
+
+    def compare(self, events: list[Event], outcomes: list[Status], published: list[tuple[str, bytes]]) -> None:
+        """Who got what: in order, each once, nothing behind a retry."""
+        blocked: set[str] = set()
+        expected: list[tuple[str, bytes]] = []
+        for taken, outcome in zip(events, outcomes, strict=True):
+            fresh = [user for user in taken.users if not taken.key or (user, taken.key) not in self.keys]
+            if outcome is RETRIED:
+                blocked |= set(fresh)
+                continue
+            if self.max_bytes != PLENTY:  # some keys are forgotten early: what was published tells which
+                fresh = [user for user in taken.users if (user, taken.data) in published]
+            assert blocked.isdisjoint(fresh)
+            assert outcome is (STORED if fresh else DUPLICATE)
+            expected += [(user, taken.data) for user in fresh]
+            self.keys |= {(user, taken.key) for user in fresh}
+        assert published == expected
+
+    @rule(user=st.sampled_from("abcd"))
+    def connect(self, user: str) -> None:
+        resumed = result(self.bench.broker.resume(user, None))
+        assert (resumed.entries, resumed.recovered, resumed.gap) == ((), None, None)
+        self.told.append((user, resumed.position))
+
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        known = self.told + [(entry.user, Position(entry.epoch, entry.offset)) for entry in self.bench.sink.seen]
+        if not known:
+            return
+        user, after = data.draw(st.sampled_from(known))
+        resumed = result(self.bench.resume(user, str(after)))
+        missed = [e for e in self.bench.sink.of(user) if e.epoch == after.epoch and e.offset > after.offset]
+        if resumed.recovered:
+            assert resumed == Resume(after, tuple(missed), True, None)
+        else:
+            assert (resumed.recovered, resumed.entries, resumed.gap and resumed.gap.after) == (False, (), after)
+            assert (resumed.gap and resumed.gap.reason == "reset") is (resumed.position.epoch != after.epoch)
+        if self.max_bytes >= 8_000:  # positions stay
+            assert resumed.position.epoch == after.epoch
+        if self.max_bytes == PLENTY:  # nothing but size and time takes anything away
+            kept = (
+                all(self.times[entry.data] > self.bench.clock.now - TTL for entry in missed)
+                and len(missed) <= self.size
+            )
+            assert resumed.recovered is kept
+
+    @rule(seconds=st.sampled_from([1.0, TTL / 2, TTL]))
+    def wait(self, seconds: float) -> None:
+        if self.bench.clock.now < 1_000_000 + DEDUPE_TTL / 2:  # no key is forgotten in this walk
+            self.bench.clock.now += seconds
+
+    @rule()
+    def drain(self) -> None:
+        self.bench.sink.queue.clear()
+
+    @invariant()
+    def positions_are_contiguous_and_never_used_twice(self) -> None:
+        for user in "abcd":
+            by_epoch = itertools.groupby(self.bench.sink.of(user), key=lambda entry: entry.epoch)
+            runs = {(epoch, place): [entry.offset for entry in run] for place, (epoch, run) in enumerate(by_epoch)}
+            assert len({epoch for epoch, _ in runs}) == len(runs)
+            assert all(offsets == list(range(1, len(offsets) + 1)) for offsets in runs.values())
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        assert 0 <= broker_of(self.bench).bytes <= self.max_bytes
+
+
+Walk.TestCase.settings = settings(deadline=None, max_examples=100, stateful_step_count=25)
+TestWalk = Walk.TestCase

@@ -1,0 +1,399 @@
+"""The environment: every refusal, every hint."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsbridge.config.env import load
+from wsbridge.config.redis_url import RedisUrl
+from wsbridge.config.settings import NAMES, Settings, SettingsError
+
+SECRET = "0123456789abcdef0123456789abcdef"
+PEM = "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----"
+SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN"]
+
+
+def environ(**values: str) -> dict[str, str]:
+    return {name if name.startswith("APP_API_TOKEN") else f"WSBRIDGE_{name}": text for name, text in values.items()}
+
+
+def loaded(**values: str) -> Settings:
+    return load(environ(**values))[0]
+
+
+def mistakes(**values: str) -> tuple[str, ...]:
+    """The lines that refuse the start; each must be one line."""
+    with pytest.raises(SettingsError) as caught:
+        load(environ(**values))
+    assert all(line and "\n" not in line for line in caught.value.lines)
+    assert str(caught.value) == "\n".join(caught.value.lines)
+    return caught.value.lines
+
+
+def mistake(**values: str) -> str:
+    (line,) = mistakes(**values)
+    return line
+
+
+def hints(**values: str) -> list[str]:
+    return load(environ(**values))[1]
+
+
+def test_of_nothing_come_the_defaults() -> None:
+    assert loaded() == replace(Settings(), auth="none")
+
+
+def test_the_defaults_are_development_mode_and_warn_of_nothing() -> None:
+    assert loaded().development
+    assert hints() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("HOST", "0.0.0.0", "0.0.0.0"),
+        ("HOST", "[::1]", "::1"),
+        ("HOST", "::", "::"),
+        ("HOST", " bridge.example.com", "bridge.example.com"),
+        ("PORT", " 9000\n", 9000),
+        ("PORT", "", 8004),
+        ("INTERNAL_PORT", "8005", 8005),
+        ("TOPICS", " a=b , c.d-e_f=g1 ,", (("a", "b"), ("c.d-e_f", "g1"))),
+        ("USER_ID_FIELD", "data.owner.id", "data.owner.id"),
+        ("USER_ID_FIELD", "@subject", "@subject"),
+        ("USER_ID_FIELD", " @key ", "@key"),
+        ("JWT_ALGORITHMS", "HS256, HS512", ("HS256", "HS512")),
+        ("JWT_LEEWAY", "0", 0),
+        ("JWT_LEEWAY", "2.5", 2.5),
+        ("JWT_JWKS_URL", "https://id.example.com/keys", "https://id.example.com/keys"),
+        ("ALLOWED_ORIGINS", "https://A.example.com/ ,http://[::1]:80", ("https://a.example.com", "http://[::1]:80")),
+        ("ALLOWED_ORIGINS", "https://*.example.com,*", ("https://*.example.com", "*")),
+        ("ALLOWED_ORIGINS", "chrome-extension://abcdef", ("chrome-extension://abcdef",)),
+        ("REDIS_URL", " redis://:p%40ss@r/2\n", RedisUrl(hosts=(("r", 6379),), db=2, password="p@ss")),
+        ("REDIS_PREFIX", " wsbridge:2 ", "wsbridge:2"),
+        ("HISTORY_SIZE", "0", 0),
+        ("DRAIN_TIMEOUT", "0", 0),
+        ("LOG_FORMAT", "console", "console"),
+    ],
+)
+def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
+    assert getattr(loaded(**{"AUTH": "none", name: text}), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(
+            ("HOST", text)
+            for text in ("[::1", "::1]", "[::1]:80", "localhost:80", "::g", "[127.0.0.1]", "a b", "http://a")
+        ),
+        ("PORT", "http"),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("PORT", "1_000"),
+        ("PORT", "80.5"),
+        ("INTERNAL_PORT", "x"),
+        ("PUBSUB_NAME", " "),
+        ("TOPICS", ","),
+        ("TOPICS", "task-updates"),
+        ("TOPICS", "task-updates="),
+        ("TOPICS", "=task_update"),
+        ("TOPICS", "a=b,a=c"),
+        ("TOPICS", "a/b=c"),
+        ("TOPICS", 'a=b"c'),
+        *(
+            ("TOPICS", f"a={kind}")
+            for kind in ("connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "state")
+        ),
+        ("USER_ID_FIELD", "@topic"),
+        ("USER_ID_FIELD", "a..b"),
+        ("USER_ID_FIELD", "."),
+        ("USER_ID_FIELD", 'a"b'),
+        ("USER_ID_FIELD", "a\\b"),
+        ("USER_ID_FIELD", "a\x01b"),
+        ("AUTH", "off"),
+        ("JWT_ALGORITHMS", "HS256,none"),
+        ("JWT_ALGORITHMS", ","),
+        ("JWT_PUBLIC_KEY", "ssh-rsa AAAA"),
+        ("REDIS_URL", "redis.example.com:6379"),
+        ("REDIS_URL", "http://redis.example.com"),
+        ("REDIS_URL", "redis://a,b"),
+        ("REDIS_PREFIX", "{wsbridge}"),
+        ("REDIS_PREFIX", "ws bridge"),
+        ("JWT_JWKS_URL", "id.example.com/keys"),
+        ("JWT_JWKS_URL", "file:///etc/keys"),
+        ("JWT_JWKS_URL", "http://[x"),
+        ("JWT_JWKS_URL", "https://id.example.com:99999/keys"),
+        ("JWT_LEEWAY", "-1"),
+        ("JWT_LEEWAY", "nan"),
+        ("JWT_LEEWAY", "inf"),
+        ("ALLOWED_ORIGINS", "example.com"),
+        ("ALLOWED_ORIGINS", "https://example.com/path"),
+        ("ALLOWED_ORIGINS", "https://*"),
+        ("ALLOWED_ORIGINS", "https://a.*.com"),
+        ("ALLOWED_ORIGINS", "file"),
+        ("HISTORY_SIZE", "many"),
+        ("MAX_EVENT_BYTES", "0"),
+        ("MAX_BACKLOG_BYTES", "0"),
+        ("QUEUE_SIZE", "0"),
+        ("PING_INTERVAL", "0"),
+        ("PING_TIMEOUT", "1d"),
+        ("DRAIN_TIMEOUT", "-1"),
+        ("LOG_LEVEL", "verbose"),
+        ("LOG_FORMAT", "xml"),
+        ("ADMIN_TOKEN", "\n"),
+        ("APP_API_TOKEN", "\n"),
+        ("APP_API_TOKEN", "x" * 15),
+        ("ADMIN_TOKEN", "x"),
+        ("METRICS_TOKEN", "x" * 15 + "\n"),
+    ],
+)
+def test_a_malformed_value_refuses_the_start_and_says_what_is_expected(name: str, text: str) -> None:
+    line = mistake(**{name: text})
+    assert line.startswith(f"{'' if name == 'APP_API_TOKEN' else 'WSBRIDGE_'}{name}: expected ")
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_text_that_is_not_utf_8_refuses_the_start(name: str) -> None:
+    assert mistake(**{name: "\udcff" * 40}).endswith(f"{name}: expected UTF-8 text")
+
+
+def test_all_malformed_values_are_told_at_once() -> None:
+    lines = mistakes(PORT="x", QUEUE_SIZE="y", LOG_LEVEL="z")
+    assert [line.split(":")[0] for line in lines] == ["WSBRIDGE_PORT", "WSBRIDGE_QUEUE_SIZE", "WSBRIDGE_LOG_LEVEL"]
+
+
+@given(st.sampled_from(sorted(NAMES)), st.text())
+@settings(deadline=None, max_examples=300)
+def test_no_text_raises_anything_but_a_settings_error(name: str, text: str) -> None:
+    lines: tuple[str, ...] = ()
+    try:
+        loaded(**{name: text})
+    except SettingsError as error:
+        lines = error.lines
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_mistake_in_a_secret_does_not_show_it(name: str) -> None:
+    text = "hunter2" if name.startswith("JWT") else "\n"
+    more = {"JWT_SECRET": SECRET} if name == "JWT_SECRET_PREVIOUS" else {}
+    assert "hunter2" not in mistake(**more, **{name: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("redis://:hunter2@host:0", "port"),
+        ("redis://:hun/ter2@host", "%2F"),
+        ("redis://:hunter2#@host", "%23"),
+        ("redis://:hunter2", "host"),
+        ("redis://host/hunter2", "database"),
+        ("redis://host?password=hunter2&password=hunter2", "twice"),
+        ("redis://host?hunter2", "name=value"),
+        ("tcp://:hunter2@host", "scheme"),
+        ("hunter2", "scheme"),
+    ],
+)
+def test_a_mistake_in_the_url_of_redis_says_which_and_shows_none_of_it(text: str, why: str) -> None:
+    line = mistake(REDIS_URL=text)
+    assert line.startswith("WSBRIDGE_REDIS_URL: expected a URL such as redis://host:6379/0")
+    assert why in line.split("; ")[1]
+    assert "ter2" not in line
+
+
+def test_a_value_that_is_long_is_shown_short() -> None:
+    assert len(mistake(PORT="9" * 10_000)) < 300
+
+
+# Kubernetes.
+
+
+def test_a_port_that_kubernetes_injected_says_so() -> None:
+    line = mistake(PORT="tcp://10.96.0.12:8004")
+    assert line.startswith("WSBRIDGE_PORT: expected a whole number from 0 to 65535, got 'tcp://10.96.0.12:8004'")
+    assert "Kubernetes" in line
+    assert "enableServiceLinks: false" in line
+
+
+@pytest.mark.parametrize("name", ["SERVICE_HOST", "SERVICE_PORT", "PORT_8004_TCP", "PORT_8004_TCP_ADDR"])
+def test_names_that_kubernetes_injects_say_so(name: str) -> None:
+    (line,) = hints(**{name: "x"})
+    assert line.startswith(f"WSBRIDGE_{name}: ")
+    assert "enableServiceLinks: false" in line
+
+
+# Unknown names.
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("PROT", "WSBRIDGE_PORT"),
+        ("JWT_SECRT", "WSBRIDGE_JWT_SECRET"),
+        ("JWT_SECRET_FIL", "WSBRIDGE_JWT_SECRET_FILE"),
+        ("MAX_CONNECTION", "WSBRIDGE_MAX_CONNECTIONS"),
+        ("ORIGINS", "WSBRIDGE_ALLOWED_ORIGINS"),
+        ("PORT_FILE", "WSBRIDGE_PORT"),
+    ],
+)
+def test_an_unknown_name_is_a_warning_that_suggests_the_nearest(name: str, nearest: str) -> None:
+    (line,) = hints(**{name: "x"})
+    assert line == f"WSBRIDGE_{name}: no such setting; did you mean {nearest}?"
+
+
+def test_names_of_others_are_no_business_of_ours() -> None:
+    assert load({"PORT": "x", "HOME": "/", "JWT_SECRET": "x", "wsbridge_port": "x"}) == (loaded(), [])
+
+
+def test_a_known_name_is_not_warned_of() -> None:
+    assert hints(JWT_SECRET=SECRET, APP_API_TOKEN="x" * 16, PORT="9000") == []
+
+
+# Files.
+
+
+@pytest.mark.parametrize("name", [name for name in SECRETS if name != "JWT_SECRET_PREVIOUS"])
+def test_a_secret_can_be_in_a_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    settings, warnings = load(environ(**{f"{name}_FILE": str(tmp_path / "secret")}))
+    assert getattr(settings, name.lower()) == SECRET
+    assert warnings == []
+
+
+def test_a_public_key_can_be_in_a_file_or_on_one_line(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text(PEM)
+    assert loaded(JWT_PUBLIC_KEY_FILE=str(tmp_path / "key.pem")).jwt_public_key == PEM
+    assert loaded(JWT_PUBLIC_KEY=PEM.replace("\n", "\\n")).jwt_public_key == PEM
+
+
+def test_the_url_of_redis_can_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("rediss://bridge:hunter2@r:6380\n")
+    (settings, warnings) = load(environ(REDIS_URL_FILE=str(tmp_path / "url")))
+    assert settings.redis_url == RedisUrl(tls=True, hosts=(("r", 6380),), username="bridge", password="hunter2")
+    assert warnings == []
+
+
+@pytest.mark.parametrize("problem", ["missing", "a directory", "empty", "not UTF-8", "both"])
+def test_a_file_that_holds_no_secret_refuses_the_start(problem: str, tmp_path: Path) -> None:
+    path, more = tmp_path / "secret", {}
+    match problem:
+        case "a directory":
+            path.mkdir()
+        case "empty":
+            path.write_text("\n")
+        case "not UTF-8":
+            path.write_bytes(b"\xff" * 40)
+        case "both":
+            path.write_text(SECRET)
+            more = {"JWT_SECRET": SECRET}
+    line = mistake(JWT_SECRET_FILE=str(path), **more)
+    assert line.startswith("WSBRIDGE_JWT_SECRET")
+    assert SECRET not in line
+
+
+def test_an_empty_file_name_is_as_if_absent() -> None:
+    assert loaded(JWT_SECRET_FILE="", JWT_SECRET=SECRET).jwt_secret == SECRET
+
+
+# Authentication.
+
+
+@pytest.mark.parametrize(
+    ("values", "auth"),
+    [
+        ({}, "none"),
+        ({"HOST": "::1"}, "none"),
+        ({"HOST": "localhost"}, "none"),
+        ({"JWT_SECRET": SECRET}, "required"),
+        ({"JWT_PUBLIC_KEY": PEM}, "required"),
+        ({"JWT_JWKS_URL": "https://id.example.com/keys"}, "required"),
+        ({"JWT_SECRET": SECRET, "HOST": "0.0.0.0"}, "required"),
+        ({"JWT_SECRET": SECRET, "AUTH": "none"}, "none"),
+        ({"AUTH": "none", "HOST": "0.0.0.0"}, "none"),
+        ({"AUTH": "none", "HOST": "::"}, "none"),
+    ],
+)
+def test_authentication_is_on_where_there_is_a_key(values: dict[str, str], auth: str) -> None:
+    settings = loaded(**values)
+    assert settings.auth == auth
+    assert settings.authenticates is (auth == "required")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "example.com", "localhost.example.com"])
+def test_no_authentication_on_a_host_that_others_reach_must_be_said(host: str) -> None:
+    line = mistake(HOST=host)
+    assert line.startswith("WSBRIDGE_AUTH: ")
+    assert "WSBRIDGE_AUTH=none" in line
+    assert host in line
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"JWT_SECRET": SECRET, "JWT_PUBLIC_KEY": PEM}, ["JWT_SECRET", "JWT_PUBLIC_KEY"]),
+        ({"JWT_SECRET": SECRET, "JWT_JWKS_URL": "http://x/"}, ["JWT_SECRET", "JWT_JWKS_URL"]),
+        ({"JWT_PUBLIC_KEY": PEM, "JWT_JWKS_URL": "http://x/"}, ["JWT_PUBLIC_KEY", "JWT_JWKS_URL"]),
+        ({"AUTH": "required"}, ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"]),
+        ({"JWT_SECRET_PREVIOUS": SECRET}, ["JWT_SECRET_PREVIOUS", "JWT_SECRET"]),
+        ({"INTERNAL_PORT": "8004"}, ["INTERNAL_PORT", "PORT"]),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_a_contradiction_refuses_the_start_and_names_both(values: dict[str, str], names: list[str]) -> None:
+    line = mistake(**values)
+    assert all(f"WSBRIDGE_{name}" in line for name in names)
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET", "JWT_SECRET_PREVIOUS"])
+@pytest.mark.parametrize("secret", ["hello", "x" * 31, "é" * 15 + "x"], ids=lambda text: f"{len(text.encode())} bytes")
+def test_a_weak_secret_refuses_the_start(name: str, secret: str) -> None:
+    line = mistake(**{"JWT_SECRET": SECRET, name: secret})
+    assert line.startswith(f"WSBRIDGE_{name}: expected 32 bytes or more")
+    assert secret not in line
+
+
+def test_a_secret_of_32_bytes_is_enough() -> None:
+    assert loaded(JWT_SECRET="é" * 16).authenticates
+
+
+@pytest.mark.parametrize(("algorithms", "size"), [("HS384", 48), ("HS512", 64), ("HS512,HS384", 48)])
+def test_a_secret_too_short_for_every_named_algorithm_refuses_the_start(algorithms: str, size: int) -> None:
+    """No token would ever be good: PyJWT holds RFC 7518 §3.2."""
+    line = mistake(JWT_SECRET="x" * (size - 1), JWT_ALGORITHMS=algorithms)
+    assert line.startswith(f"WSBRIDGE_JWT_SECRET: expected {size} bytes or more")
+    assert loaded(JWT_SECRET="x" * size, JWT_ALGORITHMS=algorithms).authenticates
+
+
+# There and back.
+
+
+VALUES = {
+    "PORT": st.integers(0, 65_535).map(str),
+    "TOPICS": st.lists(
+        st.from_regex(r"[A-Za-z0-9._-]{1,9}=t[a-z_]{1,9}", fullmatch=True),
+        min_size=1,
+        unique_by=lambda pair: pair.split("=")[0],
+    ).map(",".join),
+    "USER_ID_FIELD": st.from_regex(r"[a-z_]{1,9}(\.[a-z_]{1,9}){0,3}|@key|@subject", fullmatch=True),
+    "ALLOWED_ORIGINS": st.lists(st.sampled_from(["https://a.example.com", "https://*.b.org:8443", "*"])).map(",".join),
+    "JWT_LEEWAY": st.floats(0, 3_600).map(str),
+    "REDIS_URL": st.sampled_from(
+        ["redis://[::1]/3", "unix:///r.sock?db=1", "valkeys+sentinel://a,b:1/m", "redis+cluster://a,b"]
+    ),
+    "HISTORY_TTL": st.floats(0, 604_800).map(str),
+    "HISTORY_MAX_BYTES": st.integers(65_536, 2**53).map(str),
+    "LOG_LEVEL": st.sampled_from(["debug", "info", "warning", "error"]),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=VALUES))
+@settings(deadline=None)
+def test_what_is_shown_loads_as_the_same(values: dict[str, str]) -> None:
+    first = loaded(**values)
+    again, warnings = load({name: text for name, text in first.masked().items() if text != "-"})
+    assert again == first
+    assert warnings == []

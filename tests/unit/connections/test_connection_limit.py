@@ -1,0 +1,71 @@
+"""How many connections there may be, and which goes first."""
+
+import pytest
+
+from wsbridge.connections import connection_limit
+from wsbridge.connections.connection_limit import MARGIN, Crowd
+from wsbridge.telemetry.metrics import Metrics
+
+
+class Connection:
+    def __init__(self, crowd: Crowd, *, known: bool = False) -> None:
+        self._crowd = crowd
+        self.known = known
+        self.was_cut = ""
+        crowd.enter(self, known=known)
+
+    def cut(self, reason: str) -> None:
+        self.was_cut = reason
+        self._crowd.work(self, known=self.known)
+        self._crowd.hold(self, 0)
+        self._crowd.leave(self, known=self.known)
+
+    def close(self) -> None:
+        self.cut("stop")
+
+
+@pytest.mark.fault("C4")
+def test_crowd_above_its_limit_cuts_the_silent_oldest_unknown_first() -> None:
+    found = Crowd(3, Metrics())
+    known, busy, first = Connection(found, known=True), Connection(found), Connection(found)
+    found.work(busy, known=False)
+    second = Connection(found)
+    assert (first.was_cut, second.was_cut) == ("descriptors", "")
+    found.work(second, known=False)
+    third = Connection(found)
+    assert [c.was_cut for c in (known, busy, second, third)] == ["descriptors", "", "", ""]
+
+
+@pytest.mark.fault("C4")
+def test_crowd_of_busy_connections_is_full_and_then_overflowing() -> None:
+    found = Crowd(3, Metrics())
+    members = []
+    while not found.is_overflowing:
+        members.append(Connection(found))
+        found.work(members[-1], known=False)
+        assert found.is_full is (len(members) > 3)
+    assert len(members) == 3 + MARGIN
+    assert not any(member.was_cut for member in members)
+
+
+@pytest.mark.fault("C9")
+def test_crowd_bounds_unfinished_heads_by_cutting_the_one_that_began_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_limit, "MAX_HEAD_BYTES", 100)
+    metrics = Metrics()
+    found = Crowd(10, metrics)
+    silent, first, second = Connection(found), Connection(found), Connection(found)
+    found.hold(first, 50)
+    found.hold(second, 40)
+    found.hold(first, 60)
+    assert not first.was_cut
+    found.hold(second, 41)
+    assert (silent.was_cut, first.was_cut, second.was_cut) == ("", "head_memory", "")
+    assert metrics.registry.get_sample_value("wsbridge_head_bytes") == 41
+
+
+def test_crowd_that_closes_ends_those_that_wait() -> None:
+    found = Crowd(10, Metrics())
+    waiting, working = Connection(found), Connection(found)
+    found.work(working, known=False)
+    found.close()
+    assert (waiting.was_cut, working.was_cut) == ("stop", "")

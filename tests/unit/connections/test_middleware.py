@@ -1,0 +1,26 @@
+"""What every request passes before its route; on real sockets in test_faults."""
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from tests.support.running import Logs
+from wsbridge.connections import middleware
+from wsbridge.connections.client_address import Proxies
+from wsbridge.connections.rate_limits import Budget
+from wsbridge.telemetry.metrics import Metrics
+
+
+async def answer(request: web.Request) -> web.StreamResponse:
+    return web.Response(text="from the route")
+
+
+@pytest.mark.fault("C1")
+async def test_intake_content_encoding_without_a_body_passes(logs: Logs) -> None:
+    metrics = Metrics()
+    budget = Budget(failure_rate=1, handshake_rate=1, trusts=lambda _: False)
+    request = make_mocked_request("GET", "/health", {"Content-Encoding": "gzip"})
+    response = await middleware.middleware(metrics, budget, Proxies(()))(request, answer)
+    assert response.status == 200
+    assert not +metrics.errors
+    assert not logs.of("request.bad")

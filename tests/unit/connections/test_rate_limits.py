@@ -1,0 +1,91 @@
+"""Token buckets: failures for each address, handshakes in all."""
+
+import pytest
+
+from wsbridge.connections import rate_limits
+from wsbridge.connections.rate_limits import Allowance, Budget, Failures
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def times(allowance: Allowance, tries: int) -> int:
+    return sum(allowance.take() for _ in range(tries))
+
+
+def test_allowance_gives_its_burst_then_its_rate() -> None:
+    clock = Clock()
+    allowance = Allowance(10, 2.0, clock)
+    assert times(allowance, 100) == 20
+    clock.now += 1
+    assert times(allowance, 100) == 10
+    clock.now += 1_000
+    assert times(allowance, 100) == 20
+
+
+def test_allowance_of_zero_is_no_limit() -> None:
+    assert times(Allowance(0, 2.0, Clock()), 10_000) == 10_000
+
+
+@pytest.mark.fault("C3")
+def test_failures_beyond_the_burst_exhaust_one_address_only() -> None:
+    clock = Clock()
+    failures = Failures(20, clock)
+    for _ in range(199):
+        failures.record("203.0.113.7")
+    assert not failures.is_exhausted("203.0.113.7")
+    failures.record("203.0.113.7")
+    assert failures.is_exhausted("203.0.113.7")
+    assert not failures.is_exhausted("203.0.113.8")
+
+
+@pytest.mark.fault("C3")
+def test_failures_that_stop_are_forgiven_however_many_there_were() -> None:
+    clock = Clock()
+    failures = Failures(20, clock)
+    for _ in range(100_000):
+        failures.record("203.0.113.7")
+    assert failures.is_exhausted("203.0.113.7")
+    clock.now += 0.1
+    assert not failures.is_exhausted("203.0.113.7")
+
+
+def test_failures_of_an_ipv6_network_count_together() -> None:
+    failures = Failures(1, Clock())
+    for n in range(10):
+        failures.record(f"2001:db8::{n + 1}")
+    assert failures.is_exhausted("2001:db8::ffff")
+    assert not failures.is_exhausted("2001:db8:0:1::1")
+
+
+def test_failures_of_too_many_addresses_forget_the_one_that_failed_longest_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 3)
+    failures = Failures(0.1, Clock())
+    for address in ("a", "b", "c", "a", "d"):
+        failures.record(address)
+    assert len(failures) == 3
+    assert [address for address in "abcd" if failures.is_exhausted(address)] == ["a", "c", "d"]
+
+
+def test_failures_with_a_rate_of_zero_remember_nothing() -> None:
+    failures = Failures(0, Clock())
+    failures.record("a")
+    assert len(failures) == 0
+    assert not failures.is_exhausted("a")
+
+
+def test_budget_never_refuses_a_trusted_proxy() -> None:
+    found = Budget(failure_rate=1, handshake_rate=1, trusts=lambda address: address == "10.0.0.1", clock=Clock())
+    for _ in range(100):
+        found.failed("10.0.0.1")
+        found.failed("203.0.113.7")
+    assert not found.refuses("10.0.0.1")
+    assert found.refuses("203.0.113.7")
+    assert found.addresses == 1

@@ -1,0 +1,173 @@
+"""Where heads and bodies end, whatever pieces they come in; on real sockets in test_front and test_faults."""
+
+import re
+
+import pytest
+from aiohttp import hdrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.sources import SOURCES
+from wsbridge.connections.request_head import (
+    MAX_CHUNK_LINE,
+    MAX_LINES,
+    READ_BY_HANDSHAKES,
+    Chunks,
+    Head,
+    Length,
+    Malformed,
+    check_start,
+    largest_field,
+)
+
+GET = b"GET /ws?user_id=u1 HTTP/1.1\r\nHost: a\r\n"
+
+
+def head(*lines: bytes, request: bytes = b"GET / HTTP/1.1") -> Head:
+    return Head(b"\r\n".join([request, *lines, b"", b""]))
+
+
+def test_field_is_found_by_its_name_in_any_case() -> None:
+    found = head(b"Host: a", b"X-Expect: no", b"EXPECT:  100-Continue ")
+    assert found.field(b"expect") == b"100-Continue"
+    assert found.field(b"upgrade") is None
+
+
+@pytest.mark.fault("H4")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        head(request=b"GET / HTTP/2.0"),
+        head(b"X: HTTP/1.1", request=b"GET / HTTP/2.0 "),
+        head(request=b"GET / HTTP/1.2"),
+        head(request=b"GET /"),
+        head(request=b"PRI * HTTP/2.0"),
+        head(b"Expect: \xff"),
+        head(b"expect: 200-ok"),
+        head(b"A: b", b" folded"),
+        head(*[b"A: b"] * (MAX_LINES + 1)),
+    ],
+    ids=lambda found: ascii(found.raw[-40:]),
+)
+def test_check_what_aiohttp_stumbles_over_is_refused(bad: Head) -> None:
+    with pytest.raises(Malformed):
+        bad.check()
+
+
+@pytest.mark.parametrize(
+    "good", [head(), head(request=b"GET / HTTP/1.0"), head(b"Expect: 100-continue"), head(*[b"A: b"] * MAX_LINES)]
+)
+def test_check_what_is_http_passes(good: Head) -> None:
+    good.check()
+
+
+@pytest.mark.fault("C9")
+def test_trimmed_leaves_what_handshakes_read() -> None:
+    found = Head(GET + b"Cookie: a=1; session=x;b=2\r\nX-Long: " + b"x" * 9_000 + b"\r\nOrigin: http://a\r\n\r\n")
+    assert found.trimmed(None) == GET + b"Origin: http://a\r\n\r\n"
+    assert found.trimmed(b"session") == GET + b"Origin: http://a\r\nCookie: session=x\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b"X Y: z", b"X: \x00", b": z", b"X: a\nY: b", b"Cookie: \x00"])
+def test_trimmed_leaves_malformed_lines_to_aiohttp(line: bytes) -> None:
+    assert line in Head(GET + line + b"\r\n\r\n").trimmed(b"session")
+
+
+READERS = ("auth.", "connections.", "sessions.", "transports.")  # what is behind it, before the route has decided
+NEVER_ON_HANDSHAKES = {b"cookie", b"dapr-api-token"}  # the first is treated by itself
+
+
+def test_trimmed_keeps_every_header_that_a_module_behind_it_reads() -> None:
+    read = set()
+    for text in (text for name, text in SOURCES.items() if name.startswith(READERS)):
+        for constant, literal in re.findall(r"headers(?:\.get(?:all)?\(|\[)(?:hdrs\.(\w+)|\"([\w-]+)\")", text):
+            read.add((str(getattr(hdrs, constant)) if constant else literal).lower().encode())
+    assert b"origin" in read
+    assert read - NEVER_ON_HANDSHAKES <= READ_BY_HANDSHAKES
+
+
+def test_trimmed_leaves_all_cookies_of_the_name_in_their_order() -> None:
+    found = Head(GET + b"cookie: session=1; x=y; session=2\r\nCOOKIE: session=3\r\n\r\n")
+    assert found.trimmed(b"session").endswith(b"Cookie: session=1; session=2; session=3\r\n\r\n")
+
+
+@pytest.mark.parametrize("start", [b"\x16\x03\x01", b"\x00", b" GET", b"GET / HTTP/1.1\nHost: a"])
+def test_check_start_of_what_is_not_http_is_refused(start: bytes) -> None:
+    with pytest.raises(Malformed):
+        check_start(start, 0)
+
+
+def test_check_start_looks_at_what_is_new() -> None:
+    check_start(b"GET / HTTP/1.1\r\nHos", 0)
+    check_start(b"GET / HTTP/1.1\r\nHost: a\r\n", 20)
+    with pytest.raises(Malformed):
+        check_start(b"GET / HTTP/1.1\r\nHost: a\n", 23)
+
+
+@pytest.mark.fault("D6")
+def test_largest_field_is_named_with_its_size() -> None:
+    assert largest_field(GET + b"Cookie: " + b"x" * 100) == ("Cookie", 108)
+    assert largest_field(b"GET /" + b"x" * 100) == ("request line", 105)
+    assert largest_field(GET + b"\xff" * 9_000 + b"\r\n")[0].isascii()
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ([], Length),
+        ([b"Content-Length: 5"], Length),
+        ([b"Transfer-Encoding: chunked"], Chunks),
+        ([b"Transfer-Encoding: chunked", b"Content-Length: 5"], Chunks),
+    ],
+)
+def test_body_is_what_the_headers_say(lines: list[bytes], kind: type) -> None:
+    assert isinstance(head(*lines).body(), kind)
+
+
+@pytest.mark.parametrize("length", [b"-1", b"x", b"1" * 50, b"5, 5", b"+5", b""])
+def test_body_of_a_bad_length_is_none(length: bytes) -> None:
+    assert head(b"Content-Length: " + length).body().is_done
+
+
+def fed(body: Length | Chunks, data: bytes, cuts: list[int]) -> int:
+    """How many bytes the body takes if they come in these pieces."""
+    taken, at = 0, 0
+    for end in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:
+        if not body.is_done:
+            taken += body.feed(data[at:end])
+        at = end
+    return taken
+
+
+CUTS = st.lists(st.integers(0, 10_000), max_size=20)
+
+
+@given(chunks=st.lists(st.binary(min_size=1, max_size=300), max_size=6), trailer=st.booleans(), cuts=CUTS)
+def test_chunks_end_where_the_last_one_ends(chunks: list[bytes], trailer: bool, cuts: list[int]) -> None:
+    body = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    body += b"0\r\n" + (b"X-Sum: 1\r\n" if trailer else b"") + b"\r\n"
+    found = Chunks()
+    assert fed(found, body + b"GET / HTTP/1.1\r\n", cuts) == len(body)
+    assert found.is_done
+
+
+@given(size=st.integers(0, 500), cuts=CUTS)
+def test_length_ends_where_it_says(size: int, cuts: list[int]) -> None:
+    found = Length(size)
+    assert fed(found, b"x" * size + b"GET /", cuts) == size
+    assert found.is_done
+
+
+@pytest.mark.parametrize("data", [b"zz\r\n", b"\r\n", b"-1\r\n", b"2\r\nxx\r\nzz\r\n"])
+def test_chunks_without_a_size_are_malformed(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        Chunks().feed(data)
+
+
+@pytest.mark.fault("C9")
+@pytest.mark.parametrize("line", [b"5;" + b"x" * MAX_CHUNK_LINE, b"0\r\n" + b"X: y\r\n" * MAX_CHUNK_LINE])
+def test_chunks_lines_are_bounded(line: bytes) -> None:
+    body = Chunks()
+    pieces = [line[n : n + 100] for n in range(0, len(line), 100)]
+    with pytest.raises(Malformed):
+        list(map(body.feed, pieces))

@@ -1,0 +1,234 @@
+"""Sessions that missed a live entry get it from the history, each at its own pace."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.frames import Bug, Buggy
+from tests.support.running import until
+from tests.unit.sessions.test_session import Peer, resume
+from wsbridge.broker.base import Away, Outcome
+from wsbridge.broker.history import Gap, Resume
+from wsbridge.core.events import Event, Position
+from wsbridge.core.protocol import INTERNAL, LOST, SHUTDOWN
+from wsbridge.sessions.catch_up import Mender
+from wsbridge.sessions.session import State
+from wsbridge.telemetry.metrics import Metrics
+
+
+class Histories:
+    """Answers what the test says, an exception too, when the test says."""
+
+    def __init__(self, *answers: Resume | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str | None]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
+        self.asked.append((user, after))
+        await self.open.wait()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+        raise AssertionError
+
+    async def follow(self, user: str) -> None:
+        raise AssertionError
+
+    async def position(self, user: str) -> Position | None:
+        raise AssertionError
+
+    async def disconnect(self, user: str) -> None:
+        raise AssertionError
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsbridge.sessions.catch_up.AGAIN", 0)
+
+
+@contextlib.asynccontextmanager
+async def mending(histories: Histories, *peers: Peer) -> AsyncIterator[Metrics]:
+    """Peers that have missed something, and a mender that works on them."""
+    metrics = Metrics()
+    async with running(Mender(histories, metrics)) as mender:
+        for peer in peers:
+            peer.session.fall_behind()
+            assert peer.behind == [peer.session]
+            mender.mend(peer.session)
+        yield metrics
+
+
+@contextlib.asynccontextmanager
+async def running(mender: Mender) -> AsyncIterator[Mender]:
+    job = asyncio.create_task(mender.run())
+    try:
+        yield mender
+    finally:
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        assert job.cancelled()
+
+
+async def test_what_was_missed_is_sent_and_what_came_meanwhile_behind_it() -> None:
+    peer = Peer.live()
+    peer.offer(1)
+    histories = Histories(resume(1, top=3))
+    with capture_logs() as lines:
+        async with mending(histories, peer) as metrics:
+            peer.offer(3, 4)
+            await until(lambda: peer.session.state is State.LIVE)
+    assert histories.asked == [("u", "e:1")]
+    assert peer.ids == ["e:1", "e:2", "e:3", "e:4"]
+    assert metrics.mends == 1
+    assert lines == [
+        {
+            "event": "session.mended", "log_level": "info", "session": peer.session.id, "user": "u",
+            "position": "e:1", "replayed": 2, "gap": None,
+        }
+    ]  # fmt: skip
+
+
+async def test_a_gap_is_passed_on() -> None:
+    peer = Peer.live()
+    with capture_logs() as lines:
+        async with mending(Histories(Resume(Position("f", 7), (), False, Gap(Position("e", 0), "reset"))), peer):
+            await until(lambda: peer.session.state is State.LIVE)
+    assert peer.wire.messages[-1] == {"type": "gap", "after": "e:0", "last_event_id": "f:7", "reason": "reset"}
+    assert peer.session.position == Position("f", 7)
+    assert peer.metrics.gaps["reset"] == 1
+    assert [(line["log_level"], line["position"], line["gap"]) for line in lines] == [("info", "f:7", "reset")]
+
+
+async def test_who_has_missed_nothing_is_no_news() -> None:
+    peer = Peer.live()
+    with capture_logs() as lines:
+        async with mending(Histories(resume(0)), peer):
+            await until(lambda: peer.session.state is State.LIVE)
+    assert [message["type"] for message in peer.wire.messages] == ["connected"]
+    assert [line["log_level"] for line in lines] == ["debug"]
+
+
+async def test_while_the_history_is_away_the_session_waits_for_it() -> None:
+    peer = Peer.live()
+    histories = Histories(Away("gone"), Away("gone"), Away("gone"), resume(0, top=1))
+    with capture_logs() as lines:
+        async with mending(histories, peer) as metrics:
+            await until(lambda: peer.session.state is State.LIVE)
+    assert histories.asked == [("u", "e:0")] * 4
+    assert peer.ids == ["e:1"]
+    assert (metrics.mends, +metrics.errors) == (1, {})
+    assert [line["event"] for line in lines] == ["session.mended"]
+
+
+async def test_a_session_that_leaves_is_not_waited_for() -> None:
+    peer, histories = Peer.live(), Histories(Away("gone"))
+    async with mending(histories, peer) as metrics:
+        await until(lambda: len(histories.asked) > 2)
+        peer.session.end(SHUTDOWN)
+        before = len(histories.asked)
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert len(histories.asked) - before <= 1  # one may have been on its way
+    assert metrics.mends == 0
+    assert peer.wire.ended == [SHUTDOWN]
+
+
+async def test_a_session_that_leaves_while_its_history_is_read_is_sent_no_more() -> None:
+    peer, histories = Peer.live(), Histories(resume(0, top=2))
+    histories.open.clear()
+    async with mending(histories, peer):
+        await until(lambda: histories.asked)
+        peer.session.drop(LOST.reason)
+        histories.open.set()
+        await asyncio.sleep(0)
+    assert peer.ids == []
+    assert (peer.session.state, peer.wire.aborted, peer.wire.ended) == (State.CLOSED, 1, [])
+
+
+async def test_a_slow_peer_holds_up_nobody_else() -> None:
+    slow, quick = Peer.live(), Peer.live("other")
+    slow.wire.draining = asyncio.Event().wait
+    async with mending(Histories(resume(0, top=1)), slow, quick):
+        await until(lambda: quick.session.state is State.LIVE)
+        assert slow.session.state is State.REPLAYING
+    assert quick.ids == ["e:1"]
+
+
+async def test_another_hole_is_mended_again() -> None:
+    """What came during the replay did not begin where it ended."""
+    peer, histories = Peer.live(), Histories(resume(0, top=1), resume(1, top=3))
+    histories.open.clear()
+    async with running(Mender(histories, Metrics())) as mender:
+        peer.session._mend = mender.mend
+        peer.session.fall_behind()
+        await until(lambda: histories.asked)
+        peer.offer(3)
+        histories.open.set()
+        await until(lambda: peer.session.state is State.LIVE and len(peer.ids) == 3)
+    assert histories.asked == [("u", "e:0"), ("u", "e:1")]
+    assert peer.ids == ["e:1", "e:2", "e:3"]
+
+
+@pytest.mark.parametrize("in_session", [False, True])
+async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
+    peer, other, histories = Peer.live(), Peer.live("other"), Histories(resume(0, top=1))
+    if in_session:
+        vars(peer.wire).update(wake=Buggy(peer.wire.wake))
+    else:
+        histories.answers.insert(0, RuntimeError("a bug"))
+    with capture_logs() as lines:
+        async with mending(histories, peer, other) as metrics:
+            await until(lambda: peer.wire.ended and other.session.state is State.LIVE)
+    assert peer.wire.ended == [INTERNAL]
+    assert (INTERNAL.code, other.ids) == (1011, ["e:1"])
+    assert +metrics.errors == {"internal": 1}
+    (line,) = [line for line in lines if line["log_level"] == "error"]
+    assert (line["event"], line["doing"], line["session"]) == ("internal.error", "mend", peer.session.id)
+    assert isinstance(line["exc_info"], Bug if in_session else RuntimeError)
+
+
+async def test_at_the_close_nothing_goes_on() -> None:
+    peer, slow, histories = Peer.live(), Peer.live("slow"), Histories(Away("gone"))
+    metrics = Metrics()
+    with capture_logs() as lines:
+        async with running(Mender(histories, metrics)) as mender:
+            for each in (peer, slow):
+                each.session.fall_behind()
+                mender.mend(each.session)
+            await until(lambda: len(histories.asked) > 4)
+    before = len(histories.asked)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(histories.asked) == before
+    assert {each.session.state for each in (peer, slow)} == {State.REPLAYING}
+    assert (lines, +metrics.errors) == ([], {})
+
+
+async def test_mender_whose_read_is_cancelled_by_the_history_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, histories = Peer.live(), Histories(resume(0))
+
+    async def closed(*_: object) -> Resume:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(histories, "resume", closed)
+    async with mending(histories, peer):
+        await until(lambda: peer.session.state is State.CLOSED)
+    assert peer.wire.ended == [INTERNAL]
+
+
+async def test_a_session_that_is_live_again_is_left_alone() -> None:
+    peer, histories = Peer.live(), Histories(resume(0, top=1))
+    async with running(Mender(histories, Metrics())) as mender:
+        mender.mend(peer.session)
+        await until(mender._behind.empty)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert histories.asked == []

@@ -1,0 +1,324 @@
+"""Who is behind the history is found and mended, whatever was lost on the way."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from tests.support.running import until
+from tests.unit.sessions.test_session import Peer, resume
+from wsbridge.broker.base import Away
+from wsbridge.core.events import Position
+from wsbridge.core.protocol import SHUTDOWN
+from wsbridge.sessions.reconciler import AGAIN, INTERVAL, Watchdog
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import State
+from wsbridge.telemetry.metrics import Metrics
+
+NOBODY = frozenset[str]()
+
+
+class Histories:
+    """Says what the test says; a doubt lasts until the test casts the next one."""
+
+    def __init__(self, **positions: Position | None) -> None:
+        self.positions = positions
+        self.asked: list[dict[str, Position]] = []
+        self.patience: list[float] = []
+        self.swept = 0
+        self.doubts = asyncio.Queue[frozenset[str]]()
+        self.fails: Exception | None = None
+        self.sweep_fails: Exception | None = None
+        self.meanwhile: Callable[[], object] = lambda: None  # what happens while they are asked
+
+    async def doubtful(self, patience: float) -> frozenset[str]:
+        self.patience.append(patience)
+        return await self.doubts.get()
+
+    async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
+        self.asked.append(dict(known))
+        await asyncio.sleep(0)
+        self.meanwhile()
+        if self.fails:
+            raise self.fails
+        return {user: self.positions[user] for user in known}
+
+    async def sweep(self) -> None:
+        self.swept += 1
+        if self.sweep_fails:
+            raise self.sweep_fails
+
+    def doubt(self, *missed: str) -> None:
+        self.doubts.put_nowait(frozenset(missed))
+
+
+class Bench:
+    """A watchdog over peers, all of them at e:0 and live at first."""
+
+    def __init__(self, *peers: Peer, **positions: Position | None) -> None:
+        self.registry, self.metrics = Registry(), Metrics()
+        self.histories = Histories(**positions)
+        self.watchdog = Watchdog(self.histories, self.registry, self.metrics)
+        for peer in peers:
+            self.registry.add(peer.session)
+
+    async def look(self, *missed: str, **positions: Position | None) -> None:
+        self.histories.positions |= positions
+        await self.watchdog.look(frozenset(missed))
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.watchdog.watch())
+        try:
+            yield
+            assert not task.done()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def at(offset: int, epoch: str = "e") -> Position:
+    return Position(epoch, offset)
+
+
+def reached(offset: int, user: str = "u") -> Peer:
+    """A live peer that has all up to there."""
+    peer = Peer.live(user)
+    peer.offer(*range(1, offset + 1))
+    return peer
+
+
+# One look.
+
+
+async def test_who_has_everything_is_left_alone() -> None:
+    peer = reached(2)
+    bench = Bench(peer)
+    for _ in range(3):
+        await bench.look("u", u=at(2))
+    assert (peer.behind, peer.session.state) == ([], State.LIVE)
+
+
+async def test_who_is_behind_is_mended_only_if_it_was_due_at_the_last_look() -> None:
+    """What was appended a moment ago is still on its way."""
+    peer = reached(1)
+    bench = Bench(peer)
+    await bench.look(u=at(2))
+    assert peer.behind == []
+    await bench.look(u=at(3))
+    assert peer.behind == [peer.session]
+    assert peer.session.state is State.REPLAYING
+
+
+async def test_what_was_under_way_at_the_last_look_and_came_is_not_missed() -> None:
+    peer = reached(1)
+    bench = Bench(peer)
+    await bench.look(u=at(2))
+    peer.offer(2)
+    await bench.look(u=at(3))
+    peer.offer(3)
+    await bench.look(u=at(3))
+    assert peer.behind == []
+
+
+async def test_of_whom_something_may_have_been_missed_is_mended_at_once() -> None:
+    peer, other, whole = reached(1), reached(1, "other"), reached(2, "whole")
+    bench = Bench(peer, other, whole)
+    await bench.look("u", "whole", "a stranger", u=at(2), other=at(2), whole=at(2))
+    assert [each.behind for each in (peer, other, whole)] == [[peer.session], [], []]
+
+
+@pytest.mark.parametrize("found", [None, at(0, "f"), at(1, "f"), at(9, "f")])
+@pytest.mark.parametrize("missed", [False, True])
+async def test_a_history_that_is_lost_or_another_one_is_looked_at_at_once(found: Position | None, missed: bool) -> None:
+    peer = reached(1)
+    bench = Bench(peer)
+    await bench.look(u=at(1))
+    await bench.look(*(["u"] * missed), u=found)
+    assert peer.behind == [peer.session]
+
+
+async def test_what_was_due_in_a_lost_history_is_not_due_in_the_next() -> None:
+    peer = reached(5)
+    bench = Bench(peer)
+    await bench.look(u=at(7))
+    peer.session.epoch, peer.session.offset = "f", 1  # it was told of a gap meanwhile
+    await bench.look(u=at(1, "f"))
+    assert peer.behind == []
+
+
+async def test_only_the_sessions_that_are_behind_are_mended() -> None:
+    first, second = reached(1), reached(3)
+    bench = Bench(first, second)
+    await bench.look("u", u=at(3))
+    assert (first.behind, second.behind) == ([first.session], [])
+
+
+async def test_what_is_known_is_where_the_furthest_live_session_is() -> None:
+    peers = [reached(2), reached(4), reached(3), reached(1, "other")]
+    gone, replaying = reached(9), reached(8)
+    gone.session.end(SHUTDOWN)
+    replaying.session.fall_behind()
+    bench = Bench(*peers, gone, replaying)
+    await bench.look(u=at(4), other=at(1))
+    assert bench.histories.asked == [{"u": at(4), "other": at(1)}]
+
+
+async def test_sessions_that_are_not_live_are_left_alone() -> None:
+    """One is mended already, one has not attached yet, one is gone; nobody asks for them."""
+    replaying, new, gone = reached(1), Peer("new"), reached(1, "gone")
+    replaying.session.fall_behind()
+    gone.session.end(SHUTDOWN)
+    bench = Bench(replaying, new, gone)
+    await bench.look("u", "new", "gone", u=None, new=None, gone=None)
+    assert bench.histories.asked == [{}]
+    assert [len(peer.behind) for peer in (replaying, new, gone)] == [1, 0, 0]
+    assert [peer.session.state for peer in (new, gone)] == [State.JOINING, State.CLOSED]
+
+
+@pytest.mark.parametrize("change", ["ends", "leaves", "falls behind", "gets it", "another comes"])
+async def test_what_changes_while_the_histories_are_asked_is_respected(change: str) -> None:
+    peer = reached(1)
+    bench = Bench(peer)
+    fresh = Peer()
+
+    def come() -> None:
+        peer.offer(2)
+        bench.registry.add(fresh.session)
+
+    bench.histories.meanwhile = {
+        "ends": lambda: peer.session.end(SHUTDOWN),
+        "leaves": lambda: bench.registry.remove(peer.session),
+        "falls behind": peer.session.fall_behind,
+        "gets it": lambda: peer.offer(2),
+        "another comes": come,
+    }[change]
+    await bench.look("u", u=at(2))
+    assert len(peer.behind) == (change == "falls behind")
+    assert fresh.behind == []
+
+
+async def test_while_the_histories_are_away_nobody_is_judged() -> None:
+    peer = reached(1)
+    bench = Bench(peer, u=at(2))
+    await bench.look()
+    bench.histories.fails = Away("gone")
+    with pytest.raises(Away):
+        await bench.look("u")
+    assert peer.behind == []
+    bench.histories.fails = None
+    await bench.look()  # what was due before is due still
+    assert peer.behind == [peer.session]
+
+
+@given(
+    offsets=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 5)), max_size=6),
+    tops=st.lists(st.fixed_dictionaries({"a": st.integers(5, 9), "b": st.integers(5, 9)}), min_size=2, max_size=2),
+    missed=st.sets(st.sampled_from("ab")),
+)
+@settings(deadline=None, max_examples=60)
+def test_nobody_who_is_behind_for_two_looks_stays_so(
+    offsets: list[tuple[str, int]], tops: list[dict[str, int]], missed: set[str]
+) -> None:
+    peers = [reached(offset, user) for user, offset in offsets]
+    bench = Bench(*peers)
+
+    async def looks() -> None:
+        await bench.look(*missed, **{user: at(top) for user, top in tops[0].items()})
+        for peer, (user, offset) in zip(peers, offsets, strict=True):
+            assert bool(peer.behind) == (user in missed and offset < tops[0][user])
+        await bench.look(**{user: at(max(top, tops[0][user])) for user, top in tops[1].items()})
+
+    asyncio.run(looks())
+    for peer, (user, offset) in zip(peers, offsets, strict=True):
+        assert bool(peer.behind) == (offset < tops[0][user])
+
+
+# Looking for ever.
+
+
+async def test_it_looks_whenever_something_is_in_doubt_and_sweeps_behind_itself() -> None:
+    peer = reached(1)
+    bench = Bench(peer, u=at(2))
+    async with bench.watching():
+        assert bench.histories.asked == []
+        for count in (1, 2):
+            bench.histories.doubt()
+            await until(lambda: bench.histories.swept == count)  # noqa: B023 - it is awaited here
+            assert len(bench.histories.asked) == count
+    assert peer.behind == [peer.session]
+    assert bench.histories.patience == [AGAIN, INTERVAL, INTERVAL]
+
+
+async def test_who_may_have_missed_something_is_kept_for_the_time_when_the_histories_are_back() -> None:
+    peer, other = reached(1), reached(1, "other")
+    bench = Bench(peer, other, u=at(2), other=at(2))
+    bench.histories.fails = Away("gone")
+    async with bench.watching():
+        bench.histories.doubt("u")
+        bench.histories.doubt()
+        await until(lambda: len(bench.histories.patience) == 3)
+        assert (peer.behind, bench.histories.swept) == ([], 0)
+        bench.histories.fails = None
+        bench.histories.doubt("other")
+        await until(lambda: bench.histories.swept)
+    assert (peer.behind, other.behind) == ([peer.session], [other.session])
+    assert bench.histories.patience == [AGAIN, AGAIN, AGAIN, INTERVAL]
+
+
+async def test_whose_turn_it_was_is_not_looked_at_at_once_the_next_time() -> None:
+    peer = reached(1)
+    bench = Bench(peer, u=at(1))
+    async with bench.watching():
+        bench.histories.doubt("u")
+        await until(lambda: bench.histories.swept)
+        bench.histories.positions["u"] = at(2)
+        bench.histories.doubt()
+        await until(lambda: bench.histories.swept == 2)
+    assert peer.behind == []
+
+
+@pytest.mark.parametrize("where", ["fails", "sweep_fails"])
+async def test_a_bug_is_logged_and_the_watchdog_goes_on(where: str) -> None:
+    peer, other = reached(1), reached(1, "other")
+    bench = Bench(peer, other, u=at(2), other=at(1))
+    setattr(bench.histories, where, RuntimeError("a bug"))
+    async with bench.watching():
+        with capture_logs() as lines:
+            bench.histories.doubt("u")
+            await until(lambda: len(bench.histories.patience) == 2)
+        setattr(bench.histories, where, None)
+        bench.histories.positions["other"] = at(2)
+        bench.histories.doubt("other")
+        await until(lambda: len(bench.histories.patience) == 3)
+    assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "watch")]
+    assert +bench.metrics.errors == {"internal": 1}
+    assert (peer.behind, other.behind) == ([peer.session], [other.session])
+    assert bench.histories.patience == [AGAIN, INTERVAL, INTERVAL]
+
+
+async def test_a_sweep_that_is_cut_short_is_made_again() -> None:
+    bench = Bench()
+    bench.histories.sweep_fails = Away("gone")
+    async with bench.watching():
+        with capture_logs() as lines:
+            bench.histories.doubt()
+            bench.histories.doubt()
+            await until(lambda: bench.histories.swept == 2)
+    assert bench.histories.patience[:2] == [AGAIN, AGAIN]
+    assert lines == []
+
+
+async def test_who_was_mended_and_is_live_again_is_watched_on() -> None:
+    peer = reached(1)
+    bench = Bench(peer)
+    for top in (3, 5):
+        await bench.look("u", u=at(top))
+        await peer.catch_up(resume(peer.session.offset, top=top))
+        await bench.look(u=at(top))
+    assert len(peer.behind) == 2
+    assert peer.ids[-1] == "e:5"

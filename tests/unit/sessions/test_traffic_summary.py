@@ -1,0 +1,92 @@
+"""One line a minute while anything happens."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.running import until
+from tests.unit.sessions.test_heartbeat import Time
+from tests.unit.sessions.test_session import Peer
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.traffic_summary import INTERVAL, Summary
+from wsbridge.telemetry.metrics import Metrics
+
+FIELDS = {
+    "events_stored", "events_duplicate", "events_dropped", "events_retried", "deliveries", "opened", "closed", "errors",
+    "connections", "users", "event", "log_level",
+}  # fmt: skip
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+def told(lines: list[Any]) -> list[dict[str, int]]:
+    """What the lines count, without what did not happen; each line must be a summary."""
+    assert {(line["event"], line["log_level"]) for line in lines} <= {("traffic.summary", "info")}
+    names = ("event", "log_level")
+    return [{name: count for name, count in line.items() if count and name not in names} for line in lines]
+
+
+def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
+    metrics, registry = Metrics(), Registry()
+    summary = Summary(metrics, registry)
+    registry.add(Peer.live("a").session)
+    registry.add(Peer.live("a").session)
+    metrics.received("stored", 5)
+    metrics.received("dropped")
+    metrics.delivered(0.1, 5, 9)
+    metrics.session_opened()
+    summary.write()
+    metrics.received("stored", 2)
+    metrics.received("retried", 3)
+    metrics.received("duplicate")
+    metrics.session_closed(("1000", "client"), 3.0)
+    metrics.session_closed(("4401", "token_missing"), None)
+    metrics.failed("auth")
+    summary.write()
+    now = {"connections": 2, "users": 1}
+    assert told(lines) == [
+        {"events_stored": 5, "events_dropped": 1, "deliveries": 9, "opened": 1, **now},
+        {"events_stored": 2, "events_retried": 3, "events_duplicate": 1, "closed": 2, "errors": 1, **now},
+    ]
+    assert all(set(line) == FIELDS for line in lines)
+
+
+def test_what_happened_before_it_began_is_not_told(lines: list[Any]) -> None:
+    metrics = Metrics()
+    metrics.received("stored")
+    Summary(metrics, Registry()).write()
+    assert lines == []
+
+
+def test_while_nothing_happens_it_is_silent_however_many_are_connected(lines: list[Any]) -> None:
+    registry = Registry()
+    registry.add(Peer.live().session)
+    summary = Summary(Metrics(), registry)
+    summary.write()
+    summary.write()
+    assert lines == []
+
+
+async def test_it_tells_every_minute_and_once_more_at_the_end(
+    lines: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    time = Time(lambda: metrics.received("stored"))
+    monkeypatch.setattr("wsbridge.sessions.traffic_summary.asyncio", time)
+    job = asyncio.ensure_future(Summary(metrics, Registry()).tell())
+    await until(lambda: len(lines) >= 3)
+    assert set(time.slept) == {INTERVAL} == {60.0}
+    metrics.received("dropped")
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    *before, last = told(lines)
+    assert before == [{"events_stored": 1}] * 3
+    assert last["events_dropped"] == 1

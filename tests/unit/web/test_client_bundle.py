@@ -1,0 +1,71 @@
+"""The browser client's source files as one module."""
+
+import os
+import re
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import ROOT
+from wsbridge.web.client_bundle import bundle
+
+CLIENT = ROOT / "client" / "src"
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (folder / f"{name}.js").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_file_stands_behind_those_that_it_imports_and_each_is_there_once(tmp_path: Path) -> None:
+    text = bundle(
+        write(
+            tmp_path,
+            entry="import { a } from './one.js';\nimport { b } from './two.js';\nexport const entry = a + b;\n",
+            one="import { b } from './two.js';\nconst own = 1;\nexport const a = own + b;\n",
+            two="const own = 2;\nexport function b() {}\nexport const c = own;\n",
+        ),
+        "entry",
+    )
+    assert text == (
+        "const { b, c } = (() => {\nconst own = 2;\nfunction b() {}\nconst c = own;\n\nreturn { b, c };\n})();\n\n"
+        "const { a } = (() => {\nconst own = 1;\nconst a = own + b;\n\nreturn { a };\n})();\n\n"
+        "export const entry = a + b;\n"
+    )
+
+
+def test_of_the_client_nothing_is_left_to_import_and_it_exports_what_its_entry_does() -> None:
+    text = bundle(CLIENT, "client")
+    assert re.findall(r"^\s*import\b.*", text, re.MULTILINE) == []
+    assert re.findall(r"^\s*export\b.*", text, re.MULTILINE) == ["export function createClient({ sse, ...options }) {"]
+    modules = {path.stem for path in CLIENT.glob("*.js")} - {"client", "types"}  # types.js holds nothing but types
+    assert len(re.findall(r"^const { ", text, re.MULTILINE)) == len(modules)
+
+
+def test_the_client_is_a_module_that_a_javascript_engine_takes(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node not found")
+    module = tmp_path / "client.mjs"
+    module.write_text(bundle(CLIENT, "client"), encoding="utf-8")
+    use = "console.log(createClient({ url: '/ws', userId: 'u' }).state.status)"
+    script = f"import {{ createClient }} from '{module.as_uri()}'; {use}"
+    ran = subprocess.run(
+        [node, "--input-type=module", "--eval", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ran.stdout, ran.stderr) == ("idle\n", "")
+
+
+def test_the_package_that_is_installed_has_them() -> None:
+    try:
+        packed = files("wsbridge-server") or []
+    except PackageNotFoundError:
+        packed = []
+    installed = {path.name for path in packed if path.parent.match("wsbridge/web/static/client")}
+    if not installed and os.environ.get("REQUIRE_ALL_TESTS") != "1":
+        pytest.skip("wsbridge is not installed, or is only linked: tox installs the wheel")
+    assert installed == {path.name for path in CLIENT.glob("*.js")}

@@ -1,0 +1,104 @@
+"""Entries that have come from the server and go to the sink, in each user's order, once their data is there."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from wsbridge.broker.base import Away, Sink
+from wsbridge.broker.redis.codec import Referenced
+from wsbridge.core.events import Entry
+from wsbridge.supervision.jobs import Jobs
+
+WAITING = 10_000  # entries that wait for data; what comes beyond is missed, and read from the history
+PATIENCE = 2.0  # seconds that large data waits at most until peers have taken some of what is before it
+LOOK = 0.01  # seconds between two looks
+
+
+class Arrivals:
+    """`is_pressed` tells whether much waits for peers already: large data then waits, too.
+
+    `missed` is called with a channel of which entries are not put: its users' sessions must read the history."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        complete: Callable[[Sequence[Entry | Referenced]], Awaitable[Sequence[Entry] | None]],
+        is_pressed: Callable[[], bool],
+        missed: Callable[[str], None],
+        failed: Callable[[str, Exception], None],
+    ) -> None:
+        self._sink = sink
+        self._complete = complete
+        self._is_pressed = is_pressed
+        self._missed = missed
+        self._failed = failed
+        self._jobs = Jobs()
+        self._queues: dict[str, deque[Sequence[Entry | Referenced]]] = {}  # by channel, while a job works on it
+        self._waiting = 0
+        self._pacing = asyncio.Lock()  # of large data, one after the other
+        self._putting = asyncio.Lock()  # whoever waits for room is served in order
+
+    async def take(self, channel: str, found: Sequence[Entry | Referenced]) -> None:
+        """Entries of one user, in order. Waits for room in the sink, but not for data."""
+        queue = self._queues.get(channel)
+        if queue is None:
+            entries = [entry for entry in found if type(entry) is Entry]
+            if len(entries) == len(found):
+                await self._put(entries)
+                return
+            queue = self._queues[channel] = deque([found])
+            self._waiting += len(found)
+            await self._jobs.spawn("arrivals", partial(self._work, channel, queue))
+        elif self._waiting + len(found) > WAITING:
+            self._missed(channel)
+        else:
+            self._waiting += len(found)
+            queue.append(found)
+
+    async def close(self) -> None:
+        await self._jobs.close()
+
+    async def _work(self, channel: str, queue: deque[Sequence[Entry | Referenced]]) -> None:
+        """Put what waits for one user. What cannot be had is missed, with all that has come behind it."""
+        try:
+            while queue:
+                for entry in queue[0]:
+                    complete = await self._completed(entry)
+                    if complete is None:
+                        self._missed(channel)
+                        return
+                    if isinstance(entry, Referenced):
+                        await self._put_large(complete)
+                    else:
+                        await self._put(complete)
+                self._waiting -= len(queue.popleft())
+        except Exception as error:  # the task boundary: the history has what was not put
+            self._failed("arrivals", error)
+            self._missed(channel)
+        finally:
+            self._waiting -= sum(map(len, queue))
+            del self._queues[channel]
+
+    async def _completed(self, entry: Entry | Referenced) -> Sequence[Entry] | None:
+        try:
+            return await self._complete([entry])
+        except Away:
+            return None
+
+    async def _put_large(self, entries: Sequence[Entry]) -> None:
+        """As peers take what was put before, within reason: one that takes nothing is ended by others, in time."""
+        async with self._pacing:
+            for _ in range(round(PATIENCE / LOOK)):
+                if not self._is_pressed() and self._sink.is_empty():
+                    break
+                await asyncio.sleep(0 if not self._is_pressed() else LOOK)
+            await self._put(entries)
+
+    async def _put(self, entries: Sequence[Entry]) -> None:
+        size = sum(len(entry.data) for entry in entries)
+        async with self._putting:
+            while not self._sink.is_empty() and (self._sink.room() < len(entries) or self._sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
+                await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
+            self._sink.put(entries)

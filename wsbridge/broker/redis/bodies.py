@@ -1,0 +1,134 @@
+"""Data of events that is stored once on the server, under a key of its own, and referenced by histories.
+
+An event that is large, or meant for many users, would else be copied into each history and each message. It is written
+and read in chunks: each is an answer within the time-out, and callers take turns chunk by chunk.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from wsbridge.broker.base import Away
+from wsbridge.broker.redis.coalescer import Coalescer
+from wsbridge.broker.redis.codec import Reference, Referenced, body_key
+from wsbridge.broker.redis.commands import Command, call
+from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.broker.redis.topology import Server
+from wsbridge.core.events import Entry, Event
+
+INLINE = 32_768  # bytes, data times users: more than that goes under a key of its own
+CHUNK = 65_536  # bytes in one command or answer
+AT_A_TIME = 8  # chunks that one body has under way
+LOADS = 8  # bodies that are read at a time; others wait
+CACHE = 33_554_432  # bytes of bodies that are kept here; the least recently used go first
+MARGIN = 60_000  # ms that a body outlives the entries that reference it; also how long half a body is kept
+
+
+def is_large(event: Event) -> bool:
+    """Whether the data goes under a key of its own."""
+    return len(event.data) * len(event.users) > INLINE
+
+
+class Bodies:
+    """`ttl` is in ms."""
+
+    def __init__(self, server: Server, prefix: str, ttl: int) -> None:
+        self._prefix = prefix
+        self._ttl = ttl + 2 * MARGIN
+        self._lane = Lane(server)
+        self._loading: Coalescer[bytes | None] = Coalescer()
+        self._slots = asyncio.Semaphore(LOADS)
+        self._cache: OrderedDict[bytes, bytes] = OrderedDict()
+        self._cached = 0  # bytes
+
+    async def store(self, event: Event) -> Reference:
+        """Write the data, unless a delivery before has done so.
+
+        Raises:
+            Away: not all of it was written.
+
+        """
+        data, seed = event.data, event.key.encode(errors="surrogatepass") or secrets.token_bytes(16)
+        name = hashlib.blake2b(data, digest_size=16, key=hashlib.blake2b(seed, digest_size=32).digest()).digest()
+        reference = Reference(name, len(data), zlib.crc32(data))
+        key = body_key(self._prefix, name)
+        (is_there,) = await self._do(call("renew", [key], len(data), self._ttl, MARGIN))
+        if not is_there:
+            for places in _groups(len(data)):
+                await self._do(*(call("put", [key], MARGIN, place, data[place : place + CHUNK]) for place in places))
+            await self._do(call("renew", [key], len(data), self._ttl, 0))
+        self._keep(name, data)
+        return reference
+
+    def known(self, reference: Reference) -> bytes | None:
+        """The data if it is at hand."""
+        data = self._cache.get(reference.name)
+        if data is not None:
+            self._cache.move_to_end(reference.name)
+        return data
+
+    async def load(self, reference: Reference) -> bytes | None:
+        """The data; None if the server does not have it any more.
+
+        Raises:
+            Away: the server cannot be asked now.
+
+        """
+        data = self.known(reference)
+        return data if data is not None else await self._loading.do(reference.name, partial(self._load, reference))
+
+    async def completed(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
+        """All of them with their data, which is read side by side; None if some is lost. Raises `Away`."""
+        references = [entry.reference for entry in entries if isinstance(entry, Referenced)]
+        found = iter(await asyncio.gather(*map(self.load, references)))
+        complete = list[Entry]()
+        for entry in entries:
+            if isinstance(entry, Referenced):
+                data = next(found)
+                if data is None:
+                    return None
+                complete.append(entry.complete(data))
+            else:
+                complete.append(entry)
+        return complete
+
+    async def close(self) -> None:
+        await self._loading.close()
+        await self._lane.close()
+
+    async def _load(self, reference: Reference) -> bytes | None:
+        key, chunks = body_key(self._prefix, reference.name), dict[int, bytes]()
+        async with self._slots:
+            for places in _groups(reference.size):
+                commands = [Command(key, ("GETRANGE", key, at, at + CHUNK - 1), CHUNK) for at in places]
+                chunks |= zip(places, await self._do(*commands), strict=True)
+        data = b"".join(chunks[place] for place in sorted(chunks))
+        if len(data) != reference.size or zlib.crc32(data) != reference.check:
+            return None
+        self._keep(reference.name, data)
+        return data
+
+    async def _do(self, *commands: Command) -> list[bytes]:
+        replies = list(await self._lane.do(commands))
+        for reply in replies:
+            if isinstance(reply, Away):
+                raise reply
+        return replies
+
+    def _keep(self, name: bytes, data: bytes) -> None:
+        self._cached += len(data) - len(self._cache.pop(name, b""))
+        self._cache[name] = data
+        while self._cached > CACHE:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached -= len(oldest)
+
+
+def _groups(size: int) -> Iterator[list[int]]:
+    """Where the chunks begin, some at a time. The last is first: the server then has no need to make room for more."""
+    places = list(range(0, size, CHUNK))[::-1]
+    for first in range(0, len(places), AT_A_TIME):
+        yield places[first : first + AT_A_TIME]

@@ -1,0 +1,111 @@
+"""What a user's keys are called, and what is in them. Knows no server.
+
+A user id goes into a key as a digest: an empty one, or one with a brace, would break the hash tag that keeps the keys
+of one user in one slot.
+"""
+
+import functools
+import hashlib
+import re
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from wsbridge.core.events import Entry, Event, Position
+
+_HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
+DISCONNECT = b"disconnect"  # to all who follow a user; shorter than any entry
+_POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
+
+
+class _Body(msgspec.Struct, array_like=True, gc=False):
+    """What follows the header of an entry. If it has a `size`, `data` is the name of data under a key of its own."""
+
+    type: str
+    stamp: str
+    event_id: bytes
+    data: bytes
+    size: int = 0
+    check: int = 0
+    produced: float | None = None
+
+
+_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+class Reference(NamedTuple):
+    """Data on the server, under a key of its own. `check` is its CRC-32: data of which a part is lost must not pass."""
+
+    name: bytes
+    size: int
+    check: int
+
+
+class Referenced(NamedTuple):
+    """An entry whose data is elsewhere."""
+
+    entry: Entry  # without data
+    reference: Reference
+
+    def complete(self, data: bytes) -> Entry:
+        return msgspec.structs.replace(self.entry, data=data)
+
+
+class Keys(NamedTuple):
+    """Of one user. `position` is the name of the channel, too."""
+
+    position: str
+    entries: str
+    seen: str
+
+
+@functools.lru_cache(8_192)
+def keys_of(prefix: str, user: str) -> Keys:
+    name = f"{prefix}:{{{_digest(user).hex()}}}"
+    return Keys(name, f"{name}:h", f"{name}:s")
+
+
+def all_positions(prefix: str) -> str:
+    """A pattern for SCAN that all keys of positions match, and no other."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", prefix) + ":{*}"
+
+
+def remembered(event: Event) -> bytes:
+    """By what an event is known again; empty if nothing names it."""
+    return _digest(event.key) if event.key else b""
+
+
+def body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
+    data = (event.data, 0, 0) if reference is None else reference
+    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), *data, event.produced))
+
+
+def body_key(prefix: str, name: bytes) -> str:
+    """Of data that several histories may reference; in any slot."""
+    return f"{prefix}:b:{name.hex()}"
+
+
+def entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry | Referenced]:
+    """What `append` has published, or some of what it has stored, one after the other."""
+    place = 0
+    while place < len(packed):
+        epoch, offset, _, size = _HEADER.unpack_from(packed, place)
+        place += _HEADER.size
+        found = _decoder.decode(packed[place : place + size])
+        place += size
+        data, event_id = b"" if found.size else found.data, found.event_id.decode()
+        at = received(found.stamp)
+        entry = Entry(user, epoch.decode(), offset, found.type, data, found.stamp, at, event_id, found.produced)
+        yield Referenced(entry, Reference(found.data, found.size, found.check)) if found.size else entry
+
+
+def position(text: bytes | None) -> Position | None:
+    """What stands under a key of a position, if anything does."""
+    found = _POSITION.fullmatch(text or b"")
+    return Position(found[1].decode(), int(found[2])) if found else None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()

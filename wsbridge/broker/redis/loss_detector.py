@@ -1,0 +1,154 @@
+"""What the server has confirmed, and whether it still has it: after an outage it may be another one, or an older self.
+
+Servers lose from the end: whoever has the last append that it confirmed has all that came before. So each replica keeps
+that one, and the positions of those who are connected to it, and looks for them. Knows no session.
+
+No wall clock has a part in this: the server orders what happens in its process by turns (`history.lua`), and what is
+measured here is measured on the monotonic clock.
+"""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from wsbridge.broker.base import Away
+from wsbridge.broker.redis.codec import all_positions, keys_of, position
+from wsbridge.broker.redis.commands import Command, call
+from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.broker.redis.topology import Server
+from wsbridge.core.events import Position
+from wsbridge.telemetry.log import log
+
+_PING = Command("", ("PING",))  # somebody has to answer, also where there is nobody to ask for
+PROBES = 8  # keys tried for each node, to find one that it has
+STUCK = 5.0  # seconds without a step after which the work of another replica is taken over
+LASTS = 86_400.0  # seconds that a confirmation is looked for; less than a position lives
+
+
+class _Confirmed(NamedTuple):
+    user: str
+    position: Position
+    at: float
+
+
+class _Look(NamedTuple):
+    mark: int  # the last turn that was over then
+    time: int  # ms, as the server counted
+    at: float
+
+
+class _Busy(NamedTuple):
+    progress: bytes
+    since: float
+
+
+class Evidence:
+    def __init__(self, server: Server, prefix: str) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._space = f"{server.database} {prefix}"  # whose positions are forgotten together
+        self._lane = Lane(server)
+        self._confirmed: dict[str, _Confirmed] = {}  # by node, the last append
+        self._looks: dict[str, _Look] = {}  # by node, when nothing was missing
+        self._busy: dict[str, _Busy] = {}  # by node, how far another replica was
+        self._written_off: set[tuple[str, str]] = set()  # user and epoch of losses that are settled
+
+    async def close(self) -> None:
+        await self._lane.close()
+
+    def confirmed(self, positions: Mapping[str, Position]) -> None:
+        """Appends of these users are on the server."""
+        now = time.monotonic()
+        with contextlib.suppress(Away):  # the cluster is changing; the next append will be looked for
+            for node, user in {self._node(user): user for user in positions}.items():
+                self._confirmed[node] = _Confirmed(user, positions[user], now)
+
+    async def check(self, known: Mapping[str, Position]) -> tuple[dict[str, Position | None], int]:
+        """The positions of these users, who are known to have been that far; and how many histories were lost.
+
+        If anything is missing, no position of that node can be trusted: they are all forgotten, and begin anew under
+        another epoch, so that no offset is ever used twice within one.
+
+        Raises:
+            Away: the server cannot be asked now.
+
+        """
+        now = time.monotonic()
+        latest = [(c.user, c.position) for c in self._confirmed.values() if now - c.at < LASTS]
+        expected = [*known.items(), *latest]
+        looks = await self._look({user for user, _ in expected})
+        found = await self._positions({user for user, _ in expected})
+        missing = {(user, last.epoch) for user, last in expected if _is_missing(last, found[user])}
+        lost = {user for user, _ in missing - self._written_off}
+        for node, user in {self._node(user): user for user in lost}.items():
+            await self._forget(node, user)
+        self._looks = looks
+        self._written_off = missing  # until nobody expects it any more
+        if lost:
+            found |= await self._positions(known)
+        return {user: found[user] for user in known}, len(lost)
+
+    async def _look(self, users: Iterable[str]) -> dict[str, _Look]:
+        """Whether each node takes what we shall ask of it, and when that was, as it counts."""
+        nodes = {self._node(user): user for user in (*self._probes(), *users)}
+        commands = [
+            call("look", keys_of(self._prefix, user), secrets.token_hex(8), self._time(node))
+            for node, user in nodes.items()
+        ]
+        replies = await self._ask(_PING, *commands)
+        now = time.monotonic()
+        return {node: _Look(mark, at, now) for node, (mark, at) in zip(nodes, replies[1:], strict=True)}
+
+    def _probes(self) -> list[str]:
+        """Names that need not be anybody's: most likely one on each node, also where nobody is expected."""
+        return [f"probe {number}" for number in range(PROBES * len(list(self._server.nodes())))]
+
+    def _time(self, node: str) -> int | str:
+        """What that node would count now; of one that is new, what the slowest would: rather late than early."""
+        now = time.monotonic()
+        looks = [self._looks[node]] if node in self._looks else self._looks.values()
+        return min((look.time + round((now - look.at) * 1000) for look in looks), default="")
+
+    async def _positions(self, users: Iterable[str]) -> dict[str, Position | None]:
+        users = list(users)
+        keys = [keys_of(self._prefix, user).position for user in users]
+        _, *texts = await self._ask(_PING, *(Command(key, ("GET", key)) for key in keys))
+        return dict(zip(users, map(position, texts), strict=True))
+
+    async def _forget(self, node: str, user: str) -> None:
+        """All positions of the node, unless another replica has done so since we looked last."""
+        now, busy, look = time.monotonic(), self._busy.pop(node, None), self._looks.get(node)
+        seen = look.mark if look else ""
+        stuck = busy.progress if busy is not None and now - busy.since > STUCK else b""
+        match await self._call("forget", user, secrets.token_hex(8), self._space, seen, stuck):
+            case b"done":
+                pass
+            case int(mark):
+                log.warning("history.lost", node=node)
+                async for keys in self._server.scan(node, all_positions(self._prefix)):
+                    await self._ask(*(call("drop", [key], self._space, mark) for key in keys))
+                await self._call("forgotten", user, secrets.token_hex(8), self._space, mark)
+            case progress:
+                self._busy[node] = busy if busy and busy.progress == progress else _Busy(progress, now)
+                raise Away("another replica is at work on histories that were lost")
+
+    async def _call(self, function: str, user: str, *args: str | bytes | int) -> Any:
+        """On the node that has the user."""
+        return (await self._ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
+
+    async def _ask(self, *commands: Command) -> list[Any]:
+        replies = list(await self._lane.do(commands))
+        for reply in replies:
+            if isinstance(reply, Away):
+                raise reply
+        return replies
+
+    def _node(self, user: str) -> str:
+        return self._server.node_of(keys_of(self._prefix, user).position)
+
+
+def _is_missing(last: Position, found: Position | None) -> bool:
+    """Another epoch may be a new one, or one from long ago that a snapshot has brought back."""
+    return found is None or found.epoch != last.epoch or found.offset < last.offset

@@ -1,0 +1,106 @@
+"""What every request passes before its route: whose it is, whether it may go on, and the end of its answer."""
+
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from wsbridge.connections.client_address import ADDRESS, Proxies, address_of
+from wsbridge.connections.handshake_pacing import Turnstile
+from wsbridge.connections.protocol import Front
+from wsbridge.connections.rate_limits import Budget
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+HANDSHAKES = frozenset({"/ws", "/sse"})
+IS_OVERLOADED = web.RequestKey("overloaded", bool)
+RETRY_AFTER = "1"  # seconds
+
+
+def middleware(metrics: Metrics, budget: Budget, proxies: Proxies) -> Middleware:
+    """For an Application, inside that of `problem`."""
+
+    turnstile = Turnstile()
+
+    @web.middleware
+    async def intake(request: web.Request, handler: Handler) -> web.StreamResponse:
+        front = front_of(request)
+        try:
+            address = _identify(request, proxies)
+            _check_budget(address, budget, metrics)
+            if request.path in HANDSHAKES:
+                await turnstile.enter()
+                if front and not front.takes_handshake():
+                    request[IS_OVERLOADED] = True
+            return await _answer(request, handler, budget, metrics)
+        finally:
+            if front:
+                front.answered()
+
+    return intake
+
+
+async def finish(request: web.Request, response: web.StreamResponse) -> None:
+    """For an Application's `on_response_prepare`: an answer begins, and with it the fate of an upgrade is known."""
+    front = front_of(request)
+    if front is None:
+        return
+    front.answering()
+    if not front.asks_for_upgrade:
+        return
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        front.upgraded()
+    else:  # what follows is HTTP or the other protocol, nobody knows: it ends here
+        response.force_close()
+        response.headers[hdrs.CONNECTION] = "close"
+
+
+def front_of(request: web.Request) -> Front | None:
+    protocol = request.transport.get_protocol() if request.transport else None
+    return protocol if isinstance(protocol, Front) else None
+
+
+def _identify(request: web.Request, proxies: Proxies) -> str:
+    headers, peer = request.headers, address_of(request)
+    if proxies.trusts(peer) and (hdrs.X_FORWARDED_FOR in headers or hdrs.FORWARDED in headers):
+        chains = (",".join(headers.getall(name, ())) for name in (hdrs.X_FORWARDED_FOR, hdrs.FORWARDED))
+        peer = request[ADDRESS] = proxies.client(peer, *chains)
+    return peer
+
+
+def _check_budget(address: str, budget: Budget, metrics: Metrics) -> None:
+    """Refuse a client behind a proxy: the connection is the proxy's, and has to stay."""
+    if budget.refuses(address):
+        metrics.connection_refused("failures")
+        raise web.HTTPTooManyRequests(
+            text="Too many failed requests from this address.", headers={hdrs.RETRY_AFTER: RETRY_AFTER}
+        )
+
+
+async def _answer(request: web.Request, handler: Handler, budget: Budget, metrics: Metrics) -> web.StreamResponse:
+    """Refusals count against the address; those of a stream or a socket are counted where they are decided."""
+    try:
+        _check_coding(request, metrics)
+        return await handler(request)
+    except web.HTTPException as refusal:
+        is_failure = 400 <= refusal.status < 500  # noqa: PLR2004 - the client's
+        if is_failure and request.path != "/sse":
+            budget.failed(address_of(request))
+        raise
+
+
+def _check_coding(request: web.Request, metrics: Metrics) -> None:
+    """Refuse a compressed body: a kilobyte of it may be a megabyte of work, and no sidecar sends one.
+
+    Raises:
+        web.HTTPUnsupportedMediaType: RFC 9110 §15.5.16.
+
+    """
+    coding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if coding is not None and coding.strip().lower() not in ("", "identity") and request.can_read_body:
+        metrics.failed("bad_request")
+        log.info("request.bad", peer=address_of(request), error="the body is compressed (Content-Encoding)")
+        raise web.HTTPUnsupportedMediaType(
+            text="The body must not be compressed: send it without Content-Encoding.",
+            headers={hdrs.ACCEPT_ENCODING: "identity"},
+        )

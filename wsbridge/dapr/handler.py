@@ -1,0 +1,213 @@
+"""What the sidecar asks and posts: the subscription list, single and bulk deliveries, SUCCESS, RETRY, DROP."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from aiohttp import web
+
+from wsbridge.broker.base import STORED, Broker, Outcome, Status
+from wsbridge.connections.client_address import address_of
+from wsbridge.core.events import Event, Rejected
+from wsbridge.core.reasons import Drop, Retry
+from wsbridge.dapr.routing import EventReader
+from wsbridge.telemetry.log import debugging, log
+from wsbridge.telemetry.metrics import Metrics
+
+BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body
+BULK_MESSAGES = 100  # events that the sidecar may put into one request
+BULK_WAIT_MS = 20  # how long it may wait for them; its own default with Kafka is 10,000
+SMALL_BODY = 65_536  # bytes: under every limit
+BROKER_BYTES = 1_048_588  # of a message, that Kafka takes unless told otherwise (message.max.bytes)
+ENVELOPE_BYTES = 16_384
+CLOUDEVENT = "application/cloudevents+json"  # the content type of a single delivery
+SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
+SHOWN = 5  # ids in a log line about several events
+SHOWN_TEXTS = 3  # different texts about one reason
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the sidecar is told of one event. It acts on the status and passes over the reason, which is for people."""
+
+    status: str
+    reason: str = ""
+
+
+class EntryAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    """The same for an entry of a bulk."""
+
+    entry_id: str
+    status: str
+    reason: str = ""
+
+
+_TAKEN = Answer(SUCCESS)
+
+
+def max_body(max_event_bytes: int) -> int:
+    """Bytes that a bulk may have: each of its messages, in base64, is the largest that can be meant for us.
+
+    Also what is too large an event has to be read, to be dropped alone.
+    """
+    message = max(max_event_bytes * 4 // 3 + ENVELOPE_BYTES, BROKER_BYTES)
+    return BULK_MESSAGES * (message * 4 // 3 + ENVELOPE_BYTES)
+
+
+class DaprDoor:
+    """`GET /dapr/subscribe` and `POST /events/{topic}`."""
+
+    def __init__(
+        self,
+        reader: EventReader,
+        broker: Broker,
+        metrics: Metrics,
+        *,
+        pubsub: str,
+        topics: Sequence[str],
+        dead_letter_topic: str | None,
+    ) -> None:
+        self._reader = reader
+        self._broker = broker
+        self._metrics = metrics
+        self._topics = frozenset(topics)
+        # As it is in the broker. Else the sidecar decodes each message, and one that is no JSON object blocks the
+        # others for ever without ever getting here; in bulk it also rounds integers and sorts the fields: docs/dapr.md.
+        raw = {"rawPayload": "true"}
+        dead_letter = {"deadLetterTopic": dead_letter_topic} if dead_letter_topic else {}
+        bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": BULK_WAIT_MS}
+        self._subscriptions = msgspec.json.encode(
+            [
+                {
+                    "pubsubname": pubsub,
+                    "topic": topic,
+                    "route": f"/events/{topic}",
+                    "metadata": raw,
+                    "bulkSubscribe": bulk,
+                    **dead_letter,
+                }
+                for topic in topics
+            ]
+        )
+
+    async def subscriptions(self, request: web.Request) -> web.Response:
+        """Asked once in a sidecar's life: right from the first moment that the port is open."""
+        self._metrics.subscription_read()
+        log.info("subscriptions.read", peer=address_of(request), topics=sorted(self._topics))
+        return _json(self._subscriptions)
+
+    async def events(self, request: web.Request) -> web.Response:
+        """One delivery, single or bulk."""
+        self._metrics.delivery_came()
+        topic = request.match_info["topic"]
+        if topic not in self._topics:
+            self._metrics.dropped(Drop.UNKNOWN_TOPIC)
+            log.warning("topic.unknown", topic=topic, peer=address_of(request))
+            raise web.HTTPNotFound(text="This topic is not among WSBRIDGE_TOPICS.")
+        try:
+            body = await self._body(request)
+        except web.HTTPRequestEntityTooLarge as error:
+            return _json(self._too_large(request, topic, error.text or ""))
+        try:
+            return _json(await self._take(body, topic, request))
+        except Exception as error:  # the door: never a 404 or a 500 for a fault that passes
+            self._metrics.internal("take event", error, topic=topic)
+            return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
+
+    async def _body(self, request: web.Request) -> bytes:
+        """The body, within 10 s.
+
+        Raises:
+            web.HTTPRequestTimeout: it came too slowly; the sidecar delivers again.
+
+        """
+        content = request.content
+        if content.is_eof() and content.total_bytes <= SMALL_BODY:  # it came with the headers: the usual case
+            return content.read_nowait()
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                return await request.read()
+        except TimeoutError:
+            self._metrics.failed("timeout")
+            log.warning("request.timeout", path=request.path, peer=address_of(request), seconds=BODY_TIMEOUT)
+            self._metrics.retried(Retry.BODY_TIMEOUT)
+            raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
+
+    def _too_large(self, request: web.Request, topic: str, why: str) -> bytes:
+        """A bulk that has not been read cannot be answered entry by entry, and most of it may be sound."""
+        if request.content_type == CLOUDEVENT:
+            return msgspec.json.encode(self._dropped(Rejected(Drop.TOO_LARGE, why), topic))
+        return self._retried(Retry.BODY_TOO_LARGE, topic, f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.")
+
+    def _retried(self, reason: Retry, topic: str, detail: str) -> bytes:
+        """A delivery that comes again as a whole; nobody knows how many events are in it."""
+        self._metrics.retried(reason)
+        log.warning("event.retried", topic=topic, count=1, why=reason, detail=detail)
+        return msgspec.json.encode(Answer(RETRY, reason))
+
+    async def _take(self, body: bytes, topic: str, request: web.Request) -> bytes:
+        if request.content_type != CLOUDEVENT:
+            bulk = self._reader.read_bulk(body, topic)
+            if bulk is not None:
+                answers = await self._store([event for _, event in bulk], topic)
+                return msgspec.json.encode(
+                    {"statuses": [EntryAnswer(e, a.status, a.reason) for (e, _), a in zip(bulk, answers, strict=True)]}
+                )
+        (answer,) = await self._store([self._reader.read(body, topic, request.headers)], topic)
+        return msgspec.json.encode(answer)
+
+    async def _store(self, taken: Sequence[Event | Rejected], topic: str) -> list[Answer]:
+        """An answer to each, in order."""
+        events = [event for event in taken if type(event) is Event]
+        now = time.time()
+        for event in events:
+            if event.produced is not None:
+                self._metrics.aged(now - event.produced)
+        outcomes = await self._broker.append(events) if events else []
+        self._tell(events, outcomes, topic)
+        rest = iter(outcomes)
+        return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in taken]
+
+    def _tell(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
+        """The usual outcome only at debug; the others one line for each reason, not for each event."""
+        if debugging():
+            for event, outcome in zip(events, outcomes, strict=True):
+                users, trace = event.users[:SHOWN], {"traceparent": event.trace} if event.trace else {}
+                log.debug(
+                    "event.received", event_id=event.id, topic=topic, users=users, outcome=outcome.status, **trace
+                )
+        if outcomes and outcomes.count(STORED) == len(outcomes):
+            self._metrics.received(Status.STORED, len(outcomes))  # nearly always
+            return
+        groups: dict[tuple[Status, Retry | None], list[int]] = {}
+        for place, outcome in enumerate(outcomes):
+            groups.setdefault(outcome[:2], []).append(place)
+        for (status, reason), places in groups.items():
+            count, ids = len(places), [events[place].id for place in places[:SHOWN]]
+            if reason is not None:
+                self._metrics.retried(reason, count)
+                details = _details(outcomes[place] for place in places)
+                log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **details)
+                continue
+            self._metrics.received(status, count)
+            if status is Status.DUPLICATE:
+                log.info("event.duplicate", topic=topic, count=count, events=ids)
+
+    def _dropped(self, event: Rejected, topic: str) -> Answer:
+        self._metrics.dropped(event.reason)
+        log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=event.text)
+        return Answer(DROP, event.reason)
+
+
+def _answer(outcome: Outcome) -> Answer:
+    return _TAKEN if outcome.reason is None else Answer(RETRY, outcome.reason)
+
+
+def _details(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """The different texts about one reason, each once."""
+    texts = list(dict.fromkeys(outcome.detail for outcome in outcomes if outcome.detail))
+    return {"detail": "; ".join(texts[:SHOWN_TEXTS])} if texts else {}
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")

@@ -1,0 +1,220 @@
+"""One process: listens, runs until a signal, drains, stops."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from wsbridge import __version__
+from wsbridge.app import PATIENCE, Bridge
+from wsbridge.config.settings import PREFIX, Settings, SettingsError
+from wsbridge.config.weaknesses import weaknesses
+from wsbridge.connections import canned_responses, file_descriptors
+from wsbridge.connections.access_log import AccessLog, ServerLog
+from wsbridge.connections.listener import Listener
+from wsbridge.connections.protocol import Front, Port
+from wsbridge.connections.request_head import MAX_LINES
+from wsbridge.supervision.jobs import JobFailed, Jobs
+from wsbridge.telemetry.log import log
+
+HEADER_TIMEOUT = 10.0  # seconds from the first byte of a head to its last; of silence from an unknown peer
+KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than load balancers keep theirs (60 to 75 s)
+SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: an idle connection cut at the wrong moment fails a delivery
+LINGER = 2.0  # seconds that the rest of a body that nobody reads may take
+# Allocations to a first collection, first ones to a second, second ones to a full one. The time of one is that of the
+# objects which it walks. A second collection of 25,000 is a pause of 20 ms; of 200,000, as 10,000 connections make, of
+# 140 ms. Full ones walk all that connections keep: have few of them.
+GC_THRESHOLDS = (5_000, 4, 500)
+EXHAUSTED = canned_responses.problem(
+    HTTPStatus.TOO_MANY_REQUESTS, "Too many failed requests from this address.", retry_after=1
+)
+FULL = canned_responses.problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.", retry_after=1)
+
+
+class Server:
+    """A bridge on its ports. `ports` are those that it listens on, the public one first."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._runners: list[web.AppRunner] = []
+        self._listeners: list[Listener] = []
+        self._accepting = Jobs(bridge.jobs.report, patience=PATIENCE)  # its own: they end before the bridge does
+        self.ports: list[int] = []
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            SettingsError: an address that cannot be listened on.
+
+        """
+        s = self._bridge.settings
+        if s.internal_port is None:
+            await self._listen(self._bridge.application(public=True, internal=True), s.port, KEEP_ALIVE)
+        else:
+            await self._listen(self._bridge.application(public=True, internal=False), s.port, KEEP_ALIVE)
+            internal = self._bridge.application(public=False, internal=True)
+            await self._listen(internal, s.internal_port, SIDECAR_KEEP_ALIVE, is_internal=True)
+
+    async def stop(self) -> None:
+        await self._accepting.close()
+        for listener in self._listeners:
+            listener.close()
+        self._bridge.crowd.close()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
+        make = await self._fronts(app, keep_alive, is_internal=is_internal)
+        bridge = self._bridge
+        listener = Listener(make, self._refusal, bridge.crowd.make_room, bridge.metrics)
+        host = bridge.settings.host
+        try:
+            await listener.bind(host, port)
+        except OSError as error:
+            name = "INTERNAL_PORT" if is_internal else "PORT"
+            raise SettingsError(_cannot_listen(error, host, port, name)) from None
+        self._listeners.append(listener)
+        self.ports.append(listener.port)
+        for sock in listener.sockets:
+            await self._accepting.keep(f"accept on {listener.port}", partial(listener.accept, sock))
+
+    async def _fronts(
+        self, app: web.Application, keep_alive: float, *, is_internal: bool
+    ) -> Callable[[str], asyncio.Protocol]:
+        """What makes the protocol of a connection from its peer's address."""
+        bridge, limit = self._bridge, self._bridge.settings.max_header_bytes
+        runner = web.AppRunner(
+            app,
+            logger=ServerLog(self._bad_request, self._bridge.metrics.internal),
+            access_log=logging.getLogger("wsbridge.access"),
+            access_log_class=AccessLog,
+            keepalive_timeout=keep_alive,
+            lingering_time=LINGER,
+            max_line_size=limit,
+            max_field_size=limit,
+            max_headers=MAX_LINES,
+            auto_decompress=False,  # a body that nobody reads would be inflated while it is thrown away
+            shutdown_timeout=1.0,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        server = runner.server
+        assert server is not None  # noqa: S101 - for the types: `setup` has made it
+        cookie = bridge.settings.jwt_cookie
+        port = Port(
+            server=server,
+            crowd=bridge.crowd,
+            metrics=bridge.metrics,
+            budget=bridge.budget,
+            proxies=bridge.proxies,
+            max_header_bytes=limit,
+            head_timeout=HEADER_TIMEOUT,
+            keep_alive=keep_alive,
+            cookie=cookie.encode() if cookie else None,
+        )
+        return lambda peer: Front(port, peer, known=is_internal or bridge.proxies.trusts(peer))
+
+    def _refusal(self, address: str) -> bytes | None:
+        """The answer to a connection that is not even looked at."""
+        bridge = self._bridge
+        if bridge.budget.refuses(address):
+            bridge.metrics.connection_refused("failures")
+            return EXHAUSTED
+        if bridge.crowd.is_overflowing:
+            bridge.metrics.connection_refused("descriptors")
+            return FULL
+        return None
+
+    def _bad_request(self, peer: str) -> None:
+        self._bridge.metrics.failed("bad_request")
+        self._bridge.budget.failed(peer)
+
+
+def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:
+    code = error.errno or 0  # asyncio's own words around its meaning say the address a second time
+    why = os.strerror(code) if code in errno.errorcode else error.strerror or str(error)
+    todo = {
+        errno.EADDRINUSE: f"stop what listens there, or set {PREFIX}{name} to another one",
+        errno.EACCES: f"set {PREFIX}{name} to 1024 or more",
+    }.get(code, f"set {PREFIX}HOST to an address of this machine")
+    return f"cannot listen on {host}:{port}: {why}; {todo}"
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
+    """A bridge that listens; at the end it stops without a drain."""
+    bridge = Bridge(settings)
+    server = Server(bridge)
+    async with bridge.running():
+        try:
+            await server.start()
+            yield bridge, server
+        finally:
+            await server.stop()
+
+
+async def serve(
+    settings: Settings,
+    warnings: list[str],
+    *,
+    brief: bool = False,
+    started: Callable[[Sequence[int]], None] | None = None,
+) -> None:
+    """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain.
+
+    `brief` leaves settings that are at their default out of the first line: for people in front of a terminal.
+    `started` is called with the ports once the bridge listens.
+
+    Raises:
+        JobFailed: a background job has ended, which was logged; without it the bridge cannot do its work.
+
+    """
+    file_descriptors.raise_limit()
+    leave, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if leave.is_set() else leave).set()
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, on_signal)
+    async with serving(settings) as (bridge, server):
+        for warning in warnings:
+            log.warning("settings.unknown", why=warning)
+        for weakness in weaknesses(settings):
+            log.warning("settings.weak", why=weakness)
+        shown = settings.changed() if brief else settings.masked()
+        log.info("server.started", version=__version__, ports=server.ports, settings=shown)
+        if started:
+            started(server.ports)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        try:
+            await _first(leave.wait(), bridge.jobs.failed())
+            await _first(bridge.drain(), hurry.wait(), bridge.jobs.failed())
+        except JobFailed:
+            bridge.abandon()
+            raise
+    log.info("server.stopped")
+
+
+async def _first(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait for one of them, and end the others. Raises what the first one raises."""
+    tasks = [asyncio.create_task(work) for work in works]  # not in the background: they end with this function
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,64 @@
+"""Sessions that wait for what their history has, since they missed a live entry or had a part of it.
+
+Knows no transport and no server.
+"""
+
+import asyncio
+from functools import partial
+
+from wsbridge.broker.base import Away, Broker
+from wsbridge.core.protocol import INTERNAL
+from wsbridge.sessions.session import Session, State
+from wsbridge.supervision.jobs import Jobs
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+AGAIN = 0.5  # seconds until the next try, while the history is away
+
+
+class Mender:
+    """A job for each session that is behind: none waits for the slow peer of another."""
+
+    def __init__(self, broker: Broker, metrics: Metrics) -> None:
+        self._broker = broker
+        self._metrics = metrics
+        self._behind: asyncio.Queue[Session] = asyncio.Queue()  # bounded by the sessions: each is in it once at most
+
+    def mend(self, session: Session) -> None:
+        """Let the session catch up from its position, as soon as the history can be read."""
+        self._behind.put_nowait(session)
+
+    async def run(self) -> None:
+        """Start a job for each session that `mend` was called with, for as long as the bridge lives."""
+        async with Jobs() as jobs:
+            while True:
+                await jobs.spawn("mend", partial(self._mend, await self._behind.get()))
+
+    async def _mend(self, session: Session) -> None:
+        try:
+            while session.state is State.REPLAYING:
+                try:
+                    resume = await self._broker.resume(session.user, str(session.position))
+                except Away:
+                    await asyncio.sleep(AGAIN)
+                    continue
+                is_new = not session.rest  # else it goes on with what it began
+                if is_new:
+                    self._metrics.session_mended()
+                (log.info if is_new and (resume.gap or resume.entries) else log.debug)(
+                    "session.mended",
+                    session=session.id,
+                    user=session.user,
+                    position=str(resume.position),
+                    replayed=len(resume.entries),
+                    gap=resume.gap and resume.gap.reason,
+                )
+                session.catch_up(resume)
+                return
+        except asyncio.CancelledError:
+            if (job := asyncio.current_task()) and not job.cancelling():  # the history was closed: nobody tries again
+                session.end(INTERNAL)
+            raise
+        except Exception as error:  # the task boundary: the client comes back and resumes
+            self._metrics.internal("mend", error, session=session.id)
+            session.end(INTERNAL)

@@ -1,0 +1,82 @@
+"""Whether everyone who is connected has what the history has: a lost last message shows in nothing else.
+
+Looks every few seconds, and at once when the stream of messages was interrupted. Knows no transport.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from wsbridge.broker.base import Away
+from wsbridge.core.events import Position
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import Session, State
+from wsbridge.telemetry.metrics import Metrics
+
+INTERVAL = 3.0  # seconds
+AGAIN = 0.25  # seconds, while the history is away
+
+
+class Watched(Protocol):
+    """A broker whose messages can be lost on the way."""
+
+    async def doubtful(self, patience: float) -> frozenset[str]:
+        """Wait until something is in doubt, or for so many seconds; users of whom something may have been missed."""
+        ...
+
+    async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
+        """The positions of these users, who are known to have been that far; None where there is none any more."""
+        ...
+
+    async def sweep(self) -> None:
+        """Let go of users who are not connected any more."""
+        ...
+
+
+class Watchdog:
+    def __init__(self, broker: Watched, registry: Registry, metrics: Metrics) -> None:
+        self._broker = broker
+        self._registry = registry
+        self._metrics = metrics
+        self._before: dict[str, Position | None] = {}  # what there was at the last look, when some of it was under way
+
+    async def watch(self) -> None:
+        patience, missed = AGAIN, frozenset[str]()
+        while True:
+            missed |= await self._broker.doubtful(patience)
+            try:
+                await self.look(missed)
+                await self._broker.sweep()
+                patience, missed = INTERVAL, frozenset()
+            except Away:
+                patience = AGAIN
+            except Exception as error:  # the task boundary: the next look may succeed
+                patience = INTERVAL
+                self._metrics.internal("watch", error)
+
+    async def look(self, missed: frozenset[str]) -> None:
+        """Mend who is behind: of those who may have missed something, who is now; of others, who still is.
+
+        Raises:
+            Away: the histories cannot be asked now.
+
+        """
+        live = {user: session for user in self._registry.users() if (session := self._furthest(user)) is not None}
+        found = await self._broker.verify({user: session.position for user, session in live.items()})
+        for user, position in found.items():
+            due = position if user in missed else self._before.get(user)
+            for session in list(self._registry.of(user)):
+                if session.state is State.LIVE and (_is_elsewhere(session, position) or _is_behind(session, due)):
+                    session.fall_behind()
+        self._before = found
+
+    def _furthest(self, user: str) -> Session | None:
+        live = [session for session in self._registry.of(user) if session.state is State.LIVE]
+        return max(live, key=lambda session: session.offset, default=None)
+
+
+def _is_elsewhere(session: Session, position: Position | None) -> bool:
+    return position is None or session.epoch != position.epoch
+
+
+def _is_behind(session: Session, due: Position | None) -> bool:
+    return due is not None and session.epoch == due.epoch and session.offset < due.offset

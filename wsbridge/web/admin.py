@@ -1,0 +1,118 @@
+"""For people and machines that look after the bridge: health, stats, sessions, metrics."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from wsbridge import __version__
+from wsbridge.broker.base import Away, Broker
+from wsbridge.connections.client_address import address_of
+from wsbridge.core.protocol import timestamp
+from wsbridge.sessions.admission import Admission
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import Session
+from wsbridge.supervision.health_checks import OK, Checks
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+
+class OpsDoor:
+    """`shows_details` decides who is told why: reasons name servers, which the public has no need of."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        broker: Broker,
+        admission: Admission,
+        metrics: Metrics,
+        checks: Checks,
+        shows_details: Callable[[web.Request], bool],
+    ) -> None:
+        self._registry = registry
+        self._broker = broker
+        self._admission = admission
+        self._metrics = metrics
+        self._checks = checks
+        self._shows_details = shows_details
+        self._started = time.monotonic()
+
+    async def health(self, request: web.Request) -> web.Response:
+        """For readiness: 503 until each required check was good once, and during the drain. Degraded is ready."""
+        found = dict(self._checks.look())
+        is_ready = self._checks.are_ready() and not self._admission.draining
+        is_healthy = all(text == OK for text in found.values())
+        status = "unavailable" if not is_ready else "healthy" if is_healthy else "degraded"
+        body: dict[str, object] = {"status": status}
+        if self._shows_details(request):
+            body |= {
+                "checks": found,
+                "connections": len(self._registry),
+                "uptime_seconds": round(time.monotonic() - self._started),
+                "version": __version__,
+            }
+        return _json(body, status=200 if is_ready else 503)
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """For liveness and the sidecar: that we can answer is the answer."""
+        return web.Response(text="ok\n")
+
+    async def stats(self, request: web.Request) -> web.Response:
+        users = self._registry.users()
+        return _json({"total_users": len(users), "total_connections": len(self._registry), "users": users})
+
+    async def user(self, request: web.Request) -> web.Response:
+        """One user's sessions on this replica."""
+        user = request.match_info["user_id"]
+        try:
+            position = await self._broker.position(user)
+        except Away:
+            position = None
+        sessions = [_described(session) for session in self._registry.of(user)]
+        return _json({"user_id": user, "sessions": sessions, "last_event_id": position and str(position)})
+
+    async def disconnect(self, request: web.Request) -> web.Response:
+        """End all sessions of a user: those here in any case, those of other replicas if they can be told."""
+        user = request.match_info["user_id"]
+        sessions = list(self._registry.of(user))
+        for session in sessions:
+            session.disconnect()
+        log.info("user.disconnected", user=user, sessions=len(sessions), peer=address_of(request))
+        try:
+            await self._broker.disconnect(user)
+        except Away as away:
+            text = f"{len(sessions)} sessions are closed here; other replicas could not be told, try again: {away}"
+            raise web.HTTPServiceUnavailable(text=text) from None
+        return _json({"user_id": user, "disconnected": len(sessions)}, status=202)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = _encoder(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=encode(self._metrics.registry), headers={hdrs.CONTENT_TYPE: content_type})
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """The format that a scraper accepts; the plain one if `accept` names a version that cannot be compared."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # prometheus-client compares the parts of `version` as they come
+        return choose_encoder("")
+
+
+def _described(session: Session) -> dict[str, object]:
+    return {
+        "session_id": session.id,
+        "transport": session.wire.kind,
+        "since": timestamp(time.time() - (time.monotonic() - session.opened)),
+        "address": session.peer,
+        "user_agent": session.agent,
+        "last_event_id": str(session.position),
+        "unsent_bytes": session.unsent(),
+    }
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")

@@ -1,0 +1,51 @@
+"""Errors of HTTP routes as problem documents (RFC 9457)."""
+
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from wsbridge.connections.client_address import address_of
+from wsbridge.telemetry import tracebacks
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+_OWN = {hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH}
+
+
+def response(error: web.HTTPException) -> web.Response:
+    """The same status and headers, with a JSON body."""
+    detail = error.text if error.text and error.text != f"{error.status}: {error.reason}" else None
+    body = {"type": "about:blank", "title": error.reason, "status": error.status}
+    return web.Response(
+        status=error.status,
+        body=msgspec.json.encode(body | ({"detail": detail} if detail else {})),
+        content_type="application/problem+json",
+        headers={name: value for name, value in error.headers.items() if name not in _OWN},
+    )
+
+
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def middleware(metrics: Metrics) -> Middleware:
+    """For an Application: what handlers raise becomes a problem document; a bug of ours a 500 without its traceback."""
+
+    @web.middleware
+    async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            tracebacks.release(error)
+            return response(error)
+        except web.RequestPayloadError as error:
+            metrics.failed("bad_request")
+            log.info("request.bad", peer=address_of(request), error=type(error).__name__)
+            return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
+        except Exception as error:  # the task boundary
+            if isinstance(error, ConnectionError) and _has_left(request):  # nobody reads the answer, nobody is at fault
+                return response(web.HTTPBadRequest(text="The connection broke."))
+            metrics.internal(f"{request.method} {request.path}", error)
+            return response(web.HTTPInternalServerError(text="An error of ours; the log has it."))
+
+    return problems

@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
-from tests.faults import UPGRADE
 from tests.siege.bad import address
+from tests.support.frames import UPGRADE
 
 SWEEP = 0.01  # seconds, at most, between two bursts
 MOST_OPEN = 400  # handshakes under way; beyond, the flood waits for answers

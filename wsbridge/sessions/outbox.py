@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from wsbridge.event import Entry
+from wsbridge.core.events import Entry
 
 PORTION = 65_536  # bytes that are handed to a transport at once
 HIGH_WATER = 16_384  # bytes in a transport's buffer above which nothing more is handed to it

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.sessions.test_session import entry
-from wsbridge.core.event import Entry
+from wsbridge.core.events import Entry
 from wsbridge.sessions.outbox import Ledger, Outbox
 
 

@@ -313,7 +313,7 @@ async def test_it_works_where_the_page_is_on_a_port_of_its_own(browser: Browser)
 
 
 async def test_it_has_words_for_every_close_code() -> None:
-    page = (ROOT / "wsbridge" / "static" / "demo.html").read_text(encoding="utf-8")
+    page = (ROOT / "wsbridge" / "web" / "static" / "demo.html").read_text(encoding="utf-8")
     (table,) = re.findall(r"const MEANING = \{(.*?)\};", page, re.DOTALL)
     closes = json.loads((ROOT / "tests" / "vectors" / "closes.json").read_text(encoding="utf-8"))["closes"]
     assert {str(close["code"]) for close in closes} <= set(re.findall(r"(\d{4}): '", table))

@@ -111,7 +111,7 @@ def test_accepts_gzip(header: str, expected: bool) -> None:
 
 @pytest.mark.fault("H5")
 def test_documents_state_the_size_that_the_bridge_sends() -> None:
-    text = bundle(ROOT / "wsbridge" / "static" / "client", "client").encode()
+    text = bundle(ROOT / "wsbridge" / "web" / "static" / "client", "client").encode()
     sizes = round(len(gzip.compress(text, 9)) / 1000), round(len(text) / 1000)
     for name in ("README.md", "client/README.md"):
         document = (ROOT / name).read_text(encoding="utf-8")

@@ -35,8 +35,8 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """For servers that will not answer, however long one waits."""
-    for module in ("redis_server", "redis_lane"):
-        monkeypatch.setattr(f"wsbridge.{module}.TIMEOUT", 0.5)
+    for module in ("topology", "pipeline"):
+        monkeypatch.setattr(f"wsbridge.broker.redis.{module}.TIMEOUT", 0.5)
 
 
 # One server.

@@ -356,8 +356,8 @@ async def test_a_replica_that_stood_still_itself_blames_nobody(tmp_path: Path, m
         looks += 1
         return time.monotonic() + ahead
 
-    for module in ("redis_stream", "redis_link"):
-        monkeypatch.setattr(f"wsbridge.{module}.time", SimpleNamespace(monotonic=monotonic))
+    for module in ("subscriber", "connection"):
+        monkeypatch.setattr(f"wsbridge.broker.redis.{module}.time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.setattr("wsbridge.broker.redis.subscriber.PING_INTERVAL", 0.05)
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a")

@@ -24,7 +24,7 @@ from wsbridge.connections.client_address import Proxies
 from wsbridge.connections.connection_limit import Crowd
 from wsbridge.connections.file_descriptors import for_connections
 from wsbridge.connections.rate_limits import Budget
-from wsbridge.core.protocol import CLOSE_LABELS
+from wsbridge.core.close_codes import CLOSE_LABELS
 from wsbridge.dapr.handler import DaprDoor, max_body
 from wsbridge.dapr.routing import EventReader
 from wsbridge.sessions.admission import Admission

@@ -21,13 +21,13 @@ from wsbridge.auth.jwks import HMAC, Key
 from wsbridge.auth.keys import FixedKeys
 from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import TokenVerifier
-from wsbridge.broker.history import judged
 from wsbridge.broker.redis.codec import entries, position
 from wsbridge.config.env import read as read_environment
+from wsbridge.core.close_codes import Refused
 from wsbridge.core.events import Entry, Event, Position, Rejected, is_user
-from wsbridge.core.protocol import Refused
-from wsbridge.core.protocol import read as read_message
+from wsbridge.core.messages import read_message
 from wsbridge.core.reasons import Drop
+from wsbridge.core.recovery import decide_resume
 from wsbridge.dapr.routing import EventReader
 from wsbridge.telemetry.redaction import scrubbed, shown_path, shown_query
 
@@ -159,7 +159,7 @@ def resume_position(data: bytes) -> None:
     text = text_of(data)
     found = Position.parse(text)
     assert found is None or str(found) == text
-    resume = judged(text, Position("abc", 10), 5, 2)
+    resume = decide_resume(text, Position("abc", 10), 5, 2)
     assert resume.recovered is None or resume.recovered is (resume.gap is None)
 
 

@@ -7,8 +7,8 @@ import pytest
 from tests.support.running import ROOT, Logs, Start
 from wsbridge.app import QUEUE_WARNING, REGISTRY, Bridge
 from wsbridge.config.env import load
+from wsbridge.core.close_codes import CLOSE_LABELS
 from wsbridge.core.events import Entry
-from wsbridge.core.protocol import CLOSE_LABELS
 from wsbridge.telemetry.metrics import ERRORS
 
 HEALTH = {"GET /health", "GET /healthz"}

@@ -16,9 +16,9 @@ from tests.support.clocks import WallClock
 from tests.support.running import SECRET, Spawned, Start, closed, receive, token, until_told
 from tests.support.valkey import DURABLE, Valkey
 from wsbridge.broker.base import Away, Outcome, Status
-from wsbridge.broker.history import Resume
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
+from wsbridge.core.recovery import Resume
 
 HOUR = 3_600.0
 JUMPS = [-3 * HOUR, 2 * HOUR, 2.9 * HOUR]

@@ -62,7 +62,7 @@ from tests.support.running import (
 )
 from wsbridge import server
 from wsbridge.broker.memory import MemoryBroker
-from wsbridge.core import protocol
+from wsbridge.core.messages import read_message
 from wsbridge.dapr import handler as dapr
 from wsbridge.dapr.routing import EventReader
 from wsbridge.sessions.registry import Registry
@@ -777,7 +777,7 @@ async def test_row_14_a_bug_while_a_message_is_read(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logs.expected = {"internal.error"}
-    monkeypatch.setattr("wsbridge.transports.websocket.read", Buggy(protocol.read))
+    monkeypatch.setattr("wsbridge.transports.websocket.read_message", Buggy(read_message))
     async with Bystander(bridge):
         ws, hello = await bridge.opened()
         await ws.send_str('{"type":"ping"}')

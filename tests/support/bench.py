@@ -10,12 +10,12 @@ import msgspec
 
 from tests.support.running import until
 from wsbridge.broker.base import Broker, Status
-from wsbridge.broker.history import Resume
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.topology import server_at
 from wsbridge.config.redis_url import parse
 from wsbridge.core.events import Entry, Event, Position
+from wsbridge.core.recovery import Resume
 from wsbridge.sessions.bus import data_bytes
 
 SIZE, TTL, DEDUPE_TTL, ROOM, ROOM_BYTES = 5, 300.0, 3_600.0, 20, 1_000_000

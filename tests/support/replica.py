@@ -10,13 +10,13 @@ from typing import Any
 from tests.support.running import DEADLINE, until
 from tests.unit.sessions.test_session import FakeWire
 from wsbridge.broker.base import Away, Broker
-from wsbridge.broker.history import Resume
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.topology import server_at
 from wsbridge.config.redis_url import parse
+from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
-from wsbridge.core.protocol import SHUTDOWN
+from wsbridge.core.recovery import Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.catch_up import Mender

@@ -14,7 +14,8 @@ from tests.support.sources import SOURCES
 from wsbridge.app import Bridge
 from wsbridge.config.env import load
 from wsbridge.config.settings import HELP, PREFIX, UNPREFIXED, Settings
-from wsbridge.core.protocol import CLOSES, Auth, Ping, read
+from wsbridge.core.close_codes import CLOSES
+from wsbridge.core.messages import Auth, Ping, read_message
 from wsbridge.telemetry.metrics import Metrics
 
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}
@@ -147,7 +148,7 @@ def test_the_messages_of_the_bridge_look_like_those_of_the_vectors() -> None:
 def test_the_messages_of_clients_are_understood() -> None:
     _, _, text = DOCS["protocol.md"].partition("## Client → server")
     examples = re.findall(r"^\| `(\{.*?\})` \|", text.partition("## Server-Sent Events")[0], re.MULTILINE)
-    assert [type(read(example)) for example in examples] == [Ping, Auth]
+    assert [type(read_message(example)) for example in examples] == [Ping, Auth]
 
 
 def test_every_option_of_the_client() -> None:

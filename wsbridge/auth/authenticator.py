@@ -9,9 +9,7 @@ from wsbridge.auth.access import bearer
 from wsbridge.auth.keys import Unavailable
 from wsbridge.auth.tokens import Identity, Verifier
 from wsbridge.connections.websocket_handshake import offered_subprotocols
-from wsbridge.core.events import is_user
-from wsbridge.core.protocol import (
-    SUBPROTOCOL,
+from wsbridge.core.close_codes import (
     TOKEN_EXPIRED,
     TOKEN_MISSING,
     UNAVAILABLE,
@@ -19,6 +17,8 @@ from wsbridge.core.protocol import (
     USER_MISMATCH,
     Refused,
 )
+from wsbridge.core.events import is_user
+from wsbridge.core.messages import SUBPROTOCOL
 
 MOST_TOKENS = 4  # of one request that are verified: each costs CPU before anybody is known; further ones are ignored
 _BEARER = "bearer."

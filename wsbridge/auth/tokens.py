@@ -11,8 +11,8 @@ from jwt.algorithms import OKPAlgorithm
 from wsbridge.auth.jwks import HMAC
 from wsbridge.auth.keys import Keys
 from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsError
+from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
 from wsbridge.core.events import is_user
-from wsbridge.core.protocol import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
 
 with contextlib.suppress(ValueError):  # a newer PyJWT may have it
     jwt.register_algorithm("Ed25519", OKPAlgorithm())  # RFC 9864's name for EdDSA on this curve

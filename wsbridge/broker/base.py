@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from wsbridge.broker.history import Resume
 from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.reasons import Retry
+from wsbridge.core.recovery import Resume
 
 
 class Status(StrEnum):

@@ -4,33 +4,12 @@ import bisect
 import math
 import secrets
 import string
-from typing import NamedTuple
 
 from wsbridge.core.events import Entry, Event, Position
+from wsbridge.core.recovery import Resume, decide_resume
 
 EPOCH_LENGTH = 8
 _ALPHABET = string.ascii_lowercase + string.digits
-
-
-class Gap(NamedTuple):
-    """Events are gone for good: expired, trimmed, or the history is another one (reset)."""
-
-    after: Position | None
-    reason: str
-
-
-class Resume(NamedTuple):
-    """The answer to a position. `entries` are all that came after it, or there is a `gap`; never both.
-
-    `position` is the one before the first of the entries; `recovered` is None where nobody asked. `rest` is how many
-    more come after the entries: so many are read with another resume, after the last of these.
-    """
-
-    position: Position
-    entries: tuple[Entry, ...] = ()
-    recovered: bool | None = None
-    gap: Gap | None = None
-    rest: int = 0
 
 
 class History:
@@ -86,7 +65,7 @@ class History:
     def since(self, asked: str | None, expired: float = -math.inf) -> Resume:
         """Everything after the position, or a gap; never a part. Entries received by `expired` do not count."""
         first = bisect.bisect_right(self._entries, expired, self._start, key=_received)
-        resume = judged(asked, self.top, len(self._entries) - first, self.trimmed)
+        resume = decide_resume(asked, self.top, len(self._entries) - first, self.trimmed)
         missed = self.offset - resume.position.offset
         return resume._replace(entries=tuple(self._entries[-missed:])) if missed else resume
 
@@ -123,21 +102,6 @@ class SharedData:
             return 0
         self._held.pop(id(data), None)
         return len(data)
-
-
-def judged(asked: str | None, top: Position, kept: int, trimmed: int) -> Resume:
-    """PROTOCOL.md section 4, but for the entries: those after its `position`, up to `top`, are to be put in.
-
-    `kept` entries are there, up to the top; `trimmed` is the highest offset lost for want of room, not of time.
-    """
-    if not asked:
-        return Resume(top)
-    after = Position.parse(asked)
-    if after is None or after.epoch != top.epoch or after.offset > top.offset:
-        return Resume(top, (), False, Gap(after, "reset"))  # noqa: FBT003 - the field has a name above
-    if after.offset + kept < top.offset:
-        return Resume(top, (), False, Gap(after, "trimmed" if after.offset < trimmed else "expired"))  # noqa: FBT003
-    return Resume(after, (), True)  # noqa: FBT003
 
 
 class Recent:

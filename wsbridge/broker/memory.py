@@ -5,9 +5,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from wsbridge.broker.base import DUPLICATE, STORED, Gate, Outcome, Sink
-from wsbridge.broker.history import History, Recent, Resume, SharedData
+from wsbridge.broker.history import History, Recent, SharedData
 from wsbridge.core.events import Entry, Event, Position
-from wsbridge.core.protocol import timestamp
+from wsbridge.core.recovery import Resume
+from wsbridge.core.timestamps import timestamp
 
 # Measured with tracemalloc on CPython 3.11, UUIDs as ids, and rounded up for longer ones.
 ENTRY_BYTES = 400  # what an entry costs beside its data: 304 to 327

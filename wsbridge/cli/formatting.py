@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
-from wsbridge.core.protocol import LOST, NO_STATUS, Close
+from wsbridge.core.close_codes import LOST, NO_STATUS, Close
 
 _JOINERS = "\u200c\u200d"  # invisible, harmless, and needed in Persian, in Hindi and by emoji
 _RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"

@@ -18,7 +18,7 @@ import msgspec
 from wsbridge.cli.backoff import Backoff
 from wsbridge.cli.formatting import explain, printable
 from wsbridge.cli.http import of_tls
-from wsbridge.core.protocol import LOST, NO_STATUS, TOKEN_MISSING, Close
+from wsbridge.core.close_codes import LOST, NO_STATUS, TOKEN_MISSING, Close
 
 STABLE = 5.0  # seconds that a connection lasts until the backoff starts anew
 CONNECT_TIMEOUT = 10.0  # seconds

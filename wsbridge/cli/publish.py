@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from wsbridge.cli import http
-from wsbridge.core.protocol import timestamp
+from wsbridge.core.timestamps import timestamp
 
 SOURCE = "wsbridge-cli"
 CONTENT_TYPE = "application/cloudevents+json"  # a sidecar too takes the envelope as it is then: id and type are kept

@@ -6,7 +6,9 @@ from http import HTTPStatus
 
 import msgspec
 
-from wsbridge.core.protocol import OVERLOADED, close_frame, goodbye, text_frame
+from wsbridge.core.close_codes import OVERLOADED
+from wsbridge.core.frames import close_frame, text_frame
+from wsbridge.core.messages import goodbye
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 _GOODBYE = text_frame(goodbye(OVERLOADED)) + close_frame(OVERLOADED)

@@ -16,7 +16,7 @@ from wsbridge.connections.client_address import Proxies
 from wsbridge.connections.connection_limit import Crowd
 from wsbridge.connections.rate_limits import Budget
 from wsbridge.connections.request_head import END, Body, Head, Malformed, check_start, largest_field
-from wsbridge.core.protocol import OVERLOADED
+from wsbridge.core.close_codes import OVERLOADED
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 

@@ -10,12 +10,11 @@ from wsbridge.auth.authenticator import Authenticator
 from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import Identity
 from wsbridge.broker.base import Away, Broker
-from wsbridge.broker.history import Resume
 from wsbridge.connections.client_address import address_of
 from wsbridge.connections.middleware import IS_OVERLOADED
 from wsbridge.connections.protocol import OVERLOADED_WHY
 from wsbridge.connections.rate_limits import Budget
-from wsbridge.core.protocol import (
+from wsbridge.core.close_codes import (
     LOST,
     ORIGIN_FORBIDDEN,
     OVERLOADED,
@@ -26,9 +25,10 @@ from wsbridge.core.protocol import (
     USER_MISMATCH,
     Close,
     Refused,
-    connected,
-    counted,
+    close_labels,
 )
+from wsbridge.core.messages import connected
+from wsbridge.core.recovery import Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.sender import Wire
@@ -137,7 +137,7 @@ class Admission:
             return
         ended = session.close or peers or LOST
         seconds = time.monotonic() - session.opened
-        self._metrics.session_closed(counted(ended if ended is not peers else Close(ended.code, "")), seconds)
+        self._metrics.session_closed(close_labels(ended if ended is not peers else Close(ended.code, "")), seconds)
         log.info(
             "session.closed",
             session=session.id,
@@ -196,7 +196,7 @@ class Admission:
     def _refuse(self, request: web.Request, refused: Refused) -> None:
         tracebacks.release(refused)
         close = refused.close
-        self._metrics.session_closed(counted(close), None)
+        self._metrics.session_closed(close_labels(close), None)
         if close.code in _CLIENTS_FAULT:
             self._budget.failed(address_of(request))
         is_auth = close.code in _AUTH_CODES and close is not ORIGIN_FORBIDDEN

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from wsbridge.core.protocol import SLOW_CONSUMER, Close
+from wsbridge.core.close_codes import SLOW_CONSUMER, Close
 from wsbridge.sessions.outbox import Ledger
 from wsbridge.telemetry.metrics import Metrics
 

@@ -7,7 +7,7 @@ import asyncio
 from functools import partial
 
 from wsbridge.broker.base import Away, Broker
-from wsbridge.core.protocol import INTERNAL
+from wsbridge.core.close_codes import INTERNAL
 from wsbridge.sessions.session import Session, State
 from wsbridge.supervision.jobs import Jobs
 from wsbridge.telemetry.log import log

@@ -4,7 +4,8 @@ import asyncio
 import random
 import time
 
-from wsbridge.core.protocol import SHUTDOWN, goodbye
+from wsbridge.core.close_codes import SHUTDOWN
+from wsbridge.core.messages import goodbye
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
 

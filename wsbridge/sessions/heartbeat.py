@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from wsbridge.core.protocol import LOST
+from wsbridge.core.close_codes import LOST
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.metrics import Metrics

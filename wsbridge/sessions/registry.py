@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from wsbridge.core.protocol import OVERLOADED, TOO_MANY_CONNECTIONS, Refused
+from wsbridge.core.close_codes import OVERLOADED, TOO_MANY_CONNECTIONS, Refused
 from wsbridge.sessions.session import Session
 
 _NOBODY: frozenset[Session] = frozenset()

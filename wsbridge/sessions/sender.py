@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from wsbridge.core.close_codes import Close
 from wsbridge.core.events import Entry, Position
-from wsbridge.core.protocol import Close
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION, Ledger, Outbox
 
 

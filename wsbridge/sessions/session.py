@@ -15,17 +15,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
-from wsbridge.broker.history import Resume
+from wsbridge.core.close_codes import FORCE_DISCONNECT, LOST, SLOW_CONSUMER, TOKEN_EXPIRED, Close
 from wsbridge.core.events import Entry, Position
-from wsbridge.core.protocol import (
-    FORCE_DISCONNECT,
-    LOST,
-    SLOW_CONSUMER,
-    TOKEN_EXPIRED,
-    Close,
-    gap,
-    goodbye,
-)
+from wsbridge.core.messages import gap, goodbye
+from wsbridge.core.recovery import Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.replay import Replay
 from wsbridge.sessions.sender import Sender, Wire

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from wsbridge.core.protocol import BAD_UTF8, MAX_MESSAGE_BYTES, NO_STATUS, PROTOCOL_ERROR, TOO_LARGE, Close
+from wsbridge.core.close_codes import BAD_UTF8, NO_STATUS, PROTOCOL_ERROR, TOO_LARGE, Close
+from wsbridge.core.messages import MAX_MESSAGE_BYTES
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 _MAX_CONTROL = 125  # bytes of a control frame's payload, RFC 6455 §5.5

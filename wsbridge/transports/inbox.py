@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from wsbridge.core.protocol import POLICY, UNSUPPORTED, Close, pong_frame
+from wsbridge.core.close_codes import POLICY, UNSUPPORTED, Close
+from wsbridge.core.frames import pong_frame
 from wsbridge.sessions.session import Session, State
 from wsbridge.transports.base import Receiver, TransportWire
 from wsbridge.transports.client_frames import BINARY, CLOSE, PING, TEXT, FrameError, FrameReader, close_of, text_of

@@ -12,8 +12,7 @@ from typing import Any, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from wsbridge.core.events import Entry, Position
-from wsbridge.core.protocol import (
+from wsbridge.core.close_codes import (
     INTERNAL,
     LOST,
     ORIGIN_FORBIDDEN,
@@ -22,9 +21,9 @@ from wsbridge.core.protocol import (
     USER_ID_REQUIRED,
     Close,
     Refused,
-    goodbye,
-    update,
 )
+from wsbridge.core.events import Entry, Position
+from wsbridge.core.messages import goodbye, update
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.metrics import Metrics

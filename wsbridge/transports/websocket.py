@@ -14,26 +14,10 @@ from aiohttp import hdrs, web
 from wsbridge.auth.keys import Unavailable
 from wsbridge.connections.client_address import address_of
 from wsbridge.connections.websocket_handshake import check_handshake, offered_subprotocols
+from wsbridge.core.close_codes import INTERNAL, LOST, POLICY, Close, Refused
 from wsbridge.core.events import Entry, Position
-from wsbridge.core.protocol import (
-    INTERNAL,
-    LOST,
-    PING_FRAME,
-    POLICY,
-    PONG,
-    SUBPROTOCOL,
-    Auth,
-    Bad,
-    Close,
-    Ping,
-    Refused,
-    authenticated,
-    close_frame,
-    error,
-    read,
-    text_frame,
-    update,
-)
+from wsbridge.core.frames import PING_FRAME, close_frame, text_frame
+from wsbridge.core.messages import PONG, SUBPROTOCOL, Auth, Invalid, Ping, authenticated, error, read_message, update
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.log import log
@@ -172,7 +156,7 @@ class Talk:
         session = self._session
         if session is None:
             return
-        match read(text):
+        match read_message(text):
             case Ping():
                 self._metrics.heard("ping", len(text))
                 session.send(PONG)
@@ -181,7 +165,7 @@ class Talk:
                 self._token = token
                 self._inbox.shut()
                 self._wire.wake()
-            case Bad(reason):
+            case Invalid(reason):
                 self._metrics.heard("bad", len(text))
                 session.send(error("bad_message", reason))
                 self._count_bad(session)

@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from wsbridge import __version__
 from wsbridge.broker.base import Away, Broker
 from wsbridge.connections.client_address import address_of
-from wsbridge.core.protocol import timestamp
+from wsbridge.core.timestamps import timestamp
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session

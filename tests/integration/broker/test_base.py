@@ -28,9 +28,9 @@ from tests.support.clocks import WallClock
 from tests.support.running import until
 from tests.support.valkey import Cluster, Valkey
 from wsbridge.broker.base import Gate, retried
-from wsbridge.broker.history import Gap, Resume
 from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry
+from wsbridge.core.recovery import Gap, Resume
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests
 

@@ -14,7 +14,7 @@ from tests.support.running import DEADLINE, Running, Start, until
 from wsbridge.auth.tokens import mint
 from wsbridge.cli.backoff import Backoff
 from wsbridge.cli.listen import STABLE, Listener, Tokens
-from wsbridge.core.protocol import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
+from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
 
 NO_TOKEN = Tokens(lambda: None, renew=False)
 SECRET = "0123456789abcdef0123456789abcdef"

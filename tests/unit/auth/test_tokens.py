@@ -20,7 +20,7 @@ from wsbridge.auth.keys import Unavailable, build
 from wsbridge.auth.tokens import FOREVER, Identity, TokenVerifier, mint
 from wsbridge.config.env import load
 from wsbridge.config.settings import SettingsError
-from wsbridge.core.protocol import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Close, Refused
+from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Close, Refused
 from wsbridge.telemetry.metrics import Metrics
 
 SECRET, PREVIOUS, OTHER = "0123456789abcdef" * 4, "fedcba9876543210" * 4, "0011223344556677" * 4

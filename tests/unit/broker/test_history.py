@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsbridge.broker.history import EPOCH_LENGTH, Gap, History, Recent, Resume, SharedData
+from wsbridge.broker.history import EPOCH_LENGTH, History, Recent, SharedData
 from wsbridge.core.events import Entry, Event, Position
+from wsbridge.core.recovery import Gap, Resume
 
 
 def filled(events: int) -> History:

@@ -23,9 +23,9 @@ from tests.support.bench import (
     numbered,
 )
 from wsbridge.broker.base import Status
-from wsbridge.broker.history import Gap, Resume
 from wsbridge.broker.memory import AT_ONCE, ENTRY_BYTES, HISTORY_BYTES, MemoryBroker
 from wsbridge.core.events import Event, Position
+from wsbridge.core.recovery import Gap, Resume
 
 T = TypeVar("T")
 

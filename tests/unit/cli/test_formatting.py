@@ -6,8 +6,9 @@ import json
 import pytest
 
 from wsbridge.cli.formatting import explain, is_colourful, one_line, pretty, printable
+from wsbridge.core.close_codes import CLOSES, LOST, NO_STATUS, SHUTDOWN, Close
 from wsbridge.core.events import Position
-from wsbridge.core.protocol import CLOSES, LOST, NO_STATUS, SHUTDOWN, Close, gap, goodbye
+from wsbridge.core.messages import gap, goodbye
 
 UPDATE = (
     '{"type":"task_update","event":{"event_type":"task.created","user_id":"u1","title":"Buy milk","n":[1,2]},'

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from wsbridge.core.protocol import SLOW_CONSUMER, Close
+from wsbridge.core.close_codes import SLOW_CONSUMER, Close
 from wsbridge.sessions.backlog import LOOK, PATIENCE, REPLAY_PATIENCE, SHARE, Backlog
 from wsbridge.telemetry.metrics import Metrics
 

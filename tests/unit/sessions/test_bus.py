@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from tests.support.running import until
 from tests.unit.sessions.test_session import BACKLOG, Peer, entry
+from wsbridge.core.close_codes import SLOW_CONSUMER
 from wsbridge.core.events import Entry
-from wsbridge.core.protocol import SLOW_CONSUMER, update
+from wsbridge.core.messages import update
 from wsbridge.sessions.backlog import PATIENCE
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.outbox import HIGH_WATER

@@ -11,9 +11,9 @@ from tests.support.frames import Bug, Buggy
 from tests.support.running import until
 from tests.unit.sessions.test_session import Peer, resume
 from wsbridge.broker.base import Away, Outcome
-from wsbridge.broker.history import Gap, Resume
+from wsbridge.core.close_codes import INTERNAL, LOST, SHUTDOWN
 from wsbridge.core.events import Event, Position
-from wsbridge.core.protocol import INTERNAL, LOST, SHUTDOWN
+from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.catch_up import Mender
 from wsbridge.sessions.session import State
 from wsbridge.telemetry.metrics import Metrics

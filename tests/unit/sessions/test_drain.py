@@ -11,9 +11,9 @@ import pytest
 from tests.support.running import until
 from tests.unit.sessions.test_heartbeat import Time
 from tests.unit.sessions.test_session import HELLO, Peer, entry, resume
-from wsbridge.broker.history import Resume
+from wsbridge.core.close_codes import POLICY, SHUTDOWN, Close
 from wsbridge.core.events import Position
-from wsbridge.core.protocol import POLICY, SHUTDOWN, Close
+from wsbridge.core.recovery import Resume
 from wsbridge.sessions.drain import CHANGE_OVER, SLICE, TICK, USABLE, drain
 from wsbridge.sessions.registry import Registry
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.sessions.test_session import Peer
-from wsbridge.core.protocol import LOST, POLICY, TOKEN_EXPIRED, Close
+from wsbridge.core.close_codes import LOST, POLICY, TOKEN_EXPIRED, Close
 from wsbridge.sessions.heartbeat import ENDED, SLICE, SWEEP, Heartbeat
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import State

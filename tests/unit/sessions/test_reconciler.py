@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from tests.support.running import until
 from tests.unit.sessions.test_session import Peer, resume
 from wsbridge.broker.base import Away
+from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
-from wsbridge.core.protocol import SHUTDOWN
 from wsbridge.sessions.reconciler import AGAIN, INTERVAL, Watchdog
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import State

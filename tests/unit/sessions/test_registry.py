@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.sessions.test_session import Peer
-from wsbridge.core.protocol import OVERLOADED, TOO_MANY_CONNECTIONS, Close, Refused
+from wsbridge.core.close_codes import OVERLOADED, TOO_MANY_CONNECTIONS, Close, Refused
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 

@@ -1,7 +1,7 @@
 """Frames to one peer, then the close."""
 
 from tests.unit.sessions.test_session import FakeWire
-from wsbridge.core.protocol import FORCE_DISCONNECT
+from wsbridge.core.close_codes import FORCE_DISCONNECT
 from wsbridge.sessions.outbox import PORTION, Ledger
 from wsbridge.sessions.sender import Sender
 

@@ -10,18 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wsbridge.broker.history import Gap, Resume
+from wsbridge.core.close_codes import FORCE_DISCONNECT, LOST, POLICY, SHUTDOWN, SLOW_CONSUMER, TOKEN_EXPIRED, Close
 from wsbridge.core.events import Entry, Position
-from wsbridge.core.protocol import (
-    FORCE_DISCONNECT,
-    LOST,
-    POLICY,
-    SHUTDOWN,
-    SLOW_CONSUMER,
-    TOKEN_EXPIRED,
-    Close,
-    update,
-)
+from wsbridge.core.messages import update
+from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION
 from wsbridge.sessions.replay import REPLAY_PORTION

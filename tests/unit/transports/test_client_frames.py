@@ -7,7 +7,8 @@ from websockets.frames import Frame as ForeignFrame
 from websockets.frames import Opcode
 
 from tests.support.frames import frame as masked_with_zeros
-from wsbridge.core.protocol import BAD_UTF8, MAX_MESSAGE_BYTES, NO_STATUS, PROTOCOL_ERROR, TOO_LARGE, Close
+from wsbridge.core.close_codes import BAD_UTF8, NO_STATUS, PROTOCOL_ERROR, TOO_LARGE, Close
+from wsbridge.core.messages import MAX_MESSAGE_BYTES
 from wsbridge.transports.client_frames import (
     BINARY,
     CLOSE,

@@ -9,7 +9,7 @@ import pytest
 from tests.support.frames import BINARY, CLOSE, PING, TEXT, frame
 from tests.support.running import until
 from tests.unit.sessions.test_session import Peer
-from wsbridge.core.protocol import POLICY, PROTOCOL_ERROR, UNSUPPORTED, Close
+from wsbridge.core.close_codes import POLICY, PROTOCOL_ERROR, UNSUPPORTED, Close
 from wsbridge.sessions.session import State
 from wsbridge.transports.inbox import FRAMES_PER_SECOND, MAX_WAITING, Inbox
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from wsbridge.broker.base import DUPLICATE, STORED, Away, Gate, Outcome, Sink, Status, retried
-from wsbridge.broker.history import Gap, Resume, judged
 from wsbridge.broker.redis.arrivals import Arrivals
 from wsbridge.broker.redis.bodies import Bodies, is_large
 from wsbridge.broker.redis.codec import DISCONNECT, Referenced, body, entries, keys_of, position, remembered
@@ -21,8 +20,9 @@ from wsbridge.broker.redis.pipeline import Lane
 from wsbridge.broker.redis.subscriber import Stream
 from wsbridge.broker.redis.topology import TIMEOUT, Declined, Server
 from wsbridge.core.events import Entry, Event, Position
-from wsbridge.core.protocol import seconds_of, timestamp
 from wsbridge.core.reasons import Retry
+from wsbridge.core.recovery import Gap, Resume, decide_resume
+from wsbridge.core.timestamps import seconds_of, timestamp
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
@@ -160,7 +160,7 @@ class RedisBroker:
             raise reply
         epoch, offset, trimmed, kept, packed = reply
         top = Position(epoch.decode(), offset)
-        resume = judged(after, top, kept, trimmed)
+        resume = decide_resume(after, top, kept, trimmed)
         if not (resume.recovered and packed):
             return resume
         return await self._completed(resume, top, entries(user, b"".join(packed), _receipts()), wait=wait)

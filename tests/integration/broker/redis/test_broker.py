@@ -14,13 +14,13 @@ from tests.support.replica import LIMITS, replica_at
 from tests.support.running import ROOT, Logs, until
 from tests.support.valkey import Valkey
 from wsbridge.broker.base import Away, Status
-from wsbridge.broker.history import Resume
 from wsbridge.broker.redis.broker import POSITION_TTL, RedisBroker, _receipts
 from wsbridge.broker.redis.codec import keys_of
 from wsbridge.broker.redis.topology import server_at
 from wsbridge.config.redis_url import parse
-from wsbridge.core.protocol import timestamp
 from wsbridge.core.reasons import Retry
+from wsbridge.core.recovery import Resume
+from wsbridge.core.timestamps import timestamp
 
 
 @pytest.fixture

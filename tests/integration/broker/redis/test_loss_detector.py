@@ -14,7 +14,6 @@ from tests.support.clocks import WallClock
 from tests.support.running import until_told
 from tests.support.valkey import Cluster, Valkey, is_linked, settled
 from wsbridge.broker.base import Away, Broker
-from wsbridge.broker.history import Gap, Resume
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.codec import body, keys_of, position
 from wsbridge.broker.redis.commands import Command, call
@@ -23,6 +22,7 @@ from wsbridge.broker.redis.pipeline import Lane
 from wsbridge.broker.redis.topology import Server, server_at
 from wsbridge.config.redis_url import parse
 from wsbridge.core.events import Position
+from wsbridge.core.recovery import Gap, Resume
 
 DAY = 86_400_000  # ms
 Answer = tuple[dict[str, Position | None], int]

@@ -1,0 +1,31 @@
+"""WebSocket frames from the server to a client (RFC 6455 §5)."""
+
+from wsbridge.core.close_codes import LOST, NO_STATUS, Close
+
+PING_FRAME = b"\x89\x00"  # RFC 6455 §5.5.2
+_TEXT, _CLOSE, _PONG = 0x81, 0x88, 0x8A  # FIN and the opcode, RFC 6455 §5.2
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One unfragmented, unmasked frame (RFC 6455 §5.2)."""
+    return _frame(_TEXT, payload)
+
+
+def pong_frame(payload: bytes) -> bytes:
+    return _frame(_PONG, payload)
+
+
+def close_frame(close: Close) -> bytes:
+    """RFC 6455 §5.5.1; without a code where the close has none to send (§7.4.1)."""
+    if close.code in (NO_STATUS.code, LOST.code):
+        return _frame(_CLOSE, b"")
+    return _frame(_CLOSE, close.code.to_bytes(2, "big") + close.reason.encode()[:123])
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:  # noqa: PLR2004 - RFC 6455 §5.2
+        return bytes((first, size)) + payload
+    if size < 65_536:  # noqa: PLR2004
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload

@@ -1,0 +1,120 @@
+"""Messages on the wire, both ways: JSON in WebSocket text frames and in SSE data."""
+
+import functools
+from typing import NamedTuple
+
+import msgspec
+
+from wsbridge.core.close_codes import Close
+from wsbridge.core.events import Entry, Position
+from wsbridge.core.timestamps import timestamp
+
+SUBPROTOCOL = "wsbridge.v1"
+MAX_MESSAGE_BYTES = 16 * 1024
+PONG = b'{"type":"pong"}'
+_json = msgspec.json.Encoder().encode
+
+
+class Ping(NamedTuple):
+    """`{"type":"ping"}`."""
+
+
+class Auth(NamedTuple):
+    """`{"type":"auth","token":"…"}`."""
+
+    token: str
+
+
+class Invalid(NamedTuple):
+    """Anything else; `text` is for the client's developer."""
+
+    text: str
+
+
+class _Message(msgspec.Struct):
+    type: str
+    token: str | None = None
+
+
+_message = msgspec.json.Decoder(_Message)
+
+
+def read_message(text: str) -> Ping | Auth | Invalid:
+    """A client's text message, understood."""
+    try:
+        message = _message.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return Invalid('expected a JSON object such as {"type":"ping"}')
+    if message.type == "ping":
+        return Ping()
+    if message.type == "auth" and message.token:
+        return Auth(message.token)
+    if message.type == "auth":
+        return Invalid('expected {"type":"auth","token":"<jwt>"}')
+    return Invalid("unknown type; clients send ping and auth")
+
+
+def connected(
+    user: str,
+    session: str,
+    position: Position,
+    ping_interval: float,
+    recovered: bool | None,  # noqa: FBT001 - a field of the message; None leaves it out
+    expires_in_ms: int | None,
+) -> bytes:
+    """The first frame; `position` is the one before the first frame that follows, `ping_interval` is in seconds."""
+    message = {
+        "type": "connected",
+        "message": "WebSocket connected successfully",
+        "user_id": user,
+        "timestamp": timestamp(),
+        "session_id": session,
+        "last_event_id": str(position),
+    }
+    optional = {
+        "recovered": recovered,
+        "ping_interval_ms": round(ping_interval * 1000),
+        "expires_in_ms": expires_in_ms,
+    }
+    return _json(message | {name: value for name, value in optional.items() if value is not None})
+
+
+def authenticated(expires_in_ms: int | None) -> bytes:
+    message: dict[str, object] = {"type": "authenticated"}
+    return _json(message if expires_in_ms is None else message | {"expires_in_ms": expires_in_ms})
+
+
+def gap(after: Position | None, last: Position, reason: str) -> bytes:
+    message = {"type": "gap", "after": str(after), "last_event_id": str(last), "reason": reason}
+    if after is None:
+        del message["after"]
+    return _json(message)
+
+
+def error(code: str, text: str) -> bytes:
+    return _json({"type": "error", "code": code, "message": text})
+
+
+def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0) -> bytes:
+    """`reconnect_after` and `close_after` are in seconds from now."""
+    return _json(
+        {
+            "type": "goodbye",
+            "code": close.code,
+            "reason": close.reason,
+            "reconnect": close.reconnect,
+            "reconnect_after_ms": round(reconnect_after * 1000),
+            "close_after_ms": round(close_after * 1000),
+        }
+    )
+
+
+def update(entry: Entry) -> bytes:
+    """The data goes in untouched: the message is pasted together, not encoded."""
+    tail = f',"timestamp":"{entry.timestamp}","id":"{entry.epoch}:{entry.offset}"}}'
+    return b"".join((_head(entry.type), entry.data, tail.encode()))
+
+
+@functools.lru_cache
+def _head(kind: str) -> bytes:
+    return f'{{"type":"{kind}","event":'.encode()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,9 @@ from tests.support.valkey import free_port
 
 APP_TOKEN = "what only the sidecar knows"
 BACKEND = ROOT / "examples" / "tasks-backend"
+ONE, WITH_REDIS, GROUP_EACH = (
+    f"{way}websocket-service.yaml" for way in ("", "redis/", "consumer-groups/")
+)  # manifests below k8s/
 SETTINGS = {"AUTH": "none", "DRAIN_TIMEOUT": "3", "LOG_LEVEL": "debug"}
 
 
@@ -231,3 +234,6 @@ class Chain:
         self._stack.push_async_callback(bridge.hang_up)
         self.pods.append(Pod(name, bridge, sidecar, group, is_native=self._manifest.is_native))
         self.proxy.ports.append(port)
+
+
+Start = Callable[..., Awaitable[Chain]]

@@ -1,20 +1,15 @@
 """Fixtures: one Kafka for all tests, a chain for each."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import parts
-from tests.e2e.chain import Chain
+from tests.e2e.chain import ONE, Chain, Start
 from tests.e2e.kafka import Kafka
 from tests.support.valkey import DURABLE, Valkey
-
-ONE, WITH_REDIS, GROUP_EACH = (
-    f"{way}websocket-service.yaml" for way in ("", "redis/", "consumer-groups/")
-)  # manifests below k8s/
-Start = Callable[..., Awaitable[Chain]]
 
 
 @pytest.fixture(scope="session")

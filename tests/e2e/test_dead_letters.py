@@ -1,6 +1,6 @@
 """What nobody can understand goes to the dead-letter topic; what only has to wait does not."""
 
-from tests.e2e.conftest import WITH_REDIS, Start
+from tests.e2e.chain import WITH_REDIS, Start
 from tests.support.running import receive, until
 from tests.support.valkey import Valkey
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.e2e.chain import Chain
-from tests.e2e.conftest import WITH_REDIS, Start
+from tests.e2e.chain import WITH_REDIS, Chain, Start
 from tests.e2e.load import SETTINGS, loaded
 from tests.support.running import until
 from tests.support.valkey import Valkey

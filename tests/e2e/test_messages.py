@@ -9,8 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e.chain import App, Chain
-from tests.e2e.conftest import Start
+from tests.e2e.chain import App, Chain, Start
 from tests.e2e.kafka import Kafka
 from tests.support.running import DEADLINE, until
 from tests.support.valkey import settled

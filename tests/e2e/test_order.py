@@ -5,8 +5,7 @@ import re
 
 import msgspec
 
-from tests.e2e.chain import App, Chain
-from tests.e2e.conftest import WITH_REDIS, Start
+from tests.e2e.chain import WITH_REDIS, App, Chain, Start
 from tests.support.valkey import Valkey
 
 USERS = [f"user-{number}" for number in range(500)]

@@ -1,6 +1,6 @@
 """What somebody with the page open sees while the bridges are replaced: nothing, but their tasks."""
 
-from tests.e2e.conftest import WITH_REDIS, Start
+from tests.e2e.chain import WITH_REDIS, Start
 from tests.e2e.demo import launched, open_demo
 from tests.support.valkey import Valkey
 

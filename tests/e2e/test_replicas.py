@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.e2e.conftest import GROUP_EACH, WITH_REDIS, Start
+from tests.e2e.chain import GROUP_EACH, WITH_REDIS, Start
 from tests.support.running import receive
 from tests.support.valkey import Valkey
 

@@ -23,7 +23,7 @@ from pytest_aiohttp import AiohttpClient, AiohttpServer
 from structlog.testing import capture_logs
 from tasks_backend import MAX_BODY, PUBSUB, TOPIC, Backend, continued
 
-from tests.integration.test_manifests import (
+from tests.support.manifests import (
     PRODUCTION,
     SHARED,
     annotations,

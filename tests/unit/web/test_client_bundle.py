@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import subprocess
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -44,20 +42,6 @@ def test_of_the_client_nothing_is_left_to_import_and_it_exports_what_its_entry_d
     assert re.findall(r"^\s*export\b.*", text, re.MULTILINE) == ["export function createClient({ sse, ...options }) {"]
     modules = {path.stem for path in CLIENT.glob("*.js")} - {"client", "types"}  # types.js holds nothing but types
     assert len(re.findall(r"^const { ", text, re.MULTILINE)) == len(modules)
-
-
-def test_the_client_is_a_module_that_a_javascript_engine_takes(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node not found")
-    module = tmp_path / "client.mjs"
-    module.write_text(bundle(CLIENT, "client"), encoding="utf-8")
-    use = "console.log(createClient({ url: '/ws', userId: 'u' }).state.status)"
-    script = f"import {{ createClient }} from '{module.as_uri()}'; {use}"
-    ran = subprocess.run(
-        [node, "--input-type=module", "--eval", script], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (ran.stdout, ran.stderr) == ("idle\n", "")
 
 
 def test_the_package_that_is_installed_has_them() -> None:

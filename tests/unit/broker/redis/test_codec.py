@@ -1,18 +1,15 @@
-"""What a user's keys are called, and what is in them; what SCAN finds is asked of a real server."""
+"""What a user's keys are called, and what is in them."""
 
 import struct
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from tests.support.bench import event
-from tests.support.valkey import Valkey
-from wsbridge.broker.redis.codec import all_positions, body, entries, keys_of, position, remembered
+from wsbridge.broker.redis.codec import body, entries, keys_of, position, remembered
 from wsbridge.core.events import Entry, Event, Position
 
 STAMP = "2026-02-07T12:00:00.000Z"
@@ -140,24 +137,3 @@ def test_what_is_no_position_is_none(text: bytes | None) -> None:
 def test_garbage_is_no_position(text: bytes) -> None:
     found = position(text)
     assert found is None or text.startswith(f"{found.epoch} ".encode())
-
-
-# What SCAN finds.
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with Valkey(tmp_path_factory.mktemp("server")) as valkey:
-        yield valkey
-
-
-@pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("prefix", ODD)
-async def test_a_scan_finds_the_positions_of_its_prefix_and_nothing_else(valkey: Valkey, prefix: str) -> None:
-    client = valkey.client()
-    await client.flushall()
-    users = ["", "u", "{a}", "*"]
-    others = {other + suffix for other in [*ODD, "b", "ab", "az", "a", "aa", "\\a"] for suffix in ("", "x", ":")}
-    await client.mset({key: "1" for own in {prefix} | others for user in users for key in keys_of(own, user)})
-    found = {key.decode() async for key in client.scan_iter(match=all_positions(prefix), count=1_000)}
-    assert found == {keys_of(prefix, user).position for user in users}

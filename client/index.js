@@ -4,9 +4,11 @@ export { createClient } from './src/client.js';
  * The types that an application may want to name.
  *
  * @typedef {import('./src/types.js').BridgeError} BridgeError
+ * @typedef {import('./src/types.js').ClientError} ClientError
  * @typedef {import('./src/types.js').Connected} Connected
  * @typedef {import('./src/types.js').Gap} Gap
  * @typedef {import('./src/types.js').Goodbye} Goodbye
+ * @typedef {import('./src/types.js').Limits} Limits
  * @typedef {import('./src/types.js').Options} Options
  * @typedef {import('./src/types.js').State} State
  * @typedef {import('./src/types.js').TokenReason} TokenReason

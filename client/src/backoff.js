@@ -1,13 +1,15 @@
-const MIN = 500;
-const MAX = 20_000;
+const GROWTH = 1.3; // with 1.3 the mean wait after an outage of 10 s is 2 s; doubling made it 5.5 s
 
 /**
- * Milliseconds until the next try. The lower bound stays low, so that the jitter survives the cap: after an outage
+ * Delays before retries, in ms. The lower bound stays low, so that the jitter survives the cap: after an outage
  * clients come back spread over the whole window.
  *
- * @param {number} attempt how many have failed before
+ * @param {{min?: number, max?: number}} [bounds]
+ * @returns {(attempt: number) => number} the argument is how many attempts have failed before
  */
-export function backoff(attempt) {
-  const most = Math.min(MAX, MIN * 2 ** attempt);
-  return MIN / 2 + Math.random() * (most - MIN / 2);
+export function createBackoff({ min = 500, max = 20_000 } = {}) {
+  return (attempt) => {
+    const most = Math.min(max, min * GROWTH ** attempt);
+    return min / 2 + Math.random() * (most - min / 2);
+  };
 }

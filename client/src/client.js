@@ -1,7 +1,7 @@
 /** @import { Client, Options } from './types.js' */
 import { buildClient } from './core.js';
 import { openStream } from './stream.js';
-import { shareTabs } from './tabs.js';
+import { closeTabs, shareTabs } from './tabs.js';
 
 /**
  * A client of the bridge: every event of a user, once, in order, over reconnects. See FRONTEND_INTEGRATION.md.
@@ -11,9 +11,7 @@ import { shareTabs } from './tabs.js';
  * @returns {Client<M>}
  */
 export function createClient({ sse, ...options }) {
-  const { url, userId, share = true } = options;
-  const address = String(url);
-  const beside = address.endsWith('/ws') && `${address.slice(0, -2)}sse`;
-  const canShare = share && userId && globalThis.navigator?.locks;
-  return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs: !!canShare && shareTabs });
+  const [, folder, query] = /^([^?#]*\/|)ws\/?((?:\?.*)?)$/.exec(String(options.url)) ?? [];
+  const beside = folder !== undefined && `${folder}sse${query}`;
+  return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs, closeTabs });
 }

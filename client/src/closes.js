@@ -7,3 +7,16 @@ const OWN_BUGS = [1002, 1003, 1007, 1008, 1009];
  * @param {number} code
  */
 export const comesBack = (code) => code < 4500 && !OWN_BUGS.includes(code);
+
+/**
+ * What a person must do about it, if anything.
+ *
+ * @param {number} code
+ * @param {string} reason
+ * @returns {import('./types.js').State['problem']}
+ */
+export function problemOf(code, reason) {
+  if (code === 4401) return 'needs-token';
+  if (comesBack(code)) return;
+  return code > 4500 && reason !== 'origin_forbidden' ? 'forbidden' : 'misconfigured';
+}

@@ -1,33 +1,35 @@
 /** @import { Connection, ConnectionHost, Frame, LineEvents, Send, State, TokenReason } from './types.js' */
-import { backoff } from './backoff.js';
-import { comesBack } from './closes.js';
+import { comesBack, problemOf } from './closes.js';
+import { failure } from './failure.js';
 import { createWatch } from './watch.js';
 
 const LOST = 1006; // what a browser says where no close frame came
 const DIAL_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection has been one: its end is followed by short delays again
 const SOCKETS = 3; // that fail in a row before a stream is tried
+const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
 const UPGRADE = 10_000; // ms on a stream before a socket is tried beside it (an outage looks like a block); doubled each time
 const SELDOM = 3_600_000; // the same, at most
 const PROBE = 3_000; // ms for an answer where the user or the network has just come back
 const COMMENTS = 16_000; // the same on a stream, which cannot be asked and says something every 15 s
 const EARLY = 60_000; // ms before the end of a token that a fresh one is fetched, at most
-const REFRESH = 3; // the attempt whose backoff lies between two of a refresh: 2 s or so
+const REFRESH = 8; // the attempt whose backoff lies between two of a refresh: 2 s or so
 const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
 
 /**
  * A connection to the bridge that comes back: transports, tokens, liveness, goodbyes. Knows nothing of positions.
  *
- * At most two lines are there: the `live` one, which has said `connected`, and the one that is being dialled. If there
- * are both, the second succeeds the first, which stays until then: no dark moment. Each has a signal that ends all of it.
+ * The `live` line has said `connected`; of those that are being dialled the first one to say so succeeds it and ends all
+ * others. It stays until then: no dark moment. Two are dialled only while none is live. Each has a signal that ends it.
  *
  * @param {ConnectionHost} host
  * @returns {Connection}
  */
-export function createConnection({ getToken, open, canStream, receive, show }) {
-  /** @typedef {{isStream: boolean, upgrade: boolean, dialled?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any}} Line */
-  let /** @type {Line | null} */ live = null, /** @type {Line | null} */ dialling = null;
-  let attempt = 0, hurried = false, failedSockets = 0, upgradeAfter = UPGRADE, openedAt = 0;
+export function createConnection({ getToken, open, canStream, canSocket, backoff, isBlocked, remember, receive, show }) {
+  /** @typedef {{isStream: boolean, upgrade: boolean, dialled?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any, patience?: any}} Line */
+  const /** @type {Set<Line>} */ dialling = new Set();
+  let /** @type {Line | null} */ live = null;
+  let attempt = 0, hurried = false, failedSockets = isBlocked() ? SOCKETS : 0, upgradeAfter = UPGRADE, openedAt = 0;
   let /** @type {any} */ timer, /** @type {any} */ refreshTimer, retryAt = 0;
   let /** @type {'retry' | 'hint' | 'upgrade'} */ plan = 'retry';
   let /** @type {TokenReason} */ tokenReason = 'connect';
@@ -58,31 +60,46 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
 
   async function dial() {
     timer = 0;
-    hangUp(dialling);
+    hangUpDialled();
     const upgrade = plan === 'upgrade';
-    const isStream = !!canStream && !upgrade && failedSockets >= SOCKETS;
-    const line = /** @type {Line} */ ({ isStream, upgrade, abort: new AbortController() });
-    dialling = line;
-    line.deadline = setTimeout(() => end(line, LOST, 'timeout'), DIAL_TIMEOUT);
+    const isStream = canStream && (!canSocket || (!upgrade && failedSockets >= SOCKETS));
+    const line = begin(isStream, upgrade);
     if (!live) tell('connecting');
     try {
       const token = await fetchToken(line);
-      if (dialling !== line) return;
-      line.dialled = true;
-      line.send = open(isStream, token, events(line), line.abort.signal);
+      if (dialling.has(line)) run(line, token);
     } catch (error) {
-      end(line, LOST, line.dialled ? '' : 'token', error);
+      end(line, LOST, 'token', error);
+    }
+  }
+
+  /** @param {boolean} isStream @param {boolean} [upgrade] */
+  function begin(isStream, upgrade = false) {
+    const line = /** @type {Line} */ ({ isStream, upgrade, abort: new AbortController() });
+    dialling.add(line);
+    line.deadline = setTimeout(end, DIAL_TIMEOUT, line, LOST, 'timeout');
+    return line;
+  }
+
+  /** @param {Line} line @param {string | null | undefined} token */
+  function run(line, token) {
+    line.dialled = true;
+    try {
+      line.send = open(line.isStream, token, events(line), line.abort.signal);
+      if (canStream && !line.isStream) line.patience = setTimeout(() => live || run(begin(true), token), PATIENCE);
+    } catch (error) {
+      end(line, LOST, '', error);
     }
   }
 
   /** @param {Line} line @returns {LineEvents} deaf once its successor is there */
   const events = (line) => ({
     frame: (frame) => isOurs(line) && take(line, frame),
-    end: (code, reason) => end(line, code, reason),
+    end: (code, reason, error) => end(line, code, reason, error),
   });
 
   /** @param {Line} line */
-  const isOurs = (line) => line === live || line === dialling;
+  const isOurs = (line) => line === live || dialling.has(line);
 
   /** @param {Line} line @param {Frame} frame */
   function take(line, frame) {
@@ -107,21 +124,21 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
 
   /** @param {Line} line @param {Frame} frame */
   function opened(line, { ping_interval_ms, expires_in_ms }) {
-    clearTimeout(line.deadline);
+    stopTimers(line);
     clearTimeout(timer);
     timer = 0;
+    dialling.delete(line);
+    hangUpDialled();
     hangUp(live);
     live = line;
-    dialling = null;
     openedAt = Date.now();
     tokenReason = 'connect';
-    watch.start(ping_interval_ms);
+    watch.start(() => ping_interval_ms);
     refreshBefore(expires_in_ms);
-    if (line.isStream) later(upgradeAfter, 'upgrade');
-    else {
-      failedSockets = 0;
-      upgradeAfter = UPGRADE;
-    }
+    remember(line.isStream);
+    failedSockets = line.isStream ? SOCKETS : 0;
+    if (!line.isStream) upgradeAfter = UPGRADE;
+    else if (canSocket) later(upgradeAfter, 'upgrade');
     tellOpen(line);
   }
 
@@ -129,14 +146,14 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
   function end(line, code, reason, error) {
     if (!isOurs(line)) return;
     hangUp(line);
-    if (line.isStream && line.goodbye) ({ code, reason } = line.goodbye); // a stream has no close frame
+    if (line.goodbye && code < 4000) ({ code, reason } = line.goodbye); // streams have no close frame, and some engines hide 1012 and 1013
     if (line === live) {
       live = null;
       watch.stop();
       clearTimeout(refreshTimer);
       forgive();
-    } else undialled(line, code);
-    last = { code, reason, error };
+    } else if (dialling.delete(line)) undialled(line, code);
+    last = { code, reason, error, problem: problemOf(code, reason) };
     if (!comesBack(code)) return finish(last);
     if (code === 4401) tokenReason = /** @type {TokenReason} */ (reason);
     comeBack(line, code);
@@ -151,7 +168,6 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
 
   /** @param {Line} line @param {number} code */
   function undialled({ isStream, upgrade, dialled }, code) {
-    dialling = null;
     if (!dialled) return; // for want of a token: the transport was not tried
     if (isStream) {
       if (code === LOST) failedSockets = SOCKETS - 1; // neither gets through: in turn from now on
@@ -162,7 +178,7 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
   /** @param {Line} line @param {number} code */
   function comeBack({ upgrade, goodbye }, code) {
     const hint = goodbye?.reconnect_after_ms;
-    if (dialling) return tell('connecting');
+    if (dialling.size) return live || tell('connecting');
     if (timer && plan !== 'upgrade') return later(remaining(), plan); // as was said
     if (live && upgrade) return later((upgradeAfter = Math.min(2 * upgradeAfter, SELDOM)), 'upgrade');
     if ((code === 4401 || code === 4408) && !hurried) {
@@ -208,15 +224,27 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
    */
   async function fetchToken(line, reason = tokenReason) {
     const token = await getToken?.({ reason, signal: line.abort.signal });
-    if (token && /[^\w.-]/.test(token)) throw new Error('getToken gave no JWT');
-    if (getToken && !token && isOurs(line)) finish({ reason: 'no_token' });
+    if (token && /[^\w.-]/.test(token)) throw failure('bad_token', 'getToken gave something that is not a JWT');
+    if (getToken && !token && isOurs(line)) finish({ reason: 'no_token', problem: 'needs-token' });
     return token;
   }
 
   /** @param {Line | null} line */
   function hangUp(line) {
-    clearTimeout(line?.deadline);
+    stopTimers(line);
     line?.abort.abort();
+  }
+
+  function hangUpDialled() {
+    const lines = [...dialling];
+    dialling.clear(); // first: a socket may say at once that it was closed
+    lines.forEach(hangUp);
+  }
+
+  /** @param {Line | null} line */
+  function stopTimers(line) {
+    clearTimeout(line?.deadline);
+    clearTimeout(line?.patience);
   }
 
   function stop() {
@@ -224,9 +252,10 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
     timer = 0;
     watch.stop();
     clearTimeout(refreshTimer);
-    const lines = [live, dialling];
-    live = dialling = null;
-    lines.forEach(hangUp);
+    hangUpDialled();
+    const line = live;
+    live = null;
+    hangUp(line);
   }
 
   /** @param {Partial<State>} how */
@@ -238,7 +267,7 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
 
   return {
     start() {
-      if (live || dialling || timer) return;
+      if (live || dialling.size || timer) return;
       attempt = 0;
       hurried = false;
       last = {};
@@ -246,12 +275,12 @@ export function createConnection({ getToken, open, canStream, receive, show }) {
       dial();
     },
     stop,
-    wake() {
+    wake(now) {
       if (live) watch.probe(live.send ? PROBE : COMMENTS);
-      else if (timer && plan !== 'hint') later(Math.min(remaining(), Math.random() * 1000));
+      else if (timer && (now || plan !== 'hint')) later(now ? 0 : Math.min(remaining(), Math.random() * 1000));
     },
     resync() {
-      if (!live || dialling || (timer && plan === 'retry')) return;
+      if (!live || dialling.size || (timer && plan === 'retry')) return;
       forgive();
       later(backoff(attempt++));
     },

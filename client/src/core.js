@@ -1,43 +1,43 @@
 /** @import { Client, Connect, Connection, ConnectionHost, Frame, Open, Options, State } from './types.js' */
+import { createBackoff } from './backoff.js';
 import { createConnection } from './connection.js';
+import { createEmitter } from './emitter.js';
+import { failure } from './failure.js';
 import { iterate } from './iterate.js';
 import { watchPage } from './page.js';
 import { distance } from './position.js';
 import { openSocket } from './socket.js';
+import { createWaiting } from './waiting.js';
 
 /**
  * A client of one bridge and one user: handlers, the position, duplicates. Streams and shared tabs are extras.
  *
  * @param {Options} options
- * @param {{openStream?: Open, shareTabs?: false | typeof import('./tabs.js').shareTabs}} [extras]
+ * @param {{openStream?: Open, shareTabs?: typeof import('./tabs.js').shareTabs, closeTabs?: (key: string) => void}} [extras]
  * @returns {Client<any>}
  */
-export function buildClient(options, { openStream, shareTabs } = {}) {
-  const { url, sse, userId, getToken, signal, resume } = options;
-  const handlers = new EventTarget(); // which keeps a message from no handler if another one throws, and reports the error
+export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) {
+  const { url, sse, userId, getToken, signal, resume, share = true, transports, backoff, debug = debugs() } = options;
+  const { on, emit } = createEmitter();
+  const { check, handledBy, ready, settled } = createWaiting(() => state);
   let /** @type {State} */ state = { status: 'idle', attempt: 0 };
   let /** @type {Connection | undefined} */ connection, /** @type {(() => void) | undefined} */ unwatch;
-  let position = '', key = '';
-
-  /** @type {Client<any>['on']} */
-  const on = (type, handler, { signal } = {}) => {
-    const call = /** @param {any} event */ ({ detail }) => handler(detail); // the same handler twice is two
-    handlers.addEventListener(type, call, { signal });
-    return () => handlers.removeEventListener(type, call);
-  };
+  let position = '', key = '', isBlocked = false;
 
   /** @param {string} type @param {any} detail */
-  const emit = (type, detail) => handlers.dispatchEvent(new CustomEvent(type, { detail }));
+  const log = (type, detail) => debug && (typeof debug === 'function' ? debug : console.debug)('wsbridge', type, detail);
 
   /** @param {State} next */
   function show(next) {
     state = next;
+    log('state', next);
     if (next.status === 'closed') {
       unwatch?.();
       unwatch = undefined;
       connection?.stop();
     }
     emit('state', next);
+    check();
   }
 
   /**
@@ -52,10 +52,12 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
     const step = distance(position, id ?? last_event_id ?? ''); // goodbyes and errors have none
     if ((id || type === 'gap') && step <= 0) return;
     const isWhole = id ? step === 1 : type !== 'connected' || !position || recovered === false || step <= 0;
+    log(isWhole ? type : 'missed', frame);
     if (!isWhole) return connection?.resync();
     emit(type, frame);
     emit('*', frame);
     if (id || type === 'gap' || (type === 'connected' && !position)) moveTo(id ?? last_event_id);
+    handledBy(frame);
   }
 
   /** @param {string} to */
@@ -84,29 +86,60 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
       if (after()) address.searchParams.set('last_event_id', after());
       return transport(address.href, token, on, signal, options);
     };
-    return createConnection({ getToken, open, canStream: openStream && sse, receive, show });
+    const allows = /** @param {'websocket' | 'sse'} name */ (name) => !transports || transports.includes(name);
+    return createConnection({
+      getToken,
+      open,
+      canStream: !!(openStream && sse && allows('sse')),
+      canSocket: allows('websocket'),
+      backoff: createBackoff(backoff),
+      isBlocked: () => isBlocked,
+      remember: rememberBlocked,
+      receive,
+      show,
+    });
   };
 
+  /** @param {boolean} blocked whether a stream was opened where a socket was not: so for this tab's session */
+  function rememberBlocked(blocked) {
+    isBlocked = blocked;
+    inSession((storage) => (blocked ? storage.setItem(`${key} sse`, '1') : storage.removeItem(`${key} sse`)));
+  }
+
   function connect() {
-    if (unwatch || signal?.aborted) return;
-    key = `wsbridge ${absolute(url)} ${userId ?? ''}`;
-    if (resume === 'session' && !position) inSession((storage) => (position = storage.getItem(key) ?? ''));
+    if (signal?.aborted) return;
+    if (unwatch) return connection?.wake(true);
+    key = keyOf();
+    inSession((storage) => {
+      isBlocked ||= !!storage.getItem(`${key} sse`);
+      if (resume === 'session') position ||= storage.getItem(key) ?? '';
+    });
     const after = () => position;
-    connection ??= shareTabs ? shareTabs(key, direct, receive, show, after) : direct(receive, show, after);
+    const how = { share: share && userId && globalThis.navigator?.locks, remember: rememberBlocked };
+    connection ??= shareTabs ? shareTabs(key, direct, receive, show, after, how) : direct(receive, show, after);
     unwatch = watchPage(connection);
     connection.start();
   }
 
-  function close() {
+  const keyOf = () => `wsbridge ${absolute(url)} ${userId ?? ''}`;
+
+  function close({ everywhere = false } = {}) {
+    try {
+      if (everywhere) closeTabs?.(keyOf());
+    } catch {
+      // no channels in this engine, or none for this frame: there are no other tabs to tell
+    }
     if (unwatch) show({ status: 'closed', attempt: 0 });
   }
 
-  signal?.addEventListener('abort', close);
+  signal?.addEventListener('abort', () => close());
   return {
     on,
     messages: (type, { signal } = {}) => iterate(on, type, signal),
     connect,
     close,
+    ready,
+    settled: /** @type {Client<any>['settled']} */ (settled),
     get state() {
       return state;
     },
@@ -117,4 +150,19 @@ export function buildClient(options, { openStream, shareTabs } = {}) {
 }
 
 /** @param {string | URL} address */
-const absolute = (address) => new URL(address, globalThis.location?.href);
+function absolute(address) {
+  try {
+    return new URL(address, globalThis.location?.href);
+  } catch {
+    throw failure('bad_url', `${address} is not a URL here`);
+  }
+}
+
+/** Whether `localStorage.wsbridgeDebug` is set. */
+function debugs() {
+  try {
+    return !!localStorage.wsbridgeDebug;
+  } catch {
+    return false;
+  }
+}

@@ -1,4 +1,5 @@
 /** @import { Client } from './types.js' */
+import { failure } from './failure.js';
 
 const MAX_UNREAD = 10_000; // messages that the loop has not taken; one more ends it with an error: none is lost in silence
 
@@ -25,7 +26,7 @@ export function iterate(on, type, signal) {
 
   const loop = (async function* () {
     while (!signal?.aborted) {
-      if (unread.length > MAX_UNREAD) throw new Error(`over ${MAX_UNREAD} messages are unread`);
+      if (unread.length > MAX_UNREAD) throw failure('too_slow', `over ${MAX_UNREAD} messages are unread`);
       if (unread.length) yield unread.shift();
       else if (over.signal.aborted) return;
       else await /** @type {Promise<void>} */ (new Promise((resolve) => (wake = resolve)));

@@ -12,13 +12,13 @@ export function watchPage({ start, stop, wake }) {
   const over = new AbortController();
   /** @type {[EventTarget, string, (event: any) => void][]} */
   const wanted = [
-    [window, 'online', wake],
+    [window, 'online', () => wake()],
     [window, 'pagehide', stop], // open connections and locks would keep it out of the back-forward cache
     [window, 'pageshow', ({ persisted }) => persisted && start()],
     [document, 'visibilitychange', () => document.hidden || wake()],
     [document, 'freeze', stop],
     [document, 'resume', start],
   ];
-  for (const [target, type, handler] of wanted) target?.addEventListener(type, handler, over);
+  for (const [target, type, handler] of wanted) target?.addEventListener?.(type, handler, over); // React Native has a bare window
   return () => over.abort();
 }

@@ -2,8 +2,10 @@
 import { distance } from './position.js';
 import { createWatch } from './watch.js';
 
-const SILENCE = 25_000; // ms without a word of the leader before it is asked for one
-const ANSWER = 5_000; // ms that it may take where this tab has just come, or come back
+const VISIBLE = 2_000; // ms without a word of the leader before it is asked for one, by a tab that is seen
+const HIDDEN = 25_000; // and by another one
+const ANSWER = 2_500; // ms that the answer may take: a tab behind a leader that is stuck is deaf for less than 5 s
+const JOIN = 5_000; // the same where this tab has just come, or come back: a page that loads is busy
 
 /**
  * One connection for all tabs of an origin and a user. Who holds the lock leads: it has the connection and passes on
@@ -14,9 +16,11 @@ const ANSWER = 5_000; // ms that it may take where this tab has just come, or co
  * @param {(frame: Frame) => void} receive
  * @param {(state: State) => void} show
  * @param {() => string} position of this tab
+ * @param {{share: unknown, remember: (isStream: boolean) => void}} how without `share` each tab has its own connection, and the
+ *   channel is only for a close everywhere
  * @returns {Connection}
  */
-export function shareTabs(key, connect, receive, show, position) {
+export function shareTabs(key, connect, receive, show, position, { share, remember }) {
   const me = Math.random(); // whom an answer is for
   let /** @type {BroadcastChannel | null} */ channel = null;
   let /** @type {Connection | null} */ connection = null; // while this tab leads
@@ -27,17 +31,19 @@ export function shareTabs(key, connect, receive, show, position) {
 
   const watch = createWatch(
     () => post({ ask: me }),
-    () => (globalThis.document?.hidden ? watch.start(SILENCE) : request(true)),
+    () => (isHidden() ? watch.start(silence) : request(true)),
+    ANSWER,
   );
 
   /** @param {object} message */
-  const post = (message) => channel?.postMessage(message);
+  const post = (message) => share && channel?.postMessage(message);
 
   function follow() {
     joined = false;
     request();
-    watch.start(SILENCE);
-    watch.probe(ANSWER);
+    watch.start(silence);
+    post({ wake: 1 });
+    watch.probe(JOIN);
     show({ status: 'connecting', attempt: 0 });
   }
 
@@ -79,11 +85,13 @@ export function shareTabs(key, connect, receive, show, position) {
     connection.start();
   }
 
-  /** @param {{ask?: number, resume?: string, to?: number, frame?: Frame | false, state?: State}} message of another tab */
-  function hear({ ask, resume, to, frame, state: theirs }) {
-    if (connection) {
+  /** @param {{ask?: number, wake?: number, resume?: string, to?: number, frame?: Frame | false, state?: State, close?: boolean}} message of another tab */
+  function hear({ ask, wake, resume, to, frame, state: theirs, close }) {
+    if (close) show({ status: 'closed', attempt: 0, reason: 'closed_everywhere' });
+    else if (!share) return;
+    else if (connection) {
+      if (wake) connection.wake(wake > 1);
       if (ask) {
-        connection.wake();
         post({ to: ask, state, frame: state.status === 'open' && { ...hello, recovered: true, last_event_id: position() } });
       }
       if (resume) {
@@ -97,6 +105,7 @@ export function shareTabs(key, connect, receive, show, position) {
         if (joined) return; // a sign of life, no more
         joined = true;
       }
+      if (theirs?.transport) remember(theirs.transport === 'sse');
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
       if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // who begins here resumes nothing
     }
@@ -111,7 +120,8 @@ export function shareTabs(key, connect, receive, show, position) {
         return lead(); // there is none, or it is forbidden here, as cookies are: a connection of its own
       }
       channel.onmessage = ({ data }) => hear(data);
-      follow();
+      if (share) follow();
+      else lead();
     },
     stop() {
       watch.stop();
@@ -123,7 +133,25 @@ export function shareTabs(key, connect, receive, show, position) {
       queue = undefined;
       release?.();
     },
-    wake: () => (connection ? connection.wake() : channel && watch.probe(ANSWER)),
+    wake(now) {
+      if (connection) return connection.wake(now);
+      post({ wake: now ? 2 : 1 });
+      if (channel) watch.probe(JOIN);
+    },
     resync: () => (connection ? connection.resync() : post({ resume: position() })),
   };
+}
+
+const isHidden = () => globalThis.document?.hidden;
+const silence = () => (isHidden() ? HIDDEN : VISIBLE);
+
+/**
+ * Closes the clients in all tabs, whether they share a connection or not.
+ *
+ * @param {string} key
+ */
+export function closeTabs(key) {
+  const channel = new BroadcastChannel(key);
+  channel.postMessage({ close: true });
+  channel.close();
 }

@@ -11,8 +11,18 @@
  * @property {number} [delay] while waiting: ms until the next try, as it was drawn
  * @property {number} [retryAt] while waiting: when the next try is due, in ms since 1970
  * @property {number} [code] how the last connection ended: its close code; 1006 where it just broke
- * @property {string} [reason] and its reason; the client's own are `timeout`, `silent`, `token` (there was none to be had) and `no_token`
+ * @property {string} [reason] and its reason; the client's own are `timeout`, `silent`, `token` (there was none to be had), `no_token`
+ *   and `closed_everywhere`
  * @property {unknown} [error] what `getToken` threw, or the constructor of the socket; as text where another tab has the connection
+ * @property {'needs-token' | 'forbidden' | 'misconfigured'} [problem] what a person must do about it: log in, nothing (the user may
+ *   not connect), or change the page or the bridge. Each `closed` has one, unless the page itself closed the client
+ *
+ * @typedef {object} Limits
+ * @property {number} [timeout] ms
+ * @property {AbortSignal} [signal]
+ *
+ * @typedef {Error & {code: ClientErrorCode, docs: string}} ClientError An error of the client; `docs` is where the guide explains it.
+ * @typedef {'bad_token' | 'bad_url' | 'closed' | 'no_websocket' | 'timeout' | 'too_slow'} ClientErrorCode
  *
  * @typedef {object} Options
  * @property {string | URL} url of the bridge's /ws: ws(s), http(s), or relative to the page
@@ -24,6 +34,10 @@
  * @property {'memory' | 'session'} [resume] `session` keeps the position over a reload, in sessionStorage. By default
  *   it is in memory only: a page that loads fetches its state, and old updates must not come over it
  * @property {AbortSignal} [signal] closes the client
+ * @property {readonly ('websocket' | 'sse')[]} [transports] by default both, WebSocket first
+ * @property {{min?: number, max?: number}} [backoff] ms between retries: about `min` after the first failure, up to `max`. 500 and 20,000
+ * @property {boolean | ((...line: any[]) => void)} [debug] shows all states and messages, on the console or by this function; by
+ *   default on where `localStorage.wsbridgeDebug` is set
  * @property {typeof globalThis.WebSocket} [WebSocket] by default the global one
  * @property {typeof globalThis.fetch} [fetch] by default the global one
  *
@@ -61,11 +75,11 @@
  */
 
 /**
- * An update: the data as it was published, and its position.
+ * An update: the data as it was published, its position, and the id of its CloudEvent.
  *
  * @template {PropertyKey} K
  * @template E
- * @typedef {{type: K, event: E, timestamp: string, id: string}} Update
+ * @typedef {{type: K, event: E, timestamp: string, id: string, event_id?: string}} Update
  */
 
 /**
@@ -83,8 +97,12 @@
  *   calls the handler for each message of the type; `*` for every one. Returns what takes it off again
  * @property {<K extends (keyof M & string) | keyof OwnEvents>(type: K, options?: {signal?: AbortSignal}) => AsyncGenerator<Message<M, K>, void, void>} messages
  *   the same as an async iterator, from this call on until the signal or the end of the client
- * @property {() => void} connect nothing happens before; again after a close is fine
- * @property {() => void} close for good, until the next connect()
+ * @property {() => void} connect nothing happens before; again after a close is fine; while it waits it tries now
+ * @property {(options?: {everywhere?: boolean}) => void} close for good, until the next connect(); `everywhere`: in all tabs of this
+ *   `url` and `userId`, for a logout
+ * @property {(limits?: Limits) => Promise<State>} ready resolves when the client is open; rejects when it is closed
+ * @property {(eventId: string, limits?: Limits) => Promise<Update<string, any> | Gap>} settled resolves after the handlers of the event
+ *   with this CloudEvent id have run, or those of a gap that it may be in. By default within 10 s
  * @property {State} state
  * @property {string} position of the last message that was handled, '' before the first connection
  * @property {M} [_messages] never there: TypeScript infers M from it where a client is handed on
@@ -97,7 +115,7 @@
  *
  * @typedef {object} LineEvents
  * @property {(frame: Frame) => void} frame
- * @property {(code: number, reason: string) => void} end
+ * @property {(code: number, reason: string, error?: unknown) => void} end
  *
  * @typedef {(message: object) => void} Send
  * @typedef {(url: string, token: string | null | undefined, on: LineEvents, signal: AbortSignal, options: Options) => Send | void} Open
@@ -108,14 +126,18 @@
  * @typedef {object} ConnectionHost
  * @property {Options['getToken']} getToken
  * @property {(isStream: boolean, token: string | null | undefined, on: LineEvents, signal: AbortSignal) => Send | void} open
- * @property {unknown} canStream
+ * @property {boolean} canStream
+ * @property {boolean} canSocket
+ * @property {(attempt: number) => number} backoff
+ * @property {() => boolean} isBlocked whether sockets did not come through before
+ * @property {(isStream: boolean) => void} remember which transport came through
  * @property {(frame: Frame) => void} receive
  * @property {(state: State) => void} show
  *
  * @typedef {object} Connection
  * @property {() => void} start
  * @property {() => void} stop without a word
- * @property {() => void} wake the network or the user is back: look whether it still lives, try at once
+ * @property {(now?: unknown) => void} wake the network or the user is back: look whether it still lives, try soon; `now`: at once
  * @property {() => void} resync something was missed: connect anew, from the position that the host says then
  */
 export {};

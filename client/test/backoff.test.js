@@ -1,15 +1,35 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { backoff } from '../src/backoff.js';
+import { createBackoff } from '../src/backoff.js';
 
-test('the upper bound doubles up to 20 s, the lower one stays at 250 ms', (t) => {
+const backoff = createBackoff();
+
+test('the upper bound grows by 1.3 up to 20 s, the lower one stays at 250 ms', (t) => {
   t.mock.method(Math, 'random', () => 0);
   assert.deepEqual([0, 1, 9, 1000].map(backoff), [250, 250, 250, 250]);
   t.mock.method(Math, 'random', () => 1);
-  assert.deepEqual([0, 1, 2, 5, 6, 1000].map(backoff), [500, 1000, 2000, 16_000, 20_000, 20_000]);
+  assert.deepEqual([0, 1, 2, 5, 13, 14, 15, 1000].map((attempt) => Math.round(backoff(attempt))), [500, 650, 845, 1856, 15_144, 19_687, 20_000, 20_000]);
+});
+
+test('the bounds may be others', (t) => {
+  t.mock.method(Math, 'random', () => 0);
+  assert.equal(createBackoff({ min: 100 })(50), 50);
+  t.mock.method(Math, 'random', () => 1);
+  assert.equal(createBackoff({ max: 5_000 })(50), 5_000);
 });
 
 test('behind the cap clients still spread over the whole window', (t) => {
   t.mock.method(Math, 'random', () => 0.5);
   assert.equal(backoff(50), 10_125);
+});
+
+test('after an outage of 10 s the mean time to recover is 2 s', () => {
+  const runs = 4_000;
+  let late = 0;
+  for (let run = 0; run < runs; run++) {
+    let time = 0;
+    for (let attempt = 0; time < 10_000; attempt++) time += backoff(attempt);
+    late += time - 10_000;
+  }
+  assert.ok(late / runs < 2_500, `${late / runs}`); // 1.9 s; with a growth of 2 it is 5.5 s
 });

@@ -34,7 +34,7 @@ test('nothing happens at import or construction, also where there is no browser'
 });
 
 test('an address that is none is refused at once', (t) => {
-  assert.throws(() => client(t, { url: 'ws://[' }).client.connect(), { code: 'ERR_INVALID_URL' });
+  assert.throws(() => client(t, { url: 'ws://[' }).client.connect(), { code: 'bad_url' });
 });
 
 test('to connect twice is to connect once', async (t) => {
@@ -132,15 +132,15 @@ test('a connection that begins behind a hole is followed by one that begins befo
 test('holes now and then are mended soon, those in a row later and later', async (t) => {
   const { sockets } = await connected(t);
   const delays = [];
-  for (const lasted of [10_000, 10_000, 0, 0, 10_000]) {
+  for (const lasted of [10_000, 10_000, 0, 0, 10_000]) { // each time the chance of the test draws the middle
     await pass(t, lasted);
     sockets.at(-1).say(update('e:9'));
     const { length } = sockets, since = Date.now();
-    while (sockets.length === length) await pass(t, 125);
+    while (sockets.length === length) await pass(t, 75);
     delays.push(Date.now() - since);
     sockets.at(-1).say(hello('e:0', { recovered: true }));
   }
-  assert.deepEqual(delays, [375, 375, 625, 1125, 375]);
+  assert.deepEqual(delays, [375, 375, 450, 600, 375]);
 });
 
 test('the position moves after the handlers', async (t) => {
@@ -335,9 +335,9 @@ function browser(t) {
 test('the network that is back is tried within a second', async (t) => {
   const { window, fire } = browser(t);
   const { client, sockets } = await connected(t, { sse: false });
-  for (let failed = 0; failed < 8; failed++) {
+  for (let failed = 0; failed < 20; failed++) {
     sockets.at(-1).end();
-    await pass(t, failed < 7 ? 20_000 : 1_000);
+    await pass(t, failed < 19 ? 20_000 : 1_000);
   }
   const before = sockets.length;
   fire(window, 'online');

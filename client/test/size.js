@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const LIMITS = { 'src/core.js': 3_000, 'src/client.js': 4_000 };
+const LIMITS = { 'src/core.js': 4_200, 'src/client.js': 5_400 };
 
 for (const [entry, limit] of Object.entries(LIMITS)) {
   const { outputFiles } = await build({

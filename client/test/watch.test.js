@@ -7,7 +7,7 @@ function watching(t) {
   still(t);
   const calls = [];
   const watch = createWatch(() => calls.push('ask'), () => calls.push('dead'));
-  watch.start(25_000);
+  watch.start(() => 25_000);
   return { watch, calls };
 }
 
@@ -70,7 +70,7 @@ test('each silence is excused once', async (t) => {
 test('a new start forgets what was asked before', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);
-  watch.start(25_000);
+  watch.start(() => 25_000);
   await pass(t, 25_000);
   assert.deepEqual(calls, ['ask', 'ask']);
 });

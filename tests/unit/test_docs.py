@@ -158,6 +158,17 @@ def test_every_option_of_the_client() -> None:
     assert documented == re.findall(r"@property \{.*\} \[?(\w+)", options)
 
 
+def test_client_every_member_and_error_code_is_in_the_guide() -> None:
+    source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
+    members = source.split("@typedef {object} Client\n")[1].split("*/")[0]
+    section = DOCS["FRONTEND_INTEGRATION.md"].split("\n## API\n")[1].split("\n## ")[0]
+    table, errors = section.split("An error of the client")
+    documented = re.findall(r"^\| `(\w+)", table, re.MULTILINE)
+    assert set(documented) == set(re.findall(r"@property \{.*\} (\w+)", members))
+    codes = re.findall(r"'(\w+)'", source.split("ClientErrorCode")[1].split("{")[-1])
+    assert re.findall(r'^\| <a id="(\w+)"></a>`\1`', errors, re.MULTILINE) == codes
+
+
 def test_every_route() -> None:
     bridge = Bridge(load({})[0])
     routes = {

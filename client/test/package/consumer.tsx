@@ -1,7 +1,7 @@
 // An application in TypeScript: what must compile does, and what is wrong does not.
 
 import { QueryClient } from '@tanstack/query-core';
-import { createClient, type Client, type Gap, type State, type Update } from 'wsbridge-client';
+import { createClient, type Client, type ClientError, type Gap, type State, type Update } from 'wsbridge-client';
 import { bindQueries } from 'wsbridge-client/query';
 import { ClientProvider, typedHooks, useClient, useConnectionState, useEvent } from 'wsbridge-client/react';
 
@@ -22,6 +22,9 @@ const client: AppClient = createClient<Messages>({
   share: false,
   resume: 'session',
   signal: AbortSignal.timeout(1_000),
+  transports: ['sse'],
+  backoff: { max: 5_000 },
+  debug: (...line) => console.log(...line),
   WebSocket,
   fetch,
 });
@@ -35,6 +38,10 @@ client.on('goodbye', ({ code }) => code + 1);
 client.on('*', (message) => message.type);
 client.connect();
 client.close();
+client.close({ everywhere: true });
+client.ready({ timeout: 1_000 }).then(({ transport, problem }) => [transport === 'sse', problem === 'needs-token']);
+client.settled('id').then((message) => message.type === 'gap');
+export const codeOf = ({ code, docs }: ClientError) => [code === 'closed', docs.length];
 const position: string = client.position;
 console.log(off, position, client.state.status === 'open');
 
@@ -50,6 +57,10 @@ client.on('task_updates', () => {});
 client.on('task_update', ({ event }) => event.total);
 // @ts-expect-error no such status
 client.on('state', ({ status }) => status === 'disconnected');
+// @ts-expect-error no such transport
+createClient({ url: '/ws', transports: ['polling'] });
+// @ts-expect-error no such code
+export const wrong = ({ code }: ClientError) => code === 'oops';
 // @ts-expect-error a url is needed
 createClient<Messages>({ userId: 'alice' });
 // @ts-expect-error the state is the client's

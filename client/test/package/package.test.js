@@ -12,7 +12,8 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const CLIENT = fileURLToPath(new URL('../..', import.meta.url));
 const MODULES = [
   'index', 'query/index', 'query/stale', 'react/index', 'src/backoff', 'src/client', 'src/closes', 'src/connection', 'src/core',
-  'src/iterate', 'src/page', 'src/position', 'src/socket', 'src/stream', 'src/tabs', 'src/types', 'src/watch',
+  'src/emitter', 'src/failure', 'src/iterate', 'src/page', 'src/position', 'src/socket', 'src/stream', 'src/tabs', 'src/types', 'src/waiting',
+  'src/watch',
 ];
 
 const read = (path) => readFileSync(join(CLIENT, path), 'utf8');

@@ -1,0 +1,37 @@
+/** @import { Client } from './types.js' */
+
+/**
+ * Handlers by type. One that throws keeps a message from no other; its error is reported like an uncaught one.
+ *
+ * @returns {{on: Client<any>['on'], emit: (type: string, detail: any) => void}}
+ */
+export function createEmitter() {
+  const handlers = /** @type {Map<string, Set<(detail: any) => void>>} */ (new Map());
+
+  return {
+    on(type, handler, { signal } = {}) {
+      const calls = handlers.get(type) ?? new Set();
+      const call = /** @param {any} detail */ (detail) => handler(detail); // the same handler twice is two
+      const off = () => {
+        calls.delete(call);
+        signal?.removeEventListener('abort', off);
+      };
+      if (signal?.aborted) return off;
+      handlers.set(type, calls.add(call));
+      signal?.addEventListener('abort', off);
+      return off;
+    },
+    emit(type, detail) {
+      const calls = handlers.get(type) ?? new Set();
+      for (const call of [...calls]) {
+        try {
+          if (calls.has(call)) call(detail); // another handler may have taken it off just now
+        } catch (error) {
+          queueMicrotask(() => {
+            throw error;
+          });
+        }
+      }
+    },
+  };
+}

@@ -1,0 +1,65 @@
+/** @import { Frame, Limits, State } from './types.js' */
+import { failure } from './failure.js';
+
+const REMEMBERED = 2_000; // ids of handled events; a `settled` for one that was pushed out waits until its time is over
+const SETTLE = 10_000; // ms that `settled` waits
+
+/**
+ * What an application waits for: a state, or that an event was handled.
+ *
+ * @param {() => State} current
+ */
+export function createWaiting(current) {
+  const looks = /** @type {Set<() => void>} */ (new Set());
+  const handled = /** @type {Map<string, Frame>} */ (new Map()); // by `event_id`, the oldest first
+  let /** @type {Frame | undefined} */ lastGap;
+
+  const check = () => looks.forEach((look) => look());
+
+  /**
+   * The first value that `find` gives, now or at a check.
+   *
+   * @template T
+   * @param {() => T | undefined | false} find
+   * @param {Limits} limits
+   * @returns {Promise<T>}
+   */
+  const until = (find, { timeout, signal }) => new Promise((resolve, reject) => {
+    const look = () => {
+      const found = find(), { status, code, reason } = current();
+      if (signal?.aborted) reject(signal.reason);
+      else if (found) resolve(found);
+      else if (status === 'closed') reject(failure('closed', `the client is closed: ${code ?? ''} ${reason ?? 'by the page'}`));
+      else return;
+      looks.delete(look);
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', look);
+    };
+    const timer = timeout && setTimeout(() => {
+      reject(failure('timeout', `nothing within ${timeout} ms`));
+      looks.delete(look);
+    }, timeout);
+    looks.add(look);
+    signal?.addEventListener('abort', look);
+    look();
+  });
+
+  return {
+    check,
+    /** @param {Frame} frame whose handlers have run */
+    handledBy(frame) {
+      const { event_id, type } = frame;
+      if (type === 'gap') lastGap = frame;
+      if (event_id) handled.set(event_id, frame);
+      if (handled.size > REMEMBERED) handled.delete(/** @type {string} */ (handled.keys().next().value));
+      check();
+    },
+    /** @param {Limits} [limits] */
+    ready: (limits = {}) => until(() => current().status === 'open' && current(), limits),
+    /** @param {string} eventId @param {Limits} [limits] */
+    settled(eventId, limits) {
+      const before = lastGap;
+      return until(() => handled.get(eventId) ?? (lastGap !== before && lastGap), { timeout: SETTLE, ...limits });
+    },
+  };
+}

@@ -1,0 +1,377 @@
+// What an application may wait for, retry, close and read, and how it is told what to do.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { createClient } from '../src/client.js';
+import { fakeOrigin, fakeSockets, goodbye, hello, pass, replace, settle, still, update } from './fakes.js';
+
+function bridge(t) {
+  still(t);
+  const { sockets, WebSocket } = fakeSockets();
+  const open = async (options = {}) => {
+    const client = createClient({ url: 'ws://bridge/ws', userId: 'u', share: false, sse: false, WebSocket, ...options });
+    t.after(() => client.close());
+    client.connect();
+    await settle();
+    return client;
+  };
+  return { sockets, WebSocket, open };
+}
+
+/** Of a promise: what it gave or why it was rejected, if it is settled. */
+function outcome(promise) {
+  const found = {};
+  promise.then((value) => Object.assign(found, { value }), (error) => Object.assign(found, { error }));
+  return found;
+}
+
+// ready()
+
+test('ready_when_open_resolves_with_the_state', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  const found = outcome(client.ready());
+  await settle();
+  assert.deepEqual(found, {});
+  sockets[0].say(hello('e:0'));
+  await settle();
+  assert.equal(found.value, client.state);
+  assert.equal(await client.ready(), client.state); // also later
+});
+
+test('ready_when_closed_for_good_rejects_with_a_code_and_a_link', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  const found = outcome(client.ready());
+  sockets[0].end(4503, 'origin_forbidden');
+  await settle();
+  assert.deepEqual([found.error.code, found.error.docs], ['closed', 'FRONTEND_INTEGRATION.md#closed']);
+  assert.match(found.error.message, /4503 origin_forbidden/);
+});
+
+test('ready_after_its_timeout_rejects_and_an_abort_does_too', async (t) => {
+  const { open } = bridge(t);
+  const client = await open();
+  const over = new AbortController();
+  const late = outcome(client.ready({ timeout: 2_000 })), aborted = outcome(client.ready({ signal: over.signal }));
+  over.abort(new Error('enough'));
+  await pass(t, 2_000);
+  assert.deepEqual([late.error.code, aborted.error.message], ['timeout', 'enough']);
+  await assert.rejects(client.ready({ signal: AbortSignal.abort(new Error('before')) }), /before/);
+});
+
+// connect() now
+
+test('connect_while_waiting_tries_at_once', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  for (let failed = 0; failed < 15; failed++) {
+    sockets.at(-1).end();
+    if (failed < 14) await pass(t, client.state.delay);
+  }
+  assert.ok(client.state.delay > 5_000);
+  const { length } = sockets;
+  client.connect();
+  await pass(t, 0);
+  assert.equal(sockets.length, length + 1);
+});
+
+test('connect_while_waiting_as_a_goodbye_said_tries_at_once', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0'), goodbye(1012, 'shutdown', 7_000));
+  sockets[0].end(1012);
+  client.connect();
+  await pass(t, 0);
+  assert.equal(sockets.length, 2);
+});
+
+test('connect_while_another_tab_waits_makes_that_one_try', async (t) => {
+  fakeOrigin(t);
+  const { sockets, open } = bridge(t);
+  t.mock.method(Math, 'random', () => 0.4);
+  await open({ share: true });
+  t.mock.method(Math, 'random', () => 0.5);
+  const follower = await open({ share: true });
+  sockets[0].say(hello('e:0'));
+  sockets[0].end(1011);
+  await settle();
+  assert.equal(follower.state.status, 'waiting');
+  follower.connect();
+  await pass(t, 0);
+  assert.equal(sockets.length, 2);
+});
+
+test('backoff_option_bounds_the_delays', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open({ backoff: { min: 100, max: 1_000 } });
+  sockets[0].end();
+  assert.equal(client.state.delay, 75);
+  for (let failed = 0; failed < 30; failed++) {
+    await pass(t, client.state.delay);
+    sockets.at(-1).end();
+  }
+  assert.equal(client.state.delay, 525);
+});
+
+// close({ everywhere })
+
+for (const share of [true, false]) {
+  test(`close_everywhere_ends_all_tabs_${share ? 'that_share' : 'that_do_not_share'}`, async (t) => {
+    fakeOrigin(t);
+    const { sockets, open } = bridge(t);
+    const tabs = [];
+    for (const chance of [0.1, 0.2, 0.3]) {
+      t.mock.method(Math, 'random', () => chance);
+      tabs.push(await open({ share }));
+    }
+    const another = await open({ userId: 'another', share });
+    tabs[1].close({ everywhere: true });
+    await pass(t, 60_000);
+    assert.deepEqual(tabs.map(({ state }) => state.status), ['closed', 'closed', 'closed']);
+    assert.equal(tabs[0].state.reason, 'closed_everywhere');
+    assert.notEqual(another.state.status, 'closed');
+    assert.deepEqual(sockets.map(({ closed }) => closed).filter((closed) => !closed).length, 1);
+  });
+}
+
+test('close_everywhere_from_a_tab_that_never_connected_ends_the_others', async (t) => {
+  fakeOrigin(t);
+  const { open, WebSocket } = bridge(t);
+  const client = await open({ share: true });
+  createClient({ url: 'ws://bridge/ws', userId: 'u', WebSocket }).close({ everywhere: true });
+  await settle();
+  assert.equal(client.state.status, 'closed');
+});
+
+test('close_everywhere_without_channels_closes_this_one', async (t) => {
+  replace(t, globalThis, 'BroadcastChannel', undefined);
+  const { open } = bridge(t);
+  const client = await open();
+  client.close({ everywhere: true });
+  assert.equal(client.state.status, 'closed');
+});
+
+test('tabs_that_do_not_share_hear_nothing_of_the_others_and_say_nothing', async (t) => {
+  fakeOrigin(t);
+  const { sockets, open } = bridge(t);
+  const seen = [], tabs = [];
+  for (const [chance, share] of [[0.1, true], [0.2, true], [0.3, false]]) {
+    t.mock.method(Math, 'random', () => chance);
+    const tab = await open({ share });
+    tab.on('note', ({ id }) => seen.push([share, id]));
+    tabs.push(tab);
+  }
+  for (const socket of sockets) socket.say(hello('e:0'));
+  await settle();
+  sockets[1].say(update('e:1'));
+  await settle();
+  assert.deepEqual(seen, [[false, 'e:1']]);
+  sockets[0].end(4509, 'force_disconnect');
+  await settle();
+  assert.deepEqual(tabs.map(({ state }) => state.status), ['closed', 'closed', 'open']);
+});
+
+// What to do.
+
+const { closes } = JSON.parse(readFileSync(new URL('../../tests/vectors/closes.json', import.meta.url)));
+const PROBLEMS = { origin_forbidden: 'misconfigured', user_id_required: 'misconfigured', user_mismatch: 'forbidden', force_disconnect: 'forbidden' };
+
+for (const { code, reason, reconnect } of closes) {
+  test(`state_after_${code}_${reason}_says_what_to_do`, async (t) => {
+    const { sockets, open } = bridge(t);
+    const client = await open();
+    sockets[0].end(code, reason);
+    const expected = code === 4401 ? 'needs-token' : reconnect ? undefined : (PROBLEMS[reason] ?? 'misconfigured');
+    assert.equal(client.state.problem, expected);
+  });
+}
+
+test('state_without_a_token_says_needs_token', async (t) => {
+  const { open } = bridge(t);
+  const { state } = await open({ getToken: () => null });
+  assert.deepEqual([state.status, state.reason, state.problem], ['closed', 'no_token', 'needs-token']);
+});
+
+test('state_after_a_close_by_the_page_says_nothing', async (t) => {
+  const { open } = bridge(t);
+  const client = await open();
+  client.close();
+  assert.deepEqual(client.state, { status: 'closed', attempt: 0 });
+});
+
+test('engine_without_websocket_is_told_so', async (t) => {
+  replace(t, globalThis, 'WebSocket', undefined);
+  const { open } = bridge(t);
+  const { state } = await open({ WebSocket: undefined });
+  assert.deepEqual([state.status, state.error.code], ['waiting', 'no_websocket']);
+});
+
+test('goodbye_says_why_where_the_engine_hides_the_close_code', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  for (const [code, reason, shown] of [[1013, 'overloaded', 1006], [1012, 'shutdown', 1002]]) { // WebKitGTK, faye-websocket
+    sockets.at(-1).say(goodbye(code, reason));
+    sockets.at(-1).end(shown);
+    assert.deepEqual([client.state.status, client.state.code, client.state.reason], ['waiting', code, reason]);
+    await pass(t, client.state.delay);
+  }
+});
+
+test('goodbye_before_a_close_code_of_the_bridges_own_gives_way_to_it', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0'), goodbye(1012, 'shutdown', 7_000, 20_000));
+  sockets[0].end(4509, 'force_disconnect');
+  assert.deepEqual([client.state.status, client.state.code], ['closed', 4509]);
+});
+
+test('goodbye_refusals_are_no_sockets_that_failed', async (t) => {
+  const { sockets, open } = bridge(t);
+  const streams = [];
+  const client = await open({ sse: 'http://bridge/sse', fetch: (url) => (streams.push(url), new Promise(() => {})) });
+  for (let refused = 0; refused < 5; refused++) {
+    sockets.at(-1).say(goodbye(1013, 'overloaded'));
+    sockets.at(-1).end(1006);
+    await pass(t, client.state.delay);
+  }
+  assert.deepEqual([sockets.length, streams.length], [6, 0]);
+});
+
+// debug
+
+test('debug_function_gets_states_and_messages_and_no_token', async (t) => {
+  const lines = [];
+  const { sockets, open } = bridge(t);
+  await open({ debug: (...line) => lines.push(line), getToken: () => 'secret' });
+  sockets[0].say(hello('e:0'), update('e:1'), update('e:3'));
+  assert.deepEqual(lines.map(([, what]) => what), ['state', 'state', 'connected', 'note', 'missed']);
+  assert.doesNotMatch(JSON.stringify(lines), /secret/);
+});
+
+test('debug_is_switched_on_by_local_storage', async (t) => {
+  const shown = t.mock.method(console, 'debug', () => {});
+  replace(t, globalThis, 'localStorage', { wsbridgeDebug: '1' });
+  const { open } = bridge(t);
+  await open();
+  assert.equal(shown.mock.callCount(), 1);
+  await open({ debug: false });
+  assert.equal(shown.mock.callCount(), 1);
+});
+
+test('debug_where_storage_is_forbidden_is_off', async (t) => {
+  const shown = t.mock.method(console, 'debug', () => {});
+  replace(t, globalThis, 'localStorage', undefined);
+  const { open } = bridge(t);
+  await open();
+  assert.equal(shown.mock.callCount(), 0);
+});
+
+// settled()
+
+const own = (id, event_id) => ({ ...update(id), event_id });
+
+test('settled_resolves_after_the_handlers_of_the_event', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  const order = [];
+  sockets[0].say(hello('e:0'));
+  client.on('*', ({ id }) => order.push(id));
+  const waits = client.settled('mine').then(({ id }) => order.push(`settled ${id}`));
+  sockets[0].say(own('e:1', 'other'));
+  await settle();
+  sockets[0].say(own('e:2', 'mine'));
+  await waits;
+  assert.deepEqual(order, ['e:1', 'e:2', 'settled e:2']);
+});
+
+test('settled_for_an_event_that_was_handled_before_resolves_at_once', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0'), own('e:1', 'mine'));
+  assert.equal((await client.settled('mine')).id, 'e:1');
+});
+
+test('settled_waits_over_a_reconnect_and_a_replay', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0'));
+  const found = outcome(client.settled('mine', { timeout: 60_000 }));
+  sockets[0].end();
+  await pass(t, client.state.delay);
+  sockets[1].say(hello('e:0', { recovered: true }), own('e:1', 'mine'), own('e:1', 'mine'));
+  await settle();
+  assert.equal(found.value.id, 'e:1');
+});
+
+test('settled_in_a_following_tab_hears_of_the_event_from_the_leader', async (t) => {
+  fakeOrigin(t);
+  const { sockets, open } = bridge(t);
+  t.mock.method(Math, 'random', () => 0.4);
+  const leader = await open({ share: true });
+  t.mock.method(Math, 'random', () => 0.5);
+  const follower = await open({ share: true });
+  sockets[0].say(hello('e:0'));
+  const found = outcome(follower.settled('mine', { timeout: 60_000 }));
+  await settle();
+  leader.close();
+  await settle();
+  sockets[1].say(hello('e:0', { recovered: true }), own('e:1', 'mine'));
+  await settle();
+  assert.equal(found.value.id, 'e:1');
+});
+
+test('settled_resolves_with_a_gap_that_the_event_may_be_in', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  const gap = (last_event_id) => ({ type: 'gap', last_event_id, reason: 'trimmed' });
+  sockets[0].say(hello('e:0'), gap('e:5'));
+  const found = outcome(client.settled('mine', { timeout: 60_000 }));
+  await settle();
+  assert.deepEqual(found, {}); // the gap before says nothing
+  sockets[0].say(gap('e:9'));
+  await settle();
+  assert.equal(found.value.type, 'gap');
+});
+
+test('settled_without_the_event_rejects_after_10_s_and_when_closed', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }));
+  const late = outcome(client.settled('never'));
+  await pass(t, 10_000);
+  assert.equal(late.error.code, 'timeout');
+  const closed = outcome(client.settled('never'));
+  client.close();
+  await settle();
+  assert.equal(closed.error.code, 'closed');
+});
+
+test('settled_of_10000_own_writes_resolves_each_once_under_reconnects', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0'));
+  let settled = 0;
+  for (let n = 1; n <= 10_000; n++) {
+    client.settled(`w${n}`).then(() => settled++);
+    if (n % 1_000 === 0) { // the connection breaks before the event, which is replayed
+      sockets.at(-1).end();
+      await pass(t, client.state.delay);
+      sockets.at(-1).say(hello(`e:${n - 1}`, { recovered: true }));
+    }
+    sockets.at(-1).say(own(`e:${n}`, `w${n}`));
+  }
+  await settle();
+  assert.equal(settled, 10_000);
+});
+
+test('settled_remembers_a_bounded_number_of_events', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0'));
+  for (let n = 1; n <= 2_001; n++) sockets[0].say(own(`e:${n}`, `w${n}`));
+  const [pushedOut, kept] = [outcome(client.settled('w1')), outcome(client.settled('w2'))];
+  await settle();
+  assert.deepEqual([pushedOut.value, kept.value?.id], [undefined, 'e:2']);
+});

@@ -1,4 +1,4 @@
-export { createClient } from './src/client.js';
+export { createClient, follow } from './src/client.js';
 
 /**
  * The types that an application may want to name.
@@ -18,6 +18,12 @@ export { createClient } from './src/client.js';
 /**
  * @template {object} [M=Record<string, any>]
  * @typedef {import('./src/types.js').Client<M>} Client
+ */
+
+/**
+ * @template {object} M
+ * @template S
+ * @typedef {import('./src/types.js').Follow<M, S>} Follow
  */
 
 /**

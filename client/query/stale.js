@@ -1,9 +1,10 @@
-/** @import { Query, QueryClient, QueryKey } from './index.js' */
+/** @import { Query, QueryClient, QueryEvent, QueryKey } from './index.js' */
 
 /**
- * Queries that became stale, collected for a while and then invalidated by one call.
+ * Queries that became stale, collected for a while and then invalidated by one call; and changes of data that a running
+ * fetch would undo.
  *
- * One that is being fetched is invalidated when its fetch is over. The answer may be older than the message; TanStack
+ * A query that is being fetched is invalidated when its fetch is over. The answer may be older than the message; TanStack
  * would ignore the invalidation of a first fetch, and a later fetch that each message cut off would never end.
  *
  * @param {QueryClient} queryClient
@@ -13,12 +14,12 @@ export function createStale(queryClient, within) {
   const cache = queryClient.getQueryCache();
   const /** @type {Map<string, QueryKey>} */ keys = new Map();
   const /** @type {Set<Query>} */ queries = new Set();
+  const /** @type {Map<Query, ((data: any) => unknown)[]>} */ changes = new Map(); // that came during a fetch
   let /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
 
   function flush() {
     timer = undefined;
-    for (const queryKey of keys.values()) addAll(cache.findAll({ queryKey }));
-    keys.clear();
+    collect();
     const idle = new Set([...queries].filter((query) => !isFetching(query)));
     if (idle.size) void queryClient.invalidateQueries({ predicate: (query) => idle.has(query) });
     for (const query of idle) queries.delete(query);
@@ -29,7 +30,20 @@ export function createStale(queryClient, within) {
     timer ??= setTimeout(flush, within);
   }
 
-  const addAll = (/** @type {Query[]} */ found) => found.forEach((query) => queries.add(query));
+  function collect() {
+    for (const queryKey of keys.values()) for (const query of cache.findAll({ queryKey })) queries.add(query);
+    keys.clear();
+  }
+
+  /** The answer of a fetch may be older than the changes: they are made again, before anybody has seen it. */
+  const unsubscribe = cache.subscribe((/** @type {QueryEvent} */ { type, query, action }) => {
+    const updaters = changes.get(query);
+    if (type !== 'updated' || !updaters || !['success', 'error'].includes(action?.type ?? '') || action?.manual) return;
+    changes.delete(query);
+    if (action?.type === 'success') {
+      queryClient.setQueryData(query.queryKey, (data) => updaters.reduce((data, updater) => updater(data), data));
+    }
+  });
 
   return {
     /** @param {readonly QueryKey[]} stale the keys, or their beginnings */
@@ -37,12 +51,27 @@ export function createStale(queryClient, within) {
       for (const key of stale) keys.set(JSON.stringify(key), key);
       schedule();
     },
-    /** @param {QueryKey} queryKey of data that was changed here: the answer to a fetch that runs would undo that */
-    changed(queryKey) {
-      addAll(cache.findAll({ queryKey, exact: true }).filter(isFetching));
-      if (queries.size) schedule();
+    /** @param {readonly QueryKey[]} stale @param {(query: Query) => boolean} isFresh of those that need no other fetch */
+    addExcept(stale, isFresh) {
+      for (const queryKey of stale) for (const query of cache.findAll({ queryKey })) if (!isFresh(query)) queries.add(query);
+      schedule();
     },
-    end: () => clearTimeout(timer),
+    /** @param {QueryKey} queryKey @param {(data: any) => unknown} updater */
+    change(queryKey, updater) {
+      for (const query of cache.findAll({ queryKey, exact: true })) {
+        if (isFetching(query)) changes.set(query, [...(changes.get(query) ?? []), updater]);
+      }
+      queryClient.setQueryData(queryKey, (data) => (data === undefined ? data : updater(data)));
+    },
+    /** What was not fetched again yet: it is marked as stale, and returned for the next one who binds. */
+    end() {
+      clearTimeout(timer);
+      unsubscribe();
+      collect();
+      for (const query of changes.keys()) queries.add(query);
+      if (queries.size) void queryClient.invalidateQueries({ predicate: (query) => queries.has(query), refetchType: 'none' });
+      return [...queries].map(({ queryKey }) => queryKey);
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 /** @import { Client, Options } from './types.js' */
 import { buildClient } from './core.js';
+import { follow } from './follow.js';
 import { openStream } from './stream.js';
 import { closeTabs, shareTabs } from './tabs.js';
 
@@ -15,3 +16,5 @@ export function createClient({ sse, ...options }) {
   const beside = folder !== undefined && `${folder}sse${query}`;
   return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs, closeTabs });
 }
+
+export { follow };

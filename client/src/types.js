@@ -109,6 +109,21 @@
  */
 
 /**
+ * What `follow` does with a state `S`.
+ *
+ * @template {object} M
+ * @template S
+ * @typedef {object} Follow
+ * @property {(request: {cause: 'first' | 'gap', signal: AbortSignal}) => Promise<S> | S} load fetches the state; what it throws is
+ *   tried again. The signal is aborted when the answer is not needed any more
+ * @property {(state: S) => void} [set] replaces the state of the page
+ * @property {(update: {[K in keyof M & string]: Update<K, M[K]>}[keyof M & string]) => void} apply changes it. It gets each update
+ *   since the load began, also those that the loaded state has already: once more must change nothing
+ * @property {number} [jitter] ms, of which a random part passes before a load after a restart of the bridge. 5,000
+ * @property {(error: unknown) => void} [onError] gets what `load`, `set` or `apply` has thrown. console.error
+ */
+
+/**
  * Between the modules.
  *
  * @typedef {{type: string, id?: string, [field: string]: any}} Frame a message of the bridge

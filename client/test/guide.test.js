@@ -30,12 +30,13 @@ function link(name, real) {
   symlinkSync(join(CLIENT, 'node_modules', real), join(project, 'node_modules', name));
 }
 
-/** The code in this language, by the heading that it is under. */
+/** The blocks in this language, by the heading that they are under; of several the next ones have a number behind it. */
 function code(language) {
   const found = {};
   for (const section of GUIDE.split(/^## /m)) {
-    const block = section.match(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'ms'));
-    if (block) found[section.split('\n')[0]] = block[1];
+    const blocks = section.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'));
+    let number = 0;
+    for (const [, text] of blocks) found[section.split('\n')[0] + (++number > 1 ? number : '')] = text;
   }
   return found;
 }
@@ -45,7 +46,11 @@ test('the TypeScript of the guide compiles under strict', () => {
   for (const language of ['ts', 'tsx']) {
     for (const [heading, text] of Object.entries(code(language))) files.push([`${heading.replaceAll(' ', '')}.${language}`, text]);
   }
-  assert.deepEqual(files.map(([name]) => name), ['playwright.d.ts', 'TanStackQuery.ts', 'TypeScript.ts', 'Testingyourapp.ts', 'React.tsx']);
+  const declared = "declare const client: import('wsbridge-client').Client;\n"; // where the block is for a client that is there
+  files.push(['State.ts', `${declared}${code('js').State}export {};`]);
+  assert.deepEqual(files.map(([name]) => name), [
+    'playwright.d.ts', 'TanStackQuery.ts', 'TypeScript.ts', 'Testingyourapp.ts', 'Testingyourapp2.ts', 'React.tsx', 'State.ts',
+  ]);
   for (const [name, text] of files) writeFileSync(join(project, name), text);
   const compilerOptions = {
     strict: true, noEmit: true, allowJs: true, jsx: 'react-jsx', target: 'es2022', module: 'esnext', moduleResolution: 'bundler', types: [],
@@ -77,4 +82,25 @@ test('the composables for Vue follow a client for as long as their component is 
   client.connect();
   client.close();
   assert.deepEqual([statuses.length, heard.length], [3, 2]);
+});
+
+test('a logout closes all tabs, then tells the backend', async (t) => {
+  const asked = [];
+  writeFileSync(join(project, 'client.js'), `export const client = { close: (how) => globalThis.asked.push(how) };`);
+  writeFileSync(join(project, 'package.json'), '{"type":"module"}');
+  writeFileSync(join(project, 'logout.mjs'), code('js').Tokens2);
+  globalThis.asked = asked;
+  t.mock.method(globalThis, 'fetch', async (path) => asked.push(path));
+  const { logout } = await import(join(project, 'logout.mjs'));
+  await logout();
+  assert.deepEqual(asked, [{ everywhere: true }, '/logout']);
+});
+
+test('a change waits until its event was handled', async (t) => {
+  writeFileSync(join(project, 'rename.mjs'), code('js')['Your own changes']);
+  const asked = [];
+  t.mock.method(globalThis, 'fetch', async (path) => (asked.push(path), Response.json({ eventId: 'mine' })));
+  const { rename } = await import(join(project, 'rename.mjs'));
+  await rename({ settled: async (id) => asked.push(id) }, '7', 'Buy oats');
+  assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
-import { QueryClient, QueryObserver } from '@tanstack/query-core';
-import { bindQueries } from '../query/index.js';
+import { notifyManager, QueryClient, QueryObserver } from '@tanstack/query-core';
+import { afterConnect, bindQueries } from '../query/index.js';
 import { Emitter } from './emitter.js';
 
 const TASK = { id: 7, title: 'Buy milk', done: false };
@@ -49,6 +49,13 @@ class Shown {
   async answer(data) {
     this.fetches.at(-1)(data);
     await settle();
+  }
+
+  /** What a component that renders shows from now on, when it changes: as TanStack's adapters they are called in batches. */
+  shownFrom(look) {
+    const shows = [look(this.data)];
+    this.observer.subscribe(notifyManager.batchCalls(() => look(this.data) !== shows.at(-1) && shows.push(look(this.data))));
+    return shows;
   }
 
   get data() {
@@ -100,14 +107,14 @@ test('an update that comes during a fetch is not lost to an older answer', async
   bindQueries(client, queryClient, { task_update: { update } });
   queryClient.refetchQueries({ queryKey: ['task'] });
   client.emit('task_update', { event: { id: 7, done: true } });
+  await settle();
+  const shows = task.shownFrom(({ done }) => done);
   await comments.answer([]);
-  await task.answer(TASK);
-  await pass(WITHIN);
-  assert.deepEqual([task.fetches.length, comments.fetches.length], [3, 2]);
-  await task.answer({ ...TASK, done: true });
+  await task.answer(TASK); // which is older
   assert.deepEqual(task.data, { ...TASK, done: true });
+  assert.deepEqual(shows, [true]); // and was never seen
   await pass(10 * WITHIN);
-  assert.equal(task.fetches.length, 3);
+  assert.deepEqual([task.fetches.length, comments.fetches.length], [2, 2]);
 });
 
 test('many messages are one invalidation and one fetch', async () => {
@@ -152,10 +159,18 @@ for (const [which, before] of [['first', 0], ['later', 1]]) {
   });
 }
 
-test('gaps are one refetch of everything, after a random delay', async () => {
-  const [tasks, users] = [await shown(['tasks'], []), await shown(['users'], [])];
+test('gap_of_one_user_refetches_without_jitter', async () => {
+  const tasks = await shown(['tasks'], []);
   bindQueries(client, queryClient, {});
   client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'expired' });
+  await pass(WITHIN);
+  assert.equal(tasks.fetches.length, 2);
+});
+
+test('gaps of a restart are one refetch of everything, after a random delay', async () => {
+  const [tasks, users] = [await shown(['tasks'], []), await shown(['users'], [])];
+  bindQueries(client, queryClient, {});
+  client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'reset' });
   await pass(JITTER / 2 - 1);
   client.emit('gap', { last_event_id: 'm7q1aa:0', reason: 'reset' });
   assert.equal(invalidations.callCount(), 0);
@@ -196,17 +211,106 @@ test('what was fetched before the first connection is fetched again; a later one
   assert.deepEqual([tasks.fetches.length, users.fetches.length], [2, 2]);
 });
 
-test('nothing happens any more once it is unbound', async () => {
+test('first_fetch_that_runs_gets_the_updates_that_came_meanwhile', async () => {
+  const task = new Shown(['task', 7]);
+  bindQueries(client, queryClient, { task_update: { update } });
+  client.emit('task_update', { event: { id: 7, done: true } });
+  await task.answer(TASK);
+  assert.deepEqual(task.data, { ...TASK, done: true });
+  await pass(10 * WITHIN);
+  assert.equal(task.fetches.length, 1);
+});
+
+test('fetch_that_fails_forgets_the_updates_that_came_meanwhile', async () => {
+  const task = await shown(['task', 7], TASK);
+  bindQueries(client, queryClient, { task_update: { update } });
+  queryClient.refetchQueries({ queryKey: ['task'] });
+  client.emit('task_update', { event: { id: 7, title: 'Older' } });
+  task.fetches.at(-1)(Promise.reject(new Error('away')));
+  await settle();
+  assert.equal(task.data.title, 'Older'); // it was applied at once
+  queryClient.refetchQueries({ queryKey: ['task'] });
+  await settle();
+  await task.answer({ ...TASK, title: 'Newer' });
+  assert.equal(task.data.title, 'Newer');
+});
+
+test('page_load_whose_queries_wait_for_the_connection_fetches_once', async () => {
+  const fetched = [];
+  const queryFn = afterConnect(client, ({ queryKey }) => (fetched.push(queryKey[0]), []));
+  for (const key of ['tasks', 'users']) new QueryObserver(queryClient, { queryKey: [key], queryFn }).subscribe(() => {});
+  const other = await shown(['other'], []);
+  bindQueries(client, queryClient, {});
+  await pass(WITHIN);
+  assert.deepEqual(fetched, []);
+  client.emit('connected', {});
+  client.position = 'k3f9x2:41';
+  await pass(10 * WITHIN);
+  assert.deepEqual([fetched, other.fetches.length], [['tasks', 'users'], 2]); // the other one began before
+  await queryClient.refetchQueries({ queryKey: ['tasks'] });
+  assert.deepEqual(fetched, ['tasks', 'users', 'tasks']); // connected: at once
+});
+
+test('page_load_without_a_connection_fetches_after_3_s_and_again_when_connected', async () => {
+  const fetched = [];
+  const queryFn = afterConnect(client, ({ queryKey }) => (fetched.push(queryKey[0]), []));
+  new QueryObserver(queryClient, { queryKey: ['tasks'], queryFn }).subscribe(() => {});
+  bindQueries(client, queryClient, {});
+  await pass(3_000);
+  assert.deepEqual(fetched, ['tasks']);
+  client.emit('connected', {});
+  client.position = 'k3f9x2:41';
+  await pass(10 * WITHIN);
+  assert.deepEqual(fetched, ['tasks', 'tasks']);
+});
+
+for (const what of ['invalidation', 'gap']) {
+  test(`pending_${what}_is_done_after_unbind_and_bind`, async () => {
+    client.position = 'k3f9x2:41';
+    const [tasks, users] = [await shown(['tasks'], []), await shown(['users'], [])];
+    const rules = { task_update: { invalidate: [['tasks']] } };
+    bindQueries(client, queryClient, rules)(); // the fetch of the first bind is none of this test's
+    const unbind = bindQueries(client, queryClient, rules);
+    await pass(WITHIN);
+    for (const query of [tasks, users]) await query.answer([]);
+    const before = [tasks.fetches.length, users.fetches.length];
+    if (what === 'gap') client.emit('gap', { reason: 'reset' });
+    else client.emit('task_update', { event: {} });
+    unbind();
+    bindQueries(client, queryClient, rules);
+    await pass(WITHIN);
+    assert.deepEqual([tasks.fetches.length - before[0], users.fetches.length - before[1]], [1, what === 'gap' ? 1 : 0]);
+  });
+}
+
+test('events_between_unbind_and_bind_are_a_refetch', async () => {
+  client.position = 'k3f9x2:41';
+  const tasks = await shown(['tasks'], []);
+  const unbind = bindQueries(client, queryClient, {});
+  await pass(WITHIN);
+  await tasks.answer([]);
+  unbind();
+  bindQueries(client, queryClient, {})();
+  bindQueries(client, queryClient, {});
+  await pass(WITHIN);
+  assert.equal(tasks.fetches.length, 2); // nothing came in between
+  client.position = 'k3f9x2:42';
+  bindQueries(client, queryClient, {})();
+  client.position = 'k3f9x2:43';
+  bindQueries(client, queryClient, {});
+  await pass(WITHIN);
+  assert.equal(tasks.fetches.length, 3);
+});
+
+test('after_unbind_nothing_is_fetched_but_what_was_pending_is_stale', async () => {
   const [task, tasks] = [await shown(['task', 7], TASK), await shown(['tasks'], [])];
   const unbind = bindQueries(client, queryClient, { task_update: { update, invalidate: [['tasks']] } });
   client.emit('task_update', { event: { id: 7, done: true } });
-  client.emit('task_update', { event: { id: 7, done: true } });
-  client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'expired' });
   unbind();
   assert.equal(client.subscriptions, 0);
   client.emit('task_update', { event: { id: 7, title: 'Buy more' } });
   await pass(2 * JITTER);
   assert.deepEqual(task.data, { ...TASK, done: true });
   assert.equal(tasks.fetches.length, 1);
-  assert.equal(invalidations.callCount(), 0);
+  assert.deepEqual(['task', 'tasks'].map((key) => queryClient.getQueryCache().findAll({ queryKey: [key] })[0].state.isInvalidated), [false, true]);
 });

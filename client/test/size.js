@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const LIMITS = { 'src/core.js': 4_200, 'src/client.js': 5_400 };
+const LIMITS = { 'src/core.js': 4_200, 'src/client.js': 5_700 };
 
 for (const [entry, limit] of Object.entries(LIMITS)) {
   const { outputFiles } = await build({

@@ -78,7 +78,7 @@ async def test_a_connection_goes_silent(scene: Scene, fault: Callable[[FaultyPro
 
 async def test_a_bridge_that_takes_connections_and_says_nothing(scene: Scene) -> None:
     await scene.context.clock.install()
-    tab = await scene.opened()
+    tab = await scene.opened(sse=False)
     scene.proxy.silent = True
     scene.proxy.cut()
     await tab.until(lambda: tab.sockets == 2)

@@ -40,6 +40,36 @@ async def test_a_stream_takes_over_until_a_websocket_comes_through(scene: Scene,
     await scene.has_sessions(1)
 
 
+async def test_stream_beside_a_swallowed_upgrade_opens_within_3_s_and_is_remembered(scene: Scene) -> None:
+    await scene.context.clock.install()
+    scene.proxy.upgrades = Upgrades.SWALLOWED
+    leader = await scene.open()
+    await leader.until(lambda: leader.sockets == 1)
+    await scene.context.clock.run_for(3_100)
+    await leader.is_in("open", transport="sse")
+    follower = await scene.opened()
+    await scene.publish(1)
+    for tab in (leader, follower):
+        await tab.has(1)
+
+    await leader.page.close()  # the next leader begins with a stream
+    await follower.is_in("open", transport="sse")
+    await scene.publish(2)
+    await follower.has(1, 2)
+    assert (leader.sockets, follower.sockets) == (1, 0)
+
+    await follower.page.reload()  # and so does the page that is loaded again
+    await follower.until(lambda: follower.states[-2:] == ["connecting", "open"] and len(follower.frames("connected")) == 3)
+    assert (follower.state["transport"], follower.sockets) == ("sse", 0)
+
+
+async def test_streams_only_open_no_socket(scene: Scene) -> None:
+    tab = await scene.opened(transports=["sse"])
+    await scene.publish(1)
+    await tab.has(1)
+    assert (tab.state["transport"], tab.sockets) == ("sse", 0)
+
+
 async def test_a_stream_carries_its_token_and_gets_a_fresh_one(scene: Scene) -> None:
     async def grant(reason: str) -> str:
         return token(scene.user, ttl=60 if reason == "refresh" else 7)

@@ -122,3 +122,26 @@ async def test_a_crashed_tab_leaves_the_socket_to_another(scene: Scene) -> None:
     await follower.has(1, 2)
     assert follower.state["transport"] == "websocket"
     await scene.has_sessions(1)
+
+
+async def test_close_everywhere_ends_every_tab_and_its_connection(scene: Scene) -> None:
+    leader, one, other = await of_three(scene)
+    alone, another_user = await scene.opened(share=False), await scene.opened(userId=f"{scene.user}-other")
+    await one.client("close({ everywhere: true })")
+    for tab in (leader, one, other, alone):
+        await tab.is_in("closed")
+    await scene.has_sessions(0)
+    await scene.publish(1)
+    assert another_user.state["status"] == "open"
+    assert [tab.numbers for tab in (leader, one, other, alone)] == [[]] * 4
+
+
+async def test_leader_that_is_busy_gives_up_the_connection(scene: Scene) -> None:
+    leader, follower = await scene.opened(), await scene.opened()
+    await follower.page.bring_to_front()
+    await leader.page.evaluate("() => void setTimeout(() => { for (const end = Date.now() + 10_000; Date.now() < end; ); })")
+    await scene.publish(1)
+    await follower.has(1)
+    assert follower.state["transport"] == "websocket"
+    await leader.has(1)
+    await leader.is_in("open", transport="tab")

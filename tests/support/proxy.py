@@ -23,6 +23,7 @@ class Upgrades(Enum):
     PASSED = "passed"
     STRIPPED = "stripped"  # of the header that asks, as by a proxy that never heard of it
     FORBIDDEN = "forbidden"  # answered with 403, as by a filter
+    SWALLOWED = "swallowed"  # taken, and never answered
 
 
 class FaultyProxy:
@@ -105,6 +106,10 @@ class FaultyProxy:
         head = await reader.read(_CHUNK)
         if _UPGRADE.search(head) and self.upgrades is Upgrades.FORBIDDEN:
             writer.write(_FORBIDDEN)
+            return
+        if _UPGRADE.search(head) and self.upgrades is Upgrades.SWALLOWED:
+            while await reader.read(_CHUNK):
+                pass
             return
         if self.upgrades is Upgrades.STRIPPED:
             head = _UPGRADE.sub(b"", head)

@@ -12,7 +12,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const CLIENT = fileURLToPath(new URL('../..', import.meta.url));
 const MODULES = [
   'index', 'query/index', 'query/stale', 'react/index', 'src/backoff', 'src/client', 'src/closes', 'src/connection', 'src/core',
-  'src/emitter', 'src/failure', 'src/iterate', 'src/page', 'src/position', 'src/socket', 'src/stream', 'src/tabs', 'src/types', 'src/waiting',
+  'src/emitter', 'src/failure', 'src/follow', 'src/iterate', 'src/page', 'src/position', 'src/socket', 'src/stream', 'src/tabs', 'src/types', 'src/waiting',
   'src/watch',
 ];
 
@@ -77,5 +77,5 @@ for (const [module, resolution] of [['esnext', 'bundler'], ['nodenext', 'nodenex
 test('each entry has its names, and does nothing at import', () => {
   const names = `for (const entry of ['', '/react', '/query']) console.log(...Object.keys(await import('wsbridge-client' + entry)));`;
   const lines = run(process.execPath, ['--input-type=module', '--eval', names], project).trim().split('\n');
-  assert.deepEqual(lines, ['createClient', 'ClientProvider typedHooks useClient useConnectionState useEvent', 'bindQueries']);
+  assert.deepEqual(lines, ['createClient follow', 'ClientProvider typedHooks useClient useConnectionState useEvent', 'afterConnect bindQueries']);
 });

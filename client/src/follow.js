@@ -1,0 +1,81 @@
+/** @import { Client, Follow } from './types.js' */
+import { createBackoff } from './backoff.js';
+
+const JITTER = 5_000; // ms within which all pages load again after a restart of the bridge, which is a gap for every one
+const MAX_HELD = 100_000; // updates that wait for a load; one more, and the load begins from scratch
+
+/**
+ * Loads a state and keeps it fresh: connects, loads, applies the updates that came meanwhile, then each one as it comes.
+ * After a gap it loads again. A load that fails is tried again with backoff.
+ *
+ * @template {object} M
+ * @template S
+ * @param {Pick<Client<M>, 'connect' | 'on' | 'position' | 'state' | '_messages'>} client
+ * @param {Follow<M, S>} how
+ * @returns {() => void} ends it
+ */
+export function follow(client, { load, set, apply, jitter = JITTER, onError = console.error }) {
+  const backoff = createBackoff();
+  let /** @type {AbortController | undefined} */ current; // the last load that began
+  let /** @type {any[] | null} */ held = []; // updates that wait for the state; null: there is one
+  let /** @type {any} */ timer, attempt = 0;
+
+  /** @param {'first' | 'gap'} cause */
+  async function refresh(cause) {
+    const mine = begin();
+    held ??= [];
+    try {
+      const state = await load({ cause, signal: mine.signal });
+      if (mine !== current) return; // another load has begun
+      set?.(state);
+    } catch (error) {
+      if (mine !== current) return;
+      onError(error);
+      held = []; // the next load begins after these, so its state has them
+      timer = setTimeout(refresh, backoff(attempt++), cause);
+      return;
+    }
+    attempt = 0;
+    const updates = held;
+    held = null;
+    updates.forEach(take);
+  }
+
+  function begin() {
+    clearTimeout(timer);
+    current?.abort();
+    return (current = new AbortController());
+  }
+
+  /** @param {any} update */
+  function take(update) {
+    if (held) {
+      if (held.push(update) > MAX_HELD) {
+        held = [];
+        refresh('gap');
+      }
+    } else {
+      try {
+        apply(update);
+      } catch (error) {
+        onError(error);
+      }
+    }
+  }
+
+  const offs = [
+    client.on('connected', () => void (current ?? refresh('first'))),
+    client.on('gap', ({ reason }) => {
+      clearTimeout(timer);
+      if (reason === 'reset') timer = setTimeout(refresh, Math.random() * jitter, 'gap');
+      else refresh('gap'); // this user's alone: nobody else loads now
+    }),
+    client.on('*', (message) => void (message.id && take(message))),
+  ];
+  if (client.position) refresh('first');
+  if (client.state.status === 'idle') client.connect();
+  return () => {
+    offs.forEach((off) => off());
+    begin().abort();
+  };
+}

@@ -139,7 +139,9 @@ async def test_close_everywhere_ends_every_tab_and_its_connection(scene: Scene) 
 async def test_leader_that_is_busy_gives_up_the_connection(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     await follower.page.bring_to_front()
-    await leader.page.evaluate("() => void setTimeout(() => { for (const end = Date.now() + 10_000; Date.now() < end; ); })")
+    await leader.page.evaluate(
+        "() => void setTimeout(() => { for (const end = Date.now() + 10_000; Date.now() < end; ); })"
+    )
     await scene.publish(1)
     await follower.has(1)
     assert follower.state["transport"] == "websocket"

@@ -30,18 +30,18 @@ from wsbridge.dapr.routing import EventReader
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
-from wsbridge.sessions.catch_up import Mender
+from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.drain import abandon, drain
 from wsbridge.sessions.heartbeat import Heartbeat
-from wsbridge.sessions.reconciler import Watchdog
+from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.traffic_summary import Summary
+from wsbridge.sessions.traffic_summary import TrafficSummary
 from wsbridge.supervision.health_checks import Checks
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import dropped_lines, log
 from wsbridge.telemetry.metrics import Metrics
-from wsbridge.transports.sse import SseDoor
-from wsbridge.transports.websocket import WebSocketDoor
+from wsbridge.transports.sse import SseHandler
+from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import OpsDoor
 from wsbridge.web.pages import ClientDoor, FrontDoor, PagesDoor
@@ -73,7 +73,7 @@ class Bridge:
         self._jobs: dict[str, Job] = {}
         self.checks = Checks()
         self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
-        self._mender = Mender(self.broker, self.metrics)
+        self._catch_up = CatchUp(self.broker, self.metrics)
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         self.keys = build(s, self.metrics) if s.authenticates else None
         self.admission = Admission(
@@ -85,7 +85,7 @@ class Bridge:
             authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
             leeway=s.jwt_leeway,
             backlog=self.backlog,
-            mend=self._mender.mend,
+            on_missed=self._catch_up.request,
             ping_interval=s.ping_interval,
         )
         self._trust = Trust(
@@ -100,11 +100,11 @@ class Bridge:
         heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
         self._jobs |= {
             "broadcast": self.bus.broadcast,
-            "heartbeat": heartbeat.beat,
-            "backlog": self.backlog.watch,
-            "mend": self._mender.run,
+            "heartbeat": heartbeat.run,
+            "backlog": self.backlog.run,
+            "catch_up": self._catch_up.run,
             "checks": self.checks.watch,
-            "summary": Summary(self.metrics, self.registry).tell,
+            "summary": TrafficSummary(self.metrics, self.registry).run,
         }
         if isinstance(self.keys, RemoteKeys):
             keys = self.keys
@@ -186,9 +186,9 @@ class Bridge:
         ]
 
     def _public_routes(self) -> list[Route]:
-        sse = SseDoor(self.admission, self.metrics, ping_timeout=self.settings.ping_timeout)
+        sse = SseHandler(self.admission, self.metrics, ping_timeout=self.settings.ping_timeout)
         return [
-            ("GET", "/ws", Caller.ANYONE, WebSocketDoor(self.admission, self.metrics).connect),
+            ("GET", "/ws", Caller.ANYONE, WebSocketHandler(self.admission, self.metrics).connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),
             ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
             ("GET", "/client.js", Caller.ANYONE, ClientDoor().module),
@@ -260,7 +260,7 @@ class Bridge:
             is_pressed=lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
         )  # fmt: skip
         self._jobs["stream"] = broker.run
-        self._jobs["watchdog"] = Watchdog(broker, self.registry, self.metrics).watch
+        self._jobs["reconciler"] = Reconciler(broker, self.registry, self.metrics).run
         self.checks.add("redis", lambda: broker.trouble, required=True)
         self.metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
         self.metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)

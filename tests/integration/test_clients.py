@@ -11,8 +11,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect
 
-from tests.integration.transports.test_websocket import EXAMPLE
-from tests.support.running import DEADLINE, SECRET, Spawn, token
+from tests.support.running import DEADLINE, EXAMPLE, SECRET, Spawn, token
 
 CACHE = Path.home() / ".cache" / "wsbridge-tests"
 WSCAT = "6.1.0"

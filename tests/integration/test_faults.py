@@ -69,7 +69,7 @@ from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
 from wsbridge.transports import base, inbox
 from wsbridge.transports.client_frames import FrameReader
-from wsbridge.transports.websocket import WebSocketWire
+from wsbridge.transports.websocket import WebSocketConnection
 
 pytestmark = pytest.mark.usefixtures("logs")
 
@@ -695,7 +695,7 @@ async def stalled_in_its_replay(bridge: Running) -> AsyncIterator[tuple[StalledR
     async with StalledReader(bridge.port) as peer:  # not before: from now on the deadline for its headers runs
         hello = await peer.opened(query=f"&last_event_id={epoch}:0")
         (session,) = bridge.bridge.registry.of("u1")
-        await until(lambda: session.wire.unsent() > 0)
+        await until(lambda: session.connection.unsent() > 0)
         assert session.state is State.REPLAYING
         yield peer, hello["session_id"]
 
@@ -799,7 +799,7 @@ async def test_row_14_a_bug_while_a_session_opens(bridge: Running, logs: Logs, m
 
 
 UNLUCKY: dict[str, tuple[Any, Callable[..., bool]]] = {
-    "update": (WebSocketWire, lambda _, entry: b"unlucky" in entry.data),
+    "update": (WebSocketConnection, lambda _, entry: b"unlucky" in entry.data),
     "offer": (Session, lambda _, entry, __: b"unlucky" in entry.data),
     "flush": (Session, lambda session: session.user == "u1"),
 }

@@ -376,7 +376,7 @@ async def test_bridge_whose_job_has_ended_refuses_everything_at_once(
     async def broken(_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("wsbridge.sessions.heartbeat.Heartbeat.beat", broken)
+    monkeypatch.setattr("wsbridge.sessions.heartbeat.Heartbeat.run", broken)
     bridge = await start()
     await logs.line("job.failed", job="heartbeat")
     for path in ("/healthz", "/health", "/stats", "/metrics", "/ws"):

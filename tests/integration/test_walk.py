@@ -222,8 +222,10 @@ class OnServer(Walk):
     async def _settled(self, fault: Coroutine[Any, Any, object]) -> None:
         """Wait until each replica has looked twice since: the first look may have begun before."""
         await fault
-        looks = [replica.watchdog.looks for replica in self.replicas]
-        await until(lambda: all(r.watchdog.looks > before + 1 for r, before in zip(self.replicas, looks, strict=True)))
+        looks = [replica.reconciler.looks for replica in self.replicas]
+        await until(
+            lambda: all(r.reconciler.looks > before + 1 for r, before in zip(self.replicas, looks, strict=True))
+        )
 
     async def _lose(self, fault: Coroutine[Any, Any, object]) -> None:
         """Everybody who is connected is told, once; every history is another one."""

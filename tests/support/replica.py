@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.fake_connection import FakeConnection
 from tests.support.running import DEADLINE, until
-from tests.unit.sessions.test_session import FakeWire
 from wsbridge.broker.base import Away, Broker
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
@@ -19,8 +19,8 @@ from wsbridge.core.events import Position
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
-from wsbridge.sessions.catch_up import Mender
-from wsbridge.sessions.reconciler import Watchdog
+from wsbridge.sessions.catch_up import CatchUp
+from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.metrics import Metrics
@@ -34,7 +34,7 @@ class Client:
 
     user: str
     session: Session
-    wire: FakeWire
+    connection: FakeConnection
     seen: list[int] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)  # each that it could resume after, in order
     gaps: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Client:
 
     def read(self) -> None:
         """Take what has come since, and hold its positions to be contiguous."""
-        messages = self.wire.messages
+        messages = self.connection.messages
         for message in messages[self._read :]:
             match message["type"]:
                 case "connected":
@@ -65,7 +65,7 @@ def _position(text: str) -> Position:
     return position
 
 
-class Watching(Watchdog):
+class Watching(Reconciler):
     """Counts how often it has seen that all is well, or made it so."""
 
     looks = 0
@@ -84,21 +84,21 @@ class Replica:
         self.backlog = Backlog(self.metrics, max_session=10**6, max_total=10**9)
         self.bus = Bus(self.registry, self.metrics, size=10_000, max_bytes=2**27)
         self.broker: Broker
-        self.mender: Mender
-        self.watchdog: Watching
+        self.catch_up: CatchUp
+        self.reconciler: Watching
 
     async def connect(self, user: str, after: Position | None = None) -> Client:
         """As admission does it: count in, follow, read, attach."""
-        wire = FakeWire()
-        session = wire.session = Session(
-            user, wire, self.metrics, self.backlog, now=0.0, mend=self.mender.mend, peer="", agent=""
+        connection = FakeConnection()
+        session = connection.session = Session(
+            user, connection, self.metrics, self.backlog, now=0.0, on_missed=self.catch_up.request, peer="", agent=""
         )
         self.registry.add(session)
         await self.broker.follow(user)
         resume = await self._resume(user, str(after) if after else None)
         hello = json.dumps({"type": "connected", "last_event_id": str(resume.position), "recovered": resume.recovered})
         session.attach(resume, hello.encode())
-        return Client(user, session, wire)
+        return Client(user, session, connection)
 
     async def position(self, user: str) -> Position:
         return (await self._resume(user, None)).position
@@ -128,8 +128,8 @@ async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
     """Histories in process."""
     replica = Replica()
     replica.broker = MemoryBroker(replica.bus, max_bytes=10**9, **(LIMITS | limits))
-    replica.mender = Mender(replica.broker, replica.metrics)
-    async with _running(replica.bus.broadcast(), replica.mender.run()):
+    replica.catch_up = CatchUp(replica.broker, replica.metrics)
+    async with _running(replica.bus.broadcast(), replica.catch_up.run()):
         yield replica
 
 
@@ -138,9 +138,9 @@ async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncI
     """Histories on a server."""
     replica = Replica()
     replica.broker = broker = RedisBroker(server_at(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
-    replica.mender = Mender(broker, replica.metrics)
-    replica.watchdog = Watching(broker, replica.registry, replica.metrics)
-    jobs = replica.bus.broadcast(), broker.run(), replica.watchdog.watch(), replica.mender.run()
+    replica.catch_up = CatchUp(broker, replica.metrics)
+    replica.reconciler = Watching(broker, replica.registry, replica.metrics)
+    jobs = replica.bus.broadcast(), broker.run(), replica.reconciler.run(), replica.catch_up.run()
     async with _running(*jobs):
         await until(lambda: not broker.trouble)
         yield replica

@@ -31,6 +31,10 @@ IMPATIENT = 20  # looks at once; most things happen in the next few turns of the
 PAUSE = 0.002  # seconds between later ones: looking all the time would take the CPU from what is waited for
 SECRET = "a secret of thirty-two bytes or more"
 APP_TOKEN, ADMIN_TOKEN = "what only the sidecar knows", "what only operators know"
+EXAMPLE = (  # the data of an event
+    b'{"event_type":"task.created","user_id":"user-123","task_id":"456","title":"New Task",'
+    b'"timestamp":"2026-02-07T12:00:00.000Z"}'
+)
 ROOT = Path(__file__).parents[2]
 
 

@@ -31,7 +31,7 @@ from wsbridge.core.messages import connected
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.sender import Wire
+from wsbridge.sessions.sender import Connection
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry import tracebacks
 from wsbridge.telemetry.log import log
@@ -57,7 +57,7 @@ class Admission:
         authenticator: Authenticator,
         leeway: float,
         backlog: Backlog,
-        mend: Callable[[Session], None],
+        on_missed: Callable[[Session], None],
         ping_interval: float,
     ) -> None:
         self._registry = registry
@@ -68,11 +68,13 @@ class Admission:
         self._authenticator = authenticator
         self._leeway = leeway
         self._backlog = backlog
-        self._mend = mend
+        self._on_missed = on_missed
         self._ping_interval = ping_interval
         self.draining = False  # nobody new is let in
 
-    async def admit(self, request: web.Request, wire: Wire, asked: str | None) -> tuple[Session, Resume, bytes]:
+    async def admit(
+        self, request: web.Request, connection: Connection, asked: str | None
+    ) -> tuple[Session, Resume, bytes]:
         """A session that is counted in, with what it is to be attached with; `asked` is the position to resume after.
 
         Whoever gets a session has to `close` it.
@@ -91,7 +93,7 @@ class Admission:
             identity = await self._authenticator.identify(request)
             if self.draining:  # since the request came in
                 raise Refused(SHUTDOWN)
-            session = self._session(request, wire, identity)
+            session = self._session(request, connection, identity)
             self._registry.add(session)
             resume = await self._resume(session.user, asked)
         except BaseException as error:
@@ -105,7 +107,7 @@ class Admission:
             "session.opened",
             session=session.id,
             user=session.user,
-            transport=wire.kind,
+            transport=connection.transport_name,
             peer=session.peer,
             agent=session.agent,
             position=str(resume.position),
@@ -150,17 +152,17 @@ class Admission:
             received=session.received,
         )
 
-    def _session(self, request: web.Request, wire: Wire, identity: Identity) -> Session:
+    def _session(self, request: web.Request, connection: Connection, identity: Identity) -> Session:
         peer = address_of(request)
         agent = _shown(request.headers.get(hdrs.USER_AGENT, ""), 200)
         now = time.monotonic()
         session = Session(
             identity.user,
-            wire,
+            connection,
             self._metrics,
             self._backlog,
             now=now,
-            mend=self._mend,
+            on_missed=self._on_missed,
             peer=peer,
             agent=agent,
         )
@@ -213,5 +215,5 @@ class Admission:
 
 
 def _shown(header: str, most: int) -> str:
-    """A stranger's text as it can be on the wire: a header may hold bytes that are no UTF-8."""
+    """A stranger's text as it can be on the connection: a header may hold bytes that are no UTF-8."""
     return header[:most].encode(errors="replace").decode()

@@ -99,7 +99,7 @@ class Backlog:
         if self._waiting.pop(session, None) is not None:
             session.alive(self._clock())
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """Look for as long as the bridge lives."""
         while True:
             await asyncio.sleep(LOOK)

@@ -126,10 +126,10 @@ class Bus:
         frames: dict[str, bytes] = {}
         taken = 0
         for session in sessions:
-            wire = session.wire
-            frame = frames.get(wire.kind)
+            connection = session.connection
+            frame = frames.get(connection.transport_name)
             if frame is None:
-                frame = frames[wire.kind] = wire.update(entry)
+                frame = frames[connection.transport_name] = connection.update(entry)
             try:
                 if session.offer(entry, frame):
                     touched[session] = None

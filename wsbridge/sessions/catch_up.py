@@ -16,7 +16,7 @@ from wsbridge.telemetry.metrics import Metrics
 AGAIN = 0.5  # seconds until the next try, while the history is away
 
 
-class Mender:
+class CatchUp:
     """A job for each session that is behind: none waits for the slow peer of another."""
 
     def __init__(self, broker: Broker, metrics: Metrics) -> None:
@@ -24,17 +24,17 @@ class Mender:
         self._metrics = metrics
         self._behind: asyncio.Queue[Session] = asyncio.Queue()  # bounded by the sessions: each is in it once at most
 
-    def mend(self, session: Session) -> None:
+    def request(self, session: Session) -> None:
         """Let the session catch up from its position, as soon as the history can be read."""
         self._behind.put_nowait(session)
 
     async def run(self) -> None:
-        """Start a job for each session that `mend` was called with, for as long as the bridge lives."""
+        """Start a job for each session that `request` was called with, for as long as the bridge lives."""
         async with Jobs() as jobs:
             while True:
-                await jobs.spawn("mend", partial(self._mend, await self._behind.get()))
+                await jobs.spawn("catch_up", partial(self._catch_up, await self._behind.get()))
 
-    async def _mend(self, session: Session) -> None:
+    async def _catch_up(self, session: Session) -> None:
         try:
             while session.state is State.REPLAYING:
                 try:
@@ -60,5 +60,5 @@ class Mender:
                 session.end(INTERNAL)
             raise
         except Exception as error:  # the task boundary: the client comes back and resumes
-            self._metrics.internal("mend", error, session=session.id)
+            self._metrics.internal("catch_up", error, session=session.id)
             session.end(INTERNAL)

@@ -39,7 +39,7 @@ class Heartbeat:
         self._looked = clock()
         self._resumed = float("-inf")  # when this process went on after its last pause
 
-    async def beat(self) -> None:
+    async def run(self) -> None:
         """Walk over the sessions for as long as the bridge lives."""
         while True:
             self._notice_pause(self._clock())
@@ -80,15 +80,18 @@ class Heartbeat:
             return
         if now >= session.expires:
             session.expire()
-        elif session.wire.is_gone():
+        elif session.connection.is_gone():
             session.drop(LOST.reason)
         elif self._is_silent(session, now):
             session.drop("ping_timeout")
-        elif now - session.pinged >= min(self._interval, session.wire.ping_interval or self._interval) - self._sweep:
+        elif (
+            now - session.pinged
+            >= min(self._interval, session.connection.ping_interval or self._interval) - self._sweep
+        ):
             session.pinged = now
             session.ping()
 
     def _is_silent(self, session: Session, now: float) -> bool:
         """A peer that takes its replay has a deadline of its own."""
-        listened = session.state is State.LIVE and session.wire.answers
+        listened = session.state is State.LIVE and session.connection.answers
         return listened and now - max(session.heard, self._resumed) > self._interval + self._timeout

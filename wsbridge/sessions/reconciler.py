@@ -32,14 +32,14 @@ class Watched(Protocol):
         ...
 
 
-class Watchdog:
+class Reconciler:
     def __init__(self, broker: Watched, registry: Registry, metrics: Metrics) -> None:
         self._broker = broker
         self._registry = registry
         self._metrics = metrics
         self._before: dict[str, Position | None] = {}  # what there was at the last look, when some of it was under way
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         patience, missed = AGAIN, frozenset[str]()
         while True:
             missed |= await self._broker.doubtful(patience)

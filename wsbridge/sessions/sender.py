@@ -8,10 +8,10 @@ from wsbridge.core.events import Entry, Position
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION, Ledger, Outbox
 
 
-class Wire(Protocol):
+class Connection(Protocol):
     """What a transport has to offer. None of it but `drain` waits."""
 
-    kind: str
+    transport_name: str
 
     @property
     def ping_interval(self) -> float | None:
@@ -24,11 +24,11 @@ class Wire(Protocol):
         ...
 
     def update(self, entry: Entry) -> bytes:
-        """An entry as it stands on this wire; the same for all sessions of the kind."""
+        """An entry as it stands on this connection; the same for all sessions of the kind."""
         ...
 
     def frame(self, payload: bytes, position: Position | None = None) -> bytes:
-        """A message as it stands on this wire."""
+        """A message as it stands on this connection."""
         ...
 
     def write(self, data: bytes | memoryview) -> None: ...
@@ -63,12 +63,12 @@ class Wire(Protocol):
 
 
 class Sender:
-    """The only writer of frames to `wire`. What waits is bounded from outside: see `Backlog`."""
+    """The only writer of frames to `connection`. What waits is bounded from outside: see `Backlog`."""
 
-    __slots__ = ("_last", "_ledger", "_outbox", "_wire", "written")
+    __slots__ = ("_connection", "_last", "_ledger", "_outbox", "written")
 
-    def __init__(self, wire: Wire, ledger: Ledger) -> None:
-        self._wire = wire
+    def __init__(self, connection: Connection, ledger: Ledger) -> None:
+        self._connection = connection
         self._ledger = ledger
         self._outbox: Outbox | None = None  # what the transport could not be given yet
         self._last: Close | None = None  # written when the outbox is empty
@@ -89,8 +89,8 @@ class Sender:
         if self._outbox is not None:
             self._outbox.put(frames)
             return False
-        if size <= PORTION and self._wire.unsent() <= HIGH_WATER:
-            self._wire.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        if size <= PORTION and self._connection.unsent() <= HIGH_WATER:
+            self._connection.write(frames[0] if len(frames) == 1 else b"".join(frames))
             return False
         self.queue(frames)
         return True
@@ -98,7 +98,7 @@ class Sender:
     def queue(self, frames: Sequence[bytes]) -> None:
         """Keep references to frames, which others may wait for, too."""
         if self._outbox is None:
-            self._outbox = Outbox(self._ledger, self._wire.update)
+            self._outbox = Outbox(self._ledger, self._connection.update)
         self._outbox.put(frames)
 
     def queue_entry(self, entry: Entry, size: int) -> bool:
@@ -114,11 +114,11 @@ class Sender:
             return
         data = self._outbox.take()
         self.written += len(data)
-        self._wire.write(data)
+        self._connection.write(data)
         if not self._outbox.size:
             self._outbox = None
             if self._last is not None:
-                self._wire.end(self._last)
+                self._connection.end(self._last)
 
     def cut(self) -> None:
         """Drop what waits, but the rest of a frame that has begun."""
@@ -130,7 +130,7 @@ class Sender:
     def end(self, close: Close) -> None:
         """Write the close behind what waits. Nothing may be sent afterwards."""
         if self._outbox is None:
-            self._wire.end(close)
+            self._connection.end(close)
         else:
             self._last = close
 

@@ -21,7 +21,7 @@ from wsbridge.core.messages import gap, goodbye
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.replay import Replay
-from wsbridge.sessions.sender import Sender, Wire
+from wsbridge.sessions.sender import Connection, Sender
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -45,31 +45,52 @@ NEXT = {
 class Session:
     """A user's connection. Times are in seconds of the loop's clock.
 
-    Calls `mend(session)` when it detects a missed entry. The callee must read the missed entries from the history and
-    pass them to `catch_up()`.
+    Calls `on_missed(session)` when it detects a missed entry. The callee must read the missed entries from the history
+    and pass them to `catch_up()`.
     """
 
     __slots__ = (
-        "__weakref__", "_backlog", "_mend", "_metrics", "_pending", "_replay", "_sender", "agent", "close", "epoch",
-        "expires", "heard", "id", "leaves", "offset", "opened", "peer", "pinged", "received", "rest", "sent", "state",
-        "user", "wire",
+        "__weakref__",
+        "_backlog",
+        "_metrics",
+        "_on_missed",
+        "_pending",
+        "_replay",
+        "_sender",
+        "agent",
+        "close",
+        "connection",
+        "epoch",
+        "expires",
+        "heard",
+        "id",
+        "leaves",
+        "offset",
+        "opened",
+        "peer",
+        "pinged",
+        "received",
+        "rest",
+        "sent",
+        "state",
+        "user",
     )  # fmt: skip
 
     def __init__(
         self,
         user: str,
-        wire: Wire,
+        connection: Connection,
         metrics: Metrics,
         backlog: Backlog,
         *,
         now: float,
-        mend: Callable[["Session"], None],
+        on_missed: Callable[["Session"], None],
         peer: str,
         agent: str,
     ) -> None:
         self.id = secrets.token_hex(6)
         self.user = user
-        self.wire = wire
+        self.connection = connection
         self.peer = peer
         self.agent = agent
         self.state = State.JOINING
@@ -82,9 +103,9 @@ class Session:
         self.close: Close | None = None  # how we ended it, if we did
         self._metrics = metrics
         self._backlog = backlog
-        self._mend = mend
+        self._on_missed = on_missed
         self._pending: list[bytes] = []  # offered since the last flush
-        self._sender = Sender(wire, backlog.ledger)
+        self._sender = Sender(connection, backlog.ledger)
         self._replay: Replay | None = None  # until it is live, if there is anything to say before
         self.rest = 0  # entries that the history has beyond those of the replay, to be read when these are out
 
@@ -130,12 +151,12 @@ class Session:
         self.flush()
         if self.state is State.LIVE:
             self.enter(State.REPLAYING)
-            self._mend(self)
+            self._on_missed(self)
 
     def send(self, payload: bytes, position: Position | None = None) -> None:
         """A message that is no update, at once; `position` if a client is to resume after it."""
         if self.state is not State.CLOSED:
-            self._pending.append(self.wire.frame(payload, position))
+            self._pending.append(self.connection.frame(payload, position))
             self.flush()
 
     def pong(self, frame: bytes) -> None:
@@ -146,7 +167,7 @@ class Session:
     def ping(self) -> None:
         """Ask whether the peer is there. While something waits for it, what it takes of that is the answer."""
         if not self._sender.is_waiting and self.state in (State.REPLAYING, State.LIVE):
-            self.wire.ping()
+            self.connection.ping()
 
     def alive(self, now: float) -> None:
         self.heard = now
@@ -178,7 +199,7 @@ class Session:
         """Let go of a peer that is not there any more."""
         self.close = self.close or Close(LOST.code, reason)
         self.leave()
-        self.wire.abort()
+        self.connection.abort()
 
     def leave(self) -> None:
         """Nothing is written from now on, and nothing is kept."""
@@ -206,7 +227,7 @@ class Session:
             return
         self.enter(State.REPLAYING)
         self.epoch, self.offset = resume.position.epoch, resume.position.offset
-        self._pending.insert(0, self.wire.frame(hello, resume.position))
+        self._pending.insert(0, self.connection.frame(hello, resume.position))
         self.flush()
         if self.close:
             self._finish(self.close)
@@ -236,21 +257,21 @@ class Session:
 
         """
         while self.is_pumped:
-            await self.wire.drain()
+            await self.connection.drain()
             self._write_portion()
             await asyncio.sleep(0)  # a peer that takes everything at once must not keep the others waiting
 
     def unsent(self) -> int:
         """Bytes that wait for the peer, but those that it missed earlier."""
         held = self._replay.held_bytes if self._replay else 0
-        return self.wire.unsent() + held + self._sender.waiting
+        return self.connection.unsent() + held + self._sender.waiting
 
     def buffered(self) -> int:
-        return self.wire.unsent()
+        return self.connection.unsent()
 
     def taken(self) -> int:
         """Bytes that the kernel has taken while something waits for the peer; only differences count."""
-        return self._sender.written - self.wire.unsent()
+        return self._sender.written - self.connection.unsent()
 
     def _count(self, messages: int, size: int) -> None:
         self.sent += messages
@@ -262,7 +283,7 @@ class Session:
 
     def _wait(self) -> None:
         self._backlog.add(self)
-        self.wire.wake()
+        self.connection.wake()
 
     def _write_portion(self) -> None:
         if not self._sender.is_waiting and self._replay is not None and self._replay.has_begun:
@@ -278,7 +299,7 @@ class Session:
             self._backlog.discard(self)
 
     def _make_frames(self, replay: Replay) -> None:
-        frames, self.offset = replay.take(self.wire.update)
+        frames, self.offset = replay.take(self.connection.update)
         self._count(len(frames), sum(map(len, frames)))
         self._sender.queue(frames)
 
@@ -288,7 +309,7 @@ class Session:
             return
         self._replay = replay if replay and replay.end() else None
         self._settle()
-        self._mend(self)
+        self._on_missed(self)
 
     def _go_live(self) -> None:
         self.enter(State.LIVE)
@@ -296,7 +317,7 @@ class Session:
         for entry in replay.take_held() if replay else ():
             if self.state is not State.LIVE:
                 break  # another entry was missed: the history has all of these
-            self.offer(entry, self.wire.update(entry))
+            self.offer(entry, self.connection.update(entry))
         self.flush()
         self._settle()
 
@@ -317,7 +338,7 @@ class Session:
         if cut or close is SLOW_CONSUMER:
             self._sender.cut()
         self._forget()
-        self.wire.abort_later(soon=close is SLOW_CONSUMER)
+        self.connection.abort_later(soon=close is SLOW_CONSUMER)
         self._sender.end(close)
 
     def _forget(self) -> None:

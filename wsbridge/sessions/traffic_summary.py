@@ -9,7 +9,7 @@ from wsbridge.telemetry.metrics import Metrics
 INTERVAL = 60.0  # seconds
 
 
-class Summary:
+class TrafficSummary:
     """Differences between two looks at the counters."""
 
     def __init__(self, metrics: Metrics, registry: Registry) -> None:
@@ -17,7 +17,7 @@ class Summary:
         self._registry = registry
         self._before = self._counts()
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         """Write for as long as the bridge lives, and once more at its end."""
         try:
             while True:

@@ -18,7 +18,7 @@ LATE = 1.0  # seconds by which a timer may be late before this process, and not 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel too throws away what was not sent
 
 
-class TransportWire:
+class BaseConnection:
     """What all transports have in common. `writer` is aiohttp's, to wait with; it writes nothing for us."""
 
     __slots__ = ("_awake", "_timer", "_transport", "_waiter", "_writer", "is_over", "peer_has_closed")
@@ -120,11 +120,11 @@ class Receiver:
     `ended` is called as soon as the connection is lost. This one ignores what it gets, within limits.
     """
 
-    __slots__ = ("_ended", "_ignored", "wire")
+    __slots__ = ("_ended", "_ignored", "connection")
     IGNORED = 100  # reads of a connection that has nothing to say any more
 
-    def __init__(self, wire: TransportWire, ended: Callable[[], None]) -> None:
-        self.wire = wire
+    def __init__(self, connection: BaseConnection, ended: Callable[[], None]) -> None:
+        self.connection = connection
         self._ended = ended
         self._ignored = 0
 
@@ -136,10 +136,10 @@ class Receiver:
 
     def feed_eof(self) -> None:
         """The same: the connection is lost."""
-        self.wire.over()
+        self.connection.over()
         self._ended()
 
     def ignore(self) -> None:
         self._ignored += 1
         if self._ignored > self.IGNORED:
-            self.wire.abort()
+            self.connection.abort()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from wsbridge.core.close_codes import POLICY, UNSUPPORTED, Close
 from wsbridge.core.frames import pong_frame
 from wsbridge.sessions.session import Session, State
-from wsbridge.transports.base import Receiver, TransportWire
+from wsbridge.transports.base import BaseConnection, Receiver
 from wsbridge.transports.client_frames import BINARY, CLOSE, PING, TEXT, FrameError, FrameReader, close_of, text_of
 
 FRAMES_PER_SECOND = 20  # of any kind; beyond, they wait for the rest of the second
@@ -26,13 +26,13 @@ class Inbox(Receiver):
 
     def __init__(
         self,
-        wire: TransportWire,
+        connection: BaseConnection,
         *,
         ended: Callable[[], None],
         hear: Callable[[str], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        super().__init__(wire, ended)
+        super().__init__(connection, ended)
         self.session: Session | None = None
         self.peers_close: Close | None = None
         self._hear = hear  # of text messages
@@ -112,11 +112,11 @@ class Inbox(Receiver):
         """The peer has closed: it gets its own code back, unless ours came first."""
         self.peers_close = close
         self._break()
-        self.wire.peer_has_closed = True
+        self.connection.peer_has_closed = True
         if self.session is not None and self.session.state is not State.CLOSED:
             self.session.answer(Close(close.code, ""))
         elif self.session is None or not self.session.is_pumped:
-            self.wire.over()
+            self.connection.over()
 
     def _slow_down(self, *, reading: bool) -> None:
         """Wait for the rest of the second, if this one is not over yet."""
@@ -126,16 +126,16 @@ class Inbox(Receiver):
             self._window, self._count, self._reads = now, 0, 0
         elif self.session is not None and self.session.state is State.CLOSED:
             self._break()
-            self.wire.abort()  # its two seconds are for a close, and for nothing else
+            self.connection.abort()  # its two seconds are for a close, and for nothing else
         elif self._timer is None:
             if not reading:
-                self.wire.pause()
+                self.connection.pause()
             self._timer = asyncio.get_running_loop().call_later(left, self._go_on)
 
     def _go_on(self) -> None:
         self._timer = None
         self._window, self._count, self._reads = time.monotonic(), 0, 0
-        self.wire.resume()
+        self.connection.resume()
         self._take_all()
 
     def _settle(self) -> None:
@@ -152,7 +152,7 @@ class Inbox(Receiver):
         if self.session is not None:
             self.session.end(close)
         else:
-            self.wire.abort()
+            self.connection.abort()
 
     def _break(self) -> None:
         self._is_broken = True

@@ -27,7 +27,7 @@ from wsbridge.core.messages import goodbye, update
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.metrics import Metrics
-from wsbridge.transports.base import Receiver, TransportWire
+from wsbridge.transports.base import BaseConnection, Receiver
 
 COMMENT_INTERVAL = 15.0  # seconds between two comment lines
 RETRY = 30.0  # seconds that a client waits where there is no use in coming back at once
@@ -60,11 +60,11 @@ def _chunk(data: bytes | memoryview) -> bytes:
     return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
 
 
-class SseWire(TransportWire):
+class SseConnection(BaseConnection):
     """Events in chunks. The peer says nothing, not even that it has left: the kernel is asked to notice."""
 
     __slots__ = ("_chunked",)
-    kind = "sse"
+    transport_name = "sse"
     ping_interval = COMMENT_INTERVAL
     answers = False
 
@@ -93,7 +93,7 @@ class SseWire(TransportWire):
         self.over()
 
 
-class SseDoor:
+class SseHandler:
     """`GET /sse`. `ping_timeout` is in seconds: how long the kernel waits for a peer to take what was sent."""
 
     def __init__(self, admission: Admission, metrics: Metrics, *, ping_timeout: float) -> None:
@@ -111,21 +111,21 @@ class SseDoor:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError  # it left before we looked
-        wire = SseWire(request, transport, ping_timeout=self._ping_timeout)
+        connection = SseConnection(request, transport, ping_timeout=self._ping_timeout)
         asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
         try:
             if self._admission.draining:
                 raise Refused(SHUTDOWN)
-            session, resume, hello = await self._admission.admit(request, wire, asked)
+            session, resume, hello = await self._admission.admit(request, connection, asked)
         except Refused as refused:
             return await _refuse(request, refused, cors)
-        receiver = Receiver(wire, lambda: self._admission.close(session, None))
+        receiver = Receiver(connection, lambda: self._admission.close(session, None))
         request.protocol.set_parser(cast("Any", receiver))  # typed as aiohttp's WebSocket reader, used as any parser
         response = web.StreamResponse(headers=_HEAD | cors)
         try:
             await _prepare(response, request)
             session.attach(resume, hello)
-            await _pump(session, wire)
+            await _pump(session, connection)
         except ConnectionError:
             session.drop(LOST.reason)
         except Exception as failure:  # the task boundary: this stream ends, the others do not notice
@@ -137,14 +137,14 @@ class SseDoor:
             with contextlib.suppress(ConnectionError):  # the peer has left
                 await response.write_eof()  # the last chunk; a peer that does not take it is cut off by the timer
         finally:
-            wire.finish()
+            connection.finish()
         return response
 
 
-async def _pump(session: Session, wire: SseWire) -> None:
-    while not wire.is_over:
+async def _pump(session: Session, connection: SseConnection) -> None:
+    while not connection.is_over:
         await session.pump()
-        await wire.wait()
+        await connection.wait()
 
 
 async def _prepare(response: web.StreamResponse, request: web.Request) -> None:

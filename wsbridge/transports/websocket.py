@@ -22,18 +22,18 @@ from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
-from wsbridge.transports.base import TransportWire
+from wsbridge.transports.base import BaseConnection
 from wsbridge.transports.inbox import Inbox
 
 BAD_MESSAGES, BAD_WINDOW = 10, 60.0  # so many within so many seconds end a session
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
 
-class WebSocketWire(TransportWire):
+class WebSocketConnection(BaseConnection):
     """Frames of ours, written here."""
 
     __slots__ = ()
-    kind = "websocket"
+    transport_name = "websocket"
     ping_interval = None  # the bridge's own
     answers = True
 
@@ -54,7 +54,7 @@ class WebSocketWire(TransportWire):
             self.over()
 
 
-class WebSocketDoor:
+class WebSocketHandler:
     """`GET /ws`."""
 
     def __init__(self, admission: Admission, metrics: Metrics) -> None:
@@ -76,34 +76,36 @@ class WebSocketDoor:
         transport = request.transport
         if transport is None or writer is None:  # it left during the handshake
             return response
-        wire = WebSocketWire(transport, writer)
-        talk = Talk(request, wire, self._admission, self._metrics)
+        connection = WebSocketConnection(transport, writer)
+        talk = Talk(request, connection, self._admission, self._metrics)
         try:
             await talk.run()
         finally:
             talk.release()
-            wire.finish()
+            connection.finish()
         return response
 
 
 class Talk:
     """One connection from its upgrade to its end: who it is, and what it says."""
 
-    def __init__(self, request: web.Request, wire: WebSocketWire, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self, request: web.Request, connection: WebSocketConnection, admission: Admission, metrics: Metrics
+    ) -> None:
         self._request = request
-        self._wire = wire
+        self._connection = connection
         self._admission = admission
         self._metrics = metrics
         self._session: Session | None = None
         self._token: str | None = None  # of an `auth` message, until it was checked
         self._bad: list[float] | None = None  # when messages came that were not understood
-        self._inbox = Inbox(wire, ended=self._lost, hear=self._hear, failed=self._failed)
+        self._inbox = Inbox(connection, ended=self._lost, hear=self._hear, failed=self._failed)
         request.protocol.set_parser(cast("Any", self._inbox))  # typed as aiohttp's own reader, used as any parser
 
     async def run(self) -> None:
         try:
             asked = self._request.query.get("last_event_id")
-            session, resume, hello = await self._admission.admit(self._request, self._wire, asked)
+            session, resume, hello = await self._admission.admit(self._request, self._connection, asked)
         except Refused as refused:
             await self._refuse(refused.close)
             return
@@ -113,7 +115,7 @@ class Talk:
             return
         self._session = session
         try:
-            if self._wire.is_over:
+            if self._connection.is_over:
                 session.drop(LOST.reason)
             session.attach(resume, hello)
             self._inbox.session = session
@@ -124,8 +126,8 @@ class Talk:
         except Exception as failure:  # the task boundary: this connection ends, the others do not notice
             self._failed(failure)
             if session.state is State.JOINING:  # it cannot say even that itself
-                self._wire.end(INTERNAL)
-            await self._wire.wait_for_end()
+                self._connection.end(INTERNAL)
+            await self._connection.wait_for_end()
         finally:
             self._admission.close(session, self._inbox.peers_close)
 
@@ -134,19 +136,19 @@ class Talk:
 
     async def _refuse(self, close: Close) -> None:
         """The connection was accepted for this close alone."""
-        self._wire.end(close)
+        self._connection.end(close)
         self._inbox.open()
-        await self._wire.wait_for_end()
+        await self._connection.wait_for_end()
 
     async def _converse(self, session: Session) -> None:
         """Do what has to wait: check a token, write to a slow peer. All else is done when it comes."""
-        while not self._wire.is_over:
+        while not self._connection.is_over:
             if self._token is not None:
                 await self._reauthenticate(session, self._token)
                 self._token = None
                 self._inbox.open()
             await session.pump()
-            await self._wire.wait()
+            await self._connection.wait()
 
     def _lost(self) -> None:
         if self._session is not None:
@@ -164,7 +166,7 @@ class Talk:
                 self._metrics.heard("auth", len(text))
                 self._token = token
                 self._inbox.shut()
-                self._wire.wake()
+                self._connection.wake()
             case Invalid(reason):
                 self._metrics.heard("bad", len(text))
                 session.send(error("bad_message", reason))

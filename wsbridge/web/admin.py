@@ -105,7 +105,7 @@ def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
 def _described(session: Session) -> dict[str, object]:
     return {
         "session_id": session.id,
-        "transport": session.wire.kind,
+        "transport": session.connection.transport_name,
         "since": timestamp(time.time() - (time.monotonic() - session.opened)),
         "address": session.peer,
         "user_agent": session.agent,

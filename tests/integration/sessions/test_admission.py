@@ -10,8 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import OKPAlgorithm
 from pytest_aiohttp import AiohttpServer
 
-from tests.integration.transports.test_websocket import EXAMPLE
-from tests.support.running import SECRET, Logs, Start, closed, connect, receive, token, until
+from tests.support.running import EXAMPLE, SECRET, Logs, Start, closed, connect, receive, token, until
 
 OTHER_SECRET = "the secret before that, also of thirty-two bytes"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.running import until
-from wsbridge.transports.base import CLOSE_TIMEOUT, SLOW_CLOSE_TIMEOUT, SPREAD, TransportWire
+from wsbridge.transports.base import CLOSE_TIMEOUT, SLOW_CLOSE_TIMEOUT, SPREAD, BaseConnection
 
 MEGABYTE = b"x" * 1_048_576
 
@@ -24,19 +24,19 @@ class Writer:
 
 
 class Line:
-    """A wire, and the socket at its other end."""
+    """A connection, and the socket at its other end."""
 
     def __init__(self, transport: asyncio.Transport, peer: socket.socket) -> None:
         writer: Any = Writer()
         self.writer = writer
         self.transport = transport
         self.peer = peer
-        self.wire = TransportWire(transport, writer)
+        self.connection = BaseConnection(transport, writer)
 
     def stall(self) -> None:
         """Write more than the kernel takes; the peer reads nothing."""
-        while not self.wire.unsent():
-            self.wire.write(MEGABYTE)
+        while not self.connection.unsent():
+            self.connection.write(MEGABYTE)
 
     async def received(self) -> bytes:
         """What the peer has to read."""
@@ -61,7 +61,7 @@ async def line() -> AsyncIterator[Line]:
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, accepted)
         line = Line(transport, peer)
         yield line
-        line.wire.abort()
+        line.connection.abort()
         await until(accepted_is_closed(transport))
 
 
@@ -70,45 +70,45 @@ def accepted_is_closed(transport: asyncio.Transport) -> Any:
 
 
 async def test_what_is_written_arrives(line: Line) -> None:
-    line.wire.write(b"hello")
+    line.connection.write(b"hello")
     assert await line.received() == b"hello"
-    assert line.wire.unsent() == 0
+    assert line.connection.unsent() == 0
 
 
 async def test_what_a_stalled_peer_does_not_take_is_counted_and_nothing_waits(line: Line) -> None:
     line.stall()
-    before = line.wire.unsent()
-    line.wire.write(MEGABYTE)
-    assert line.wire.unsent() == before + len(MEGABYTE)
+    before = line.connection.unsent()
+    line.connection.write(MEGABYTE)
+    assert line.connection.unsent() == before + len(MEGABYTE)
 
 
 async def test_a_peer_that_has_left_takes_nothing(line: Line) -> None:
     line.peer.close()
     await until(line.transport.is_closing)
-    line.wire.write(b"hello")
-    assert line.wire.unsent() == 0
+    line.connection.write(b"hello")
+    assert line.connection.unsent() == 0
 
 
 async def test_an_abort_throws_away_what_was_not_sent_and_resets(line: Line) -> None:
     line.stall()
-    line.wire.abort()
+    line.connection.abort()
     await until(accepted_is_closed(line.transport))
-    assert line.wire.unsent() == 0
+    assert line.connection.unsent() == 0
     assert await line.end() == "reset"
 
 
 async def test_an_abort_of_what_has_ended_is_harmless(line: Line) -> None:
-    line.wire.abort()
+    line.connection.abort()
     await until(accepted_is_closed(line.transport))
-    line.wire.abort()
-    line.wire.write(b"hello")
-    line.wire.finish()
+    line.connection.abort()
+    line.connection.write(b"hello")
+    line.connection.finish()
 
 
 async def test_an_end_gives_the_socket_back_at_once_if_all_was_sent(line: Line) -> None:
-    line.wire.write(b"bye")
-    line.wire.abort_later()
-    line.wire.finish()
+    line.connection.write(b"bye")
+    line.connection.abort_later()
+    line.connection.finish()
     await until(accepted_is_closed(line.transport))
     assert await line.received() == b"bye"
     assert await line.end() == "closed"
@@ -116,23 +116,23 @@ async def test_an_end_gives_the_socket_back_at_once_if_all_was_sent(line: Line) 
 
 async def test_an_end_lets_the_peer_take_the_rest_for_a_while(line: Line) -> None:
     line.stall()
-    line.wire.finish()
+    line.connection.finish()
     assert await line.end() == "closed"
 
 
 async def test_an_end_waits_for_a_stalled_peer_no_longer_than_that(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 0.05)
     line.stall()
-    line.wire.finish()
+    line.connection.finish()
     await until(accepted_is_closed(line.transport))
     assert await line.end() == "reset"
 
 
 async def test_the_deadline_is_set_once(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 0.05)
-    line.wire.abort_later()
+    line.connection.abort_later()
     monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 3_600)
-    line.wire.abort_later()
+    line.connection.abort_later()
     await until(accepted_is_closed(line.transport))
 
 
@@ -140,15 +140,15 @@ async def test_abort_later_of_many_slow_peers_comes_at_different_moments(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = list[float]()
-    monkeypatch.setattr(TransportWire, "_set_timer", lambda _, after: seconds.append(after))
+    monkeypatch.setattr(BaseConnection, "_set_timer", lambda _, after: seconds.append(after))
     for _ in range(100):
-        line.wire.abort_later(soon=True)
+        line.connection.abort_later(soon=True)
     assert len(set(seconds)) > 90
     assert SLOW_CLOSE_TIMEOUT <= min(seconds) < max(seconds) <= SLOW_CLOSE_TIMEOUT + SPREAD
-    line.wire.abort_later()
+    line.connection.abort_later()
     assert seconds[-1] == CLOSE_TIMEOUT
 
 
 async def test_to_wait_for_the_peer_is_aiohttps_to_do(line: Line) -> None:
-    await line.wire.drain()
+    await line.connection.drain()
     assert line.writer.drained == 1

@@ -211,7 +211,7 @@ async def test_a_peer_that_vanishes_is_noticed_by_the_kernel(start: Start) -> No
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
         await following(messages(response))
         (session,) = bridge.bridge.registry.of("u1")
-        transport = session.wire._transport  # type: ignore[attr-defined]  # what no public method tells
+        transport = session.connection._transport  # type: ignore[attr-defined]  # what no public method tells
         sock = transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
 

@@ -21,6 +21,7 @@ from tests.support.frames import (
     WebSocketPeer,
 )
 from tests.support.running import (
+    EXAMPLE,
     SECRET,
     Logs,
     Running,
@@ -39,10 +40,6 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UPDATE = re.compile(
     rb'\{"type":"task_update","event":(.*),"timestamp":"' + TIMESTAMP.pattern.encode() + rb'","id":"([a-z0-9]+:\d+)"\}',
     re.DOTALL,
-)
-EXAMPLE = (
-    b'{"event_type":"task.created","user_id":"user-123","task_id":"456","title":"New Task",'
-    b'"timestamp":"2026-02-07T12:00:00.000Z"}'
 )
 HEADERS = {
     "Upgrade": "websocket",

@@ -154,5 +154,5 @@ async def test_backlog_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("wsbridge.sessions.backlog.asyncio.sleep", at_once)
     monkeypatch.setattr(bench.backlog, "look", look)
     with capture_logs() as lines, pytest.raises(Enough):
-        await bench.backlog.watch()
+        await bench.backlog.run()
     assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "backlog")]

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.peer import BACKLOG, Peer, entry
 from tests.support.running import until
-from tests.unit.sessions.test_session import BACKLOG, Peer, entry
 from wsbridge.core.close_codes import SLOW_CONSUMER
 from wsbridge.core.events import Entry
 from wsbridge.core.messages import update
@@ -118,7 +118,7 @@ async def test_all_that_is_queued_is_one_write_for_each_session() -> None:
         peer = bench.peer()
         await bench.deliver(*map(entry, range(1, 50)))
     assert peer.ids == [f"e:{n}" for n in range(1, 50)]
-    assert len(peer.wire.written) == 2  # the hello, and all the rest
+    assert len(peer.connection.written) == 2  # the hello, and all the rest
 
 
 async def test_the_frame_is_made_once_for_all_sessions_of_a_kind() -> None:
@@ -131,19 +131,19 @@ async def test_the_frame_is_made_once_for_all_sessions_of_a_kind() -> None:
             return update(one)
 
         for peer in peers:
-            vars(peer.wire).update(update=counted)
+            vars(peer.connection).update(update=counted)
         await bench.deliver(entry(1))
     assert made == [entry(1)]
     assert [peer.ids for peer in peers] == [["e:1"]] * 5
 
 
 def broken(peer: Peer, method: str, **state: object) -> None:
-    """Let a method of the wire fail, or what mends the session, in a session of that state."""
+    """Let a method of the connection fail, or what mends the session, in a session of that state."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    setattr(peer.session if method == "_mend" else peer.wire, method, fail)
+    setattr(peer.session if method == "_on_missed" else peer.connection, method, fail)
     for name, value in state.items():
         setattr(peer.session, name, value)
 
@@ -151,7 +151,7 @@ def broken(peer: Peer, method: str, **state: object) -> None:
 FAULTS: dict[str, Callable[[Peer], None]] = {
     "write": lambda peer: broken(peer, "write"),
     "unsent": lambda peer: broken(peer, "unsent"),
-    "mend": lambda peer: broken(peer, "_mend", epoch="old"),
+    "mend": lambda peer: broken(peer, "_on_missed", epoch="old"),
 }
 
 
@@ -197,12 +197,12 @@ async def test_whatever_goes_wrong_the_broadcaster_goes_on_and_gives_the_room_ba
 async def test_a_slow_consumer_ends_and_the_others_do_not_notice() -> None:
     async with running() as bench:
         slow, quick = bench.peer(), bench.peer()
-        slow.wire.buffered = BACKLOG + HIGH_WATER
+        slow.connection.buffered = BACKLOG + HIGH_WATER
         assert await bench.deliver(entry(1)) == []
         slow.now = PATIENCE
         slow.backlog.look()
         await bench.deliver(entry(2))
-    assert slow.wire.ended == [SLOW_CONSUMER]
+    assert slow.connection.ended == [SLOW_CONSUMER]
     assert quick.ids == ["e:1", "e:2"]
 
 
@@ -211,7 +211,7 @@ async def test_a_session_that_is_replaying_gets_nothing_yet_and_loses_nothing() 
         peer = Peer(metrics=bench.metrics)
         bench.registry.add(peer.session)
         await bench.deliver(entry(1))
-        assert peer.wire.written == []
+        assert peer.connection.written == []
         assert bench.metrics.deliveries == 0
 
 

@@ -8,13 +8,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.frames import Bug, Buggy
+from tests.support.peer import Peer, resume
 from tests.support.running import until
-from tests.unit.sessions.test_session import Peer, resume
 from wsbridge.broker.base import Away, Outcome
 from wsbridge.core.close_codes import INTERNAL, LOST, SHUTDOWN
 from wsbridge.core.events import Event, Position
 from wsbridge.core.recovery import Gap, Resume
-from wsbridge.sessions.catch_up import Mender
+from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.session import State
 from wsbridge.telemetry.metrics import Metrics
 
@@ -56,21 +56,21 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def mending(histories: Histories, *peers: Peer) -> AsyncIterator[Metrics]:
-    """Peers that have missed something, and a mender that works on them."""
+    """Peers that have missed something, and a catch_up that works on them."""
     metrics = Metrics()
-    async with running(Mender(histories, metrics)) as mender:
+    async with running(CatchUp(histories, metrics)) as catch_up:
         for peer in peers:
             peer.session.fall_behind()
             assert peer.behind == [peer.session]
-            mender.mend(peer.session)
+            catch_up.request(peer.session)
         yield metrics
 
 
 @contextlib.asynccontextmanager
-async def running(mender: Mender) -> AsyncIterator[Mender]:
-    job = asyncio.create_task(mender.run())
+async def running(catch_up: CatchUp) -> AsyncIterator[CatchUp]:
+    job = asyncio.create_task(catch_up.run())
     try:
-        yield mender
+        yield catch_up
     finally:
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
@@ -101,7 +101,7 @@ async def test_a_gap_is_passed_on() -> None:
     with capture_logs() as lines:
         async with mending(Histories(Resume(Position("f", 7), (), False, Gap(Position("e", 0), "reset"))), peer):
             await until(lambda: peer.session.state is State.LIVE)
-    assert peer.wire.messages[-1] == {"type": "gap", "after": "e:0", "last_event_id": "f:7", "reason": "reset"}
+    assert peer.connection.messages[-1] == {"type": "gap", "after": "e:0", "last_event_id": "f:7", "reason": "reset"}
     assert peer.session.position == Position("f", 7)
     assert peer.metrics.gaps["reset"] == 1
     assert [(line["log_level"], line["position"], line["gap"]) for line in lines] == [("info", "f:7", "reset")]
@@ -112,7 +112,7 @@ async def test_who_has_missed_nothing_is_no_news() -> None:
     with capture_logs() as lines:
         async with mending(Histories(resume(0)), peer):
             await until(lambda: peer.session.state is State.LIVE)
-    assert [message["type"] for message in peer.wire.messages] == ["connected"]
+    assert [message["type"] for message in peer.connection.messages] == ["connected"]
     assert [line["log_level"] for line in lines] == ["debug"]
 
 
@@ -138,7 +138,7 @@ async def test_a_session_that_leaves_is_not_waited_for() -> None:
             await asyncio.sleep(0)
     assert len(histories.asked) - before <= 1  # one may have been on its way
     assert metrics.mends == 0
-    assert peer.wire.ended == [SHUTDOWN]
+    assert peer.connection.ended == [SHUTDOWN]
 
 
 async def test_a_session_that_leaves_while_its_history_is_read_is_sent_no_more() -> None:
@@ -150,12 +150,12 @@ async def test_a_session_that_leaves_while_its_history_is_read_is_sent_no_more()
         histories.open.set()
         await asyncio.sleep(0)
     assert peer.ids == []
-    assert (peer.session.state, peer.wire.aborted, peer.wire.ended) == (State.CLOSED, 1, [])
+    assert (peer.session.state, peer.connection.aborted, peer.connection.ended) == (State.CLOSED, 1, [])
 
 
 async def test_a_slow_peer_holds_up_nobody_else() -> None:
     slow, quick = Peer.live(), Peer.live("other")
-    slow.wire.draining = asyncio.Event().wait
+    slow.connection.draining = asyncio.Event().wait
     async with mending(Histories(resume(0, top=1)), slow, quick):
         await until(lambda: quick.session.state is State.LIVE)
         assert slow.session.state is State.REPLAYING
@@ -166,8 +166,8 @@ async def test_another_hole_is_mended_again() -> None:
     """What came during the replay did not begin where it ended."""
     peer, histories = Peer.live(), Histories(resume(0, top=1), resume(1, top=3))
     histories.open.clear()
-    async with running(Mender(histories, Metrics())) as mender:
-        peer.session._mend = mender.mend
+    async with running(CatchUp(histories, Metrics())) as catch_up:
+        peer.session._on_missed = catch_up.request
         peer.session.fall_behind()
         await until(lambda: histories.asked)
         peer.offer(3)
@@ -181,17 +181,17 @@ async def test_another_hole_is_mended_again() -> None:
 async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
     peer, other, histories = Peer.live(), Peer.live("other"), Histories(resume(0, top=1))
     if in_session:
-        vars(peer.wire).update(wake=Buggy(peer.wire.wake))
+        vars(peer.connection).update(wake=Buggy(peer.connection.wake))
     else:
         histories.answers.insert(0, RuntimeError("a bug"))
     with capture_logs() as lines:
         async with mending(histories, peer, other) as metrics:
-            await until(lambda: peer.wire.ended and other.session.state is State.LIVE)
-    assert peer.wire.ended == [INTERNAL]
+            await until(lambda: peer.connection.ended and other.session.state is State.LIVE)
+    assert peer.connection.ended == [INTERNAL]
     assert (INTERNAL.code, other.ids) == (1011, ["e:1"])
     assert +metrics.errors == {"internal": 1}
     (line,) = [line for line in lines if line["log_level"] == "error"]
-    assert (line["event"], line["doing"], line["session"]) == ("internal.error", "mend", peer.session.id)
+    assert (line["event"], line["doing"], line["session"]) == ("internal.error", "catch_up", peer.session.id)
     assert isinstance(line["exc_info"], Bug if in_session else RuntimeError)
 
 
@@ -199,10 +199,10 @@ async def test_at_the_close_nothing_goes_on() -> None:
     peer, slow, histories = Peer.live(), Peer.live("slow"), Histories(Away("gone"))
     metrics = Metrics()
     with capture_logs() as lines:
-        async with running(Mender(histories, metrics)) as mender:
+        async with running(CatchUp(histories, metrics)) as catch_up:
             for each in (peer, slow):
                 each.session.fall_behind()
-                mender.mend(each.session)
+                catch_up.request(each.session)
             await until(lambda: len(histories.asked) > 4)
     before = len(histories.asked)
     for _ in range(20):
@@ -221,14 +221,14 @@ async def test_mender_whose_read_is_cancelled_by_the_history_ends_the_session(mo
     monkeypatch.setattr(histories, "resume", closed)
     async with mending(histories, peer):
         await until(lambda: peer.session.state is State.CLOSED)
-    assert peer.wire.ended == [INTERNAL]
+    assert peer.connection.ended == [INTERNAL]
 
 
 async def test_a_session_that_is_live_again_is_left_alone() -> None:
     peer, histories = Peer.live(), Histories(resume(0, top=1))
-    async with running(Mender(histories, Metrics())) as mender:
-        mender.mend(peer.session)
-        await until(mender._behind.empty)
+    async with running(CatchUp(histories, Metrics())) as catch_up:
+        catch_up.request(peer.session)
+        await until(catch_up._behind.empty)
         for _ in range(5):
             await asyncio.sleep(0)
     assert histories.asked == []

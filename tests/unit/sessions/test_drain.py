@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.fake_time import Time
+from tests.support.peer import HELLO, Peer, entry, resume
 from tests.support.running import until
-from tests.unit.sessions.test_heartbeat import Time
-from tests.unit.sessions.test_session import HELLO, Peer, entry, resume
 from wsbridge.core.close_codes import POLICY, SHUTDOWN, Close
 from wsbridge.core.events import Position
 from wsbridge.core.recovery import Resume
@@ -38,17 +38,17 @@ class Leaver(Peer):
 
         def end(close: Close) -> None:
             self.closed_at.append(time.now)
-            self.wire.ended.append(close)
+            self.connection.ended.append(close)
             if not stalled:
                 registry.remove(self.session)
 
-        vars(self.wire).update(end=end)
+        vars(self.connection).update(end=end)
         self.session.attach(Resume(Position("e", 0)), HELLO)
-        self.wire.written.clear()
+        self.connection.written.clear()
 
     @property
     def goodbye(self) -> dict[str, Any]:
-        (message,) = [message for message in self.wire.messages if message["type"] == "goodbye"]
+        (message,) = [message for message in self.connection.messages if message["type"] == "goodbye"]
         return message
 
 
@@ -64,7 +64,7 @@ async def test_everyone_is_told_at_once_and_closed_within_the_window(time: Time)
     for peer in peers:
         assert peer.goodbye["code"] == SHUTDOWN.code
         assert peer.goodbye["reconnect"] is True
-        assert peer.wire.ended == [SHUTDOWN]
+        assert peer.connection.ended == [SHUTDOWN]
         assert peer.closed_at[0] - started <= TIMEOUT * USABLE + TICK
     assert time.now - started <= TIMEOUT
 
@@ -101,7 +101,7 @@ async def test_updates_go_on_until_the_close(time: Time) -> None:
 
     time._then = publish
     await drain(registry, TIMEOUT)
-    assert peer.wire.messages[0]["type"] == "goodbye"
+    assert peer.connection.messages[0]["type"] == "goodbye"
     assert len(peer.ids) >= TIMEOUT * USABLE * CHANGE_OVER / TICK - 2
 
 
@@ -116,7 +116,7 @@ async def test_it_ends_as_soon_as_all_have_left(time: Time) -> None:
     time._then = leave
     await drain(registry, TIMEOUT)
     assert time.now - started <= 2 * TICK
-    assert [peer.wire.ended for peer in peers] == [[]] * 3
+    assert [peer.connection.ended for peer in peers] == [[]] * 3
 
 
 async def test_who_has_left_is_freed_at_once_and_not_waited_for(time: Time) -> None:
@@ -134,7 +134,7 @@ async def test_who_has_left_is_freed_at_once_and_not_waited_for(time: Time) -> N
     time._then = leave
     await drain(registry, TIMEOUT)
     assert freed() is None
-    assert stays.wire.ended == [SHUTDOWN]
+    assert stays.connection.ended == [SHUTDOWN]
 
 
 async def test_the_stalled_do_not_hold_it_up(time: Time) -> None:
@@ -142,7 +142,7 @@ async def test_the_stalled_do_not_hold_it_up(time: Time) -> None:
     peers, started = everyone(registry, time, 10, stalled=True), time.now
     await drain(registry, TIMEOUT)
     assert TIMEOUT <= time.now - started <= TIMEOUT + TICK
-    assert [peer.wire.ended for peer in peers] == [[SHUTDOWN]] * 10
+    assert [peer.connection.ended for peer in peers] == [[SHUTDOWN]] * 10
 
 
 async def test_a_drain_that_is_cut_short_tells_everyone_all_the_same(time: Time) -> None:
@@ -153,7 +153,7 @@ async def test_a_drain_that_is_cut_short_tells_everyone_all_the_same(time: Time)
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
-    assert [peer.wire.ended for peer in peers] == [[SHUTDOWN]] * 10
+    assert [peer.connection.ended for peer in peers] == [[SHUTDOWN]] * 10
 
 
 async def test_without_time_all_are_told_and_closed_at_once(time: Time) -> None:
@@ -163,7 +163,7 @@ async def test_without_time_all_are_told_and_closed_at_once(time: Time) -> None:
     assert time.slept == []
     for peer in peers:
         assert (peer.goodbye["reconnect_after_ms"], peer.goodbye["close_after_ms"]) == (0, 0)
-        assert peer.wire.ended == [SHUTDOWN]
+        assert peer.connection.ended == [SHUTDOWN]
 
 
 async def test_with_nobody_there_it_is_over_at_once(time: Time) -> None:
@@ -177,10 +177,10 @@ async def test_who_had_no_connected_yet_gets_its_goodbye_and_its_close_behind_it
     early = Peer(now=time.now)
     registry.add(early.session)
     await drain(registry, 1)
-    assert (early.wire.written, early.wire.ended) == ([], [])
+    assert (early.connection.written, early.connection.ended) == ([], [])
     early.session.attach(resume(0), HELLO)
-    assert [message["type"] for message in early.wire.messages] == ["connected", "goodbye"]
-    assert early.wire.ended == [SHUTDOWN]
+    assert [message["type"] for message in early.connection.messages] == ["connected", "goodbye"]
+    assert early.connection.ended == [SHUTDOWN]
 
 
 @pytest.mark.fault("E9")
@@ -196,10 +196,10 @@ async def test_who_is_attached_while_others_leave_is_told_at_once_and_has_what_i
 
     time._then = attach
     await drain(registry, TIMEOUT)
-    hello, goodbye = late.wire.messages
+    hello, goodbye = late.connection.messages
     assert (hello["type"], goodbye["type"]) == ("connected", "goodbye")
     assert 0 < goodbye["reconnect_after_ms"] < goodbye["close_after_ms"] < TIMEOUT / 2 * 1_000
-    assert late.wire.ended == [SHUTDOWN]
+    assert late.connection.ended == [SHUTDOWN]
 
 
 async def test_who_came_in_meanwhile_is_closed_at_the_end(time: Time) -> None:
@@ -212,7 +212,7 @@ async def test_who_came_in_meanwhile_is_closed_at_the_end(time: Time) -> None:
 
     time._then = arrive
     await drain(registry, 1)
-    assert [peer.wire.ended for peer in late] == [[SHUTDOWN]]
+    assert [peer.connection.ended for peer in late] == [[SHUTDOWN]]
 
 
 async def test_who_is_closed_for_another_reason_is_not_closed_again(time: Time) -> None:
@@ -220,7 +220,7 @@ async def test_who_is_closed_for_another_reason_is_not_closed_again(time: Time) 
     peer = Leaver(registry, time, stalled=True)
     peer.session.end(POLICY)
     await drain(registry, 1)
-    assert peer.wire.ended == [POLICY]
+    assert peer.connection.ended == [POLICY]
 
 
 async def test_many_are_told_in_slices_that_let_others_run(time: Time) -> None:
@@ -230,6 +230,6 @@ async def test_many_are_told_in_slices_that_let_others_run(time: Time) -> None:
     told = 0
     while told < len(peers):
         await asyncio.sleep(0)
-        before, told = told, sum(bool(peer.wire.written) for peer in peers)
+        before, told = told, sum(bool(peer.connection.written) for peer in peers)
         assert told - before < len(peers)
     await job

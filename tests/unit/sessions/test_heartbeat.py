@@ -2,13 +2,12 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.sessions.test_session import Peer
+from tests.support.fake_time import REAL_SLEEP, Time, run_until
+from tests.support.peer import Peer
 from wsbridge.core.close_codes import LOST, POLICY, TOKEN_EXPIRED, Close
 from wsbridge.sessions.heartbeat import ENDED, SLICE, SWEEP, Heartbeat
 from wsbridge.sessions.registry import Registry
@@ -16,33 +15,7 @@ from wsbridge.sessions.session import State
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL, TIMEOUT = 25.0, 10.0
-REAL_SLEEP = asyncio.sleep
 SILENT = Close(LOST.code, "ping_timeout")
-
-
-class Time(SimpleNamespace):
-    """In place of the modules `time` and `asyncio`: a sleep lets the clock go on, and is over at once."""
-
-    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
-        super().__init__(now=1_000.0, slept=list[float](), monotonic=lambda: self.now, sleep=self._sleep)
-        self._then = then
-
-    async def _sleep(self, seconds: float) -> None:
-        await REAL_SLEEP(0)
-        if seconds:
-            self.now += seconds
-            self.slept.append(seconds)
-            self._then()
-
-
-async def run_until(time: Time, end: float, job: Awaitable[None]) -> None:
-    """Let a job that never ends go on until the clock says `end`."""
-    task = asyncio.ensure_future(job)
-    while time.now < end and not task.done():
-        await REAL_SLEEP(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 @pytest.fixture
@@ -70,8 +43,8 @@ async def test_a_peer_that_answers_is_pinged_at_least_every_interval_and_stays(t
         at.append(time.now)
         peer.session.heard = time.now
 
-    vars(peer.wire).update(ping=ping)
-    await run_until(time, time.now + 20 * INTERVAL, wheel(time, peer).beat())
+    vars(peer.connection).update(ping=ping)
+    await run_until(time, time.now + 20 * INTERVAL, wheel(time, peer).run())
     gaps = [after - before for before, after in itertools.pairwise(at)]
     assert len(gaps) >= 20
     assert all(INTERVAL - 2 * SWEEP <= gap <= INTERVAL for gap in gaps)
@@ -82,24 +55,24 @@ async def test_a_peer_that_was_heard_is_pinged_all_the_same(time: Time) -> None:
     """What it sends says that it is there; the ping keeps what is between us from closing the connection."""
     peer = peer_at(time)
     time._then = lambda: setattr(peer.session, "heard", time.now)
-    await run_until(time, time.now + 4 * INTERVAL, wheel(time, peer).beat())
-    assert peer.wire.pings == 4
+    await run_until(time, time.now + 4 * INTERVAL, wheel(time, peer).run())
+    assert peer.connection.pings == 4
 
 
 async def test_a_silent_peer_is_dropped_after_interval_and_timeout(time: Time) -> None:
     peer, ended = peer_at(time), list[float]()
-    vars(peer.wire).update(abort=lambda: ended.append(time.now))
+    vars(peer.connection).update(abort=lambda: ended.append(time.now))
     started = time.now
-    await run_until(time, started + 3 * INTERVAL, wheel(time, peer).beat())
+    await run_until(time, started + 3 * INTERVAL, wheel(time, peer).run())
     assert peer.session.close == SILENT
-    assert peer.wire.pings == 1
+    assert peer.connection.pings == 1
     (at,) = ended
     assert INTERVAL + TIMEOUT < at - started <= INTERVAL + TIMEOUT + SWEEP
 
 
 @pytest.mark.parametrize(("interval", "silence"), [(0.2, 0.1), (0.05, 3_600.0), (3_600.0, 0.05), (25.0, 10.0)])
 async def test_the_wheel_turns_as_fast_as_the_settings_need(time: Time, interval: float, silence: float) -> None:
-    await run_until(time, time.now + 10, wheel(time, interval=interval, silence=silence).beat())
+    await run_until(time, time.now + 10, wheel(time, interval=interval, silence=silence).run())
     assert set(time.slept) == {min(SWEEP, interval / 4, silence / 4)}
 
 
@@ -110,16 +83,16 @@ async def test_a_token_ends_its_session_within_a_second(time: Time) -> None:
         peer.session.expires = time.now + 5 + n * 0.3
 
         def end(close: Close, peer: Peer = peer) -> None:
-            peer.wire.ended.append(close)
+            peer.connection.ended.append(close)
             late[peer.session.id] = time.now - peer.session.expires
 
-        vars(peer.wire).update(end=end)
-    await run_until(time, time.now + 15, wheel(time, *peers).beat())
+        vars(peer.connection).update(end=end)
+    await run_until(time, time.now + 15, wheel(time, *peers).run())
     assert len(late) == len(peers)
     assert all(0 <= seconds <= 1 for seconds in late.values())
     for peer in peers:
-        assert peer.wire.ended == [TOKEN_EXPIRED]
-        assert [message["type"] for message in peer.wire.messages] == ["connected", "goodbye"]
+        assert peer.connection.ended == [TOKEN_EXPIRED]
+        assert [message["type"] for message in peer.connection.messages] == ["connected", "goodbye"]
 
 
 def test_a_fresh_token_keeps_the_session() -> None:
@@ -136,34 +109,34 @@ def test_a_fresh_token_keeps_the_session() -> None:
 
 def test_a_peer_that_left_unnoticed_is_dropped_at_the_next_look() -> None:
     peer = Peer.live()
-    peer.wire.gone = True
+    peer.connection.gone = True
     wheel(Time(), peer).check(peer.session, 0.1)
     assert peer.session.close == LOST
-    assert peer.wire.aborted == 1
+    assert peer.connection.aborted == 1
 
 
 @pytest.mark.parametrize("now", [0.0, 1e9])
 def test_a_session_that_is_closed_already_is_left_alone(now: float) -> None:
     peer = Peer.live()
     peer.session.end(POLICY)
-    peer.wire.gone = True
+    peer.connection.gone = True
     wheel(Time(), peer).check(peer.session, now)
-    assert (peer.wire.pings, peer.wire.aborted, peer.wire.ended) == (0, 0, [POLICY])
+    assert (peer.connection.pings, peer.connection.aborted, peer.connection.ended) == (0, 0, [POLICY])
 
 
 def test_a_transport_without_answers_is_pinged_and_not_listened_to() -> None:
     peer = Peer.live()
-    peer.wire.answers = False
+    peer.connection.answers = False
     wheel(Time(), peer).check(peer.session, 1e6)
-    assert (peer.wire.pings, peer.session.close) == (1, None)
+    assert (peer.connection.pings, peer.session.close) == (1, None)
 
 
 @pytest.mark.parametrize(("own", "pings"), [(None, 4), (15.0, 7), (60.0, 4)])
 async def test_a_transport_may_want_its_pings_sooner(time: Time, own: float | None, pings: int) -> None:
     peer = peer_at(time)
-    peer.wire.answers, peer.wire.ping_interval = False, own
-    await run_until(time, time.now + 4 * INTERVAL + 1, wheel(time, peer).beat())
-    assert peer.wire.pings == pings
+    peer.connection.answers, peer.connection.ping_interval = False, own
+    await run_until(time, time.now + 4 * INTERVAL + 1, wheel(time, peer).run())
+    assert peer.connection.pings == pings
 
 
 def test_a_peer_that_takes_its_replay_is_not_taken_for_silent() -> None:
@@ -171,7 +144,7 @@ def test_a_peer_that_takes_its_replay_is_not_taken_for_silent() -> None:
     peer = Peer.live()
     peer.session.fall_behind()
     wheel(Time(), peer).check(peer.session, 1e6)
-    assert (peer.session.close, peer.wire.pings) == (None, 1)
+    assert (peer.session.close, peer.connection.pings) == (None, 1)
 
 
 @pytest.mark.fault("D9")
@@ -183,13 +156,13 @@ async def test_a_pause_of_this_process_is_not_a_silence_of_its_peers(time: Time)
         if time.now > 1_010 and pause:
             time.now += pause.pop()
             for peer in talking:
-                vars(peer.wire).update(ping=lambda peer=peer: setattr(peer.session, "heard", time.now))
+                vars(peer.connection).update(ping=lambda peer=peer: setattr(peer.session, "heard", time.now))
 
     time._then = then
     started = time.now
-    await run_until(time, started + 40 + INTERVAL + TIMEOUT, wheel(time, *peers).beat())
+    await run_until(time, started + 40 + INTERVAL + TIMEOUT, wheel(time, *peers).run())
     assert [peer.session.close for peer in peers] == [None] * 3
-    await run_until(time, time.now + INTERVAL + TIMEOUT, wheel(time, *peers).beat())
+    await run_until(time, time.now + INTERVAL + TIMEOUT, wheel(time, *peers).run())
     assert [peer.session.close for peer in peers] == [None, None, SILENT]
 
 
@@ -199,7 +172,7 @@ async def test_a_token_that_ended_during_a_pause_has_ended(time: Time) -> None:
     peer.session.expires = time.now + 20
     pause = [40.0]
     time._then = lambda: setattr(time, "now", time.now + (pause.pop() if pause else 0))
-    await run_until(time, time.now + 45, wheel(time, peer).beat())
+    await run_until(time, time.now + 45, wheel(time, peer).run())
     assert peer.session.close == TOKEN_EXPIRED
 
 
@@ -207,15 +180,15 @@ async def test_everyone_is_looked_at_in_slices_that_let_others_run(time: Time) -
     peers = [Peer.live(f"u{n}", now=time.now - 2 * INTERVAL) for n in range(SLICE + 1)]
     for peer in peers:
         peer.session.heard = time.now
-    job = asyncio.ensure_future(wheel(time, *peers).beat())
+    job = asyncio.ensure_future(wheel(time, *peers).run())
     pinged = 0
     while pinged < len(peers):
         await REAL_SLEEP(0)
-        before, pinged = pinged, sum(peer.wire.pings for peer in peers)
+        before, pinged = pinged, sum(peer.connection.pings for peer in peers)
         assert pinged - before in (0, 1, SLICE)
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
-    assert {peer.wire.pings for peer in peers} == {1}
+    assert {peer.connection.pings for peer in peers} == {1}
 
 
 @pytest.mark.parametrize("due", ["silent", "expired"])
@@ -227,7 +200,7 @@ async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(
             peer.session.heard = time.now - 2 * INTERVAL
         else:
             peer.session.expires = time.now - 1
-    job = asyncio.ensure_future(wheel(time, *peers).beat())
+    job = asyncio.ensure_future(wheel(time, *peers).run())
     ended = 0
     while ended < len(peers):
         await REAL_SLEEP(0)
@@ -242,10 +215,10 @@ async def test_a_session_that_fails_does_not_stop_the_wheel(time: Time) -> None:
         raise RuntimeError("a bug")
 
     bad, good = peer_at(time, "a"), peer_at(time, "b")
-    vars(bad.wire).update(ping=fail)
+    vars(bad.connection).update(ping=fail)
     time._then = lambda: setattr(good.session, "heard", time.now)
     with capture_logs() as lines:
-        await run_until(time, time.now + 4 * INTERVAL, wheel(time, bad, good).beat())
-    assert good.wire.pings == 4
+        await run_until(time, time.now + 4 * INTERVAL, wheel(time, bad, good).run())
+    assert good.connection.pings == 4
     assert bad.session.close == Close(LOST.code, "internal")
     assert [(line["event"], line["session"]) for line in lines] == [("internal.error", bad.session.id)]

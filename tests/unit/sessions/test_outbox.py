@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.sessions.test_session import entry
+from tests.support.peer import entry
 from wsbridge.core.events import Entry
 from wsbridge.sessions.outbox import Ledger, Outbox
 

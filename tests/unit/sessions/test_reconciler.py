@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from tests.support.peer import Peer, resume
 from tests.support.running import until
-from tests.unit.sessions.test_session import Peer, resume
 from wsbridge.broker.base import Away
 from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
-from wsbridge.sessions.reconciler import AGAIN, INTERVAL, Watchdog
+from wsbridge.sessions.reconciler import AGAIN, INTERVAL, Reconciler
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import State
 from wsbridge.telemetry.metrics import Metrics
@@ -57,22 +57,22 @@ class Histories:
 
 
 class Bench:
-    """A watchdog over peers, all of them at e:0 and live at first."""
+    """A reconciler over peers, all of them at e:0 and live at first."""
 
     def __init__(self, *peers: Peer, **positions: Position | None) -> None:
         self.registry, self.metrics = Registry(), Metrics()
         self.histories = Histories(**positions)
-        self.watchdog = Watchdog(self.histories, self.registry, self.metrics)
+        self.reconciler = Reconciler(self.histories, self.registry, self.metrics)
         for peer in peers:
             self.registry.add(peer.session)
 
     async def look(self, *missed: str, **positions: Position | None) -> None:
         self.histories.positions |= positions
-        await self.watchdog.look(frozenset(missed))
+        await self.reconciler.look(frozenset(missed))
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.watchdog.watch())
+        task = asyncio.create_task(self.reconciler.run())
         try:
             yield
             assert not task.done()

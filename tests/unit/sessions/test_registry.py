@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.sessions.test_session import Peer
+from tests.support.peer import Peer
 from wsbridge.core.close_codes import OVERLOADED, TOO_MANY_CONNECTIONS, Close, Refused
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session

@@ -1,6 +1,6 @@
 """What a session gets before it is live."""
 
-from tests.unit.sessions.test_session import entry
+from tests.support.peer import entry
 from wsbridge.sessions.outbox import PORTION, Ledger
 from wsbridge.sessions.replay import REPLAY_PORTION, Replay
 

@@ -1,151 +1,21 @@
 """One connection without a socket: its states, its bounds, the seam from replay to live."""
 
 import asyncio
-import contextlib
-import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.peer import BACKLOG, HELLO, Peer, entry, resume
 from wsbridge.core.close_codes import FORCE_DISCONNECT, LOST, POLICY, SHUTDOWN, SLOW_CONSUMER, TOKEN_EXPIRED, Close
 from wsbridge.core.events import Entry, Position
-from wsbridge.core.messages import update
 from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION
 from wsbridge.sessions.replay import REPLAY_PORTION
 from wsbridge.sessions.session import NEXT, Session, State
 from wsbridge.telemetry.metrics import Metrics
-
-HELLO = b'{"type":"connected"}'
-BACKLOG = 10_000
-
-
-class FakeWire:
-    """A transport that keeps what it is given: a message a line, as in `written`."""
-
-    kind = "fake"
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.buffered = 0  # what the peer has not taken
-        self.ended: list[Close] = []
-        self.aborted = 0
-        self.timers: list[bool] = []  # whether each was to be a short one
-        self.pings = 0
-        self.gone = False
-        self.answers = True
-        self.ping_interval: float | None = None
-        self.positions: list[Position | None] = []
-        self.draining: Callable[[], Any] = lambda: asyncio.sleep(0)
-        self.session: Session | None = None  # pumped by a task where there is a loop, as its handler does
-        self.pumping: asyncio.Task[None] | None = None
-        self.woken = 0
-
-    def update(self, entry: Entry) -> bytes:
-        return update(entry) + b"\n"
-
-    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
-        self.positions.append(position)
-        return payload + b"\n"
-
-    def write(self, data: bytes | memoryview) -> None:
-        self.written.append(bytes(data))
-
-    def unsent(self) -> int:
-        return self.buffered
-
-    def is_gone(self) -> bool:
-        return self.gone
-
-    def ping(self) -> None:
-        self.pings += 1
-
-    def wake(self) -> None:
-        self.woken += 1
-        with contextlib.suppress(RuntimeError):  # no loop: the test looks at what waits
-            if self.session and (self.pumping is None or self.pumping.done()):
-                self.pumping = asyncio.get_running_loop().create_task(self._pump(self.session))
-
-    async def _pump(self, session: Session) -> None:
-        try:
-            await session.pump()
-        except ConnectionError:
-            session.drop(LOST.reason)
-
-    def abort_later(self, *, soon: bool = False) -> None:
-        self.timers.append(soon)
-
-    def end(self, close: Close) -> None:
-        self.ended.append(close)
-
-    def abort(self) -> None:
-        self.aborted += 1
-
-    async def drain(self) -> None:
-        await self.draining()
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in b"".join(self.written).splitlines()]
-
-
-class Peer:
-    """A session on a fake wire."""
-
-    def __init__(
-        self, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: Backlog | None = None
-    ) -> None:
-        self.wire = FakeWire()
-        self.metrics = metrics or Metrics()
-        self.behind: list[Session] = []  # those that asked to be mended
-        self.now = now
-        if backlog is None:
-            backlog = Backlog(self.metrics, max_session=BACKLOG, max_total=10**9, clock=lambda: self.now)
-        self.backlog = backlog
-        self.session = self.wire.session = Session(
-            user, self.wire, self.metrics, self.backlog, now=now, mend=self.behind.append, peer="10.0.0.9", agent="x"
-        )
-
-    @classmethod
-    def live(
-        cls, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: Backlog | None = None
-    ) -> "Peer":
-        """One that is attached at e:0, before the first event."""
-        peer = cls(user, now, metrics, backlog)
-        peer.session.attach(Resume(Position("e", 0)), HELLO)
-        return peer
-
-    async def attach(self, resume: Resume) -> None:
-        """And wait until the replay is out, if there is one."""
-        self.session.attach(resume, HELLO)
-        await self.pumped()
-
-    async def catch_up(self, resume: Resume) -> None:
-        self.session.catch_up(resume)
-        await self.pumped()
-
-    async def pumped(self) -> None:
-        if self.wire.pumping is not None:
-            await self.wire.pumping
-
-    def offer(self, *offsets: int, epoch: str = "e") -> list[bool]:
-        return [
-            self.session.offer(e, self.wire.update(e)) for e in (entry(n, epoch, self.session.user) for n in offsets)
-        ]
-
-    @property
-    def ids(self) -> list[str]:
-        """Positions of the updates that were written."""
-        return [message["id"] for message in self.wire.messages if "id" in message]
-
-
-def entry(offset: int, epoch: str = "e", user: str = "u", data: bytes = b"{}") -> Entry:
-    return Entry(user, epoch, offset, "task_update", data, "2026-02-07T12:00:00.000Z", 0.0, f"id-{offset}")
-
 
 # States.
 
@@ -191,8 +61,8 @@ def test_a_session_begins_at_no_position_and_without_an_end() -> None:
 
 def test_connected_comes_first_and_tells_the_position() -> None:
     peer = Peer.live()
-    assert peer.wire.messages == [{"type": "connected"}]
-    assert peer.wire.positions == [Position("e", 0)]
+    assert peer.connection.messages == [{"type": "connected"}]
+    assert peer.connection.positions == [Position("e", 0)]
     assert peer.session.state is State.LIVE
     assert peer.session.position == Position("e", 0)
 
@@ -211,16 +81,16 @@ def test_what_is_offered_between_two_flushes_is_one_write() -> None:
     peer = Peer.live()
     peer.offer(1, 2, 3)
     peer.session.flush()
-    assert len(peer.wire.written) == 2  # with the hello
+    assert len(peer.connection.written) == 2  # with the hello
     assert (peer.session.sent, peer.metrics.sent) == (4, 4)
-    assert peer.metrics.sent_bytes == sum(map(len, peer.wire.written))
+    assert peer.metrics.sent_bytes == sum(map(len, peer.connection.written))
 
 
 def test_a_message_without_a_position_is_written_at_once_and_behind_what_was_offered() -> None:
     peer = Peer.live()
     peer.offer(1)
     peer.session.send(b'{"type":"pong"}')
-    assert [message["type"] for message in peer.wire.messages] == ["connected", "task_update", "pong"]
+    assert [message["type"] for message in peer.connection.messages] == ["connected", "task_update", "pong"]
 
 
 @pytest.mark.parametrize("missed", [(3, "e"), (1, "f"), (7, "f")])
@@ -232,7 +102,7 @@ def test_a_hole_in_the_live_events_asks_for_the_history_once(missed: tuple[int, 
     assert peer.behind == [peer.session]
     assert peer.ids == ["e:1"]  # what came before the hole is out
     assert (peer.session.state, peer.session.position) == (State.REPLAYING, Position("e", 1))
-    assert peer.wire.ended == []
+    assert peer.connection.ended == []
 
 
 async def test_who_catches_up_gets_what_was_missed_and_then_what_was_held() -> None:
@@ -242,7 +112,7 @@ async def test_who_catches_up_gets_what_was_missed_and_then_what_was_held() -> N
     assert peer.ids == ["e:1", "e:2", "e:3", "e:4", "e:5"]
     assert peer.offer(6) == [True]
     assert peer.behind == [peer.session]
-    assert [message["type"] for message in peer.wire.messages].count("connected") == 1
+    assert [message["type"] for message in peer.connection.messages].count("connected") == 1
 
 
 async def test_another_hole_in_what_was_held_asks_again() -> None:
@@ -263,14 +133,14 @@ async def test_a_history_that_begins_anew_is_a_gap_in_the_middle() -> None:
     peer.offer(1, 2, 3, epoch="f")
     anew = Position("f", 2)
     await peer.catch_up(Resume(anew, (), False, Gap(Position("e", 1), "reset")))
-    kinds = [(m["type"], m.get("id"), m.get("after"), m.get("last_event_id")) for m in peer.wire.messages[1:]]
+    kinds = [(m["type"], m.get("id"), m.get("after"), m.get("last_event_id")) for m in peer.connection.messages[1:]]
     assert kinds == [
         ("task_update", "e:1", None, None),
         ("gap", None, "e:1", "f:2"),
         ("task_update", "f:3", None, None),
     ]
-    assert peer.wire.messages[2]["reason"] == "reset"
-    assert anew in peer.wire.positions  # who loses the connection now resumes behind the gap
+    assert peer.connection.messages[2]["reason"] == "reset"
+    assert anew in peer.connection.positions  # who loses the connection now resumes behind the gap
     assert peer.metrics.gaps["reset"] == 1
 
 
@@ -308,7 +178,7 @@ def large(offset: int, size: int = PORTION) -> Entry:
 
 def give(peer: Peer, *entries: Entry) -> list[bytes]:
     """Offer these and flush; their frames."""
-    frames = [peer.wire.update(each) for each in entries]
+    frames = [peer.connection.update(each) for each in entries]
     for each, frame in zip(entries, frames, strict=True):
         assert peer.session.offer(each, frame)
     peer.session.flush()
@@ -317,11 +187,11 @@ def give(peer: Peer, *entries: Entry) -> list[bytes]:
 
 def test_a_flush_to_a_free_transport_is_one_write_and_nothing_waits() -> None:
     peer = Peer.live()
-    peer.wire.buffered = HIGH_WATER
+    peer.connection.buffered = HIGH_WATER
     peer.offer(1, 2, 3)
     peer.session.flush()
-    assert len(peer.wire.written) == 2  # with the hello
-    assert (len(peer.backlog), peer.wire.woken) == (0, 0)
+    assert len(peer.connection.written) == 2  # with the hello
+    assert (len(peer.backlog), peer.connection.woken) == (0, 0)
 
 
 @pytest.mark.fault("C5")
@@ -329,9 +199,9 @@ def test_frames_that_many_sessions_wait_for_are_held_once() -> None:
     backlog = Backlog(Metrics(), max_session=10**6, max_total=10**9)
     peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
     shared = large(1)
-    frame = peers[0].wire.update(shared)
+    frame = peers[0].connection.update(shared)
     for peer in peers:
-        peer.wire.buffered = HIGH_WATER + 1
+        peer.connection.buffered = HIGH_WATER + 1
         peer.session.offer(shared, frame)
         peer.session.flush()
         assert peer.session.unsent() == HIGH_WATER + 1 + len(frame)
@@ -348,7 +218,7 @@ def test_session_whose_peer_does_not_read_shares_the_data_of_an_event_with_other
     peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
     data = b'"%b"' % (b"x" * PORTION)
     for peer in peers:
-        peer.wire.buffered = HIGH_WATER + 1
+        peer.connection.buffered = HIGH_WATER + 1
         peer.offer(1)
         peer.session.flush()
     before = backlog.ledger.bytes
@@ -370,17 +240,17 @@ async def test_a_large_batch_goes_out_in_portions_as_the_transport_drains() -> N
     peer, seen = Peer.live(), list[int]()
 
     async def draining() -> None:
-        seen.append(sum(map(len, peer.wire.written)))
+        seen.append(sum(map(len, peer.connection.written)))
 
-    peer.wire.draining = draining
+    peer.connection.draining = draining
     give(peer, *(large(n, 10_000) for n in range(1, 31)))
     assert peer.ids == []
     peer.backlog.look()
     await peer.pumped()
     assert peer.ids == [f"e:{n}" for n in range(1, 31)]
-    assert max(map(len, peer.wire.written)) <= PORTION
+    assert max(map(len, peer.connection.written)) <= PORTION
     assert len(seen) >= 5
-    assert peer.wire.ended == []
+    assert peer.connection.ended == []
     assert (peer.session.unsent(), len(peer.backlog)) == (0, 0)
 
 
@@ -391,8 +261,8 @@ def test_a_session_over_its_bound_has_some_time_and_is_then_a_slow_consumer() ->
     for peer.now, slow in ((0.25, False), (0.75, False), (0.9, False), (1.1, True)):
         peer.backlog.look()
         assert (peer.session.close == SLOW_CONSUMER) is slow
-    assert peer.wire.ended == [SLOW_CONSUMER]
-    assert peer.wire.timers == [True]  # and is freed soon
+    assert peer.connection.ended == [SLOW_CONSUMER]
+    assert peer.connection.timers == [True]  # and is freed soon
     assert (peer.backlog.bytes, len(peer.backlog)) == (0, 0)
 
 
@@ -401,22 +271,22 @@ def test_the_close_of_a_slow_consumer_comes_behind_the_rest_of_the_frame_that_wa
     first, _ = give(peer, large(1, 2 * PORTION), large(2))
     peer.session._write_portion()
     peer.session.end(SLOW_CONSUMER)
-    assert peer.wire.ended == []
+    assert peer.connection.ended == []
     while peer.session.is_pumped:
         peer.session._write_portion()
-    assert b"".join(peer.wire.written[1:]) == first
-    assert peer.wire.ended == [SLOW_CONSUMER]
+    assert b"".join(peer.connection.written[1:]) == first
+    assert peer.connection.ended == [SLOW_CONSUMER]
 
 
 async def test_an_operators_close_comes_behind_all_that_waits() -> None:
     peer = Peer.live()
     give(peer, large(1), large(2))
     peer.session.disconnect()
-    assert peer.wire.ended == []
-    assert peer.wire.timers == [False]
+    assert peer.connection.ended == []
+    assert peer.connection.timers == [False]
     await peer.session.pump()
-    assert [m["type"] for m in peer.wire.messages[1:]] == ["task_update", "task_update", "goodbye"]
-    assert peer.wire.ended == [FORCE_DISCONNECT]
+    assert [m["type"] for m in peer.connection.messages[1:]] == ["task_update", "task_update", "goodbye"]
+    assert peer.connection.ended == [FORCE_DISCONNECT]
 
 
 def test_pings_and_pongs_never_cut_a_frame_in_two() -> None:
@@ -427,10 +297,10 @@ def test_pings_and_pongs_never_cut_a_frame_in_two() -> None:
     peer.session.pong(b"pong\n")
     while peer.session.is_pumped:
         peer.session._write_portion()
-    assert peer.wire.pings == 0
-    assert b"".join(peer.wire.written[1:]) == frame + b"pong\n"
+    assert peer.connection.pings == 0
+    assert b"".join(peer.connection.written[1:]) == frame + b"pong\n"
     peer.session.ping()
-    assert peer.wire.pings == 1
+    assert peer.connection.pings == 1
 
 
 def test_a_peer_that_takes_what_waits_is_alive() -> None:
@@ -463,10 +333,10 @@ def test_a_session_that_ends_before_it_is_attached_says_so_behind_its_connected(
     end(peer.session)
     peer.session.ping()
     peer.session.pong(b"x")
-    assert (peer.wire.written, peer.wire.ended) == ([], [])
+    assert (peer.connection.written, peer.connection.ended) == ([], [])
     peer.session.attach(Resume(Position("e", 0), (entry(1),), recovered=True), HELLO)
-    assert [m["type"] for m in peer.wire.messages][: len(kinds)] == kinds
-    assert peer.wire.ended == [close]
+    assert [m["type"] for m in peer.connection.messages][: len(kinds)] == kinds
+    assert peer.connection.ended == [close]
     assert peer.session.state is State.CLOSED
     assert peer.backlog.bytes == 0
 
@@ -477,7 +347,7 @@ def test_a_session_that_is_lost_before_it_is_attached_is_written_nothing() -> No
     peer.offer(1)
     peer.session.drop("lost")
     peer.session.attach(Resume(Position("e", 0)), HELLO)
-    assert (peer.wire.written, peer.wire.ended, peer.wire.aborted) == ([], [], 1)
+    assert (peer.connection.written, peer.connection.ended, peer.connection.aborted) == ([], [], 1)
     assert peer.backlog.bytes == 0
 
 
@@ -488,16 +358,16 @@ def test_nothing_is_written_after_the_end_and_only_the_first_close_counts() -> N
     peer = Peer.live()
     peer.offer(1)
     peer.session.end(POLICY)
-    written = list(peer.wire.written)
+    written = list(peer.connection.written)
     assert peer.offer(2) == [False]
     peer.session.send(b'{"type":"pong"}')
     peer.session.flush()
     peer.session.end(SHUTDOWN)
     peer.session.disconnect()
     peer.session.leave()
-    assert peer.wire.ended == [POLICY]
+    assert peer.connection.ended == [POLICY]
     assert peer.session.close == POLICY
-    assert peer.wire.written == written
+    assert peer.connection.written == written
     assert peer.session.state is State.CLOSED
 
 
@@ -510,17 +380,17 @@ def test_a_goodbye_comes_just_before_the_close(end: Callable[[Session], None], c
     peer = Peer.live()
     peer.offer(1)
     end(peer.session)
-    assert [m["type"] for m in peer.wire.messages] == ["connected", "task_update", "goodbye"]
-    assert (peer.wire.messages[-1]["code"], peer.wire.messages[-1]["reason"]) == close
-    assert peer.wire.ended == [close]
+    assert [m["type"] for m in peer.connection.messages] == ["connected", "task_update", "goodbye"]
+    assert (peer.connection.messages[-1]["code"], peer.connection.messages[-1]["reason"]) == close
+    assert peer.connection.ended == [close]
 
 
 def test_a_peer_that_is_not_there_any_more_is_dropped_without_a_word() -> None:
     peer = Peer.live()
-    written = list(peer.wire.written)
+    written = list(peer.connection.written)
     peer.offer(1)
     peer.session.drop("ping_timeout")
-    assert (peer.wire.aborted, peer.wire.ended, peer.wire.written) == (1, [], written)
+    assert (peer.connection.aborted, peer.connection.ended, peer.connection.written) == (1, [], written)
     assert peer.session.close == Close(LOST.code, "ping_timeout")
 
 
@@ -529,7 +399,7 @@ def test_a_drop_after_the_end_keeps_the_first_reason() -> None:
     peer.session.end(SLOW_CONSUMER)
     peer.session.drop("ping_timeout")
     assert peer.session.close == SLOW_CONSUMER
-    assert peer.wire.aborted == 1
+    assert peer.connection.aborted == 1
 
 
 def test_who_leaves_by_itself_was_not_closed_by_us() -> None:
@@ -541,11 +411,6 @@ def test_who_leaves_by_itself_was_not_closed_by_us() -> None:
 # From replay to live.
 
 
-def resume(last: int, *, top: int = 0, epoch: str = "e") -> Resume:
-    """What follows `last` up to `top`."""
-    return Resume(Position(epoch, last), tuple(entry(n, epoch) for n in range(last + 1, top + 1)), recovered=True)
-
-
 async def test_a_replay_is_written_before_what_came_meanwhile_and_nothing_twice() -> None:
     peer = Peer()
     started, gate = asyncio.Event(), asyncio.Event()
@@ -555,7 +420,7 @@ async def test_a_replay_is_written_before_what_came_meanwhile_and_nothing_twice(
             started.set()
             await gate.wait()
 
-    peer.wire.draining = draining
+    peer.connection.draining = draining
     attaching = asyncio.create_task(peer.attach(resume(3, top=6)))
     await started.wait()
     assert peer.offer(5, 6, 7, 8) == [False] * 4  # the history already holds the first two
@@ -570,7 +435,7 @@ async def test_events_that_come_before_the_history_was_read_are_held_too() -> No
     peer = Peer()
     assert peer.offer(4, 5) == [False, False]
     await peer.attach(resume(3, top=4))
-    assert peer.wire.messages[0] == {"type": "connected"}
+    assert peer.connection.messages[0] == {"type": "connected"}
     assert peer.ids == ["e:4", "e:5"]
 
 
@@ -578,8 +443,8 @@ async def test_a_gap_is_told_at_once_and_nothing_is_replayed() -> None:
     peer = Peer()
     peer.offer(8)
     await peer.attach(Resume(Position("e", 7), (), False, Gap(Position("e", 2), "expired")))
-    assert peer.wire.messages[1] == {"type": "gap", "after": "e:2", "last_event_id": "e:7", "reason": "expired"}
-    assert peer.wire.positions == [Position("e", 7)] * 2
+    assert peer.connection.messages[1] == {"type": "gap", "after": "e:2", "last_event_id": "e:7", "reason": "expired"}
+    assert peer.connection.positions == [Position("e", 7)] * 2
     assert peer.ids == ["e:8"]
 
 
@@ -587,7 +452,7 @@ async def test_a_history_that_begins_anew_during_the_replay_is_asked_for_behind_
     peer = Peer()
     peer.offer(1, 2, epoch="f")
     await peer.attach(resume(3, top=4))
-    assert [m.get("id", m["type"]) for m in peer.wire.messages] == ["connected", "e:4"]
+    assert [m.get("id", m["type"]) for m in peer.connection.messages] == ["connected", "e:4"]
     assert peer.behind == [peer.session]
 
 
@@ -597,44 +462,44 @@ async def test_a_replay_goes_at_the_peers_pace() -> None:
     async def draining() -> None:
         seen.append(len(peer.ids))
 
-    peer.wire.draining = draining
+    peer.connection.draining = draining
     await peer.attach(resume(0, top=2 * REPLAY_PORTION + 1))
     assert seen == [0, REPLAY_PORTION, 2 * REPLAY_PORTION, 2 * REPLAY_PORTION + 1]
-    assert len(peer.wire.written) == 1 + 3
-    assert peer.wire.ended == []
+    assert len(peer.connection.written) == 1 + 3
+    assert peer.connection.ended == []
 
 
 async def test_a_replay_of_large_events_waits_for_the_peer_more_often() -> None:
     peer, drained = Peer(), list[int]()
 
     async def draining() -> None:
-        drained.append(len(peer.wire.written))
+        drained.append(len(peer.connection.written))
 
-    peer.wire.draining = draining
+    peer.connection.draining = draining
     missed = tuple(large(n, 2 * PORTION) for n in range(1, 6))
     await peer.attach(Resume(Position("e", 0), missed, recovered=True))
     assert len(drained) == 5 * 3 + 1  # two portions and a bit for each, and once more before it is live
-    assert max(map(len, peer.wire.written)) <= PORTION
+    assert max(map(len, peer.connection.written)) <= PORTION
     assert peer.ids == [f"e:{n}" for n in range(1, 6)]
 
 
 async def test_a_peer_that_does_not_take_its_replay_is_a_slow_consumer() -> None:
     peer = Peer()
-    peer.wire.draining = asyncio.Event().wait
+    peer.connection.draining = asyncio.Event().wait
     attaching = asyncio.ensure_future(peer.attach(resume(0, top=2 * REPLAY_PORTION)))
     await asyncio.sleep(0)
     for seconds in range(30):
         peer.now = float(seconds)
         peer.backlog.look()
-    assert peer.wire.ended == []
+    assert peer.connection.ended == []
     peer.now = 30.0
     peer.backlog.look()
-    assert peer.wire.ended == [SLOW_CONSUMER]
+    assert peer.connection.ended == [SLOW_CONSUMER]
     assert peer.backlog.bytes == 0
     attaching.cancel()
-    assert peer.wire.pumping
-    peer.wire.pumping.cancel()
-    await asyncio.gather(attaching, peer.wire.pumping, return_exceptions=True)
+    assert peer.connection.pumping
+    peer.connection.pumping.cancel()
+    await asyncio.gather(attaching, peer.connection.pumping, return_exceptions=True)
 
 
 async def test_a_peer_that_is_lost_during_its_replay_is_no_error() -> None:
@@ -643,10 +508,10 @@ async def test_a_peer_that_is_lost_during_its_replay_is_no_error() -> None:
     async def draining() -> None:
         raise ConnectionResetError
 
-    peer.wire.draining = draining
+    peer.connection.draining = draining
     await peer.attach(resume(0, top=2 * REPLAY_PORTION))
     assert peer.session.close == LOST
-    assert peer.wire.aborted == 1
+    assert peer.connection.aborted == 1
     assert peer.ids == []
     assert peer.backlog.bytes == 0
 
@@ -658,10 +523,10 @@ async def test_a_session_that_ends_during_its_replay_is_sent_no_more() -> None:
         if peer.ids:
             peer.session.end(SHUTDOWN)
 
-    peer.wire.draining = draining
+    peer.connection.draining = draining
     peer.offer(200)
     await peer.attach(resume(0, top=2 * REPLAY_PORTION))
-    assert peer.wire.ended == [SHUTDOWN]
+    assert peer.connection.ended == [SHUTDOWN]
     assert len(peer.ids) == REPLAY_PORTION
     assert peer.session.state is State.CLOSED
 
@@ -670,11 +535,11 @@ def test_what_is_held_back_is_bounded() -> None:
     peer = Peer.live()
     peer.session.fall_behind()
     held = large(1, BACKLOG)
-    peer.session.offer(held, peer.wire.update(held))
+    peer.session.offer(held, peer.connection.update(held))
     assert peer.session.unsent() > peer.backlog.ledger.bytes == len(held.data) > BACKLOG
     for peer.now in (0.5, 1.5):
         peer.backlog.look()
-    assert peer.wire.ended == [SLOW_CONSUMER]
+    assert peer.connection.ended == [SLOW_CONSUMER]
     assert peer.offer(2) == [False]
     assert peer.backlog.bytes == 0
 
@@ -711,12 +576,12 @@ def test_whenever_events_come_or_are_lost_the_client_sees_each_once_and_in_order
             peer.behind.clear()
             await peer.catch_up(resume(peer.session.offset, top=published[0]))
 
-    peer.wire.draining = draining
+    peer.connection.draining = draining
     publish(min(early, history))
     asyncio.run(peer.attach(resume(asked, top=history)))
     publish(late)
     known = -1
-    while known < published[0]:  # the watchdog looks again: the last one may be lost, which nothing else shows
+    while known < published[0]:  # the reconciler looks again: the last one may be lost, which nothing else shows
         known = published[0]
         peer.session.fall_behind()
         asyncio.run(mend())

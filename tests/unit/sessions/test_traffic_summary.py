@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.fake_time import Time
+from tests.support.peer import Peer
 from tests.support.running import until
-from tests.unit.sessions.test_heartbeat import Time
-from tests.unit.sessions.test_session import Peer
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.traffic_summary import INTERVAL, Summary
+from wsbridge.sessions.traffic_summary import INTERVAL, TrafficSummary
 from wsbridge.telemetry.metrics import Metrics
 
 FIELDS = {
@@ -35,7 +35,7 @@ def told(lines: list[Any]) -> list[dict[str, int]]:
 
 def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
     metrics, registry = Metrics(), Registry()
-    summary = Summary(metrics, registry)
+    summary = TrafficSummary(metrics, registry)
     registry.add(Peer.live("a").session)
     registry.add(Peer.live("a").session)
     metrics.received("stored", 5)
@@ -61,14 +61,14 @@ def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
 def test_what_happened_before_it_began_is_not_told(lines: list[Any]) -> None:
     metrics = Metrics()
     metrics.received("stored")
-    Summary(metrics, Registry()).write()
+    TrafficSummary(metrics, Registry()).write()
     assert lines == []
 
 
 def test_while_nothing_happens_it_is_silent_however_many_are_connected(lines: list[Any]) -> None:
     registry = Registry()
     registry.add(Peer.live().session)
-    summary = Summary(Metrics(), registry)
+    summary = TrafficSummary(Metrics(), registry)
     summary.write()
     summary.write()
     assert lines == []
@@ -80,7 +80,7 @@ async def test_it_tells_every_minute_and_once_more_at_the_end(
     metrics = Metrics()
     time = Time(lambda: metrics.received("stored"))
     monkeypatch.setattr("wsbridge.sessions.traffic_summary.asyncio", time)
-    job = asyncio.ensure_future(Summary(metrics, Registry()).tell())
+    job = asyncio.ensure_future(TrafficSummary(metrics, Registry()).run())
     await until(lambda: len(lines) >= 3)
     assert set(time.slept) == {INTERVAL} == {60.0}
     metrics.received("dropped")

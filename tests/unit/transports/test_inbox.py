@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from tests.support.frames import BINARY, CLOSE, PING, TEXT, frame
+from tests.support.peer import Peer
 from tests.support.running import until
-from tests.unit.sessions.test_session import Peer
 from wsbridge.core.close_codes import POLICY, PROTOCOL_ERROR, UNSUPPORTED, Close
 from wsbridge.sessions.session import State
 from wsbridge.transports.inbox import FRAMES_PER_SECOND, MAX_WAITING, Inbox
 
 
 class Line:
-    """Stands in for a transport's wire."""
+    """Stands in for a transport's connection."""
 
     def __init__(self) -> None:
         self.peer_has_closed = self.is_over = False
@@ -41,9 +41,9 @@ class Client:
         self.heard: list[str] = []
         self.errors: list[Exception] = []
         self.ended = 0
-        wire: Any = Line()
-        self.wire: Line = wire
-        self.inbox = Inbox(wire, ended=self._end, hear=self._hear, failed=self.errors.append)
+        connection: Any = Line()
+        self.connection: Line = connection
+        self.inbox = Inbox(connection, ended=self._end, hear=self._hear, failed=self.errors.append)
         self.peer = Peer.live()
         if opened:
             self.inbox.session = self.peer.session
@@ -62,7 +62,7 @@ async def test_inbox_hands_text_over_at_once_and_answers_pings() -> None:
     client = Client()
     assert client.inbox.feed_data(frame(TEXT, b"a") + frame(PING, b"b") + frame(TEXT, b"c")) == (False, b"")
     assert client.heard == ["a", "c"]
-    assert client.peer.wire.written[-1] == b"\x8a\x01b"
+    assert client.peer.connection.written[-1] == b"\x8a\x01b"
     assert client.peer.session.received == 2
     assert client.inbox._reader is None  # an idle connection keeps no parser
 
@@ -104,9 +104,9 @@ async def test_inbox_of_which_too_much_waits_is_a_policy_close() -> None:
 async def test_inbox_before_its_session_holds_a_bounded_amount() -> None:
     client = Client(opened=False)
     client.inbox.feed_data(b"x" * MAX_WAITING)
-    assert client.wire.aborted == 0
+    assert client.connection.aborted == 0
     client.inbox.feed_data(b"x")
-    assert client.wire.aborted == 1
+    assert client.connection.aborted == 1
 
 
 @pytest.mark.fault("C7")
@@ -114,9 +114,9 @@ async def test_inbox_after_our_close_takes_only_a_few_frames_more() -> None:
     client = Client()
     client.peer.session.end(UNSUPPORTED)
     client.inbox.feed_data(frame(TEXT, b"a") * (FRAMES_PER_SECOND - 1))
-    assert (client.heard, client.wire.aborted) == ([], 0)
+    assert (client.heard, client.connection.aborted) == ([], 0)
     client.inbox.feed_data(frame(TEXT, b"a"))
-    assert client.wire.aborted == 1
+    assert client.connection.aborted == 1
 
 
 @pytest.mark.fault("C7")
@@ -125,7 +125,7 @@ async def test_inbox_after_our_close_still_hears_the_peers() -> None:
     client.inbox.feed_data(frame(BINARY, b"a") + frame(TEXT, b"b") + frame(CLOSE, b"\x03\xeb"))
     assert client.heard == []
     assert client.inbox.peers_close == Close(1003, "")
-    assert client.wire.is_over
+    assert client.connection.is_over
 
 
 @pytest.mark.fault("C11")
@@ -135,9 +135,9 @@ async def test_inbox_after_a_broken_frame_reads_nothing_and_then_nothing_for_lon
     assert client.peer.session.close == PROTOCOL_ERROR
     for _ in range(Inbox.IGNORED):
         client.inbox.feed_data(frame(TEXT, b"a"))
-    assert (client.heard, client.wire.aborted) == ([], 0)
+    assert (client.heard, client.connection.aborted) == ([], 0)
     client.inbox.feed_data(frame(TEXT, b"a"))
-    assert client.wire.aborted == 1
+    assert client.connection.aborted == 1
 
 
 @pytest.mark.fault("C8")
@@ -145,7 +145,7 @@ async def test_inbox_of_a_lost_connection_ends_at_once_whatever_waits() -> None:
     client = Client()
     client.inbox.feed_data(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 50))
     client.inbox.feed_eof()
-    assert (client.ended, client.wire.is_over) == (1, True)
+    assert (client.ended, client.connection.is_over) == (1, True)
     assert client.inbox._reader is None
     await asyncio.sleep(0)
     assert len(client.heard) == FRAMES_PER_SECOND
@@ -155,9 +155,9 @@ async def test_inbox_echoes_the_code_of_a_close_and_hears_no_more() -> None:
     client = Client()
     client.inbox.feed_data(frame(CLOSE, b"\x0b\xb8bye") + frame(TEXT, b"a"))
     assert client.inbox.peers_close == Close(3000, "bye")
-    assert client.peer.wire.ended == [Close(3000, "")]
+    assert client.peer.connection.ended == [Close(3000, "")]
     assert (client.peer.session.state, client.peer.session.close) == (State.CLOSED, None)
-    assert (client.heard, client.wire.peer_has_closed) == ([], True)
+    assert (client.heard, client.connection.peer_has_closed) == ([], True)
 
 
 async def test_inbox_reports_a_bug_and_is_not_heard_of_by_aiohttp() -> None:

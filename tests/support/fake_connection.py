@@ -1,0 +1,81 @@
+"""A connection without a socket: it keeps what it is given."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from wsbridge.core.close_codes import LOST, Close
+from wsbridge.core.events import Entry, Position
+from wsbridge.core.messages import update
+from wsbridge.sessions.session import Session
+
+
+class FakeConnection:
+    """A transport that keeps what it is given: a message a line, as in `written`."""
+
+    transport_name = "fake"
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.buffered = 0  # what the peer has not taken
+        self.ended: list[Close] = []
+        self.aborted = 0
+        self.timers: list[bool] = []  # whether each was to be a short one
+        self.pings = 0
+        self.gone = False
+        self.answers = True
+        self.ping_interval: float | None = None
+        self.positions: list[Position | None] = []
+        self.draining: Callable[[], Any] = lambda: asyncio.sleep(0)
+        self.session: Session | None = None  # pumped by a task where there is a loop, as its handler does
+        self.pumping: asyncio.Task[None] | None = None
+        self.woken = 0
+
+    def update(self, entry: Entry) -> bytes:
+        return update(entry) + b"\n"
+
+    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
+        self.positions.append(position)
+        return payload + b"\n"
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def unsent(self) -> int:
+        return self.buffered
+
+    def is_gone(self) -> bool:
+        return self.gone
+
+    def ping(self) -> None:
+        self.pings += 1
+
+    def wake(self) -> None:
+        self.woken += 1
+        with contextlib.suppress(RuntimeError):  # no loop: the test looks at what waits
+            if self.session and (self.pumping is None or self.pumping.done()):
+                self.pumping = asyncio.get_running_loop().create_task(self._pump(self.session))
+
+    async def _pump(self, session: Session) -> None:
+        try:
+            await session.pump()
+        except ConnectionError:
+            session.drop(LOST.reason)
+
+    def abort_later(self, *, soon: bool = False) -> None:
+        self.timers.append(soon)
+
+    def end(self, close: Close) -> None:
+        self.ended.append(close)
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+    async def drain(self) -> None:
+        await self.draining()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in b"".join(self.written).splitlines()]

@@ -89,7 +89,7 @@ async def test_the_trace_that_the_backend_was_asked_in_goes_on_in_the_bridges_lo
 async def test_both_sidecars_of_the_document_run_beside_each_other(document: str, tmp_path: Path) -> None:
     """The second one once took the metrics port of the first, and ended at once."""
     text = (ROOT / document).read_text(encoding="utf-8").split("### The whole way")[-1].split("\n## ")[0]
-    lines = re.findall(r"^(daprd .*?) ?&?$", text, re.MULTILINE)
+    lines = re.findall(r"^(daprd .*?) ?&?$", text.replace("\\\n", ""), re.MULTILINE)
     (tmp_path / "components").mkdir()
     program = str(required(daprd))
     sidecars: list[Process] = []

@@ -20,10 +20,10 @@ from wsbridge.broker.memory import MemoryBroker
 from wsbridge.config.redis_url import RedisUrl
 from wsbridge.config.settings import Settings
 from wsbridge.connections import middleware
-from wsbridge.connections.client_address import Proxies
-from wsbridge.connections.connection_limit import Crowd
+from wsbridge.connections.client_address import TrustedProxies
+from wsbridge.connections.connection_limit import ConnectionLimit
 from wsbridge.connections.file_descriptors import for_connections
-from wsbridge.connections.rate_limits import Budget
+from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.core.close_codes import CLOSE_LABELS
 from wsbridge.dapr.handler import DaprDoor, max_body
 from wsbridge.dapr.routing import EventReader
@@ -64,9 +64,11 @@ class Bridge:
         self.settings = s = settings
         self._created = time.monotonic()
         self.metrics = Metrics(CLOSE_LABELS)
-        self.crowd = Crowd(for_connections(), self.metrics)
-        self.proxies = Proxies(s.trusted_proxies)
-        self.budget = Budget(failure_rate=s.failure_rate, handshake_rate=s.handshake_rate, trusts=self.proxies.trusts)
+        self.connection_limit = ConnectionLimit(for_connections(), self.metrics)
+        self.proxies = TrustedProxies(s.trusted_proxies)
+        self.rate_limits = RateLimits(
+            failure_rate=s.failure_rate, handshake_rate=s.handshake_rate, trusts=self.proxies.trusts
+        )
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
         self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
@@ -80,7 +82,7 @@ class Bridge:
             registry=self.registry,
             broker=self.broker,
             metrics=self.metrics,
-            budget=self.budget,
+            rate_limits=self.rate_limits,
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
             authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
             leeway=s.jwt_leeway,
@@ -121,7 +123,7 @@ class Bridge:
         app = web.Application(
             middlewares=[
                 problem_details.middleware(self.metrics),
-                middleware.middleware(self.metrics, self.budget, self.proxies),
+                middleware.middleware(self.metrics, self.rate_limits, self.proxies),
                 self._only_while_whole,  # the last: each request ends in the intake
             ],
             client_max_size=max_body(self.settings.max_event_bytes),
@@ -270,7 +272,7 @@ class Bridge:
         watch = self.metrics.watch
         watch("connections", "Open sessions.", lambda: len(self.registry))
         watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
-        watch("budget_addresses", "Addresses whose failures are remembered.", lambda: self.budget.addresses)
+        watch("budget_addresses", "Addresses whose failures are remembered.", lambda: self.rate_limits.addresses)
         watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
         watch(
             "queue_depth_max",

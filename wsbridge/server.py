@@ -20,8 +20,10 @@ from wsbridge.config.settings import PREFIX, Settings, SettingsError
 from wsbridge.config.weaknesses import weaknesses
 from wsbridge.connections import canned_responses, file_descriptors
 from wsbridge.connections.access_log import AccessLog, ServerLog
+from wsbridge.connections.guard import ConnectionGuard
+from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.listener import Listener
-from wsbridge.connections.protocol import Front, Port
+from wsbridge.connections.refusals import Refusals
 from wsbridge.connections.request_head import MAX_LINES
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
@@ -69,14 +71,14 @@ class Server:
         await self._accepting.close()
         for listener in self._listeners:
             listener.close()
-        self._bridge.crowd.close()
+        self._bridge.connection_limit.close()
         for runner in self._runners:
             await runner.cleanup()
 
     async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
         make = await self._fronts(app, keep_alive, is_internal=is_internal)
         bridge = self._bridge
-        listener = Listener(make, self._refusal, bridge.crowd.make_room, bridge.metrics)
+        listener = Listener(make, self._refusal, bridge.connection_limit.make_room, bridge.metrics)
         host = bridge.settings.host
         try:
             await listener.bind(host, port)
@@ -111,33 +113,33 @@ class Server:
         server = runner.server
         assert server is not None  # noqa: S101 - for the types: `setup` has made it
         cookie = bridge.settings.jwt_cookie
-        port = Port(
+        port = GuardedPort(
             server=server,
-            crowd=bridge.crowd,
+            connection_limit=bridge.connection_limit,
             metrics=bridge.metrics,
-            budget=bridge.budget,
-            proxies=bridge.proxies,
+            rate_limits=bridge.rate_limits,
+            refusals=Refusals(bridge.metrics, bridge.rate_limits, bridge.proxies, limit),
             max_header_bytes=limit,
             head_timeout=HEADER_TIMEOUT,
             keep_alive=keep_alive,
             cookie=cookie.encode() if cookie else None,
         )
-        return lambda peer: Front(port, peer, known=is_internal or bridge.proxies.trusts(peer))
+        return lambda peer: ConnectionGuard(port, peer, known=is_internal or bridge.proxies.trusts(peer))
 
     def _refusal(self, address: str) -> bytes | None:
         """The answer to a connection that is not even looked at."""
         bridge = self._bridge
-        if bridge.budget.refuses(address):
+        if bridge.rate_limits.refuses(address):
             bridge.metrics.connection_refused("failures")
             return EXHAUSTED
-        if bridge.crowd.is_overflowing:
+        if bridge.connection_limit.is_overflowing:
             bridge.metrics.connection_refused("descriptors")
             return FULL
         return None
 
     def _bad_request(self, peer: str) -> None:
         self._bridge.metrics.failed("bad_request")
-        self._bridge.budget.failed(peer)
+        self._bridge.rate_limits.failed(peer)
 
 
 def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:

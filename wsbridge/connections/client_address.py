@@ -36,7 +36,7 @@ def plain(address: str) -> str:
     return str(mapped or parsed)
 
 
-class Proxies:
+class TrustedProxies:
     """`networks` are addresses and networks, or `private`. They are believed about addresses, and nothing else."""
 
     def __init__(self, networks: Iterable[str]) -> None:

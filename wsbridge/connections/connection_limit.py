@@ -8,7 +8,7 @@ MAX_HEAD_BYTES = 33_554_432  # of all unfinished heads together; above, the conn
 MARGIN = 32  # connections above the limit: probes and sidecars get an answer while everything else is refused
 
 
-class Member(Protocol):
+class LimitedConnection(Protocol):
     """A connection."""
 
     def cut(self, reason: str) -> None:
@@ -20,7 +20,7 @@ class Member(Protocol):
         ...
 
 
-class Crowd:
+class ConnectionLimit:
     """`limit` is the number of connections from which on none may become a session."""
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
@@ -29,8 +29,8 @@ class Crowd:
         self._size = 0
         self._head_bytes = 0
         # Those that wait for a request, the one that waits longest first; unknown peers go before known ones.
-        self._waiting: dict[bool, dict[Member, None]] = {False: {}, True: {}}
-        self._unfinished: dict[Member, int] = {}  # bytes that each holds, in the order in which they began
+        self._waiting: dict[bool, dict[LimitedConnection, None]] = {False: {}, True: {}}
+        self._unfinished: dict[LimitedConnection, int] = {}  # bytes that each holds, in the order in which they began
         metrics.watch("sockets", "Open TCP connections.", lambda: self._size)
         metrics.watch("head_bytes", "Memory for unfinished request heads.", lambda: self._head_bytes)
 
@@ -43,26 +43,26 @@ class Crowd:
         """Whether not even a probe can be taken."""
         return self._size >= self.limit + MARGIN
 
-    def enter(self, member: Member, *, known: bool) -> None:
+    def enter(self, member: LimitedConnection, *, known: bool) -> None:
         """A new connection. Of those that are silent one is cut if there are too many."""
         self._size += 1
         if self.is_full:
             self.make_room()
         self.wait(member, known=known)
 
-    def leave(self, member: Member, *, known: bool) -> None:
+    def leave(self, member: LimitedConnection, *, known: bool) -> None:
         self._size -= 1
         self._waiting[known].pop(member, None)
 
-    def wait(self, member: Member, *, known: bool) -> None:
+    def wait(self, member: LimitedConnection, *, known: bool) -> None:
         """It waits for a request."""
         self._waiting[known][member] = None
 
-    def work(self, member: Member, *, known: bool) -> None:
+    def work(self, member: LimitedConnection, *, known: bool) -> None:
         """A request of it is being answered: nothing takes its place."""
         self._waiting[known].pop(member, None)
 
-    def hold(self, member: Member, size: int) -> None:
+    def hold(self, member: LimitedConnection, size: int) -> None:
         """Its unfinished head has that many bytes now; 0 is none."""
         self._head_bytes += size - self._unfinished.get(member, 0)
         if size:

@@ -5,10 +5,10 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from wsbridge.connections.client_address import ADDRESS, Proxies, address_of
-from wsbridge.connections.handshake_pacing import Turnstile
-from wsbridge.connections.protocol import Front
-from wsbridge.connections.rate_limits import Budget
+from wsbridge.connections.client_address import ADDRESS, TrustedProxies, address_of
+from wsbridge.connections.guard import ConnectionGuard
+from wsbridge.connections.handshake_pacer import HandshakePacer
+from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
@@ -17,50 +17,50 @@ IS_OVERLOADED = web.RequestKey("overloaded", bool)
 RETRY_AFTER = "1"  # seconds
 
 
-def middleware(metrics: Metrics, budget: Budget, proxies: Proxies) -> Middleware:
+def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies) -> Middleware:
     """For an Application, inside that of `problem`."""
 
-    turnstile = Turnstile()
+    pacer = HandshakePacer()
 
     @web.middleware
     async def intake(request: web.Request, handler: Handler) -> web.StreamResponse:
-        front = front_of(request)
+        guard = guard_of(request)
         try:
             address = _identify(request, proxies)
-            _check_budget(address, budget, metrics)
+            _check_rate_limits(address, rate_limits, metrics)
             if request.path in HANDSHAKES:
-                await turnstile.enter()
-                if front and not front.takes_handshake():
+                await pacer.enter()
+                if guard and not guard.admits_handshake():
                     request[IS_OVERLOADED] = True
-            return await _answer(request, handler, budget, metrics)
+            return await _answer(request, handler, rate_limits, metrics)
         finally:
-            if front:
-                front.answered()
+            if guard:
+                guard.answered()
 
     return intake
 
 
 async def finish(request: web.Request, response: web.StreamResponse) -> None:
     """For an Application's `on_response_prepare`: an answer begins, and with it the fate of an upgrade is known."""
-    front = front_of(request)
-    if front is None:
+    guard = guard_of(request)
+    if guard is None:
         return
-    front.answering()
-    if not front.asks_for_upgrade:
+    guard.answering()
+    if not guard.asks_for_upgrade:
         return
     if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
-        front.upgraded()
+        guard.upgraded()
     else:  # what follows is HTTP or the other protocol, nobody knows: it ends here
         response.force_close()
         response.headers[hdrs.CONNECTION] = "close"
 
 
-def front_of(request: web.Request) -> Front | None:
+def guard_of(request: web.Request) -> ConnectionGuard | None:
     protocol = request.transport.get_protocol() if request.transport else None
-    return protocol if isinstance(protocol, Front) else None
+    return protocol if isinstance(protocol, ConnectionGuard) else None
 
 
-def _identify(request: web.Request, proxies: Proxies) -> str:
+def _identify(request: web.Request, proxies: TrustedProxies) -> str:
     headers, peer = request.headers, address_of(request)
     if proxies.trusts(peer) and (hdrs.X_FORWARDED_FOR in headers or hdrs.FORWARDED in headers):
         chains = (",".join(headers.getall(name, ())) for name in (hdrs.X_FORWARDED_FOR, hdrs.FORWARDED))
@@ -68,16 +68,18 @@ def _identify(request: web.Request, proxies: Proxies) -> str:
     return peer
 
 
-def _check_budget(address: str, budget: Budget, metrics: Metrics) -> None:
+def _check_rate_limits(address: str, rate_limits: RateLimits, metrics: Metrics) -> None:
     """Refuse a client behind a proxy: the connection is the proxy's, and has to stay."""
-    if budget.refuses(address):
+    if rate_limits.refuses(address):
         metrics.connection_refused("failures")
         raise web.HTTPTooManyRequests(
             text="Too many failed requests from this address.", headers={hdrs.RETRY_AFTER: RETRY_AFTER}
         )
 
 
-async def _answer(request: web.Request, handler: Handler, budget: Budget, metrics: Metrics) -> web.StreamResponse:
+async def _answer(
+    request: web.Request, handler: Handler, rate_limits: RateLimits, metrics: Metrics
+) -> web.StreamResponse:
     """Refusals count against the address; those of a stream or a socket are counted where they are decided."""
     try:
         _check_coding(request, metrics)
@@ -85,7 +87,7 @@ async def _answer(request: web.Request, handler: Handler, budget: Budget, metric
     except web.HTTPException as refusal:
         is_failure = 400 <= refusal.status < 500  # noqa: PLR2004 - the client's
         if is_failure and request.path != "/sse":
-            budget.failed(address_of(request))
+            rate_limits.failed(address_of(request))
         raise
 
 

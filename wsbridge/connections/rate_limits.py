@@ -12,7 +12,7 @@ _ROUNDING = 1e-6  # seconds
 _V6_BLOCK = 64  # bits: one household or server has at least so many addresses
 
 
-class Allowance:
+class TokenBucket:
     """A token bucket: `rate` a second, `burst` seconds' worth at once; a rate of 0 allows everything."""
 
     __slots__ = ("_burst", "_clock", "_paid_until", "_rate")
@@ -35,7 +35,7 @@ class Allowance:
         return True
 
 
-class Failures:
+class FailureLimit:
     """A token bucket of failures for each address: `rate` a second; 0 is no limit."""
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,7 +72,7 @@ def _block(address: str) -> str:
         return address
 
 
-class Budget:
+class RateLimits:
     """Who may go on. `trusts` says whether an address is a proxy's: others come through it, so it is never refused."""
 
     def __init__(
@@ -83,8 +83,8 @@ class Budget:
         trusts: Callable[[str], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._failures = Failures(failure_rate, clock)
-        self._handshakes = Allowance(handshake_rate, HANDSHAKE_BURST, clock)
+        self._failures = FailureLimit(failure_rate, clock)
+        self._handshakes = TokenBucket(handshake_rate, HANDSHAKE_BURST, clock)
         self._trusts = trusts
 
     @property

@@ -12,8 +12,8 @@ from wsbridge.auth.tokens import Identity
 from wsbridge.broker.base import Away, Broker
 from wsbridge.connections.client_address import address_of
 from wsbridge.connections.middleware import IS_OVERLOADED
-from wsbridge.connections.protocol import OVERLOADED_WHY
-from wsbridge.connections.rate_limits import Budget
+from wsbridge.connections.rate_limits import RateLimits
+from wsbridge.connections.refusals import OVERLOADED_WHY
 from wsbridge.core.close_codes import (
     LOST,
     ORIGIN_FORBIDDEN,
@@ -52,7 +52,7 @@ class Admission:
         registry: Registry,
         broker: Broker,
         metrics: Metrics,
-        budget: Budget,
+        rate_limits: RateLimits,
         origins: Origins,
         authenticator: Authenticator,
         leeway: float,
@@ -63,7 +63,7 @@ class Admission:
         self._registry = registry
         self._broker = broker
         self._metrics = metrics
-        self._budget = budget
+        self._rate_limits = rate_limits
         self.origins = origins
         self._authenticator = authenticator
         self._leeway = leeway
@@ -200,7 +200,7 @@ class Admission:
         close = refused.close
         self._metrics.session_closed(close_labels(close), None)
         if close.code in _CLIENTS_FAULT:
-            self._budget.failed(address_of(request))
+            self._rate_limits.failed(address_of(request))
         is_auth = close.code in _AUTH_CODES and close is not ORIGIN_FORBIDDEN
         if is_auth:
             self._metrics.failed("auth")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from wsbridge.connections.client_address import Proxies, plain
+from wsbridge.connections.client_address import TrustedProxies, plain
 
-PRIVATE = Proxies(("private",))
-LISTED = Proxies(("192.0.2.0/24", "2001:db8::1"))
+PRIVATE = TrustedProxies(("private",))
+LISTED = TrustedProxies(("192.0.2.0/24", "2001:db8::1"))
 
 
 @pytest.mark.fault("B3")
@@ -28,11 +28,11 @@ LISTED = Proxies(("192.0.2.0/24", "2001:db8::1"))
         (LISTED, "192.0.2.9", "10.0.0.1", "10.0.0.1"),
         (LISTED, "10.0.0.1", "198.51.100.1", "10.0.0.1"),
         (LISTED, "2001:db8::1", "2001:db8::2", "2001:db8::2"),
-        (Proxies(()), "127.0.0.1", "198.51.100.1", "127.0.0.1"),
+        (TrustedProxies(()), "127.0.0.1", "198.51.100.1", "127.0.0.1"),
     ],
 )
 def test_client_is_the_rightmost_address_that_is_not_trusted(
-    proxies: Proxies, peer: str, chain: str, client: str
+    proxies: TrustedProxies, peer: str, chain: str, client: str
 ) -> None:
     assert proxies.client(peer, chain, "") == client
 

@@ -3,22 +3,22 @@
 import pytest
 
 from wsbridge.connections import connection_limit
-from wsbridge.connections.connection_limit import MARGIN, Crowd
+from wsbridge.connections.connection_limit import MARGIN, ConnectionLimit
 from wsbridge.telemetry.metrics import Metrics
 
 
 class Connection:
-    def __init__(self, crowd: Crowd, *, known: bool = False) -> None:
-        self._crowd = crowd
+    def __init__(self, limit: ConnectionLimit, *, known: bool = False) -> None:
+        self._limit = limit
         self.known = known
         self.was_cut = ""
-        crowd.enter(self, known=known)
+        limit.enter(self, known=known)
 
     def cut(self, reason: str) -> None:
         self.was_cut = reason
-        self._crowd.work(self, known=self.known)
-        self._crowd.hold(self, 0)
-        self._crowd.leave(self, known=self.known)
+        self._limit.work(self, known=self.known)
+        self._limit.hold(self, 0)
+        self._limit.leave(self, known=self.known)
 
     def close(self) -> None:
         self.cut("stop")
@@ -26,7 +26,7 @@ class Connection:
 
 @pytest.mark.fault("C4")
 def test_crowd_above_its_limit_cuts_the_silent_oldest_unknown_first() -> None:
-    found = Crowd(3, Metrics())
+    found = ConnectionLimit(3, Metrics())
     known, busy, first = Connection(found, known=True), Connection(found), Connection(found)
     found.work(busy, known=False)
     second = Connection(found)
@@ -38,7 +38,7 @@ def test_crowd_above_its_limit_cuts_the_silent_oldest_unknown_first() -> None:
 
 @pytest.mark.fault("C4")
 def test_crowd_of_busy_connections_is_full_and_then_overflowing() -> None:
-    found = Crowd(3, Metrics())
+    found = ConnectionLimit(3, Metrics())
     members = []
     while not found.is_overflowing:
         members.append(Connection(found))
@@ -52,7 +52,7 @@ def test_crowd_of_busy_connections_is_full_and_then_overflowing() -> None:
 def test_crowd_bounds_unfinished_heads_by_cutting_the_one_that_began_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limit, "MAX_HEAD_BYTES", 100)
     metrics = Metrics()
-    found = Crowd(10, metrics)
+    found = ConnectionLimit(10, metrics)
     silent, first, second = Connection(found), Connection(found), Connection(found)
     found.hold(first, 50)
     found.hold(second, 40)
@@ -64,7 +64,7 @@ def test_crowd_bounds_unfinished_heads_by_cutting_the_one_that_began_first(monke
 
 
 def test_crowd_that_closes_ends_those_that_wait() -> None:
-    found = Crowd(10, Metrics())
+    found = ConnectionLimit(10, Metrics())
     waiting, working = Connection(found), Connection(found)
     found.work(working, known=False)
     found.close()

@@ -6,8 +6,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from tests.support.running import Logs
 from wsbridge.connections import middleware
-from wsbridge.connections.client_address import Proxies
-from wsbridge.connections.rate_limits import Budget
+from wsbridge.connections.client_address import TrustedProxies
+from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -18,9 +18,9 @@ async def answer(request: web.Request) -> web.StreamResponse:
 @pytest.mark.fault("C1")
 async def test_intake_content_encoding_without_a_body_passes(logs: Logs) -> None:
     metrics = Metrics()
-    budget = Budget(failure_rate=1, handshake_rate=1, trusts=lambda _: False)
+    rate_limits = RateLimits(failure_rate=1, handshake_rate=1, trusts=lambda _: False)
     request = make_mocked_request("GET", "/health", {"Content-Encoding": "gzip"})
-    response = await middleware.middleware(metrics, budget, Proxies(()))(request, answer)
+    response = await middleware.middleware(metrics, rate_limits, TrustedProxies(()))(request, answer)
     assert response.status == 200
     assert not +metrics.errors
     assert not logs.of("request.bad")

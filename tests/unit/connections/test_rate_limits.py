@@ -3,7 +3,7 @@
 import pytest
 
 from wsbridge.connections import rate_limits
-from wsbridge.connections.rate_limits import Allowance, Budget, Failures
+from wsbridge.connections.rate_limits import FailureLimit, RateLimits, TokenBucket
 
 
 class Clock:
@@ -14,13 +14,13 @@ class Clock:
         return self.now
 
 
-def times(allowance: Allowance, tries: int) -> int:
+def times(allowance: TokenBucket, tries: int) -> int:
     return sum(allowance.take() for _ in range(tries))
 
 
 def test_allowance_gives_its_burst_then_its_rate() -> None:
     clock = Clock()
-    allowance = Allowance(10, 2.0, clock)
+    allowance = TokenBucket(10, 2.0, clock)
     assert times(allowance, 100) == 20
     clock.now += 1
     assert times(allowance, 100) == 10
@@ -29,13 +29,13 @@ def test_allowance_gives_its_burst_then_its_rate() -> None:
 
 
 def test_allowance_of_zero_is_no_limit() -> None:
-    assert times(Allowance(0, 2.0, Clock()), 10_000) == 10_000
+    assert times(TokenBucket(0, 2.0, Clock()), 10_000) == 10_000
 
 
 @pytest.mark.fault("C3")
 def test_failures_beyond_the_burst_exhaust_one_address_only() -> None:
     clock = Clock()
-    failures = Failures(20, clock)
+    failures = FailureLimit(20, clock)
     for _ in range(199):
         failures.record("203.0.113.7")
     assert not failures.is_exhausted("203.0.113.7")
@@ -47,7 +47,7 @@ def test_failures_beyond_the_burst_exhaust_one_address_only() -> None:
 @pytest.mark.fault("C3")
 def test_failures_that_stop_are_forgiven_however_many_there_were() -> None:
     clock = Clock()
-    failures = Failures(20, clock)
+    failures = FailureLimit(20, clock)
     for _ in range(100_000):
         failures.record("203.0.113.7")
     assert failures.is_exhausted("203.0.113.7")
@@ -56,7 +56,7 @@ def test_failures_that_stop_are_forgiven_however_many_there_were() -> None:
 
 
 def test_failures_of_an_ipv6_network_count_together() -> None:
-    failures = Failures(1, Clock())
+    failures = FailureLimit(1, Clock())
     for n in range(10):
         failures.record(f"2001:db8::{n + 1}")
     assert failures.is_exhausted("2001:db8::ffff")
@@ -67,7 +67,7 @@ def test_failures_of_too_many_addresses_forget_the_one_that_failed_longest_ago(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 3)
-    failures = Failures(0.1, Clock())
+    failures = FailureLimit(0.1, Clock())
     for address in ("a", "b", "c", "a", "d"):
         failures.record(address)
     assert len(failures) == 3
@@ -75,14 +75,14 @@ def test_failures_of_too_many_addresses_forget_the_one_that_failed_longest_ago(
 
 
 def test_failures_with_a_rate_of_zero_remember_nothing() -> None:
-    failures = Failures(0, Clock())
+    failures = FailureLimit(0, Clock())
     failures.record("a")
     assert len(failures) == 0
     assert not failures.is_exhausted("a")
 
 
 def test_budget_never_refuses_a_trusted_proxy() -> None:
-    found = Budget(failure_rate=1, handshake_rate=1, trusts=lambda address: address == "10.0.0.1", clock=Clock())
+    found = RateLimits(failure_rate=1, handshake_rate=1, trusts=lambda address: address == "10.0.0.1", clock=Clock())
     for _ in range(100):
         found.failed("10.0.0.1")
         found.failed("203.0.113.7")

@@ -1,4 +1,4 @@
-"""Where heads and bodies end, whatever pieces they come in; on real sockets in test_front and test_faults."""
+"""Where heads and bodies end, whatever pieces they come in; on real sockets in test_guard and test_faults."""
 
 import re
 

@@ -6,7 +6,7 @@ from collections import deque
 PER_TURN = 8  # handshakes, of about a millisecond each
 
 
-class Turnstile:
+class HandshakePacer:
     """First come, first served. As many can wait as there can be connections."""
 
     def __init__(self) -> None:

@@ -4,44 +4,44 @@ import asyncio
 
 import pytest
 
-from wsbridge.connections.handshake_pacing import PER_TURN, Turnstile
+from wsbridge.connections.handshake_pacer import PER_TURN, HandshakePacer
 
 
-async def passes(turnstile: Turnstile, log: list[object], number: int) -> None:
-    await turnstile.enter()
+async def passes(pacer: HandshakePacer, log: list[object], number: int) -> None:
+    await pacer.enter()
     log.append(number)
 
 
 @pytest.mark.fault("C3")
 async def test_turnstile_lets_others_run_between_a_few_handshakes() -> None:
-    turnstile, log = Turnstile(), list[object]()
+    pacer, log = HandshakePacer(), list[object]()
 
     async def another() -> None:
         while len(log) < 200:
             await asyncio.sleep(0)
             log.append("another")
 
-    waiting = [asyncio.create_task(passes(turnstile, log, number)) for number in range(100)]
+    waiting = [asyncio.create_task(passes(pacer, log, number)) for number in range(100)]
     await asyncio.gather(another(), *waiting)
     assert [each for each in log if each != "another"] == list(range(100))
     runs = "".join("." if each == "another" else "h" for each in log).split(".")
     assert max(map(len, runs)) <= 2 * PER_TURN  # those that passed at once, and those of the turn that began
-    assert len(turnstile) == 0
+    assert len(pacer) == 0
 
 
 async def test_turnstile_that_is_free_does_not_wait() -> None:
-    turnstile = Turnstile()
-    entering = turnstile.enter()
+    pacer = HandshakePacer()
+    entering = pacer.enter()
     with pytest.raises(StopIteration):
         entering.send(None)
     await asyncio.sleep(0)
 
 
 async def test_turnstile_passes_over_a_connection_that_has_ended() -> None:
-    turnstile, log = Turnstile(), list[object]()
-    tasks = [asyncio.create_task(passes(turnstile, log, number)) for number in range(PER_TURN + 3)]
+    pacer, log = HandshakePacer(), list[object]()
+    tasks = [asyncio.create_task(passes(pacer, log, number)) for number in range(PER_TURN + 3)]
     await asyncio.sleep(0)
     tasks[PER_TURN].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert log == [number for number in range(PER_TURN + 3) if number != PER_TURN]
-    assert len(turnstile) == 0
+    assert len(pacer) == 0

@@ -1,0 +1,258 @@
+"""An asyncio protocol in front of aiohttp's: it passes on complete request heads only.
+
+aiohttp does not bound the memory of incomplete heads, and its only deadline for one is its keep-alive. Here a
+connection without a complete head costs a few hundred bytes, and a refusal costs no parser and no task.
+"""
+
+import asyncio
+from enum import Enum, auto
+
+from wsbridge.connections.guarded_port import GuardedPort
+from wsbridge.connections.head_buffer import HeadBuffer
+from wsbridge.connections.request_head import Body, Head, Malformed
+
+
+class Stage(Enum):
+    """What the next byte is."""
+
+    HEAD = auto()
+    BODY = auto()
+    TAIL = auto()  # follows a head that asks for an upgrade, which is not decided yet
+    UPGRADED = auto()  # a frame: passed on unread
+    REFUSED = auto()  # discarded
+
+
+class ConnectionGuard(asyncio.Protocol):
+    """One connection. A `known` peer, on this machine or a trusted proxy, may be silent for longer."""
+
+    __slots__ = (
+        "_behind", "_body", "_has_answered", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_tail",
+        "_timer", "_transport", "known", "peer",
+    )  # fmt: skip
+
+    def __init__(self, port: GuardedPort, peer: str, *, known: bool) -> None:
+        self._port = port
+        self.peer = peer
+        self.known = known
+        self._transport: asyncio.Transport | None = None
+        self._inner: asyncio.Protocol | None = None
+        self._stage = Stage.HEAD
+        self._head = HeadBuffer(port.max_header_bytes)
+        self._body: Body | None = None
+        self._behind = Stage.HEAD  # the stage that follows the last head and its body
+        self._tail = 0  # bytes in the stage of that name
+        self._is_working = False  # aiohttp answers a request
+        self._has_answered = False  # the last request
+        self._has_paid = False  # the last request is a handshake that was admitted
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the types: a socket's always is one
+        self._transport = transport
+        self._port.connection_limit.enter(self, known=self.known)
+        self._set_timer(self._port.keep_alive if self.known else self._port.head_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._release()
+        self._port.connection_limit.leave(self, known=self.known)
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
+
+    def eof_received(self) -> bool | None:
+        return None if self._inner is None else self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._stage is Stage.UPGRADED and self._inner is not None:
+            return self._inner.data_received(data)
+        try:
+            while data and self._stage is not Stage.REFUSED:
+                data = self._take(data)
+        except Malformed as malformed:
+            self._refuse(self._port.refusals.malformed(self.peer, str(malformed)))
+
+    # What the application calls.
+
+    def upgraded(self) -> None:
+        """The upgrade that the last head asked for is granted."""
+        self._stage = Stage.UPGRADED
+
+    def answering(self) -> None:
+        """The head of an answer to the last request is about to be written."""
+        self._has_answered = True
+
+    def admits_handshake(self) -> bool:
+        """Whether the last request may become a session. A handshake at `/ws` has been asked about before."""
+        return self._has_paid or self._port.admits_handshake()
+
+    @property
+    def asks_for_upgrade(self) -> bool:
+        """Whether the last head asks for one that has not been granted."""
+        return self._behind is Stage.TAIL and self._stage in (Stage.BODY, Stage.TAIL)
+
+    def answered(self) -> None:
+        """The handler of the last request has ended: the next one may come."""
+        self._has_paid = False
+        if self._stage is Stage.UPGRADED or self._transport is None or self._transport.is_closing():
+            self._is_working = False
+            return
+        self._port.connection_limit.wait(self, known=self.known)
+        if self._head:  # aiohttp writes the answer when the handler has returned: a refusal must come behind it
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._is_working = False
+
+    def _go_on(self) -> None:
+        """Read the request that was pipelined."""
+        self._is_working = False
+        self.data_received(self._clear_head())
+
+    def cut(self, reason: str) -> None:
+        """End it without a response; `reason` is for the metric."""
+        self._port.metrics.connection_refused(reason)
+        self._stop()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # The stages.
+
+    def _take(self, data: bytes) -> bytes:
+        """Take the first part of the bytes. Returns the rest."""
+        match self._stage:
+            case Stage.HEAD:
+                return self._gather(data)
+            case Stage.BODY:
+                return self._pass_body(data)
+            case Stage.TAIL:
+                self._tail += len(data)
+                if self._tail > self._port.max_header_bytes:
+                    self.cut("pipelined")
+                    return b""
+        self._hand_over(data)
+        return b""
+
+    def _gather(self, data: bytes) -> bytes:
+        if not self._head:
+            data = data.lstrip(b"\r\n")  # empty lines before a request are ignored (RFC 9112 §2.2)
+            if not data:
+                return b""
+        if self._is_working:  # pipelined: it has to wait
+            self._head.hold(data)
+            self._keep_head(is_new=False)
+            return b""
+        is_new = not self._head
+        complete = self._head.add(data)
+        if complete is None:
+            self._keep_head(is_new=is_new)
+            return b""
+        self._port.connection_limit.hold(self, 0)
+        return self._begin(*complete)
+
+    def _keep_head(self, *, is_new: bool) -> None:
+        """Wait for the rest of the head, within its limits of size and time."""
+        if self._head.is_too_large:
+            self._refuse(self._port.refusals.too_large(self.peer, self._head.peek()))
+            return
+        self._port.connection_limit.hold(self, len(self._head))
+        if is_new:
+            self._set_timer(self._port.head_timeout)
+
+    def _begin(self, raw: bytes, rest: bytes) -> bytes:
+        """Pass on a complete head with what is there of its body. Returns what follows it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._port.rate_limits.refuses(self.peer):
+            self.cut("failures")
+            return b""
+        if len(raw) > self._port.max_header_bytes:
+            self._refuse(self._port.refusals.too_large(self.peer, raw))
+            return b""
+        head = Head(raw)
+        try:
+            head.check()
+        except Malformed as malformed:
+            self._refuse(self._port.refusals.malformed(self.peer, str(malformed), raw))
+            return b""
+        is_socket = head.asks_for(b"/ws")
+        if is_socket:
+            if not self._port.admits_handshake():
+                self._refuse(self._port.refusals.overloaded(self.peer, head))
+                return b""
+            self._has_paid = True
+        if is_socket or head.asks_for(b"/sse"):
+            raw = head.trimmed(self._port.cookie)
+        self._is_working, self._has_answered = True, False
+        self._port.connection_limit.work(self, known=self.known)
+        body = head.body()
+        taken = body.feed(rest)
+        self._body = None if body.is_done else body
+        self._behind = Stage.TAIL if head.upgrades else Stage.HEAD
+        self._stage = Stage.BODY if self._body else self._behind
+        self._tail = 0
+        self._hand_over(raw + rest[:taken] if taken else raw)
+        return rest[taken:]
+
+    def _pass_body(self, data: bytes) -> bytes:
+        if self._body is None:
+            self._stage = self._behind
+            return data
+        taken = self._body.feed(data)  # what raises here would let aiohttp's handler wait for the rest of it
+        if self._body.is_done:
+            self._body, self._stage = None, self._behind
+        self._hand_over(data if taken == len(data) else data[:taken])
+        return data[taken:]
+
+    def _hand_over(self, data: bytes) -> None:
+        if self._inner is None:
+            self._inner = self._port.server()
+            if self._transport is not None:
+                self._inner.connection_made(self._transport)
+        self._inner.data_received(data)
+
+    # The end.
+
+    def close(self) -> None:
+        """The server stops."""
+        self._refuse(b"")
+
+    def _refuse(self, response: bytes) -> None:
+        """Write a last response, unless another one is on its way, and close the connection."""
+        is_free = not self._has_answered or (self._stage is Stage.HEAD and not self._is_working)
+        self._stop()
+        if self._transport is not None:
+            if response and is_free:
+                self._transport.write(response)
+            self._transport.close()
+
+    def _stop(self) -> None:
+        self._stage = Stage.REFUSED
+        self._release()
+        self._port.connection_limit.work(self, known=self.known)
+
+    def _release(self) -> None:
+        self._clear_head()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _clear_head(self) -> bytes:
+        self._port.connection_limit.hold(self, 0)
+        return self._head.clear()
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_out)
+
+    def _time_out(self) -> None:
+        if self._head:
+            self._port.rate_limits.failed(self.peer)
+        self.cut("head_timeout" if self._head else "silence")

@@ -1,0 +1,64 @@
+"""Requests that are refused before aiohttp sees them: each is counted, logged and answered here."""
+
+from http import HTTPStatus
+
+from wsbridge.config.settings import PREFIX
+from wsbridge.connections.canned_responses import overloaded, problem
+from wsbridge.connections.client_address import TrustedProxies
+from wsbridge.connections.rate_limits import RateLimits
+from wsbridge.connections.request_head import Head, largest_field
+from wsbridge.core.close_codes import OVERLOADED
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+OVERLOADED_WHY = f"too many handshakes at once ({PREFIX}HANDSHAKE_RATE), or too few descriptors (ulimit -n)"
+
+
+class Refusals:
+    """Each method returns the bytes of the response. `peer` is the address of the connection."""
+
+    def __init__(
+        self, metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies, max_header_bytes: int
+    ) -> None:
+        self._metrics = metrics
+        self._rate_limits = rate_limits
+        self._proxies = proxies
+        self._limit = max_header_bytes
+
+    def malformed(self, peer: str, why: str, head: bytes = b"") -> bytes:
+        """400: `head` is what there is of it, for the address of a client behind a proxy."""
+        return self._refused(HTTPStatus.BAD_REQUEST, "malformed", why, self._client(peer, head))
+
+    def too_large(self, peer: str, head: bytes) -> bytes:
+        """431: the response names the largest header field, its size and the setting."""
+        name, size = largest_field(head)
+        setting = f"{PREFIX}MAX_HEADER_BYTES"
+        why = (
+            f"The header has more than {self._limit} bytes; its largest part is {name} with {size}. "
+            f"{setting} is the limit."
+        )
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        client = self._client(peer, head)
+        return self._refused(status, "header_bytes", why, client, header=name, size=size, setting=setting)
+
+    def overloaded(self, peer: str, head: Head) -> bytes:
+        """A WebSocket that is accepted and closed with 1013, so that its page can see that it may try again."""
+        code, reason = OVERLOADED
+        self._metrics.session_closed((str(code), reason), None)
+        log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=peer)
+        return overloaded(head.field(b"sec-websocket-key") or b"")
+
+    def _refused(self, status: HTTPStatus, reason: str, why: str, client: str, **fields: object) -> bytes:
+        self._metrics.failed("bad_request")
+        self._metrics.connection_refused(reason)
+        self._rate_limits.failed(client)
+        log.info("request.bad", peer=client, error=why, **fields)
+        return problem(status, why)
+
+    def _client(self, peer: str, head: bytes) -> str:
+        """The client's address by the same rule as `middleware` applies to complete requests."""
+        if not head:
+            return peer
+        found = Head(head)
+        chains = (found.joined(name) for name in (b"x-forwarded-for", b"forwarded"))
+        return self._proxies.client(peer, *(chain.decode("latin-1") for chain in chains))

@@ -4,14 +4,13 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from wsbridge import __version__
 from wsbridge.core.reasons import Drop, Retry
-from wsbridge.telemetry.metrics import DURATION, LATENCY, Histogram, Metrics
+from wsbridge.telemetry.histogram import LATENCY
+from wsbridge.telemetry.metrics import Metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -123,19 +122,6 @@ def test_a_latency_is_in_its_bucket_and_in_all_above(seconds: float, bucket: str
     bounds = [*map(str, LATENCY), "+Inf"]
     counts = [value(metrics, "event_latency_seconds_bucket", le=le) for le in bounds]
     assert counts == [0.0] * bounds.index(bucket) + [1.0] * (len(bounds) - bounds.index(bucket))
-
-
-@given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(1, 9))))
-@settings(deadline=None)
-def test_a_histogram_counts_what_it_was_given(observed: list[tuple[float, int]]) -> None:
-    histogram = Histogram(DURATION)
-    for seconds, times in observed:
-        histogram.observe(seconds, times)
-    samples = {s.labels.get("le", s.name): s.value for s in histogram.family("x", "Text.").samples}
-    assert samples["+Inf"] == samples["x_count"] == sum(times for _, times in observed)
-    for bound in DURATION:
-        assert samples[str(bound)] == sum(times for seconds, times in observed if seconds <= bound)
-    assert samples["x_sum"] == pytest.approx(sum(seconds * times for seconds, times in observed))
 
 
 def test_names_and_helps_are_as_prometheus_wants_them() -> None:

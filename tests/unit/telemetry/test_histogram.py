@@ -1,0 +1,20 @@
+"""Buckets, sums and counts."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsbridge.telemetry.histogram import DURATION, Histogram
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(1, 9))))
+@settings(deadline=None)
+def test_histogram_counts_each_observation_in_its_bucket_and_all_above(observed: list[tuple[float, int]]) -> None:
+    histogram = Histogram(DURATION)
+    for seconds, times in observed:
+        histogram.observe(seconds, times)
+    samples = {s.labels.get("le", s.name): s.value for s in histogram.family("x", "Text.").samples}
+    assert samples["+Inf"] == samples["x_count"] == sum(times for _, times in observed)
+    for bound in DURATION:
+        assert samples[str(bound)] == sum(times for seconds, times in observed if seconds <= bound)
+    assert samples["x_sum"] == pytest.approx(sum(seconds * times for seconds, times in observed))

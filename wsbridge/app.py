@@ -244,6 +244,7 @@ class Bridge:
             size=s.history_size,
             ttl=s.history_ttl,
             max_bytes=s.history_max_bytes,
+            max_bytes_per_user=s.history_max_bytes_per_user,
             dedupe_ttl=s.dedupe_ttl,
         )
         self.metrics.watch("history_bytes", "Memory for histories and remembered ids, about.", lambda: broker.bytes)
@@ -258,7 +259,7 @@ class Bridge:
         s = self.settings
         broker = RedisBroker(
             server_at(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
-            dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
+            max_bytes_per_user=s.history_max_bytes_per_user, dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
             is_pressed=lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
         )  # fmt: skip
         self._jobs["stream"] = broker.run

@@ -19,6 +19,7 @@ from wsbridge.core.recovery import Resume
 from wsbridge.sessions.bus import data_bytes
 
 SIZE, TTL, DEDUPE_TTL, ROOM, ROOM_BYTES = 5, 300.0, 3_600.0, 20, 1_000_000
+USER_BYTES = 2_000_000  # of a history
 STORED, DUPLICATE, RETRIED = Status.STORED, Status.DUPLICATE, Status.RETRIED
 
 
@@ -134,22 +135,52 @@ def _position(entry: Entry) -> Position:
     return Position(entry.epoch, entry.offset)
 
 
-def in_memory(*, size: int = SIZE, ttl: float = TTL, max_bytes: int = 10**9, room: int = ROOM) -> Bench:
+def in_memory(
+    *,
+    size: int = SIZE,
+    ttl: float = TTL,
+    max_bytes: int = 10**9,
+    max_bytes_per_user: int = USER_BYTES,
+    room: int = ROOM,
+) -> Bench:
     sink, clock = Sink(room), Clock()
-    broker = MemoryBroker(sink, size=size, ttl=ttl, max_bytes=max_bytes, dedupe_ttl=DEDUPE_TTL, clock=clock)
+    broker = MemoryBroker(
+        sink,
+        size=size,
+        ttl=ttl,
+        max_bytes=max_bytes,
+        max_bytes_per_user=max_bytes_per_user,
+        dedupe_ttl=DEDUPE_TTL,
+        clock=clock,
+    )
     return Bench(broker, sink, clock)
 
 
 @contextlib.asynccontextmanager
 async def on_redis(
-    url: str, *, prefix: str = "", size: int = SIZE, ttl: float = TTL, served: bool = False
+    url: str,
+    *,
+    prefix: str = "",
+    size: int = SIZE,
+    ttl: float = TTL,
+    max_bytes_per_user: int = USER_BYTES,
+    served: bool = False,
 ) -> AsyncIterator[Bench]:
     """Another prefix each time is another world on the same server. `served` is on the server's clock."""
     sink, clock = Sink(), Clock()
     prefix = prefix or f"t{secrets.token_hex(4)}"
     server = server_at(parse(url))
     now = None if served else clock
-    broker = RedisBroker(server, sink, prefix=prefix, size=size, ttl=ttl, dedupe_ttl=DEDUPE_TTL, clock=now)
+    broker = RedisBroker(
+        server,
+        sink,
+        prefix=prefix,
+        size=size,
+        max_bytes_per_user=max_bytes_per_user,
+        ttl=ttl,
+        dedupe_ttl=DEDUPE_TTL,
+        clock=now,
+    )
     running = asyncio.create_task(broker.run())
     try:
         await server.refresh()

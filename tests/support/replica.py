@@ -25,7 +25,7 @@ from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.metrics import Metrics
 
-LIMITS: dict[str, Any] = {"size": 10, "ttl": 600.0, "dedupe_ttl": 3_600.0}
+LIMITS: dict[str, Any] = {"size": 10, "max_bytes_per_user": 10**6, "ttl": 600.0, "dedupe_ttl": 3_600.0}
 
 
 @dataclass

@@ -12,15 +12,24 @@ EPOCH_LENGTH = 8
 _ALPHABET = string.ascii_lowercase + string.digits
 
 
+def weight_of(data: bytes, event_id: str) -> int:
+    """Bytes of an event that count in the history of its user, in full even if other users share the data.
+
+    What an entry has beside these is small and the same for all, so the number of entries bounds it.
+    """
+    return len(data) + len(event_id)
+
+
 class History:
     """One user's last entries and its position, which outlives them. Each operation but `since` takes constant time."""
 
-    __slots__ = ("_entries", "_start", "epoch", "offset", "trimmed")
+    __slots__ = ("_entries", "_start", "epoch", "offset", "trimmed", "weight")
 
     def __init__(self) -> None:
         self.epoch = "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
         self.offset = 0
         self.trimmed = 0  # the highest offset that was lost for want of room, not of time
+        self.weight = 0  # of all entries, see `weight_of`
         # Not a deque: that takes 700 bytes more while it is empty, as most are. What is dropped goes half a list at a
         # time: `pop(0)` moves all that is behind it.
         self._entries: list[Entry] = []
@@ -50,6 +59,7 @@ class History:
             user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id, event.produced
         )
         self._entries.append(entry)
+        self.weight += weight_of(entry.data, entry.event_id)
         return entry
 
     def drop_oldest(self) -> Entry:
@@ -57,6 +67,7 @@ class History:
         entry = self._entries[self._start]
         self._entries[self._start] = _DROPPED
         self._start += 1
+        self.weight -= weight_of(entry.data, entry.event_id)
         if 2 * self._start > len(self._entries):
             del self._entries[: self._start]
             self._start = 0

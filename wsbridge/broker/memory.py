@@ -21,7 +21,8 @@ class MemoryBroker:
     """`clock` is in seconds and monotonic.
 
     `max_bytes` bounds histories and remembered ids together, and the ids take half of it at most. Over it the entries
-    of the least recently used users go first.
+    of the least recently used users go first. `max_bytes_per_user` bounds the weight (`weight_of`) of each history:
+    over it the oldest entries go, but never the newest.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class MemoryBroker:
         size: int,
         ttl: float,
         max_bytes: int,
+        max_bytes_per_user: int,
         dedupe_ttl: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -38,6 +40,7 @@ class MemoryBroker:
         self._size = size
         self._ttl = ttl
         self._max_bytes = max_bytes
+        self._max_bytes_per_user = max_bytes_per_user
         self._seen = Recent(dedupe_ttl, max_bytes // 2 // REMEMBERED_BYTES)
         self._data = SharedData()
         self._clock = clock
@@ -125,7 +128,11 @@ class MemoryBroker:
             entry = history.append(user, event, stamp, now)
             published.append(entry)
             self._bytes += ENTRY_BYTES + self._data.hold(event.data, shared=shared)
-            if history.kept > self._size or history.oldest.received <= now - self._ttl:
+            if (
+                history.kept > self._size
+                or history.weight > self._max_bytes_per_user
+                or history.oldest.received <= now - self._ttl
+            ):
                 self._trim(history, now)
                 if not history.kept:
                     self._empty[user] = self._filled.pop(user)
@@ -139,8 +146,13 @@ class MemoryBroker:
         return history
 
     def _trim(self, history: History, now: float) -> None:
-        """One entry too many, and two expired ones for each that comes: however many have expired, they get fewer."""
+        """One entry too many, and two expired ones for each that comes: however many have expired, they get fewer.
+
+        One large entry may push out many small ones, each of which was appended once.
+        """
         if history.kept > self._size:
+            history.trimmed = self._drop_oldest(history)
+        while history.weight > self._max_bytes_per_user and history.kept > 1:
             history.trimmed = self._drop_oldest(history)
         for _ in range(2):
             if history.kept and history.oldest.received <= now - self._ttl:

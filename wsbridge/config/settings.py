@@ -116,6 +116,7 @@ class Settings:
     redis_prefix: str = _setting("wsbridge", KEY_PREFIX, "prefix of all keys and channels in Redis")
     history_size: int = _setting(100, whole(0, 100_000), "events kept for each user")
     history_ttl: float = _setting(300.0, seconds(0, 604_800), "how long an event is kept")
+    history_max_bytes_per_user: int = _setting(134_217_728, whole(65_536), "size of the events kept for each user")
     history_max_bytes: int = _setting(268_435_456, whole(65_536), "memory for histories and remembered ids in process")
     dedupe_ttl: float = _setting(3600.0, seconds(0, 604_800), "how long an event's id is remembered")
     max_connections: int = _setting(0, whole(0), "connections to this replica; 0 is no limit")

@@ -32,6 +32,7 @@ from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry
 from wsbridge.core.recovery import Gap, Resume
 
+FEW = 100_000  # bytes of a history
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests
 
 
@@ -51,9 +52,20 @@ async def astray(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
         yield valkey.url, clock
 
 
-@pytest_asyncio.fixture(
-    params=["memory", "redis", "cluster", pytest.param("astray", marks=pytest.mark.fault("D8"))], loop_scope="module"
-)
+KINDS = ["memory", "redis", "cluster", pytest.param("astray", marks=pytest.mark.fault("D8"))]
+
+
+@pytest_asyncio.fixture(params=KINDS[:3], loop_scope="module")
+async def tight(request: pytest.FixtureRequest, urls: dict[str, str]) -> AsyncIterator[Bench]:
+    """A broker that keeps few bytes for each user."""
+    if request.param == "memory":
+        yield in_memory(max_bytes_per_user=FEW)
+    else:
+        async with on_redis(urls[request.param], max_bytes_per_user=FEW) as found:
+            yield found
+
+
+@pytest_asyncio.fixture(params=KINDS, loop_scope="module")
 async def bench(
     request: pytest.FixtureRequest, urls: dict[str, str], astray: tuple[str, WallClock]
 ) -> AsyncIterator[Bench]:
@@ -354,6 +366,82 @@ async def test_resume_that_does_not_wait_leaves_the_rest_and_never_a_hole(bench:
     assert found.recovered
     assert [entry.offset for entry in found.entries] == list(range(2, 2 + len(found.entries)))
     assert len(found.entries) + found.rest == SIZE - 1
+
+
+# The contract: bytes of a history. One event is data alone, without an id.
+
+
+def sized(size: int, *users: str) -> Event:
+    return event(*users, data=f'{{"x":"{"x" * (size - 8)}"}}')
+
+
+async def kept_of(tight: Bench, user: str) -> int:
+    """How many of the newest events a client can resume; before them there is a gap for want of room."""
+    top = await tight.top(user)
+    answers = [await tight.resume_all(user, f"{top.epoch}:{after}") for after in range(top.offset + 1)]
+    kept = sum(1 for answer in answers if answer.recovered) - 1
+    for after, answer in enumerate(answers):
+        if answer.recovered:
+            assert [entry.offset for entry in answer.entries] == list(range(after + 1, top.offset + 1))
+        else:
+            assert answer.gap == Gap(Position(top.epoch, after), "trimmed")
+    assert [bool(answer.recovered) for answer in answers] == [False] * (top.offset - kept) + [True] * (kept + 1)
+    return kept
+
+
+HALF = FEW // 2
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        ([HALF, HALF], 2),  # exactly the bound
+        ([HALF, HALF + 1], 1),
+        ([HALF, HALF - 20_000, 20_000], 3),  # large data, and what is small enough to be in the list
+        ([HALF, HALF - 20_000, 20_001], 2),
+        ([20_000, HALF, HALF], 2),
+        ([20_000, 20_000, FEW - 20_000], 2),
+        ([20_000, 20_000, FEW + 1], 1),  # one event over the bound: it stays, alone
+        ([FEW + 1, 10], 1),
+        ([FEW + 1, FEW + 1], 1),
+        ([FEW - 40_000, 20_000, 20_000, 20_000, 20_000], 4),
+        ([10, 10, 10, 10, 10, FEW - 40], 5),  # both bounds at once
+    ],
+)
+@pytest.mark.parametrize("in_bulk", [False, True])
+async def test_history_over_its_bytes_loses_the_oldest_and_never_the_newest(
+    tight: Bench, sizes: list[int], kept: int, in_bulk: bool
+) -> None:
+    events = [sized(size) for size in sizes]
+    for delivery in [events] if in_bulk else [[one] for one in events]:
+        assert await tight.take(*delivery) == [STORED] * len(delivery)
+    assert await kept_of(tight, "u") == kept
+
+
+@pytest.mark.fault("D5")
+async def test_history_counts_shared_data_in_full_for_each_user(tight: Bench) -> None:
+    await tight.take(sized(HALF, "a", "b"), sized(HALF, "b"))
+    await tight.take(sized(10, "a", "b"))
+    assert [await kept_of(tight, user) for user in ("a", "b")] == [2, 2]
+
+
+@pytest.mark.fault("D5")
+async def test_history_counts_the_ids_of_its_events(tight: Bench) -> None:
+    await tight.take(event(key="i" * HALF), sized(HALF - 2))
+    assert await kept_of(tight, "u") == 2
+    await tight.take(event(key="i" * 10))
+    assert await kept_of(tight, "u") == 2
+
+
+@pytest.mark.fault("D5")
+async def test_history_counts_no_bytes_of_events_that_are_expired(tight: Bench) -> None:
+    await tight.take(sized(HALF), sized(HALF))
+    tight.clock.now += TTL
+    top = await tight.top("u")
+    await tight.take(sized(HALF), sized(HALF))
+    after = await tight.resume_all("u", str(top))
+    assert (after.recovered, len(after.entries)) == (True, 2)
 
 
 # The contract: following.

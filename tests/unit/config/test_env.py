@@ -386,6 +386,7 @@ VALUES = {
     ),
     "HISTORY_TTL": st.floats(0, 604_800).map(str),
     "HISTORY_MAX_BYTES": st.integers(65_536, 2**53).map(str),
+    "HISTORY_MAX_BYTES_PER_USER": st.integers(65_536, 2**53).map(str),
     "LOG_LEVEL": st.sampled_from(["debug", "info", "warning", "error"]),
 }
 

@@ -1,6 +1,7 @@
 """Entries that have come from the server and go to the sink, in each user's order, once their data is there."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 from wsbridge.broker.base import Away, Sink
 from wsbridge.broker.redis.codec import Referenced
 from wsbridge.core.events import Entry
+from wsbridge.core.timestamps import seconds_of
 from wsbridge.supervision.jobs import Jobs
 
 WAITING = 10_000  # entries that wait for data; what comes beyond is missed, and read from the history
@@ -102,3 +104,13 @@ class Arrivals:
             while not self._sink.is_empty() and (self._sink.room() < len(entries) or self._sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
                 await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
             self._sink.put(entries)
+
+
+def receipts() -> Callable[[str], float]:
+    """From an event's timestamp, which is its receipt at some replica, to that time on the loop's clock here."""
+    now, wall = time.monotonic(), time.time()
+
+    def receipt(stamp: str) -> float:
+        return now - max(0.0, wall - seconds_of(stamp))
+
+    return receipt

@@ -13,15 +13,21 @@ from typing import NamedTuple
 
 import msgspec
 
+from wsbridge.broker.history import weight_of
 from wsbridge.core.events import Entry, Event, Position
 
 _HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
+_WEIGHT = struct.Struct(">IQ")  # at the end of a body: its weight, and room for the mark that history.lua sets
 DISCONNECT = b"disconnect"  # to all who follow a user; shorter than any entry
 _POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
 
 
 class _Body(msgspec.Struct, array_like=True, gc=False):
-    """What follows the header of an entry. If it has a `size`, `data` is the name of data under a key of its own."""
+    """What follows the header of an entry. If it has a `size`, `data` is the name of data under a key of its own.
+
+    Behind these fields a body has a weight and a mark for history.lua. The decoder skips them, as it skips all that
+    later versions may add, so that two versions can share a server during a rollout.
+    """
 
     type: str
     stamp: str
@@ -79,7 +85,8 @@ def remembered(event: Event) -> bytes:
 
 def body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
     data = (event.data, 0, 0) if reference is None else reference
-    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), *data, event.produced))
+    weight = _WEIGHT.pack(weight_of(event.data, event.id), 0)
+    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), *data, event.produced, weight))
 
 
 def body_key(prefix: str, name: bytes) -> str:

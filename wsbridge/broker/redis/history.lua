@@ -9,9 +9,14 @@
 --   KEYS[3]  sorted set of the digests of event keys, by the time at which they came
 -- And one key of its own for data that is large or for many users: a string with a time to live, which entries reference.
 -- An entry is '>c8I8I8I4' (epoch, offset, time in ms, length of the body) and the body, in the list and on the stream.
+-- A body ends with its weight (the bytes of the event's data and id, wherever the data is) and the mark, '>I4I8'. The
+-- mark is set here: the weights of all entries up to and with this one, counted from when the list was empty. So the bytes
+-- of any part of the list are the difference of two marks, however the other entries went: by time, by count, by bytes.
 -- Times are in ms, of `clock` unless the caller gives another one as `now` ('' if not).
 
 local HEADER = '>c8I8I8I4'
+local HEADER_BYTES = 28
+local MARKED = 0x98 -- the first byte of a body that ends with a weight and a mark; versions before wrote 0x97 and had none
 local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
 local MESSAGE = 65536 -- bytes of entries after which a message ends
 local TURNS = 10000 -- in one life
@@ -69,6 +74,29 @@ local function save(keys, epoch, offset, trimmed, born, ttl)
   redis.call('SET', keys[1], string.format('%s %d %d %s', epoch, offset, trimmed, born), 'PX', ttl)
 end
 
+-- The weight of an entry and its mark; 0 if there is no entry, or one of a version without them. Such an entry bounds
+-- nothing until it expires or its user has as many new ones.
+local function weighed(entry)
+  if not entry or string.byte(entry, HEADER_BYTES + 1) ~= MARKED then return 0, 0 end
+  return struct.unpack('>I4I8', entry, #entry - 11)
+end
+
+-- How many of the oldest of `kept` entries do not count any more: beyond `size` entries or `most` bytes. The newest entry
+-- counts whatever its weight. `mark` is that of the newest.
+local function surplus(list, kept, mark, size, most)
+  local function fits(place)
+    local weight, upto = weighed(redis.call('LINDEX', list, place))
+    return mark - upto + weight <= most
+  end
+  local low, high = math.max(kept - size, 0), kept - 1
+  if low >= high or mark <= most or fits(low) then return low end
+  while high - low > 1 do -- at `low` it does not fit, at `high` it does, or that is the newest
+    local middle = math.floor((low + high) / 2)
+    if fits(middle) then high = middle else low = middle end
+  end
+  return high
+end
+
 local function expire(list, before)
   local oldest = redis.call('LINDEX', list, 0)
   while oldest do
@@ -82,18 +110,21 @@ end
 -- Store what is new of the events in `args`. `call` says how far it has come, and what it has found: epoch, offset and
 -- trimmed after it all, its entries and outcomes, and the ids that it has added.
 local function store(keys, args, call)
-  local now, size = call.now, tonumber(args[3])
+  local now = call.now
   local epoch, offset, trimmed, born = read(keys, args[2])
-  local outcomes, entries, added, kept = call.outcomes, call.entries, call.added, 0
+  local outcomes, entries, added, kept, mark = call.outcomes, call.entries, call.added, 0, nil
   redis.call('ZREMRANGEBYSCORE', keys[3], '-inf', now - tonumber(args[5]))
-  for place = 7, #args, 2 do
+  for place = 8, #args, 2 do
     local key, body = args[place], args[place + 1]
     if key ~= '' and redis.call('ZADD', keys[3], 'NX', now, key) == 0 then
       outcomes[#outcomes + 1] = '0'
     else
       if key ~= '' then added[#added + 1] = key end
       offset = offset + 1
-      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body) .. body
+      if not mark then mark = select(2, weighed(redis.call('LINDEX', keys[2], -1))) end
+      mark = mark + struct.unpack('>I4', body, #body - 11)
+      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body)
+        .. string.sub(body, 1, -9) .. struct.pack('>I8', mark)
       outcomes[#outcomes + 1] = '1'
     end
   end
@@ -103,8 +134,10 @@ local function store(keys, args, call)
     kept = redis.call('RPUSH', keys[2], entry)
     call.pushed = pushed
   end
-  if kept > size then trimmed = offset - size end
-  call.kept = kept
+  local size = tonumber(args[3])
+  call.surplus = surplus(keys[2], kept, mark, size, tonumber(args[7]))
+  call.is_over = call.surplus > math.max(kept - size, 0)
+  if call.surplus > 0 then trimmed = offset - kept + call.surplus end
   redis.call('PEXPIRE', keys[2], args[4])
   redis.call('PEXPIRE', keys[3], args[5] + AHEAD)
   save(keys, epoch, offset, trimmed, born, args[6])
@@ -122,7 +155,8 @@ local function publish(channel, entries)
   end
 end
 
--- args: now, seed, size, ttl, dedupe ttl, position ttl; then digest of the key ('' if it has none) and body of each event.
+-- args: now, seed, size, ttl, dedupe ttl, position ttl, bytes of a history; then digest of the key ('' if it has none) and
+-- body of each event.
 -- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
 -- A command may fail, for want of a right or on a key of another type. Then nothing of the call stays: an id without its
 -- event would make a duplicate of it when it comes again, and an entry beyond the position would have its offset twice.
@@ -134,9 +168,10 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
     for _, key in ipairs(call.added) do redis.pcall('ZREM', keys[3], key) end
     return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
   end
-  local entries, size = call.entries, tonumber(args[3])
+  local entries = call.entries
   if #entries > 0 then -- it is stored; a message that is not sent is missed, and read from here
-    if call.kept >= size + STEP then redis.pcall('LTRIM', keys[2], size > 0 and -size or call.kept, -1) end
+    -- What is over in bytes goes at once, for `resume` counts entries only.
+    if call.is_over or call.surplus >= STEP then redis.pcall('LTRIM', keys[2], call.surplus, -1) end
     if call.offset % STEP == 0 then pcall(expire, keys[2], call.now - args[4]) end
     publish(keys[1], entries)
   end

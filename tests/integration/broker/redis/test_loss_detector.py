@@ -42,7 +42,7 @@ class Witness:
         packed = [part for _ in range(count) for part in (b"", body(event(user), "now"))]
         keys = keys_of(self.prefix, user)
         seed = secrets.token_hex(8)
-        (reply,) = await self._lane.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, *packed)])
+        (reply,) = await self._lane.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, 10**6, *packed)])
         if isinstance(reply, Away):
             raise reply
         epoch, offset, _ = reply.decode().split(" ")

@@ -1,6 +1,7 @@
 """Entries on their way to the sink: order, data that comes late or never, bounds."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from tests.support.bench import Sink
 from tests.support.running import until
 from wsbridge.broker.base import Away
-from wsbridge.broker.redis.arrivals import Arrivals
+from wsbridge.broker.redis.arrivals import Arrivals, receipts
 from wsbridge.broker.redis.codec import Reference, Referenced
 from wsbridge.core.events import Entry
+from wsbridge.core.timestamps import timestamp
 
 
 class Bench:
@@ -123,3 +125,10 @@ async def test_entry_for_which_there_is_no_room_waits() -> None:
     await taking
     assert bench.offsets() == [1]
     await bench.arrivals.close()
+
+
+@pytest.mark.fault("E6")
+def test_receipt_of_an_entry_is_when_some_replica_took_the_event() -> None:
+    received, now = receipts(), time.monotonic()
+    assert now - received(timestamp(time.time() - 20)) == pytest.approx(20, abs=1)
+    assert now - received(timestamp(time.time() + 20)) == pytest.approx(0, abs=1)  # another machine's clock is ahead

@@ -1,0 +1,94 @@
+"""Appending on a real server: what of a history is there after it, and next to one of another version."""
+
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.support.bench import STORED, Bench, event, numbered, on_redis
+from tests.support.valkey import Valkey
+from wsbridge.broker.redis.codec import keys_of
+
+MOST = 10_000  # bytes of a history
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
+    async with Valkey(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def bench(valkey: Valkey) -> AsyncIterator[Bench]:
+    async with on_redis(valkey.url, prefix="p", size=1_000, max_bytes_per_user=MOST) as found:
+        found.sink.size = 10_000
+        yield found
+
+
+def sized(size: int) -> str:
+    return f'{{"x":"{"x" * (size - 8)}"}}'
+
+
+async def length(valkey: Valkey) -> int:
+    found: int = await valkey.ask("LLEN", keys_of("p", "u").entries)
+    return found
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize(("size", "kept"), [(100, 100), (1_000, 91), (9_100, 10), (9_900, 2), (9_901, 1), (40_000, 1)])
+async def test_append_of_a_large_event_removes_just_as_many_small_ones_as_it_must(
+    valkey: Valkey, bench: Bench, size: int, kept: int
+) -> None:
+    await bench.append([event(data=sized(100)) for _ in range(150)])
+    assert await length(valkey) == 100
+    await bench.append([event(data=sized(size))])
+    assert await length(valkey) == kept
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize("lost", ["entries", "position"])
+async def test_append_after_entries_are_gone_counts_from_none(valkey: Valkey, bench: Bench, lost: str) -> None:
+    """The list has expired, or the position was dropped after a loss."""
+    await bench.append([event(data=sized(MOST))])
+    await valkey.ask("DEL", getattr(keys_of("p", "u"), lost))
+    await bench.append([event(data=sized(MOST // 2)), event(data=sized(MOST // 2))])
+    assert await length(valkey) == 2
+
+
+@pytest.mark.fault("D5")
+async def test_append_without_the_right_to_trim_is_stored_and_published(valkey: Valkey, bench: Bench) -> None:
+    await bench.follow("u")
+    await valkey.ask("ACL", "SETUSER", "default", "-ltrim")
+    assert await bench.append([event(data=sized(MOST)), event(data=sized(MOST))]) == [STORED] * 2
+    await valkey.ask("ACL", "SETUSER", "default", "+ltrim")
+    await bench.heard("u")
+    await bench.append([event(data=sized(10))])
+    assert await length(valkey) == 1
+
+
+@pytest.mark.fault("D5")
+async def test_append_next_to_entries_of_a_version_without_weights_is_resumed_with_them(
+    valkey: Valkey, bench: Bench
+) -> None:
+    """During a rollout both write to one history. What is new is bounded, and the older entries go first."""
+    await bench.append([event(data=sized(100))])
+    top = await bench.top("u")
+    keys = keys_of("p", "u")
+    old = msgspec.msgpack.encode(("task_update", "2026-02-07T12:00:00.000Z", b"", b"{}", 0, 0, None))
+    now = int(bench.clock.now * 1000)
+    entry = struct.pack(">8sQQI", top.epoch.encode(), 2, now, len(old)) + old
+    await valkey.client().rpush(keys.entries, entry)
+    _, _, trimmed, born = (await valkey.ask("GET", keys.position)).decode().split(" ")
+    await valkey.ask("SET", keys.position, f"{top.epoch} 2 {trimmed} {born}")
+    await bench.append([event(data=sized(100))])
+    resumed = await bench.resume_all("u", f"{top.epoch}:0")
+    assert [len(entry.data) for entry in resumed.entries] == [100, 2, 100]
+    await bench.append([event(data=sized(MOST))])
+    assert await length(valkey) == 1
+
+
+async def test_append_leaves_the_position_as_versions_before_read_it(valkey: Valkey, bench: Bench) -> None:
+    await bench.append(numbered(3))
+    assert len((await valkey.ask("GET", keys_of("p", "u").position)).split(b" ")) == 4

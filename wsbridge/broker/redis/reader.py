@@ -1,0 +1,74 @@
+"""Histories as they are read from the server, in portions: with their data, or a gap where the server has lost some."""
+
+from collections.abc import Callable, Iterable
+
+from wsbridge.broker.base import Away
+from wsbridge.broker.redis.append import Limits, seed
+from wsbridge.broker.redis.arrivals import receipts
+from wsbridge.broker.redis.bodies import Bodies
+from wsbridge.broker.redis.codec import Referenced, entries, keys_of, position
+from wsbridge.broker.redis.commands import Command, call
+from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.core.events import Entry, Position
+from wsbridge.core.recovery import Gap, Resume, decide_resume
+
+PORTION = 262_144  # bytes of a history that are read at a time
+LOADED = 1_048_576  # the same with data that is elsewhere
+
+
+class Reader:
+    """`now` is in ms, or empty where the server's clock counts. What `Broker` promises holds here, too."""
+
+    def __init__(
+        self, lane: Lane, bodies: Bodies, *, prefix: str, limits: Limits, now: Callable[[], str | int]
+    ) -> None:
+        self._lane = lane
+        self._bodies = bodies
+        self._prefix = prefix
+        self._limits = limits
+        self._now = now
+
+    async def position(self, user: str) -> Position | None:
+        key = keys_of(self._prefix, user).position
+        (reply,) = await self._lane.do([Command(key, ("GET", key))])
+        if isinstance(reply, Away):
+            raise reply
+        return position(reply)
+
+    async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
+        asked = Position.parse(after) if after else None
+        keys = keys_of(self._prefix, user)
+        known = (asked.epoch, asked.offset) if asked else ("", 0)
+        size, ttl, lasts = self._limits.size, self._limits.ttl, self._limits.position_ttl
+        (reply,) = await self._lane.do(
+            [call("resume", keys[:2], self._now(), seed(), size, ttl, lasts, *known, PORTION)]
+        )
+        if isinstance(reply, Away):
+            raise reply
+        epoch, offset, trimmed, kept, packed = reply
+        top = Position(epoch.decode(), offset)
+        resume = decide_resume(after, top, kept, trimmed)
+        if not (resume.recovered and packed):
+            return resume
+        return await self._completed(resume, top, entries(user, b"".join(packed), receipts()), wait=wait)
+
+    async def _completed(
+        self, resume: Resume, top: Position, found: Iterable[Entry | Referenced], *, wait: bool
+    ) -> Resume:
+        """With a portion of the entries: all data up to a bound, or that of one entry that is larger."""
+        portion, size = list[Entry | Referenced](), 0
+        for entry in found:
+            if isinstance(entry, Referenced):
+                if not wait and self._bodies.known(entry.reference) is None:
+                    break
+                size += entry.reference.size
+            else:
+                size += len(entry.data)
+            if portion and size > LOADED:
+                break
+            portion.append(entry)
+        complete = await self._bodies.completed(portion)
+        if complete is None:  # the server has lost some: what is behind it is no use without it
+            return Resume(top, (), False, Gap(resume.position, "expired"))  # noqa: FBT003 - `recovered`
+        rest = top.offset - resume.position.offset - len(portion)
+        return resume._replace(entries=tuple(complete), rest=rest)

@@ -1,23 +1,17 @@
-"""How long to wait before the next try. Knows nothing of what is tried."""
+"""How long to wait before the next attempt to connect."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 LEAST, MOST = 0.5, 20.0  # seconds
 
 
-class Backoff:
-    """Longer each time, and never the same for two clients."""
+def delays(uniform: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
+    """Yield seconds without end: a random wait whose upper bound doubles from LEAST to MOST.
 
-    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
-        self._uniform = uniform
-        self._tries = 0
-
-    def wait(self) -> float:
-        """Seconds. The jitter is drawn below the bound, so that it survives it."""
-        longest = min(MOST, LEAST * 2.0**self._tries)
-        self._tries = min(self._tries + 1, 16)
-        return self._uniform(LEAST / 2, longest)
-
-    def reset(self) -> None:
-        self._tries = 0
+    The random number is drawn below the bound and not added to it, so that clients differ also at the bound.
+    """
+    longest = LEAST
+    while True:
+        yield uniform(LEAST / 2, longest)
+        longest = min(MOST, 2 * longest)

@@ -1,6 +1,12 @@
-"""One HTTP request, for the command line. On the standard library: aiohttp alone would triple the time to start."""
+"""One HTTP request for the command line.
 
+On the standard library, because `wsbridge publish` and `wsbridge healthcheck` run often: aiohttp would double the time
+that they take to start.
+"""
+
+import errno
 import http.client
+import os
 import ssl
 import time
 from collections.abc import Mapping
@@ -11,11 +17,11 @@ _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PAC
 
 
 class Unreachable(Exception):  # noqa: N818 - a state, which passes
-    """No HTTP answer came; the text says why."""
+    """No HTTP response came; the text is the reason."""
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -29,15 +35,15 @@ def send(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Ask once, follow nothing, go through no proxy; `timeout` is in seconds.
+    """Send one request; follow no redirect, use no proxy. `timeout` is in seconds.
 
     Raises:
-        Unreachable: no answer came, or none that is HTTP.
+        Unreachable: no response came, or one that is not HTTP.
 
     """
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = connect(parts.hostname or "", parts.port, timeout=timeout)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     deadline = time.monotonic() + timeout
     try:
@@ -46,22 +52,26 @@ def send(
         connection.request(method, path, body, {n: v.encode() for n, v in (headers or {}).items()})
         response = connection.getresponse()
         return Answer(response.status, response.read())
-    except TimeoutError:
-        raise Unreachable(f"no answer within {timeout:g} s") from None
-    except ssl.SSLError as error:
-        raise Unreachable(of_tls(error)) from None
     except OSError as error:
-        raise Unreachable(error.strerror or str(error) or type(error).__name__) from None
+        raise Unreachable(why_unreachable(error, timeout)) from None
     except http.client.HTTPException as error:
         raise Unreachable(f"it does not speak HTTP ({type(error).__name__})") from None
     finally:
         connection.close()
 
 
-def of_tls(error: ssl.SSLError) -> str:
-    """What a person reads: its number is OpenSSL's, and `strerror` of it would be another error's text."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
-    if error.reason in _NOT_TLS:
-        return "it does not speak TLS: is it wss:// or https:// where ws:// or http:// is meant?"
-    return f"TLS failed ({(error.reason or str(error)).replace('_', ' ').lower()})"
+def why_unreachable(error: Exception, timeout: float) -> str:
+    """The reason in words, where the text of the exception is not fit for a person."""
+    match error:
+        case TimeoutError():
+            return f"no answer within {timeout:g} s"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted ({error.verify_message})"
+        case ssl.SSLError(reason=reason) if reason in _NOT_TLS:
+            return "it does not speak TLS; use ws:// or http:// instead of wss:// or https://"
+        case ssl.SSLError(reason=reason):  # its errno is OpenSSL's, not the system's
+            return f"TLS failed ({(reason or str(error)).replace('_', ' ').lower()})"
+        case OSError(errno=int(code)) if code in errno.errorcode:  # asyncio replaces its strerror
+            return os.strerror(code)
+        case _:
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,41 +1,43 @@
-"""A user's messages, followed as a client should: connects, hands them on, explains each close, comes back, resumes.
+"""A user's messages at `/ws`: connect, hand messages on, explain each close, reconnect and resume.
 
-Knows no settings, and nothing of how messages are shown.
+Built on one `connect()` of the websockets library for each connection, not on its reconnecting iterator: the iterator
+keeps URL and headers, but the position and the token change with each connection, and the bridge's close codes decide
+whether and when to reconnect. aiohttp's client would take twice as long to import.
 """
 
 import asyncio
-import errno
-import os
-import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 
-from wsbridge.cli.backoff import Backoff
+from wsbridge.cli import backoff
 from wsbridge.cli.formatting import explain, printable
-from wsbridge.cli.http import of_tls
-from wsbridge.core.close_codes import LOST, NO_STATUS, TOKEN_MISSING, Close
+from wsbridge.cli.http import why_unreachable
+from wsbridge.core.close_codes import LOST, TOKEN_MISSING, Close
 
-STABLE = 5.0  # seconds that a connection lasts until the backoff starts anew
+STABLE = 5.0  # seconds after which a connection resets the backoff
 CONNECT_TIMEOUT = 10.0  # seconds
-HEARTBEAT = 30.0  # seconds: a server that vanished without a word is noticed within one and a half of it
-CLOSE_TIMEOUT = 2.0  # seconds that the server has for its part of a close
-_PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+PING_INTERVAL, PING_TIMEOUT = 30.0, 15.0  # seconds: a server that vanished is noticed within their sum
+CLOSE_TIMEOUT = 2.0  # seconds for the server's part of a close
+_TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class Tokens(NamedTuple):
-    """Where the token for each connection comes from; `renew` says whether another can be had when one is refused."""
+    """Where the token for each connection comes from. `renew`: `get` returns a new one after a refusal."""
 
     get: Callable[[], str | None]
     renew: bool
 
 
 class _Message(msgspec.Struct):
-    """What concerns us of a message, whatever its type."""
+    """The fields of all message types that this client reads."""
 
     type: str = ""
     id: str | None = None
@@ -52,9 +54,9 @@ _message = msgspec.json.Decoder(_Message)
 
 
 class Listener:
-    """Follows `/ws` at `url` until a close says to stay away.
+    """Follows `/ws` at `url` until a close code forbids to reconnect.
 
-    `show` takes each message as it came, `note` takes what a person should know beside them. `position` is that of
+    `show` is called with each message, byte for byte; `note` with each explanation for a person. `position` is that of
     the last message that was shown.
     """
 
@@ -67,7 +69,7 @@ class Listener:
         position: str | None,
         show: Callable[[bytes], None],
         note: Callable[[str], None],
-        backoff: Backoff | None = None,
+        delays: Callable[[], Iterator[float]] = backoff.delays,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.position = position
@@ -78,65 +80,67 @@ class Listener:
         self._show = show
         self._note = note
         self._clock = clock
-        self._backoff = backoff or Backoff()
-        self._return_at = 0.0  # on the loop's clock: when a goodbye wants us back
+        self._new_delays = delays
+        self._delays = delays()
+        self._return_at = 0.0  # on the clock: the time that a goodbye named for the next connection
         self._connected_at: float | None = None
-        self._renewed = False  # a fresh token was tried at once, and has not proved itself yet
-        self._trouble = ""  # said already: what keeps us from connecting
+        self._renewed = False  # the last connection was made at once with a fresh token, and was not stable yet
+        self._trouble = ""  # the last reason why no connection was possible; each is reported once
 
     async def follow(self) -> None:
-        """Come back until told to stay away."""
-        async with aiohttp.ClientSession() as http:
-            while True:
-                wait = await self._visit(http)
-                if wait is None:
-                    return
-                await asyncio.sleep(wait)
+        """Reconnect until a close code or a refused handshake forbids it."""
+        while True:
+            wait = await self._one_connection()
+            if wait is None:
+                return
+            await asyncio.sleep(wait)
 
-    async def _visit(self, http: aiohttp.ClientSession) -> float | None:
-        """One connection, from its try to its end; the seconds until the next one, None if there is to be none."""
+    async def _one_connection(self) -> float | None:
+        """Connect, read until the close; return the seconds to wait before the next connection, None for the end."""
         self._connected_at, self._return_at = None, 0.0
+        token = self._tokens.get()
+        attempt = connect(
+            self._target(),
+            additional_headers={"Authorization": f"Bearer {token}"} if token else {},
+            compression=None,
+            proxy=None,
+            open_timeout=CONNECT_TIMEOUT,
+            ping_interval=PING_INTERVAL,
+            ping_timeout=PING_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
+            max_size=None,
+        )
         try:
-            ws = await self._connect(http)
-        except aiohttp.WSServerHandshakeError as error:
-            return self._refused(error.status)
-        except (aiohttp.ClientError, OSError) as error:
-            return self._unreachable(_why(error))
+            ws = await attempt
+        except InvalidStatus as error:
+            return self._refused(error.response.status_code)
+        except (WebSocketException, OSError) as error:
+            return self._unreachable(why_unreachable(error, CONNECT_TIMEOUT))
         self._trouble = ""
         try:
             return self._closed(await self._read(ws))
         finally:
             await ws.close()
 
-    async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse[bool]:
-        token = self._tokens.get()
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await http.ws_connect(
-                self._url,
-                params={"user_id": self._user} | ({"last_event_id": self.position} if self.position else {}),
-                headers={"Authorization": f"Bearer {token}"} if token else {},
-                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
-                heartbeat=HEARTBEAT,
-                max_msg_size=0,
-                decode_text=False,
-            )
+    def _target(self) -> str:
+        """The URL with user and position; http is ws there, and https is wss."""
+        parts = urlsplit(self._url)
+        fields = {"user_id": self._user} | ({"last_event_id": self.position} if self.position else {})
+        query = "&".join(filter(None, (parts.query, urlencode(fields))))
+        return parts._replace(scheme=parts.scheme.replace("http", "ws"), query=query).geturl()
 
-    async def _read(self, ws: aiohttp.ClientWebSocketResponse[bool]) -> Close:
-        """Hand messages on until one side closes; how it did."""
+    async def _read(self, ws: ClientConnection) -> Close:
+        """Hand messages on until one side closes; return how it closed."""
         while True:
             try:
-                message = await ws.receive()
-            except (aiohttp.ClientError, OSError):  # it broke as aiohttp answered a ping
+                text = await ws.recv(decode=False)
+            except ConnectionClosed as closed:
+                if closed.rcvd:
+                    return Close(closed.rcvd.code, closed.rcvd.reason)
+                if closed.sent and closed.sent.code != CloseCode.INTERNAL_ERROR:
+                    return Close(closed.sent.code, "")  # this client closed: the server broke the protocol
                 return LOST
-            match message.type:
-                case aiohttp.WSMsgType.TEXT:
-                    self._take(message.data)
-                case aiohttp.WSMsgType.CLOSE:
-                    return Close(message.data, message.extra or "") if message.data else NO_STATUS
-                case aiohttp.WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
-                    return Close(message.data.code, "")  # what we told the server: it broke the protocol
-                case aiohttp.WSMsgType.CLOSING | aiohttp.WSMsgType.CLOSED | aiohttp.WSMsgType.ERROR:
-                    return LOST
+            self._take(text)
 
     def _take(self, text: bytes) -> None:
         self._show(text)
@@ -144,7 +148,7 @@ class Listener:
             message = _message.decode(text)
         except (ValueError, RecursionError):
             return
-        if message.recovered is not False:  # else the gap that follows says where it goes on: not before that is known
+        if message.recovered is not False:  # else the gap that follows has the position
             self.position = message.id or message.last_event_id or self.position
         if message.type == "connected":
             self._connected_at = self._clock()
@@ -155,21 +159,21 @@ class Listener:
             after = f"after {message.after} " if message.after else ""
             self._note(
                 printable(
-                    f"gap ({message.reason}): events {after}are gone for good. Fetch your state anew; "
-                    f"it goes on from {self.position}"
+                    f"gap ({message.reason}): the events {after}are lost; an application loads its state again here. "
+                    f"Events continue from {self.position}"
                 )
             )
 
     def _check_token(self, message: _Message) -> None:
-        """A bridge that checked a token says when it ends."""
+        """Note once if the bridge ignores the given token: only a bridge that verified it says when it expires."""
         if self._token_was_given and message.expires_in_ms is None:
-            self._token_was_given = False  # said once
-            self._note("this bridge checks no token: the one that was given had no effect")
+            self._token_was_given = False
+            self._note("this bridge does not check tokens: --token had no effect")
 
     def _closed(self, close: Close) -> float | None:
         now = self._clock()
         if self._connected_at is not None and now - self._connected_at >= STABLE:
-            self._backoff.reset()
+            self._delays = self._new_delays()
             self._renewed = False
         needs_token = close.code == TOKEN_MISSING.code
         if not close.reconnect or (needs_token and not self._tokens.renew):
@@ -177,32 +181,21 @@ class Listener:
             return None
         if needs_token and not self._renewed:
             self._renewed = True
-            wait = 0.0
-        else:
-            wait = max(self._backoff.wait(), self._return_at - now)
-        self._note(f"{explain(close)}. " + (f"Back in {wait:.1f} s" if wait else "Back at once with a fresh token"))
+            self._note(f"{explain(close)}. Reconnecting now with a new token")
+            return 0.0
+        wait = max(next(self._delays), self._return_at - now)
+        self._note(f"{explain(close)}. Reconnecting in {wait:.1f} s")
         return wait
 
     def _refused(self, status: int) -> float | None:
-        """The answer was no WebSocket. What a proxy or a server that leaves says will pass, the rest will not."""
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
+        """Retry what a proxy or a server that shuts down answers; nothing else will change by itself."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TEMPORARY:
             return self._unreachable(f"HTTP status {status}")
-        self._note(f"{self._url} is not the WebSocket of a bridge (HTTP status {status}): is --url right?")
+        self._note(f"no WebSocket at {self._url} (HTTP status {status}); check --url")
         return None
 
     def _unreachable(self, why: str) -> float:
-        """Said once for each reason: the tries may go on for hours."""
         if why != self._trouble:
             self._trouble = why
-            self._note(f"cannot reach {self._url}: {why}. Trying until it answers")
-        return self._backoff.wait()
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT_TIMEOUT:g} s"
-    os_error = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(os_error, ssl.SSLError):
-        return printable(of_tls(os_error))
-    code = getattr(os_error, "errno", None) or 0
-    return printable(os.strerror(code) if code in errno.errorcode else str(os_error) or type(error).__name__)
+            self._note(f"cannot reach {self._url}: {printable(why)}. Retrying until it answers")
+        return next(self._delays)

@@ -211,7 +211,7 @@ async def test_listen_to_the_end(bridge: Running, capfd: pytest.CaptureFixture[s
     types = [json.loads(line)["type"] for line in out.splitlines() if line.startswith('{"type"')]
     assert types == ["connected", "task_update", "goodbye"]
     unchecked, explained, position = err.splitlines()
-    assert unchecked == "wsbridge: this bridge checks no token: the one that was given had no effect"
+    assert unchecked == "wsbridge: this bridge does not check tokens: --token had no effect"
     assert explained.startswith("wsbridge: 4509 force_disconnect: ")
     assert position.startswith("wsbridge: to go on from here: --last-event-id ")
 

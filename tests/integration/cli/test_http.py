@@ -64,7 +64,7 @@ async def test_not_http(answer: bytes, said: str) -> None:
 
 
 async def test_https_where_there_is_none(bridge: Running) -> None:
-    assert (await refusal(bridge.url.replace("http", "https"))).startswith("it does not speak TLS: ")
+    assert (await refusal(bridge.url.replace("http", "https"))).startswith("it does not speak TLS; use ")
 
 
 def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import DEADLINE, Running, Start, until
 from wsbridge.auth.tokens import mint
-from wsbridge.cli.backoff import Backoff
+from wsbridge.cli.backoff import delays
 from wsbridge.cli.listen import STABLE, Listener, Tokens
 from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
 
@@ -37,7 +37,7 @@ class Following:
             position=position,
             show=self.shown.append,
             note=self.notes.append,
-            backoff=Backoff(self._wait),
+            delays=lambda: delays(self._wait),
             clock=lambda: self.now,
         )
 
@@ -107,7 +107,7 @@ async def test_the_range_of_a_code_decides(close: Close, aiohttp_server: Aiohttp
     stays_away = close.code in (1002, 1003, 1007, 1008, 1009) or close.code >= 4500
     assert len(stage.requests) == (1 if stays_away else 2)
     assert following.notes[0].startswith(f"{close.code} {close.reason}".rstrip())
-    assert ("Back " in following.notes[0]) is not stays_away
+    assert ("Reconnecting " in following.notes[0]) is not stays_away
 
 
 async def test_it_resumes_after_the_last_message_it_showed(aiohttp_server: AiohttpServer) -> None:
@@ -140,9 +140,10 @@ async def test_a_gap_is_told_and_only_then_is_the_position_a_new_one(aiohttp_ser
     await following.to_the_end()
     assert [r.query["last_event_id"] for r in stage.requests] == ["k:1", "k:1", "n:9", "n:9"]
     assert following.notes[1] == (
-        "gap (expired): events after k:1 are gone for good. Fetch your state anew; it goes on from n:9"
+        "gap (expired): the events after k:1 are lost; an application loads its state again here. "
+        "Events continue from n:9"
     )
-    assert following.notes[3].startswith("gap (): events are gone")
+    assert following.notes[3].startswith("gap (): the events are lost")
 
 
 async def test_a_goodbye_says_when_to_come_back(aiohttp_server: AiohttpServer) -> None:
@@ -153,7 +154,7 @@ async def test_a_goodbye_says_when_to_come_back(aiohttp_server: AiohttpServer) -
     started = loop.time()
     await following.to_the_end()
     assert loop.time() - started >= 0.08
-    assert following.notes[0].endswith("Back in 0.1 s")
+    assert following.notes[0].endswith("Reconnecting in 0.1 s")
 
 
 async def test_the_backoff_grows_until_a_connection_was_stable(aiohttp_server: AiohttpServer) -> None:
@@ -183,7 +184,7 @@ async def test_a_fresh_token_is_tried_at_once_and_then_with_backoff(aiohttp_serv
         "Bearer fourth",
     ]
     assert all("token" not in r.query for r in stage.requests)
-    assert following.notes[0].endswith("Back at once with a fresh token")
+    assert following.notes[0].endswith("Reconnecting now with a new token")
     assert following.waits == [0.5, 1]
 
 
@@ -223,9 +224,7 @@ async def test_a_broken_connection_comes_back(aiohttp_server: AiohttpServer) -> 
 async def test_what_is_no_bridge_ends_it(bridge: Running) -> None:
     following = Following(f"{bridge.url}/nothing/here")
     await following.to_the_end()
-    assert following.notes == [
-        f"{bridge.url}/nothing/here is not the WebSocket of a bridge (HTTP status 404): is --url right?"
-    ]
+    assert following.notes == [f"no WebSocket at {bridge.url}/nothing/here (HTTP status 404); check --url"]
 
 
 async def test_a_server_that_is_away_is_told_once_and_tried_again(
@@ -246,9 +245,9 @@ async def test_a_server_that_is_away_is_told_once_and_tried_again(
         await until(lambda: len(following.notes) >= 4)
     url = f"ws://127.0.0.1:{unused_tcp_port}/ws"
     assert following.notes[:3] == [
-        f"cannot reach {url}: Connection refused. Trying until it answers",
-        f"cannot reach {url}: HTTP status 503. Trying until it answers",
-        f"cannot reach {url}: HTTP status 429. Trying until it answers",
+        f"cannot reach {url}: Connection refused. Retrying until it answers",
+        f"cannot reach {url}: HTTP status 503. Retrying until it answers",
+        f"cannot reach {url}: HTTP status 429. Retrying until it answers",
     ]
     assert following.notes[3].startswith("4509")
 
@@ -338,4 +337,4 @@ async def test_listen_with_tls_where_none_is_spoken_says_so(bridge: Running) -> 
     following = Following(f"wss://127.0.0.1:{bridge.port}/ws")
     async with following.running():
         await until(lambda: following.notes)
-    assert "it does not speak TLS: is it wss://" in following.notes[0]
+    assert "it does not speak TLS; use ws://" in following.notes[0]

@@ -1,4 +1,4 @@
-# wsbridge as an image: one virtualenv on a slim Python, no root, nothing to write to.
+# wsbridge as an image: one virtualenv on a slim Python, without root, with a read-only file system.
 #
 #   docker build -t websocket-service:latest .
 #
@@ -6,14 +6,17 @@
 #   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_AUTH=none -e WSBRIDGE_DEMO=true \
 #     websocket-service:latest
 #
-# With tokens, and open to a sidecar and to operators:
+# With tokens, for a sidecar and operators:
 #   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_JWT_SECRET="$JWT_SECRET" \
 #     -e APP_API_TOKEN="$APP_API_TOKEN" -e WSBRIDGE_ADMIN_TOKEN="$ADMIN_TOKEN" websocket-service:latest
 #
-# It listens on all of the container's addresses, so it refuses to start unless WSBRIDGE_AUTH=none or a key is given.
+# The bridge listens on all of the container's addresses, so it refuses to start unless WSBRIDGE_AUTH=none or a key is
+# set.
+#
 # /events and /dapr answer 403 without APP_API_TOKEN. So do /stats and /users without WSBRIDGE_ADMIN_TOKEN and /metrics
-# without WSBRIDGE_METRICS_TOKEN, unless they are called on WSBRIDGE_INTERNAL_PORT; do not publish that port. A command in
-# the container has the container's tokens:
+# without WSBRIDGE_METRICS_TOKEN, unless they are called on WSBRIDGE_INTERNAL_PORT. Do not publish that port.
+#
+# A command in the container has the container's tokens:
 #   docker exec CONTAINER wsbridge publish --user alice task.created title='Buy milk'
 
 FROM python:3.13-slim-trixie AS build
@@ -22,10 +25,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-# The build stage's pip fills the virtualenv from outside, so that no installer ships with it.
+# The build stage's pip installs into the virtualenv, so the image contains no installer.
 RUN python -m venv --without-pip /opt/venv
 
-# Wheels only: an sdist would run foreign code here, and there is no compiler. A layer of its own: it changes seldom.
+# Wheels only: an sdist would run its own code here, and there is no compiler. Its own layer, because it changes rarely.
 COPY requirements.txt requirements/build.txt /src/
 RUN pip install --only-binary :all: --require-hashes -r /src/build.txt \
     && pip --python /opt/venv install --no-compile --only-binary :all: --require-hashes -r /src/requirements.txt
@@ -33,9 +36,10 @@ RUN pip install --only-binary :all: --require-hashes -r /src/build.txt \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY wsbridge ./wsbridge
-# What wsbridge/web/static/client points to.
+# The target of the link wsbridge/web/static/client.
 COPY client/src ./client/src
-# The root is read-only later, so bytecode is made now; unchecked, as timestamps may change on the way to the image.
+# The file system is read-only later, so bytecode is compiled now. Unchecked, because timestamps may change in the
+# image.
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip --python /opt/venv install --no-index --no-compile --no-deps /wheels/*.whl \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
@@ -54,15 +58,15 @@ LABEL org.opencontainers.image.title="wsbridge" \
 COPY --from=build /opt/venv /opt/venv
 ENV PATH="/opt/venv/bin:${PATH}"
 
-# The base image has no bytecode of the standard library; a first run as root leaves behind what is in use.
-# It also fails the build if anything is missing.
+# The base image has no bytecode of the standard library. A first run as root writes it for the modules in use, and
+# fails the build if anything is missing.
 RUN wsbridge --help > /dev/null && python -c "import wsbridge.server, wsbridge.cli.commands, wsbridge.cli.http"
 
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     WSBRIDGE_HOST=0.0.0.0
 
-# A number, as Kubernetes can't tell whether a name is root (runAsNonRoot).
+# A number, because Kubernetes cannot check whether a name is root (runAsNonRoot).
 USER 10001:10001
 EXPOSE 8004
 STOPSIGNAL SIGTERM

@@ -24,6 +24,7 @@ from tests.support.running import (
     until,
     until_told,
 )
+from wsbridge.server import GC_THRESHOLDS
 from wsbridge.sessions.drain import SPREAD
 
 
@@ -297,6 +298,12 @@ async def test_a_second_signal_hurries(spawn: Spawn) -> None:
     assert await bridge.code() == 0
     assert bridge.of("drain.done")
     assert bridge.errors == b""
+
+
+def test_collection_of_the_second_generation_is_a_short_pause() -> None:
+    """It walks what so many first ones left, 25,000 objects in 20 ms: it held events up for 220 ms."""
+    allocations, first_ones, _ = GC_THRESHOLDS
+    assert allocations * (first_ones + 1) <= 25_000
 
 
 async def test_a_stop_without_clients_is_immediate(spawn: Spawn) -> None:

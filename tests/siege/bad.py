@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import resource
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Self
@@ -21,6 +22,7 @@ PAUSE = 1.0  # seconds before a peer begins again
 DRIP = 1.0  # seconds between two bytes
 ADDRESSES = 20  # that bad peers come from
 FLOOD = 200  # frames in one write
+SENDING = 16_384  # bytes that the kernel holds of what a peer sends: more, that nobody reads, loads the generator only
 BOMB = 1 << 30  # bytes, after decompression
 
 
@@ -35,6 +37,7 @@ class Local(WebSocketPeer):
     numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENDING)
         self.sock.bind((address(next(self.numbers)), 0))
         await super().__aenter__()
         return self

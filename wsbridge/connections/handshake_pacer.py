@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-PER_TURN = 8  # handshakes, of about a millisecond each
+PER_TURN = 3  # handshakes, of about a millisecond each: an event takes four turns from its delivery to its sockets
 
 
 class HandshakePacer:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from wsbridge.connections.client_address import plain
@@ -16,7 +16,8 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 BACKLOG = 4_096  # connections that wait in the kernel: after a deploy all clients come at once
-BATCH = 16  # accepted at one wake-up: what is more waits until others have been served
+BATCH = 16  # taken at one wake-up: what is more waits until others have been served
+LOOKED_AT = 64  # accepted at one wake-up, with those that are refused: nobody has to wait long behind a flood of these
 PAUSE = 0.2  # seconds after an accept that failed
 REMIND = 60.0  # seconds between two lines about that
 ANY_V6 = "::"
@@ -74,19 +75,24 @@ class Listener:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                taken = [await loop.sock_accept(sock)]
+                first = await loop.sock_accept(sock)
             except OSError as error:
                 if error.errno != errno.ECONNABORTED:  # that one had left already
                     await self._wait_after(error)
                 continue
-            with contextlib.suppress(OSError):  # nobody waits any more, or the next turn finds what is wrong
-                while len(taken) < BATCH:
-                    taken.append(sock.accept())
-            welcome = [
-                (connection, peer) for connection, peer in map(_named, taken) if not self._refuse(connection, peer)
-            ]
+            welcome = self._welcome(sock, first)
             await asyncio.gather(*(self._take(connection, peer) for connection, peer in welcome))
             await asyncio.sleep(0)  # `sock_accept` does not wait where there is a connection
+
+    def _welcome(self, sock: socket.socket, accepted: tuple[socket.socket, Any]) -> list[tuple[socket.socket, str]]:
+        """Those of one wake-up that are not refused."""
+        welcome = list[tuple[socket.socket, str]]()
+        for connection, peer in map(_named, _waiting(sock, accepted)):
+            if not self._refuse(connection, peer):
+                welcome.append((connection, peer))
+                if len(welcome) == BATCH:
+                    break
+        return welcome
 
     def _refuse(self, connection: socket.socket, peer: str) -> bool:
         """Refuse it, if it is to be refused."""
@@ -115,6 +121,14 @@ class Listener:
             log.error("accept.failed", why=error.strerror or str(error), again=PAUSE)
         self._make_room()
         await asyncio.sleep(PAUSE)
+
+
+def _waiting(sock: socket.socket, first: tuple[socket.socket, Any]) -> Iterator[tuple[socket.socket, Any]]:
+    """The first one, and those behind it in the kernel."""
+    yield first
+    with contextlib.suppress(OSError):  # nobody waits any more, or the next turn finds what is wrong
+        for _ in range(LOOKED_AT - 1):
+            yield sock.accept()
 
 
 def _named(accepted: tuple[socket.socket, Any]) -> tuple[socket.socket, str]:

@@ -11,7 +11,8 @@ from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
 
 MINUTE = 60.0  # seconds
-PORTION = 4_194_304  # bytes of data, counted for each user, that are delivered without a pause
+PORTION = 65_536  # bytes of data, counted for each user, whose frames are in memory at once: 4 MiB take twice the time
+UNPAUSED = 4_194_304  # the same that are delivered before others may run
 
 
 class Bus:
@@ -88,9 +89,12 @@ class Bus:
 
     async def _deliver_all(self, batch: Sequence[Entry]) -> None:
         """In portions: a frame is a copy of the data, and sockets take those of a portion before the next are made."""
-        for start, end in portions(batch):
-            if start:
+        delivered = 0
+        for start, end, size in portions(batch):
+            if delivered + size > UNPAUSED and delivered:
                 await asyncio.sleep(0)
+                delivered = 0
+            delivered += size
             try:
                 self._deliver(batch[start:end] if end - start < len(batch) else batch)
             except Exception as error:  # the task boundary: one bad batch must not stop the others
@@ -153,15 +157,15 @@ class Bus:
         self._metrics.internal(doing, error, what=what)
 
 
-def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int]]:
-    """Where each portion begins and ends: so many bytes of frames, or one entry."""
+def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int, int]]:
+    """Where each portion begins and ends, and its bytes of data: `PORTION` at most, or one entry."""
     start = size = 0
     for place, entry in enumerate(batch):
         size += len(entry.data)
         if size > PORTION and place > start:
-            yield start, place
+            yield start, place, size - len(entry.data)
             start, size = place, len(entry.data)
-    yield start, len(batch)
+    yield start, len(batch), size
 
 
 def data_bytes(entries: Iterable[Entry]) -> int:

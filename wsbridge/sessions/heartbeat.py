@@ -14,7 +14,8 @@ from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.metrics import Metrics
 
 SLICE = 500  # sessions looked at before others may run
-ENDED = 8  # sessions ended before others may run: what the kernel holds for a stalled peer takes a millisecond to free
+PINGS = 64  # sent before others may run: as many answers come back at once
+ENDING = 8  # pings that an end counts as: what the kernel holds for a stalled peer takes a millisecond to free
 SWEEP = 1.0  # seconds between two looks at a session, at most: a token ends within that
 
 
@@ -49,16 +50,16 @@ class Heartbeat:
             await asyncio.sleep(self._sweep)
 
     async def _look(self, batch: Iterable[Session]) -> None:
-        """Do what is due. Many may end at once: all those behind a link that broke are silent since the same moment."""
-        now, ended = self._clock(), 0
+        """Do what is due. Much may be due at once: all those behind a link that broke are silent since one moment."""
+        now, done = self._clock(), 0
         self._notice_pause(now)
         for session in batch:
-            before = session.close
+            close, pinged = session.close, session.pinged
             self._try(session, now)
-            ended += session.close is not before
-            if ended == ENDED:
+            done += ENDING if session.close is not close else session.pinged != pinged
+            if done >= PINGS:
                 await asyncio.sleep(0)
-                now, ended = self._clock(), 0
+                now, done = self._clock(), 0
                 self._notice_pause(now)
 
     def _notice_pause(self, now: float) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.frames import GOOD, Peer
 from tests.support.running import Logs, Spawn, Start, until
 from wsbridge.connections import listener
-from wsbridge.connections.listener import Listener
+from wsbridge.connections.listener import BATCH, Listener
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -96,10 +96,24 @@ async def test_accept_a_refused_address_gets_the_answer_and_no_protocol() -> Non
         assert peers == []
 
 
-async def test_accept_many_at_once_takes_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "BATCH", 3)
+@pytest.mark.parametrize("bound", ["BATCH", "LOOKED_AT"])
+async def test_accept_many_at_once_takes_all(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(listener, bound, 3)
     async with listening() as (found, _, _):
         assert await asyncio.gather(*(echoed(found.port) for _ in range(50))) == [b"hello"] * 50
+
+
+async def test_accept_of_many_that_are_refused_does_not_hold_up_the_one_behind_them() -> None:
+    refused = 2 * BATCH
+    answers = [b"no"] * refused + [None]
+    found = Listener(lambda _: Echo(), lambda _: answers.pop(0), lambda: None, Metrics())
+    await found.bind("127.0.0.1", 0)
+    (sock,) = found.sockets
+    peers = [socket.create_connection(sock.getsockname()) for _ in range(refused + 1)]
+    ((connection, _),) = found._welcome(sock, sock.accept())  # at one wake-up
+    for each in (connection, *peers):
+        each.close()
+    found.close()
 
 
 class OutOfDescriptors:

@@ -16,7 +16,7 @@ from wsbridge.core.close_codes import SLOW_CONSUMER
 from wsbridge.core.events import Entry
 from wsbridge.core.messages import update
 from wsbridge.sessions.backlog import PATIENCE
-from wsbridge.sessions.bus import Bus
+from wsbridge.sessions.bus import PORTION, UNPAUSED, Bus
 from wsbridge.sessions.outbox import HIGH_WATER
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import State
@@ -44,6 +44,25 @@ class Bench:
                 self.bus.put([one])
             await until(self.bus.is_empty)
         return [line for line in lines if line["log_level"] != "debug"]
+
+
+class Crowd:
+    """Users who all get one large event."""
+
+    def __init__(self, bench: Bench, size: int, users: int) -> None:
+        self.entries = [entry(1, user=f"u{n}", data=b'"%b"' % (b"x" * size)) for n in range(users)]
+        self.made = self.written = self.most = 0  # frames, and the most of them that were in memory at once
+        for each in self.entries:
+            connection = bench.peer(each.user).connection
+            vars(connection).update(update=self._update, write=self._write)
+
+    def _update(self, one: Entry) -> bytes:
+        self.made += 1
+        self.most = max(self.most, self.made - self.written)
+        return update(one)
+
+    def _write(self, _: bytes) -> None:
+        self.written += 1
 
 
 @contextlib.asynccontextmanager
@@ -192,6 +211,28 @@ async def test_whatever_goes_wrong_the_broadcaster_goes_on_and_gives_the_room_ba
         assert bench.bus.room() == 100
     assert peer.ids == ["e:1", "e:2"]
     assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "broadcast")] * 2
+
+
+async def test_bus_with_a_large_event_for_many_users_keeps_few_frames_of_it() -> None:
+    """Memory that is used again at once is in the cache, and costs no page faults."""
+    async with running() as bench:
+        crowd = Crowd(bench, PORTION // 4 - 2, users=100)
+        bench.bus.put(crowd.entries)
+        await until(bench.bus.is_empty)
+        assert (crowd.written, crowd.most) == (100, 4)
+
+
+async def test_bus_with_much_to_deliver_lets_others_run_in_between() -> None:
+    async with running() as bench:
+        crowd = Crowd(bench, PORTION // 2 - 2, users=300)
+        bench.bus.put(crowd.entries)
+        turns = list[int]()
+        while not bench.bus.is_empty():
+            before = crowd.written
+            await asyncio.sleep(0)
+            turns.append(crowd.written - before)
+        at_once = 2 * UNPAUSED // PORTION
+        assert [count for count in turns if count] == [at_once, at_once, 300 - 2 * at_once]
 
 
 async def test_a_slow_consumer_ends_and_the_others_do_not_notice() -> None:

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.support.fake_time import REAL_SLEEP, Time, run_until
 from tests.support.peer import Peer
 from wsbridge.core.close_codes import LOST, POLICY, TOKEN_EXPIRED, Close
-from wsbridge.sessions.heartbeat import ENDED, SLICE, SWEEP, Heartbeat
+from wsbridge.sessions.heartbeat import ENDING, PINGS, SLICE, SWEEP, Heartbeat
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import State
 from wsbridge.telemetry.metrics import Metrics
@@ -176,7 +176,7 @@ async def test_a_token_that_ended_during_a_pause_has_ended(time: Time) -> None:
     assert peer.session.close == TOKEN_EXPIRED
 
 
-async def test_everyone_is_looked_at_in_slices_that_let_others_run(time: Time) -> None:
+async def test_heartbeat_with_many_pings_due_lets_others_run_in_between(time: Time) -> None:
     peers = [Peer.live(f"u{n}", now=time.now - 2 * INTERVAL) for n in range(SLICE + 1)]
     for peer in peers:
         peer.session.heard = time.now
@@ -185,16 +185,35 @@ async def test_everyone_is_looked_at_in_slices_that_let_others_run(time: Time) -
     while pinged < len(peers):
         await REAL_SLEEP(0)
         before, pinged = pinged, sum(peer.connection.pings for peer in peers)
-        assert pinged - before in (0, 1, SLICE)
+        assert pinged - before <= PINGS
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
     assert {peer.connection.pings for peer in peers} == {1}
 
 
+async def test_heartbeat_with_nothing_due_lets_others_run_after_a_slice(time: Time) -> None:
+    looked = 0
+
+    def check(*_: object) -> None:
+        nonlocal looked
+        looked += 1
+
+    heartbeat = wheel(time, *(peer_at(time, f"u{n}") for n in range(SLICE + 1)))
+    vars(heartbeat).update(check=check)
+    job = asyncio.ensure_future(heartbeat.run())
+    while looked <= SLICE:
+        before = looked
+        await REAL_SLEEP(0)
+        assert looked - before in (0, 1, SLICE)
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+
+
 @pytest.mark.parametrize("due", ["silent", "expired"])
 async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(time: Time, due: str) -> None:
-    """All those behind a link that broke are silent since the same moment."""
-    peers = [peer_at(time, f"u{n}") for n in range(10 * ENDED + 1)]
+    """All those behind a link that broke are silent since one moment."""
+    few = PINGS // ENDING
+    peers = [peer_at(time, f"u{n}") for n in range(10 * few + 1)]
     for peer in peers:
         if due == "silent":
             peer.session.heard = time.now - 2 * INTERVAL
@@ -205,7 +224,7 @@ async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(
     while ended < len(peers):
         await REAL_SLEEP(0)
         before, ended = ended, sum(peer.session.close is not None for peer in peers)
-        assert ended - before <= ENDED
+        assert ended - before <= few
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
 

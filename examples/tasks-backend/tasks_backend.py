@@ -1,6 +1,6 @@
-"""A backend to try wsbridge with: `POST /api/tasks` publishes `task.created` through the Dapr sidecar beside it.
+"""A backend for trying wsbridge: `POST /api/tasks` publishes `task.created` through the Dapr sidecar beside it.
 
-A task is acknowledged once Kafka has its event, not before. It is kept nowhere else.
+A task is acknowledged once Kafka has its event, not before. The backend stores it nowhere else.
 """
 
 import os
@@ -22,7 +22,7 @@ from aiohttp import web
 
 PUBSUB, TOPIC = "pubsub-kafka", "task-updates"
 TIMEOUT = aiohttp.ClientTimeout(total=5)  # seconds; the sidecar answers when Kafka has acknowledged
-SECRET_BYTES, MAX_USER_BYTES = 32, 256  # as the bridge has them
+SECRET_BYTES, MAX_USER_BYTES = 32, 256  # the same as in the bridge
 MAX_BODY = 16_384  # bytes
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
@@ -38,13 +38,13 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class Task(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client sends."""
+    """The body of a request."""
 
     title: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
 class Backend:
-    """The routes, and the connections to the sidecar at the URL `sidecar`, which may want `api_token` of its app."""
+    """The routes, and the connections to the sidecar at the URL `sidecar`, which may require `api_token`."""
 
     def __init__(self, secret: str, sidecar: str, api_token: str | None = None) -> None:
         self._secret = secret
@@ -74,10 +74,10 @@ class Backend:
         return web.Response(status=201, body=msgspec.json.encode(event["data"]), content_type="application/json")
 
     async def _publish(self, event: Mapping[str, Any], user: str) -> None:
-        """With the user as key all events of a user are in one partition, and so in order.
+        """Publish with the user as key: all events of a user are then in one partition, and so in order.
 
         Raises:
-            HTTPServiceUnavailable: Kafka may not have it.
+            HTTPServiceUnavailable: Kafka may not have the event.
 
         """
         line = {"topic": TOPIC, "event_id": event["id"], "user": user, "traceparent": event["traceparent"]}
@@ -93,34 +93,34 @@ class Backend:
             why = str(error) or type(error).__name__
         if why:
             log.error("task.unpublished", why=why[:500], **line)
-            raise web.HTTPServiceUnavailable(text="It may not be published: try again.", headers={"Retry-After": "1"})
+            raise web.HTTPServiceUnavailable(text="It may not be published. Try again.", headers={"Retry-After": "1"})
         log.info("task.published", **line)
 
     async def health(self, _: web.Request) -> web.Response:
-        """Whether tasks can be created: whether the sidecar is there and has its components."""
+        """200 if tasks can be created: the sidecar is running and has its components."""
         try:
             async with self._sidecar.get("/v1.0/healthz/outbound") as answer:
                 answer.raise_for_status()
         except (aiohttp.ClientError, TimeoutError):
-            raise web.HTTPServiceUnavailable(text="The Dapr sidecar is away, or not ready.") from None
+            raise web.HTTPServiceUnavailable(text="The Dapr sidecar is unavailable or not ready.") from None
         return web.json_response({"status": "healthy"})
 
 
 def user_of(authorization: str, secret: str) -> str:
-    """Whose token it is: as the bridge takes it, from the same secret.
+    """The token's user, verified like in the bridge and with the same secret.
 
     Raises:
-        HTTPUnauthorized: nobody's.
+        HTTPUnauthorized: the token is missing or invalid.
 
     """
     scheme, _, token = authorization.partition(" ")
-    options: Any = {"require": ["exp", "sub"], "verify_aud": False, "verify_sub": False}  # an integer is a user, too
+    options: Any = {"require": ["exp", "sub"], "verify_aud": False, "verify_sub": False}  # integers are users too
     try:
         user = jwt.decode(token, secret, ["HS256", "HS384", "HS512"], options, leeway=10)["sub"]
         if scheme.lower() == "bearer" and type(user) in (str, int) and 0 < len(str(user).encode()) <= MAX_USER_BYTES:
             return str(user)
-        why = "no user in it"
-    except Exception as error:  # a stranger wrote it: whatever it does to a parser, it is no token
+        why = "the token has no valid user"
+    except Exception as error:  # untrusted input: any error of the parser means that it is not a token
         why = type(error).__name__
     log.warning("auth.failed", why=why)
     detail = "Send `Authorization: Bearer <a valid token>`."
@@ -128,7 +128,7 @@ def user_of(authorization: str, secret: str) -> str:
 
 
 def created(task: Task, user: str, traceparent: str) -> dict[str, Any]:
-    """A CloudEvent with the Distributed Tracing extension. Made by us, its id is in our log as in the bridge's."""
+    """A CloudEvent with the Distributed Tracing extension. Its id is in this log and in the bridge's."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data = {"event_type": "task.created", "user_id": user, "task_id": uuid.uuid4().hex, "title": task.title}
     return {
@@ -139,13 +139,13 @@ def created(task: Task, user: str, traceparent: str) -> dict[str, Any]:
         "time": now,
         "datacontenttype": "application/json",
         "traceparent": traceparent,
-        "traceid": traceparent,  # Dapr's older name: without it the sidecar puts values of its own in place of both
+        "traceid": traceparent,  # Dapr's older name: without it the sidecar replaces both with its own
         "data": data | {"timestamp": now},
     }
 
 
 def continued(traceparent: str) -> str:
-    """The next step of the caller's trace, or the first one of a new trace (W3C Trace Context)."""
+    """The next step of the caller's trace, or the first step of a new trace (W3C Trace Context)."""
     known = _TRACEPARENT.fullmatch(traceparent)
     trace, flags = (traceparent[3:35], traceparent[-2:]) if known else (secrets.token_hex(16), "01")
     return f"00-{trace}-{secrets.token_hex(8)}-{flags}"
@@ -164,7 +164,7 @@ async def problems(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 def main(environ: Mapping[str, str]) -> None:
-    file = environ.get("JWT_SECRET_FILE")  # as a Kubernetes Secret is mounted
+    file = environ.get("JWT_SECRET_FILE")  # the form in which Kubernetes mounts a Secret
     secret = Path(file).read_text(encoding="utf-8").rstrip("\n") if file else environ.get("JWT_SECRET", "")
     if len(secret.encode()) < SECRET_BYTES:
         sys.exit(f"JWT_SECRET or JWT_SECRET_FILE: expected a secret of {SECRET_BYTES} bytes or more")

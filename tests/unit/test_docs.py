@@ -22,9 +22,6 @@ DOCS = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.m
 FOLDERS = (ROOT, ROOT / "docs", ROOT / "client", *ROOT.glob("examples/*"))
 PROSE = sorted(path for folder in FOLDERS for path in folder.glob("*.md"))
 WIDTH = 120  # characters in a line
-TO_WRAP = {  # documents that are still to be rewritten
-    "FRONTEND_INTEGRATION.md",
-}  # fmt: skip
 EVENT = re.compile(r"[a-z]+\.[a-z]+")
 NO_EVENTS = {
     "aiohttp.server", "aiohttp.websocket", "demo.html", "history.lua", "wsbridge.access", "wsbridge.v", "wsbridge.web",
@@ -218,8 +215,6 @@ def test_every_fault_in_the_table_has_the_tests_that_it_names() -> None:
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_document_line_that_can_be_broken_fits_the_width(path: Path) -> None:
     """The row of a table and a word, such as a URL, cannot be broken. Commands can: with a backslash."""
-    if path.name in TO_WRAP:
-        return
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
     long = [number for number, line in lines if len(line) > WIDTH and not line.startswith("|") and " " in line.strip()]
     assert long == []

@@ -1,72 +1,70 @@
-"""How a word of the command line becomes a value. Knows no command."""
+"""Types of options and arguments: each turns a word of the command line into a value, or raises `BadParameter`."""
 
-from argparse import ArgumentTypeError
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
+from click import BadParameter
 
 from wsbridge.core.events import is_user
 
-_GIVEN = {"user_id": "--user", "event_type": "the event's type"}
+_GIVEN = {"user_id": "--user", "event_type": "TYPE"}
 
 
 def user(word: str) -> str:
-    """A user id."""
     if not is_user(word):
-        raise ArgumentTypeError("expected a user id of 1 to 256 bytes in UTF-8")
+        raise BadParameter("expected a user id of 1 to 256 bytes in UTF-8")
     return word
 
 
 def seconds(word: str) -> int:
-    """A duration."""
     if not word.isascii() or not word.isdigit() or not 0 < int(word[:10]) < 2**31:
-        raise ArgumentTypeError(f"expected a whole number of seconds, got {word!r}")
+        raise BadParameter(f"expected a whole number of seconds, got {word!r}")
     return int(word)
 
 
 def token(word: str) -> str:
-    """A token as it can stand in a header."""
+    """A token that fits into a header."""
     word = word.strip()
     if not word or not word.isascii() or not word.isprintable() or " " in word:
-        raise ArgumentTypeError("expected a token such as `wsbridge token` prints")
+        raise BadParameter("expected a token such as `wsbridge token` prints")
     return word
 
 
 def event_type(word: str) -> str:
-    """The type of an event; what looks like data is none."""
+    """The type of an event; a word with `=` is data in the wrong place."""
     if "=" in word or not word or not word.isprintable():
-        raise ArgumentTypeError(f"expected an event's type such as task.created, got {word!r}")
+        raise BadParameter(f"expected the type of an event, such as task.created, got {word!r}")
     return word
 
 
 def pair(word: str) -> tuple[str, str | msgspec.Raw]:
-    """`key=text` or `key:=json`; the JSON goes out as it is written."""
+    """`key=text` or `key:=json`; the JSON is sent verbatim."""
     key, equals, text = word.partition("=")
     is_json, key = key.endswith(":"), key.removesuffix(":")
     if not equals or not key:
-        raise ArgumentTypeError(f"expected key=text or key:=json, got {word!r}")
+        raise BadParameter(f"expected key=text or key:=json, got {word!r}")
     if key in _GIVEN:
-        raise ArgumentTypeError(f"{key} comes from {_GIVEN[key]}, not from {word!r}")
+        raise BadParameter(f"{key} is set by {_GIVEN[key]}; leave {word!r} out")
     if not is_json:
         return key, text
     try:
         return key, msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
-        raise ArgumentTypeError(f"expected JSON after {key}:=, got {text!r} (a text has quotes there)") from None
+        raise BadParameter(f"expected JSON after {key}:=, got {text!r}; for a string write {key}={text}") from None
 
 
 def url(example: str, *schemes: str, path: str = "") -> Callable[[str], str]:
-    """A URL with a host; `path` is put in where it has none."""
+    """A URL with a host; `path` is the default of its path."""
 
     def read(word: str) -> str:
         try:
             parts = urlsplit(word.strip())
             good = parts.scheme in schemes and parts.hostname and parts.port != 0 and word.isascii()
-        except ValueError:  # a port that is no number, an unfinished [
+        except ValueError:  # a port that is not a number, an unfinished [
             good = False
         if not good or not word.isprintable() or " " in word.strip():
-            raise ArgumentTypeError(f"expected a URL such as {example}, got {word!r}")
+            raise BadParameter(f"expected a URL such as {example}, got {word!r}")
         return parts._replace(path=parts.path if parts.path.strip("/") else path, fragment="").geturl()
 
     return read

@@ -1,15 +1,14 @@
-"""What each command does, and the exit code it ends with. Knows no command line: the options come as values.
+"""What each command does. Each returns the exit code and takes its options as values.
 
-Each imports what it needs: the server's parts take a third of a second to load.
+Each imports what it needs, because importing everything takes half a second.
 """
 
-# ruff: noqa: ARG001, PLC0415, T201 - each has options, needed or not; see above; what they print is their result
+# ruff: noqa: PLC0415, T201 - see above; what the commands print is their result
 
 import json
 import sys
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsbridge.config.env import load, read
 from wsbridge.config.settings import PREFIX, Settings, SettingsError
@@ -21,12 +20,11 @@ OK, FAILED, USAGE = 0, 1, 2
 HEALTH_TIMEOUT = 3.0  # seconds
 TOKEN_TTL = 3600  # seconds
 HTTP_OK = 200
-_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening everywhere, it answers here
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a bridge on all addresses answers here
 Environ = Mapping[str, str]
 
 
-def serve(args: Namespace, environ: Environ) -> int:
-    """The bridge, until SIGTERM or SIGINT."""
+def serve(environ: Environ) -> int:
     settings, unknown = load(environ)
     import asyncio
 
@@ -38,99 +36,107 @@ def serve(args: Namespace, environ: Environ) -> int:
 
     with LogWriter(sys.stdout.buffer, log.dropped_lines, log.report_dropped) as writer:
         style = log.configure(settings.log_level, settings.log_format, writer)
-        is_for_people = style == "console"
+        for_people = style == "console"
 
         def started(ports: Sequence[int]) -> None:
-            if is_for_people and (settings.development or settings.demo):
+            if for_people and (settings.development or settings.demo):
                 writer.write(welcome(program(sys.argv[0]), _host(settings), ports).encode())
 
         try:
-            asyncio.run(server.serve(settings, unknown, brief=is_for_people, started=started))
+            asyncio.run(server.serve(settings, unknown, brief=for_people, started=started))
         except JobFailed:  # the log has it
             return FAILED
     return OK
 
 
-def token(args: Namespace, environ: Environ) -> int:
-    """Prints a token, and nothing else."""
+def token(environ: Environ, *, user: str, ttl: int, algorithm: str | None) -> int:
     settings, _ = load(environ)
-    print(_mint(settings, args.user, args.ttl, args.algorithm))
+    print(_mint(settings, user, ttl, algorithm))
     return OK
 
 
-def listen(args: Namespace, environ: Environ) -> int:
-    """One line for each message, until a close that says to stay away."""
+def listen(environ: Environ, *, user: str, token: str | None, url: str | None, last_event_id: str | None) -> int:
     import asyncio
 
     from wsbridge.cli.listen import Listener
     from wsbridge.cli.output import shower, while_read
 
     listener = Listener(
-        args.url or f"ws://{_address(load(environ)[0])}/ws",
-        args.user,
-        tokens=_tokens(args, environ),
-        position=args.last_event_id,
+        url or f"ws://{_address(load(environ)[0])}/ws",
+        user,
+        tokens=_tokens(environ, user, token),
+        position=last_event_id,
         show=shower(sys.stdout, environ),
         note=complain,
     )
     try:
         asyncio.run(while_read(sys.stdout, listener.follow()))
     except KeyboardInterrupt:
-        _tell_position(listener.position)
+        _note_position(listener.position)
         raise
-    _tell_position(listener.position)
+    _note_position(listener.position)
     return FAILED
 
 
-def publish(args: Namespace, environ: Environ) -> int:
-    """Prints the answer's status; how many connections the users have is for a person."""
+def publish(
+    environ: Environ,
+    *,
+    event_type: str,
+    values: Sequence[tuple[str, Any]],
+    users: Sequence[str],
+    topic: str | None,
+    event_id: str | None,
+    url: str | None,
+    dapr: str | None,
+    pubsub: str | None,
+) -> int:
     from wsbridge.cli import publish
     from wsbridge.cli.http import Unreachable
 
-    if args.dapr:
+    if dapr:
         settings = _settings(environ, "USER_ID_FIELD", "TOPICS", "PUBSUB_NAME")
     else:
         settings, _ = load(environ)
-    field, topic = settings.user_id_field, args.topic or settings.topics[0][0]
-    if field == publish.BY_KEY and not args.dapr:
-        raise SettingsError(f"{PREFIX}USER_ID_FIELD is @key, which only a message from Kafka has: give --dapr")
-    if field.startswith("@") and len(args.user) > 1:
-        raise SettingsError(f"{PREFIX}USER_ID_FIELD is {field}, in which there is one user: give --user once")
-    event = publish.cloud_event(args.event_type, args.user, dict(args.values), event_id=args.id, user_field=field)
+    field, topic = settings.user_id_field, topic or settings.topics[0][0]
+    if field == publish.BY_KEY and not dapr:
+        raise SettingsError(f"{PREFIX}USER_ID_FIELD is @key, which only a message from Kafka has; publish with --dapr")
+    if field.startswith("@") and len(users) > 1:
+        raise SettingsError(f"{PREFIX}USER_ID_FIELD is {field}, which holds one user; give --user once")
+    event = publish.cloud_event(event_type, users, dict(values), event_id=event_id, user_field=field)
     try:
-        if args.dapr:
-            url, what = args.dapr, "sidecar"
-            api_token = environ.get("DAPR_API_TOKEN")  # Dapr's own name: what the sidecar wants of its app
-            pubsub = args.pubsub or settings.pubsub_name
-            problem = publish.to_sidecar(event, url, key=args.user[0], pubsub=pubsub, topic=topic, token=api_token)
+        if dapr:
+            target, what = dapr, "sidecar"
+            api_token = environ.get("DAPR_API_TOKEN")  # Dapr's own name: the sidecar expects it from its app
+            pubsub = pubsub or settings.pubsub_name
+            problem = publish.to_sidecar(event, target, key=users[0], pubsub=pubsub, topic=topic, token=api_token)
         else:
-            url, what = args.url or f"http://{_address(settings, internal=True)}", "bridge"
-            problem = publish.to_bridge(event, url, topic=topic, token=settings.app_api_token)
+            target, what = url or f"http://{_address(settings, internal=True)}", "bridge"
+            problem = publish.to_bridge(event, target, topic=topic, token=settings.app_api_token)
     except Unreachable as error:
-        problem = f"cannot reach {url}: {error}. Is the {what} running there?"
+        problem = f"cannot reach {target}: {error}. Is the {what} running there?"
     if problem:
         complain(problem)
         return FAILED
-    print(publish.ACCEPTED if args.dapr else publish.SUCCESS, flush=True)
-    if not args.dapr:
-        for user in args.user:
-            complain(_reached(user, publish.connections(url, user, token=settings.admin_token)))
+    print(publish.ACCEPTED if dapr else publish.SUCCESS, flush=True)
+    if not dapr:
+        for user in users:
+            complain(_reached(user, publish.connections(target, user, token=settings.admin_token)))
     return OK
 
 
 def _reached(user: str, count: int | None) -> str:
     if count is None:
-        return f"only operators see whether {user} is connected: set {PREFIX}ADMIN_TOKEN as the bridge has it"
+        return f"to see whether {user} is connected, set {PREFIX}ADMIN_TOKEN to the same value as the bridge's"
     if count == 0:
         return f"{user} has no connection to this replica now; the event is in the history"
     return f"{user} has {count} {'connection' if count == 1 else 'connections'} to this replica"
 
 
 def _settings(environ: Environ, *needed: str) -> Settings:
-    """Settings of which only these have to be right.
+    """The settings; mistakes in others than the needed ones are ignored.
 
     Raises:
-        SettingsError: one of them is wrong.
+        SettingsError: a needed setting has a mistake.
 
     """
     settings, wrong, _ = read(environ)
@@ -139,8 +145,7 @@ def _settings(environ: Environ, *needed: str) -> Settings:
     return settings
 
 
-def check(args: Namespace, environ: Environ) -> int:
-    """Prints the settings; an unknown name is a mistake here, a weak setting is not."""
+def check(environ: Environ) -> int:
     from wsbridge.cli.check import examine
 
     table, mistakes, warnings = examine(environ)
@@ -152,11 +157,10 @@ def check(args: Namespace, environ: Environ) -> int:
     return USAGE if mistakes else OK
 
 
-def healthcheck(args: Namespace, environ: Environ) -> int:
-    """Prints the status."""
+def healthcheck(environ: Environ, *, url: str | None) -> int:
     from wsbridge.cli.http import Unreachable, send
 
-    url = args.url or f"http://{_address(load(environ)[0])}/health"
+    url = url or f"http://{_address(load(environ)[0])}/health"
     try:
         answer = send(url, timeout=HEALTH_TIMEOUT)
     except Unreachable as error:
@@ -174,35 +178,35 @@ def healthcheck(args: Namespace, environ: Environ) -> int:
 
 
 def complain(text: str) -> None:
-    """One line for a person, beside the output."""
+    """Print one line for a person on standard error."""
     from wsbridge.cli.formatting import printable
 
     print(f"wsbridge: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def _address(settings: Settings, *, internal: bool = False) -> str:
-    """Where a bridge with these settings answers, from this machine."""
+    """Host and port at which this machine reaches a bridge with these settings."""
     port = settings.internal_port if internal and settings.internal_port is not None else settings.port
     if port == 0:
-        raise SettingsError(f"{PREFIX}PORT is 0, which picks a free port: say with --url where the bridge is")
+        raise SettingsError(f"{PREFIX}PORT is 0, which picks a free port; give --url")
     return f"{_host(settings)}:{port}"
 
 
 def _host(settings: Settings) -> str:
-    """As it stands in a URL."""
+    """The host as in a URL."""
     host = settings.host.strip("[]")
     host = _HERE.get(host, host)
     return f"[{host}]" if ":" in host else host
 
 
-def _tokens(args: Namespace, environ: Environ) -> "Tokens":
+def _tokens(environ: Environ, user: str, token: str | None) -> "Tokens":
     from wsbridge.cli.listen import Tokens
 
-    if args.token:
-        return Tokens(lambda: str(args.token), renew=False)
+    if token:
+        return Tokens(lambda: token, renew=False)
     settings, _ = load(environ)
     if settings.jwt_secret:
-        return Tokens(lambda: _mint(settings, args.user, TOKEN_TTL), renew=True)
+        return Tokens(lambda: _mint(settings, user, TOKEN_TTL), renew=True)
     return Tokens(lambda: None, renew=False)
 
 
@@ -212,6 +216,6 @@ def _mint(settings: Settings, user: str, ttl: float, algorithm: str | None = Non
     return mint(settings, user, ttl=ttl, algorithm=algorithm or next(iter(settings.jwt_algorithms), "HS256"))
 
 
-def _tell_position(position: str | None) -> None:
+def _note_position(position: str | None) -> None:
     if position:
-        complain(f"to go on from here: --last-event-id {position}")
+        complain(f"to resume here: --last-event-id {position}")

@@ -1,176 +1,247 @@
-"""The `wsbridge` command: words in, an exit code out. Does nothing itself but find out what is wanted."""
+"""The `wsbridge` command line: commands, options and help. What the commands do is in `commands`.
 
-import difflib
+Built on click. With argparse, help pages, suggestions for mistyped names and options between arguments need own code.
+"""
+
 import itertools
 import os
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import click
+
 from wsbridge import __version__
-from wsbridge.cli import arg_types, commands, help_text
-from wsbridge.cli.help_text import Page
-from wsbridge.config.settings import SettingsError
+from wsbridge.cli import arg_types, commands
+from wsbridge.config.settings import Settings, SettingsError
 
 INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as shells count signals
-BRIDGE, SIDECAR = "http://127.0.0.1:8004", "http://127.0.0.1:3500"
-WEBSOCKET, HEALTH = "ws://127.0.0.1:8004/ws", f"{BRIDGE}/health"
-TOPIC, PUBSUB = "task-updates", "pubsub-kafka"
-Run = Callable[[Namespace, Mapping[str, str]], int]
-Options = Callable[[ArgumentParser], None]
+DEFAULTS = Settings()
+BRIDGE = f"http://{DEFAULTS.host}:{DEFAULTS.port}"
+WEBSOCKET = f"ws://{DEFAULTS.host}:{DEFAULTS.port}/ws"
+SIDECAR = "http://127.0.0.1:3500"  # Dapr's default
+Environ = Mapping[str, str]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command with the words of the command line; exits with its code."""
+    """Run one command and exit with its code."""
     sys.exit(run(sys.argv[1:] if argv is None else argv, os.environ))
 
 
-def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one command; its exit code.
-
-    Raises:
-        SystemExit: --help or --version was asked for, or the words are wrong.
-
-    """
+def run(argv: Sequence[str], environ: Environ) -> int:
+    """Run one command and return its exit code."""
     try:
         try:
-            args = parse(argv)
-            return int(args.run(args, environ))
+            if bad := [word for word in argv if any("\udc80" <= c <= "\udcff" for c in word)]:
+                raise click.UsageError(f"expected UTF-8, got {bad[0]!r}")
+            with cli.make_context("wsbridge", list(argv), obj=environ) as context:
+                return int(cli.invoke(context) or 0)
         finally:
             sys.stdout.flush()
+    except click.exceptions.Exit as end:  # after --help and --version
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except SettingsError as error:
         for line in error.lines:
             commands.complain(line)
         return commands.USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # as with `| head -1`: nobody reads us any more
+    except BrokenPipeError:  # the reader has gone, as with `| head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
         return BROKEN_PIPE
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """The options of one command, its `run` among them; options and other words may come in any order."""
-    parser = ArgumentParser("wsbridge", description=help_text.ABOUT, **_shape(help_text.EXAMPLES))
-    parser.add_argument("--version", action="version", version=f"wsbridge {__version__}")
-    listed = parser.add_subparsers(metavar="COMMAND", title="commands", prog="wsbridge")
-    parsers = {}
-    for name, (command, options, page) in COMMANDS.items():
-        text = f"{page.text}\n\n{_catalogue()}" if name == "serve" and argv[:1] == ["serve"] else page.text
-        parsers[name] = listed.add_parser(name, help=page.summary, description=text, **_shape(page.examples))
-        parsers[name].set_defaults(run=command)
-        options(parsers[name])
-    if not argv:
-        parser.print_help()
-        parser.exit()
-    if argv[0] not in parsers:
-        near = difflib.get_close_matches(argv[0], parsers, n=1)
-        if near and not argv[0].startswith("-"):
-            parser.error(f"no such command: {argv[0]!r}; did you mean {near[0]}?")
-        return parser.parse_args(argv)
-    bad = [word for word in argv if any("\udc80" <= c <= "\udcff" for c in word)]
-    if bad:
-        parsers[argv[0]].error(f"expected UTF-8, got {bad[0]!r}")
-    return parsers[argv[0]].parse_intermixed_args(list(_with_sidecar(argv[1:])))
+class _Serve(click.Command):
+    """Lists all settings in its help."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from wsbridge.cli.check import catalogue  # noqa: PLC0415 - for this help only
+
+        formatter.write(f"\n{catalogue()}\n")
+        super().format_options(ctx, formatter)
 
 
-def _shape(examples: str) -> dict[str, Any]:
-    return {
-        "epilog": f"examples:\n{examples}",
-        "formatter_class": RawDescriptionHelpFormatter,
-        "allow_abbrev": False,
-    }
+class _Publish(click.Command):
+    """Takes `--dapr` with a URL or without: the word after it may be the type of the event."""
 
-
-def _catalogue() -> str:
-    from wsbridge.cli.check import catalogue  # noqa: PLC0415 - for that one page
-
-    return catalogue()
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_with_sidecar(args)))
 
 
 def _with_sidecar(argv: Sequence[str]) -> Iterator[str]:
-    """`--dapr` takes a URL or nothing: the word after it may be the event's type."""
     for word, following in itertools.pairwise([*argv, ""]):
         yield f"--dapr={SIDECAR}" if word == "--dapr" and "://" not in following else word
 
 
-def _token_options(parser: ArgumentParser) -> None:
-    _one_user(parser)
-    parser.add_argument(
-        "--ttl",
-        type=arg_types.seconds,
-        default=commands.TOKEN_TTL,
-        metavar="SECONDS",
-        help=f"validity; default: {commands.TOKEN_TTL}",
-    )
-    parser.add_argument(
-        "--algorithm",
-        metavar="NAME",
-        help="HS256, HS384 or HS512; default: HS256, or the first of WSBRIDGE_JWT_ALGORITHMS",
-    )
+def _examples(*lines: str, text: str = "") -> str:
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines), "", text))
 
 
-def _listen_options(parser: ArgumentParser) -> None:
-    _one_user(parser)
-    parser.add_argument("--token", type=arg_types.token, metavar="JWT", help="sent as a header, never in the URL")
-    _add_url(parser, WEBSOCKET, "ws", "wss", "http", "https", path="/ws")
-    parser.add_argument("--last-event-id", metavar="POSITION", help="resume after this position")
+def _url_option(default: str, *schemes: str, path: str = "") -> Callable[[Callable[..., int]], Callable[..., int]]:
+    text = f"URL of the bridge; default: {default}, or from WSBRIDGE_HOST and WSBRIDGE_PORT"
+    return click.option("--url", metavar="URL", type=arg_types.url(default, *schemes, path=path), help=text)
 
 
-def _publish_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "event_type", type=arg_types.event_type, metavar="TYPE", help="of the event, such as task.created"
-    )
-    parser.add_argument(
-        "values",
-        nargs="*",
-        default=[],
-        type=arg_types.pair,
-        metavar="KEY=TEXT",
-        help="data; KEY:=JSON for what is no text",
-    )
-    parser.add_argument(
-        "--user", required=True, action="append", type=arg_types.user, help="who gets it; may be given several times"
-    )
-    parser.add_argument("--topic", help=f"default: {TOPIC}, or the first of WSBRIDGE_TOPICS")
-    parser.add_argument("--id", help="default: a new one; an event with an id that was there is not sent again")
-    _add_url(parser, BRIDGE, "http", "https")
-    parser.add_argument(
-        "--dapr",
-        nargs="?",
-        metavar="URL",
-        type=arg_types.url(SIDECAR, "http", "https"),
-        help=f"publish through the sidecar there; default: {SIDECAR}",
-    )
-    parser.add_argument("--pubsub", help=f"the sidecar's component; default: {PUBSUB}, or as WSBRIDGE_PUBSUB_NAME says")
+_user_option = click.option("--user", metavar="ID", required=True, type=arg_types.user, help="id of the user")
 
 
-def _healthcheck_options(parser: ArgumentParser) -> None:
-    _add_url(parser, HEALTH, "http", "https", path="/health")
+@click.group(
+    invoke_without_command=True,
+    epilog=_examples(
+        "wsbridge serve",
+        "wsbridge listen --user alice",
+        "wsbridge publish --user alice task.created task_id=1 title='Buy milk'",
+        text="Settings come from environment variables: `wsbridge serve --help` lists them, `wsbridge check` checks "
+        "them. Exit codes: 0 success, 1 failure, 2 wrong options or settings, 130 ended by Ctrl-C.",
+    ),
+)
+@click.version_option(__version__, message="wsbridge %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Deliver every event of a user to every open tab of that user, once, in order."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
-def _no_options(_: ArgumentParser) -> None:
-    """There is nothing to choose."""
+@cli.command(
+    cls=_Serve,
+    epilog=_examples(
+        "wsbridge serve",
+        "WSBRIDGE_PORT=9000 WSBRIDGE_LOG_LEVEL=debug wsbridge serve",
+        "WSBRIDGE_HOST=0.0.0.0 WSBRIDGE_JWT_SECRET_FILE=/run/secrets/jwt wsbridge serve",
+    ),
+)
+@click.pass_obj
+def serve(environ: Environ) -> int:
+    """Run the bridge.
+
+    It runs until SIGTERM or Ctrl-C. Then it shuts down gracefully within WSBRIDGE_DRAIN_TIMEOUT. A second signal ends
+    it at once. All settings come from environment variables:
+    """
+    return commands.serve(environ)
 
 
-def _one_user(parser: ArgumentParser) -> None:
-    parser.add_argument("--user", required=True, type=arg_types.user, help="the user's id")
+@cli.command(
+    epilog=_examples(
+        "wsbridge token --user alice",
+        'wsbridge listen --user alice --token "$(wsbridge token --user alice --ttl 60)"',
+    ),
+)
+@_user_option
+@click.option(
+    "--ttl",
+    metavar="SECONDS",
+    type=arg_types.seconds,
+    default=str(commands.TOKEN_TTL),
+    show_default=True,
+    help="time until the token expires",
+)
+@click.option(
+    "--algorithm", metavar="NAME", help="HS256, HS384 or HS512; default: the first of WSBRIDGE_JWT_ALGORITHMS, or HS256"
+)
+@click.pass_obj
+def token(environ: Environ, /, **options: Any) -> int:
+    """Make a token for tests.
+
+    Prints nothing but the token, signed with WSBRIDGE_JWT_SECRET. A bridge with a public key or a JWKS can only verify
+    tokens: the owner of the private key makes them.
+    """
+    return commands.token(environ, **options)
 
 
-def _add_url(parser: ArgumentParser, default: str, *schemes: str, path: str = "") -> None:
-    parser.add_argument(
-        "--url",
-        type=arg_types.url(default, *schemes, path=path),
-        help=f"of the bridge; default: {default}, or as WSBRIDGE_HOST and WSBRIDGE_PORT say",
-    )
+@cli.command(
+    epilog=_examples(
+        "wsbridge listen --user alice",
+        "wsbridge listen --user alice | jq -c 'select(.type == \"task_update\").event'",
+        'wsbridge listen --user alice --url wss://push.example.com/ws --token "$TOKEN"',
+    ),
+)
+@_user_option
+@click.option("--token", metavar="JWT", type=arg_types.token, help="sent as a header, never in the URL")
+@_url_option(WEBSOCKET, "ws", "wss", "http", "https", path="/ws")
+@click.option("--last-event-id", metavar="POSITION", help="resume after this position")
+@click.pass_obj
+def listen(environ: Environ, /, **options: Any) -> int:
+    """Show the events of a user as they arrive.
+
+    In a pipe, prints each message as one line of JSON, byte for byte as it came. Explains each close and each gap on
+    standard error. Reconnects as a client should, and resumes after the last message that it printed.
+
+    Without --token, makes a token for each connection if WSBRIDGE_JWT_SECRET is set.
+
+    Ends with exit code 1 after a close code that forbids to reconnect, and when the bridge refuses --token.
+    """
+    return commands.listen(environ, **options)
 
 
-COMMANDS: dict[str, tuple[Run, Options, Page]] = {
-    "serve": (commands.serve, _no_options, help_text.SERVE),
-    "token": (commands.token, _token_options, help_text.TOKEN),
-    "listen": (commands.listen, _listen_options, help_text.LISTEN),
-    "publish": (commands.publish, _publish_options, help_text.PUBLISH),
-    "check": (commands.check, _no_options, help_text.CHECK),
-    "healthcheck": (commands.healthcheck, _healthcheck_options, help_text.HEALTHCHECK),
-}
+@cli.command(
+    cls=_Publish,
+    epilog=_examples(
+        "wsbridge publish --user alice task.created task_id=1 title='Buy milk'",
+        "wsbridge publish --user alice --user bob task.updated id=7 done:=true",
+        "wsbridge publish --user alice task.created task_id=1 --dapr",
+        "wsbridge publish --user alice task.created --dapr http://127.0.0.1:3501",
+    ),
+)
+@click.argument("event_type", metavar="TYPE", type=arg_types.event_type)
+@click.argument("values", metavar="[KEY=TEXT]...", nargs=-1, type=arg_types.pair)
+@click.option(
+    "--user",
+    "users",
+    metavar="ID",
+    required=True,
+    multiple=True,
+    type=arg_types.user,
+    help="id of the user who gets the event; may be repeated",
+)
+@click.option("--topic", help=f"default: the first of WSBRIDGE_TOPICS, or {DEFAULTS.topics[0][0]}")
+@click.option("--id", "event_id", help="id of the event; default: a new one. The same id is delivered once")
+@_url_option(BRIDGE, "http", "https")
+@click.option(
+    "--dapr",
+    metavar="[URL]",
+    type=arg_types.url(SIDECAR, "http", "https"),
+    help=f"publish through a Dapr sidecar; default of the URL: {SIDECAR}",
+)
+@click.option(
+    "--pubsub", help=f"pub/sub component of the sidecar; default: WSBRIDGE_PUBSUB_NAME, or {DEFAULTS.pubsub_name}"
+)
+@click.pass_obj
+def publish(environ: Environ, /, **options: Any) -> int:
+    """Publish an event.
+
+    Posts a CloudEvent of this TYPE, such as task.created, to a running bridge or to a Dapr sidecar. The pairs are its
+    data: KEY=TEXT is a string, KEY:=JSON any JSON value. WSBRIDGE_USER_ID_FIELD is the field for the user.
+
+    Prints the status of the response. The exit code is 0 only for SUCCESS from a bridge, or 204 from a sidecar. Sends
+    APP_API_TOKEN to the bridge and DAPR_API_TOKEN to the sidecar if they are set.
+
+    Prints how many connections each user has to that bridge on standard error. Outside of development mode that needs
+    WSBRIDGE_ADMIN_TOKEN.
+    """
+    return commands.publish(environ, **options)
+
+
+@cli.command(epilog=_examples("wsbridge check", "WSBRIDGE_PORT=http wsbridge check"))
+@click.pass_obj
+def check(environ: Environ) -> int:
+    """Check the settings.
+
+    Prints the effective settings with secrets masked, then every mistake; an unknown WSBRIDGE_ name is a mistake here.
+    The exit code is 2 if there is a mistake. Valid settings that are insecure, such as a missing token, are warnings.
+    """
+    return commands.check(environ)
+
+
+@cli.command(epilog=_examples("wsbridge healthcheck", "wsbridge healthcheck --url http://127.0.0.1:9000/health"))
+@_url_option(f"{BRIDGE}/health", "http", "https", path="/health")
+@click.pass_obj
+def healthcheck(environ: Environ, /, **options: Any) -> int:
+    """Ask a running bridge for its health.
+
+    For containers. The exit code is 0 if the bridge is healthy or degraded, else 1.
+    """
+    return commands.healthcheck(environ, **options)

@@ -1,6 +1,5 @@
 """The environment, read once into the settings. Knows what is wrong with it; does nothing with what is right."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import Field, fields, replace
@@ -139,6 +138,8 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in known:
             continue
+        import difflib  # noqa: PLC0415 - slow to import, and rarely needed
+
         if re.match(PREFIX + r"(PORT_\d|SERVICE_(HOST|PORT))", name):
             hint = "injected by Kubernetes; set enableServiceLinks: false in the pod"
         else:

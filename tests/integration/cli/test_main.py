@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -43,64 +45,82 @@ async def connect(http: aiohttp.ClientSession, port: int) -> aiohttp.ClientWebSo
     return ws
 
 
-# ---- words
+# ---- options and help
 
 
-def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main.run([], {})
-    assert caught.value.code == 0
-    out = capsys.readouterr().out
-    assert all(f"  {name} " in out or f"  {name}\n" in out for name in main.COMMANDS)
+EXAMPLES = [
+    (name, line.strip())
+    for name, shown in main.cli.commands.items()
+    for line in str(shown.epilog).splitlines()
+    if re.match(rf"  (\S+=\S+ )*wsbridge {name}\b", line)
+]
 
 
-@pytest.mark.parametrize("name", main.COMMANDS)
-def test_each_command_has_a_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main.run([name, "--help"], {})
-    assert caught.value.code == 0
-    out = capsys.readouterr().out
-    assert out.startswith(f"usage: wsbridge {name}")
-    assert f"examples:\n  wsbridge {name}" in out
+def run_and_read(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """The exit code, the output and the notes of a command that does nothing but parse its options."""
+    return main.run(words, {}), *capsys.readouterr()
 
 
-def test_the_help_of_serve_lists_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main.run(["serve", "--help"], {})
-    out = capsys.readouterr().out
+def test_run_without_words_shows_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_and_read(capsys)
+    assert code == 0
+    assert all(f"\n  {name} " in out for name in main.cli.commands)
+
+
+@pytest.mark.parametrize("name", main.cli.commands)
+def test_help_of_each_command_has_examples_and_fits_a_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_and_read(capsys, name, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: wsbridge {name}")
+    assert f"Examples:\n    wsbridge {name}" in out
+    assert max(len(line) for line in out.splitlines() if not re.match("[A-Z]+_", line)) <= 82
+
+
+@pytest.mark.parametrize(("name", "line"), EXAMPLES)
+def test_help_example_can_be_typed(name: str, line: str) -> None:
+    words = shlex.split(re.sub(r"\$\(.*?\)", "a.b.c", line).partition(" | ")[0])
+    main.cli.commands[name].make_context(name, words[words.index(name) + 1 :])
+
+
+def test_help_of_the_group_has_examples_of_the_commands() -> None:
+    lines = [line.strip() for line in str(main.cli.epilog).splitlines() if line.startswith("  wsbridge ")]
+    assert set(lines) <= {line for _, line in EXAMPLES}
+    assert {name for name, _ in EXAMPLES} == set(main.cli.commands)
+
+
+def test_help_of_serve_lists_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run_and_read(capsys, "serve", "--help")
     assert all(name in out for name in NAMES)
 
 
-def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main.run(["--version"], {})
-    assert caught.value.code == 0
-    assert capsys.readouterr().out == f"wsbridge {__version__}\n"
+def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_and_read(capsys, "--version") == (0, f"wsbridge {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["liste"], "no such command: 'liste'; did you mean listen?"),
-        (["listen"], "required: --user"),
-        (["listen", "--us", "u1"], "required: --user"),
-        (["listen", "--user", ""], "--user: expected a user id"),
-        (["listen", "--user", "u1", "--token", "a b"], "--token: expected a token"),
-        (["listen", "--user", "u1", "--url", "ws://"], "--url: expected a URL such as ws://127.0.0.1:8004/ws"),
-        (["publish", "task.created"], "required: --user"),
-        (["publish", "--user", "u1"], "required: TYPE"),
-        (["publish", "--user", "u1", "x", "title"], "KEY=TEXT: expected key=text or key:=json, got 'title'"),
-        (["publish", "--user", "u1", "x", "--dapr=nowhere"], "--dapr: expected a URL such as http://127.0.0.1:3500"),
+        (["liste"], "No such command 'liste'. Did you mean 'listen'?"),
+        (["listen"], "Missing option '--user'"),
+        (["listen", "--us", "u1"], "No such option '--us'."),
+        (["listen", "--user", ""], "'--user': expected a user id"),
+        (["listen", "--user", "u1", "--token", "a b"], "'--token': expected a token"),
+        (["listen", "--user", "u1", "--url", "ws://"], "'--url': expected a URL such as ws://127.0.0.1:8004/ws"),
+        (["publish", "task.created"], "Missing option '--user'"),
+        (["publish", "--user", "u1"], "Missing argument 'TYPE'"),
+        (["publish", "--user", "u1", "x", "title"], "'[KEY=TEXT]...': expected key=text or key:=json, got 'title'"),
+        (["publish", "--user", "u1", "x", "--dapr=nowhere"], "'--dapr': expected a URL such as http://127.0.0.1:3500"),
         (["publish", "--user", "u1", "x", "a=\udcff"], "expected UTF-8, got 'a=\\udcff'"),
-        (["token", "--user", "u1", "--ttl", "1h"], "--ttl: expected a whole number of seconds, got '1h'"),
-        (["serve", "now"], "unrecognized arguments: now"),
+        (["token", "--user", "u1", "--ttl", "1h"], "'--ttl': expected a whole number of seconds, got '1h'"),
+        (["serve", "now"], "Got unexpected extra argument (now)"),
     ],
 )
-def test_wrong_words(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main.run(words, {})
-    assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+def test_run_with_a_mistake_names_it_and_exits_with_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, notes = run_and_read(capsys, *words)
+    assert code == 2
+    assert said in notes
 
 
 @pytest.mark.parametrize(
@@ -113,14 +133,14 @@ def test_wrong_words(words: list[str], said: str, capsys: pytest.CaptureFixture[
         (["--dapr=http://h:1", "x", "a=b"], "http://h:1"),
     ],
 )
-def test_the_url_of_a_sidecar_may_be_left_out(words: list[str], dapr: str | None) -> None:
-    args = main.parse(["publish", "--user", "u1", *words, "--user", "u2"])
-    assert (args.event_type, args.user, args.dapr) == ("x", ["u1", "u2"], dapr)
-    assert args.values in ([], [("a", "b")])
+def test_publish_dapr_without_a_url_means_the_default(words: list[str], dapr: str | None) -> None:
+    options = main.cli.commands["publish"].make_context("publish", ["--user", "u1", *words, "--user", "u2"]).params
+    assert (options["event_type"], options["users"], options["dapr"]) == ("x", ("u1", "u2"), dapr)
+    assert options["values"] in ((), (("a", "b"),))
 
 
-def test_a_start_loads_nothing_that_is_not_needed() -> None:
-    heavy = {"aiohttp", "structlog", "jwt", "prometheus_client", "asyncio", "cryptography"}
+def test_start_imports_nothing_slow() -> None:
+    heavy = {"aiohttp", "structlog", "jwt", "prometheus_client", "asyncio", "cryptography", "redis", "difflib", "ssl"}
     code = f"import sys, wsbridge.cli.main; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(), cwd=ROOT, capture_output=True, text=True, check=True
@@ -169,7 +189,7 @@ async def test_listen_explains_a_close_that_says_to_stay_away(bridge: Running) -
         async with bridge.http.post(f"{bridge.url}/users/u1/disconnect") as answer:
             assert answer.status == 202
         assert await listen.note() == "wsbridge: 4509 force_disconnect: an operator ended this user's sessions\n"
-        assert await listen.note() == f"wsbridge: to go on from here: --last-event-id {position}\n"
+        assert await listen.note() == f"wsbridge: to resume here: --last-event-id {position}\n"
         assert await listen.ended() == 1
 
 
@@ -204,7 +224,7 @@ async def test_listen_ends_at_ctrl_c_without_a_traceback(bridge: Running) -> Non
         await listen.line()
         listen.send(signal.SIGINT)
         assert await listen.ended() == main.INTERRUPTED
-        assert (await listen.note()).startswith("wsbridge: to go on from here: --last-event-id ")
+        assert (await listen.note()).startswith("wsbridge: to resume here: --last-event-id ")
         assert await listen.note() == ""
 
 

@@ -1,11 +1,11 @@
-"""Words of the command line: values, or what was expected instead."""
+"""Types of options and arguments: the value of a word, or what was expected instead."""
 
-from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
+from click import BadParameter
 
 from wsbridge.cli import arg_types
 
@@ -29,12 +29,12 @@ HTTP = arg_types.url("http://127.0.0.1:8004/health", "http", "https", path="/hea
         (HTTP, "http://a:1/x?y=z#w", "http://a:1/x?y=z"),
     ],
 )
-def test_good(read: Callable[[str], Any], word: str, value: Any) -> None:
+def test_type_of_a_valid_word_returns_its_value(read: Callable[[str], Any], word: str, value: Any) -> None:
     assert read(word) == value
 
 
 @pytest.mark.parametrize("text", ["1.10", "123456789012345678901234567890", '{"a": [1,\n2]}', "null", '"ü"'])
-def test_json_goes_out_as_it_is_written(text: str) -> None:
+def test_pair_json_is_sent_verbatim(text: str) -> None:
     key, value = arg_types.pair(f"k:={text}")
     assert key == "k"
     assert msgspec.json.encode({"k": value}) == b'{"k":' + text.encode() + b"}"
@@ -56,7 +56,7 @@ def test_json_goes_out_as_it_is_written(text: str) -> None:
         (arg_types.pair, "=x", "key=text or key:=json"),
         (arg_types.pair, ":=1", "key=text or key:=json"),
         (arg_types.pair, "user_id=x", "--user"),
-        (arg_types.pair, "event_type=x", "the event's type"),
+        (arg_types.pair, "event_type=x", "TYPE"),
         *(
             (arg_types.pair, f"k:={text}", "expected JSON after k:=")
             for text in ("", "x", "NaN", "[1", "1 2", "[" * 99_999)
@@ -77,8 +77,8 @@ def test_json_goes_out_as_it_is_written(text: str) -> None:
         ),
     ],
 )
-def test_bad(read: Callable[[str], Any], word: str, said: str) -> None:
-    with pytest.raises(ArgumentTypeError) as caught:
+def test_type_of_a_wrong_word_says_what_was_expected(read: Callable[[str], Any], word: str, said: str) -> None:
+    with pytest.raises(BadParameter) as caught:
         read(word)
     assert said in str(caught.value)
     assert str(caught.value).isprintable()

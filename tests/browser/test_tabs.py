@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from tests.support.browser import INSECURE
+from tests.support.running import cloud_event
 from tests.support.scene import Scene
 from tests.support.tab import Tab
 
@@ -147,3 +148,18 @@ async def test_leader_that_is_busy_gives_up_the_connection(scene: Scene) -> None
     assert follower.state["transport"] == "websocket"
     await leader.has(1)
     await leader.is_in("open", transport="tab")
+
+
+async def test_settled_in_any_tab_resolves_once_the_own_event_was_handled(scene: Scene) -> None:
+    leader, follower = await scene.opened(), await scene.opened()
+    pending = [
+        await tab.page.evaluate_handle("({ promise: client.settled('own').then(() => [...seen]) })")
+        for tab in (leader, follower)
+    ]
+    await scene.publish(1)
+    event = cloud_event({"event_type": "task.created", "user_id": scene.user, "n": 2}, id="own")
+    url = f"{scene.bridge.url}/events/task-updates"
+    async with scene.bridge.http() as http, http.post(url, json=event) as response:
+        assert await response.json() == {"status": "SUCCESS"}
+    for tab, handle in zip((leader, follower), pending, strict=True):
+        assert await tab.page.evaluate("({ promise }) => promise", handle) == [1, 2]

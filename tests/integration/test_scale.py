@@ -11,7 +11,7 @@ from tests.support.running import Running, Spawn, Spawned, bulk_bytes, enveloped
 
 SEED = 20261123
 USERS, SOCKETS, EVENTS, POSTERS = 500, 1_000, 20_000, 4
-EVENT = re.compile(rb'\{"type":"task_update","event":(.*),"timestamp":"[^"]+","id":"[a-z0-9]+:(\d+)"\}', re.DOTALL)
+EVENT = re.compile(rb'\{"type":"task_update","event":(.*),"timestamp":"[^"]+","id":"[a-z0-9]+:(\d+)".*\}', re.DOTALL)
 
 
 def odd_json(dice: random.Random, user: str, n: int) -> bytes:

@@ -111,8 +111,10 @@ def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0
 
 def update(entry: Entry) -> bytes:
     """The data goes in untouched: the message is pasted together, not encoded."""
-    tail = f',"timestamp":"{entry.timestamp}","id":"{entry.epoch}:{entry.offset}"}}'
-    return b"".join((_head(entry.type), entry.data, tail.encode()))
+    tail = f',"timestamp":"{entry.timestamp}","id":"{entry.epoch}:{entry.offset}"'.encode()
+    if not entry.event_id:
+        return b"".join((_head(entry.type), entry.data, tail, b"}"))
+    return b"".join((_head(entry.type), entry.data, tail, b',"event_id":', _json(entry.event_id), b"}"))
 
 
 @functools.lru_cache

@@ -38,7 +38,8 @@ from wsbridge.transports import base
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UPDATE = re.compile(
-    rb'\{"type":"task_update","event":(.*),"timestamp":"' + TIMESTAMP.pattern.encode() + rb'","id":"([a-z0-9]+:\d+)"\}',
+    rb'\{"type":"task_update","event":(.*),"timestamp":"' + TIMESTAMP.pattern.encode() + rb'",'
+    rb'"id":"([a-z0-9]+:\d+)"(?:,"event_id":"[^"]+")?\}',
     re.DOTALL,
 )
 HEADERS = {

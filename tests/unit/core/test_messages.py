@@ -62,4 +62,12 @@ def test_update_with_any_data_holds_it_verbatim(fields: dict[str, object], offse
         "event": fields,
         "timestamp": "2026-02-07T12:00:00.000Z",
         "id": f"k3f9x2:{offset}",
+        "event_id": "e-1",
     }
+
+
+@given(st.text())
+@example('"}\\\n')
+def test_update_with_any_event_id_holds_it_as_a_json_string(event_id: str) -> None:
+    message = update(Entry("u", "k3f9x2", 1, "task_update", b"{}", "2026-02-07T12:00:00.000Z", 0.0, event_id))
+    assert json.loads(message).get("event_id", "") == event_id

@@ -59,11 +59,13 @@ async def test_a_code_that_is_not(scene: Scene, code: int) -> None:
         await tab.client("close()")
 
 
-async def test_an_origin_that_is_not_allowed(scene: Scene) -> None:
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+@pytest.mark.parametrize("with_token", [False, True], ids=["no token", "token"])
+async def test_origin_that_is_not_allowed_is_told_so(scene: Scene, transport: str, with_token: bool) -> None:
     await scene.start(ALLOWED_ORIGINS="https://app.example.com")
-    tab = await scene.open()
-    await tab.is_in("closed", code=4503, reason="origin_forbidden")
-    assert tab.sockets == 1
+    tab = await scene.open(with_token=with_token, transports=[transport])
+    await tab.is_in("closed", code=4503, reason="origin_forbidden", problem="misconfigured")
+    assert tab.sockets == (1 if transport == "websocket" else 0)
 
 
 async def test_an_operator_ends_all_tabs(scene: Scene) -> None:

@@ -38,8 +38,13 @@ class Origins:
 
     def cors(self, request: web.BaseRequest) -> dict[str, str]:
         """Headers that let an allowed page of another origin read the answer (Fetch standard, CORS protocol)."""
+        return self.refusal_cors(request) if self.allows(request) else {hdrs.VARY: hdrs.ORIGIN}
+
+    @staticmethod
+    def refusal_cors(request: web.BaseRequest) -> dict[str, str]:
+        """The same for any page: only for answers without data, so that a refused page can show why it was refused."""
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None or not self.allows(request):
+        if origin is None:
             return {hdrs.VARY: hdrs.ORIGIN}
         return {
             hdrs.VARY: hdrs.ORIGIN,

@@ -102,8 +102,8 @@ class SseHandler:
         self._ping_timeout = ping_timeout
 
     async def preflight(self, request: web.Request) -> web.Response:
-        """A page of an allowed origin asks whether it may send its headers."""
-        return web.Response(status=204, headers=self._admission.origins.cors(request) | _PREFLIGHT)
+        """A page asks whether it may send its headers. Any may: a page of another origin has to read its refusal."""
+        return web.Response(status=204, headers=self._admission.origins.refusal_cors(request) | _PREFLIGHT)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The whole life of one stream."""
@@ -118,6 +118,8 @@ class SseHandler:
                 raise Refused(SHUTDOWN)
             session, resume, hello = await self._admission.admit(request, connection, asked)
         except Refused as refused:
+            if refused.close is ORIGIN_FORBIDDEN:
+                cors = self._admission.origins.refusal_cors(request)
             return await _refuse(request, refused, cors)
         receiver = Receiver(connection, lambda: self._admission.close(session, None))
         request.protocol.set_parser(cast("Any", receiver))  # typed as aiohttp's WebSocket reader, used as any parser

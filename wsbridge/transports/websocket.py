@@ -17,7 +17,18 @@ from wsbridge.connections.websocket_handshake import check_handshake, offered_su
 from wsbridge.core.close_codes import INTERNAL, LOST, POLICY, Close, Refused
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.frames import PING_FRAME, close_frame, text_frame
-from wsbridge.core.messages import PONG, SUBPROTOCOL, Auth, Invalid, Ping, authenticated, error, read_message, update
+from wsbridge.core.messages import (
+    PONG,
+    SUBPROTOCOL,
+    Auth,
+    Invalid,
+    Ping,
+    authenticated,
+    error,
+    goodbye,
+    read_message,
+    update,
+)
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session, State
 from wsbridge.telemetry.log import log
@@ -136,6 +147,8 @@ class Talk:
 
     async def _refuse(self, close: Close) -> None:
         """The connection was accepted for this close alone."""
+        if close.reconnect and close.code < 4000:  # noqa: PLR2004 - WebKitGTK shows pages 1012 and 1013 as 1006
+            self._connection.write(text_frame(goodbye(close)))
         self._connection.end(close)
         self._inbox.open()
         await self._connection.wait_for_end()

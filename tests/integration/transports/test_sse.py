@@ -115,7 +115,11 @@ async def test_pages_of_allowed_origins_may_read_it(start: Start) -> None:
         assert response.headers["Vary"] == "Origin"
     async with bridge.http.get(url(bridge, user_id="u1"), headers=bad) as response:
         assert response.status == 403
-        assert "Access-Control-Allow-Origin" not in response.headers
+        assert response.headers["Access-Control-Allow-Origin"] == bad["Origin"]  # its page must be able to show why
+        assert "origin_forbidden" in await response.text()
+    for headers in (good, bad):
+        async with bridge.http.options(url(bridge), headers=headers) as response:
+            assert (response.status, response.headers["Access-Control-Allow-Origin"]) == (204, headers["Origin"])
     async with bridge.http.options(url(bridge), headers=good) as response:
         assert response.status == 204
         assert "Last-Event-ID" in response.headers["Access-Control-Allow-Headers"]

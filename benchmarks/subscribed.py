@@ -6,12 +6,12 @@ import sys
 from aiohttp import web
 
 from wsbridge.cli.main import main
-from wsbridge.dapr.handler import DaprDoor
+from wsbridge.dapr.handler import DaprHandler
 
 
-async def _subscriptions(self: DaprDoor, request: web.Request) -> web.Response:  # noqa: ARG001 - it is a method
+async def _subscriptions(self: DaprHandler, request: web.Request) -> web.Response:  # noqa: ARG001 - it is a method
     return web.json_response([json.loads(sys.argv[1])])
 
 
-DaprDoor.subscriptions = _subscriptions  # type: ignore[method-assign]  # the point
+DaprHandler.subscriptions = _subscriptions  # type: ignore[method-assign]  # the point
 main(["serve"])

@@ -25,8 +25,8 @@ from wsbridge.connections.connection_limit import ConnectionLimit
 from wsbridge.connections.file_descriptors import for_connections
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.core.close_codes import CLOSE_LABELS
-from wsbridge.dapr.handler import DaprDoor, max_body
-from wsbridge.dapr.routing import EventReader
+from wsbridge.dapr.delivery import DeliveryReader
+from wsbridge.dapr.handler import DaprHandler, max_body
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
@@ -199,8 +199,8 @@ class Bridge:
     def _internal_routes(self) -> list[Route]:
         s, ops = self.settings, self._ops
         types = dict(s.topics)
-        dapr = DaprDoor(
-            EventReader(types, s.user_id_field, s.max_event_bytes, escaped_headers=s.escaped_headers),
+        dapr = DaprHandler(
+            DeliveryReader(types, s.user_id_field, s.max_event_bytes, escaped_headers=s.escaped_headers),
             self.broker,
             self.metrics,
             pubsub=s.pubsub_name,

@@ -28,7 +28,7 @@ from wsbridge.core.events import Entry, Event, Position, Rejected, is_user
 from wsbridge.core.messages import read_message
 from wsbridge.core.reasons import Drop
 from wsbridge.core.recovery import decide_resume
-from wsbridge.dapr.routing import EventReader
+from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.telemetry.redaction import scrubbed, shown_path, shown_query
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def seeds(name: str) -> list[bytes]:
 # Events.
 
 READERS = [
-    EventReader({TOPIC: "task_update"}, field, 10_000, escaped_headers=escaped)
+    DeliveryReader({TOPIC: "task_update"}, field, 10_000, escaped_headers=escaped)
     for field, escaped in (("user_id", False), ("a.b", False), ("@subject", True), ("@key", True))
 ]
 

@@ -63,8 +63,8 @@ from tests.support.running import (
 from wsbridge import server
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.core.messages import read_message
+from wsbridge.dapr import delivery
 from wsbridge.dapr import handler as dapr
-from wsbridge.dapr.routing import EventReader
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
 from wsbridge.transports import base, inbox
@@ -946,14 +946,14 @@ async def test_row_15_a_body_that_can_never_be_understood(
     assert "statuses" in answer or logs.of("event.dropped")
 
 
-@pytest.mark.parametrize("part", ["append", "_read"])
+@pytest.mark.parametrize("part", ["append", "open_message"])
 async def test_row_17_an_unexpected_exception_while_taking_an_event(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     logs.expected = {"internal.error"}
     bridge = await start()
     async with Bystander(bridge):
-        owner: Any = MemoryBroker if part == "append" else EventReader
+        owner: Any = MemoryBroker if part == "append" else delivery
         monkeypatch.setattr(owner, part, Buggy(getattr(owner, part), lambda *args: "unlucky" in repr(args)))
         single = enveloped(b'{"user_id":"u1","title":"unlucky"}')
         assert await bridge.post(single) == {"status": "RETRY", "reason": "internal"}

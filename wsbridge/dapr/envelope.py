@@ -1,121 +1,121 @@
-"""CloudEvents 1.0 around an event, in the JSON format or in Kafka headers. Looks into no data."""
+"""From what the sidecar posts for one message to its data, id and source. Does not look into the data.
+
+A message is a CloudEvents 1.0 envelope in JSON, data with CloudEvents attributes in Kafka headers, or bare data.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote
 
 import msgspec
 
-from wsbridge.core.events import MAX_USER_BYTES, Rejected
+from wsbridge.core.events import Rejected
 from wsbridge.core.reasons import Drop
+from wsbridge.dapr.attributes import as_text, short_id
+from wsbridge.dapr.kafka_headers import coordinates, unescaped
 from wsbridge.dapr.payload import REFUSED, from_base64, from_string, rejection, without_bom
 
-BINARY = "ce_specversion"  # the header that makes a Kafka message a CloudEvent in binary content mode
-RAW_SOURCE = "Dapr"  # the source of envelopes that the sidecar makes up around raw payloads, with an id that changes
-_LONGEST_INTEGER = 10**MAX_USER_BYTES  # Python refuses to write out those of thousands of digits
+BINARY_MODE = "ce_specversion"  # the header that makes a Kafka message a CloudEvent in binary content mode
+SIDECAR = "Dapr"  # the source of the envelopes that a sidecar puts around verbatim messages; their ids change
+_OCTETS = "application/octet-stream"
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """The attributes of a CloudEvent, and its data if the envelope is JSON."""
+    """The attributes of a CloudEvent, and its data if the envelope is JSON.
 
-    specversion: str = ""
-    id: str = ""
-    source: str = ""
+    Attributes are of any type: a publisher who mistypes one must not lose the data.
+    """
+
+    specversion: Any = None
+    id: Any = None
+    source: Any = None
     subject: Any = None  # may hold users, in any of their forms
     data: msgspec.Raw = msgspec.Raw()
     data_base64: msgspec.Raw = msgspec.Raw()
-    traceparent: str = ""  # the extensions: Distributed Tracing, and Dapr's time to live
-    expiration: str = ""
+    traceparent: Any = None  # the extension Distributed Tracing
+    expiration: Any = None  # Dapr's time to live
 
     @property
-    def is_sidecars(self) -> bool:
-        """Whether a sidecar made it up, around the bytes of a message."""
-        return self.source == RAW_SOURCE and self._is_base64
-
-    @property
-    def _is_base64(self) -> bool:
+    def is_base64(self) -> bool:
         return bytes(self.data_base64).startswith(b'"')
 
     def has_expired(self) -> bool:
-        """Never, where that is no time with its zone: as for a sidecar."""
-        if not self.expiration:
-            return False
+        """False also if the expiration is not a time with a zone, as a sidecar does it."""
         try:
-            end = datetime.fromisoformat(self.expiration)
+            end = datetime.fromisoformat(as_text(self.expiration))
         except ValueError:
             return False
         return end.tzinfo is not None and end < datetime.now(UTC)
 
     def content(self) -> bytes | Rejected:
-        """The data: a JSON value as it stands, or what a string or base64 holds."""
-        if self._is_base64:
-            return _unmarked(from_base64(self.data_base64))
+        """The data: a JSON value verbatim, or the content of a string or of base64."""
+        if self.is_base64:
+            return _without_bom(from_base64(self.data_base64))
         data = bytes(self.data)
         if data.startswith(b'"'):
-            return _unmarked(from_string(data))
+            return _without_bom(from_string(data))
         if not data or data == b"null":
-            return Rejected(Drop.NO_DATA, "the CloudEvent has no data")
+            return Rejected(Drop.NO_DATA, "the CloudEvent has no data; publish a JSON object as its data")
         return data
 
 
-class _Loose(msgspec.Struct, gc=False):
-    """The same from a publisher who mistypes attributes: that must not cost the data."""
+class Message(msgspec.Struct, gc=False):
+    """A message without its envelope. `id` and `key` are those of `Event`; `subject` may hold users."""
 
-    specversion: Any = None
-    id: Any = None
-    source: Any = None
-    subject: Any = None
-    data: msgspec.Raw = msgspec.Raw()
-    data_base64: msgspec.Raw = msgspec.Raw()
-    traceparent: Any = None
-    expiration: Any = None
-
-    def strict(self) -> Envelope:
-        specversion = "" if self.specversion is None else "1.0"
-        return Envelope(
-            specversion,
-            word(self.id),
-            word(self.source),
-            self.subject,
-            self.data,
-            self.data_base64,
-            word(self.traceparent),
-            word(self.expiration),
-        )
+    data: bytes
+    id: str
+    key: str
+    subject: Any
+    trace: str
 
 
 _envelope = msgspec.json.Decoder(Envelope)
-_loose = msgspec.json.Decoder(_Loose)
 
 
-def read_envelope(body: bytes) -> Envelope | Rejected:
-    """The envelope of a JSON object; a bare one gets an envelope without a `specversion`."""
-    try:
-        return _envelope.decode(body)
-    except REFUSED as error:
-        refused = error
-    if isinstance(refused, msgspec.ValidationError):
-        try:
-            return _loose.decode(body).strict()
-        except REFUSED as error:
-            refused = error
-    return rejection(body, refused)
+def open_message(
+    posted: bytes, topic: str, metadata: Mapping[str, Any], *, content_type: str | None, escaped: bool
+) -> Message | Rejected:
+    """Take a message out of what the sidecar posted for it.
 
-
-def read_headers(headers: Mapping[str, Any], *, escaped: bool) -> Envelope | None:
-    """The envelope of a CloudEvent in binary content mode (Kafka Protocol Binding §3.2); None if it is not one.
-
-    `escaped` says whether the sidecar's Kafka component has `escapeHeaders` on.
+    `posted` is the body of a single delivery, or a bulk entry's `event`. `content_type` is that of a bulk entry, None
+    for a single delivery. `escaped` is whether the Kafka component sets `escapeHeaders`.
     """
-    if BINARY not in headers:
-        return None
+    envelope, body = _unwrapped(posted, content_type)
+    if isinstance(envelope, Rejected):
+        return _named(envelope, "", topic, metadata)
+    data: bytes | Rejected
+    key = ""
+    is_bare = envelope.specversion in (None, "")
+    if is_bare and BINARY_MODE not in metadata:
+        data, event_id = body.strip(), short_id(envelope.id)
+    else:
+        if is_bare:
+            envelope, data = read_headers(metadata, escaped=escaped), body.strip()
+        else:
+            data = envelope.content()
+        event_id, source = short_id(envelope.id), short_id(envelope.source)
+        if envelope.expiration and envelope.has_expired():
+            text = f"the event's time to live ended at {envelope.expiration}, before it was delivered"
+            data = Rejected(Drop.EXPIRED, text)
+        if isinstance(data, Rejected):
+            return _named(data, event_id, topic, metadata)
+        if source and event_id:
+            key = f"{source}\n{event_id}"
+    if not key and (place := coordinates(topic, metadata)):
+        event_id, key = place, "\n" + place
+    trace = as_text(envelope.traceparent) or metadata.get("traceparent", "")
+    return Message(data, event_id, key, envelope.subject, trace)
+
+
+def read_headers(metadata: Mapping[str, Any], *, escaped: bool) -> Envelope:
+    """The envelope of a CloudEvent in binary content mode (Kafka Protocol Binding §3.2)."""
 
     def attribute(name: str) -> str:
-        text = word(headers.get(f"ce_{name}"))
+        text = as_text(metadata.get(f"ce_{name}"))
         return unescaped(text) if escaped else text
 
-    expiration = word(headers.get("ce_expiration"))
+    expiration = as_text(metadata.get("ce_expiration"))
     return Envelope(
         "1.0",
         attribute("id"),
@@ -126,17 +126,38 @@ def read_headers(headers: Mapping[str, Any], *, escaped: bool) -> Envelope | Non
     )
 
 
-def unescaped(text: str) -> str:
-    """Undo what `escapeHeaders` does to a header or key: Go's `url.QueryEscape`."""
-    return unquote_plus(text, errors="surrogateescape")
+def _unwrapped(posted: bytes, content_type: str | None) -> tuple[Envelope | Rejected, bytes]:
+    """The message's envelope and its bytes.
+
+    Decides whether the sidecar has passed the message on verbatim (`rawPayload`). A verbatim message is a JSON string
+    in a bulk entry, and the base64 data of an envelope of the sidecar's own in a single delivery.
+    """
+    body: bytes | Rejected
+    if content_type is not None and posted.startswith(b'"'):
+        body = from_base64(posted) if content_type.startswith(_OCTETS) else from_string(posted)
+    else:
+        posted = without_bom(posted)
+        envelope = _read_envelope(posted)
+        if isinstance(envelope, Rejected) or envelope.source != SIDECAR or not envelope.is_base64:
+            return envelope, posted
+        body = from_base64(envelope.data_base64)
+    if isinstance(body, Rejected):
+        return body, b""
+    body = without_bom(body)
+    return _read_envelope(body), body
 
 
-def word(value: Any) -> str:
-    """A string as it is, an integer in decimals, anything else as nothing."""
-    if type(value) is str:
-        return value
-    return str(value) if type(value) is int and abs(value) < _LONGEST_INTEGER else ""
+def _read_envelope(body: bytes) -> Envelope | Rejected:
+    try:
+        return _envelope.decode(body)
+    except REFUSED as error:
+        return rejection(body, error)
 
 
-def _unmarked(data: bytes | Rejected) -> bytes | Rejected:
+def _without_bom(data: bytes | Rejected) -> bytes | Rejected:
     return data if isinstance(data, Rejected) else without_bom(data)
+
+
+def _named(rejected: Rejected, event_id: str, topic: str, metadata: Mapping[str, Any]) -> Rejected:
+    """With an id by which the message can be found."""
+    return rejected._replace(event_id=event_id or short_id(metadata.get("ce_id")) or coordinates(topic, metadata))

@@ -1,4 +1,4 @@
-"""What the sidecar asks and posts: the subscription list, single and bulk deliveries, SUCCESS, RETRY, DROP."""
+"""HTTP handlers for the Dapr sidecar: the subscription list, and deliveries, answered SUCCESS, RETRY or DROP."""
 
 import asyncio
 import time
@@ -11,55 +11,55 @@ from wsbridge.broker.base import STORED, Broker, Outcome, Status
 from wsbridge.connections.client_address import address_of
 from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop, Retry
-from wsbridge.dapr.routing import EventReader
+from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
 
-BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body
+BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body; then 408, and the sidecar delivers again
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
-BULK_WAIT_MS = 20  # how long it may wait for them; its own default with Kafka is 10,000
-SMALL_BODY = 65_536  # bytes: under every limit
-BROKER_BYTES = 1_048_588  # of a message, that Kafka takes unless told otherwise (message.max.bytes)
-ENVELOPE_BYTES = 16_384
+BULK_WAIT_MS = 20  # how long the sidecar may wait to fill a request; its default for Kafka is 10,000
+SMALL_BODY = 65_536  # bytes; less than every limit
+BROKER_BYTES = 1_048_588  # of a message: the default of Kafka's message.max.bytes
+ENVELOPE_BYTES = 16_384  # of all that is around the data of one message
 CLOUDEVENT = "application/cloudevents+json"  # the content type of a single delivery
 SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
-SHOWN = 5  # ids in a log line about several events
-SHOWN_TEXTS = 3  # different texts about one reason
+SHOWN = 5  # ids in a log line about several events; the others are left out
+SHOWN_TEXTS = 3  # different texts about one reason in a log line; the others are left out
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the sidecar is told of one event. It acts on the status and passes over the reason, which is for people."""
+    """The answer for one event. The sidecar acts on the status and ignores the reason, which is for people."""
 
     status: str
     reason: str = ""
 
 
 class EntryAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
-    """The same for an entry of a bulk."""
+    """The answer for an entry of a bulk."""
 
     entry_id: str
     status: str
     reason: str = ""
 
 
-_TAKEN = Answer(SUCCESS)
+_STORED = Answer(SUCCESS)
 
 
 def max_body(max_event_bytes: int) -> int:
-    """Bytes that a bulk may have: each of its messages, in base64, is the largest that can be meant for us.
+    """The bound of a request's body, in bytes: a bulk whose messages, in base64, all have the largest size.
 
-    Also what is too large an event has to be read, to be dropped alone.
+    A message that is too large must be read all the same, so that it alone is dropped.
     """
     message = max(max_event_bytes * 4 // 3 + ENVELOPE_BYTES, BROKER_BYTES)
     return BULK_MESSAGES * (message * 4 // 3 + ENVELOPE_BYTES)
 
 
-class DaprDoor:
+class DaprHandler:
     """`GET /dapr/subscribe` and `POST /events/{topic}`."""
 
     def __init__(
         self,
-        reader: EventReader,
+        reader: DeliveryReader,
         broker: Broker,
         metrics: Metrics,
         *,
@@ -71,8 +71,8 @@ class DaprDoor:
         self._broker = broker
         self._metrics = metrics
         self._topics = frozenset(topics)
-        # As it is in the broker. Else the sidecar decodes each message, and one that is no JSON object blocks the
-        # others for ever without ever getting here; in bulk it also rounds integers and sorts the fields: docs/dapr.md.
+        # Messages verbatim. Otherwise the sidecar decodes each message, and one that is not a JSON object never gets
+        # here and blocks the others forever. In bulk it would also round integers and sort fields (docs/dapr.md).
         raw = {"rawPayload": "true"}
         dead_letter = {"deadLetterTopic": dead_letter_topic} if dead_letter_topic else {}
         bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": BULK_WAIT_MS}
@@ -91,7 +91,7 @@ class DaprDoor:
         )
 
     async def subscriptions(self, request: web.Request) -> web.Response:
-        """Asked once in a sidecar's life: right from the first moment that the port is open."""
+        """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
         self._metrics.subscription_read()
         log.info("subscriptions.read", peer=address_of(request), topics=sorted(self._topics))
         return _json(self._subscriptions)
@@ -103,26 +103,26 @@ class DaprDoor:
         if topic not in self._topics:
             self._metrics.dropped(Drop.UNKNOWN_TOPIC)
             log.warning("topic.unknown", topic=topic, peer=address_of(request))
-            raise web.HTTPNotFound(text="This topic is not among WSBRIDGE_TOPICS.")
+            raise web.HTTPNotFound(text="Unknown topic: it is not in WSBRIDGE_TOPICS.")
         try:
             body = await self._body(request)
         except web.HTTPRequestEntityTooLarge as error:
             return _json(self._too_large(request, topic, error.text or ""))
         try:
             return _json(await self._take(body, topic, request))
-        except Exception as error:  # the door: never a 404 or a 500 for a fault that passes
+        except Exception as error:  # the boundary: a 404 would drop the events, a RETRY keeps them
             self._metrics.internal("take event", error, topic=topic)
             return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
 
     async def _body(self, request: web.Request) -> bytes:
-        """The body, within 10 s.
+        """The body of the request.
 
         Raises:
-            web.HTTPRequestTimeout: it came too slowly; the sidecar delivers again.
+            web.HTTPRequestTimeout: It did not arrive within `BODY_TIMEOUT`. The sidecar delivers again.
 
         """
         content = request.content
-        if content.is_eof() and content.total_bytes <= SMALL_BODY:  # it came with the headers: the usual case
+        if content.is_eof() and content.total_bytes <= SMALL_BODY:  # it came with the headers, as usual
             return content.read_nowait()
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
@@ -134,13 +134,13 @@ class DaprDoor:
             raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 
     def _too_large(self, request: web.Request, topic: str, why: str) -> bytes:
-        """A bulk that has not been read cannot be answered entry by entry, and most of it may be sound."""
+        """A bulk that was not read is retried: it cannot be answered by entry, and most of its events may be good."""
         if request.content_type == CLOUDEVENT:
             return msgspec.json.encode(self._dropped(Rejected(Drop.TOO_LARGE, why), topic))
         return self._retried(Retry.BODY_TOO_LARGE, topic, f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.")
 
     def _retried(self, reason: Retry, topic: str, detail: str) -> bytes:
-        """A delivery that comes again as a whole; nobody knows how many events are in it."""
+        """Retry a whole delivery. It counts as one event, because the number of events in it is not known."""
         self._metrics.retried(reason)
         log.warning("event.retried", topic=topic, count=1, why=reason, detail=detail)
         return msgspec.json.encode(Answer(RETRY, reason))
@@ -156,20 +156,20 @@ class DaprDoor:
         (answer,) = await self._store([self._reader.read(body, topic, request.headers)], topic)
         return msgspec.json.encode(answer)
 
-    async def _store(self, taken: Sequence[Event | Rejected], topic: str) -> list[Answer]:
-        """An answer to each, in order."""
-        events = [event for event in taken if type(event) is Event]
+    async def _store(self, read: Sequence[Event | Rejected], topic: str) -> list[Answer]:
+        """Append the events to the history. Returns an answer for each event and rejection, in order."""
+        events = [event for event in read if type(event) is Event]
         now = time.time()
         for event in events:
             if event.produced is not None:
                 self._metrics.aged(now - event.produced)
         outcomes = await self._broker.append(events) if events else []
-        self._tell(events, outcomes, topic)
+        self._report(events, outcomes, topic)
         rest = iter(outcomes)
-        return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in taken]
+        return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in read]
 
-    def _tell(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
-        """The usual outcome only at debug; the others one line for each reason, not for each event."""
+    def _report(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
+        """Count and log outcomes: each event at debug level only, else one line for each reason."""
         if debugging():
             for event, outcome in zip(events, outcomes, strict=True):
                 users, trace = event.users[:SHOWN], {"traceparent": event.trace} if event.trace else {}
@@ -200,11 +200,11 @@ class DaprDoor:
 
 
 def _answer(outcome: Outcome) -> Answer:
-    return _TAKEN if outcome.reason is None else Answer(RETRY, outcome.reason)
+    return _STORED if outcome.reason is None else Answer(RETRY, outcome.reason)
 
 
 def _details(outcomes: Iterable[Outcome]) -> dict[str, str]:
-    """The different texts about one reason, each once."""
+    """The distinct texts about one reason."""
     texts = list(dict.fromkeys(outcome.detail for outcome in outcomes if outcome.detail))
     return {"detail": "; ".join(texts[:SHOWN_TEXTS])} if texts else {}
 

@@ -1,10 +1,10 @@
-"""The top-level pieces of text that should be JSON and is not as a whole. Knows nothing of events.
+"""Cuts a JSON document at its top-level commas and colons, also if a part of it is not JSON.
 
-msgspec decodes a document or refuses it; one entry nested 2,000 deep would take its whole bulk with it. Here text is
-cut at its own brackets and commas, without recursion and without looking inside.
+Decoders refuse such a document as a whole: one bulk entry that is nested 2,000 levels deep would cost all entries. A
+sidecar that passes messages on verbatim (`rawPayload`) never sends one.
 
-Each pass takes time in proportion to the text: a token begins at every quote and bracket, so what was looked at once is
-never looked at again. A string that does not end is a token, too, up to the end of the text.
+The work is in proportion to the length of the text, and there is no recursion: a token begins at every quote and
+bracket, so no byte is looked at twice. A string without an end is a token up to the end of the text.
 """
 
 import re
@@ -15,16 +15,19 @@ import msgspec
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTALL)
 
 
-def elements(text: bytes) -> list[bytes]:
-    """The elements of a JSON array, as they stand; an empty list if the text is not one."""
+def elements(text: bytes) -> list[bytes] | None:
+    """The elements of a JSON array, verbatim; None if the text is not in brackets."""
     text = text.strip()
     if not (text.startswith(b"[") and text.endswith(b"]")):
-        return []
+        return None
     return [piece for piece in _cut(text, b",") if piece]
 
 
 def members(text: bytes) -> dict[str, bytes]:
-    """The members of a JSON object, values as they stand; those with an unreadable name are left out."""
+    """The members of a JSON object, values verbatim; empty if the text is not in braces.
+
+    Members with an unreadable name are left out.
+    """
     text = text.strip()
     if not (text.startswith(b"{") and text.endswith(b"}")):
         return {}

@@ -1,79 +1,70 @@
-"""Dapr's bulk delivery, cut into entries; what becomes of the events in them is test_cloudevents' business."""
+"""A bulk delivery cut into entries. What is in the entries is tested in test_delivery."""
 
 import pytest
 
 from tests.support.growth import LINEAR, growth
 from wsbridge.core.events import Rejected
-from wsbridge.dapr.bulk import BULK_TYPE, BulkEntry, Unreadable, read_entries
+from wsbridge.dapr.bulk import BULK_TYPE, Entry, read_entries
 
 
 def bulk(*entries: bytes, kind: str = BULK_TYPE) -> bytes:
     return b'{"type":"%b","entries":[%b]}' % (kind.encode(), b",".join(entries))
 
 
-def test_the_entries_of_a_bulk_in_order() -> None:
+def test_read_entries_gives_each_with_its_id_in_order() -> None:
     entries = read_entries(bulk(b'{"entryId":"0","event":{}}', b'{"entryId":"1","event":"YQ==","contentType":"a/b"}'))
     assert entries is not None
-    assert [type(entry) for entry in entries] == [BulkEntry, BulkEntry]
-    assert [entry.entry_id for entry in entries] == ["0", "1"]
+    assert [(entry_id, type(entry)) for entry_id, entry in entries] == [("0", Entry), ("1", Entry)]
 
 
 @pytest.mark.parametrize(
     "bad",
-    [b'{"entryId":"1","event":{"x":NaN}}', b'{"entryId":"1","event":"\\ud800"}', b'{"entryId":"1","contentType":7}'],
+    [
+        b'{"entryId":"1","event":{"x":NaN}}',
+        b'{"entryId":"1","event":"\\ud800"}',
+        b'{"entryId":"1","contentType":7}',
+        b'{"entryId":"1","metadata":[]}',
+    ],
 )
-def test_an_unreadable_entry_stands_alone(bad: bytes) -> None:
-    entries = read_entries(bulk(b'{"entryId":"0","event":{}}', bad, b'{"entryId":"2","event":{}}'))
+def test_read_entries_with_a_malformed_entry_rejects_it_alone(bad: bytes) -> None:
+    good = [b'{"entryId":"0","event":{"a": 1}}', b'{"entryId":"2","event":"x","metadata":{"__key":"k"}}']
+    entries = read_entries(bulk(good[0], bad, good[1]))
     assert entries is not None
-    assert [type(entry) for entry in entries] == [BulkEntry, Unreadable, BulkEntry]
-    assert [entry.entry_id for entry in entries] == ["0", "1", "2"]
+    (first, rejected, last) = entries
+    assert [first, last] == read_entries(bulk(*good))
+    assert rejected[0] == "1"
+    assert isinstance(rejected[1], Rejected)
+    assert rejected[1].reason == "not_json"
 
 
-def test_an_entry_that_cannot_even_be_named_is_left_out() -> None:
-    assert read_entries(bulk(b'{"entryId":7}', b"NaN")) == []
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"entries":[]}', bulk(kind="other"), bulk(b"NaN", kind="other")])
-def test_what_is_no_bulk(body: bytes) -> None:
-    assert read_entries(body) is None
-
-
-def test_read_entries_skips_a_byte_order_mark() -> None:
-    entries = read_entries(b"\xef\xbb\xbf" + bulk(b'{"entryId":"0","event":{}}'))
+@pytest.mark.parametrize("bad", [b'{"entryId":7}', b"NaN", b"7", b"null", b"{}", b'{"entryId":"\\ud800"}'])
+def test_read_entries_with_an_unreadable_id_leaves_the_entry_out(bad: bytes) -> None:
+    entries = read_entries(bulk(bad, b'{"entryId":"1"}'))
     assert entries is not None
-    assert [entry.entry_id for entry in entries] == ["0"]
+    assert [entry_id for entry_id, _ in entries] == ["1"]
 
 
 @pytest.mark.parametrize(
-    ("entry", "payload"),
+    "body",
     [
-        (b'{"entryId":"0","event":{"a":1}}', b'{"a":1}'),
-        (b'{"entryId":"0","event":"YQ==","contentType":"application/octet-stream"}', b"a"),
-        (b'{"entryId":"0","event":"{\\"a\\":1}","contentType":"text/plain"}', b'{"a":1}'),
+        b"",
+        b"[]",
+        b'{"entries":[]}',
+        bulk(kind="other"),
+        bulk(b"NaN", kind="other"),
+        b'{"type":"%b"}' % BULK_TYPE.encode(),
+        b'{"type":"%b","entries":7}' % BULK_TYPE.encode(),
+        b'{"type":"%b","entries":[' % BULK_TYPE.encode(),
     ],
 )
-def test_payload_of_an_entry_is_the_message(entry: bytes, payload: bytes) -> None:
-    (found,) = read_entries(bulk(entry)) or []
-    assert isinstance(found, BulkEntry)
-    assert found.payload() == payload
+def test_read_entries_of_another_document_is_none(body: bytes) -> None:
+    assert read_entries(body) is None
 
 
-@pytest.mark.parametrize("event", [b'"%%%"', b'"e30"'])
-def test_payload_that_is_not_base64_is_rejected(event: bytes) -> None:
-    entry = b'{"entryId":"0","event":%b,"contentType":"application/octet-stream"}' % event
-    (found,) = read_entries(bulk(entry)) or []
-    assert isinstance(found, BulkEntry)
-    assert isinstance(found.payload(), Rejected)
-
-
-@pytest.mark.fault("C2")
-def test_one_malformed_entry_costs_its_bulk_no_walk_through_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """JSON with an entry of the wrong kind is cut by the decoder."""
-    monkeypatch.setattr("wsbridge.dapr.bulk.pieces", None)
-    good = b'{"entryId":"0","event":{}}'
-    found = read_entries(bulk(good, b'{"entryId":"1","contentType":7}', good))
-    assert found is not None
-    assert [type(entry) for entry in found] == [BulkEntry, Unreadable, BulkEntry]
+def test_read_entries_with_a_byte_order_mark_skips_it() -> None:
+    entries = read_entries(b"\xef\xbb\xbf" + bulk(b'{"entryId":"0","event":{}}'))
+    assert entries is not None
+    assert [entry_id for entry_id, _ in entries] == ["0"]
 
 
 @pytest.mark.fault("C2")
@@ -83,7 +74,7 @@ def test_one_malformed_entry_costs_its_bulk_no_walk_through_the_others(monkeypat
 @pytest.mark.parametrize(
     "frame", [b'"%b', b'{"entryId":"1","event":"%b}', b'{"entryId":"1","event":{"x":"%b"}}', b"%b"]
 )
-def test_reading_a_malformed_bulk_takes_time_in_proportion(unit: bytes, frame: bytes) -> None:
+def test_read_entries_of_a_malformed_bulk_takes_time_in_proportion(unit: bytes, frame: bytes) -> None:
     def read(size: int) -> None:
         read_entries(bulk(b'{"entryId":"0","event":{}}', frame % (unit * (size // len(unit)))))
 

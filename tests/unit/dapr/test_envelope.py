@@ -1,71 +1,119 @@
-"""CloudEvents in JSON and in headers; what becomes of the events in them is test_cloudevents' business."""
+"""Messages taken out of what the sidecar posts: data, id, source, subject."""
 
+import base64
 import json
 from typing import Any
 
 import pytest
 
-from wsbridge.core.events import Rejected, is_user
-from wsbridge.dapr.envelope import Envelope, read_envelope, read_headers, unescaped, word
+from wsbridge.core.events import Rejected
+from wsbridge.dapr.envelope import Message, open_message, read_headers
+
+AT = {"__partition": "3", "__offset": "41"}
 
 
-def enveloped(body: bytes) -> Envelope:
-    envelope = read_envelope(body)
-    assert isinstance(envelope, Envelope)
-    return envelope
+def opened(posted: bytes, content_type: str | None = None, metadata: dict[str, Any] | None = None) -> Message:
+    message = open_message(posted, "orders", metadata or {}, content_type=content_type, escaped=False)
+    assert isinstance(message, Message)
+    return message
 
 
-def test_an_envelope_keeps_the_data_as_it_stands() -> None:
-    envelope = enveloped(b'{"specversion":"1.0","id":"a","source":"b","subject":"c","data": {"x": 1e2 } }')
-    assert (envelope.specversion, envelope.id, envelope.source, envelope.subject) == ("1.0", "a", "b", "c")
-    assert bytes(envelope.data) == b'{"x": 1e2 }'
+def rejected(posted: bytes, content_type: str | None = None, metadata: dict[str, Any] | None = None) -> Rejected:
+    message = open_message(posted, "orders", metadata or {}, content_type=content_type, escaped=False)
+    assert isinstance(message, Rejected)
+    return message
 
 
-def test_what_stands_bare_has_no_specversion() -> None:
-    assert enveloped(b'{"user_id":"u"}').specversion == ""
+def test_open_message_in_an_envelope_gives_data_and_attributes() -> None:
+    message = opened(
+        b'{"specversion":"1.0","id":"a","source":"b","subject":"c","data": {"x": 1e2 } ,"traceparent":"t"}'
+    )
+    assert message == Message(b'{"x": 1e2 }', "a", "b\na", "c", "t")
+
+
+def test_open_message_that_is_bare_gives_all_of_it_without_identity() -> None:
+    assert opened(b' {"id":"a","source":"b"}\n') == Message(b'{"id":"a","source":"b"}', "a", "", None, "")
+    assert opened(b'{"id":"a"}', metadata=AT).key == "\norders/3/41"
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "read"),
+    ("posted", "content_type"),
     [
-        ("specversion", 1.0, "1.0"),
-        ("specversion", None, ""),
-        ("id", 7, "7"),
+        pytest.param(b'"eyJ4IjoxfQ=="', "application/octet-stream", id="entry in base64"),
+        pytest.param(b'"{\\"x\\":1}"', "text/plain", id="entry as a string"),
+        pytest.param(b'{"x":1}', "application/json", id="entry as an object"),
+        pytest.param(b'{"source":"Dapr","id":"new","data_base64":"eyJ4IjoxfQ=="}', None, id="single in base64"),
+    ],
+)
+def test_open_message_that_is_verbatim_is_the_message_as_in_kafka(posted: bytes, content_type: str | None) -> None:
+    assert opened(posted, content_type, AT) == Message(b'{"x":1}', "orders/3/41", "\norders/3/41", None, "")
+
+
+def test_open_message_that_is_verbatim_is_unwrapped_once() -> None:
+    inner = b'{"specversion":"1.0","source":"Dapr","id":"i","data_base64":"e30="}'
+    outer = json.dumps({"source": "Dapr", "id": "o", "data_base64": base64.b64encode(inner).decode()}).encode()
+    assert opened(outer).key == "Dapr\ni"
+
+
+def test_open_message_of_a_single_delivery_never_reads_a_string_as_a_message() -> None:
+    assert rejected(b'"{}"').reason == "not_an_object"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "key"),
+    [
+        ("specversion", 1.0, "b\na"),
+        ("id", 7, "b\n7"),
         ("id", [7], ""),
         ("source", None, ""),
         pytest.param("source", 10**300, "", id="a huge number"),
-        ("traceparent", 7, "7"),
-        ("expiration", ["now"], ""),
+        ("traceparent", 7, "b\na"),
+        ("expiration", ["now"], "b\na"),
+        ("expiration", 7, "b\na"),
     ],
 )
-def test_a_mistyped_attribute_does_not_cost_the_data(attribute: str, value: object, read: object) -> None:
+def test_open_message_with_a_mistyped_attribute_keeps_the_data(attribute: str, value: object, key: str) -> None:
     sound = {"specversion": "1.0", "id": "a", "source": "b"}
-    envelope = enveloped(json.dumps(sound | {attribute: value, "data": {}}).encode())
-    assert getattr(envelope, attribute) == read
-    assert bytes(envelope.data) == b"{}"
+    message = opened(json.dumps(sound | {attribute: value, "data": {}}).encode())
+    assert (message.data, message.key) == (b"{}", key)
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
-    [(b"", "not_json"), (b"null", "not_an_object"), (b"[]", "not_an_object"), (b"{", "not_json")],
+    ("body", "data"),
+    [
+        (b'{"specversion":"1.0","data":{"a":1}}', b'{"a":1}'),
+        (b'{"specversion":"1.0","data":"{}"}', b"{}"),
+        (b'{"specversion":"1.0","data":"\\ufeff{}"}', b"{}"),
+        (b'{"specversion":"1.0","data_base64":"77u/e30="}', b"{}"),
+        (b'{"specversion":"1.0","data":7,"data_base64":"e30="}', b"{}"),
+    ],
 )
-def test_what_is_no_object_has_no_envelope(body: bytes, reason: str) -> None:
-    rejected = read_envelope(body)
-    assert isinstance(rejected, Rejected)
-    assert rejected.reason == reason
+def test_open_message_gives_the_data_without_a_byte_order_mark(body: bytes, data: bytes) -> None:
+    assert opened(body).data == data
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
-    [("a", "a"), ("", ""), (7, "7"), (-1, "-1"), (True, ""), (1.5, ""), (None, ""), ([], ""), (10**300, "")],
+    ("posted", "content_type", "reason"),
+    [
+        (b"", None, "not_json"),
+        (b"null", None, "not_an_object"),
+        (b"[]", None, "not_an_object"),
+        (b"{", None, "not_json"),
+        (b'{"specversion":"1.0"}', None, "no_data"),
+        (b'{"specversion":"1.0","data":null}', None, "no_data"),
+        (b'{"specversion":"1.0","data_base64":"%"}', None, "not_json"),
+        (b'{"specversion":"1.0","data":"\xff"}', None, "bad_utf8"),
+        (b'{"specversion":"1.0","data":{},"expiration":"2026-02-07T12:00:00Z"}', None, "expired"),
+        (b'{"source":"Dapr","data_base64":"%"}', None, "not_json"),
+        (b'"%%%"', "application/octet-stream", "not_json"),
+        (b'"e30"', "application/octet-stream", "not_json"),
+        (b'"\xff"', "text/plain", "bad_utf8"),
+    ],
 )
-def test_words(value: Any, expected: str) -> None:
-    assert word(value) == expected
-
-
-def test_an_envelope_is_made_of_defaults_only() -> None:
-    assert Envelope().specversion == ""
-    assert bytes(Envelope().data) == b""
+def test_open_message_that_is_rejected_has_reason_and_id(posted: bytes, content_type: str | None, reason: str) -> None:
+    found = rejected(posted, content_type, AT)
+    assert (found.reason, found.event_id) == (reason, "orders/3/41")
+    assert rejected(posted, content_type, AT | {"ce_id": "e-1"}).event_id == "e-1"
 
 
 BINARY = {
@@ -86,9 +134,8 @@ ESCAPED = {
 
 @pytest.mark.fault("H1")
 @pytest.mark.parametrize(("headers", "escaped"), [(BINARY, False), (ESCAPED, True)])
-def test_headers_of_binary_mode_are_an_envelope(headers: dict[str, str], escaped: bool) -> None:
+def test_read_headers_of_binary_mode_gives_an_envelope(headers: dict[str, str], escaped: bool) -> None:
     envelope = read_headers(headers, escaped=escaped)
-    assert envelope is not None
     assert (envelope.specversion, envelope.id, envelope.source, envelope.subject) == (
         "1.0",
         "e-1",
@@ -98,58 +145,17 @@ def test_headers_of_binary_mode_are_an_envelope(headers: dict[str, str], escaped
     assert envelope.has_expired()
 
 
-def test_headers_without_a_specversion_are_no_envelope() -> None:
-    assert read_headers({"ce_id": "e-1", "ce_source": "s"}, escaped=False) is None
-
-
-def test_headers_that_are_not_said_to_be_escaped_stay_as_they_are_but_for_the_time() -> None:
+def test_read_headers_that_are_not_set_to_be_escaped_unescapes_only_the_expiration() -> None:
     envelope = read_headers(ESCAPED, escaped=False)
-    assert envelope is not None
     assert envelope.subject == "a%2Bb%40example.com"
     assert envelope.has_expired()
 
 
 @pytest.mark.parametrize("value", [None, 1.5, [], {}, True])
-def test_headers_that_are_no_text_count_as_missing(value: Any) -> None:
+def test_read_headers_of_another_type_counts_them_as_missing(value: Any) -> None:
     envelope = read_headers({"ce_specversion": "1.0", "ce_id": value, "ce_expiration": value}, escaped=True)
-    assert envelope is not None
     assert (envelope.id, envelope.has_expired()) == ("", False)
 
 
-@pytest.mark.parametrize(
-    ("text", "plain"), [("a%20b", "a b"), ("a+b", "a b"), ("%C3%BC", "ü"), ("%zz", "%zz"), ("", "")]
-)
-def test_unescaped_text_is_what_go_escaped(text: str, plain: str) -> None:
-    assert unescaped(text) == plain
-
-
-def test_unescaped_text_that_was_no_utf8_is_no_user() -> None:
-    assert not is_user(unescaped("%ff"))
-
-
-@pytest.mark.parametrize(
-    ("body", "content"),
-    [
-        (b'{"specversion":"1.0","data":{"a":1}}', b'{"a":1}'),
-        (b'{"specversion":"1.0","data":"{}"}', b"{}"),
-        (b'{"specversion":"1.0","data":"\\ufeff{}"}', b"{}"),
-        (b'{"specversion":"1.0","data_base64":"77u/e30="}', b"{}"),
-    ],
-)
-def test_content_of_an_envelope_is_its_data_without_a_byte_order_mark(body: bytes, content: bytes) -> None:
-    assert enveloped(body).content() == content
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b'{"specversion":"1.0"}', "no_data"),
-        (b'{"specversion":"1.0","data":null}', "no_data"),
-        (b'{"specversion":"1.0","data_base64":"%"}', "not_json"),
-        (b'{"specversion":"1.0","data":"\xff"}', "bad_utf8"),
-    ],
-)
-def test_content_that_is_missing_or_broken_is_rejected(body: bytes, reason: str) -> None:
-    content = enveloped(body).content()
-    assert isinstance(content, Rejected)
-    assert content.reason == reason
+def test_open_message_with_cloudevents_headers_but_no_specversion_is_bare() -> None:
+    assert opened(b"{}", metadata={"ce_id": "e-1", "ce_source": "s"}).key == ""

@@ -1,4 +1,4 @@
-"""The bytes of a message: what they hold, why they are refused, and how deep they are."""
+"""The bytes of a message: decoding, reasons for a rejection, depth."""
 
 import codecs
 import json
@@ -50,7 +50,7 @@ def refused(data: bytes) -> Rejected:
 
 
 @pytest.mark.fault("H2")
-def test_byte_order_mark_is_skipped_once() -> None:
+def test_without_bom_skips_one_byte_order_mark() -> None:
     assert without_bom(codecs.BOM_UTF8 + b"{}") == b"{}"
     assert without_bom(codecs.BOM_UTF8 * 2 + b"{}") == codecs.BOM_UTF8 + b"{}"
     assert without_bom(b"{}") == b"{}"
@@ -68,7 +68,7 @@ def test_rejection_of_another_encoding_names_it(text: str, encoding: str) -> Non
 @pytest.mark.fault("H2")
 @pytest.mark.parametrize("schema", [0, 1, 17, 31_488, 100_001])
 @pytest.mark.parametrize("data", [b'{"user_id":"u"}', b"\x02u", b"\x00\x0a"])
-def test_rejection_of_a_schema_registrys_message_names_the_schema(schema: int, data: bytes) -> None:
+def test_rejection_of_a_schema_registry_message_names_the_schema(schema: int, data: bytes) -> None:
     rejected = refused(b"\0" + schema.to_bytes(4, "big") + data)
     assert rejected.reason == "schema_registry"
     assert f"schema {schema})" in rejected.text
@@ -90,7 +90,7 @@ def test_rejection_of_a_schema_registrys_message_names_the_schema(schema: int, d
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_rejection_of_what_is_no_json_object_says_which(data: bytes, reason: str) -> None:
+def test_rejection_of_other_data_has_its_reason(data: bytes, reason: str) -> None:
     """The same with each version of msgspec, whose exceptions differ for bad UTF-8."""
     assert refused(data).reason == reason
 
@@ -119,7 +119,7 @@ def test_is_utf8_agrees_with_the_decoder(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("levels", "rejected"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
-def test_too_deep_is_one_level_more_than_is_taken(levels: int, rejected: bool) -> None:
+def test_too_deep_is_one_level_more_than_the_limit(levels: int, rejected: bool) -> None:
     assert (too_deep(b"[" * levels + b"]" * levels) is not None) is rejected
     assert too_deep(b"[" + b"[]," * 10_000 + b"[]]") is None
 
@@ -158,5 +158,5 @@ WORK: dict[str, Callable[[bytes], object]] = {
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize("unit", UNITS, ids=repr)
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)
-def test_work_is_in_proportion_to_the_bytes_whatever_they_are(work: Callable[[bytes], object], unit: bytes) -> None:
+def test_work_on_any_bytes_is_in_proportion_to_their_number(work: Callable[[bytes], object], unit: bytes) -> None:
     assert growth(lambda size: work(b'"' + unit * (size // len(unit))), 40_000) < LINEAR

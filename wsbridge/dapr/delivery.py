@@ -1,0 +1,41 @@
+"""From the body of a delivery to its events, in three steps: `bulk`, `envelope`, `routing`. Does no I/O."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wsbridge.core.events import Event, Rejected
+from wsbridge.dapr.bulk import Entry, read_entries
+from wsbridge.dapr.envelope import open_message
+from wsbridge.dapr.routing import Router
+
+
+class DeliveryReader:
+    """Reads deliveries. The arguments are those of `Router`; `escaped_headers` counts for all Kafka headers."""
+
+    def __init__(
+        self, types: Mapping[str, str], user_field: str, max_bytes: int, *, escaped_headers: bool = False
+    ) -> None:
+        self._router = Router(types, user_field, max_bytes, escaped_keys=escaped_headers)
+        self._escaped = escaped_headers
+
+    def read(self, body: bytes, topic: str, headers: Mapping[str, Any]) -> Event | Rejected:
+        """Read a single delivery."""
+        message = open_message(body, topic, headers, content_type=None, escaped=self._escaped)
+        return message if isinstance(message, Rejected) else self._router.route(message, topic, headers)
+
+    def read_bulk(self, body: bytes, topic: str) -> list[tuple[str, Event | Rejected]] | None:
+        """Read a bulk: each entry's id with its event, in order; None if the body is not a bulk."""
+        entries = read_entries(body)
+        if entries is None:
+            return None
+        return [
+            (entry_id, entry if isinstance(entry, Rejected) else self._read_entry(entry, topic))
+            for entry_id, entry in entries
+        ]
+
+    def _read_entry(self, entry: Entry, topic: str) -> Event | Rejected:
+        metadata = entry.metadata or {}
+        message = open_message(
+            bytes(entry.event), topic, metadata, content_type=entry.content_type, escaped=self._escaped
+        )
+        return message if isinstance(message, Rejected) else self._router.route(message, topic, metadata)

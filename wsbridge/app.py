@@ -254,11 +254,11 @@ class Bridge:
     def _shared_histories(self, url: RedisUrl) -> Broker:
         # redis-py takes a good part of the start-up, which most runs on a laptop need not wait for
         from wsbridge.broker.redis.broker import RedisBroker  # noqa: PLC0415
-        from wsbridge.broker.redis.topology import server_at  # noqa: PLC0415
+        from wsbridge.broker.redis.topology import create_server  # noqa: PLC0415
 
         s = self.settings
         broker = RedisBroker(
-            server_at(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
+            create_server(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
             max_bytes_per_user=s.history_max_bytes_per_user, dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
             is_pressed=lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from tests.support.bench import DUPLICATE, STORED, Bench, event, numbered, on_re
 from tests.support.clocks import WallClock
 from tests.support.running import SECRET, Spawned, Start, closed, receive, token, until_told
 from tests.support.valkey import DURABLE, Valkey
-from wsbridge.broker.base import Away, Outcome, Status
+from wsbridge.broker.base import BrokerUnavailable, Outcome, Status
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.core.recovery import Resume
@@ -34,7 +34,7 @@ async def look(bench: Bench) -> None:
     assert isinstance(broker, RedisBroker)
 
     async def has_looked() -> bool:
-        with contextlib.suppress(Away):
+        with contextlib.suppress(BrokerUnavailable):
             await broker.verify({})
             return True
         return False

@@ -246,7 +246,7 @@ async def test_row_21_a_last_message_is_lost_and_nothing_follows(
     monkeypatch.setattr("wsbridge.sessions.reconciler.INTERVAL", 0.1)
     bridge = await start(REDIS_URL=valkey.url)
     ws, _ = await bridge.opened()
-    hear = RedisBroker.hear
+    hear = RedisBroker.on_message
 
     async def deaf(*_: object) -> None:
         pass

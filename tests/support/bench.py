@@ -12,7 +12,7 @@ from tests.support.running import until
 from wsbridge.broker.base import Broker, Status
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
-from wsbridge.broker.redis.topology import server_at
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.recovery import Resume
@@ -49,7 +49,7 @@ class Sink:
         self.queue += entries
         self.seen += timeless(entries)
 
-    def wants(self, user: str) -> bool:
+    def is_connected(self, user: str) -> bool:
         return user in self.users
 
     def disconnect(self, user: str) -> None:
@@ -97,7 +97,7 @@ class Bench:
         await self.broker.follow(user)
 
     async def heard(self, user: str) -> None:
-        """Wait until the sink has all that the user got while somebody followed."""
+        """Wait until the sink has all that the user got while somebody subscription."""
         top = await self.top(user)
         if top.offset:
             await until(lambda: self.sink.of(user) and _position(self.sink.of(user)[-1]) == top)
@@ -169,7 +169,7 @@ async def on_redis(
     """Another prefix each time is another world on the same server. `served` is on the server's clock."""
     sink, clock = Sink(), Clock()
     prefix = prefix or f"t{secrets.token_hex(4)}"
-    server = server_at(parse(url))
+    server = create_server(parse(url))
     now = None if served else clock
     broker = RedisBroker(
         server,

@@ -9,10 +9,10 @@ from typing import Any
 
 from tests.support.fake_connection import FakeConnection
 from tests.support.running import DEADLINE, until
-from wsbridge.broker.base import Away, Broker
+from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
-from wsbridge.broker.redis.topology import server_at
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
@@ -109,7 +109,7 @@ class Replica:
             while True:
                 try:
                     return await self.broker.resume(user, after)
-                except Away:
+                except BrokerUnavailable:
                     await asyncio.sleep(0)
 
     def drop(self, client: Client) -> None:
@@ -137,7 +137,7 @@ async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
 async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncIterator[Replica]:
     """Histories on a server."""
     replica = Replica()
-    replica.broker = broker = RedisBroker(server_at(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
+    replica.broker = broker = RedisBroker(create_server(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
     replica.catch_up = CatchUp(broker, replica.metrics)
     replica.reconciler = Watching(broker, replica.registry, replica.metrics)
     jobs = replica.bus.broadcast(), broker.run(), replica.reconciler.run(), replica.catch_up.run()

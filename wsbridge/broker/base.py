@@ -35,7 +35,7 @@ def retried(reason: Retry, detail: str = "") -> Outcome:
     return Outcome(Status.RETRIED, reason, detail)
 
 
-class Away(Exception):  # noqa: N818 - it passes
+class BrokerUnavailable(Exception):  # noqa: N818 - it passes
     """The histories cannot be asked now; the text says why."""
 
 
@@ -56,7 +56,7 @@ class Sink(Protocol):
         """Never waits and never refuses: who puts has asked for room before."""
         ...
 
-    def wants(self, user: str) -> bool:
+    def is_connected(self, user: str) -> bool:
         """Whether anybody here is connected as that user."""
         ...
 
@@ -65,7 +65,7 @@ class Sink(Protocol):
         ...
 
 
-class Gate:
+class Reservation:
     """Reserves room in the queue for the events of one delivery, before anything is appended.
 
     An event that does not fit is not taken at all, and neither are later ones of the same users. `waiting` and
@@ -80,7 +80,7 @@ class Gate:
         self.taken = 0  # entries
         self.taken_bytes = 0
 
-    def refusal(self, event: Event, users: Sequence[str] | None = None) -> Outcome | None:
+    def reserve(self, event: Event, users: Sequence[str] | None = None) -> Outcome | None:
         """Reserve room for the event; the outcome if there is none.
 
         `users` are those of its users who do not have the event yet: the others need no room.
@@ -95,7 +95,7 @@ class Gate:
         return None
 
     def fits(self, event: Event) -> bool:
-        """Whether `refusal` would reserve room."""
+        """Whether `reserve` would reserve room."""
         return self._reason(len(event.users), len(event.data), event.users) is None
 
     def give_back(self, entries: int, size: int) -> None:
@@ -136,7 +136,7 @@ class Broker(Protocol):
         """Where the user's history stands; None if there is none. Only reads: it makes no history and renews none.
 
         Raises:
-            Away: the histories cannot be asked now.
+            BrokerUnavailable: the histories cannot be asked now.
 
         """
         ...
@@ -148,7 +148,7 @@ class Broker(Protocol):
         data is large and has to be fetched first.
 
         Raises:
-            Away: the histories cannot be asked now.
+            BrokerUnavailable: the histories cannot be asked now.
 
         """
         ...
@@ -157,7 +157,7 @@ class Broker(Protocol):
         """End all of the user's sessions, wherever they are.
 
         Raises:
-            Away: those of other replicas cannot be told now.
+            BrokerUnavailable: those of other replicas cannot be told now.
 
         """
         ...

@@ -115,7 +115,7 @@ class SharedData:
         return len(data)
 
 
-class Recent:
+class RecentKeys:
     """Keys seen during the last `ttl` seconds, or a while longer; the oldest half goes early beyond `most` keys.
 
     Two generations of sets instead of a time for each key, and its hash of 64 bits instead of the key: half the memory

@@ -4,8 +4,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from wsbridge.broker.base import DUPLICATE, STORED, Gate, Outcome, Sink
-from wsbridge.broker.history import History, Recent, SharedData
+from wsbridge.broker.base import DUPLICATE, STORED, Outcome, Reservation, Sink
+from wsbridge.broker.history import History, RecentKeys, SharedData
 from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.recovery import Resume
 from wsbridge.core.timestamps import timestamp
@@ -41,7 +41,7 @@ class MemoryBroker:
         self._ttl = ttl
         self._max_bytes = max_bytes
         self._max_bytes_per_user = max_bytes_per_user
-        self._seen = Recent(dedupe_ttl, max_bytes // 2 // REMEMBERED_BYTES)
+        self._seen = RecentKeys(dedupe_ttl, max_bytes // 2 // REMEMBERED_BYTES)
         self._data = SharedData()
         self._clock = clock
         self._filled: OrderedDict[str, History] = OrderedDict()  # with entries, by last append, oldest first
@@ -61,12 +61,12 @@ class MemoryBroker:
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
         now, stamp = self._clock(), timestamp()
         self.expire(now)
-        gate = Gate(self._sink)
+        reservation = Reservation(self._sink)
         outcomes: list[Outcome] = []
         published: list[Entry] = []
         try:
             for event in events:
-                outcomes.append(self._take(event, gate, now, stamp, published))  # noqa: PERF401 - it may raise
+                outcomes.append(self._take(event, reservation, now, stamp, published))  # noqa: PERF401 - it may raise
         finally:  # whatever went wrong with one: what is in a history is published
             if published:
                 self._sink.put(published)
@@ -104,13 +104,13 @@ class MemoryBroker:
             if not history.kept:
                 self._empty[user] = self._filled.pop(user)
 
-    def _take(self, event: Event, gate: Gate, now: float, stamp: str, published: list[Entry]) -> Outcome:
+    def _take(self, event: Event, reservation: Reservation, now: float, stamp: str, published: list[Entry]) -> Outcome:
         users: Sequence[str] = event.users
         if event.key:
             users = [user for user in users if not self._seen.has((user, event.key))]
             if not users:
                 return DUPLICATE
-        refusal = gate.refusal(event, users)
+        refusal = reservation.reserve(event, users)
         if refusal is None:
             self._store(event, users, now, stamp, published)
         return refusal or STORED

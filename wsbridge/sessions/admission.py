@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from wsbridge.auth.authenticator import Authenticator
 from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import Identity
-from wsbridge.broker.base import Away, Broker
+from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.connections.client_address import address_of
 from wsbridge.connections.middleware import IS_OVERLOADED
 from wsbridge.connections.rate_limits import RateLimits
@@ -178,8 +178,8 @@ class Admission:
                 while True:
                     try:
                         return await self._broker.resume(user, asked, wait=False)
-                    except Away as away:
-                        why = str(away)
+                    except BrokerUnavailable as unavailable:
+                        why = str(unavailable)
                         await asyncio.sleep(AGAIN)
         except TimeoutError:
             raise Refused(UNAVAILABLE, f"the history could not be read: {why}") from None

@@ -64,7 +64,7 @@ class Bus:
         self.bytes += data_bytes(entries)
         self._queue.put_nowait(entries)
 
-    def wants(self, user: str) -> bool:
+    def is_connected(self, user: str) -> bool:
         return bool(self._registry.of(user))
 
     def disconnect(self, user: str) -> None:

@@ -6,7 +6,7 @@ Knows no transport and no server.
 import asyncio
 from functools import partial
 
-from wsbridge.broker.base import Away, Broker
+from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.core.close_codes import INTERNAL
 from wsbridge.sessions.session import Session, State
 from wsbridge.supervision.jobs import Jobs
@@ -39,7 +39,7 @@ class CatchUp:
             while session.state is State.REPLAYING:
                 try:
                     resume = await self._broker.resume(session.user, str(session.position))
-                except Away:
+                except BrokerUnavailable:
                     await asyncio.sleep(AGAIN)
                     continue
                 is_new = not session.rest  # else it goes on with what it began

@@ -6,7 +6,7 @@ Looks every few seconds, and at once when the stream of messages was interrupted
 from collections.abc import Mapping
 from typing import Protocol
 
-from wsbridge.broker.base import Away
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.core.events import Position
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, State
@@ -19,7 +19,7 @@ AGAIN = 0.25  # seconds, while the history is away
 class Watched(Protocol):
     """A broker whose messages can be lost on the way."""
 
-    async def doubtful(self, patience: float) -> frozenset[str]:
+    async def wait_for_doubt(self, patience: float) -> frozenset[str]:
         """Wait until something is in doubt, or for so many seconds; users of whom something may have been missed."""
         ...
 
@@ -42,12 +42,12 @@ class Reconciler:
     async def run(self) -> None:
         patience, missed = AGAIN, frozenset[str]()
         while True:
-            missed |= await self._broker.doubtful(patience)
+            missed |= await self._broker.wait_for_doubt(patience)
             try:
                 await self.look(missed)
                 await self._broker.sweep()
                 patience, missed = INTERVAL, frozenset()
-            except Away:
+            except BrokerUnavailable:
                 patience = AGAIN
             except Exception as error:  # the task boundary: the next look may succeed
                 patience = INTERVAL
@@ -57,7 +57,7 @@ class Reconciler:
         """Mend who is behind: of those who may have missed something, who is now; of others, who still is.
 
         Raises:
-            Away: the histories cannot be asked now.
+            BrokerUnavailable: the histories cannot be asked now.
 
         """
         live = {user: session for user in self._registry.users() if (session := self._furthest(user)) is not None}

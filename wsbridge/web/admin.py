@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from wsbridge import __version__
-from wsbridge.broker.base import Away, Broker
+from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.connections.client_address import address_of
 from wsbridge.core.timestamps import timestamp
 from wsbridge.sessions.admission import Admission
@@ -70,7 +70,7 @@ class OpsDoor:
         user = request.match_info["user_id"]
         try:
             position = await self._broker.position(user)
-        except Away:
+        except BrokerUnavailable:
             position = None
         sessions = [_described(session) for session in self._registry.of(user)]
         return _json({"user_id": user, "sessions": sessions, "last_event_id": position and str(position)})
@@ -84,8 +84,10 @@ class OpsDoor:
         log.info("user.disconnected", user=user, sessions=len(sessions), peer=address_of(request))
         try:
             await self._broker.disconnect(user)
-        except Away as away:
-            text = f"{len(sessions)} sessions are closed here; other replicas could not be told, try again: {away}"
+        except BrokerUnavailable as unavailable:
+            text = (
+                f"{len(sessions)} sessions are closed here; other replicas cannot be reached, try again: {unavailable}"
+            )
             raise web.HTTPServiceUnavailable(text=text) from None
         return _json({"user_id": user, "disconnected": len(sessions)}, status=202)
 

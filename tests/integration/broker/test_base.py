@@ -27,7 +27,7 @@ from tests.support.bench import (
 from tests.support.clocks import WallClock
 from tests.support.running import until
 from tests.support.valkey import Cluster, Valkey
-from wsbridge.broker.base import Gate, retried
+from wsbridge.broker.base import Reservation, retried
 from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry
 from wsbridge.core.recovery import Gap, Resume
@@ -296,19 +296,19 @@ async def test_append_without_room_gives_the_reason_of_each_retry(bench: Bench) 
 
 
 async def test_the_gate_counts_the_data_of_many_users_once() -> None:
-    gate = Gate(Sink(max_bytes=1_000), waiting=1, waiting_bytes=300)
+    reservation = Reservation(Sink(max_bytes=1_000), waiting=1, waiting_bytes=300)
     many = event(*"abcdefgh", data='{"x":"%s"}' % ("x" * 492))
-    assert gate.refusal(many) is None
-    assert (gate.taken, gate.taken_bytes) == (8, 500)
-    assert gate.refusal(event("z", data='"%s"' % ("x" * 200))) == retried(Retry.QUEUE_BYTES)
+    assert reservation.reserve(many) is None
+    assert (reservation.taken, reservation.taken_bytes) == (8, 500)
+    assert reservation.reserve(event("z", data='"%s"' % ("x" * 200))) == retried(Retry.QUEUE_BYTES)
 
 
 @pytest.mark.parametrize("waiting", [0, 5])
 async def test_the_gate_lets_in_what_there_is_room_for(waiting: int) -> None:
-    gate = Gate(Sink(ROOM), waiting)
-    refused = [gate.refusal(event(str(n))) is not None for n in range(ROOM + 1)]
+    reservation = Reservation(Sink(ROOM), waiting)
+    refused = [reservation.reserve(event(str(n))) is not None for n in range(ROOM + 1)]
     assert refused == [n >= ROOM - waiting for n in range(ROOM + 1)]
-    assert gate.taken == ROOM - waiting
+    assert reservation.taken == ROOM - waiting
 
 
 @pytest.mark.fault("D3")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsbridge.broker.history import EPOCH_LENGTH, History, Recent, SharedData
+from wsbridge.broker.history import EPOCH_LENGTH, History, RecentKeys, SharedData
 from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.recovery import Gap, Resume
 
@@ -108,7 +108,7 @@ def test_shared_data_is_counted_once_however_many_hold_it() -> None:
 
 
 def test_keys_are_bounded_in_number_without_being_aged() -> None:
-    recent = Recent(ttl=1_000, most=100)
+    recent = RecentKeys(ttl=1_000, most=100)
     for n in range(1_000):
         recent.add(("u", str(n)))
         assert len(recent) <= 100
@@ -117,7 +117,7 @@ def test_keys_are_bounded_in_number_without_being_aged() -> None:
 
 
 def test_keys_are_bounded_in_number() -> None:
-    recent = Recent(ttl=1_000, most=100)
+    recent = RecentKeys(ttl=1_000, most=100)
     for n in range(1_000):
         recent.age(n / 100)
         assert not recent.has(("u", str(n)))
@@ -129,7 +129,7 @@ def test_keys_are_bounded_in_number() -> None:
 
 @pytest.mark.parametrize("step", [1, 7, 10, 13, 19])
 def test_a_key_is_remembered_for_its_time_whenever_others_come(step: int) -> None:
-    recent, seen = Recent(ttl=20, most=1_000), dict[int, int]()
+    recent, seen = RecentKeys(ttl=20, most=1_000), dict[int, int]()
     for now in range(0, 400, step):
         recent.age(now)
         assert not recent.has(("u", str(now)))

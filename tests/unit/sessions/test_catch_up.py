@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tests.support.frames import Bug, Buggy
 from tests.support.peer import Peer, resume
 from tests.support.running import until
-from wsbridge.broker.base import Away, Outcome
+from wsbridge.broker.base import BrokerUnavailable, Outcome
 from wsbridge.core.close_codes import INTERNAL, LOST, SHUTDOWN
 from wsbridge.core.events import Event, Position
 from wsbridge.core.recovery import Gap, Resume
@@ -118,7 +118,9 @@ async def test_who_has_missed_nothing_is_no_news() -> None:
 
 async def test_while_the_history_is_away_the_session_waits_for_it() -> None:
     peer = Peer.live()
-    histories = Histories(Away("gone"), Away("gone"), Away("gone"), resume(0, top=1))
+    histories = Histories(
+        BrokerUnavailable("gone"), BrokerUnavailable("gone"), BrokerUnavailable("gone"), resume(0, top=1)
+    )
     with capture_logs() as lines:
         async with mending(histories, peer) as metrics:
             await until(lambda: peer.session.state is State.LIVE)
@@ -129,7 +131,7 @@ async def test_while_the_history_is_away_the_session_waits_for_it() -> None:
 
 
 async def test_a_session_that_leaves_is_not_waited_for() -> None:
-    peer, histories = Peer.live(), Histories(Away("gone"))
+    peer, histories = Peer.live(), Histories(BrokerUnavailable("gone"))
     async with mending(histories, peer) as metrics:
         await until(lambda: len(histories.asked) > 2)
         peer.session.end(SHUTDOWN)
@@ -196,7 +198,7 @@ async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
 
 
 async def test_at_the_close_nothing_goes_on() -> None:
-    peer, slow, histories = Peer.live(), Peer.live("slow"), Histories(Away("gone"))
+    peer, slow, histories = Peer.live(), Peer.live("slow"), Histories(BrokerUnavailable("gone"))
     metrics = Metrics()
     with capture_logs() as lines:
         async with running(CatchUp(histories, metrics)) as catch_up:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.support.peer import Peer, resume
 from tests.support.running import until
-from wsbridge.broker.base import Away
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
 from wsbridge.sessions.reconciler import AGAIN, INTERVAL, Reconciler
@@ -35,7 +35,7 @@ class Histories:
         self.sweep_fails: Exception | None = None
         self.meanwhile: Callable[[], object] = lambda: None  # what happens while they are asked
 
-    async def doubtful(self, patience: float) -> frozenset[str]:
+    async def wait_for_doubt(self, patience: float) -> frozenset[str]:
         self.patience.append(patience)
         return await self.doubts.get()
 
@@ -206,8 +206,8 @@ async def test_while_the_histories_are_away_nobody_is_judged() -> None:
     peer = reached(1)
     bench = Bench(peer, u=at(2))
     await bench.look()
-    bench.histories.fails = Away("gone")
-    with pytest.raises(Away):
+    bench.histories.fails = BrokerUnavailable("gone")
+    with pytest.raises(BrokerUnavailable):
         await bench.look("u")
     assert peer.behind == []
     bench.histories.fails = None
@@ -257,7 +257,7 @@ async def test_it_looks_whenever_something_is_in_doubt_and_sweeps_behind_itself(
 async def test_who_may_have_missed_something_is_kept_for_the_time_when_the_histories_are_back() -> None:
     peer, other = reached(1), reached(1, "other")
     bench = Bench(peer, other, u=at(2), other=at(2))
-    bench.histories.fails = Away("gone")
+    bench.histories.fails = BrokerUnavailable("gone")
     async with bench.watching():
         bench.histories.doubt("u")
         bench.histories.doubt()
@@ -303,7 +303,7 @@ async def test_a_bug_is_logged_and_the_watchdog_goes_on(where: str) -> None:
 
 async def test_a_sweep_that_is_cut_short_is_made_again() -> None:
     bench = Bench()
-    bench.histories.sweep_fails = Away("gone")
+    bench.histories.sweep_fails = BrokerUnavailable("gone")
     async with bench.watching():
         with capture_logs() as lines:
             bench.histories.doubt()

@@ -5,11 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wsbridge.broker.base import DUPLICATE, STORED, Away, Gate, Outcome, Sink, Status, retried
+from wsbridge.broker.base import DUPLICATE, STORED, BrokerUnavailable, Outcome, Reservation, Sink, Status, retried
 from wsbridge.broker.redis.bodies import Bodies, is_large
 from wsbridge.broker.redis.codec import body, keys_of, remembered
 from wsbridge.broker.redis.commands import Command, call
-from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry
 from wsbridge.core.timestamps import timestamp
@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 
 
 class Appender:
-    """`trusted` waits until the server may be asked, and raises `Away` if it takes too long.
+    """`trusted` waits until the server may be asked, and raises `BrokerUnavailable` if it takes too long.
 
     `confirmed` is called with the positions that the server has confirmed, `failed` for each user of whom it has not
     stored the events. `now` is in ms, or empty where the server's clock counts.
@@ -38,7 +38,7 @@ class Appender:
 
     def __init__(
         self,
-        lane: Lane,
+        pipeline: Pipeline,
         bodies: Bodies,
         sink: Sink,
         *,
@@ -48,9 +48,9 @@ class Appender:
         metrics: Metrics,
         trusted: Callable[[], Awaitable[None]],
         confirmed: Callable[[Mapping[str, Position]], None],
-        failed: Callable[[Away], None],
+        failed: Callable[[BrokerUnavailable], None],
     ) -> None:
-        self._lane = lane
+        self._pipeline = pipeline
         self._bodies = bodies
         self._sink = sink
         self._prefix = prefix
@@ -63,21 +63,21 @@ class Appender:
         self._waiting = self._waiting_bytes = 0  # entries on their way to the server, and their data
 
     async def close(self) -> None:
-        await self._lane.close()
+        await self._pipeline.close()
 
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
         """A slice after the other: others come in between, and what follows duplicates gets their room."""
-        gate = Gate(self._sink, self._waiting, self._waiting_bytes)
+        reservation = Reservation(self._sink, self._waiting, self._waiting_bytes)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(events):
-            part = _slice(gate, events[len(outcomes) :] if outcomes else events)
+            part = _slice(reservation, events[len(outcomes) :] if outcomes else events)
             if part:
-                outcomes += await self._take(part, gate)
+                outcomes += await self._take(part, reservation)
             else:
-                outcomes.append(gate.refusal(events[len(outcomes)]) or DUPLICATE)
+                outcomes.append(reservation.reserve(events[len(outcomes)]) or DUPLICATE)
         return outcomes
 
-    async def _take(self, events: Sequence[Event], gate: Gate) -> list[Outcome]:
+    async def _take(self, events: Sequence[Event], reservation: Reservation) -> list[Outcome]:
         """Append events for which there is room; what that has found to be a duplicate does not take it."""
         outcomes = [DUPLICATE] * len(events)
         places: dict[str, list[int]] = {}  # user → its events, in order
@@ -94,11 +94,11 @@ class Appender:
             self._waiting_bytes -= size
         failed, stored = self._note(outcomes, places, replies)
         self._retry_behind(failed, events, outcomes)
-        gate.block(failed)
+        reservation.block(failed)
         fresh = sum(
             [len(event.data) for event, became in zip(events, outcomes, strict=True) if became is not DUPLICATE]
         )
-        gate.give_back(entries - stored, size - fresh)
+        reservation.give_back(entries - stored, size - fresh)
         return outcomes
 
     @staticmethod
@@ -117,7 +117,7 @@ class Appender:
             await self._trusted()
             stamp, now = timestamp(), self._now()
             references = [await self._bodies.store(event) if is_large(event) else None for event in events]
-        except Away as why:
+        except BrokerUnavailable as why:
             return [why] * len(places)
         unique, limits = seed(), self._limits
         packed = [(remembered(e), body(e, stamp, reference)) for e, reference in zip(events, references, strict=True)]
@@ -134,7 +134,7 @@ class Appender:
     async def _timed(self, commands: Sequence[Command]) -> Sequence[Any]:
         began = time.monotonic()
         try:
-            return await self._lane.do(commands)
+            return await self._pipeline.do(commands)
         finally:
             self._metrics.redis_answered(time.monotonic() - began)
 
@@ -146,7 +146,7 @@ class Appender:
         stored = 0
         confirmed: dict[str, Position] = {}
         for (user, own), reply in zip(places.items(), replies, strict=True):
-            if isinstance(reply, Away):
+            if isinstance(reply, BrokerUnavailable):
                 failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
                 self._failed(reply)
                 continue
@@ -160,14 +160,14 @@ class Appender:
         return failed, stored
 
 
-def _slice(gate: Gate, events: Sequence[Event]) -> list[Event]:
+def _slice(reservation: Reservation, events: Sequence[Event]) -> list[Event]:
     """The first of them that fit the queue, and one call of the server: perhaps none."""
     part, size = list[Event](), 0
     for event in events:
         size += len(event.data) * (1 if is_large(event) else len(event.users)) + ENTRY_BYTES * len(event.users)
-        if (part and size > SLICE) or not gate.fits(event):
+        if (part and size > SLICE) or not reservation.fits(event):
             break
-        gate.refusal(event)
+        reservation.reserve(event)
         part.append(event)
     return part
 

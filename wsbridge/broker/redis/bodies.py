@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from wsbridge.broker.base import Away
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.coalescer import Coalescer
 from wsbridge.broker.redis.codec import Reference, Referenced, body_key
 from wsbridge.broker.redis.commands import Command, call
-from wsbridge.broker.redis.pipeline import Lane
-from wsbridge.broker.redis.topology import Server
+from wsbridge.broker.redis.pipeline import Pipeline
+from wsbridge.broker.redis.server import Server
 from wsbridge.core.events import Entry, Event
 
 INLINE = 32_768  # bytes, data times users: more than that goes under a key of its own
@@ -39,7 +39,7 @@ class Bodies:
     def __init__(self, server: Server, prefix: str, ttl: int) -> None:
         self._prefix = prefix
         self._ttl = ttl + 2 * MARGIN
-        self._lane = Lane(server)
+        self._pipeline = Pipeline(server)
         self._loading: Coalescer[bytes | None] = Coalescer()
         self._slots = asyncio.Semaphore(LOADS)
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
@@ -49,7 +49,7 @@ class Bodies:
         """Write the data, unless a delivery before has done so.
 
         Raises:
-            Away: not all of it was written.
+            BrokerUnavailable: not all of it was written.
 
         """
         data, seed = event.data, event.key.encode(errors="surrogatepass") or secrets.token_bytes(16)
@@ -75,14 +75,14 @@ class Bodies:
         """The data; None if the server does not have it any more.
 
         Raises:
-            Away: the server cannot be asked now.
+            BrokerUnavailable: the server cannot be asked now.
 
         """
         data = self.known(reference)
         return data if data is not None else await self._loading.do(reference.name, partial(self._load, reference))
 
     async def completed(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
-        """All of them with their data, which is read side by side; None if some is lost. Raises `Away`."""
+        """All of them with their data, which is read side by side; None if some is lost. Raises `BrokerUnavailable`."""
         references = [entry.reference for entry in entries if isinstance(entry, Referenced)]
         found = iter(await asyncio.gather(*map(self.load, references)))
         complete = list[Entry]()
@@ -98,7 +98,7 @@ class Bodies:
 
     async def close(self) -> None:
         await self._loading.close()
-        await self._lane.close()
+        await self._pipeline.close()
 
     async def _load(self, reference: Reference) -> bytes | None:
         key, chunks = body_key(self._prefix, reference.name), dict[int, bytes]()
@@ -113,9 +113,9 @@ class Bodies:
         return data
 
     async def _do(self, *commands: Command) -> list[bytes]:
-        replies = list(await self._lane.do(commands))
+        replies = list(await self._pipeline.do(commands))
         for reply in replies:
-            if isinstance(reply, Away):
+            if isinstance(reply, BrokerUnavailable):
                 raise reply
         return replies
 

@@ -8,17 +8,18 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from wsbridge.broker.base import Away, Outcome, Sink
+from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink
 from wsbridge.broker.redis.append import Appender, Limits
-from wsbridge.broker.redis.arrivals import Arrivals, receipts
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import DISCONNECT, entries, keys_of
 from wsbridge.broker.redis.commands import call
-from wsbridge.broker.redis.loss_detector import Evidence
-from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.broker.redis.errors import Declined
+from wsbridge.broker.redis.forwarder import Forwarder, to_monotonic
+from wsbridge.broker.redis.loss_detector import LossDetector
+from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.reader import Reader
-from wsbridge.broker.redis.subscriber import Stream
-from wsbridge.broker.redis.topology import TIMEOUT, Declined, Server
+from wsbridge.broker.redis.server import TIMEOUT, Server
+from wsbridge.broker.redis.subscriber import Subscriber
 from wsbridge.core.events import Event, Position
 from wsbridge.core.recovery import Resume
 from wsbridge.telemetry.log import log
@@ -30,7 +31,7 @@ TOUCH = DAY / 4  # seconds after which the position of a connected user is made 
 GRACE = 15.0  # seconds that a user is followed after the last session has ended
 
 
-class _Followed:
+class _Subscription:
     __slots__ = ("touched", "user", "wanted")
 
     def __init__(self, user: str, now: float) -> None:
@@ -62,19 +63,23 @@ class RedisBroker:
         self._prefix = prefix
         limits = Limits(size, max_bytes_per_user, *map(_ms, (ttl, dedupe_ttl, ttl + POSITION_TTL)))
         self._clock = clock
-        self._stream = Stream(server, self)
-        self._evidence = Evidence(server, prefix)
-        self._reads = Lane(server)
+        self._subscriber = Subscriber(server, self)
+        self._loss_detector = LossDetector(server, prefix)
+        self._reads = Pipeline(server)
         self._bodies = Bodies(server, prefix, limits.ttl)
         self._reader = Reader(self._reads, self._bodies, prefix=prefix, limits=limits, now=self._now)
         self._appender = Appender(
-            Lane(server), self._bodies, sink, prefix=prefix, limits=limits, now=self._now, metrics=metrics,
-            trusted=self._wait_for_trust, confirmed=self._evidence.confirmed, failed=self._append_failed,
+            Pipeline(server), self._bodies, sink, prefix=prefix, limits=limits, now=self._now, metrics=metrics,
+            trusted=self._wait_for_trust, confirmed=self._loss_detector.confirmed, failed=self._append_failed,
         )  # fmt: skip
-        self._arrivals = Arrivals(
-            sink, complete=self._bodies.completed, is_pressed=is_pressed, missed=self.rejoined, failed=self.failed
+        self._forwarder = Forwarder(
+            sink,
+            complete=self._bodies.completed,
+            is_pressed=is_pressed,
+            missed=self.on_resubscribed,
+            failed=self.on_error,
         )
-        self._followed: dict[str, _Followed] = {}  # by channel
+        self._subscriptions: dict[str, _Subscription] = {}  # by channel
         self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing
         self._doubt = asyncio.Event()
         self._rejoined: set[str] = set()  # users of whom something may have been missed
@@ -83,50 +88,50 @@ class RedisBroker:
 
     @property
     def subscriptions(self) -> int:
-        return len(self._stream)
+        return len(self._subscriber)
 
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
         return await self._appender.append(events)
 
     async def follow(self, user: str) -> None:
         channel, now = self._channel(user), time.monotonic()
-        followed = self._followed.setdefault(channel, _Followed(user, now))
-        followed.wanted = now
-        await self._stream.join(channel)
+        subscription = self._subscriptions.setdefault(channel, _Subscription(user, now))
+        subscription.wanted = now
+        await self._subscriber.subscribe(channel)
 
     async def position(self, user: str) -> Position | None:
         return await self._reader.position(user)
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         if not self._trusted.is_set():
-            raise Away(self.trouble or "not verified yet")
+            raise BrokerUnavailable(self.trouble or "not verified yet")
         return await self._reader.resume(user, after, wait=wait)
 
     async def disconnect(self, user: str) -> None:
         (reply,) = await self._reads.do([call("tell", [self._channel(user)], DISCONNECT)])
-        if isinstance(reply, Away):
+        if isinstance(reply, BrokerUnavailable):
             raise reply
 
     # What the stream tells.
 
-    async def hear(self, channel: str, payload: bytes) -> None:
-        followed = self._followed[channel]
+    async def on_message(self, channel: str, payload: bytes) -> None:
+        subscription = self._subscriptions[channel]
         if payload == DISCONNECT:
-            self._sink.disconnect(followed.user)
+            self._sink.disconnect(subscription.user)
             return
-        await self._arrivals.take(channel, list(entries(followed.user, payload, receipts())))
+        await self._forwarder.take(channel, list(entries(subscription.user, payload, to_monotonic())))
 
-    def interrupted(self, why: str) -> None:
+    def on_interrupted(self, why: str) -> None:
         self._distrust(why)
         self._doubt.set()
 
-    def failed(self, doing: str, error: Exception) -> None:
+    def on_error(self, doing: str, error: Exception) -> None:
         self._metrics.internal(doing, error)
 
-    def rejoined(self, channel: str) -> None:
-        followed = self._followed.get(channel)
-        if followed is not None:
-            self._rejoined.add(followed.user)
+    def on_resubscribed(self, channel: str) -> None:
+        subscription = self._subscriptions.get(channel)
+        if subscription is not None:
+            self._rejoined.add(subscription.user)
             self._doubt.set()
 
     # Its life.
@@ -134,16 +139,16 @@ class RedisBroker:
     async def run(self) -> None:
         """Listen for as long as the bridge lives."""
         try:
-            with contextlib.suppress(Away):
+            with contextlib.suppress(BrokerUnavailable):
                 await self._server.refresh()
             self._doubt.set()
-            await self._stream.run()
+            await self._subscriber.run()
         finally:
-            for part in (self._arrivals, self._bodies, self._appender, self._reads, self._evidence):
+            for part in (self._forwarder, self._bodies, self._appender, self._reads, self._loss_detector):
                 await part.close()
             await self._server.close()
 
-    async def doubtful(self, patience: float) -> frozenset[str]:
+    async def wait_for_doubt(self, patience: float) -> frozenset[str]:
         """Wait until something is in doubt, or for so many seconds; users of whom something may have been missed."""
         try:
             async with asyncio.timeout(patience):
@@ -158,16 +163,16 @@ class RedisBroker:
         """The positions of these users, who are known to have been that far; None where there is none any more.
 
         Raises:
-            Away: the server cannot be asked now.
+            BrokerUnavailable: the server cannot be asked now.
 
         """
         try:
-            found, lost = await self._evidence.check(known)
-        except Away as away:
-            self._distrust(str(away))
+            found, lost = await self._loss_detector.check(known)
+        except BrokerUnavailable as unavailable:
+            self._distrust(str(unavailable))
             raise
         self._trusted.set()
-        if self.trouble and self._stream.is_complete():
+        if self.trouble and self._subscriber.is_complete():
             if self._since is None:
                 log.info("redis.connected")
             else:
@@ -181,34 +186,34 @@ class RedisBroker:
         Who is left is decided and told to the stream without a pause: in one, somebody could follow them again.
         """
         now, left, due = time.monotonic(), [], []
-        for channel, followed in self._followed.items():
-            if self._sink.wants(followed.user):
-                followed.wanted = now
-                if now - followed.touched > TOUCH:
-                    due.append(followed)
-            elif now - followed.wanted > GRACE:
+        for channel, subscription in self._subscriptions.items():
+            if self._sink.is_connected(subscription.user):
+                subscription.wanted = now
+                if now - subscription.touched > TOUCH:
+                    due.append(subscription)
+            elif now - subscription.wanted > GRACE:
                 left.append(channel)
-        await self._stream.leave(left)
+        await self._subscriber.unsubscribe(left)
         for channel in left:
-            if channel not in self._stream.channels:
-                self._followed.pop(channel, None)
-        for followed in due:
-            await self.resume(followed.user, None)
-            followed.touched = now
+            if channel not in self._subscriber.channels:
+                self._subscriptions.pop(channel, None)
+        for subscription in due:
+            await self.resume(subscription.user, None)
+            subscription.touched = now
 
     async def _wait_for_trust(self) -> None:
-        """Raises `Away` where that takes too long."""
+        """Raises `BrokerUnavailable` where that takes too long."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._trusted.wait()
         except TimeoutError:
-            raise Away(self.trouble or "not verified yet") from None
+            raise BrokerUnavailable(self.trouble or "not verified yet") from None
 
-    def _append_failed(self, why: Away) -> None:
+    def _append_failed(self, why: BrokerUnavailable) -> None:
         self._doubt.set()
         if not isinstance(why, Declined):  # that is said by a server that has lost nothing
-            self.interrupted(str(why))
-            self._stream.look_around()
+            self.on_interrupted(str(why))
+            self._subscriber.refresh_soon()
 
     def _distrust(self, why: str) -> None:
         if self._since is None:

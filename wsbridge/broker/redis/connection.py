@@ -1,8 +1,7 @@
-"""One connection to one node, for subscriptions: what is asked on it, in order, and which answer belongs to what.
+"""One connection to one node, used for subscriptions only. Matches each reply to the request that it answers.
 
-A server answers in the order in which it was asked. The order of `put` is the order on the connection, whoever sends.
-So each answer belongs to the oldest request that has none. All else is a message, or the end of a subscription whose
-slot has moved.
+A server replies in the order of the requests, and requests are sent in the order of `enqueue`. So a reply belongs to
+the oldest request that has none yet. All other input is a message, or the end of a subscription whose slot has moved.
 """
 
 import asyncio
@@ -16,37 +15,37 @@ from typing import Any, NamedTuple
 from redis.asyncio import Connection
 from redis.exceptions import ResponseError
 
-from wsbridge.broker.base import Away
-from wsbridge.broker.redis.topology import FAILURES
+from wsbridge.broker.base import BrokerUnavailable
+from wsbridge.broker.redis.errors import FAILURES
 
 
-class Ask(StrEnum):
-    """What can be asked."""
+class Operation(StrEnum):
+    """The commands that are sent on a subscriber connection."""
 
-    JOIN = "SSUBSCRIBE"
-    LEAVE = "SUNSUBSCRIBE"
+    SUBSCRIBE = "SSUBSCRIBE"
+    UNSUBSCRIBE = "SUNSUBSCRIBE"
     PING = "PING"
 
 
-_ANSWERS = {b"ssubscribe": Ask.JOIN, b"sunsubscribe": Ask.LEAVE, b"pong": Ask.PING}
+_REPLIES = {b"ssubscribe": Operation.SUBSCRIBE, b"sunsubscribe": Operation.UNSUBSCRIBE, b"pong": Operation.PING}
 
 
 class Request:
-    """Compared by identity: of two about one channel each has its own answer."""
+    """Compared by identity, because two requests for one channel have a reply each."""
 
-    __slots__ = ("channel", "kind")
+    __slots__ = ("channel", "operation")
 
-    def __init__(self, kind: Ask, channel: str) -> None:
-        self.kind = kind
+    def __init__(self, operation: Operation, channel: str) -> None:
+        self.operation = operation
         self.channel = channel
 
     @property
     def words(self) -> tuple[str, ...]:
-        return (self.kind, self.channel) if self.channel else (self.kind,)
+        return (self.operation, self.channel) if self.channel else (self.operation,)
 
 
-class Heard(NamedTuple):
-    """What has come: an answer if there is a `request`, else a message or the end of a subscription."""
+class Incoming(NamedTuple):
+    """A reply if `request` is set, a message if `message` is set, else the end of a subscription."""
 
     channel: str
     request: Request | None = None
@@ -54,71 +53,80 @@ class Heard(NamedTuple):
     error: str | None = None
 
 
-class Link:
-    """Requests that were put wait for `flush`; there are as many as channels, and few pings."""
+class SubscriberConnection:
+    """Pending requests are bounded by the callers: at most two for each channel, and a few pings."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.heard = time.monotonic()
+        self.last_input = time.monotonic()
         self._unsent: list[Request] = []
-        self._asked: deque[Request] = deque()  # without an answer yet, oldest first
+        self._unanswered: deque[Request] = deque()  # oldest first
         self._sending = asyncio.Lock()
 
-    def put(self, kind: Ask, channel: str = "") -> Request:
-        request = Request(kind, channel)
+    def enqueue(self, operation: Operation, channel: str = "") -> Request:
+        """Add a request; the next `flush` sends it."""
+        request = Request(operation, channel)
         self._unsent.append(request)
         return request
 
     async def flush(self) -> None:
-        """Send all that was put. Raises `Away` if the connection has ended: its end is noticed where it is read."""
-        async with self._sending:  # what another one sends already goes first
+        """Send all enqueued requests.
+
+        Raises:
+            BrokerUnavailable: the connection has ended. `receive` fails then, too.
+
+        """
+        async with self._sending:  # keeps the order if another task is sending
             while self._unsent:
                 requests, self._unsent = self._unsent, []
-                self._asked += requests
+                self._unanswered += requests
                 await self._send(requests)
 
-    async def hear(self) -> Heard:
-        """The next that comes, other than the answer to a ping."""
+    async def receive(self) -> Incoming:
+        """Wait for the next input that is not the reply to a ping."""
         while True:
             try:
                 reply = await self.connection.read_response(timeout=math.inf)
             except ResponseError as error:
-                request = self._answered()
-                self.heard = time.monotonic()
-                if request.kind is Ask.JOIN:
-                    return Heard(request.channel, request, error=str(error))
+                request = self._pop_request()
+                self.last_input = time.monotonic()
+                if request.operation is Operation.SUBSCRIBE:
+                    return Incoming(request.channel, request, error=str(error))
                 continue
-            self.heard = time.monotonic()
-            heard = self._understood(reply if isinstance(reply, list) else [b"pong", b""])
-            if heard is not None:
-                return heard
+            self.last_input = time.monotonic()
+            incoming = self._parse(reply if isinstance(reply, list) else [b"pong", b""])
+            if incoming is not None:
+                return incoming
 
-    def _understood(self, reply: Sequence[Any]) -> Heard | None:
+    def _parse(self, reply: Sequence[Any]) -> Incoming | None:
         kind, channel = reply[0], reply[1].decode()
         if kind == b"smessage":
-            return Heard(channel, message=reply[2])
-        if kind == b"sunsubscribe" and not self._is_answer(Ask.LEAVE, channel):
-            return Heard(channel)
-        request = self._answered()
-        if request.kind is not _ANSWERS[kind] or request.channel != channel:
-            raise RuntimeError(f"{kind!r} of {channel} is the answer to {request.words}")
-        return None if kind == b"pong" else Heard(channel, request)
+            return Incoming(channel, message=reply[2])
+        if kind == b"sunsubscribe" and not self._is_expected(Operation.UNSUBSCRIBE, channel):
+            return Incoming(channel)
+        request = self._pop_request()
+        if request.operation is not _REPLIES[kind] or request.channel != channel:
+            raise RuntimeError(f"unexpected reply {kind!r} for {channel} to {request.words}")
+        return None if kind == b"pong" else Incoming(channel, request)
 
-    def _is_answer(self, kind: Ask, channel: str) -> bool:
-        return bool(self._asked) and (self._asked[0].kind, self._asked[0].channel) == (kind, channel)
+    def _is_expected(self, operation: Operation, channel: str) -> bool:
+        if not self._unanswered:
+            return False
+        oldest = self._unanswered[0]
+        return (oldest.operation, oldest.channel) == (operation, channel)
 
-    def _answered(self) -> Request:
-        if not self._asked:
-            raise RuntimeError("an answer to nothing")
-        return self._asked.popleft()
+    def _pop_request(self) -> Request:
+        if not self._unanswered:
+            raise RuntimeError("a reply without a request")
+        return self._unanswered.popleft()
 
     async def _send(self, requests: Sequence[Request]) -> None:
-        """redis-py would make a new connection, without its subscriptions, where this one has ended."""
+        """Check the connection first: redis-py reconnects by itself, and the new connection has no subscriptions."""
         if not self.connection.is_connected:
-            raise Away("the connection has ended")
+            raise BrokerUnavailable("the connection has ended")
         try:
             data = self.connection.pack_commands([request.words for request in requests])
             await self.connection.send_packed_command(data, check_health=False)
-        except (*FAILURES, AttributeError) as error:  # the last: it was closed while redis-py was about to write
+        except (*FAILURES, AttributeError) as error:  # AttributeError: closed while redis-py was about to write
             await self.connection.disconnect(nowait=True)
-            raise Away(str(error) or type(error).__name__) from None
+            raise BrokerUnavailable(str(error) or type(error).__name__) from None

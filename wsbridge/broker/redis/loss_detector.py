@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from wsbridge.broker.base import Away
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import all_positions, keys_of, position
 from wsbridge.broker.redis.commands import Command, call
-from wsbridge.broker.redis.pipeline import Lane
-from wsbridge.broker.redis.topology import Server
+from wsbridge.broker.redis.pipeline import Pipeline
+from wsbridge.broker.redis.server import Server
 from wsbridge.core.events import Position
 from wsbridge.telemetry.log import log
 
@@ -44,24 +44,24 @@ class _Busy(NamedTuple):
     since: float
 
 
-class Evidence:
+class LossDetector:
     def __init__(self, server: Server, prefix: str) -> None:
         self._server = server
         self._prefix = prefix
         self._space = f"{server.database} {prefix}"  # whose positions are forgotten together
-        self._lane = Lane(server)
+        self._pipeline = Pipeline(server)
         self._confirmed: dict[str, _Confirmed] = {}  # by node, the last append
         self._looks: dict[str, _Look] = {}  # by node, when nothing was missing
         self._busy: dict[str, _Busy] = {}  # by node, how far another replica was
         self._written_off: set[tuple[str, str]] = set()  # user and epoch of losses that are settled
 
     async def close(self) -> None:
-        await self._lane.close()
+        await self._pipeline.close()
 
     def confirmed(self, positions: Mapping[str, Position]) -> None:
         """Appends of these users are on the server."""
         now = time.monotonic()
-        with contextlib.suppress(Away):  # the cluster is changing; the next append will be looked for
+        with contextlib.suppress(BrokerUnavailable):  # the cluster is changing; the next append will be looked for
             for node, user in {self._node(user): user for user in positions}.items():
                 self._confirmed[node] = _Confirmed(user, positions[user], now)
 
@@ -72,7 +72,7 @@ class Evidence:
         another epoch, so that no offset is ever used twice within one.
 
         Raises:
-            Away: the server cannot be asked now.
+            BrokerUnavailable: the server cannot be asked now.
 
         """
         now = time.monotonic()
@@ -132,16 +132,16 @@ class Evidence:
                 await self._call("forgotten", user, secrets.token_hex(8), self._space, mark)
             case progress:
                 self._busy[node] = busy if busy and busy.progress == progress else _Busy(progress, now)
-                raise Away("another replica is at work on histories that were lost")
+                raise BrokerUnavailable("another replica is at work on histories that were lost")
 
     async def _call(self, function: str, user: str, *args: str | bytes | int) -> Any:
         """On the node that has the user."""
         return (await self._ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
 
     async def _ask(self, *commands: Command) -> list[Any]:
-        replies = list(await self._lane.do(commands))
+        replies = list(await self._pipeline.do(commands))
         for reply in replies:
-            if isinstance(reply, Away):
+            if isinstance(reply, BrokerUnavailable):
                 raise reply
         return replies
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from redis.asyncio import Connection
 from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, ResponseError, TryAgainError
 
-from wsbridge.broker.base import Away
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.batches import Batches
 from wsbridge.broker.redis.commands import Command, packed
-from wsbridge.broker.redis.topology import TIMEOUT, Server, away, translated
+from wsbridge.broker.redis.errors import translated_errors, unavailable
+from wsbridge.broker.redis.server import TIMEOUT, Server
 
 BATCH = 256  # commands on their way at a time
 BATCH_BYTES = 524_288  # of commands and answers on their way at a time, or one caller's: 0.1 s at 5 MB/s
@@ -29,8 +30,8 @@ class _Packet(NamedTuple):
     data: bytes  # as it is sent
 
 
-class Lane:
-    """What is slow on one lane does not hold up another. A reply is what redis-py makes of it, or `Away`."""
+class Pipeline:
+    """Pipelines do not delay each other. A reply is what redis-py makes of it, or a `BrokerUnavailable`."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -60,7 +61,7 @@ class Lane:
         for place, reply in enumerate(replies):
             if isinstance(reply, _ELSEWHERE):
                 replies[place] = await self._server.redirect(packets[place].command)
-        return [away(reply) if isinstance(reply, RedisError) else reply for reply in replies]
+        return [unavailable(reply) if isinstance(reply, RedisError) else reply for reply in replies]
 
     async def _route(self, packets: Sequence[_Packet]) -> list[Any]:
         """Each node by itself: one that is away must not hide what the others did."""
@@ -69,7 +70,7 @@ class Lane:
         for place, (command, _) in enumerate(packets):
             try:
                 places.setdefault(self._server.node_of(command.key), []).append(place)
-            except Away as why:
+            except BrokerUnavailable as why:
                 replies[place] = why
         answers = await asyncio.gather(
             *(self._send(node, [packets[place] for place in group]) for node, group in places.items())
@@ -80,19 +81,21 @@ class Lane:
         return replies
 
     async def _send(self, node: str, packets: Sequence[_Packet]) -> list[Any]:
-        """All of them, then all replies; the rest is `Away` where the connection ends in between."""
+        """All of them, then all replies; the rest is `BrokerUnavailable` where the connection ends in between."""
         replies: list[Any] = []
         try:
-            with translated():
+            with translated_errors():
                 connection = await self._connected(node)
                 data = b"".join([packet.data for packet in packets])
                 for start in range(0, len(data), PORTION):
                     await connection.send_packed_command(data[start : start + PORTION], check_health=False)
                 await self._receive(connection, packets, replies)
-        except Away as why:
+        except BrokerUnavailable as why:
             replies += [why] * (len(packets) - len(replies))
         finally:
-            if len(replies) < len(packets) or any(isinstance(reply, Away | ReadOnlyError) for reply in replies):
+            if len(replies) < len(packets) or any(
+                isinstance(reply, BrokerUnavailable | ReadOnlyError) for reply in replies
+            ):
                 # what may still come on it would be taken for the answer to something else
                 await self._disconnect(node)
         return replies
@@ -111,7 +114,7 @@ class Lane:
                     except ResponseError as error:
                         replies.append(error)
         except TimeoutError:
-            raise Away(f"no answer within {TIMEOUT:g} s") from None
+            raise BrokerUnavailable(f"no answer within {TIMEOUT:g} s") from None
 
     async def _connected(self, node: str) -> Connection:
         connection = self._connections.get(node)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
-from wsbridge.broker.base import Away
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.append import Limits, seed
-from wsbridge.broker.redis.arrivals import receipts
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import Referenced, entries, keys_of, position
 from wsbridge.broker.redis.commands import Command, call
-from wsbridge.broker.redis.pipeline import Lane
+from wsbridge.broker.redis.forwarder import to_monotonic
+from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Gap, Resume, decide_resume
 
@@ -20,9 +20,9 @@ class Reader:
     """`now` is in ms, or empty where the server's clock counts. What `Broker` promises holds here, too."""
 
     def __init__(
-        self, lane: Lane, bodies: Bodies, *, prefix: str, limits: Limits, now: Callable[[], str | int]
+        self, pipeline: Pipeline, bodies: Bodies, *, prefix: str, limits: Limits, now: Callable[[], str | int]
     ) -> None:
-        self._lane = lane
+        self._pipeline = pipeline
         self._bodies = bodies
         self._prefix = prefix
         self._limits = limits
@@ -30,8 +30,8 @@ class Reader:
 
     async def position(self, user: str) -> Position | None:
         key = keys_of(self._prefix, user).position
-        (reply,) = await self._lane.do([Command(key, ("GET", key))])
-        if isinstance(reply, Away):
+        (reply,) = await self._pipeline.do([Command(key, ("GET", key))])
+        if isinstance(reply, BrokerUnavailable):
             raise reply
         return position(reply)
 
@@ -40,17 +40,17 @@ class Reader:
         keys = keys_of(self._prefix, user)
         known = (asked.epoch, asked.offset) if asked else ("", 0)
         size, ttl, lasts = self._limits.size, self._limits.ttl, self._limits.position_ttl
-        (reply,) = await self._lane.do(
+        (reply,) = await self._pipeline.do(
             [call("resume", keys[:2], self._now(), seed(), size, ttl, lasts, *known, PORTION)]
         )
-        if isinstance(reply, Away):
+        if isinstance(reply, BrokerUnavailable):
             raise reply
         epoch, offset, trimmed, kept, packed = reply
         top = Position(epoch.decode(), offset)
         resume = decide_resume(after, top, kept, trimmed)
         if not (resume.recovered and packed):
             return resume
-        return await self._completed(resume, top, entries(user, b"".join(packed), receipts()), wait=wait)
+        return await self._completed(resume, top, entries(user, b"".join(packed), to_monotonic()), wait=wait)
 
     async def _completed(
         self, resume: Resume, top: Position, found: Iterable[Entry | Referenced], *, wait: bool

@@ -1,7 +1,7 @@
-"""The live stream: which channels this replica listens to, on which node, and whether that is still so.
+"""The channels that this replica listens to, each on the node that owns it.
 
-Each node has one connection of its own. redis-py's `PubSub` connects again by itself and tells nobody what came in
-between; here the end of a connection, and a subscription that had to be made anew, are told. Knows no events.
+One connection to each node. redis-py's `PubSub` is not used: it reconnects by itself without reporting that messages
+were missed. Here the listener is called when a connection ends and when a channel was subscribed to again.
 """
 
 import asyncio
@@ -11,59 +11,60 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
-from wsbridge.broker.base import Away
-from wsbridge.broker.redis.connection import Ask, Heard, Link, Request
-from wsbridge.broker.redis.topology import FAILURES, Server
+from wsbridge.broker.base import BrokerUnavailable
+from wsbridge.broker.redis.connection import Incoming, Operation, Request, SubscriberConnection
+from wsbridge.broker.redis.errors import FAILURES
+from wsbridge.broker.redis.server import Server
 from wsbridge.supervision.jobs import Jobs
 from wsbridge.telemetry.log import log
 
 PING_INTERVAL = 0.5  # seconds
-SILENCE = 1.4  # seconds without a word, though pings were sent, that end a connection
+SILENCE = 1.4  # seconds without input, though pings were sent, after which a connection is closed
 RECONNECT = 0.25  # seconds until the next try
 
 
 class Listener(Protocol):
-    """Who wants to know."""
+    """Receives what a `Subscriber` reports."""
 
-    async def hear(self, channel: str, payload: bytes) -> None:
-        """A message. The stream waits meanwhile, and so does the server."""
+    async def on_message(self, channel: str, payload: bytes) -> None:
+        """Handle a message. The subscriber does not read on before this returns, so the server may have to wait."""
         ...
 
-    def interrupted(self, why: str) -> None:
-        """Messages may have been lost, and the server may be another one, or the same with less in it."""
+    def on_interrupted(self, why: str) -> None:
+        """A connection has ended: messages may be lost, and the server may be another one or may have lost data."""
         ...
 
-    def failed(self, doing: str, error: Exception) -> None:
-        """An error of ours, which the stream survives."""
+    def on_error(self, doing: str, error: Exception) -> None:
+        """An internal error. The subscriber goes on."""
         ...
 
-    def rejoined(self, channel: str) -> None:
-        """A channel is heard again; what was published meanwhile was not."""
+    def on_resubscribed(self, channel: str) -> None:
+        """A channel works again. Messages that were published in between are lost."""
         ...
 
 
 class _Channel:
-    __slots__ = ("asked", "confirmed", "joined", "node")
+    __slots__ = ("confirmed", "node", "request", "was_subscribed")
 
     def __init__(self) -> None:
-        self.asked: Request | None = None  # whose answer confirms it
-        self.node: str | None = None  # where it was asked for
-        self.confirmed: asyncio.Event | None = asyncio.Event()  # None once it is
-        self.joined = False  # at any time before
+        self.request: Request | None = None  # whose reply confirms the subscription
+        self.node: str | None = None  # where the request was sent
+        self.confirmed: asyncio.Event | None = asyncio.Event()  # None once the subscription is confirmed
+        self.was_subscribed = False  # at any time before
 
 
-class Stream:
-    """Channels come and go with `join` and `leave`; `run` keeps them heard for as long as it runs."""
+class Subscriber:
+    """Keeps all channels between `subscribe` and `unsubscribe` subscribed, for as long as `run` runs."""
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
         self._listener = listener
         self._channels: dict[str, _Channel] = {}
-        self._pending: dict[str, None] = {}  # to be asked for, in order
-        self._links: dict[str, Link] = {}
+        self._pending: dict[str, None] = {}  # channels without a request, in order
+        self._connections: dict[str, SubscriberConnection] = {}  # by node
         self._jobs = Jobs()
         self._work = asyncio.Event()
-        self._moved = True  # who has which channel has to be asked for
+        self._is_stale = True  # the owners of the slots may have changed
 
     def __len__(self) -> int:
         return len(self._channels)
@@ -73,32 +74,32 @@ class Stream:
         return self._channels.keys()
 
     def is_complete(self) -> bool:
-        """Whether every channel is heard."""
+        """Whether the server has confirmed every channel."""
         return all(channel.confirmed is None for channel in self._channels.values())
 
     def add(self, name: str) -> asyncio.Event | None:
-        """Begin to listen; what is published after the event, or from now on if there is none, is heard."""
+        """Subscribe without waiting. Returns an event that is set on confirmation, None if it is confirmed already."""
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = _Channel()
-            self._ask_for(name)
+            self._schedule(name)
         return channel.confirmed
 
-    async def join(self, name: str) -> None:
-        """Listen. Returns when all that is published from now on is heard; waits for as long as that takes."""
+    async def subscribe(self, name: str) -> None:
+        """Subscribe and wait for the confirmation, without a time limit. Later messages reach the listener."""
         confirmed = self.add(name)
         if confirmed is not None:
             await confirmed.wait()
 
-    def look_around(self) -> None:
-        """Somebody was told that a key is elsewhere, or got no answer."""
-        self._moved = True
+    def refresh_soon(self) -> None:
+        """Look for the owners of the slots again. To be called after a redirection or a time-out."""
+        self._is_stale = True
         self._work.set()
 
-    async def leave(self, names: Sequence[str]) -> None:
-        """Stop listening. The last channel of a node stays: a restart shows first where its connection ends."""
-        left = {node: sum(channel.node == node for channel in self._channels.values()) for node in self._links}
-        links: dict[str, Link] = {}
+    async def unsubscribe(self, names: Sequence[str]) -> None:
+        """Unsubscribe. The last channel of each node stays, because its connection reports a restart of the node."""
+        left = {node: sum(channel.node == node for channel in self._channels.values()) for node in self._connections}
+        connections: dict[str, SubscriberConnection] = {}
         for name in names:
             node = self._channels[name].node
             if node in left:
@@ -107,134 +108,141 @@ class Stream:
                 left[node] -= 1
             del self._channels[name]
             self._pending.pop(name, None)
-            if node is not None and node in self._links:
-                links[node] = self._links[node]
-                links[node].put(Ask.LEAVE, name)  # before anybody can ask for it again, however slow a node is
-        await asyncio.gather(*map(_flush, links.values()))
+            if node is not None and node in self._connections:
+                connections[node] = self._connections[node]
+                # Enqueued before the first await, so that a new `subscribe` of the same channel comes after it.
+                connections[node].enqueue(Operation.UNSUBSCRIBE, name)
+        await asyncio.gather(*map(_flush, connections.values()))
 
     async def run(self) -> None:
         self._work.set()
         async with self._jobs as jobs:
-            await jobs.keep("subscribe", self._keep_asking)
+            await jobs.keep("subscribe", self._keep_subscribing)
             await jobs.keep("ping", self._keep_pinging)
             await jobs.failed()
 
-    def _ask_for(self, name: str) -> None:
+    def _schedule(self, name: str) -> None:
         self._pending[name] = None
         self._work.set()
 
-    async def _keep_asking(self) -> None:
-        """All that is pending goes out together: after a restart every client comes at once."""
+    async def _keep_subscribing(self) -> None:
+        """Send all pending requests together, because after a restart of the server every channel is pending."""
         while True:
             await self._work.wait()
             self._work.clear()
             try:
-                if self._moved:
-                    self._moved = False
+                if self._is_stale:
+                    self._is_stale = False
                     await self._server.refresh()
-                places: dict[str, list[str]] = {}
+                nodes: dict[str, list[str]] = {}
                 for name in self._pending:
-                    places.setdefault(self._server.node_of(name), []).append(name)
-                found = await asyncio.gather(*map(self._subscribe, places, places.values()), return_exceptions=True)
-                for error in found:
+                    nodes.setdefault(self._server.node_of(name), []).append(name)
+                results = await asyncio.gather(*map(self._subscribe_on, nodes, nodes.values()), return_exceptions=True)
+                for error in results:
                     if error is not None:
                         raise error
             except Exception as error:
-                if not isinstance(error, Away):  # the task boundary: whatever it was, the next try may succeed
-                    self._listener.failed("subscribe", error)
-                self._moved = True
-                self._listener.interrupted(str(error))
+                if not isinstance(error, BrokerUnavailable):  # the task boundary: the next try may succeed
+                    self._listener.on_error("subscribe", error)
+                self._is_stale = True
+                self._listener.on_interrupted(str(error))
                 self._work.set()
-            if self._moved:  # not at once: who asks too often gets the same answer
+            if self._is_stale:  # wait, because the same question at once has the same answer
                 await asyncio.sleep(RECONNECT)
 
-    async def _subscribe(self, node: str, names: list[str]) -> None:
-        link = self._links.get(node)
-        if link is None:
-            connection = await self._server.connect(node)
-            policy = await self._server.eviction(connection)
-            if policy:
-                log.warning("redis.evicts", policy=policy)
-            link = self._links[node] = Link(connection)
-            await self._jobs.spawn("listen", partial(self._listen, node, link))
+    async def _subscribe_on(self, node: str, names: list[str]) -> None:
+        connection = self._connections.get(node)
+        if connection is None:
+            connection = await self._connect(node)
         names = [name for name in names if name in self._channels]
         for name in names:
             self._pending.pop(name, None)
             channel = self._channels[name]
-            channel.node, channel.asked = node, link.put(Ask.JOIN, name)  # one each: a cluster wants one slot a command
-        await link.flush()
+            channel.node = node
+            # One command for each channel: a cluster refuses a command for several slots.
+            channel.request = connection.enqueue(Operation.SUBSCRIBE, name)
+        await connection.flush()
 
-    async def _listen(self, node: str, link: Link) -> None:
-        """One connection to its end."""
+    async def _connect(self, node: str) -> SubscriberConnection:
+        raw = await self._server.connect(node)
+        policy = await self._server.eviction(raw)
+        if policy:
+            log.warning("redis.evicts", policy=policy)
+        connection = self._connections[node] = SubscriberConnection(raw)
+        await self._jobs.spawn("listen", partial(self._listen, node, connection))
+        return connection
+
+    async def _listen(self, node: str, connection: SubscriberConnection) -> None:
+        """Read from a connection until it ends."""
         try:
             while True:
-                await self._take(node, await link.hear())
+                await self._handle(node, await connection.receive())
         except Exception as error:
-            if not isinstance(error, FAILURES):  # the task boundary: a new connection is made in any case
-                self._listener.failed("listen", error)
-            del self._links[node]
+            if not isinstance(error, FAILURES):  # the task boundary: the connection is replaced in any case
+                self._listener.on_error("listen", error)
+            del self._connections[node]
             lost = [name for name, channel in self._channels.items() if channel.node == node]
-            self._lose(str(error) or type(error).__name__, lost)
+            self._resubscribe(str(error) or type(error).__name__, lost)
         finally:
-            await link.connection.disconnect(nowait=True)
+            await connection.connection.disconnect(nowait=True)
 
-    async def _take(self, node: str, heard: Heard) -> None:
-        """What is not of the present subscription to a channel is of one that was left, or lost."""
-        channel = self._channels.get(heard.channel)
+    async def _handle(self, node: str, incoming: Incoming) -> None:
+        """Ignore input that belongs to an earlier subscription to the channel."""
+        channel = self._channels.get(incoming.channel)
         if channel is None or channel.node != node:
             return
-        if heard.message is not None:
-            await self._hear(heard.channel, heard.message)
-        elif heard.request is None and channel.confirmed is None:
-            self._lose("a slot has moved", [heard.channel])
-        elif heard.request is not None and heard.request is channel.asked:
-            if heard.error is not None:  # the node does not have that slot any more
-                self._lose(heard.error, [heard.channel])
+        if incoming.message is not None:
+            await self._deliver(incoming.channel, incoming.message)
+        elif incoming.request is None and channel.confirmed is None:
+            self._resubscribe("a slot has moved", [incoming.channel])
+        elif incoming.request is not None and incoming.request is channel.request:
+            if incoming.error is not None:  # the node does not own that slot any more
+                self._resubscribe(incoming.error, [incoming.channel])
             else:
-                self._confirm(heard.channel, channel)
+                self._confirm(incoming.channel, channel)
 
     def _confirm(self, name: str, channel: _Channel) -> None:
         if channel.confirmed is not None:
             channel.confirmed.set()
-        channel.asked = channel.confirmed = None
-        if channel.joined:
-            self._listener.rejoined(name)
-        channel.joined = True
+        channel.request = channel.confirmed = None
+        if channel.was_subscribed:
+            self._listener.on_resubscribed(name)
+        channel.was_subscribed = True
 
-    async def _hear(self, name: str, payload: bytes) -> None:
+    async def _deliver(self, name: str, payload: bytes) -> None:
         try:
-            await self._listener.hear(name, payload)
-        except Exception as error:  # one message must not keep the others from their users
-            self._listener.failed("hear", error)
-            self._listener.rejoined(name)
+            await self._listener.on_message(name, payload)
+        except Exception as error:  # an error in one message must not end the subscription of all others
+            self._listener.on_error("hear", error)
+            self._listener.on_resubscribed(name)
 
-    def _lose(self, why: str, names: Iterable[str]) -> None:
-        """Ask for these channels again, wherever they are now."""
-        self._moved = True
+    def _resubscribe(self, why: str, names: Iterable[str]) -> None:
+        """Subscribe to these channels again, on the nodes that own them now."""
+        self._is_stale = True
         for name in names:
             channel = self._channels[name]
-            channel.node = channel.asked = None
+            channel.node = channel.request = None
             channel.confirmed = channel.confirmed or asyncio.Event()
-            self._ask_for(name)
+            self._schedule(name)
         self._work.set()
-        self._listener.interrupted(why)
+        self._listener.on_interrupted(why)
 
     async def _keep_pinging(self) -> None:
-        """A server that is frozen, or gone without a word, is noticed by its silence."""
+        """Detect a server that is frozen or unreachable without an end of its connections."""
         while True:
             before = time.monotonic()
             await asyncio.sleep(PING_INTERVAL)
             now = time.monotonic()
-            for link in list(self._links.values()):
+            for connection in list(self._connections.values()):
                 if now - before > 2 * PING_INTERVAL:
-                    link.heard = now  # it was us who did not listen
-                elif now - link.heard > SILENCE:
-                    await link.connection.disconnect(nowait=True)  # ends the reading
+                    connection.last_input = now  # this process was suspended, not the server
+                elif now - connection.last_input > SILENCE:
+                    await connection.connection.disconnect(nowait=True)  # `receive` fails then
                     continue
-                link.put(Ask.PING)
-                await _flush(link)
+                connection.enqueue(Operation.PING)
+                await _flush(connection)
 
 
-async def _flush(link: Link) -> None:
-    with contextlib.suppress(Away):  # its end is noticed where it is read
-        await link.flush()
+async def _flush(connection: SubscriberConnection) -> None:
+    with contextlib.suppress(BrokerUnavailable):  # `_listen` handles the end of the connection
+        await connection.flush()

@@ -11,7 +11,7 @@ from tests.support.bench import event
 from tests.support.valkey import Valkey
 from wsbridge.broker.redis.bodies import CHUNK, INLINE, Bodies, is_large
 from wsbridge.broker.redis.codec import Reference, body_key
-from wsbridge.broker.redis.topology import server_at
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 from wsbridge.core.events import Event
 
@@ -28,7 +28,7 @@ async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valk
 
 @contextlib.asynccontextmanager
 async def bodies(valkey: Valkey) -> AsyncIterator[Bodies]:
-    server = server_at(parse(valkey.url))
+    server = create_server(parse(valkey.url))
     found = Bodies(server, "b", TTL)
     try:
         yield found

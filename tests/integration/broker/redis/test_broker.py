@@ -12,10 +12,10 @@ from tests.support.bench import DUPLICATE, RETRIED, SIZE, STORED, Bench, Sink, e
 from tests.support.replica import LIMITS, replica_at
 from tests.support.running import ROOT, Logs, until
 from tests.support.valkey import Valkey
-from wsbridge.broker.base import Away, Status
+from wsbridge.broker.base import BrokerUnavailable, Status
 from wsbridge.broker.redis.broker import POSITION_TTL, RedisBroker
 from wsbridge.broker.redis.codec import keys_of
-from wsbridge.broker.redis.topology import server_at
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 from wsbridge.core.reasons import Retry
 from wsbridge.core.recovery import Resume
@@ -42,7 +42,7 @@ def broker_of(bench: Bench) -> RedisBroker:
 async def trusting(bench: Bench) -> None:
     """Look until the server answers and has everything."""
     while True:
-        with contextlib.suppress(Away):
+        with contextlib.suppress(BrokerUnavailable):
             await broker_of(bench).verify({})
             return
         await asyncio.sleep(0)
@@ -91,11 +91,11 @@ async def test_what_fails_for_one_user_fails_as_a_whole_and_blocks_what_follows(
 async def test_nothing_is_asked_of_a_server_before_it_was_looked_at(valkey: Valkey) -> None:
     async with on_redis(valkey.url) as bench:
         broker = broker_of(bench)
-        broker.interrupted("a test")
-        with pytest.raises(Away, match="a test"):
+        broker.on_interrupted("a test")
+        with pytest.raises(BrokerUnavailable, match="a test"):
             await broker.resume("u", None)
         appending = asyncio.create_task(bench.append([event()]))
-        assert await broker.doubtful(0.0) == frozenset()
+        assert await broker.wait_for_doubt(0.0) == frozenset()
         await broker.verify({})
         assert await appending == [STORED]
         assert broker.trouble is None
@@ -104,7 +104,7 @@ async def test_nothing_is_asked_of_a_server_before_it_was_looked_at(valkey: Valk
 async def test_an_append_does_not_wait_for_ever(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.broker.TIMEOUT", 0.0)
     async with on_redis(valkey.url) as bench:
-        broker_of(bench).interrupted("a test")
+        broker_of(bench).on_interrupted("a test")
         assert await bench.append([event(), event("v")]) == [RETRIED, RETRIED]
 
 
@@ -125,7 +125,7 @@ async def test_an_outage_is_told_once_and_its_end_too(valkey: Valkey, logs: Logs
         await valkey.kill()
         await logs.line("redis.unavailable")
         for _ in range(3):
-            with pytest.raises(Away):
+            with pytest.raises(BrokerUnavailable):
                 await broker_of(bench).verify({})
         assert await bench.append([event()]) == [RETRIED]
         assert broker_of(bench).trouble
@@ -298,13 +298,13 @@ async def test_broker_with_a_wrong_password_says_so_from_the_start(
     monkeypatch.setattr("wsbridge.broker.redis.broker.TIMEOUT", 0.05)
     await valkey.ask("ACL", "SETUSER", "wsbridge", *documented_rights())
     broker = RedisBroker(
-        server_at(parse(valkey.url.replace("//", "//wsbridge:wrong@"))), Sink(), prefix="wsbridge", **LIMITS
+        create_server(parse(valkey.url.replace("//", "//wsbridge:wrong@"))), Sink(), prefix="wsbridge", **LIMITS
     )
     running = asyncio.create_task(broker.run())
     try:
         for _ in range(3):
             assert broker.trouble
-            with pytest.raises(Away, match="invalid username-password"):
+            with pytest.raises(BrokerUnavailable, match="invalid username-password"):
                 await broker.verify({})
             (outcome,) = await broker.append([event()])
             assert outcome.status is Status.RETRIED

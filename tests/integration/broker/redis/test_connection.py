@@ -1,4 +1,4 @@
-"""One connection for subscriptions: requests in the order in which they were put, each with its own answer."""
+"""One subscriber connection: requests are sent in the order of `enqueue`, and each gets its own reply."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,112 +9,122 @@ import pytest
 
 from tests.support.running import DEADLINE
 from tests.support.valkey import Valkey
-from wsbridge.broker.base import Away
-from wsbridge.broker.redis.connection import Ask, Heard, Link
-from wsbridge.broker.redis.topology import server_at
+from wsbridge.broker.base import BrokerUnavailable
+from wsbridge.broker.redis.connection import Incoming, Operation, SubscriberConnection
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 
 
 @asynccontextmanager
-async def linked(valkey: Valkey) -> AsyncIterator[Link]:
-    link = Link(await server_at(parse(valkey.url)).connect(""))
+async def subscriber_connection(valkey: Valkey) -> AsyncIterator[SubscriberConnection]:
+    connection = SubscriberConnection(await create_server(parse(valkey.url)).connect(""))
     try:
-        yield link
+        yield connection
     finally:
-        await link.connection.disconnect(nowait=True)
+        await connection.connection.disconnect(nowait=True)
 
 
-async def heard(link: Link) -> Heard:
+async def received(connection: SubscriberConnection) -> Incoming:
     async with asyncio.timeout(DEADLINE):
-        return await link.hear()
+        return await connection.receive()
 
 
 @pytest.mark.fault("D10")
-async def test_link_gives_each_request_about_one_channel_its_own_answer(tmp_path: Path) -> None:
-    async with Valkey(tmp_path) as valkey, linked(valkey) as link:
-        kinds = [Ask.JOIN, Ask.LEAVE, Ask.PING, Ask.JOIN, Ask.LEAVE, Ask.LEAVE, Ask.JOIN]
-        requests = [link.put(kind, "" if kind is Ask.PING else "a") for kind in kinds]
-        await link.flush()
+async def test_connection_with_requests_for_one_channel_matches_each_reply(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, subscriber_connection(valkey) as connection:
+        operations = [
+            Operation.SUBSCRIBE,
+            Operation.UNSUBSCRIBE,
+            Operation.PING,
+            Operation.SUBSCRIBE,
+            Operation.UNSUBSCRIBE,
+            Operation.UNSUBSCRIBE,
+            Operation.SUBSCRIBE,
+        ]
+        requests = [
+            connection.enqueue(operation, "" if operation is Operation.PING else "a") for operation in operations
+        ]
+        await connection.flush()
         for request in requests:
-            if request.kind is not Ask.PING:
-                assert await heard(link) == Heard("a", request)
+            if request.operation is not Operation.PING:
+                assert await received(connection) == Incoming("a", request)
         await valkey.ask("SPUBLISH", "a", "x")
-        assert await heard(link) == Heard("a", message=b"x")
+        assert await received(connection) == Incoming("a", message=b"x")
 
 
 @pytest.mark.fault("D10")
-async def test_link_that_is_flushed_by_two_sends_in_the_order_of_put(tmp_path: Path) -> None:
-    async with Valkey(tmp_path) as valkey, linked(valkey) as link:
-        send, opened = link.connection.send_packed_command, asyncio.Event()
+async def test_connection_flushed_concurrently_sends_in_order_of_enqueue(tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey, subscriber_connection(valkey) as connection:
+        send, opened = connection.connection.send_packed_command, asyncio.Event()
 
         async def sending(data: bytes, check_health: bool = True) -> None:
             await opened.wait()
             await send(data, check_health)
 
-        vars(link.connection).update(send_packed_command=sending)
+        vars(connection.connection).update(send_packed_command=sending)
         requests = []
         flushing = []
-        for kind in (Ask.JOIN, Ask.LEAVE, Ask.JOIN):
-            requests.append(link.put(kind, "a"))
-            flushing.append(asyncio.create_task(link.flush()))
+        for operation in (Operation.SUBSCRIBE, Operation.UNSUBSCRIBE, Operation.SUBSCRIBE):
+            requests.append(connection.enqueue(operation, "a"))
+            flushing.append(asyncio.create_task(connection.flush()))
             await asyncio.sleep(0)
         opened.set()
         await asyncio.gather(*flushing)
-        assert [await heard(link) for _ in requests] == [Heard("a", request) for request in requests]
+        assert [await received(connection) for _ in requests] == [Incoming("a", request) for request in requests]
 
 
-async def test_link_that_is_refused_a_channel_says_which(tmp_path: Path) -> None:
+async def test_connection_with_refused_channel_returns_its_request_and_error(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:
         await valkey.ask("ACL", "SETUSER", "default", "resetchannels", "&a")
-        async with linked(valkey) as link:
-            link.put(Ask.PING)
-            request, good = link.put(Ask.JOIN, "b"), link.put(Ask.JOIN, "a")
-            await link.flush()
-            refused = await heard(link)
+        async with subscriber_connection(valkey) as connection:
+            connection.enqueue(Operation.PING)
+            request, good = connection.enqueue(Operation.SUBSCRIBE, "b"), connection.enqueue(Operation.SUBSCRIBE, "a")
+            await connection.flush()
+            refused = await received(connection)
             assert (refused.channel, refused.request, "permission" in str(refused.error).lower()) == (
                 "b",
                 request,
                 True,
             )
-            assert await heard(link) == Heard("a", good)
+            assert await received(connection) == Incoming("a", good)
 
 
-async def test_link_with_an_answer_to_nothing_is_an_error(tmp_path: Path) -> None:
-    """It would be taken for the answer to something else."""
-    async with Valkey(tmp_path) as valkey, linked(valkey) as link:
-        await link.connection.send_command("SSUBSCRIBE", "a")
-        with pytest.raises(RuntimeError, match="nothing"):
-            await heard(link)
-        link.put(Ask.JOIN, "b")
-        await link.connection.send_command("SSUBSCRIBE", "c")
-        await link.flush()
+async def test_connection_with_reply_without_request_raises(tmp_path: Path) -> None:
+    """Otherwise it would be taken for the reply to a later request."""
+    async with Valkey(tmp_path) as valkey, subscriber_connection(valkey) as connection:
+        await connection.connection.send_command("SSUBSCRIBE", "a")
+        with pytest.raises(RuntimeError, match="without a request"):
+            await received(connection)
+        connection.enqueue(Operation.SUBSCRIBE, "b")
+        await connection.connection.send_command("SSUBSCRIBE", "c")
+        await connection.flush()
         with pytest.raises(RuntimeError, match="SSUBSCRIBE"):
-            await heard(link)
+            await received(connection)
 
 
-async def test_link_whose_connection_has_ended_sends_nothing(tmp_path: Path) -> None:
-    """redis-py would make another one, without what was joined on the first."""
+async def test_connection_after_its_end_raises_unavailable(tmp_path: Path) -> None:
+    """redis-py would reconnect, and the new connection would have no subscriptions."""
     async with Valkey(tmp_path) as valkey:
-        server = server_at(parse(valkey.url))
+        server = create_server(parse(valkey.url))
         before = (await valkey.info())["total_connections_received"]
-        ended, cut = Link(await server.connect("")), Link(await server.connect(""))
+        ended, cut = SubscriberConnection(await server.connect("")), SubscriberConnection(await server.connect(""))
         await ended.connection.disconnect()
-        with pytest.raises(Away):
+        with pytest.raises(BrokerUnavailable):
             await ping(ended)
         assert (await valkey.info())["total_connections_received"] == before + 3
         await valkey.kill()
-        with pytest.raises(Away):
-            await ping_for_ever(cut)
+        with pytest.raises(BrokerUnavailable):
+            await ping_until_it_fails(cut)
         await cut.connection.disconnect()
 
 
-async def ping(link: Link) -> None:
-    link.put(Ask.PING)
-    await link.flush()
+async def ping(connection: SubscriberConnection) -> None:
+    connection.enqueue(Operation.PING)
+    await connection.flush()
 
 
-async def ping_for_ever(link: Link) -> None:
+async def ping_until_it_fails(connection: SubscriberConnection) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
-            await ping(link)
+            await ping(connection)
             await asyncio.sleep(0)

@@ -13,13 +13,14 @@ from tests.support.bench import Bench, event, numbered, on_redis
 from tests.support.clocks import WallClock
 from tests.support.running import until_told
 from tests.support.valkey import Cluster, Valkey, is_linked, settled
-from wsbridge.broker.base import Away, Broker
+from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.codec import body, keys_of, position
 from wsbridge.broker.redis.commands import Command, call
-from wsbridge.broker.redis.loss_detector import Evidence
-from wsbridge.broker.redis.pipeline import Lane
-from wsbridge.broker.redis.topology import Server, server_at
+from wsbridge.broker.redis.loss_detector import LossDetector
+from wsbridge.broker.redis.pipeline import Pipeline
+from wsbridge.broker.redis.server import Server
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 from wsbridge.core.events import Position
 from wsbridge.core.recovery import Gap, Resume
@@ -34,45 +35,45 @@ class Witness:
     def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
         self.prefix = prefix
-        self.evidence = Evidence(server, prefix)
+        self.detector = LossDetector(server, prefix)
         self.known: dict[str, Position] = {}
-        self._lane = Lane(server)
+        self._pipeline = Pipeline(server)
 
     async def append(self, user: str, count: int = 1, *, connected: bool = False) -> Position:
         packed = [part for _ in range(count) for part in (b"", body(event(user), "now"))]
         keys = keys_of(self.prefix, user)
         seed = secrets.token_hex(8)
-        (reply,) = await self._lane.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, 10**6, *packed)])
-        if isinstance(reply, Away):
+        (reply,) = await self._pipeline.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, 10**6, *packed)])
+        if isinstance(reply, BrokerUnavailable):
             raise reply
         epoch, offset, _ = reply.decode().split(" ")
         last = Position(epoch, int(offset))
-        self.evidence.confirmed({user: last})
+        self.detector.confirmed({user: last})
         if connected:
             self.known[user] = last
         return last
 
     async def top(self, user: str) -> Position | None:
         key = keys_of(self.prefix, user).position
-        (reply,) = await self._lane.do([Command(key, ("GET", key))])
+        (reply,) = await self._pipeline.do([Command(key, ("GET", key))])
         return position(reply)
 
     async def call(self, function: str, *args: str | int) -> Any:
-        return (await self._lane.do([call(function, [keys_of(self.prefix, "a").position], *args)]))[0]
+        return (await self._pipeline.do([call(function, [keys_of(self.prefix, "a").position], *args)]))[0]
 
     async def check(self) -> Answer:
-        return await self.evidence.check(self.known)
+        return await self.detector.check(self.known)
 
     async def close(self) -> None:
-        await self.evidence.close()
-        await self._lane.close()
+        await self.detector.close()
+        await self._pipeline.close()
         await self.server.close()
 
 
 @contextlib.asynccontextmanager
 async def witnesses(url: str, count: int = 1, prefix: str = "w") -> AsyncIterator[list[Witness]]:
     async with contextlib.AsyncExitStack() as stack:
-        found = [Witness(server_at(parse(url)), prefix) for _ in range(count)]
+        found = [Witness(create_server(parse(url)), prefix) for _ in range(count)]
         for witness in found:
             stack.push_async_callback(witness.close)
             await witness.server.refresh()
@@ -225,7 +226,7 @@ async def test_while_another_replica_is_at_work_on_a_loss_nothing_can_be_said(tm
         assert await other.call("forget", "seed", "0 w", "", "") == b"busy 0"
         with capture_logs() as lines:
             for _ in range(3):
-                with pytest.raises(Away, match="another replica"):
+                with pytest.raises(BrokerUnavailable, match="another replica"):
                     await one.check()
             await other.call("forgotten", "seed", "0 w", mark)
             assert await one.check() == ({"a": None}, 1)
@@ -242,11 +243,11 @@ async def test_evidence_of_a_loss_that_another_replica_left_half_done_is_taken_o
         await one.check()
         await valkey.ask("DEL", keys_of("w", "a").position)
         mark = await other.call("forget", "seed", "0 w", "", "")
-        with pytest.raises(Away, match="another replica"):
+        with pytest.raises(BrokerUnavailable, match="another replica"):
             await one.check()
         monkeypatch.setattr("wsbridge.broker.redis.loss_detector.STUCK", 0.0)
         await other.call("drop", "0 w", mark)
-        with pytest.raises(Away, match="another replica"):
+        with pytest.raises(BrokerUnavailable, match="another replica"):
             await one.check()
         with capture_logs() as lines:
             assert await one.check() == ({"a": None, "b": None}, 1)
@@ -300,7 +301,7 @@ async def test_a_server_that_is_away_says_nothing_of_losses(tmp_path: Path) -> N
         await valkey.kill()
         with capture_logs() as lines:
             for _ in range(2):
-                with pytest.raises(Away):
+                with pytest.raises(BrokerUnavailable):
                     await witness.check()
         assert lines == []
         await valkey.restore(snapshot)
@@ -417,7 +418,7 @@ async def has(valkey: Valkey, last: Position) -> bool:
 
 async def asked_of(witness: Witness, valkey: Valkey, *, instead_of: Valkey) -> None:
     """As when an address is another server's from now on."""
-    vars(witness.server).update(vars(server_at(parse(valkey.url))))
+    vars(witness.server).update(vars(create_server(parse(valkey.url))))
     await instead_of.ask("CLIENT", "KILL", "TYPE", "normal")
 
 
@@ -446,7 +447,7 @@ async def found_by(witness: Witness) -> Answer:
     found: list[Answer] = []
 
     async def asked() -> bool:
-        with contextlib.suppress(Away):
+        with contextlib.suppress(BrokerUnavailable):
             await witness.server.refresh()
             found.append(await witness.check())
         return bool(found)
@@ -460,7 +461,7 @@ async def found_by(witness: Witness) -> Answer:
 
 async def is_trusting(broker: Broker) -> bool:
     assert isinstance(broker, RedisBroker)
-    with contextlib.suppress(Away):
+    with contextlib.suppress(BrokerUnavailable):
         await broker.verify({})
         return True
     return False

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from tests.support.running import DEADLINE, until, until_told
 from tests.support.valkey import Cluster, Sentinels, Valkey
-from wsbridge.broker.redis.subscriber import PING_INTERVAL, SILENCE, Stream
-from wsbridge.broker.redis.topology import server_at
+from wsbridge.broker.redis.subscriber import PING_INTERVAL, SILENCE, Subscriber
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one cluster for all tests that need one
@@ -34,19 +34,19 @@ class Ear:
         self.fails = 0  # how many messages are too much for it
         self.fails_again = 0  # how many channels that were rejoined are
 
-    async def hear(self, channel: str, payload: bytes) -> None:
+    async def on_message(self, channel: str, payload: bytes) -> None:
         if self.fails:
             self.fails -= 1
             raise RuntimeError("a bug")
         self.heard.append((channel, payload))
 
-    def interrupted(self, why: str) -> None:
+    def on_interrupted(self, why: str) -> None:
         self.interruptions.append(why)
 
-    def failed(self, doing: str, error: Exception) -> None:
+    def on_error(self, doing: str, error: Exception) -> None:
         self.failures.append((doing, type(error)))
 
-    def rejoined(self, channel: str) -> None:
+    def on_resubscribed(self, channel: str) -> None:
         if self.fails_again:
             self.fails_again -= 1
             raise RuntimeError("a bug")
@@ -58,13 +58,13 @@ class Listening:
 
     def __init__(self, url: str, at: Callable[[str], Awaitable[Valkey]]) -> None:
         self.ear = Ear()
-        self.server = server_at(parse(url))
-        self.stream = Stream(self.server, self.ear)
+        self.server = create_server(parse(url))
+        self.subscriber = Subscriber(self.server, self.ear)
         self._at = at
 
     async def join(self, *channels: str) -> None:
         async with asyncio.timeout(2 * DEADLINE):
-            await asyncio.gather(*map(self.stream.join, channels))
+            await asyncio.gather(*map(self.subscriber.subscribe, channels))
 
     async def publish(self, channel: str, *payloads: str) -> None:
         node = await self._at(channel)
@@ -79,7 +79,7 @@ class Listening:
     async def back(self, *channels: str) -> None:
         """Wait until all of these were told to be heard again, and hear them."""
         await until(lambda: set(channels) <= set(self.ear.again))
-        assert self.stream.is_complete()
+        assert self.subscriber.is_complete()
         for channel in channels:
             await self.hears(channel, f"after {len(self.ear.heard)}")
 
@@ -92,7 +92,7 @@ async def listening(server: Valkey | Cluster | Sentinels) -> AsyncIterator[Liste
         return server.primary if isinstance(server, Sentinels) else server
 
     found = Listening(server.url, at)
-    running = asyncio.create_task(found.stream.run())
+    running = asyncio.create_task(found.subscriber.run())
     try:
         yield found
         assert not running.done()
@@ -127,7 +127,7 @@ async def connections(valkey: Valkey) -> int:
 async def test_what_is_published_after_a_join_is_heard_in_order(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
-        assert (len(it.stream), it.stream.is_complete()) == (2, True)
+        assert (len(it.subscriber), it.subscriber.is_complete()) == (2, True)
         await it.publish("a", *map(str, range(20)))
         await it.publish("b", "x")
         await it.publish("c", "y")
@@ -143,10 +143,10 @@ async def test_a_join_waits_until_the_server_has_confirmed_it(tmp_path: Path) ->
         await it.join("a")
         valkey.freeze()
         joining = asyncio.create_task(it.join("b"))
-        await until(lambda: len(it.stream) == 2)
+        await until(lambda: len(it.subscriber) == 2)
         for _ in range(100):
             await asyncio.sleep(0)
-        assert (joining.done(), it.stream.is_complete()) == (False, False)
+        assert (joining.done(), it.subscriber.is_complete()) == (False, False)
         valkey.thaw()
         await joining
         assert await subscribers(valkey, "b") == 1
@@ -155,10 +155,10 @@ async def test_a_join_waits_until_the_server_has_confirmed_it(tmp_path: Path) ->
 
 async def test_who_joins_before_it_runs_waits_for_that(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:
-        server, ear = server_at(parse(valkey.url)), Ear()
-        stream = Stream(server, ear)
-        joining = asyncio.create_task(stream.join("a"))
-        running = asyncio.create_task(stream.run())
+        server, ear = create_server(parse(valkey.url)), Ear()
+        subscriber = Subscriber(server, ear)
+        joining = asyncio.create_task(subscriber.subscribe("a"))
+        running = asyncio.create_task(subscriber.run())
         await joining
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -170,7 +170,7 @@ async def test_joining_twice_is_one_subscription(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "a")
         await it.join("a")
-        assert it.stream.add("a") is None
+        assert it.subscriber.add("a") is None
         await it.publish("a", "x")
         await it.hears("a")
         assert it.ear.heard == [("a", b"x"), ("a", b"now")]
@@ -180,14 +180,14 @@ async def test_two_thousand_join_at_once_over_one_connection(tmp_path: Path) -> 
     channels = [f"w:{{{n:032x}}}" for n in range(2_000)]
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         for channel in channels:
-            it.stream.add(channel)
+            it.subscriber.add(channel)
         await it.join(*channels[:10], *channels[-10:])
-        assert it.stream.is_complete()
+        assert it.subscriber.is_complete()
         assert await connections(valkey) == 1
         assert len(await valkey.ask("PUBSUB", "SHARDCHANNELS")) == 2_000
         await it.hears(channels[0])
         await it.hears(channels[-1])
-        await it.stream.leave(channels[1:])
+        await it.subscriber.unsubscribe(channels[1:])
         await until_told(lambda: _is(0, subscribers(valkey, channels[-1])))
         assert len(await valkey.ask("PUBSUB", "SHARDCHANNELS")) == 1
         assert it.ear.interruptions == []
@@ -196,8 +196,8 @@ async def test_two_thousand_join_at_once_over_one_connection(tmp_path: Path) -> 
 async def test_what_was_left_is_not_heard(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
-        await it.stream.leave(["a"])
-        assert list(it.stream.channels) == ["b"]
+        await it.subscriber.unsubscribe(["a"])
+        assert list(it.subscriber.channels) == ["b"]
         await until_told(lambda: _is(0, subscribers(valkey, "a")))
         await it.publish("a", "x")
         await it.hears("b")
@@ -208,7 +208,7 @@ async def test_what_is_joined_again_right_after_it_was_left_is_heard(tmp_path: P
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         for _ in range(20):
-            await it.stream.leave(["a"])
+            await it.subscriber.unsubscribe(["a"])
             await it.join("a")
             await it.hears("a")
         assert await subscribers(valkey, "a") == 1
@@ -218,33 +218,33 @@ async def test_what_is_joined_again_right_after_it_was_left_is_heard(tmp_path: P
 async def test_the_last_channel_of_a_node_stays(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b", "c")
-        await it.stream.leave(["a", "b", "c"])
-        assert list(it.stream.channels) == ["c"]
-        await it.stream.leave(["c"])
+        await it.subscriber.unsubscribe(["a", "b", "c"])
+        assert list(it.subscriber.channels) == ["c"]
+        await it.subscriber.unsubscribe(["c"])
         await it.hears("c")
         await valkey.kill_subscribers()
         await it.back("c")
         await it.join("a")
-        await it.stream.leave(["c"])
-        assert list(it.stream.channels) == ["a"]
+        await it.subscriber.unsubscribe(["c"])
+        assert list(it.subscriber.channels) == ["a"]
 
 
 async def test_what_is_left_before_it_was_asked_for_is_not_asked_for(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
-        it.stream.add("a")
-        await it.stream.leave(["a"])
+        it.subscriber.add("a")
+        await it.subscriber.unsubscribe(["a"])
         await it.join("b")
         assert await valkey.ask("PUBSUB", "SHARDCHANNELS") == [b"b"]
-        assert list(it.stream.channels) == ["b"]
+        assert list(it.subscriber.channels) == ["b"]
 
 
 async def test_what_is_left_while_nobody_is_there_is_gone_afterwards(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b", "c")
         await valkey.kill()
-        await it.stream.leave(["a"])
+        await it.subscriber.unsubscribe(["a"])
         await until(lambda: it.ear.interruptions)
-        await it.stream.leave(["b"])
+        await it.subscriber.unsubscribe(["b"])
         await valkey.restart()
         await it.back("c")
         assert await valkey.ask("PUBSUB", "SHARDCHANNELS") == [b"c"]
@@ -336,7 +336,7 @@ async def test_a_server_that_is_frozen_is_told_of(tmp_path: Path) -> None:
         await it.join("a", "b")
         valkey.freeze()
         await until(lambda: len(it.ear.interruptions) > 1)  # its silence, and that it does not come back
-        assert not it.stream.is_complete()
+        assert not it.subscriber.is_complete()
         valkey.thaw()
         await it.back("a", "b")
 
@@ -375,7 +375,7 @@ async def test_a_server_that_restarts_comes_back_by_itself(tmp_path: Path) -> No
         await it.back("a", "b")
         await valkey.stop()
         joining = asyncio.create_task(it.join("c"))
-        await until(lambda: not it.stream.is_complete())
+        await until(lambda: not it.subscriber.is_complete())
         await valkey.restart()
         await joining
         await it.back("a", "b")
@@ -423,8 +423,8 @@ async def test_in_a_cluster_each_node_is_listened_to(cluster: Cluster) -> None:
         assert [await connections(node) for node in cluster.primaries] == [1, 1, 1]
         for channel in CHANNELS:
             await it.hears(channel)
-        await it.stream.leave(CHANNELS)
-        assert len(it.stream) == 3  # one on each node
+        await it.subscriber.unsubscribe(CHANNELS)
+        assert len(it.subscriber) == 3  # one on each node
         assert it.ear.interruptions == []
 
 
@@ -470,7 +470,7 @@ async def test_stream_with_one_slow_node_hears_what_is_left_and_joined_again_on_
         theirs = [channel for channel in CHANNELS if await cluster.node_of(channel) is slow]
         others = [channel for channel in CHANNELS if await cluster.node_of(channel) is quick]
         gate.close()
-        leaving = asyncio.create_task(it.stream.leave([theirs[0], others[0]]))
+        leaving = asyncio.create_task(it.subscriber.unsubscribe([theirs[0], others[0]]))
         await until(lambda: gate.waiting)
         await it.join(others[0])
         await it.publish(others[0], "disconnect")
@@ -490,14 +490,14 @@ async def test_stream_leaves_and_joins_in_quick_succession_and_ends_as_it_was_to
         await it.join(*CHANNELS, *stay)
         for turn in range(40):
             some = CHANNELS[turn % 3 :: 3]
-            leaving = asyncio.create_task(it.stream.leave(some))
+            leaving = asyncio.create_task(it.subscriber.unsubscribe(some))
             for _ in range(turn % 4):
                 await asyncio.sleep(0)
             await it.join(*some[::2])
             await leaving
             await it.join(*some)
         gone, *kept = CHANNELS
-        await it.stream.leave([gone])
+        await it.subscriber.unsubscribe([gone])
         for channel in kept:
             await it.hears(channel)
             assert await subscribers(await cluster.node_of(channel), channel) == 1
@@ -514,11 +514,11 @@ async def test_stream_joins_again_a_channel_whose_slot_moves_while_it_is_left(cl
             target, *_ = await elsewhere(cluster, "w:{c}")
             moving = asyncio.create_task(cluster.move_slot(key_slot(b"c"), target))
             while not moving.done():
-                await it.stream.leave(["w:{c}"])
+                await it.subscriber.unsubscribe(["w:{c}"])
                 await it.join("w:{c}")
             await moving
             await until_told(lambda: _is(1, subscribers(target, "w:{c}")))  # noqa: B023 - it is awaited here
-            await until(it.stream.is_complete)
+            await until(it.subscriber.is_complete)
             await it.hears("w:{c}")
 
 
@@ -544,7 +544,7 @@ async def test_who_joins_where_a_slot_was_before_is_sent_on(cluster: Cluster) ->
             await it.hears(channel)
         assert it.ear.interruptions  # it was asked for at the old place
         assert it.ear.again == []
-        assert it.stream.is_complete()
+        assert it.subscriber.is_complete()
 
 
 async def test_where_others_were_told_that_a_key_is_elsewhere_it_is_asked_for_again(cluster: Cluster) -> None:
@@ -553,7 +553,7 @@ async def test_where_others_were_told_that_a_key_is_elsewhere_it_is_asked_for_ag
         (target, _) = await elsewhere(cluster, "w:{b}")
         await cluster.move_slot(key_slot(b"b"), target)
         assert it.server.node_of("w:{b}") != target.address
-        it.stream.look_around()
+        it.subscriber.refresh_soon()
         await until(lambda: it.server.node_of("w:{b}") == target.address)
         assert it.ear.interruptions == []
 

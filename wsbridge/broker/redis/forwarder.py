@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from wsbridge.broker.base import Away, Sink
+from wsbridge.broker.base import BrokerUnavailable, Sink
 from wsbridge.broker.redis.codec import Referenced
 from wsbridge.core.events import Entry
 from wsbridge.core.timestamps import seconds_of
@@ -17,7 +17,7 @@ PATIENCE = 2.0  # seconds that large data waits at most until peers have taken s
 LOOK = 0.01  # seconds between two looks
 
 
-class Arrivals:
+class Forwarder:
     """`is_pressed` tells whether much waits for peers already: large data then waits, too.
 
     `missed` is called with a channel of which entries are not put: its users' sessions must read the history."""
@@ -86,7 +86,7 @@ class Arrivals:
     async def _completed(self, entry: Entry | Referenced) -> Sequence[Entry] | None:
         try:
             return await self._complete([entry])
-        except Away:
+        except BrokerUnavailable:
             return None
 
     async def _put_large(self, entries: Sequence[Entry]) -> None:
@@ -106,7 +106,7 @@ class Arrivals:
             self._sink.put(entries)
 
 
-def receipts() -> Callable[[str], float]:
+def to_monotonic() -> Callable[[str], float]:
     """From an event's timestamp, which is its receipt at some replica, to that time on the loop's clock here."""
     now, wall = time.monotonic(), time.time()
 

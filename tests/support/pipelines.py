@@ -1,4 +1,4 @@
-"""What tests say to a server over a lane, in few words."""
+"""What tests say to a server over a pipeline, in few words."""
 
 import contextlib
 import re
@@ -6,32 +6,33 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.support.valkey import Valkey
-from wsbridge.broker.base import Away
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import keys_of
 from wsbridge.broker.redis.commands import Command, call
-from wsbridge.broker.redis.pipeline import Lane
-from wsbridge.broker.redis.topology import Server, server_at
+from wsbridge.broker.redis.pipeline import Pipeline
+from wsbridge.broker.redis.server import Server
+from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 
 KEYS = [f"k{n}" for n in range(30)]
 
 
 @contextlib.asynccontextmanager
-async def serving(url: str) -> AsyncIterator[tuple[Server, Lane]]:
-    server = server_at(parse(url))
-    lane = Lane(server)
+async def serving(url: str) -> AsyncIterator[tuple[Server, Pipeline]]:
+    server = create_server(parse(url))
+    pipeline = Pipeline(server)
     try:
-        yield server, lane
+        yield server, pipeline
     finally:
-        await lane.close()
+        await pipeline.close()
         await server.close()
 
 
 @contextlib.asynccontextmanager
-async def lane_to(url: str) -> AsyncIterator[Lane]:
-    async with serving(url) as (server, lane):
+async def pipeline_to(url: str) -> AsyncIterator[Pipeline]:
+    async with serving(url) as (server, pipeline):
         await server.refresh()
-        yield lane
+        yield pipeline
 
 
 def put(key: str, value: str = "1") -> Command:
@@ -47,20 +48,20 @@ def tell(user: str) -> Command:
     return call("tell", [keys_of("w", user).position], b"x")
 
 
-async def one(lane: Lane, command: Command) -> Any:
-    (reply,) = await lane.do([command])
+async def one(pipeline: Pipeline, command: Command) -> Any:
+    (reply,) = await pipeline.do([command])
     return reply
 
 
-async def why(lane: Lane, command: Command) -> str:
+async def why(pipeline: Pipeline, command: Command) -> str:
     """The reason why there is no reply."""
-    reply = await one(lane, command)
-    assert isinstance(reply, Away), reply
+    reply = await one(pipeline, command)
+    assert isinstance(reply, BrokerUnavailable), reply
     return str(reply)
 
 
-async def succeeds(lane: Lane, command: Command) -> bool:
-    return not isinstance(await one(lane, command), Away)
+async def succeeds(pipeline: Pipeline, command: Command) -> bool:
+    return not isinstance(await one(pipeline, command), BrokerUnavailable)
 
 
 async def names(valkey: Valkey) -> list[str]:

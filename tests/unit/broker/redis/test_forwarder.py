@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.bench import Sink
 from tests.support.running import until
-from wsbridge.broker.base import Away
-from wsbridge.broker.redis.arrivals import Arrivals, receipts
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import Reference, Referenced
+from wsbridge.broker.redis.forwarder import Forwarder, to_monotonic
 from wsbridge.core.events import Entry
 from wsbridge.core.timestamps import timestamp
 
@@ -23,7 +23,7 @@ class Bench:
         self.missed: list[str] = []
         self.pressed = False
         self.failed: list[Exception] = []
-        self.arrivals = Arrivals(
+        self.arrivals = Forwarder(
             self.sink,
             complete=self._complete,
             is_pressed=lambda: self.pressed,
@@ -69,7 +69,7 @@ async def test_entry_behind_one_whose_data_is_late_waits_and_other_users_do_not(
     await bench.arrivals.close()
 
 
-@pytest.mark.parametrize("answer", [None, Away("a test"), RuntimeError("a test")])
+@pytest.mark.parametrize("answer", [None, BrokerUnavailable("a test"), RuntimeError("a test")])
 async def test_data_that_cannot_be_had_is_missed_with_what_is_behind_it(answer: Exception | None) -> None:
     bench = Bench()
     bench.data[b"2"] = answer
@@ -84,7 +84,7 @@ async def test_data_that_cannot_be_had_is_missed_with_what_is_behind_it(answer: 
 
 
 async def test_more_than_may_wait_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsbridge.broker.redis.arrivals.WAITING", 10)
+    monkeypatch.setattr("wsbridge.broker.redis.forwarder.WAITING", 10)
     bench = Bench()
     await bench.arrivals.take("c", [large(1)])
     for offset in range(2, 20):
@@ -100,7 +100,7 @@ async def test_more_than_may_wait_is_missed(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_large_data_waits_for_peers_within_reason_and_small_does_not(
     monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    monkeypatch.setattr("wsbridge.broker.redis.arrivals.PATIENCE", patience)
+    monkeypatch.setattr("wsbridge.broker.redis.forwarder.PATIENCE", patience)
     bench = Bench()
     bench.open.set()
     bench.pressed = True
@@ -129,6 +129,6 @@ async def test_entry_for_which_there_is_no_room_waits() -> None:
 
 @pytest.mark.fault("E6")
 def test_receipt_of_an_entry_is_when_some_replica_took_the_event() -> None:
-    received, now = receipts(), time.monotonic()
+    received, now = to_monotonic(), time.monotonic()
     assert now - received(timestamp(time.time() - 20)) == pytest.approx(20, abs=1)
     assert now - received(timestamp(time.time() + 20)) == pytest.approx(0, abs=1)  # another machine's clock is ahead

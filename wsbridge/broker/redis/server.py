@@ -1,0 +1,119 @@
+"""The interface to a Redis or Valkey server, whether it is one node or a cluster; `topology` implements it."""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from redis.asyncio import Connection
+
+from wsbridge.broker.base import BrokerUnavailable
+from wsbridge.broker.redis.commands import CODE, Command, packed
+from wsbridge.broker.redis.errors import translated_errors
+
+TIMEOUT = 1.0  # seconds to connect and to wait for a reply; only callers retry, nothing below them does
+SCAN_COUNT = 1_000  # keys that the server looks at in one step of a scan
+
+
+class Server(ABC):
+    """Redis 7.0 or newer, or Valkey. Each node has a name. Callers `refresh` after a redirection."""
+
+    database = 0
+
+    @abstractmethod
+    def node_of(self, key: str) -> str:
+        """Return the node that owns the key, as of the last `refresh`.
+
+        Raises:
+            BrokerUnavailable: none is known.
+
+        """
+
+    @abstractmethod
+    def nodes(self) -> Iterable[str]:
+        """Return the nodes that accept writes, as of the last `refresh`."""
+
+    @abstractmethod
+    async def refresh(self) -> None:
+        """Ask the cluster which node owns which keys.
+
+        Raises:
+            BrokerUnavailable: no node answers.
+
+        """
+
+    @abstractmethod
+    async def redirect(self, command: Command) -> Any:
+        """Return the reply to a command that its node has rejected because the slot is moving."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    def _connection(self, node: str) -> Connection:
+        """Return a connection that is not connected yet."""
+
+    async def connect(self, node: str) -> Connection:
+        """Open a connection that only the caller uses.
+
+        Raises:
+            BrokerUnavailable: the node cannot be reached.
+
+        """
+        with translated_errors():
+            connection = self._connection(node)
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+            return connection
+
+    async def ask(self, connection: Connection, *words: str | int) -> Any:
+        """Execute one command.
+
+        Raises:
+            BrokerUnavailable: the connection has ended, or the reply is an error.
+
+        """
+        with translated_errors():
+            await connection.send_packed_command(packed(words), check_health=False)
+            return await connection.read_response()
+
+    async def eviction(self, connection: Connection) -> str | None:
+        """Return the policy by which the server may evict keys.
+
+        None if it never evicts, or if it does not permit the question, as many hosted servers do not.
+        """
+        try:
+            policy = (await self.ask(connection, "CONFIG", "GET", "maxmemory-policy"))[1].decode()
+        except BrokerUnavailable:
+            return None
+        return policy if policy != "noeviction" else None
+
+    async def scan(self, node: str, pattern: str) -> AsyncIterator[list[str]]:
+        """Yield the matching keys of the node, in portions.
+
+        Raises:
+            BrokerUnavailable: the node does not answer.
+
+        """
+        cursor = "0"
+        async with self._connected(node) as connection:
+            while True:
+                found, keys = await self.ask(connection, "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
+                yield [key.decode() for key in keys]
+                cursor = found.decode()
+                if cursor == "0":
+                    return
+
+    async def load(self) -> None:
+        """Load the functions of `history.lua` on every node. An error shows at the next call of a function."""
+        for node in list(self.nodes()):
+            with contextlib.suppress(BrokerUnavailable):
+                async with self._connected(node) as connection:
+                    await self.ask(connection, "FUNCTION", "LOAD", CODE)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self, node: str) -> AsyncIterator[Connection]:
+        connection = await self.connect(node)
+        try:
+            yield connection
+        finally:
+            await connection.disconnect(nowait=True)

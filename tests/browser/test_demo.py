@@ -236,6 +236,10 @@ async def test_where_websockets_are_blocked_a_stream_takes_over(demo: Demo) -> N
     await demo.press("Cut: alice")  # a stream, too
     await expect(demo.tab(1).locator(".news")).to_have_text("Resumed: nothing was missed.")
     await demo.link(BOB, "1 WebSocket")
+    address = demo.browser(ALICE).locator(".address")
+    failed = demo.browser(ALICE).locator(".log b", has_text="WebSocket failed")
+    await expect(failed).to_have_count(4)  # the last one beside the stream
+    await expect(address).to_have_text(re.compile("^http://.*/sse"))
     assert (demo.complaints, demo.errors) == ([], [])
 
 
@@ -265,6 +269,17 @@ async def test_another_page_shares_the_connection_as_well(demo: Demo, bridge: Br
     await other.shows(1, "For both pages")
     await demo.shows(1, "For both pages")
     await expect(demo.page.locator("#bridge")).to_have_text("healthy · 2 connections of 2 users")
+
+    await other.press("Unplug: alice")  # one network for both
+    for page in (demo, other):
+        await page.link(ALICE, "unplugged")
+    third = Demo(await demo.page.context.new_page())
+    third.watch()
+    await third.page.goto(bridge.url)
+    await third.link(ALICE, "unplugged")
+    await demo.press("Plug in: alice")
+    for page in (demo, other, third):
+        await page.open_tabs(0, 1)
     assert (other.complaints, other.errors) == ([], [])
 
 

@@ -26,7 +26,8 @@ from wsbridge.auth.jwks import (
     keys_of_set,
     nothing_usable,
 )
-from wsbridge.config.settings import PREFIX, Settings, SettingsError, without_secrets
+from wsbridge.config.settings import PREFIX, Settings, SettingsError
+from wsbridge.config.value_types import without_secrets
 from wsbridge.supervision.jobs import Jobs
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics

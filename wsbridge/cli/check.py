@@ -1,6 +1,6 @@
-"""The settings as a person reads them: what may be set, what is set, what is wrong. Starts nothing."""
+"""`wsbridge check`: all settings with their values, every mistake, every weakness."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from wsbridge.config.settings import HELP, Settings, SettingsError
 from wsbridge.config.weaknesses import weaknesses
 
 _FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["file"]]
-WIDEST_VALUE = 32  # columns: a longer one pushes its own help aside, not everyone's
+WIDEST_VALUE = 32  # columns; a wider value moves the help of its own line only
 
 
 def catalogue() -> str:
@@ -22,7 +22,7 @@ def catalogue() -> str:
 def table(shown: Mapping[str, str]) -> str:
     """A line for each variable: name, value with secrets masked, help."""
     helps = [
-        text + (" (seconds)" if f.metadata["kind"].expected.startswith("seconds") else "")
+        text + (" (seconds)" if f.metadata["type"].expected.startswith("seconds") else "")
         for text, f in zip(HELP.values(), fields(Settings), strict=True)
     ]
     name_width, value_width = max(map(len, shown)), min(max(map(len, shown.values())), WIDEST_VALUE)
@@ -34,27 +34,32 @@ def table(shown: Mapping[str, str]) -> str:
 
 class Examined(NamedTuple):
     table: str
-    mistakes: list[str]  # unknown names too
-    warnings: list[str]  # what is valid and leaves something open; nothing while there are mistakes in values
+    mistakes: list[str]  # unknown names included
+    warnings: list[str]  # weaknesses; empty while a value is wrong
 
 
 def examine(environ: Mapping[str, str]) -> Examined:
-    """The effective settings as a table, and what is to be said about them."""
+    """The effective settings as a table, with mistakes and weaknesses."""
     settings, wrong, unknown = read(environ)
-    mistakes = [*wrong.values(), *([] if wrong else _of_keys(settings)), *unknown]
+    mistakes = [*wrong.values(), *([] if wrong else _of_parts(settings)), *unknown]
     shown = table(settings.masked() | dict.fromkeys(wrong, "invalid"))
     return Examined(shown, mistakes, [] if wrong else weaknesses(settings))
 
 
-def _of_keys(settings: Settings) -> list[str]:
-    """What only shows when the keys are built, as the bridge does if it authenticates."""
-    if not settings.authenticates:
-        return []
-    from wsbridge.auth import keys  # noqa: PLC0415 - slow to load, and the catalogue does without
-    from wsbridge.telemetry import metrics  # noqa: PLC0415 - slow to load, and the catalogue does without
+def _of_parts(settings: Settings) -> Iterator[str]:
+    """Mistakes that only show when the parts are built from the settings, as the bridge does at its start."""
+    if settings.authenticates:
+        from wsbridge.auth import keys  # noqa: PLC0415 - slow to import, and the catalogue does without
+        from wsbridge.telemetry import metrics  # noqa: PLC0415
 
-    try:
-        keys.build(settings, metrics.Metrics())
-    except SettingsError as error:
-        return list(error.lines)
-    return []
+        try:
+            keys.build(settings, metrics.Metrics())
+        except SettingsError as error:
+            yield from error.lines
+    if settings.redis_url:
+        from wsbridge.broker.redis.topology import create_server  # noqa: PLC0415
+
+        try:
+            create_server(settings.redis_url)
+        except SettingsError as error:
+            yield from error.lines

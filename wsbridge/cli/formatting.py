@@ -83,8 +83,11 @@ def pretty(text: str, *, colours: bool) -> str:
     if not isinstance(message, dict):
         return printable(text)
     paint = _painted if colours else _plain
-    kind, position = str(message.pop("type", "")), message.pop("id", None)
-    words = [paint(_DIM, _clock(message.pop("timestamp", None))), paint(_COLOURS.get(kind, _UPDATE), kind)]
+    message_type, position = str(message.pop("type", "")), message.pop("id", None)
+    words = [
+        paint(_DIM, _clock(message.pop("timestamp", None))),
+        paint(_COLOURS.get(message_type, _UPDATE), message_type),
+    ]
     event = message.get("event")
     if isinstance(event, dict):
         message = event

@@ -44,7 +44,7 @@ class _User(msgspec.Struct):
 
 
 def cloud_event(
-    kind: str,
+    event_type: str,
     users: Sequence[str],
     values: Mapping[str, Any],
     *,
@@ -55,7 +55,7 @@ def cloud_event(
     """CloudEvents 1.0 in JSON, structured, with the users where `WSBRIDGE_USER_ID_FIELD` says, beside the values."""
     now = timestamp()
     user_id = users[0] if len(users) == 1 else list(users)
-    data: dict[str, Any] = {"event_type": kind}
+    data: dict[str, Any] = {"event_type": event_type}
     subject = {}
     if user_field == "@subject":
         subject = {"subject": user_id}
@@ -65,7 +65,7 @@ def cloud_event(
         "specversion": "1.0",
         "id": event_id or str(uuid.uuid4()),
         "source": source,
-        "type": kind,
+        "type": event_type,
         "time": now,
         "datacontenttype": "application/json",
         **subject,

@@ -1,4 +1,4 @@
-"""The environment, read once into the settings. Knows what is wrong with it; does nothing with what is right."""
+"""Reads the settings from environment variables and from the files that they name."""
 
 import re
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ _AUTHENTICATION = {PREFIX + name for name in ("AUTH", "HOST", "JWT_ALGORITHMS", 
 
 
 class Reading(NamedTuple):
-    """The environment, understood as far as it can be; what is wrong stands at its default."""
+    """The settings, and all mistakes in the environment."""
 
-    settings: Settings
-    wrong: dict[str, str]  # variable → the line that says what is wrong with it
-    unknown: list[str]  # a line for each name that is none of ours
+    settings: Settings  # wrong values are at their default
+    wrong: dict[str, str]  # variable → a line that says what is wrong
+    unknown: list[str]  # a line for each unknown WSBRIDGE_ name
 
 
 def load(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
@@ -37,7 +37,7 @@ def load(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
 
 
 def read(environ: Mapping[str, str]) -> Reading:
-    """Everything that is there to be said about the environment."""
+    """Read all variables; collect mistakes instead of raising the first."""
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for f in fields(Settings):
@@ -48,28 +48,28 @@ def read(environ: Mapping[str, str]) -> Reading:
         except SettingsError as error:
             wrong[variable(f)] = str(error)
     settings = Settings(**values)
-    if not wrong.keys() & _AUTHENTICATION:  # else the rest would only be their consequence
+    if not wrong.keys() & _AUTHENTICATION:  # else what follows would be a consequence of them
         settings = replace(settings, auth=settings.auth or _default_auth(settings))
         wrong |= _contradictions_of_keys(settings)
     if settings.internal_port and settings.internal_port == settings.port:
-        line = f"expected another port than {PREFIX}PORT ({settings.port})"
+        line = f"expected a port other than {PREFIX}PORT ({settings.port})"
         wrong[f"{PREFIX}INTERNAL_PORT"] = f"{PREFIX}INTERNAL_PORT: {line}"
     return Reading(settings, wrong, _unknown(environ))
 
 
 def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
-    """The variable's text, from the environment or from the file that NAME_FILE names; empty is as if not set."""
+    """The text from NAME or from the file in NAME_FILE; None for neither. Empty counts as not set."""
     name = variable(f)
     direct, path = environ.get(name), environ.get(name + "_FILE") if f.metadata["file"] else None
     if direct and not _is_utf8(direct):
         raise SettingsError(f"{name}: expected UTF-8 text")
     if direct and path:
-        raise SettingsError(f"{name} and {name}_FILE are both set: set one of them")
+        raise SettingsError(f"{name} and {name}_FILE are both set; set one of them")
     if path:
         try:
             return Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise SettingsError(f"{name}_FILE: cannot read {path}: {why}") from None
     return direct or None
 
@@ -82,20 +82,20 @@ def _is_utf8(text: str) -> bool:
 
 
 def _parse(f: Field[Any], text: str) -> Any:
-    name, kind = variable(f), f.metadata["kind"]
+    name, value_type = variable(f), f.metadata["type"]
     try:
-        return kind.parse(text)
+        return value_type.parse(text)
     except RedisUrlError as error:
-        raise SettingsError(f"{name}: expected {kind.expected}; {error}") from None
+        raise SettingsError(f"{name}: expected {value_type.expected}; {error}") from None
     except (ValueError, msgspec.ValidationError):
         shown = "" if f.metadata["file"] else f", got {text[:80]!r}"
         if text.startswith("tcp://"):
             shown += " (Kubernetes injects it for a Service of that name; set enableServiceLinks: false in the pod)"
-        raise SettingsError(f"{name}: expected {kind.expected}{shown}") from None
+        raise SettingsError(f"{name}: expected {value_type.expected}{shown}") from None
 
 
 def _default_auth(settings: Settings) -> str | None:
-    """`AUTH` depends on the key and on the host; None where it has to be said."""
+    """The default of `AUTH`; None if it must be set, because others can reach the host."""
     if any(getattr(settings, name.lower()) for name in _KEYS):
         return "required"
     return "none" if is_loopback(settings.host) else None
@@ -106,20 +106,20 @@ def _contradictions_of_keys(s: Settings) -> dict[str, str]:
     one_of_them = ", ".join(PREFIX + name for name in _KEYS)
     found = {}
     if len(keys) > 1:
-        found[keys[0]] = f"{keys[0]} and {keys[1]} are both set: at most one key source is allowed"
+        found[keys[0]] = f"{keys[0]} and {keys[1]} are both set; set one of them"
     if s.auth is None:
         found[f"{PREFIX}AUTH"] = (
-            f"{PREFIX}AUTH: no key is set and {PREFIX}HOST={s.host} is reachable from outside; set one of "
-            f"{one_of_them}, or say {PREFIX}AUTH=none"
+            f"{PREFIX}AUTH: no key is set, and others can reach {PREFIX}HOST={s.host}; set one of {one_of_them}, or "
+            f"{PREFIX}AUTH=none to let anyone connect as any user"
         )
     if s.auth == "required" and not keys:
         found[f"{PREFIX}AUTH"] = f"{PREFIX}AUTH=required needs one of {one_of_them}"
     if s.demo and s.authenticates:
         name = f"{PREFIX}DEMO"
-        found[name] = f"{name}=true opens all routes to everybody, so it needs {PREFIX}AUTH=none"
+        found[name] = f"{name}=true opens all routes to everybody; it needs {PREFIX}AUTH=none"
     if s.jwt_secret_previous and not s.jwt_secret:
         name = f"{PREFIX}JWT_SECRET_PREVIOUS"
-        found[name] = f"{name} is set without {PREFIX}JWT_SECRET"
+        found[name] = f"{name} is set without {PREFIX}JWT_SECRET; set both or neither"
     least = min(SECRET_BYTES.get(algorithm, 32) for algorithm in s.jwt_algorithms or ("HS256",))
     for name, secret in (("JWT_SECRET", s.jwt_secret), ("JWT_SECRET_PREVIOUS", s.jwt_secret_previous)):
         if secret and len(secret.encode()) < least:

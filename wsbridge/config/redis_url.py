@@ -1,6 +1,8 @@
-"""Where Redis is: a URL taken apart. Knows no client of Redis and opens no connection.
+"""The URL of Redis: one server, a Unix socket, sentinels or a cluster.
 
-Split here and not by urllib, which takes no list of hosts and guesses where a password ends.
+redis-py's `from_url` has no sentinels and no list of nodes, and it accepts mistakes: an unescaped / in a password can
+make it connect to localhost, a mistyped database means 0, and its errors show parts of the password. Options after `?`
+are passed to redis-py.
 """
 
 import ipaddress
@@ -14,8 +16,8 @@ _SHAPE = re.compile(
 )
 _HOST = re.compile(r"(?P<host>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _DB = r"[0-9]{1,9}"
-_SERVICE = r"[A-Za-z0-9._-]+"  # what a sentinel takes as a name
-_ELSEWHERE = {"host", "port", "path"}  # options of redis-py that the URL says before its query
+_SERVICE = r"[A-Za-z0-9._-]+"  # Redis' rule for names of services
+_ELSEWHERE = {"host", "port", "path"}  # options of redis-py that are before the query in a URL
 
 
 class Mode(StrEnum):
@@ -32,18 +34,18 @@ _SCHEMES = {"unix": (Mode.STANDALONE, False)} | {
 
 
 class RedisUrlError(ValueError):
-    """Says what is wrong and shows none of the text: any part of it may be a password in the wrong place."""
+    """What is wrong, without any part of the text: it may be a password in the wrong place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedisUrl:
-    """Percent-decoded; `str` is for people and logs, without credentials and without the query's values."""
+    """The parts, percent-decoded. `str` is for people and logs: without credentials and values of options."""
 
     mode: Mode = Mode.STANDALONE
     tls: bool = False
     hosts: tuple[tuple[str, int], ...] = ()  # none for a Unix socket; IPv6 without brackets
     path: str = ""  # of the Unix socket
-    service: str = ""  # what the sentinels call it
+    service: str = ""  # name of the service at the sentinels
     db: int = 0
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
@@ -63,59 +65,59 @@ class RedisUrl:
 
 
 def parse(text: str) -> RedisUrl:
-    """`redis[s]://`, `unix://`, `redis[s]+sentinel://` or `redis[s]+cluster://`; `valkey` stands for `redis`.
+    """`redis[s]://`, `unix://`, `redis[s]+sentinel://` or `redis[s]+cluster://`; `valkey` means the same as `redis`.
 
-    As redis-py has it, the query may hold `db`, `username` and `password`; they are no options then.
+    As in redis-py, the query may hold `db`, `username` and `password`.
 
     Raises:
-        RedisUrlError: it is none of these, or cannot be split in one way only.
+        RedisUrlError: it is none of these, or ambiguous.
 
     """
     parts = _split(text.strip())
     scheme, path = parts["scheme"].lower(), unquote(parts["path"])
     if scheme not in _SCHEMES:
-        raise RedisUrlError("its scheme is none of these")
+        raise RedisUrlError("its scheme is not one of these")
     mode, tls = _SCHEMES[scheme]
     username, _, password = map(unquote, parts["credentials"].partition(":"))
     service, db = ("", "") if scheme == "unix" else _place(mode, path)
     options = _options(parts["query"])
-    said = {"db": db, "username": username, "password": password}
-    for name in said.keys() & options.keys():
-        if said[name]:
-            raise RedisUrlError(f"{name} stands before the query and in it")
-        said[name] = options.pop(name)
+    given = {"db": db, "username": username, "password": password}
+    for name in given.keys() & options.keys():
+        if given[name]:
+            raise RedisUrlError(f"{name} is set before the query and in it")
+        given[name] = options.pop(name)
     return RedisUrl(
         mode=mode,
         tls=tls,
         hosts=_no_hosts(parts["hosts"], path) if scheme == "unix" else _hosts(mode, parts["hosts"]),
         path=path if scheme == "unix" else "",
         service=service,
-        db=_db(mode, said["db"]),
-        username=said["username"] or None,
-        password=said["password"] or None,
+        db=_db(mode, given["db"]),
+        username=given["username"] or None,
+        password=given["password"] or None,
         options=tuple(options.items()),
     )
 
 
 def _split(text: str) -> dict[str, str]:
     if not text.isprintable() or " " in text:
-        raise RedisUrlError("there is white space or a control character in it")
+        raise RedisUrlError("it contains white space or a control character")
     if not re.match(r"[A-Za-z+]+://", text):
         raise RedisUrlError("it does not begin with a scheme and ://")
     found = _SHAPE.fullmatch(text)
     if not found or re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise RedisUrlError("@ / ? # % in a user or a password are written %40 %2F %3F %23 %25")
+        raise RedisUrlError("write @ / ? # % in a user or a password as %40 %2F %3F %23 %25")
     try:
         unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise RedisUrlError("what is percent-encoded in it is not UTF-8") from None
+        raise RedisUrlError("its percent-encoded text is not UTF-8") from None
     return found.groupdict("")
 
 
 def _hosts(mode: Mode, text: str) -> tuple[tuple[str, int], ...]:
     words = text.split(",")
     if len(words) > 1 and mode is Mode.STANDALONE:
-        raise RedisUrlError("several hosts are for +sentinel and +cluster only")
+        raise RedisUrlError("only +sentinel and +cluster have several hosts")
     return tuple(_host(word, 26379 if mode is Mode.SENTINEL else 6379) for word in words)
 
 
@@ -129,7 +131,7 @@ def _host(word: str, default: int) -> tuple[str, int]:
         try:
             ipaddress.IPv6Address(host)
         except ValueError:
-            raise RedisUrlError("what is in brackets is no IPv6 address") from None
+            raise RedisUrlError("the text in brackets is not an IPv6 address") from None
     if not 0 < port < 65536:  # noqa: PLR2004 - RFC 793: 16 bits
         raise RedisUrlError("a port is not from 1 to 65535")
     return host, port
@@ -137,17 +139,17 @@ def _host(word: str, default: int) -> tuple[str, int]:
 
 def _no_hosts(text: str, path: str) -> tuple[()]:
     if text or not path.strip("/") or not path.isprintable():
-        raise RedisUrlError("unix:// is followed by the absolute path of a socket, as in unix:///run/redis.sock")
+        raise RedisUrlError("unix:// needs the absolute path of a socket, such as unix:///run/redis.sock")
     return ()
 
 
 def _place(mode: Mode, path: str) -> tuple[str, str]:
-    """Service and database; what is not said is empty."""
+    """Service and database; empty if missing."""
     if mode is not Mode.SENTINEL:
         return "", path.removeprefix("/")
     found = re.fullmatch(f"/({_SERVICE})(?:/({_DB})?)?", path)
     if not found:
-        raise RedisUrlError("+sentinel has /service or /service/db behind its hosts")
+        raise RedisUrlError("+sentinel needs /service or /service/db after its hosts")
     return found[1], found[2] or ""
 
 
@@ -156,18 +158,18 @@ def _db(mode: Mode, text: str) -> int:
         raise RedisUrlError("the database is not a whole number")
     db = int(text or 0)
     if db and mode is Mode.CLUSTER:
-        raise RedisUrlError("a cluster has no database but 0")
+        raise RedisUrlError("a cluster has only database 0")
     return db
 
 
 def _options(query: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
-    except ValueError:  # it shows the text
-        raise RedisUrlError("its query is not name=value&name=value") from None
+    except ValueError:  # its text shows the query
+        raise RedisUrlError("after ? it needs name=value&name=value") from None
     options = dict(pairs)
     if len(options) < len(pairs) or not all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in options):
-        raise RedisUrlError("an option of the query stands twice or is no name")
+        raise RedisUrlError("an option after ? is given twice or is not a name")
     if options.keys() & _ELSEWHERE:
-        raise RedisUrlError("host, port and path stand before the query, not in it")
+        raise RedisUrlError("host, port and path belong before the ?")
     return options

@@ -1,19 +1,18 @@
-"""The settings as a frozen value, and how they are shown. Knows nothing of the environment that they are read from.
+"""All settings as one frozen value.
 
-Every setting is one field with its expectation and its help as data: the messages, `wsbridge check` and the test of
-docs/configuration.md are made from it.
+Each field holds the type and the help of its setting. Error messages, `wsbridge check` and the test of
+docs/configuration.md are made from them.
 """
 
 import functools
 import ipaddress
-import re
-from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from wsbridge.config.redis_url import RedisUrl
 from wsbridge.config.value_types import (
     ALGORITHM_LIST,
+    BOOLEAN,
     HOST,
     HTTP_URL,
     KEY_PREFIX,
@@ -28,11 +27,10 @@ from wsbridge.config.value_types import (
     TOKEN,
     TOPIC_LIST,
     USER_FIELD,
-    Kind,
+    ValueType,
     one_of,
     seconds,
     whole,
-    yes_or_no,
 )
 
 PREFIX = "WSBRIDGE_"
@@ -41,15 +39,15 @@ SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key 
 
 
 class SettingsError(Exception):
-    """One line for each mistake; each names its variable and says what is expected."""
+    """One line for each mistake, with the name of the variable and what to do."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
         self.lines = lines
 
 
-def _setting(default: Any, kind: Kind, text: str, *, secret: bool = False, file: bool = False) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": text, "secret": secret, "file": file or secret})
+def _setting(default: Any, value_type: ValueType, text: str, *, secret: bool = False, file: bool = False) -> Any:
+    return field(default=default, metadata={"type": value_type, "help": text, "secret": secret, "file": file or secret})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +68,7 @@ class Settings:
     )
     escaped_headers: bool = _setting(
         default=False,
-        kind=yes_or_no(),
+        value_type=BOOLEAN,
         text="true if the Kafka component sets escapeHeaders: keys and headers are decoded",
     )
     dead_letter_topic: str | None = _setting(None, TEXT, "topic for events answered DROP")
@@ -89,7 +87,7 @@ class Settings:
     )
     demo: bool = _setting(
         default=False,
-        kind=yes_or_no(),
+        value_type=BOOLEAN,
         text="demo page, and all routes open to everybody; only with AUTH=none, to try it out",
     )
     jwt_secret: str | None = _setting(None, SECRET, "secret for HS256, HS384, HS512; 32 bytes or more", secret=True)
@@ -140,15 +138,15 @@ class Settings:
 
     @property
     def development(self) -> bool:
-        """No authentication, and nobody but this machine can reach us."""
+        """No authentication, and only this machine can reach the bridge."""
         return not self.authenticates and is_loopback(self.host)
 
     def masked(self) -> dict[str, str]:
-        """Name → text for logs and `wsbridge check`; secrets as `***`, what is not set as `-`."""
+        """Variable → text for logs and `wsbridge check`; secrets are `***`, missing values `-`."""
         return {variable(f): _show(f, getattr(self, f.name)) for f in fields(self)}
 
     def changed(self) -> dict[str, str]:
-        """As `masked`, but only what is not at its default."""
+        """As `masked`, without the values that are at their default."""
         defaults = Settings().masked()
         return {name: shown for name, shown in self.masked().items() if shown != defaults[name]}
 
@@ -163,11 +161,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def without_secrets(url: str) -> str:
-    """For people and logs: without user, password and the text behind `?`, where some servers expect a key."""
-    return re.sub(r"[?#].+", "?***", re.sub(r"//[^/?#]*@", "//***@", url))
-
-
 def variable(f: Field[Any]) -> str:
     """The name in the environment."""
     name = f.name.upper()
@@ -179,18 +172,7 @@ def _show(f: Field[Any], value: Any) -> str:
         return "-"
     if f.metadata["secret"]:
         return "***"
-    shown: dict[str, Callable[[Any], str]] = {
-        "topics": lambda pairs: ",".join("=".join(pair) for pair in pairs),
-        "jwt_public_key": lambda pem: f"{pem.count('-----BEGIN ')} key(s)",
-        "jwt_jwks_url": without_secrets,
-    }
-    if f.name in shown:
-        return shown[f.name](value)
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return str(f.metadata["type"].show(value))
 
 
 NAMES = frozenset(variable(f).removeprefix(PREFIX) for f in fields(Settings))

@@ -1,4 +1,9 @@
-"""How a text becomes a setting's value, and what was expected. Knows no setting."""
+"""Types of settings: how the text of a variable becomes a value, what was expected instead, how a value is shown.
+
+msgspec converts and checks numbers, booleans and choices. pydantic-settings and environs were tried: both need the
+parsers of this module all the same, as well as own code for masked secrets, unknown names and error texts that say what
+to do, and they would double or triple the time that `wsbridge publish` and `wsbridge healthcheck` take to start.
+"""
 
 import ipaddress
 import re
@@ -19,39 +24,42 @@ ALGORITHMS = (
     "Ed25519",
 )  # fmt: skip
 TOKEN_BYTES = 16  # a shorter one can be guessed
-_NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path; msgspec takes no others
+_NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path, as msgspec allows it
 _OTHER_ORIGINS = {"*", "null", "file://"}  # any; sandboxed frames and data: URLs; pages from a disk in some apps
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
 
 
+def without_secrets(url: str) -> str:
+    """The URL for people and logs: without user, password and query, where some servers expect a key."""
+    return re.sub(r"[?#].+", "?***", re.sub(r"//[^/?#]*@", "//***@", url))
+
+
 @dataclass(frozen=True)
-class Kind:
-    """How a text becomes a value, and how to say what was expected."""
+class ValueType:
+    """`parse` raises ValueError or ValidationError for a text that is not `expected`; `show` is for people and logs."""
 
     expected: str
     parse: Callable[[str], Any]
+    show: Callable[[Any], str] = str
 
 
-def _convert(expected: str, kind: Any) -> Kind:
-    return Kind(expected, lambda text: msgspec.convert(text.strip(), kind, strict=False))
+def _convert(expected: str, python_type: Any, show: Callable[[Any], str] = str) -> ValueType:
+    return ValueType(expected, lambda text: msgspec.convert(text.strip(), python_type, strict=False), show)
 
 
-def whole(low: int, high: int = 2**53) -> Kind:
+def whole(low: int, high: int = 2**53) -> ValueType:
     top = f"from {low} to {high}" if high < 2**53 else f"of {low} or more"
     return _convert(f"a whole number {top}", Annotated[int, msgspec.Meta(ge=low, le=high)])
 
 
-def seconds(low: float, high: float) -> Kind:
-    return _convert(f"seconds, from {low:g} to {high:g}", Annotated[float, msgspec.Meta(ge=low, le=high)])
+def seconds(low: float, high: float) -> ValueType:
+    number = Annotated[float, msgspec.Meta(ge=low, le=high)]
+    return _convert(f"seconds, from {low:g} to {high:g}", number, lambda value: str(value).removesuffix(".0"))
 
 
-def yes_or_no() -> Kind:
-    return _convert("true or false", bool)
-
-
-def one_of(*allowed: str) -> Kind:
-    kind = _convert("one of " + ", ".join(allowed), Literal[allowed])
-    return Kind(kind.expected, lambda text: kind.parse(text.lower()))
+def one_of(*allowed: str) -> ValueType:
+    choice = _convert("one of " + ", ".join(allowed), Literal[allowed])
+    return ValueType(choice.expected, lambda text: choice.parse(text.lower()))
 
 
 def _word(text: str) -> str:
@@ -87,10 +95,9 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _topics(text: str) -> tuple[tuple[str, str], ...]:
-    pairs = tuple((topic.strip(), kind.strip()) for topic, _, kind in (w.partition("=") for w in _words(text)))
-    topics = {topic for topic, _ in pairs}
-    good = all(re.fullmatch(r"[\w.-]+", topic) and re.fullmatch(r"[a-z]\w*", kind) for topic, kind in pairs)
-    if not pairs or not good or len(topics) != len(pairs) or any(kind in RESERVED_TYPES for _, kind in pairs):
+    found = [re.fullmatch(r"([\w.-]+)\s*=\s*([a-z]\w*)", word) for word in _words(text)]
+    pairs = tuple((pair[1], pair[2]) for pair in found if pair and pair[2] not in RESERVED_TYPES)
+    if not found or len({topic for topic, _ in pairs}) != len(found):
         raise ValueError
     return pairs
 
@@ -121,13 +128,13 @@ def _networks(text: str) -> tuple[str, ...]:
 
 def _http_url(text: str) -> str:
     url = urlsplit(text.strip())
-    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises if it is none
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises if it is malformed
         raise ValueError
     return text.strip()
 
 
 def _pem(text: str) -> str:
-    text = text.replace("\\n", "\n")  # as it often stands in an environment file
+    text = text.replace("\\n", "\n")  # as often written in environment files
     if "-----BEGIN " not in text:
         raise ValueError
     return text
@@ -154,29 +161,35 @@ def _key_prefix(text: str) -> str:
     return text
 
 
-USER_FIELD = Kind("a dotted path, @subject or @key", _user_field)
-HTTP_URL = Kind("an http or https URL", _http_url)
-PEM = Kind("one or more public keys in PEM", _pem)
-TEXT = Kind("a word", _word)
-HOST = Kind("an IPv4 address, an IPv6 address or a host name, without a port", _host)
-TEXT_LIST = Kind("comma-separated words", _some_words)
+USER_FIELD = ValueType("a dotted path, @subject or @key", _user_field)
+HTTP_URL = ValueType("an http or https URL", _http_url, without_secrets)
+PEM = ValueType("one or more public keys in PEM", _pem, lambda pem: f"{pem.count('-----BEGIN ')} key(s)")
+BOOLEAN = _convert("true or false", bool, lambda value: str(value).lower())
+TEXT = ValueType("a word", _word)
+HOST = ValueType("an IPv4 address, an IPv6 address or a host name, without a port", _host)
+TEXT_LIST = ValueType("comma-separated words", _some_words, ",".join)
 PORT = whole(0, 65535)
-SECRET = Kind("a secret that is not empty", _secret)
-TOKEN = Kind(f"a token of {TOKEN_BYTES} bytes or more, such as one of: openssl rand -hex 32", _token)
-REDIS_URL = Kind(
+SECRET = ValueType("a secret that is not empty", _secret)
+TOKEN = ValueType(f"a token of {TOKEN_BYTES} bytes or more; make one with: openssl rand -hex 32", _token)
+REDIS_URL = ValueType(
     "a URL such as redis://host:6379/0, rediss://, unix:///path, redis+sentinel://host,host/service "
     "or redis+cluster://host,host",
     redis_url.parse,
 )
-KEY_PREFIX = Kind("a word without braces", _key_prefix)  # braces are the hash tag's, behind it in each key
-ALGORITHM_LIST = Kind("a comma-separated list out of " + ", ".join(ALGORITHMS), _algorithms)
-NETWORK_LIST = Kind("comma-separated addresses or networks such as 192.0.2.7 or 2001:db8::/32, or private", _networks)
-ORIGIN_LIST = Kind(
-    "comma-separated origins such as https://app.example.com or https://*.example.com, null, file://, or *", _origins
+KEY_PREFIX = ValueType("a word without braces", _key_prefix)  # braces mark the hash tag that follows it in each key
+ALGORITHM_LIST = ValueType("a comma-separated list of " + ", ".join(ALGORITHMS), _algorithms, ",".join)
+NETWORK_LIST = ValueType(
+    "comma-separated addresses or networks such as 192.0.2.7 or 2001:db8::/32, or private", _networks, ",".join
 )
-TOPIC_LIST = Kind(
-    "comma-separated topic=message_type pairs, each topic once, no type of the protocol's own ("
+ORIGIN_LIST = ValueType(
+    "comma-separated origins such as https://app.example.com or https://*.example.com, null, file://, or *",
+    _origins,
+    ",".join,
+)
+TOPIC_LIST = ValueType(
+    "comma-separated topic=message_type pairs, each topic once, and none of the protocol's own types ("
     + ", ".join(sorted(RESERVED_TYPES))
     + ")",
     _topics,
+    lambda pairs: ",".join(map("=".join, pairs)),
 )

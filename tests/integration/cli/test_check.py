@@ -115,3 +115,25 @@ def test_keys_are_built(environ: dict[str, str], said: str) -> None:
 def test_good_keys_are_no_mistake() -> None:
     assert examine({"WSBRIDGE_JWT_PUBLIC_KEY": PEM, "WSBRIDGE_JWT_ALGORITHMS": "ES256"})[1] == []
     assert examine({"WSBRIDGE_JWT_JWKS_URL": "https://id.example/jwks"})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("redis://h?hunter=2", "hunter"),
+        ("redis://h?socket_timeout=hunter2", "socket_timeout"),
+        ("rediss://h?ssl_cert_reqs=hunter2", "an option"),
+        ("unix:///h?hunter=2", "hunter"),
+        ("redis+sentinel://h/m?hunter=2", "hunter"),
+        ("redis+cluster://h?hunter=2", "hunter"),
+    ],
+)
+def test_examine_option_of_redis_that_redis_py_does_not_take_is_a_mistake(url: str, named: str) -> None:
+    _, (mistake,), _ = examine({"WSBRIDGE_REDIS_URL": url})
+    assert mistake.startswith(f"WSBRIDGE_REDIS_URL: redis-py does not take {named} after ?")
+    assert "hunter2" not in mistake
+
+
+def test_examine_options_of_redis_that_redis_py_takes_are_no_mistake() -> None:
+    for url in ("rediss://h?ssl_ca_certs=/ca.pem&socket_timeout=2", "redis+sentinel://h/m?sentinel_password=x"):
+        assert examine({"WSBRIDGE_REDIS_URL": url}).mistakes == []

@@ -124,10 +124,10 @@ def test_a_url_is_taken_apart(text: str, url: dict[str, Any], shown: str | None)
         ("unix:///%00", "socket"),
         ("redis://r?x", "name=value"),
         ("redis://r?x=1&x=2", "twice"),
-        ("redis://r?X-Y=1", "no name"),
-        ("redis://r?port=1", "before the query"),
-        ("redis://r/1?db=1", "db stands"),
-        ("redis://:p@r?password=q", "password stands"),
+        ("redis://r?X-Y=1", "not a name"),
+        ("redis://r?port=1", "before the ?"),
+        ("redis://r/1?db=1", "db is set"),
+        ("redis://:p@r?password=q", "password is set"),
     ],
 )
 def test_what_is_no_url_of_redis_is_refused_with_the_reason(text: str, why: str) -> None:

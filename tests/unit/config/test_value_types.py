@@ -16,15 +16,16 @@ from wsbridge.config.value_types import (
     TEXT,
     TOPIC_LIST,
     USER_FIELD,
-    Kind,
+    ValueType,
     one_of,
     seconds,
     whole,
+    without_secrets,
 )
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "value"),
+    ("value_type", "text", "value"),
     [
         (PORT, " 0 ", 0),
         (whole(1), "7", 7),
@@ -44,12 +45,12 @@ from wsbridge.config.value_types import (
         (PEM, r"-----BEGIN X-----\n", "-----BEGIN X-----\n"),
     ],
 )
-def test_good_texts(kind: Kind, text: str, value: object) -> None:
-    assert kind.parse(text) == value
+def test_good_texts(value_type: ValueType, text: str, value: object) -> None:
+    assert value_type.parse(text) == value
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"),
+    ("value_type", "text"),
     [
         (PORT, "65536"),
         (PORT, "-1"),
@@ -81,6 +82,11 @@ def test_good_texts(kind: Kind, text: str, value: object) -> None:
         (PEM, "MIIB"),
     ],
 )
-def test_bad_texts(kind: Kind, text: str) -> None:
+def test_bad_texts(value_type: ValueType, text: str) -> None:
     with pytest.raises((ValueError, msgspec.ValidationError)):
-        kind.parse(text)
+        value_type.parse(text)
+
+
+def test_without_secrets_hides_user_password_and_query() -> None:
+    assert without_secrets("http://a:b@c/d") == "http://***@c/d"
+    assert without_secrets("http://c/d?k=v@e") == "http://c/d?***"

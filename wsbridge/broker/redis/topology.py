@@ -9,12 +9,14 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.commands import Command
 from wsbridge.broker.redis.errors import translated_errors
 from wsbridge.broker.redis.server import TIMEOUT, Server
 from wsbridge.config.redis_url import Mode, RedisUrl
+from wsbridge.config.settings import PREFIX, SettingsError
 
 
 class SingleServer(Server):
@@ -22,6 +24,7 @@ class SingleServer(Server):
 
     def __init__(self, url: RedisUrl) -> None:
         self._pool: Any = _pool(url)  # creates connections, does not keep them
+        self._connection("")  # raises for wrong options
         self.database = url.db
 
     def node_of(self, key: str) -> str:
@@ -48,6 +51,7 @@ class SentinelServer(SingleServer):
     def __init__(self, url: RedisUrl) -> None:
         self._sentinels = _sentinels(url)
         self._pool = self._sentinels.master_for(url.service, db=url.db).connection_pool
+        self._connection("")  # raises for wrong options
         self.database = url.db
 
     async def close(self) -> None:
@@ -102,13 +106,24 @@ class ClusterServer(Server):
 
 
 def create_server(url: RedisUrl) -> Server:
-    match url.mode:
-        case Mode.CLUSTER:
-            return ClusterServer(url)
-        case Mode.SENTINEL:
-            return SentinelServer(url)
-        case _:
-            return SingleServer(url)
+    """Create the server, without connecting to it.
+
+    Raises:
+        SettingsError: redis-py does not take an option of the query.
+
+    """
+    try:
+        match url.mode:
+            case Mode.CLUSTER:
+                return ClusterServer(url)
+            case Mode.SENTINEL:
+                return SentinelServer(url)
+            case _:
+                return SingleServer(url)
+    except (TypeError, ValueError, RedisError) as error:  # their texts may show a value, so only the name is used
+        name = next((name for name, _ in url.options if name in str(error)), "an option")
+        why = "unknown option or wrong value"
+        raise SettingsError(f"{PREFIX}REDIS_URL: redis-py does not take {name} after ? ({why})") from None
 
 
 def _keywords(url: RedisUrl) -> dict[str, Any]:

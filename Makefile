@@ -26,6 +26,10 @@ run: $(installed) ## run the bridge in development mode on 127.0.0.1:8004; PORT=
 	@exec env WSBRIDGE_HOST=127.0.0.1 WSBRIDGE_PORT=$(PORT) WSBRIDGE_INTERNAL_PORT= WSBRIDGE_AUTH=none \
 	    WSBRIDGE_DRAIN_TIMEOUT=1 WSBRIDGE_LOG_FORMAT=console APP_API_TOKEN= $(bin)/wsbridge serve
 
+.PHONY: check
+check: $(tools) ## lint, types, imports and the unit tests: what to run before each commit
+	$(bin)/tox run -q -e check
+
 .PHONY: test
 test: $(tools) ## run lint, types, the browser client's tests, and all tests on each installed Python
 	$(bin)/tox run
@@ -46,6 +50,10 @@ siege: $(tools) ## run 5,000 clients among misbehaving peers for two minutes; SH
 fuzz: $(tools) ## fuzz every parser for two minutes; SECONDS=3600 for longer
 	$(bin)/tox run -e fuzz -- --seconds $(or $(SECONDS),120) $(TARGETS)
 
+.PHONY: mutants
+mutants: $(tools) ## break the code on an event's way in a thousand places: do the unit tests notice? ONLY='wsbridge.core*'
+	$(bin)/tox run -e mutants -- $(if $(ONLY),'$(ONLY)')
+
 .PHONY: e2e
 e2e: $(tools) ## test with real Kafka, Dapr sidecars, two bridges, Redis and Chromium; builds need Go, Java, Maven
 	$(bin)/tox run -e e2e
@@ -64,15 +72,16 @@ lock := $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 .PHONY: requirements
 requirements: $(tools) ## lock requirements.txt and requirements/ again from pyproject.toml, with hashes
 	$(lock) requirements.txt pyproject.toml
-	$(lock) requirements/test.txt --constraints requirements.txt --group types pyproject.toml
+	$(lock) requirements/test.txt --constraints requirements.txt --group types --group lint pyproject.toml
 	$(lock) requirements/build.txt --constraints requirements/test.txt --group build
 	$(lock) requirements/tools.txt --group tools
+	$(lock) requirements/mutants.txt --constraints requirements/test.txt --group mutants pyproject.toml
 	$(lock) requirements/fuzz.txt --constraints requirements/test.txt --group fuzz pyproject.toml
 
 .PHONY: clean
 clean: ## remove everything that was built or installed here
 	rm -rf $(venv) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist \
-	    client/node_modules client/types
+	    client/node_modules client/types mutants .import_linter_cache
 	find wsbridge tests -name __pycache__ -type d -exec rm -rf {} +
 
 $(installed): requirements.txt requirements/build.txt pyproject.toml | $(made)

@@ -16,7 +16,9 @@ from wsbridge.config.env import load
 from wsbridge.server import serving
 
 # How fast examples are found is no matter of right or wrong, and depends on who else uses the machine.
-hypothesis.settings.register_profile("tests", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+TOO_SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("tests", suppress_health_check=TOO_SLOW)
+hypothesis.settings.register_profile("quick", max_examples=10, suppress_health_check=TOO_SLOW)  # `make check`
 hypothesis.settings.load_profile("tests")
 
 

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from tests.chaos.__main__ import Plan, chaos
+from tests.chaos.plan import Plan
+from tests.chaos.run import chaos
 from tests.support.oracle import DETECTION, Broken, Ledger, Loss, Position, Viewer, Visit, unsettled
 from tests.support.sidecars import Message, statuses
 

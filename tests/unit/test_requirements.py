@@ -15,6 +15,7 @@ LOCKS = (
     "requirements.txt",
     "requirements/test.txt",
     "requirements/build.txt",
+    "requirements/mutants.txt",
     "requirements/tools.txt",
     "requirements/fuzz.txt",
 )
@@ -75,7 +76,15 @@ def test_lock_of_tests_has_the_runtime_pin_by_pin() -> None:
 
 @pytest.mark.fault("A1")
 @pytest.mark.parametrize(
-    ("name", "locked"), [("types", "test"), ("build", "build"), ("tools", "tools"), ("fuzz", "fuzz")]
+    ("name", "locked"),
+    [
+        ("types", "test"),
+        ("lint", "test"),
+        ("build", "build"),
+        ("tools", "tools"),
+        ("fuzz", "fuzz"),
+        ("mutants", "mutants"),
+    ],
 )
 def test_lock_file_has_every_package_of_its_group(name: str, locked: str) -> None:
     assert group(name) - set(pins(f"requirements/{locked}.txt")) == set()
@@ -101,7 +110,7 @@ def test_tox_installs_from_a_lock_and_builds_without_the_index() -> None:
             continue
         assert section.get("deps", "") in {
             "",
-            *(f"-r requirements/{lock}.txt" for lock in ("test", "tools", "fuzz")),
+            *(f"-r requirements/{lock}.txt" for lock in ("test", "mutants", "fuzz")),
         }, name
         assert section.get("skip_install", "true") == "true", name
         assert "dependency_groups" not in section, name

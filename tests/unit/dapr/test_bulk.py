@@ -67,6 +67,7 @@ def test_read_entries_with_a_byte_order_mark_skips_it() -> None:
     assert [entry_id for entry_id, _ in entries] == ["0"]
 
 
+@pytest.mark.growth
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize(
     "unit", [rb"\"", b'"', b"[", b'{"a":', rb"\\", b",", b'{"entryId":"0","event":NaN},'], ids=repr

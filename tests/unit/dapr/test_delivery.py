@@ -586,6 +586,7 @@ def test_read_of_another_encoding_is_rejected_with_its_name(message: bytes, reas
 # No input costs more than in proportion to its size.
 
 
+@pytest.mark.growth
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("unit", [rb"\"", b'"', b"[", rb"\\", b'{"a":', b"\xff", b"9", b'"a",'], ids=repr)

@@ -97,6 +97,7 @@ def test_token_at_every_quote_ends_at_the_next_quote_or_at_the_end(text: bytes) 
             assert rest in (b"", b"\\") or token.group()[1:].endswith(b'"')
 
 
+@pytest.mark.growth
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize("unit", [rb"\"", b'"', b'"a', rb"\\", b'{"', b'["', b"[", b'":', b'",', b'"\\\xff'], ids=repr)
 def test_cutting_takes_time_in_proportion_to_the_text(unit: bytes) -> None:

@@ -155,6 +155,7 @@ WORK: dict[str, Callable[[bytes], object]] = {
 }
 
 
+@pytest.mark.growth
 @pytest.mark.fault("C2")
 @pytest.mark.parametrize("unit", UNITS, ids=repr)
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)

@@ -1,0 +1,242 @@
+"""The faults, one after the other, in an order that the seed decides."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Self
+
+from tests.chaos.plan import Plan
+from tests.chaos.replica import Replica
+from tests.support.clocks import WallClock
+from tests.support.oracle import Loss
+from tests.support.proxy import FaultyProxy
+from tests.support.sidecars import Sidecars
+from tests.support.valkey import DURABLE, Valkey
+
+RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # that Redis takes away
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Redis:
+    """A server, its clock, and the link by which the bridges reach it."""
+
+    valkey: Valkey
+    clock: WallClock
+    link: FaultyProxy
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.link.port}/0"
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls, directory: Path) -> AsyncIterator[Self]:
+        clock = WallClock(directory)
+        async with Valkey(directory, clock, **DURABLE) as valkey, FaultyProxy(valkey.port) as link:
+            yield cls(valkey, clock, link)
+
+
+class Faults:
+    """What goes wrong, one after the other: all kinds in some order, then all in another one."""
+
+    def __init__(
+        self, plan: Plan, replicas: list[Replica], redis: "Redis | None", sidecars: Sidecars, say: Say
+    ) -> None:
+        self._plan = plan
+        self._replicas = replicas
+        self._redis = redis
+        self._sidecars = sidecars
+        self._say = say
+        self._started = time.monotonic()
+        self._dice = Random(f"{plan.seed} faults")
+        self._backups: list[bytes] = []
+        kinds: dict[str, Callable[[], Awaitable[None]]] = {
+            "replica killed": self.kill,
+            "replica drained": self.drain,
+            "broadcaster of a replica dead": self.end_broadcaster,
+            "replica frozen": self.pause,
+            "Redis frozen": self.freeze,
+            "Redis frozen for longer than the history lasts": self.outlast,
+            "replica killed while Redis is frozen": self.freeze_and_kill,
+            "replica drained while Redis is frozen": self.freeze_and_drain,
+            "pub/sub connections killed": self.cut_off,
+            "all connections to Redis killed": self.cut_off_all,
+            "Redis killed and restarted": self.restart,
+            "Redis restored from an older snapshot": self.restore,
+            "Redis wiped": self.wipe,
+            "Redis out of memory": self.fill,
+            "Redis without a right": self.forbid,
+            "Redis behind a slow link": self.throttle,
+            "Redis' clock set back": self.set_back,
+            "log of a replica not read": self.leave_unread,
+        }
+        alone = ("replica killed", "replica drained", "broadcaster of a replica dead", "log of a replica not read")
+        possible = kinds if redis else {name: kinds[name] for name in alone}
+        self._kinds = {name: kind for name, kind in possible.items() if plan.only in name}
+
+    @property
+    def valkey(self) -> Valkey:
+        return self.redis.valkey
+
+    @property
+    def redis(self) -> "Redis":
+        assert self._redis is not None
+        return self._redis
+
+    async def run(self) -> None:
+        if self._redis:
+            self._backups.append(await self.valkey.snapshot())
+        while True:
+            kinds = list(self._kinds)
+            self._dice.shuffle(kinds)
+            for kind in kinds:
+                if time.monotonic() > self._started + self._plan.seconds:
+                    return
+                await asyncio.sleep(self._dice.uniform(0.2, 1) * self._plan.rest)
+                self._sidecars.tally[f"fault: {kind}"] += 1
+                self.note(kind)
+                await self._kinds[kind]()
+                for replica in self._replicas:
+                    replica.check()
+
+    def note(self, what: str) -> None:
+        now = time.monotonic()
+        self._sidecars.ledger.faults.append((now, what))
+        self._say(f"{now - self._started:6.1f} s  {what}")
+
+    async def kill(self) -> None:
+        """`kill -9`, and a new one on the same port."""
+        replica = self._dice.choice(self._replicas)
+        async with self.losing(not self._redis):
+            await replica.kill()
+            await asyncio.sleep(self._dice.uniform(0, 1.5))
+            await replica.start()
+
+    async def drain(self) -> None:
+        """SIGTERM, and a new one when it has gone."""
+        replica = self._dice.choice(self._replicas)
+        async with self.losing(not self._redis):
+            await replica.drain()
+            await replica.start()
+
+    async def end_broadcaster(self) -> None:
+        """A job of it ends, so it ends, and whoever watches over it starts it again."""
+        replica = self._dice.choice(self._replicas)
+        async with self.losing(not self._redis):
+            await replica.lose_broadcaster()
+            await replica.start()
+
+    async def pause(self) -> None:
+        """As when its machine stands still: what it was sent meanwhile, and was given up, it does later."""
+        with self._dice.choice(self._replicas).paused():
+            await asyncio.sleep(self._dice.uniform(1, 4))
+
+    async def freeze(self) -> None:
+        async with self._frozen(self._dice.uniform(2, 4)):
+            pass
+
+    async def outlast(self) -> None:
+        async with self._frozen(self._plan.history_ttl + self._dice.uniform(0.5, 1.5)):
+            pass
+
+    async def freeze_and_kill(self) -> None:
+        """The new one comes before Redis does."""
+        async with self._frozen(self._dice.uniform(2, 4)):
+            await asyncio.sleep(self._dice.uniform(0, 2))
+            await self.kill()
+
+    async def freeze_and_drain(self) -> None:
+        async with self._frozen(self._dice.uniform(2, 4)):
+            await self.drain()
+
+    async def cut_off(self) -> None:
+        for _ in range(self._dice.randrange(1, 4)):
+            await self.valkey.kill_subscribers()
+            await asyncio.sleep(self._dice.uniform(0, 1))
+
+    async def cut_off_all(self) -> None:
+        """Some commands were carried out whose answer nobody got."""
+        for _ in range(self._dice.randrange(1, 4)):
+            await self.valkey.kill_subscribers()
+            await self.valkey.ask("CLIENT", "KILL", "TYPE", "normal")
+            await asyncio.sleep(self._dice.uniform(0, 1))
+
+    async def restart(self) -> None:
+        """With all that it had acknowledged."""
+        await self.valkey.kill()
+        await asyncio.sleep(self._dice.choice([0, 0.5, 4]))
+        await self.valkey.restart()
+
+    async def restore(self) -> None:
+        """The state of some seconds ago, or an older one: from before another loss, or from the start."""
+        self._backups.append(await self.valkey.snapshot())
+        await asyncio.sleep(self._dice.uniform(1, 3))
+        async with self.losing():
+            await self.valkey.restore(self._dice.choice([self._backups[-1], self._dice.choice(self._backups)]))
+
+    async def wipe(self) -> None:
+        self._backups.append(await self.valkey.snapshot())
+        async with self.losing():
+            await self.valkey.wipe()
+            if self._dice.random() < 0.5:
+                await self.valkey.ask("FUNCTION", "FLUSH")
+
+    async def fill(self) -> None:
+        """It refuses to write, and answers everything else."""
+        await self.valkey.ask("CONFIG", "SET", "maxmemory", 1)
+        await asyncio.sleep(self._dice.uniform(1, 4))
+        await self.valkey.ask("CONFIG", "SET", "maxmemory", 0)
+
+    async def forbid(self) -> None:
+        right = self._dice.choice(RIGHTS)
+        self.note(f"  … {right}")
+        await self.valkey.ask("ACL", "SETUSER", "default", f"-{right}")
+        await asyncio.sleep(self._dice.uniform(0.5, 4))
+        await self.valkey.ask("ACL", "SETUSER", "default", f"+{right}")
+
+    async def throttle(self) -> None:
+        link = self.redis.link
+        link.rate, link.delay = self._dice.choice([5e4, 2e5]), self._dice.choice([0, 0.05])
+        await asyncio.sleep(self._dice.uniform(2, 4))
+        link.rate = link.delay = 0
+
+    async def set_back(self) -> None:
+        """And never ahead: keys of Redis would expire, which is a gap that the oracle does not expect."""
+        clock = self.redis.clock
+        clock.set(clock.ahead - self._dice.choice([15, 60, 600, 10_800]))
+
+    async def leave_unread(self) -> None:
+        with self._dice.choice(self._replicas).unread():
+            await asyncio.sleep(self._dice.uniform(2, 4))
+
+    @contextlib.asynccontextmanager
+    async def losing(self, really: bool = True) -> AsyncIterator[None]:
+        """What happens in it loses what was acknowledged."""
+        if not really:
+            yield
+            return
+        await self._sidecars.calm_down()
+        loss = Loss("", time.monotonic())
+        self._sidecars.ledger.losses.append(loss)
+        self.note("  … now")
+        yield
+        loss.end = time.monotonic()
+        await asyncio.sleep(1)
+        self._sidecars.calm = False
+
+    @contextlib.asynccontextmanager
+    async def _frozen(self, seconds: float) -> AsyncIterator[None]:
+        """For at least that long."""
+        self.valkey.freeze()
+        until = time.monotonic() + seconds
+        try:
+            yield
+            await asyncio.sleep(until - time.monotonic())
+        finally:
+            self.valkey.thaw()

@@ -1,0 +1,118 @@
+"""A bridge that is killed, drained, frozen and started again."""
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from typing import Any, Self
+
+import aiohttp
+
+from tests.support.oracle import Broken
+from tests.support.running import Spawned
+from tests.support.valkey import free_port
+
+# Nothing outside of a replica can end one of its background jobs. So each is started with a broadcaster that dies at
+# a signal: at its next event, as it would from a fault of its own.
+MORTAL = """
+import signal
+from wsbridge.sessions.bus import Bus
+
+deliver_all, doomed = Bus._deliver_all, []
+
+def mortal(bus, batch):
+    if doomed:
+        raise RuntimeError("the broadcaster dies")
+    return deliver_all(bus, batch)
+
+Bus._deliver_all = mortal
+signal.signal(signal.SIGUSR1, lambda *_: doomed.append(True))
+"""
+
+
+class Replica:
+    """A bridge on one port, in one process after the other."""
+
+    def __init__(self, http: aiohttp.ClientSession, name: str, settings: dict[str, str]) -> None:
+        self.port = free_port()
+        self.lines: list[dict[str, Any]] = []  # of all its logs
+        self._http = http
+        self._name = name
+        self._settings = settings | {"PORT": str(self.port)}
+        self._process: Spawned | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None:
+            await self._process.end()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self._process = await Spawned.start(self._http, broken=MORTAL, **self._settings)
+        self._process.lines, lines = self.lines, self._process.lines
+        self.lines += lines
+        if not self._process.port:
+            raise Broken(f"{self._name} did not start: {self._process.errors.decode()}")
+
+    async def kill(self) -> None:
+        """As `kill -9` does."""
+        assert self._process is not None
+        self.check()
+        await self._process.end()
+
+    async def drain(self) -> None:
+        """SIGTERM, and wait for its end."""
+        assert self._process is not None
+        self.check()
+        self._process.terminate()
+        code = await self._process.code()
+        if code:
+            raise Broken(f"{self._name} was drained and exited with {code}: {self._process.errors.decode()}")
+
+    async def lose_broadcaster(self) -> None:
+        """A background job ends, and with it the process, which says why."""
+        assert self._process is not None
+        self.check()
+        before = len(self._process.of("job.failed"))
+        self._process.process.send_signal(signal.SIGUSR1)
+        code = await self._process.code()
+        failed = [line["job"] for line in self._process.of("job.failed")[before:]]
+        if code != 1 or failed != ["broadcast"]:
+            raise Broken(f"{self._name} lost its broadcaster, exited with {code} and logged job.failed of {failed}")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """It keeps its connections, and does nothing."""
+        assert self._process is not None
+        process = self._process.process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def unread(self) -> Iterator[None]:
+        """Whoever collects its log reads nothing: the pipe is full after a while."""
+        assert self._process is not None
+        process = self._process
+        process.listening.clear()
+        try:
+            yield
+        finally:
+            process.listening.set()
+
+    def check(self) -> None:
+        """It lives, and found no fault in itself."""
+        assert self._process is not None
+        if self._process.process.returncode is not None:
+            raise Broken(f"{self._name} ended by itself: {self._process.errors.decode()}")
+        wrong = [line for line in self.lines if line["event"] == "internal.error"]
+        if wrong:
+            raise Broken(f"{self._name} logged:\n{json.dumps(wrong[0], indent=1)}".replace("\\n", "\n"))

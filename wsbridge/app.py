@@ -43,8 +43,8 @@ from wsbridge.telemetry.metrics import Metrics
 from wsbridge.transports.sse import SseHandler
 from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
-from wsbridge.web.admin import OpsDoor
-from wsbridge.web.pages import ClientDoor, FrontDoor, PagesDoor
+from wsbridge.web.admin import AdminHandler
+from wsbridge.web.pages import AboutHandler, ClientModuleHandler, DemoPageHandler
 from wsbridge.web.quickstart import program
 
 REGISTRY = web.AppKey("registry", Registry)
@@ -173,7 +173,7 @@ class Bridge:
         abandon(self.registry)
 
     def _health_routes(self, access: Access) -> list[Route]:
-        ops = OpsDoor(
+        ops = AdminHandler(
             registry=self.registry,
             broker=self.broker,
             admission=self.admission,
@@ -193,7 +193,7 @@ class Bridge:
             ("GET", "/ws", Caller.ANYONE, WebSocketHandler(self.admission, self.metrics).connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),
             ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
-            ("GET", "/client.js", Caller.ANYONE, ClientDoor().module),
+            ("GET", "/client.js", Caller.ANYONE, ClientModuleHandler().module),
         ]
 
     def _internal_routes(self) -> list[Route]:
@@ -221,9 +221,9 @@ class Bridge:
         s = self.settings
         if (s.development or s.demo) and internal:
             port = str(s.port) if s.internal_port is not None else ""
-            pages = PagesDoor(public_port=port, command=program(sys.argv[0]))
+            pages = DemoPageHandler(public_port=port, command=program(sys.argv[0]))
             return ("GET", "/", Caller.ANYONE, pages.demo)
-        return ("GET", "/", Caller.ANYONE, FrontDoor(_about(s)).sentence)
+        return ("GET", "/", Caller.ANYONE, AboutHandler(_about(s)).sentence)
 
     def _verifier(self) -> TokenVerifier | None:
         if self.keys is None:

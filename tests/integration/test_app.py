@@ -42,16 +42,16 @@ def routes(of: Bridge, *, public: bool, internal: bool) -> set[str]:
     ],
     ids=["one port", "public port", "internal port"],
 )
-async def test_which_routes_are_on_which_port(public: bool, internal: bool, expected: set[str]) -> None:
+async def test_application_has_the_routes_of_its_port(public: bool, internal: bool, expected: set[str]) -> None:
     assert routes(bridge(JWT_SECRET="s" * 32), public=public, internal=internal) == expected
 
 
-async def test_the_application_holds_the_registry() -> None:
+async def test_application_holds_the_registry() -> None:
     of = bridge()
     assert of.application(public=True, internal=True)[REGISTRY] is of.registry
 
 
-async def test_a_queue_that_is_nearly_full_makes_it_degraded(start: Start) -> None:
+async def test_health_with_a_nearly_full_queue_is_degraded(start: Start) -> None:
     running = await start(QUEUE_SIZE="10")
     assert (await running.get("/health"))[1]["checks"]["queue"] == "ok"
     running.bridge.bus.depth = int(10 * QUEUE_WARNING) + 1
@@ -61,7 +61,7 @@ async def test_a_queue_that_is_nearly_full_makes_it_degraded(start: Start) -> No
 
 
 @pytest.mark.fault("E1")
-async def test_key_set_that_never_came_is_unavailable(start: Start) -> None:
+async def test_health_without_a_key_set_is_unavailable(start: Start) -> None:
     running = await start(JWT_JWKS_URL="http://127.0.0.1:1/jwks")
     status, health = await running.get("/health")
     assert (status, health["status"]) == (503, "unavailable")
@@ -69,7 +69,7 @@ async def test_key_set_that_never_came_is_unavailable(start: Start) -> None:
 
 
 @pytest.mark.fault("E1")
-async def test_redis_that_was_never_reached_is_unavailable(start: Start, logs: Logs, unused_tcp_port: int) -> None:
+async def test_health_without_redis_is_unavailable(start: Start, logs: Logs, unused_tcp_port: int) -> None:
     running = await start(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}")
     await logs.line("redis.unavailable")
     status, health = await running.get("/health")
@@ -78,7 +78,9 @@ async def test_redis_that_was_never_reached_is_unavailable(start: Start, logs: L
 
 
 @pytest.mark.fault("E5")
-async def test_bridge_without_sidecar_is_degraded_after_a_minute(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_health_without_a_sidecar_is_degraded_after_a_minute(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = await start(JWT_SECRET="s" * 32, APP_API_TOKEN="t" * 16, ADMIN_TOKEN="a" * 16)
     read = running.bridge.metrics.registry.get_sample_value
     operator = {"Authorization": "Bearer " + "a" * 16}
@@ -134,7 +136,7 @@ async def test_every_close_and_error_has_its_series_from_the_start() -> None:
 
 
 @pytest.mark.fault("E7")
-async def test_queue_that_was_full_between_two_scrapes_shows() -> None:
+async def test_queue_depth_max_shows_a_peak_between_scrapes() -> None:
     of = bridge()
     of.bus.put([Entry("u", "e", n, "task_update", b"{}", "", 0.0, "") for n in range(7)])
     of.bus.depth = 0

@@ -18,7 +18,7 @@ def statuses(answers: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("bad", ["Expect: x\r\n\r\n", f"X: {'x' * 33_000}\r\n\r\n"])
-async def test_client_address_in_the_second_forwarded_line_is_the_one_that_pays(
+async def test_bad_request_with_two_forwarded_lines_counts_for_the_client_in_the_second(
     start: Start, logs: Logs, bad: str
 ) -> None:
     """A proxy may add its line behind one that the client has invented (HAProxy's `option forwardfor`)."""
@@ -77,7 +77,7 @@ async def test_head_that_two_parsers_could_read_differently_gets_one_answer(brid
 
 
 @pytest.mark.parametrize("header", ["Authorization: Bearer \xff.\xff.\xff", "Origin: http://\xff", "User-Agent: \xff"])
-async def test_header_that_is_not_utf8_is_no_error_of_ours(start: Start, logs: Logs, header: str) -> None:
+async def test_header_that_is_not_utf8_causes_no_internal_error(start: Start, logs: Logs, header: str) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     async with WebSocketPeer(bridge.port) as peer:
         await peer.upgrade(headers=f"{header}\r\n")
@@ -94,7 +94,7 @@ async def test_thousands_of_query_tokens_are_refused_as_one(start: Start, logs: 
     assert "internal.error" not in logs.text
 
 
-async def test_frames_sent_with_the_handshake_are_taken_behind_connected(bridge: Running) -> None:
+async def test_frames_sent_with_the_handshake_are_answered_after_connected(bridge: Running) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         await peer.send(GOOD.encode() + b"\r\n" + frame(TEXT, b'{"type":"ping"}') + frame(CLOSE, b"\x03\xe8"))
         await peer.until(b"\r\n\r\n")

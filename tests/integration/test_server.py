@@ -28,7 +28,7 @@ from wsbridge.server import GC_THRESHOLDS
 from wsbridge.sessions.drain import SPREAD
 
 
-async def test_an_event_reaches_every_tab_of_its_user_and_nobody_else(bridge: Running) -> None:
+async def test_event_reaches_every_tab_of_its_user_only(bridge: Running) -> None:
     first, hello = await bridge.opened("user-123")
     second, _ = await bridge.opened("user-123")
     other, _ = await bridge.opened("user-456")
@@ -45,7 +45,7 @@ async def test_an_event_reaches_every_tab_of_its_user_and_nobody_else(bridge: Ru
     assert await receive(other) == {"type": "pong"}
 
 
-async def test_who_closes_a_tab_is_cleaned_up_and_the_others_go_on(bridge: Running) -> None:
+async def test_closed_tab_is_removed_and_the_others_still_receive(bridge: Running) -> None:
     first, _ = await bridge.opened()
     second, _ = await bridge.opened()
     await first.close()
@@ -57,7 +57,7 @@ async def test_who_closes_a_tab_is_cleaned_up_and_the_others_go_on(bridge: Runni
 # What operators read.
 
 
-async def test_a_session_can_be_traced_by_its_id(bridge: Running, logs: Logs) -> None:
+async def test_session_is_traceable_by_its_id(bridge: Running, logs: Logs) -> None:
     ws, hello = await bridge.opened("user-123")
     await bridge.publish({"user_id": "user-123"})
     await receive(ws)
@@ -75,7 +75,7 @@ async def test_a_session_can_be_traced_by_its_id(bridge: Running, logs: Logs) ->
     assert 0 <= closing["seconds"] < 10
 
 
-async def test_an_event_can_be_traced_by_its_id(bridge: Running, logs: Logs) -> None:
+async def test_event_is_traceable_by_its_id(bridge: Running, logs: Logs) -> None:
     ws, hello = await bridge.opened()
     event = cloud_event({"user_id": "u1"})
     for _ in range(2):
@@ -103,7 +103,9 @@ async def test_access_lines_hide_the_token(start: Start, logs: Logs) -> None:
 
 
 @pytest.mark.parametrize("kind", ["good", "expired", "forged"])
-async def test_no_token_is_ever_logged(start: Start, logs: Logs, capfd: pytest.CaptureFixture[str], kind: str) -> None:
+async def test_log_never_contains_a_token(
+    start: Start, logs: Logs, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
     bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session", APP_API_TOKEN="A" * 30, ADMIN_TOKEN="B" * 30)
     secret = {"good": token(), "expired": token(ttl=-60), "forged": token(key="x" * 40)}[kind]
     ways = [
@@ -146,7 +148,7 @@ async def test_no_token_is_ever_logged(start: Start, logs: Logs, capfd: pytest.C
         assert part[-20:] not in everything
 
 
-async def test_one_line_sums_up_what_happened(spawn: Spawn) -> None:
+async def test_traffic_summary_is_one_line(spawn: Spawn) -> None:
     bridge = await spawn()
     ws, _ = await bridge.opened()
     await bridge.publish({"user_id": "u1"})
@@ -162,7 +164,7 @@ async def test_one_line_sums_up_what_happened(spawn: Spawn) -> None:
 # Start and stop.
 
 
-async def test_the_start_is_logged_with_secrets_masked(spawn: Spawn) -> None:
+async def test_start_is_logged_with_masked_secrets(spawn: Spawn) -> None:
     bridge = await spawn(JWT_SECRET=SECRET, LOG_LEVEL="debug", ADMIN_TOKEN="the operator's token")
     (line,) = bridge.of("server.started")
     assert line["ports"] == [bridge.port]
@@ -171,14 +173,14 @@ async def test_the_start_is_logged_with_secrets_masked(spawn: Spawn) -> None:
     assert not [line for line in bridge.lines if SECRET in json.dumps(line) or "the operator's" in json.dumps(line)]
 
 
-async def test_an_unknown_setting_is_a_warning_with_the_nearest_name(spawn: Spawn) -> None:
+async def test_unknown_setting_is_a_warning_with_the_nearest_name(spawn: Spawn) -> None:
     bridge = await spawn(HISTROY_SIZE="7")
     (line,) = bridge.of("settings.unknown")
     assert "WSBRIDGE_HISTROY_SIZE" in line["why"]
     assert "WSBRIDGE_HISTORY_SIZE" in line["why"]
 
 
-async def test_a_malformed_setting_refuses_the_start(spawn: Spawn) -> None:
+async def test_malformed_setting_fails_the_start(spawn: Spawn) -> None:
     bridge = await spawn(PORT="tcp://10.0.0.7:8004", HISTORY_SIZE="many")
     assert await bridge.code() != 0
     errors = bridge.errors.decode().splitlines()
@@ -187,7 +189,7 @@ async def test_a_malformed_setting_refuses_the_start(spawn: Spawn) -> None:
     assert any("WSBRIDGE_HISTORY_SIZE" in line for line in errors)
 
 
-async def test_a_port_in_use_is_one_line(bridge: Running, spawn: Spawn) -> None:
+async def test_port_in_use_is_one_line(bridge: Running, spawn: Spawn) -> None:
     spawned = await spawn(PORT=str(bridge.port))
     assert await spawned.code() != 0
     (line,) = spawned.errors.decode().splitlines()
@@ -238,7 +240,7 @@ async def stalled(bridge: Spawned, count: int) -> list[StalledReader]:
     return peers
 
 
-async def test_a_graceful_stop_with_a_thousand_clients(spawn: Spawn) -> None:
+async def test_graceful_stop_with_a_thousand_clients_closes_all(spawn: Spawn) -> None:
     """FAULTS.md row 23."""
     asyncio.get_running_loop().set_debug(False)
     window, many, stuck = 4.0, 990, 10
@@ -286,7 +288,7 @@ async def test_a_graceful_stop_with_a_thousand_clients(spawn: Spawn) -> None:
     assert bridge.errors == b""
 
 
-async def test_a_second_signal_hurries(spawn: Spawn) -> None:
+async def test_second_signal_ends_the_drain(spawn: Spawn) -> None:
     bridge = await spawn(DRAIN_TIMEOUT="60")
     sockets = [(await bridge.opened(f"u{n}"))[0] for n in range(5)]
     bridge.terminate()
@@ -306,7 +308,7 @@ def test_collection_of_the_second_generation_is_a_short_pause() -> None:
     assert allocations * (first_ones + 1) <= 25_000
 
 
-async def test_a_stop_without_clients_is_immediate(spawn: Spawn) -> None:
+async def test_stop_without_clients_is_immediate(spawn: Spawn) -> None:
     bridge = await spawn(DRAIN_TIMEOUT="60")
     bridge.terminate()
     assert await bridge.code() == 0

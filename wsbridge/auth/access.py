@@ -1,4 +1,4 @@
-"""Who may call which route. One rule decides, from the request and the settings: docs/configuration.md explains it."""
+"""Access control for routes: one rule decides from the request and the settings. See docs/configuration.md."""
 
 import functools
 import hmac
@@ -19,14 +19,14 @@ from wsbridge.telemetry.metrics import Metrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 DAPR_TOKEN = "dapr-api-token"  # noqa: S105 - the name of a header
-# The sidecar puts these on a call that another app makes through it, whatever that app has sent; not on deliveries.
+# The sidecar sets these on a call that another app makes through it (service invocation), but not on a delivery.
 _INVOCATION = ("dapr-caller-app-id", "dapr-callee-app-id", "dapr-caller-namespace")
 _DELIVERY = ("pubsubname", "__offset")
 _ERRORS = {error.status_code: error for error in (web.HTTPUnauthorized, web.HTTPForbidden, web.HTTPNotFound)}
 
 
 class Caller(Enum):
-    """For whom a route is."""
+    """The intended caller of a route."""
 
     ANYONE = "anyone"
     SIDECAR = "sidecar"
@@ -43,7 +43,7 @@ TOKENS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trust:
-    """What the settings say about who is trusted."""
+    """The part of the settings that the access rule needs: the secret of each caller, and the modes."""
 
     tokens: Mapping[Caller, str | None]
     development: bool = False
@@ -52,32 +52,39 @@ class Trust:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """What a request shows of its sender."""
+    """The part of a request that the access rule needs."""
 
     token: str = ""
-    internal: bool = False  # it came in on the internal port, where there is one
-    invoked: bool = False  # another Dapr app sent it through the sidecar
-    delivered: bool = False  # it has headers of a single delivery, and so may have those of a message, too
-    foreign: bool = False  # a page of another origin sent it
-    local: bool = False  # a program on this machine sent it: means something in development mode only
+    internal: bool = False  # received on the internal port
+    invoked: bool = False  # sent by another Dapr app through the sidecar
+    delivered: bool = False  # has the headers of a single delivery; then headers of the message are passed on as well
+    foreign: bool = False  # sent by a page of another origin
+    local: bool = False  # sent by a program on this machine; only set in development mode
 
 
 class Refusal(NamedTuple):
+    """A denied request: `why` is the word for the log, `text` the explanation for the caller."""
+
     why: str
     status: int
     text: str
 
 
 def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
-    """The trust rule: None if the call may go on.
+    """Apply the access rule. Returns None if the call is allowed.
 
-    A peer's address proves nothing outside of development mode: a proxy or a mesh in front is a peer on loopback, too.
+    The peer's address counts in development mode only. In production a proxy or a mesh can be a peer on loopback.
     """
     if caller is Caller.ANYONE:
         return None
     if call.invoked:
-        # For the sidecar 404 is a drop. With 403 a message that has such a header of its own would come for ever.
-        return Refusal("invocation", 404 if call.delivered else 403, "Dapr apps may not invoke this route.")
+        # The sidecar drops a message that is answered with 404. After 403 it would redeliver for ever a message that
+        # happens to have such a header itself.
+        return Refusal(
+            "invocation",
+            404 if call.delivered else 403,
+            "This route must not be called through Dapr service invocation.",
+        )
     token = trust.tokens[caller]
     if token:
         return None if _equal(call.token, token) else Refusal("token", 401, _how_to_send(caller))
@@ -87,9 +94,15 @@ def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
 def _refusal_without_token(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
     name = TOKENS[caller]
     if call.foreign:
-        return Refusal("foreign_page", 403, f"A page of another origin may not call this route. Set {name}.")
+        return Refusal(
+            "foreign_page", 403, f"A page of another origin must not call this route without a token. Set {name}."
+        )
     if trust.development:
-        return None if call.local else Refusal("not_local", 403, f"Only this machine may call this route. Set {name}.")
+        return (
+            None
+            if call.local
+            else Refusal("not_local", 403, f"In development mode only this machine may call this route. Set {name}.")
+        )
     if trust.demo or (call.internal and caller is not Caller.SIDECAR):
         return None
     return Refusal("no_token", 403, _how_to_set(caller))
@@ -102,7 +115,7 @@ def _how_to_send(caller: Caller) -> str:
 
 def _how_to_set(caller: Caller) -> str:
     if caller is Caller.SIDECAR:
-        return f"This route needs a token: set {TOKENS[caller]} to the same value for the bridge and for its sidecar."
+        return f"This route needs a token: set {TOKENS[caller]} to the same value for wsbridge and for its sidecar."
     return (
         f"This route needs a token or a port of its own: set {TOKENS[caller]} and send it in the header "
         f"Authorization: Bearer, or set {PREFIX}INTERNAL_PORT and call that port."
@@ -114,7 +127,7 @@ def _equal(sent: str, token: str) -> bool:
 
 
 class Access:
-    """Guards the routes of one port."""
+    """Guards the routes of one port; `internal` is True for a separate internal port."""
 
     def __init__(self, trust: Trust, metrics: Metrics, *, internal: bool) -> None:
         self._trust = trust
@@ -122,7 +135,7 @@ class Access:
         self._internal = internal
 
     def guard(self, caller: Caller, handler: Handler) -> Handler:
-        """The handler, for that caller only."""
+        """Wrap the handler so that only that caller reaches it."""
         if caller is Caller.ANYONE:
             return handler
 
@@ -133,12 +146,12 @@ class Access:
         return guarded
 
     def check(self, caller: Caller, request: web.Request) -> None:
-        """Return if the caller may go on.
+        """Log and count a denied request.
 
         Raises:
-            web.HTTPUnauthorized: a token is set and was not sent.
-            web.HTTPForbidden: no token is set, or none would help.
-            web.HTTPNotFound: the sidecar shall drop the message.
+            web.HTTPUnauthorized: a token is configured, and the request does not carry it.
+            web.HTTPForbidden: no token is configured, or a token does not help.
+            web.HTTPNotFound: the sidecar must drop the message.
 
         """
         refused = refusal(caller, self._call(caller, request), self._trust)
@@ -150,7 +163,7 @@ class Access:
         raise _ERRORS[refused.status](text=refused.text, headers=headers)
 
     def shows_details(self, request: web.Request) -> bool:
-        """Whether a route for anyone may show what only operators should see."""
+        """Whether a public route may include details that are meant for operators."""
         call = self._call(Caller.OPERATOR, request)
         return (call.internal and not call.invoked) or refusal(Caller.OPERATOR, call, self._trust) is None
 
@@ -169,10 +182,9 @@ class Access:
 
 
 def _is_local(request: web.Request) -> bool:
-    """A peer on this machine, not behind a proxy that says so, and not called by a name of the DNS.
+    """Whether the peer is on this machine, no proxy has forwarded the request, and `Host` is not a DNS name.
 
-    A page in a browser on this machine may have made its own name point here (DNS rebinding); then that name is in
-    `Host`.
+    The last condition is against DNS rebinding: a page in a local browser whose own DNS name resolves to 127.0.0.1.
     """
     headers = request.headers
     if hdrs.FORWARDED in headers or hdrs.X_FORWARDED_FOR in headers or _is_domain(host_of(request)):
@@ -182,7 +194,7 @@ def _is_local(request: web.Request) -> bool:
 
 @functools.lru_cache
 def _is_domain(host: str) -> bool:
-    """Whether it is a name of the DNS, as no sidecar and no `localhost` is."""
+    """Whether a `Host` value is a DNS name. A sidecar sends an address or `localhost`."""
     try:
         name = (urlsplit(f"//{host}").hostname or "").removesuffix(".localhost")
     except ValueError:  # an unfinished [

@@ -1,4 +1,4 @@
-"""Who a request comes from: the tokens that it offers, and the one among them that counts."""
+"""Identifies the user of a request: collects the tokens that it carries and verifies them in order."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -20,12 +20,12 @@ from wsbridge.core.close_codes import (
 from wsbridge.core.events import is_user
 from wsbridge.core.messages import SUBPROTOCOL
 
-MOST_TOKENS = 4  # of one request that are verified: each costs CPU before anybody is known; further ones are ignored
+MOST_TOKENS = 4  # verified for one request; more are ignored, since each costs CPU before the peer is authenticated
 _BEARER = "bearer."
 
 
 class Authenticator:
-    """Identifies requests. Without a `verifier` everybody is who they say they are, and tokens are ignored."""
+    """Identifies requests. Without a `verifier` the `user_id` of the query is trusted, and tokens are ignored."""
 
     def __init__(self, verifier: Verifier | None, *, cookie: str | None) -> None:
         self._verifier = verifier
@@ -35,7 +35,7 @@ class Authenticator:
         """The user of a request; `expires` is infinite without authentication.
 
         Raises:
-            Refused: nobody, another user than the one asked for, or not to be found out now.
+            Refused: no valid token, a token of another user than `user_id`, or no key to verify with now.
 
         """
         asked = request.query.get("user_id") or None
@@ -44,14 +44,14 @@ class Authenticator:
         if self._verifier is not None:
             return await self._by_token(self._verifier, request, asked)
         if asked is None:
-            raise Refused(USER_ID_REQUIRED, "there is no user_id in the query")
+            raise Refused(USER_ID_REQUIRED, "user_id is missing in the query")
         return Identity(asked, float("inf"))
 
     async def refresh(self, user: str, token: str) -> Identity | None:
-        """The identity of a fresh token of the same user; None without authentication.
+        """Verify a new token of the same user. Returns None without authentication.
 
         Raises:
-            Refused: it is not a valid token, or another user's.
+            Refused: the token is invalid, or belongs to another user.
             Unavailable: there is no key to verify it with now.
 
         """
@@ -59,11 +59,11 @@ class Authenticator:
             return None
         identity = await self._verifier.verify(token)
         if identity.user != user:
-            raise Refused(USER_MISMATCH, "the fresh token is another user's")
+            raise Refused(USER_MISMATCH, "the new token belongs to another user")
         return identity
 
     async def _by_token(self, verifier: Verifier, request: web.Request, asked: str | None) -> Identity:
-        """The first good token: a stale cookie or a proxy's own credential must not hide it."""
+        """The identity of the first valid token. A stale cookie or a credential of a proxy may come before it."""
         refusals: list[Refused] = []
         for token in islice(offered_tokens(request, self._cookie), MOST_TOKENS):
             try:
@@ -75,20 +75,20 @@ class Authenticator:
                 raise Refused(UNAVAILABLE, str(unavailable)) from None
             if asked in (None, identity.user):
                 return identity
-            refusals.append(Refused(USER_MISMATCH, f"the token is another user's than {asked!r}"))
+            refusals.append(Refused(USER_MISMATCH, f"the token does not belong to user_id {asked!r}"))
         raise min(refusals, key=_rank, default=Refused(TOKEN_MISSING))
 
 
 def _rank(refused: Refused) -> int:
-    """The refusal of the token that came nearest to a good one says most."""
+    """Sort key: the refusal of the token that was closest to valid is reported."""
     order = (USER_MISMATCH, USER_ID_REQUIRED, TOKEN_EXPIRED)
     return order.index(refused.close) if refused.close in order else len(order)
 
 
 def offered_tokens(request: web.Request, cookie: str | None) -> Iterator[str]:
-    """Tokens in the order in which they count: header, subprotocols, query, cookies."""
+    """The tokens of a request, in order of precedence: header, subprotocols, query, cookies."""
     protocols = offered_subprotocols(request)
-    carriers = protocols if SUBPROTOCOL in protocols else ()  # looked for once: a header may hold 30,000 names
+    carriers = protocols if SUBPROTOCOL in protocols else ()  # checked once: a header may have 30,000 names
     candidates = [
         bearer(request),
         *(name.removeprefix(_BEARER) for name in carriers if name.startswith(_BEARER)),
@@ -99,9 +99,9 @@ def offered_tokens(request: web.Request, cookie: str | None) -> Iterator[str]:
 
 
 def _cookies(request: web.Request, name: str) -> Iterator[str]:
-    """All values of a cookie: browsers send one for each path and domain, in one header or several (RFC 6265 §5.4).
+    """All values of a cookie. Browsers send one for each path and domain, in one header or several (RFC 6265 §5.4).
 
-    `http.cookies` and aiohttp keep one of them.
+    Own parsing, because `http.cookies` and aiohttp keep only one of them.
     """
     for header in request.headers.getall(hdrs.COOKIE, ()):
         for pair in header.split(";"):

@@ -1,4 +1,4 @@
-"""The keys of a JSON Web Key Set (RFC 7517), each with the algorithms that it may be used with."""
+"""Parses a JSON Web Key Set (RFC 7517) into keys, each with the algorithms that it may be used with."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ MIN_RSA_BITS = 2048
 
 
 class Key(NamedTuple):
-    """A key and what it may be used with."""
+    """A key and the algorithms that it may be used with."""
 
     material: Any
     algorithms: tuple[str, ...]
@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 def algorithms_of(public: Any) -> tuple[str, ...]:
-    """What a public key can verify; empty if its kind, curve or size cannot be used."""
+    """The algorithms of a public key; empty if its type, curve or size is not supported."""
     match public:
         case RSAPublicKey():
             return RSA if public.key_size >= MIN_RSA_BITS else ()
@@ -37,7 +37,7 @@ def algorithms_of(public: Any) -> tuple[str, ...]:
 
 
 def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[tuple[Key, ...], tuple[str, ...]]:
-    """The usable public keys of a JWKS (RFC 7517), and for each of the others its name and why it was passed over.
+    """The usable public keys of a parsed JWKS, and for each of the others its name and why it was skipped.
 
     Raises:
         ValueError: the document is not a key set.
@@ -45,7 +45,7 @@ def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[tuple[Key, ...
     """
     entries = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(entries, list):
-        raise ValueError("expected a JSON object with a list named keys")  # noqa: TRY004 - it is a text from outside
+        raise ValueError("expected a JSON object with a list named keys")  # noqa: TRY004 - the input is external data
     found, passed_over = [], []
     for number, entry in enumerate(entries):
         try:
@@ -60,21 +60,21 @@ def _usable(entry: Any, allowed: tuple[str, ...]) -> Key:
     """One entry of a key set.
 
     Raises:
-        ValueError: it cannot verify tokens; the text says why.
+        ValueError: the key is not usable; the text gives the reason.
 
     """
     if not isinstance(entry, Mapping):
-        raise ValueError("it is not an object")  # noqa: TRY004 - it is a text from outside
+        raise ValueError("it is not an object")  # noqa: TRY004 - the input is external data
     named, use, kid = entry.get("alg"), entry.get("use", "sig"), entry.get("kid")
     if use != "sig":
         raise ValueError(f"its use is {use!r}, not 'sig'")
-    try:  # without `alg`, of which PyJWT has fewer names than there are
+    try:  # without `alg`: PyJWT does not support all of its names
         public = jwt.PyJWK.from_dict({name: value for name, value in entry.items() if name != "alg"}).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ValueError(f"it cannot be read: {error}") from None
     possible = algorithms_of(public)
     if not possible:
-        raise ValueError("its kind, curve or size cannot be used")
+        raise ValueError("its type, curve or size is not supported")
     if named is not None and named not in possible:
         raise ValueError(f"its alg is {named!r}, not one of {', '.join(possible)}")
     chosen = tuple(name for name in (_same(named) if named else possible) if not allowed or name in allowed)
@@ -84,10 +84,10 @@ def _usable(entry: Any, allowed: tuple[str, ...]) -> Key:
 
 
 def _same(name: str) -> tuple[str, ...]:
-    """The names of one algorithm: a set may use one of them and its tokens the other."""
+    """All names of an algorithm: the key set may use one and the tokens another."""
     return ED25519 if name in ED25519 else (name,)
 
 
 def nothing_usable(passed_over: tuple[str, ...]) -> str:
-    """Why no token can be verified with this set."""
+    """The error text for a key set without a usable key."""
     return f"the key set has no usable key ({'; '.join(passed_over) or 'it is empty'})"

@@ -1,6 +1,6 @@
-"""The keys that may have signed a token: secrets, PEM, or a JWKS that is fetched. Verifies nothing itself.
+"""Key sources for token verification: fixed secrets or PEM keys, or a JWKS that is fetched and refreshed.
 
-Each key carries the algorithms that it may be used with, so that a public key is never tried as an HMAC secret.
+Each key has a list of algorithms, so that a public key is never used as an HMAC secret.
 """
 
 import asyncio
@@ -34,42 +34,42 @@ from wsbridge.telemetry.metrics import Metrics
 
 MAX_JWKS_BYTES = 1_048_576
 JWKS_TTL = 300.0  # seconds between two refreshes
-JWKS_PAUSE = 10.0  # seconds: how often, at most, an unknown `kid` or a failure makes us fetch again
+JWKS_PAUSE = 10.0  # seconds between two fetches, at least, however many unknown `kid`s or failures there are
 JWKS_TIMEOUT = 5.0  # seconds
 _NO_PEM = f"{PREFIX}JWT_PUBLIC_KEY: expected a public key in PEM, got something else"
 _PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z ]+)-----.*?-----END (?P=kind)-----", re.DOTALL)
 
 
-class Unavailable(Exception):  # noqa: N818 - a state, which passes
-    """There is no key to verify a token with now; its text says why."""
+class Unavailable(Exception):  # noqa: N818 - a temporary state
+    """There is no key to verify a token with now; the text gives the reason."""
 
 
 class Keys(Protocol):
-    """Where keys come from."""
+    """A source of keys."""
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
-        """The keys that a token with this `kid` may have been signed with.
+        """The keys to try for a token with this `kid`.
 
         Raises:
-            Unavailable: there are none yet.
+            Unavailable: there are no keys yet.
 
         """
         ...
 
 
 class FixedKeys:
-    """Secrets or PEM keys: known from the start."""
+    """Secrets or PEM keys from the settings."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = keys
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
-        """All of them: without a registry a `kid` says nothing."""
+        """All keys: they have no ids to compare `kid` with."""
         return self._keys
 
 
 class RemoteKeys:
-    """A JSON Web Key Set (RFC 7517), fetched off the hot path, cached, refreshed in the background."""
+    """A JSON Web Key Set (RFC 7517): cached, and refreshed in the background."""
 
     def __init__(self, url: str, allowed: tuple[str, ...], metrics: Metrics) -> None:
         self._url = url
@@ -80,11 +80,7 @@ class RemoteKeys:
         self.trouble: str | None = "the key set has not been fetched yet"
         self._next_fetch = 0.0
         self._jobs = Jobs()
-        self._fetching: asyncio.Event | None = None  # set at the end of the fetch that is under way
-
-    @property
-    def fetched(self) -> bool:
-        return bool(self._keys)
+        self._fetching: asyncio.Event | None = None  # set when the current fetch ends
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
         found = self._matching(kid)
@@ -96,7 +92,7 @@ class RemoteKeys:
         return found
 
     async def refresh(self) -> None:
-        """Keep the set fresh for as long as the bridge lives."""
+        """Refresh the key set periodically. Runs until it is cancelled."""
         async with self._jobs:
             while True:
                 await self._fetch_soon()
@@ -106,7 +102,7 @@ class RemoteKeys:
         return self._keys if kid is None else tuple(key for key in self._keys if key.id in (kid, None))
 
     async def _fetch_soon(self) -> None:
-        """Fetch unless that was just done; all who ask meanwhile wait for the same fetch."""
+        """Fetch, unless the last fetch was less than `JWKS_PAUSE` ago. Concurrent callers share one fetch."""
         if self._fetching is None:
             if time.monotonic() < self._next_fetch:
                 return
@@ -116,17 +112,17 @@ class RemoteKeys:
         await self._fetching.wait()
 
     async def _fetch(self, done: asyncio.Event) -> None:
-        """A job of its own: the client that asked for it may leave meanwhile."""
+        """One fetch. It is a separate job, because the client that caused it may disconnect meanwhile."""
         try:
             await self._replace()
-        except Exception as error:  # the task boundary: a key set may hold anything
+        except Exception as error:  # the task boundary: the content of a key set is external data
             self._metrics.internal("fetch keys", error)
         finally:
             self._fetching = None
             done.set()
 
     async def _replace(self) -> None:
-        """Replace the keys, also by none: a key that was withdrawn must not count. On any failure keep them."""
+        """Replace all keys, even by none, since withdrawn keys must not verify. On failure keep the old ones."""
         try:
             timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT)
             async with (
@@ -150,16 +146,16 @@ class RemoteKeys:
 
 
 def _described(error: Exception) -> str:
-    """For the log: aiohttp's own text of an answer has the URL with its query."""
+    """The error for the log. The text of aiohttp's `ClientResponseError` would include the URL with its query."""
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return f"{type(error).__name__}: {text}"
 
 
 def build(settings: Settings, metrics: Metrics) -> Keys:
-    """The keys that the settings name.
+    """The key source that is configured.
 
     Raises:
-        SettingsError: a PEM that cannot be read, or an algorithm that the key cannot do.
+        SettingsError: a PEM is malformed, or a key does not support a configured algorithm.
 
     """
     allowed = settings.jwt_algorithms

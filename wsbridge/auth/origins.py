@@ -1,4 +1,4 @@
-"""Which pages may connect, by the origin that browsers send (RFC 6454). Independent of routes and tokens."""
+"""Checks the `Origin` header of browsers against the allowed origins (RFC 6454), and makes the CORS headers."""
 
 import functools
 import ipaddress
@@ -14,7 +14,7 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:/?#@\[\]\s]+)(?P<port>:\d+
 
 
 class Origins:
-    """Which pages may connect (RFC 6454). A request without `Origin` is no browser and passes."""
+    """The allowed origins. A request without `Origin` does not come from a page and is allowed."""
 
     def __init__(self, allowed: tuple[str, ...], *, development: bool) -> None:
         self._any = "*" in allowed or (development and not allowed)
@@ -37,12 +37,12 @@ class Origins:
         return origin in self._exact or any(scheme == s and rest.endswith(end) for s, end in self._below)
 
     def cors(self, request: web.BaseRequest) -> dict[str, str]:
-        """Headers that let an allowed page of another origin read the answer (Fetch standard, CORS protocol)."""
+        """Headers that let an allowed page of another origin read the response (Fetch standard, CORS protocol)."""
         return self.refusal_cors(request) if self.allows(request) else {hdrs.VARY: hdrs.ORIGIN}
 
     @staticmethod
     def refusal_cors(request: web.BaseRequest) -> dict[str, str]:
-        """The same for any page: only for answers without data, so that a refused page can show why it was refused."""
+        """The same headers for any page. Only for responses without data: a refused page can then show the reason."""
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None:
             return {hdrs.VARY: hdrs.ORIGIN}
@@ -54,19 +54,19 @@ class Origins:
 
     @staticmethod
     def is_same(origin: str, host: str) -> bool:
-        """Host and port as in `Host`, whatever the scheme: TLS ends before us."""
+        """Whether the origin has the host and port of `Host`. The scheme is ignored, because a proxy may end TLS."""
         scheme, _, rest = origin.partition("://")
         return bool(rest) and canonical(origin) == canonical(f"{scheme}://{host}")
 
 
 def host_of(request: web.BaseRequest) -> str:
-    """As it was sent: `request.host` would ask the resolver where it was not, and block the loop."""
+    """`Host` as it was sent. Without it `request.host` would call the resolver and block the loop."""
     return request.headers.get(hdrs.HOST, "")
 
 
 @functools.lru_cache(1024)
 def canonical(origin: str) -> str:
-    """As a browser sends it: lower case, names in punycode, no default port; and without the dot of the DNS's root."""
+    """Normalise an origin: lower case, names in punycode, without default port and trailing dot of the host."""
     scheme, _, rest = origin.lower().partition("://")
     if not rest:  # `null`, `file://`
         return origin.lower()
@@ -81,5 +81,5 @@ def _ascii(host: str) -> str:
         if host.startswith("["):
             return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
         return URL.build(scheme="https", host=host.removesuffix(".")).raw_host or host
-    except ValueError:  # not the name of a host: equal to itself alone
+    except ValueError:  # not a valid host name: compared verbatim
         return host

@@ -1,4 +1,4 @@
-"""Token → identity, and test tokens. Knows nothing of connections."""
+"""Verifies JSON Web Tokens (RFC 7519), and makes them for tests."""
 
 import contextlib
 import time
@@ -14,34 +14,34 @@ from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsErr
 from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
 from wsbridge.core.events import is_user
 
-with contextlib.suppress(ValueError):  # a newer PyJWT may have it
+with contextlib.suppress(ValueError):  # raised if PyJWT already supports it
     jwt.register_algorithm("Ed25519", OKPAlgorithm())  # RFC 9864's name for EdDSA on this curve
-FOREVER = 10 * 365 * 86_400.0  # seconds: an `exp` beyond is as good as none, and must not overflow a clock
+FOREVER = 10 * 365 * 86_400.0  # seconds: the lifetime of a session at most, so that a huge `exp` does not overflow
 
 
 class Identity(NamedTuple):
-    """Who a token speaks for; `expires` is in seconds since 1970, leeway not included."""
+    """The user of a token; `expires` is in seconds since 1970, leeway not included."""
 
     user: str
     expires: float
 
 
 class Verifier(Protocol):
-    """What the doors ask."""
+    """Verifies tokens."""
 
     async def verify(self, token: str) -> Identity:
-        """Who it is.
+        """The identity of a token.
 
         Raises:
-            Refused: not a valid token.
-            Unavailable: there is no key to check it with now.
+            Refused: the token is not valid.
+            Unavailable: there is no key to verify it with now.
 
         """
         ...
 
 
 class TokenVerifier:
-    """JSON Web Tokens (RFC 7519), with the checks that PyJWT leaves to the caller."""
+    """Verifies JSON Web Tokens, with the checks that PyJWT leaves to the caller."""
 
     def __init__(
         self, keys: Keys, *, audiences: Sequence[str], issuers: Sequence[str], leeway: float, claim: str
@@ -55,10 +55,10 @@ class TokenVerifier:
     async def verify(self, token: str) -> Identity:
         try:
             header = jwt.get_unverified_header(token)
-        except Exception as error:  # a stranger wrote it: whatever it does to a parser, it is no token
+        except Exception as error:  # untrusted input: any error of the parser means an invalid token
             raise Refused(TOKEN_INVALID, _why(error)) from None
         algorithm, kid = header.get("alg"), header.get("kid")
-        reason = f"no key is for alg {algorithm!r}" + (f" and kid {kid!r}" if kid else "")
+        reason = f"no key for alg {algorithm!r}" + (f" and kid {kid!r}" if kid else "")
         for key in await self._keys.candidates(kid):
             if algorithm not in key.algorithms:
                 continue
@@ -68,7 +68,7 @@ class TokenVerifier:
                 raise Refused(TOKEN_EXPIRED) from None
             except Refused:
                 raise
-            except Exception as error:  # as above; the next key may fit
+            except Exception as error:  # as above; another key may verify it
                 reason = _why(error)
         raise Refused(TOKEN_INVALID, reason)
 
@@ -83,7 +83,7 @@ class TokenVerifier:
             options={
                 "require": ["exp"],
                 "verify_aud": self._audiences is not None,
-                "verify_sub": False,  # an integer is a user too, here as in events
+                "verify_sub": False,  # an integer is allowed as user id, as in events
                 "enforce_minimum_key_length": True,
             },
         )
@@ -93,10 +93,10 @@ class TokenVerifier:
         if user is None:
             raise Refused(TOKEN_INVALID, f"the claim {self._claim} is missing")
         if type(user) not in (str, int) or not str(user):
-            raise Refused(TOKEN_INVALID, f"the claim {self._claim} is not a user")
+            raise Refused(TOKEN_INVALID, f"the claim {self._claim} is not a user id (a string or an integer)")
         if not is_user(str(user)):
-            raise Refused(USER_ID_REQUIRED, f"the claim {self._claim} is longer than a user may be")
-        expires = float(claims["exp"])  # finite: PyJWT has made an integer of it
+            raise Refused(USER_ID_REQUIRED, f"the claim {self._claim} is longer than 256 bytes")
+        expires = float(claims["exp"])  # finite: PyJWT has converted it to an integer
         return Identity(str(user), min(expires, time.time() + FOREVER))
 
 
@@ -104,14 +104,13 @@ def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256",
     """A token for tests, signed with the configured secret, valid for `ttl` seconds.
 
     Raises:
-        SettingsError: there is no secret to sign with, or the algorithm is not one of a secret.
+        SettingsError: no secret is configured, or the algorithm does not fit it.
 
     """
     if not settings.jwt_secret:
         raise SettingsError(
-            f"{PREFIX}JWT_SECRET, or {PREFIX}JWT_SECRET_FILE, is not set: it is the secret to sign with. "
-            "A public key or a JWKS can only verify, "
-            "so get a token from whoever holds the private key"
+            f"{PREFIX}JWT_SECRET (or {PREFIX}JWT_SECRET_FILE) is not set, and tokens are signed with it. "
+            "A public key or a JWKS can only verify tokens: get one from your identity provider"
         )
     possible = settings.jwt_algorithms or HMAC
     if algorithm not in possible:
@@ -126,7 +125,7 @@ def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256",
 
 
 def _found(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim by its name, which may have dots (`https://example.com/user`), or by a dotted path; None if missing."""
+    """The claim of that name, which may have dots (`https://example.com/user`), else of that dotted path, or None."""
     if name in claims:
         return claims[name]
     value: Any = claims
@@ -136,5 +135,5 @@ def _found(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def _why(error: Exception) -> str:
-    """For our log: PyJWT's words name claims and algorithms, never the token."""
+    """The error for the log. Texts of PyJWT name claims and algorithms, but never contain the token."""
     return f"{type(error).__name__}: {error}" if isinstance(error, jwt.PyJWTError) else type(error).__name__

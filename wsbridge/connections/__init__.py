@@ -1,1 +1,4 @@
-"""TCP connections of untrusted peers: accepted, limited, and read up to a complete request head."""
+"""TCP connections of untrusted peers: accepts them, limits them, and reads the head of each request.
+
+Complete requests are passed on to aiohttp.
+"""

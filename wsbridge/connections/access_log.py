@@ -1,4 +1,4 @@
-"""What aiohttp's server logs: one line a request, one line a bad request."""
+"""Loggers for aiohttp's server: one line per request, and one per malformed request."""
 
 import logging
 import sys
@@ -13,16 +13,16 @@ from wsbridge.telemetry import tracebacks
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.redaction import shown_path, shown_query
 
-QUIET = ("/events/", "/health", "/metrics")  # asked all the time: logged at debug unless they fail
-NO_ROUTE = (400, 404, 405)  # statuses of requests whose path no route has claimed
+QUIET = ("/events/", "/health", "/metrics")  # requested all the time: logged at debug unless they fail
+NO_ROUTE = (400, 404, 405)  # statuses of requests whose path may belong to no route
 
 
 class ServerLog(logging.Logger):
-    """What aiohttp's server says: bad requests without the header values and the traceback that it would print."""
+    """The error log of aiohttp's server: bad requests without the header values and the traceback."""
 
     def __init__(self, on_bad_request: Callable[[str], None], on_error: Callable[..., None]) -> None:
         """`on_bad_request` is called with the peer's address, `on_error` as `Metrics.internal`."""
-        super().__init__("aiohttp.server", logging.DEBUG)  # what is not HTTP at all comes at that level
+        super().__init__("aiohttp.server", logging.DEBUG)  # aiohttp logs bytes that are not HTTP at debug level
         self._on_bad_request = on_bad_request
         self._on_error = on_error
 
@@ -30,7 +30,7 @@ class ServerLog(logging.Logger):
         error = sys.exc_info()[1] if exc_info is True else exc_info
         peer = str(args[0]) if args and isinstance(args, tuple) else None
         if isinstance(error, web.RequestPayloadError):
-            return  # who read the body has said so
+            return  # the reader of the body has logged it
         if isinstance(error, web.HTTPException) or type(error).__module__.startswith("aiohttp."):
             tracebacks.release(error)
             self._on_bad_request(peer or "")
@@ -40,7 +40,7 @@ class ServerLog(logging.Logger):
 
 
 class AccessLog(AbstractAccessLogger):
-    """One line a request, without the query's secrets. Sessions have lines of their own."""
+    """One line per request, without the secrets in its query. Sessions have their own lines."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         path, status = request.path, response.status

@@ -1,4 +1,4 @@
-"""Ready-made answers for connections that are refused before aiohttp sees them. Each is the last on its connection."""
+"""Complete responses as bytes, for connections that are refused before aiohttp sees them. Each ends its connection."""
 
 import base64
 import hashlib
@@ -27,9 +27,9 @@ def problem(status: HTTPStatus, detail: str, *, retry_after: int | None = None) 
 
 
 def overloaded(key: bytes) -> bytes:
-    """A WebSocket that is accepted and closed with 1013, for the key of its handshake.
+    """Accept a WebSocket handshake with this key and close with 1013.
 
-    A browser hides the status of a refused handshake from its page; the close code it shows.
+    Browsers show the close code to the page, but not the status of a refused handshake.
     """
     accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     return (

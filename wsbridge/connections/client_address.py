@@ -1,4 +1,4 @@
-"""Whose address a request is logged and budgeted by: the peer's, or the one that a trusted proxy names."""
+"""The client's address of a request: that of the peer, or the one that a trusted proxy forwards."""
 
 import functools
 import ipaddress
@@ -8,26 +8,26 @@ from collections.abc import Iterable, Iterator
 from aiohttp import web
 
 ADDRESS = web.RequestKey("address", str)
-PRIVATE = "private"  # in the setting: stands for all of these
+PRIVATE = "private"  # a word in the setting for all of these networks
 PRIVATE_NETWORKS = (
     "127.0.0.0/8", "::1/128",  # this machine
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",  # RFC 1918, RFC 4193
     "100.64.0.0/10",  # RFC 6598, which clouds use as well
     "169.254.0.0/16", "fe80::/10",  # link-local
 )  # fmt: skip
-MOST_HOPS = 32  # entries of a forwarded list that are looked at, from its end
+MOST_HOPS = 32  # entries of a forwarded list that are read, from its end; the others are ignored
 _FOR = re.compile(r'for="?([^";,]+)', re.IGNORECASE)
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([\d.]+):\d+")
 
 
 def address_of(request: web.BaseRequest) -> str:
-    """The client's address, as the proxies in front of the bridge tell it."""
+    """The client's address, for logs and limits."""
     return request.get(ADDRESS) or plain(request.remote or "")
 
 
 @functools.lru_cache(4096)
 def plain(address: str) -> str:
-    """An IPv4 address as such where a dual-stack socket shows it as an IPv6 one; without a zone."""
+    """An address without its zone, and an IPv4-mapped IPv6 address (of a dual-stack socket) as IPv4."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -37,7 +37,7 @@ def plain(address: str) -> str:
 
 
 class TrustedProxies:
-    """`networks` are addresses and networks, or `private`. They are believed about addresses, and nothing else."""
+    """`networks` are addresses and networks, or `private`. Only their forwarded addresses are trusted, nothing else."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         names = [name for word in networks for name in (PRIVATE_NETWORKS if word == PRIVATE else (word,))]
@@ -52,9 +52,9 @@ class TrustedProxies:
         return any(parsed in network for network in self._networks)
 
     def client(self, peer: str, x_forwarded_for: str, forwarded: str) -> str:
-        """The rightmost address that no trusted proxy has; `peer` if it is not trusted itself or names nobody.
+        """The rightmost forwarded address that is not of a trusted proxy; `peer` if it is not trusted or forwards none.
 
-        What stands left of that one may be invented by the client.
+        A client can forge the addresses left of that one.
         """
         found = plain(peer)
         for address in _from_the_right(x_forwarded_for, forwarded):
@@ -73,4 +73,4 @@ def _from_the_right(x_forwarded_for: str, forwarded: str) -> Iterator[str]:
         try:
             yield plain(str(ipaddress.ip_address(text.partition("%")[0])))
         except ValueError:
-            return  # what is left of it is not better known
+            return  # entries left of a malformed one are ignored

@@ -1,36 +1,36 @@
-"""All TCP connections of the process: how many there may be, and which one goes when there are too many."""
+"""Limits the TCP connections of the process, and chooses the connection to cut above the limit."""
 
 from typing import Protocol
 
 from wsbridge.telemetry.metrics import Metrics
 
-MAX_HEAD_BYTES = 33_554_432  # of all unfinished heads together; above, the connection that waits longest is cut
-MARGIN = 32  # connections above the limit: probes and sidecars get an answer while everything else is refused
+MAX_HEAD_BYTES = 33_554_432  # of all incomplete heads together; above, the connection with the oldest one is cut
+MARGIN = 32  # connections above the limit, for probes and sidecars; above, new connections are refused
 
 
 class LimitedConnection(Protocol):
-    """A connection."""
+    """The interface of a connection that is counted here."""
 
     def cut(self, reason: str) -> None:
-        """End it at once: it holds nothing and waits for nothing from now on."""
+        """End the connection at once."""
         ...
 
     def close(self) -> None:
-        """End it, since the server stops."""
+        """End the connection, because the server stops."""
         ...
 
 
 class ConnectionLimit:
-    """`limit` is the number of connections from which on none may become a session."""
+    """With more than `limit` connections no request may become a session."""
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self.limit = limit
         self._metrics = metrics
         self._size = 0
         self._head_bytes = 0
-        # Those that wait for a request, the one that waits longest first; unknown peers go before known ones.
+        # Connections that wait for a request, the longest wait first. Those of unknown peers are cut before known ones.
         self._waiting: dict[bool, dict[LimitedConnection, None]] = {False: {}, True: {}}
-        self._unfinished: dict[LimitedConnection, int] = {}  # bytes that each holds, in the order in which they began
+        self._unfinished: dict[LimitedConnection, int] = {}  # bytes of incomplete heads, oldest first
         metrics.watch("sockets", "Open TCP connections.", lambda: self._size)
         metrics.watch("head_bytes", "Memory for unfinished request heads.", lambda: self._head_bytes)
 
@@ -40,11 +40,11 @@ class ConnectionLimit:
 
     @property
     def is_overflowing(self) -> bool:
-        """Whether not even a probe can be taken."""
+        """Whether new connections must be refused, even those of probes."""
         return self._size >= self.limit + MARGIN
 
     def enter(self, member: LimitedConnection, *, known: bool) -> None:
-        """A new connection. Of those that are silent one is cut if there are too many."""
+        """Add a new connection. Above the limit, cut an idle one."""
         self._size += 1
         if self.is_full:
             self.make_room()
@@ -55,15 +55,15 @@ class ConnectionLimit:
         self._waiting[known].pop(member, None)
 
     def wait(self, member: LimitedConnection, *, known: bool) -> None:
-        """It waits for a request."""
+        """The connection waits for a request: it may be cut."""
         self._waiting[known][member] = None
 
     def work(self, member: LimitedConnection, *, known: bool) -> None:
-        """A request of it is being answered: nothing takes its place."""
+        """A request of the connection is being answered: it must not be cut."""
         self._waiting[known].pop(member, None)
 
     def hold(self, member: LimitedConnection, size: int) -> None:
-        """Its unfinished head has that many bytes now; 0 is none."""
+        """Set the size of the incomplete head of a connection, in bytes; 0 if it has none."""
         self._head_bytes += size - self._unfinished.get(member, 0)
         if size:
             self._unfinished[member] = size
@@ -73,12 +73,12 @@ class ConnectionLimit:
             next(iter(self._unfinished)).cut("head_memory")
 
     def close(self) -> None:
-        """The server stops: nobody has to wait for a request any more."""
+        """The server stops: close all idle connections."""
         for member in [member for waiting in self._waiting.values() for member in waiting]:
             member.close()
 
     def make_room(self) -> None:
-        """Cut the connection that waits longest, if one waits."""
+        """Cut the connection that has been idle longest, if there is one."""
         for waiting in self._waiting.values():
             if waiting:
                 next(iter(waiting)).cut("descriptors")

@@ -1,15 +1,15 @@
-"""How many descriptors the process may open, and how many of them connections may take."""
+"""The limit of file descriptors of the process, and the share of it for connections."""
 
 import resource
 
-MOST = 1_048_576  # more connections than one process can serve, where the system sets no limit or a higher one
-RESERVE = (64, 256)  # descriptors kept back for Redis, key sets and logs: at least, at most
+MOST = 1_048_576  # used where the system has no limit or a higher one: more than a process can serve
+RESERVE = (64, 256)  # descriptors reserved for Redis, key sets and logs: minimum, maximum
 
 
 def raise_limit() -> int:
-    """Raise the soft limit, which is often 1,024, as far as the system allows; the limit in force.
+    """Raise the soft limit, which is often 1,024, as far as the system allows. Returns the new limit.
 
-    macOS says that there is no hard limit, and refuses more than `kern.maxfilesperproc`: step down until it agrees.
+    macOS reports no hard limit but refuses more than `kern.maxfilesperproc`: halve the value until it is accepted.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -26,7 +26,7 @@ def raise_limit() -> int:
 
 
 def for_connections() -> int:
-    """Descriptors that connections may take under the limit in force."""
+    """The number of descriptors that connections may use under the current limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = MOST if soft == resource.RLIM_INFINITY else soft
     least, most = RESERVE

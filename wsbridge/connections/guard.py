@@ -1,7 +1,7 @@
-"""An asyncio protocol in front of aiohttp's: it passes on complete request heads only.
+"""An asyncio protocol in front of aiohttp's, which passes on complete request heads only.
 
-aiohttp does not bound the memory of incomplete heads, and its only deadline for one is its keep-alive. Here a
-connection without a complete head costs a few hundred bytes, and a refusal costs no parser and no task.
+aiohttp does not limit the memory of incomplete heads, and its only deadline for them is the keep-alive. Here a
+connection without a complete head takes a few hundred bytes, and a refusal needs no parser and no task.
 """
 
 import asyncio
@@ -13,17 +13,17 @@ from wsbridge.connections.request_head import Body, Head, Malformed
 
 
 class Stage(Enum):
-    """What the next byte is."""
+    """The meaning of the next byte."""
 
     HEAD = auto()
     BODY = auto()
-    TAIL = auto()  # follows a head that asks for an upgrade, which is not decided yet
-    UPGRADED = auto()  # a frame: passed on unread
+    TAIL = auto()  # after a head that asks for an upgrade, until that is granted
+    UPGRADED = auto()  # WebSocket frames: passed on
     REFUSED = auto()  # discarded
 
 
 class ConnectionGuard(asyncio.Protocol):
-    """One connection. A `known` peer, on this machine or a trusted proxy, may be silent for longer."""
+    """One connection. A `known` peer (on the internal port, or a trusted proxy) may be idle for longer."""
 
     __slots__ = (
         "_behind", "_body", "_has_answered", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_tail",
@@ -41,15 +41,15 @@ class ConnectionGuard(asyncio.Protocol):
         self._body: Body | None = None
         self._behind = Stage.HEAD  # the stage that follows the last head and its body
         self._tail = 0  # bytes in the stage of that name
-        self._is_working = False  # aiohttp answers a request
-        self._has_answered = False  # the last request
-        self._has_paid = False  # the last request is a handshake that was admitted
+        self._is_working = False  # aiohttp is answering a request
+        self._has_answered = False  # the response to the last request has begun
+        self._has_paid = False  # the last request is a handshake that was counted against the rate
         self._timer: asyncio.TimerHandle | None = None
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the types: a socket's always is one
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker: true for every socket
         self._transport = transport
         self._port.connection_limit.enter(self, known=self.known)
         self._set_timer(self._port.keep_alive if self.known else self._port.head_timeout)
@@ -80,44 +80,44 @@ class ConnectionGuard(asyncio.Protocol):
         except Malformed as malformed:
             self._refuse(self._port.refusals.malformed(self.peer, str(malformed)))
 
-    # What the application calls.
+    # Called by the application.
 
     def upgraded(self) -> None:
-        """The upgrade that the last head asked for is granted."""
+        """The upgrade is granted."""
         self._stage = Stage.UPGRADED
 
     def answering(self) -> None:
-        """The head of an answer to the last request is about to be written."""
+        """The response to the last request begins."""
         self._has_answered = True
 
     def admits_handshake(self) -> bool:
-        """Whether the last request may become a session. A handshake at `/ws` has been asked about before."""
+        """Whether the last request may become a session. For `/ws` this was decided when the head arrived."""
         return self._has_paid or self._port.admits_handshake()
 
     @property
     def asks_for_upgrade(self) -> bool:
-        """Whether the last head asks for one that has not been granted."""
+        """Whether the last head asks for an upgrade that is not granted yet."""
         return self._behind is Stage.TAIL and self._stage in (Stage.BODY, Stage.TAIL)
 
     def answered(self) -> None:
-        """The handler of the last request has ended: the next one may come."""
+        """The handler of the last request has returned."""
         self._has_paid = False
         if self._stage is Stage.UPGRADED or self._transport is None or self._transport.is_closing():
             self._is_working = False
             return
         self._port.connection_limit.wait(self, known=self.known)
-        if self._head:  # aiohttp writes the answer when the handler has returned: a refusal must come behind it
+        if self._head:  # read it after aiohttp has written the response, which a refusal of it must follow
             asyncio.get_running_loop().call_soon(self._go_on)
         else:
             self._is_working = False
 
     def _go_on(self) -> None:
-        """Read the request that was pipelined."""
+        """Process the pipelined request."""
         self._is_working = False
         self.data_received(self._clear_head())
 
     def cut(self, reason: str) -> None:
-        """End it without a response; `reason` is for the metric."""
+        """End the connection without a response; `reason` is for the metric."""
         self._port.metrics.connection_refused(reason)
         self._stop()
         if self._transport is not None:
@@ -126,7 +126,7 @@ class ConnectionGuard(asyncio.Protocol):
     # The stages.
 
     def _take(self, data: bytes) -> bytes:
-        """Take the first part of the bytes. Returns the rest."""
+        """Process the first part of the bytes. Returns the rest."""
         match self._stage:
             case Stage.HEAD:
                 return self._gather(data)
@@ -145,7 +145,7 @@ class ConnectionGuard(asyncio.Protocol):
             data = data.lstrip(b"\r\n")  # empty lines before a request are ignored (RFC 9112 §2.2)
             if not data:
                 return b""
-        if self._is_working:  # pipelined: it has to wait
+        if self._is_working:  # pipelined: wait for the current request
             self._head.hold(data)
             self._keep_head(is_new=False)
             return b""
@@ -158,7 +158,7 @@ class ConnectionGuard(asyncio.Protocol):
         return self._begin(*complete)
 
     def _keep_head(self, *, is_new: bool) -> None:
-        """Wait for the rest of the head, within its limits of size and time."""
+        """Wait for the rest of the head, within the limits of size and time."""
         if self._head.is_too_large:
             self._refuse(self._port.refusals.too_large(self.peer, self._head.peek()))
             return
@@ -167,28 +167,18 @@ class ConnectionGuard(asyncio.Protocol):
             self._set_timer(self._port.head_timeout)
 
     def _begin(self, raw: bytes, rest: bytes) -> bytes:
-        """Pass on a complete head with what is there of its body. Returns what follows it."""
+        """Pass on a complete head with the part of its body in `rest`. Returns the bytes that follow the body."""
         if self._timer is not None:
             self._timer.cancel()
         if self._port.rate_limits.refuses(self.peer):
             self.cut("failures")
             return b""
-        if len(raw) > self._port.max_header_bytes:
-            self._refuse(self._port.refusals.too_large(self.peer, raw))
-            return b""
         head = Head(raw)
-        try:
-            head.check()
-        except Malformed as malformed:
-            self._refuse(self._port.refusals.malformed(self.peer, str(malformed), raw))
+        if (response := self._port.refusal(head, self.peer)) is not None:
+            self._refuse(response)
             return b""
-        is_socket = head.asks_for(b"/ws")
-        if is_socket:
-            if not self._port.admits_handshake():
-                self._refuse(self._port.refusals.overloaded(self.peer, head))
-                return b""
-            self._has_paid = True
-        if is_socket or head.asks_for(b"/sse"):
+        self._has_paid = head.asks_for(b"/ws")
+        if self._has_paid or head.asks_for(b"/sse"):
             raw = head.trimmed(self._port.cookie)
         self._is_working, self._has_answered = True, False
         self._port.connection_limit.work(self, known=self.known)
@@ -205,7 +195,7 @@ class ConnectionGuard(asyncio.Protocol):
         if self._body is None:
             self._stage = self._behind
             return data
-        taken = self._body.feed(data)  # what raises here would let aiohttp's handler wait for the rest of it
+        taken = self._body.feed(data)  # if it raises, the connection is closed, which ends aiohttp's handler
         if self._body.is_done:
             self._body, self._stage = None, self._behind
         self._hand_over(data if taken == len(data) else data[:taken])
@@ -225,7 +215,7 @@ class ConnectionGuard(asyncio.Protocol):
         self._refuse(b"")
 
     def _refuse(self, response: bytes) -> None:
-        """Write a last response, unless another one is on its way, and close the connection."""
+        """Write a last response, unless another one has begun, and close the connection."""
         is_free = not self._has_answered or (self._stage is Stage.HEAD and not self._is_working)
         self._stop()
         if self._transport is not None:

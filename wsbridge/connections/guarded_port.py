@@ -1,4 +1,4 @@
-"""What all connections of one port share: aiohttp's server, and the limits that apply to every peer."""
+"""Shared by all connections of a port: aiohttp's server and the limits."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wsbridge.connections.connection_limit import ConnectionLimit
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.connections.refusals import Refusals
+from wsbridge.connections.request_head import Head, Malformed
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -14,18 +15,30 @@ from wsbridge.telemetry.metrics import Metrics
 class GuardedPort:
     """Times are in seconds."""
 
-    server: Callable[[], asyncio.Protocol]  # makes aiohttp's protocol
+    server: Callable[[], asyncio.Protocol]  # creates aiohttp's protocol for a connection
     connection_limit: ConnectionLimit
     metrics: Metrics
     rate_limits: RateLimits
     refusals: Refusals
     max_header_bytes: int
-    head_timeout: float  # from the first byte of a head to its last; from the connection on for an unknown peer
-    keep_alive: float  # that a connection may be silent before, between and after requests
+    head_timeout: float  # from the first byte of a head to its last; for an unknown peer also from the connection on
+    keep_alive: float  # for which a connection may be idle
     cookie: bytes | None  # the only cookie of a handshake that is passed on
 
+    def refusal(self, head: Head, peer: str) -> bytes | None:
+        """The response to a head that must not be passed on; None if it is accepted."""
+        if len(head.raw) > self.max_header_bytes:
+            return self.refusals.too_large(peer, head.raw)
+        try:
+            head.check()
+        except Malformed as malformed:
+            return self.refusals.malformed(peer, str(malformed), head.raw)
+        if head.asks_for(b"/ws") and not self.admits_handshake():
+            return self.refusals.overloaded(peer, head)
+        return None
+
     def admits_handshake(self) -> bool:
-        """Whether one more handshake may become a session now. Each call that says so uses up some of the rate."""
+        """Whether one more handshake may become a session now. A True counts against the rate limit."""
         if self.connection_limit.is_full:
             self.metrics.connection_refused("descriptors")
             return False

@@ -1,13 +1,13 @@
-"""Lets a few handshakes through at each turn of the event loop, so that deliveries run in between."""
+"""Lets a few handshakes run in each turn of the event loop, so that deliveries run in between."""
 
 import asyncio
 from collections import deque
 
-PER_TURN = 3  # handshakes, of about a millisecond each: an event takes four turns from its delivery to its sockets
+PER_TURN = 3  # handshakes, about 1 ms each; the delivery of an event takes four turns from the POST to the sockets
 
 
 class HandshakePacer:
-    """First come, first served. As many can wait as there can be connections."""
+    """A queue, first in, first out. Its bound is the limit of connections, as each has one handshake at most."""
 
     def __init__(self) -> None:
         self._passed = 0  # in this turn
@@ -18,7 +18,7 @@ class HandshakePacer:
         return len(self._waiting)
 
     async def enter(self) -> None:
-        """Wait for a place in one of the next turns."""
+        """Wait for a turn with a free place."""
         loop = asyncio.get_running_loop()
         if not self._is_turning:
             self._is_turning = True
@@ -31,11 +31,11 @@ class HandshakePacer:
         await place
 
     def _turn(self) -> None:
-        """Begin a turn; the last one ends the turning."""
+        """Begin a turn. Schedules the next one, unless this one had no handshakes."""
         self._passed = 0
         while self._waiting and self._passed < PER_TURN:
             place = self._waiting.popleft()
-            if not place.done():  # else its connection has ended meanwhile
+            if not place.done():  # otherwise its connection has ended meanwhile
                 place.set_result(None)
                 self._passed += 1
         self._is_turning = self._passed > 0

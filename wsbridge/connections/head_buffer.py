@@ -1,4 +1,4 @@
-"""The bytes of a request head until it is complete. Does no I/O and knows no limit but the one it is given."""
+"""Buffers the bytes of a request head until it is complete. Does no I/O."""
 
 from wsbridge.connections.request_head import END, check_start
 
@@ -23,23 +23,23 @@ class HeadBuffer:
         return bytes(self._bytes)
 
     def clear(self) -> bytes:
-        """Empty the buffer. Returns what was in it."""
+        """Empty the buffer. Returns its bytes."""
         held = bytes(self._bytes)
         self._bytes.clear()
         return held
 
     def hold(self, data: bytes) -> None:
-        """Keep bytes of a later request unread."""
+        """Keep bytes of a pipelined request, without parsing them."""
         self._bytes += data
 
     def add(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Add bytes of the head. Returns the complete head and what follows it, or None while it is incomplete.
 
         Raises:
-            Malformed: what is there already cannot become a head. Not checked for a head above the limit.
+            Malformed: the bytes cannot become a valid head. Not checked for a head above the limit.
 
         """
-        if not self._bytes and (end := data.find(END)) >= 0:  # all in one piece: the usual case
+        if not self._bytes and (end := data.find(END)) >= 0:  # the usual case: complete in one read
             return data[: end + len(END)], data[end + len(END) :]
         before = len(self._bytes)
         self._bytes += data

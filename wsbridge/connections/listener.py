@@ -1,7 +1,7 @@
-"""A port: its sockets, and the loop that accepts connections.
+"""The listening sockets of a port, and the loop that accepts their connections.
 
-asyncio's own loop accepts up to its backlog at each wake-up, and logs an error for each of them when there are no
-descriptors left. Here the backlog is the kernel's, a wake-up takes a few, and a refusal costs no transport.
+asyncio's own loop accepts a whole backlog at each wake-up, and logs an error for each connection when no descriptors
+are left. Here a wake-up accepts a few, the others wait in the kernel, and a refusal needs no transport.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 BACKLOG = 4_096  # connections that wait in the kernel: after a deploy all clients come at once
-BATCH = 16  # taken at one wake-up: what is more waits until others have been served
-LOOKED_AT = 64  # accepted at one wake-up, with those that are refused: nobody has to wait long behind a flood of these
+BATCH = 16  # connections taken at one wake-up; the others wait in the kernel
+LOOKED_AT = 64  # connections accepted at one wake-up, including refused ones, which are fast
 PAUSE = 0.2  # seconds after an accept that failed
-REMIND = 60.0  # seconds between two lines about that
+REMIND = 60.0  # seconds between two log lines about it
 ANY_V6 = "::"
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listener:
-    """`refuses` gives, for a peer's address, the answer that ends its connection, or None to take it."""
+    """`refuses` returns, for a peer's address, the response that ends its connection, or None to take it."""
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class Listener:
         return int(self.sockets[0].getsockname()[1])
 
     async def bind(self, host: str, port: int) -> None:
-        """Listen on all addresses of the host; `::` is all of IPv6 and of IPv4.
+        """Listen on all addresses of the host; `::` means all IPv6 and IPv4 addresses.
 
         Raises:
-            OSError: on one of them it cannot.
+            OSError: one of the addresses cannot be bound.
 
         """
         loop = asyncio.get_running_loop()
@@ -59,7 +59,7 @@ class Listener:
             try:
                 self.sockets.append(_listening(family, str(address), self.port if self.sockets else port))
             except OSError as error:
-                if error.errno not in _ABSENT:  # `localhost` has an IPv6 address also where there is no IPv6
+                if error.errno not in _ABSENT:  # `localhost` may resolve to IPv6 without IPv6 support
                     self.close()
                     raise
                 absent = error
@@ -71,21 +71,21 @@ class Listener:
             sock.close()
 
     async def accept(self, sock: socket.socket) -> None:
-        """Take connections for ever."""
+        """Accept connections until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 first = await loop.sock_accept(sock)
             except OSError as error:
-                if error.errno != errno.ECONNABORTED:  # that one had left already
+                if error.errno != errno.ECONNABORTED:  # that client has disconnected already
                     await self._wait_after(error)
                 continue
             welcome = self._welcome(sock, first)
             await asyncio.gather(*(self._take(connection, peer) for connection, peer in welcome))
-            await asyncio.sleep(0)  # `sock_accept` does not wait where there is a connection
+            await asyncio.sleep(0)  # `sock_accept` does not yield while connections wait
 
     def _welcome(self, sock: socket.socket, accepted: tuple[socket.socket, Any]) -> list[tuple[socket.socket, str]]:
-        """Those of one wake-up that are not refused."""
+        """The connections of one wake-up that are not refused."""
         welcome = list[tuple[socket.socket, str]]()
         for connection, peer in map(_named, _waiting(sock, accepted)):
             if not self._refuse(connection, peer):
@@ -95,12 +95,12 @@ class Listener:
         return welcome
 
     def _refuse(self, connection: socket.socket, peer: str) -> bool:
-        """Refuse it, if it is to be refused."""
+        """Refuse the connection if it must be. Returns whether it was refused."""
         answer = self._refuses(peer)
         if answer is None:
             return False
         connection.setblocking(False)  # noqa: FBT003 - the method's only argument
-        with contextlib.suppress(OSError):  # it has left
+        with contextlib.suppress(OSError):  # the client has disconnected
             connection.send(answer)
         connection.close()
         return True
@@ -110,10 +110,10 @@ class Listener:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: self._make(peer), connection)
         except OSError:
-            connection.close()  # it has left
+            connection.close()  # the client has disconnected
 
     async def _wait_after(self, error: OSError) -> None:
-        """Out of descriptors or memory: what waits in the kernel can wait on."""
+        """Pause after a failed accept (no descriptors or memory left). Connections wait in the kernel meanwhile."""
         self._metrics.connection_refused("accept")
         now = asyncio.get_running_loop().time()
         if now - self._failed_at >= REMIND:
@@ -124,9 +124,9 @@ class Listener:
 
 
 def _waiting(sock: socket.socket, first: tuple[socket.socket, Any]) -> Iterator[tuple[socket.socket, Any]]:
-    """The first one, and those behind it in the kernel."""
+    """The first connection, and those that wait behind it in the kernel."""
     yield first
-    with contextlib.suppress(OSError):  # nobody waits any more, or the next turn finds what is wrong
+    with contextlib.suppress(OSError):  # no more connections; another error occurs again in the next turn
         for _ in range(LOOKED_AT - 1):
             yield sock.accept()
 

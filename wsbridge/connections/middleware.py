@@ -1,4 +1,4 @@
-"""What every request passes before its route: whose it is, whether it may go on, and the end of its answer."""
+"""Middleware of all routes: finds the client's address, applies the rate limits, and paces handshakes."""
 
 from http import HTTPStatus
 
@@ -18,7 +18,7 @@ RETRY_AFTER = "1"  # seconds
 
 
 def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies) -> Middleware:
-    """For an Application, inside that of `problem`."""
+    """Make the middleware. It belongs inside that of `problem_details`, which translates its errors."""
 
     pacer = HandshakePacer()
 
@@ -41,7 +41,7 @@ def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxie
 
 
 async def finish(request: web.Request, response: web.StreamResponse) -> None:
-    """For an Application's `on_response_prepare`: an answer begins, and with it the fate of an upgrade is known."""
+    """A handler for `on_response_prepare` of an Application: tells the guard whether an upgrade is granted."""
     guard = guard_of(request)
     if guard is None:
         return
@@ -50,7 +50,7 @@ async def finish(request: web.Request, response: web.StreamResponse) -> None:
         return
     if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
         guard.upgraded()
-    else:  # what follows is HTTP or the other protocol, nobody knows: it ends here
+    else:  # the bytes that follow may be HTTP or the other protocol: close the connection
         response.force_close()
         response.headers[hdrs.CONNECTION] = "close"
 
@@ -69,7 +69,7 @@ def _identify(request: web.Request, proxies: TrustedProxies) -> str:
 
 
 def _check_rate_limits(address: str, rate_limits: RateLimits, metrics: Metrics) -> None:
-    """Refuse a client behind a proxy: the connection is the proxy's, and has to stay."""
+    """Refuse a client behind a proxy by a response, since the connection belongs to the proxy and has to stay."""
     if rate_limits.refuses(address):
         metrics.connection_refused("failures")
         raise web.HTTPTooManyRequests(
@@ -80,7 +80,7 @@ def _check_rate_limits(address: str, rate_limits: RateLimits, metrics: Metrics) 
 async def _answer(
     request: web.Request, handler: Handler, rate_limits: RateLimits, metrics: Metrics
 ) -> web.StreamResponse:
-    """Refusals count against the address; those of a stream or a socket are counted where they are decided."""
+    """Count refusals against the address. Those of streams and sockets are counted where they are decided."""
     try:
         _check_coding(request, metrics)
         return await handler(request)
@@ -92,7 +92,7 @@ async def _answer(
 
 
 def _check_coding(request: web.Request, metrics: Metrics) -> None:
-    """Refuse a compressed body: a kilobyte of it may be a megabyte of work, and no sidecar sends one.
+    """Refuse a compressed body: a kilobyte can become a megabyte, and no sidecar sends one.
 
     Raises:
         web.HTTPUnsupportedMediaType: RFC 9110 §15.5.16.

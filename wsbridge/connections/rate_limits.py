@@ -1,15 +1,15 @@
-"""How many failed requests an address has, and how many handshakes there are in all. Independent of connections."""
+"""Rate limits: failed requests per address, and handshakes of the whole process."""
 
 import functools
 import ipaddress
 import time
 from collections.abc import Callable
 
-BURST = 10.0  # seconds' worth of the rate that may come at once
-HANDSHAKE_BURST = 2.0  # for handshakes: what is admitted at once is work at once
-MAX_ADDRESSES = 10_000  # of which failures are remembered; above, the one that failed longest ago is forgotten
+BURST = 10.0  # seconds: the burst is that many seconds of the rate
+HANDSHAKE_BURST = 2.0  # seconds, for handshakes: smaller, since a burst blocks the loop for as long as its work
+MAX_ADDRESSES = 10_000  # with remembered failures; above, the address with the oldest failure is forgotten
 _ROUNDING = 1e-6  # seconds
-_V6_BLOCK = 64  # bits: one household or server has at least so many addresses
+_V6_BLOCK = 64  # prefix length: a household or server has at least such a network
 
 
 class TokenBucket:
@@ -41,7 +41,7 @@ class FailureLimit:
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
-        self._paid_until: dict[str, float] = {}  # the one that failed last is the last
+        self._paid_until: dict[str, float] = {}  # the most recent failure is the last
 
     def __len__(self) -> int:
         return len(self._paid_until)
@@ -50,7 +50,7 @@ class FailureLimit:
         if not self._rate:
             return
         now, block = self._clock(), _block(address)
-        # not above the bound, so that it is forgiven a moment after it stops, however often it has failed
+        # capped, so that an address is no longer refused soon after its failures stop, however many there were
         debt = min(max(self._paid_until.pop(block, 0.0), now) + 1 / self._rate, now + BURST)
         self._paid_until[block] = debt
         if len(self._paid_until) > MAX_ADDRESSES:
@@ -73,7 +73,7 @@ def _block(address: str) -> str:
 
 
 class RateLimits:
-    """Who may go on. `trusts` says whether an address is a proxy's: others come through it, so it is never refused."""
+    """Both limits. An address that `trusts` accepts is a proxy with many clients behind it: it is never refused."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class RateLimits:
 
     @property
     def addresses(self) -> int:
-        """How many addresses are remembered."""
+        """The number of remembered addresses."""
         return len(self._failures)
 
     def failed(self, address: str) -> None:
-        """A request of that address was malformed, or its sender was not who it should be."""
+        """Count a malformed or unauthenticated request of an address."""
         if not self._trusts(address):
             self._failures.record(address)
 

@@ -1,4 +1,4 @@
-"""Requests that are refused before aiohttp sees them: each is counted, logged and answered here."""
+"""Refuses requests before aiohttp sees them: counts and logs each, and makes its response."""
 
 from http import HTTPStatus
 
@@ -26,7 +26,7 @@ class Refusals:
         self._limit = max_header_bytes
 
     def malformed(self, peer: str, why: str, head: bytes = b"") -> bytes:
-        """400: `head` is what there is of it, for the address of a client behind a proxy."""
+        """400. `head` is the part that was received, for the address of a client behind a proxy."""
         return self._refused(HTTPStatus.BAD_REQUEST, "malformed", why, self._client(peer, head))
 
     def too_large(self, peer: str, head: bytes) -> bytes:
@@ -42,7 +42,7 @@ class Refusals:
         return self._refused(status, "header_bytes", why, client, header=name, size=size, setting=setting)
 
     def overloaded(self, peer: str, head: Head) -> bytes:
-        """A WebSocket that is accepted and closed with 1013, so that its page can see that it may try again."""
+        """Accept a WebSocket and close it with 1013, which tells the page to retry later."""
         code, reason = OVERLOADED
         self._metrics.session_closed((str(code), reason), None)
         log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=peer)
@@ -56,7 +56,7 @@ class Refusals:
         return problem(status, why)
 
     def _client(self, peer: str, head: bytes) -> str:
-        """The client's address by the same rule as `middleware` applies to complete requests."""
+        """The client's address, by the same rule as in `middleware` for complete requests."""
         if not head:
             return peer
         found = Head(head)

@@ -1,14 +1,14 @@
-"""Where a request's head and its body end (RFC 9112), and what no head may contain. aiohttp does all other checks.
+"""Finds the ends of request heads and bodies (RFC 9112), and checks heads. aiohttp does all other checks.
 
-The bridge bounds what an unfinished head may hold, which aiohttp does not. For that it must find where one begins.
+Needed because aiohttp does not limit the memory of an incomplete head: the guard has to know where a head begins.
 """
 
 import re
 from urllib.parse import unquote_to_bytes
 
 END = b"\r\n\r\n"
-MAX_CHUNK_LINE = 4_096  # bytes of a chunk's size with its extensions: the daprd and proxies send a few
-_START = re.compile(rb"[A-Za-z!#$%&'*+.^_`|~0-9-]")  # of a method: a token (RFC 9110 §5.6.2)
+MAX_CHUNK_LINE = 4_096  # bytes of a chunk's size with its extensions: daprd and proxies send a few
+_START = re.compile(rb"[A-Za-z!#$%&'*+.^_`|~0-9-]")  # the first byte of a method, a token (RFC 9110 §5.6.2)
 MAX_LINES = 128  # header lines of a head
 _LINE = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e\x80-\xff]*")
 _FOLD = re.compile(rb"\r\n[ \t]")
@@ -17,7 +17,7 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _PATH = re.compile(rb"GET (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?# ]*)?([^?# ]*)")
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
 
-# What the bridge reads of a WebSocket or stream request; aiohttp keeps the rest as long as the connection lives.
+# The headers that are read for a WebSocket or stream request. aiohttp would keep all others for the whole connection.
 READ_BY_HANDSHAKES = frozenset(
     {
         b"host", b"upgrade", b"connection", b"origin", b"authorization", b"user-agent", b"expect",
@@ -28,12 +28,12 @@ READ_BY_HANDSHAKES = frozenset(
 )  # fmt: skip
 
 
-class Malformed(Exception):  # noqa: N818 - what it is
-    """Bytes that are not HTTP/1.x; the text says why."""
+class Malformed(Exception):  # noqa: N818 - an adjective reads better
+    """Bytes that are not valid HTTP/1.x; the text gives the reason."""
 
 
 class Head:
-    """A finished head: request line and header lines, with the empty line."""
+    """A complete head: request line, header lines and the empty line."""
 
     __slots__ = ("_lower", "raw")
 
@@ -56,7 +56,7 @@ class Head:
         return b",".join(line.partition(b":")[2].strip() for line in lines if _name(line) == name)
 
     def asks_for(self, path: bytes) -> bool:
-        """Whether it is a GET of that path, in any spelling that aiohttp takes for it."""
+        """Whether the request is a GET of that path, in any spelling that aiohttp routes to it."""
         found = _PATH.match(self.raw)
         return found is not None and unquote_to_bytes(found[1]) == path
 
@@ -65,17 +65,17 @@ class Head:
         return self.field(b"upgrade") is not None
 
     def body(self) -> "Body":
-        """What follows (RFC 9112 §6.3). What aiohttp refuses anyway counts as no body."""
+        """The body that follows (RFC 9112 §6.3); empty where aiohttp refuses the request anyway."""
         if self.field(b"transfer-encoding") is not None:
             return Chunks()
         length = self.field(b"content-length") or b"0"
         return Length(int(length) if length.isdigit() and len(length) < 20 else 0)  # noqa: PLR2004 - of a 64-bit number
 
     def check(self) -> None:
-        """What aiohttp does not refuse in a way that can be answered.
+        """Check what aiohttp would refuse without a usable response.
 
         Raises:
-            Malformed: with the reason.
+            Malformed: a check fails.
 
         """
         end = self.raw.find(b"\r\n")
@@ -90,9 +90,9 @@ class Head:
             raise Malformed("Expect is not 100-continue")
 
     def trimmed(self, cookie: bytes | None) -> bytes:
-        """Without the lines that no handshake reads: they would stay in memory as long as its connection.
+        """The head without the lines that no handshake reads, because aiohttp would keep them for the whole connection.
 
-        Of `Cookie` only the one named is left. Malformed lines stay: aiohttp refuses them.
+        Of the cookies only the one of that name is kept. Malformed lines are kept, so that aiohttp refuses them.
         """
         request, *lines = self.raw[: -len(END)].split(b"\r\n")
         kept = [line for line in lines if _name(line) in READ_BY_HANDSHAKES or not _LINE.fullmatch(line)]
@@ -113,12 +113,12 @@ def _name(line: bytes) -> bytes:
 
 
 def check_start(unfinished: bytes | bytearray, new: int) -> None:
-    """Notice early what will never be a head: a client that speaks TLS, say, waits for an answer.
+    """Detect early that bytes cannot become a head, for example of a client that speaks TLS and waits for a response.
 
-    `new` is where the part begins that was not looked at before.
+    `new` is the offset of the bytes that were not checked before.
 
     Raises:
-        Malformed: with the reason.
+        Malformed: they are not HTTP.
 
     """
     if not new and not _START.match(unfinished):
@@ -128,7 +128,7 @@ def check_start(unfinished: bytes | bytearray, new: int) -> None:
 
 
 def largest_field(unfinished: bytes | bytearray) -> tuple[str, int]:
-    """The name of the largest header line, and its bytes; `request line` if it is that one."""
+    """The name of the largest header field, or `request line`, and its size in bytes."""
     request, *lines = bytes(unfinished).split(b"\r\n")
     longest = max(lines, key=len, default=b"")
     if len(request) >= len(longest):
@@ -137,7 +137,7 @@ def largest_field(unfinished: bytes | bytearray) -> tuple[str, int]:
 
 
 class Length:
-    """A body of a known size; 0 is none."""
+    """A body of a known size, possibly 0."""
 
     __slots__ = ("_left",)
 
@@ -149,29 +149,29 @@ class Length:
         return self._left == 0
 
     def feed(self, data: bytes) -> int:
-        """How many of the bytes are the body's."""
+        """Return how many of the bytes belong to the body."""
         taken = min(self._left, len(data))
         self._left -= taken
         return taken
 
 
 class Chunks:
-    """A chunked body (RFC 9112 §7.1). Its bytes are counted, not decoded."""
+    """A chunked body (RFC 9112 §7.1). Only its end is found; aiohttp decodes it."""
 
     __slots__ = ("_is_trailer", "_left", "_line", "_lines", "is_done")
 
     def __init__(self) -> None:
-        self._left = 0  # bytes of the chunk with the CRLF behind it
+        self._left = 0  # bytes of the chunk with its CRLF
         self._line = b""
         self._lines = 0  # bytes of the size line, or of all trailers
         self._is_trailer = False
         self.is_done = False
 
     def feed(self, data: bytes) -> int:
-        """How many of the bytes are the body's.
+        """Return how many of the bytes belong to the body.
 
         Raises:
-            Malformed: they are not chunks, or the lines around them are too long.
+            Malformed: the chunks are malformed, or a line between them is too long.
 
         """
         at = 0

@@ -1,4 +1,4 @@
-"""Whether a request is a WebSocket handshake (RFC 6455 §4.2.1). Answers none."""
+"""Checks WebSocket handshakes (RFC 6455 §4.2.1)."""
 
 import base64
 import binascii
@@ -7,17 +7,17 @@ from aiohttp import HttpVersion11, hdrs, web
 
 
 def offered_subprotocols(request: web.BaseRequest) -> list[str]:
-    """The names that the client offers; the header may come in several lines (RFC 6455 §11.3.4)."""
+    """The subprotocols that the client offers; the header may have several lines (RFC 6455 §11.3.4)."""
     lines = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
     return [name.strip() for line in lines for name in line.split(",")]
 
 
 def check_handshake(request: web.Request) -> None:
-    """RFC 6455 §4.2.1.
+    """Check the headers of a handshake.
 
     Raises:
-        web.HTTPUpgradeRequired: not a WebSocket request, or one that a proxy has stripped.
-        web.HTTPBadRequest: a malformed one.
+        web.HTTPUpgradeRequired: not a WebSocket handshake, possibly since a proxy has removed headers.
+        web.HTTPBadRequest: a malformed handshake.
 
     """
     headers = request.headers

@@ -44,10 +44,14 @@ class Heartbeat:
         """Walk over the sessions for as long as the bridge lives."""
         while True:
             self._notice_pause(self._clock())
-            for batch in self._registry.slices(SLICE):
-                await self._look(batch)
-                await asyncio.sleep(0)
+            await self._look_at_all()
             await asyncio.sleep(self._sweep)
+
+    async def _look_at_all(self) -> None:
+        """Separate from `run`, where local variables would keep the last sessions in memory after their end."""
+        for batch in self._registry.slices(SLICE):
+            await self._look(batch)
+            await asyncio.sleep(0)
 
     async def _look(self, batch: Iterable[Session]) -> None:
         """Do what is due. Much may be due at once: all those behind a link that broke are silent since one moment."""

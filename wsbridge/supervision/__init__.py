@@ -1,1 +1,1 @@
-"""Background jobs and named health checks: the end of none goes unnoticed."""
+"""Background jobs and health checks. A job that ends unexpectedly is a failure of the process."""

@@ -1,4 +1,4 @@
-"""Named health checks: whether each has ever been good, since when one fails, and a log line a minute while it does."""
+"""Named health checks: runs them every second, and logs a check that fails for longer than a minute."""
 
 import asyncio
 import time
@@ -6,27 +6,28 @@ from collections.abc import Callable, Mapping
 
 from wsbridge.telemetry.log import log
 
-INTERVAL = 1.0  # seconds between two looks
-REMIND = 60.0  # seconds that a check fails until the log says so, and between two lines about it
+INTERVAL = 1.0  # seconds between two runs
+REMIND = 60.0  # seconds that a check fails before it is logged, and between two lines about it
 OK = "ok"
 
-Check = Callable[[], str | None]  # None is good; else what is wrong
+Check = Callable[[], str | None]  # returns None if all is well, else the reason
 
 
 class _State:
-    __slots__ = ("failing_since", "reminded", "was_good")
+    __slots__ = ("failing_since", "has_succeeded", "reminded")
 
-    def __init__(self, *, was_good: bool) -> None:
-        self.was_good = was_good
+    def __init__(self, *, has_succeeded: bool) -> None:
+        self.has_succeeded = has_succeeded
         self.failing_since: float | None = None
-        self.reminded: float | None = None  # None: not since it began to fail
+        self.reminded: float | None = None  # time of the last line about this failure
 
 
 class Checks:
-    """A check that is `required` must be good once before the bridge is ready: a wrong Secret must not roll out.
+    """All health checks.
 
-    Afterwards one that fails makes the bridge degraded, which is ready: sockets stay, and taking every replica out of
-    service would help nobody.
+    A `required` check must succeed once before the replica is ready, so that a rollout with a wrong Secret stops.
+    Afterwards a failing check makes the replica degraded, but it stays ready: its connections still work, and a failure
+    of Redis would otherwise take all replicas out of service.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,41 +37,41 @@ class Checks:
 
     def add(self, name: str, check: Check, *, required: bool = False) -> None:
         self._checks[name] = check
-        self._states[name] = _State(was_good=not required)
+        self._states[name] = _State(has_succeeded=not required)
 
-    def look(self) -> Mapping[str, str]:
-        """What each says now, by name."""
+    def run(self) -> Mapping[str, str]:
+        """Run all checks. Returns `ok` or the reason for each name."""
         now = self._clock()
-        return {name: self._look(name, check, now) or OK for name, check in self._checks.items()}
+        return {name: self._run(name, check, now) or OK for name, check in self._checks.items()}
 
     def are_ready(self) -> bool:
-        """Whether every required check was good once, as far as `look` has seen."""
-        return all(state.was_good for state in self._states.values())
+        """Whether every required check has succeeded in a run."""
+        return all(state.has_succeeded for state in self._states.values())
 
     async def watch(self) -> None:
-        """Look for as long as the bridge lives: between two requests for the health a check may come and go."""
+        """Run the checks periodically, so that a short success between two health requests counts."""
         while True:
-            self.look()
+            self.run()
             await asyncio.sleep(INTERVAL)
 
-    def _look(self, name: str, check: Check, now: float) -> str | None:
-        wrong, state = check(), self._states[name]
-        if wrong is None:
+    def _run(self, name: str, check: Check, now: float) -> str | None:
+        reason, state = check(), self._states[name]
+        if reason is None:
             self._recovered(name, state, now)
         else:
-            self._remind(name, state, now, wrong)
-        return wrong
+            self._remind(name, state, now, reason)
+        return reason
 
     def _recovered(self, name: str, state: _State, now: float) -> None:
-        state.was_good = True
+        state.has_succeeded = True
         if state.reminded is not None and state.failing_since is not None:
             log.info("check.recovered", check=name, seconds=round(now - state.failing_since))
         state.failing_since = state.reminded = None
 
-    def _remind(self, name: str, state: _State, now: float, wrong: str) -> None:
+    def _remind(self, name: str, state: _State, now: float, reason: str) -> None:
         if state.failing_since is None:
             state.failing_since = now
         if now - (state.failing_since if state.reminded is None else state.reminded) >= REMIND:
             state.reminded = now
             seconds = round(now - state.failing_since)
-            log.warning("check.failing", check=name, why=wrong, seconds=seconds, ready=state.was_good)
+            log.warning("check.failing", check=name, why=reason, seconds=seconds, ready=state.has_succeeded)

@@ -1,4 +1,4 @@
-"""Background jobs on aiojobs: each has an owner, and the end of none goes unnoticed."""
+"""Background jobs on aiojobs: each job has an owner, which notices its failure or unexpected end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,13 +6,13 @@ from typing import Any, NoReturn, Self
 
 import aiojobs
 
-PATIENCE = 0.1  # seconds that a job has to end once it is cancelled; then it is cancelled once more: see `close`
+PATIENCE = 0.1  # seconds that a cancelled job has to end; then it is cancelled a second time, see `close`
 
 Work = Callable[[], Awaitable[object]]
 
 
-class JobFailed(Exception):  # noqa: N818 - the failure is its cause
-    """A job ended that must not; `job` is its name, `__cause__` the exception, None if it just returned."""
+class JobFailed(Exception):  # noqa: N818 - the error is its cause
+    """A job has failed: `job` is its name, `__cause__` the exception, or None if an endless job has returned."""
 
     def __init__(self, job: str) -> None:
         super().__init__(f"the background job {job!r} has ended")
@@ -20,17 +20,16 @@ class JobFailed(Exception):  # noqa: N818 - the failure is its cause
 
 
 class Jobs:
-    """Runs the jobs of one owner until `close`; then it can be used again. `patience` is in seconds.
+    """Runs the jobs of one owner until `close`, after which it can be used again. `patience` is in seconds.
 
-    The first failure is kept, and reported once to `on_failure`.
-
-    No bound on their number: owners spawn one for each part that they have, or for each session.
+    The first failure is kept, and reported once to `on_failure`. The number of jobs is not limited here: an owner
+    starts a fixed number of them, or one for each session.
     """
 
     def __init__(self, on_failure: Callable[[JobFailed], None] | None = None, *, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._on_failure = on_failure
-        self._scheduler: aiojobs.Scheduler | None = None  # of the loop that runs when the first job starts
+        self._scheduler: aiojobs.Scheduler | None = None  # made with the first job, when a loop runs
         self._failed = asyncio.Event()
         self._closing = False
         self.failure: JobFailed | None = None
@@ -42,23 +41,23 @@ class Jobs:
         await self.close()
 
     async def keep(self, name: str, work: Work) -> None:
-        """Start a job that runs for as long as its owner: its return is a failure, too."""
+        """Start an endless job: an exception is a failure, and so is its return."""
         await self._start(name, work, endless=True)
 
     async def spawn(self, name: str, work: Work) -> None:
-        """Start a job that ends by itself; only an exception is a failure."""
+        """Start a job that ends by itself: only an exception is a failure."""
         await self._start(name, work, endless=False)
 
     async def failed(self) -> NoReturn:
-        """Wait for the first failure, and raise it."""
+        """Wait for the first failure and raise it."""
         while self.failure is None:
             await self._failed.wait()
         raise self.failure
 
     async def close(self) -> None:
-        """Cancel the jobs and wait for their end. Not aiojobs' `async with`: that waits a minute for them first.
+        """Cancel the jobs and wait for their end. The `async with` of aiojobs would wait a minute for them first.
 
-        `asyncio.wait_for` of Python 3.11, which redis-py sends with, may swallow a cancellation: hence the second one.
+        A job that does not end is cancelled again, since `asyncio.wait_for` of Python 3.11 may lose a cancellation.
         """
         if self._scheduler is not None:
             self._closing = True
@@ -73,7 +72,7 @@ class Jobs:
         await self._scheduler.spawn(self._watched(name, work, endless=endless), name=name)
 
     async def _watched(self, name: str, work: Work, *, endless: bool) -> None:
-        """A `CancelledError` that the owner did not cause is a failure, too: somebody gave up a future."""
+        """Run a job and report its failure. A `CancelledError` without `close` is a failure, too."""
         error: BaseException | None = None
         try:
             await work()
@@ -87,7 +86,7 @@ class Jobs:
             self.report(failure)
 
     def report(self, failure: JobFailed) -> None:
-        """A job has failed, here or at another owner that hands its failures on. The first one counts."""
+        """Record a failure of a job, possibly of another owner's. Only the first one counts."""
         if self.failure is None:
             self.failure = failure
             self._failed.set()
@@ -96,4 +95,4 @@ class Jobs:
 
 
 def _already_reported(_: aiojobs.Scheduler, __: dict[str, Any]) -> None:
-    """A failure is kept above; what is raised during the close, or ends only at its second cancellation, is over."""
+    """Replaces the default handler, which logs. `_watched` reports failures; errors during `close` are ignored."""

@@ -1,4 +1,4 @@
-"""Structured logs: one event a line, named noun.verb. docs/logging.md is their catalogue."""
+"""Structured logs: one event per line, named `noun.verb`. docs/logging.md lists all events."""
 
 import contextlib
 import json
@@ -16,9 +16,9 @@ from wsbridge.telemetry.log_budget import LogBudget
 from wsbridge.telemetry.log_writer import FAILED, SLOW
 from wsbridge.telemetry.redaction import scrubbed
 
-LONGEST_VALUE = 512  # characters of a stranger's text in one field
-BUDGET = "budget"  # why a line was dropped: there were too many of its event
-_UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON; terminals act on them all the same
+LONGEST_VALUE = 512  # characters of one field, which may be untrusted input; the rest is cut off
+BUDGET = "budget"  # reason of a dropped line: too many lines of its event
+_UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON, but terminals interpret them
 
 _least = logging.NOTSET
 dropped_lines: Counter[str] = Counter({BUDGET: 0, SLOW: 0, FAILED: 0})  # by reason, since the start of the process
@@ -26,7 +26,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
 
 
 class LineSink(Protocol):
-    """Where lines go. `write` must neither block nor raise."""
+    """The destination of log lines. `write` must neither block nor raise."""
 
     def isatty(self) -> bool: ...
 
@@ -34,11 +34,11 @@ class LineSink(Protocol):
 
 
 def configure(level: str, style: str | None, sink: LineSink) -> str:
-    """Send everything, also what libraries log, to `sink`, as `json` or for a `console`.
+    """Send all log lines, also those of libraries, to `sink`, in the style `json` or `console`.
 
-    Returns which of the two it is: without a `style`, `console` is for terminals.
+    Returns the style. The default is `console` if the sink is a terminal, and `json` otherwise.
     """
-    global _least  # noqa: PLW0603 - logging is the process's, like the standard library's
+    global _least  # noqa: PLW0603 - logging is process-wide
     _least = logging.getLevelNamesMapping()[level.upper()]
     style = style or ("console" if sink.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
@@ -71,12 +71,12 @@ def configure(level: str, style: str | None, sink: LineSink) -> str:
 
 
 def report_dropped(lines: int, why: str) -> None:
-    """Say how many lines a sink has dropped."""
+    """Log how many lines a sink has dropped."""
     log.warning("log.dropped", lines=lines, why=why)
 
 
 class _Lines:
-    """structlog's logger: complete lines onto the sink."""
+    """The logger for structlog: writes complete lines to the sink."""
 
     def __init__(self, sink: LineSink) -> None:
         self._sink = sink
@@ -88,7 +88,7 @@ class _Lines:
 
 
 class _Budgeted:
-    """Drops lines of an event that has used up its budget, before any work is done for them."""
+    """A processor that drops lines of events over their budget. It is the first one, so that dropping is cheap."""
 
     def __init__(self) -> None:
         self._budget = LogBudget()
@@ -106,12 +106,12 @@ class _Budgeted:
 
 
 def debugging() -> bool:
-    """Whether events are logged one by one. The hot path asks here: asking the logger costs more than all the rest."""
+    """Whether the level is debug. For the hot path: a call of the logger costs more than everything else there."""
     return _least <= logging.DEBUG
 
 
 def _bound(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A stranger's text must not fill the disk."""
+    """Cut long values: untrusted input must not fill the disk."""
     for name, value in fields.items():
         if name != "exc_info":
             fields[name] = _short(value)
@@ -131,7 +131,7 @@ def _short(value: Any) -> Any:
 
 
 def _without_secrets(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A token in a URL or in an error's text must not reach the log, whatever mistake put it there."""
+    """Mask tokens, for example in a URL or in the text of an error."""
     for name, value in fields.items():
         fields[name] = _scrubbed(value)
     return fields
@@ -150,12 +150,12 @@ def _scrubbed(value: Any) -> Any:
 
 
 def _ordered(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """When, how bad and what first: people read lines from the left."""
+    """Put timestamp, level and event first, for human readers."""
     return {name: fields.pop(name) for name in ("timestamp", "level", "event")} | dict(fields)
 
 
 def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """One line stays one line on a terminal, and nobody's escape sequence reaches it."""
+    """Escape control characters: no line breaks within a line, and no escape sequences for the terminal."""
     for name, value in fields.items():
         if isinstance(value, str) and not value.isprintable():
             kept = "\n" if name == "exception" else ""
@@ -164,7 +164,7 @@ def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.t
 
 
 def _encode(fields: Any, **_: Any) -> bytes:
-    with contextlib.suppress(UnicodeEncodeError, TypeError):  # a lone surrogate out of a stranger's header, say
+    with contextlib.suppress(UnicodeEncodeError, TypeError):  # for example a lone surrogate from a header
         line = msgspec.json.encode(fields, enc_hook=repr)
         if not _UNSEEN.search(line):
             return line
@@ -176,7 +176,7 @@ def _to_bytes(_: Any, __: str, line: Any) -> bytes:
 
 
 class _Forward(logging.Handler):
-    """What libraries log through the standard library, as a line like ours."""
+    """Forwards the log records of libraries to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         name = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical"}.get(record.levelname, "info")
@@ -186,7 +186,7 @@ class _Forward(logging.Handler):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # a library's mistake in a call of its logger must not become an error of who called it
+    except Exception:  # a wrong logging call in a library must not raise in its caller
         return f"{record.msg} {record.args}"
 
 

@@ -1,14 +1,14 @@
-"""How many lines a second an event may fill the log with: outsiders cause some of them, as often as they like."""
+"""Limits the number of log lines per event and second, because untrusted peers can cause some events at will."""
 
 import time
 from collections import Counter
 from collections.abc import Callable
 
-# Lines a second, and how many at once. Lines beyond are counted and reported once a second.
+# Lines per second, and the burst. Lines above are dropped, counted, and reported once a second.
 UNKNOWN_PEERS = (20.0, 100.0)
-KNOWN_USERS = (1_000.0, 10_000.0)  # a restart brings all clients back within seconds, and each of them has a line
-# Events that somebody who has shown no valid token or app token can cause. A token that names an unknown key may have
-# the key set fetched; a connection too many may leave no descriptor for the next.
+KNOWN_USERS = (1_000.0, 10_000.0)  # after a restart all clients reconnect within seconds, with one line each
+# Events that a peer without a valid token can cause. A token with an unknown `kid` can cause a fetch of the key set;
+# too many connections can cause `accept.failed`.
 FROM_UNKNOWN_PEERS = frozenset(
     {
         "accept.failed", "auth.failed", "http.request", "internal.error", "jwks.failed", "jwks.fetched", "library.log",
@@ -19,16 +19,16 @@ REPORT_INTERVAL = 1.0  # seconds
 
 
 class LogBudget:
-    """A token bucket for each event name; the names are ours, so there are few."""
+    """A token bucket for each event name. Their number is bounded, because event names are constants."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # event → lines left, and when that was
+        self._buckets: dict[str, tuple[float, float]] = {}  # event → lines left, and the time of that
         self._refused: Counter[str] = Counter()
         self._reported = clock()
 
     def allows(self, event: str) -> bool:
-        """Count one line; False if it is one too many."""
+        """Count one line. Returns False if it must be dropped."""
         rate, burst = UNKNOWN_PEERS if event in FROM_UNKNOWN_PEERS else KNOWN_USERS
         now = self._clock()
         left, at = self._buckets.get(event, (burst, now))
@@ -43,7 +43,7 @@ class LogBudget:
         return len(self._buckets)
 
     def due(self) -> dict[str, int]:
-        """Event → lines that were refused since the last report; empty within a second of it."""
+        """Event → dropped lines since the last report; empty if that was less than a second ago."""
         if not self._refused or self._clock() - self._reported < REPORT_INTERVAL:
             return {}
         refused, self._refused = dict(self._refused), Counter()

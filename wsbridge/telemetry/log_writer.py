@@ -1,4 +1,4 @@
-"""Writes log lines from a thread of its own: a pipe that nobody reads stops the thread and nothing else."""
+"""Writes log lines in a separate thread, so that a blocked pipe does not block the event loop."""
 
 import contextlib
 import select
@@ -7,15 +7,15 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import BinaryIO, Self
 
-MAX_BYTES = 4_194_304  # of lines that wait; when they are reached, further lines are dropped and counted
-CLOSE_TIMEOUT = 1.0  # seconds that the end of the process waits for the last lines
-SLOW, FAILED = "slow", "failed"  # why lines were dropped: nobody reads them, or the stream cannot be written to
+MAX_BYTES = 4_194_304  # of waiting lines; when it is reached, new lines are dropped and counted
+CLOSE_TIMEOUT = 1.0  # seconds that `__exit__` waits for the last lines
+SLOW, FAILED = "slow", "failed"  # reasons of dropped lines: the reader is too slow, or the stream fails
 
 
 class LogWriter:
-    """A sink of lines onto a stream of bytes. `report` logs how many lines were dropped and why; it is called later.
+    """A bounded buffer of lines before a binary stream. `report` is called later with the dropped lines and the reason.
 
-    It writes to the raw stream: a buffered one that this thread holds would abort the interpreter at its end.
+    Writes to the raw stream, because the interpreter aborts at its exit if a thread holds the lock of a buffered one.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LogWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait for the last lines, for a second at most."""
+        """Wait for the last lines, for `CLOSE_TIMEOUT` at most."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -52,7 +52,7 @@ class LogWriter:
         return bool(self._stream.isatty())
 
     def write(self, line: bytes) -> None:
-        """Take a line. Never waits for the stream."""
+        """Append a line to the buffer, or drop it. Never waits for the stream."""
         with self._changed:
             if self._is_closed or self._size + len(line) > self._max_bytes:
                 self._drop(SLOW, 1)
@@ -79,8 +79,8 @@ class LogWriter:
         is_written = self._put(b"\n" + data if self._is_torn else data)
         untold: Counter[str] = Counter()
         with self._changed:
-            self._size -= len(data)  # what is being written counts until it is out
-            if is_written:  # else the report would fail as well, and be reported in turn
+            self._size -= len(data)  # bytes count until they are written
+            if is_written:  # otherwise the report would be dropped and reported as well
                 untold, self._untold = self._untold, untold
             else:
                 self._drop(FAILED, len(lines))
@@ -88,16 +88,16 @@ class LogWriter:
             self._report(count, why)
 
     def _put(self, data: bytes) -> bool:
-        """Write all of it; False if the stream failed, which a full disk or a new reader may mend."""
+        """Write all bytes. Returns False if the stream fails; a later call may succeed, for example on a full disk."""
         view = memoryview(data)
         try:
             while view:
                 written = self._stream.write(view)
-                if written is None:  # somebody made the descriptor non-blocking
+                if written is None:  # the descriptor is non-blocking
                     select.select([], [self._stream], [])
                     continue
                 view = view[written:]
-        except (OSError, ValueError):  # ValueError: it was closed
+        except (OSError, ValueError):  # ValueError: the stream is closed
             self._is_torn = len(view) < len(data) or self._is_torn
             return False
         with contextlib.suppress(OSError, ValueError):

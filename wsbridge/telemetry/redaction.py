@@ -1,4 +1,4 @@
-"""Takes secrets out of text before it is logged: tokens, wherever a mistake in a URL or a header put them."""
+"""Masks secrets in text before it is logged, for example tokens in a URL or in an error message."""
 
 import re
 
@@ -6,10 +6,10 @@ from multidict import MultiMapping
 
 MASK = "***"
 SHOWN = frozenset({"user_id", "last_event_id"})  # query parameters whose values are logged; all others are masked
-LONGEST_SEGMENT = 24  # characters of a path segment that no route claims; a longer one may be a token
+LONGEST_SEGMENT = 24  # characters of a segment of an unknown path; a longer one may be a token and is masked
 _WORDS = ("oken", "OKEN", "earer", "EARER", "jwt", "JWT", "ecret", "ECRET", "assword", "ASSWORD", "ew", "ey")
-# Base64url of a JSON object, then at least one more part (RFC 7515 §7.1). No pattern here tries a start inside a word:
-# with the possessive quantifiers that keeps each search linear.
+# Base64url of a JSON object, then at least one more part (RFC 7515 §7.1). Patterns start at word boundaries only and
+# have possessive quantifiers, so that each search takes linear time.
 _JWT = re.compile(r"(?<![\w-])e[wy][\w-]{8,}+(?:\.[\w-]*+)+", re.ASCII)
 _NAMED = re.compile(
     r"""(?<![\w-])([\w-]*?(?:token|jwt|secret|password)(?:\s?=\s?|:|%3d|["']:\s?)["']?)[^\s&"'<>,;]++""",
@@ -20,7 +20,7 @@ _BEARER = re.compile(r"""(?<![\w-])(bearer(?:\s|%20|\.))[^\s&"',;]++""", re.ASCI
 
 
 def scrubbed(text: str) -> str:
-    """The text without what looks like a token, a password or a secret."""
+    """Mask everything in the text that looks like a token, a password or a secret."""
     if not any(word in text for word in _WORDS):
         return text
     text = _JWT.sub(MASK, text)
@@ -29,23 +29,23 @@ def scrubbed(text: str) -> str:
 
 
 def shown_query(query: MultiMapping[str]) -> str:
-    """The query of a request, with the values of known harmless parameters only."""
+    """The query of a request for the log. Values are masked except those of `SHOWN`."""
     return "&".join(f"{_name(name)}={_value(name, value)}" for name, value in query.items())
 
 
 def shown_path(path: str, *, is_route: bool) -> str:
-    """The path of a request; where no route claims it, long segments are masked."""
+    """The path of a request for the log. Without a route, long segments are masked."""
     if is_route:
         return scrubbed(path)
     return "/".join(MASK if len(segment) > LONGEST_SEGMENT else scrubbed(segment) for segment in path.split("/"))
 
 
 def _name(name: str) -> str:
-    return scrubbed(name) if len(name) <= LONGEST_SEGMENT else MASK  # `?<token>` has the token for a name
+    return scrubbed(name) if len(name) <= LONGEST_SEGMENT else MASK  # in `?<token>` the name is the token
 
 
 def _value(name: str, value: str) -> str:
-    """A separator inside a harmless value is a mistake in the URL: the next parameter is part of this one."""
+    """The value for the log. A separator in it is a mistake in the URL, and the rest may be another parameter."""
     if name not in SHOWN:
         return MASK if value else ""
     harmless = _SEPARATOR.split(value, maxsplit=1)[0]

@@ -1,11 +1,11 @@
-"""Exceptions that let go of the frames that they passed through, and by that of the requests in these."""
+"""Releases the tracebacks of handled exceptions, and with them the frames and requests that they keep alive."""
 
 
 def release(error: BaseException | None) -> None:
-    """Drop the tracebacks of an exception that has been dealt with, and of those that led to it.
+    """Drop the tracebacks of a handled exception and of its causes.
 
-    A frame in one of them that holds the exception itself makes a cycle, and what a stranger has sent stays in memory
-    until the collector comes by. aiohttp makes such cycles for 404 and for heads that it cannot parse.
+    A frame that refers to the exception whose traceback contains it makes a reference cycle, which keeps the request in
+    memory until the garbage collector runs. aiohttp makes such cycles for 404 and for malformed heads.
     """
     seen = set[int]()
     while error is not None and id(error) not in seen:

@@ -1,1 +1,4 @@
-"""All other HTTP routes: health, operators, the client and the demo page; errors as problem documents."""
+"""HTTP routes for operators and browsers: health, stats, metrics, the client module, the demo page.
+
+Errors of all routes become problem documents here.
+"""

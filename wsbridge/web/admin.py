@@ -1,4 +1,4 @@
-"""For people and machines that look after the bridge: health, stats, sessions, metrics."""
+"""Routes for operators and probes: health, stats, the sessions of a user, metrics."""
 
 import time
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 
-class OpsDoor:
-    """`shows_details` decides who is told why: reasons name servers, which the public has no need of."""
+class AdminHandler:
+    """`shows_details` decides whether the response to a request may name checks, which can reveal internal servers."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class OpsDoor:
         self._started = time.monotonic()
 
     async def health(self, request: web.Request) -> web.Response:
-        """For readiness: 503 until each required check was good once, and during the drain. Degraded is ready."""
-        found = dict(self._checks.look())
+        """Readiness: 503 until each required check has succeeded once, and during the drain. Degraded is ready."""
+        found = dict(self._checks.run())
         is_ready = self._checks.are_ready() and not self._admission.draining
         is_healthy = all(text == OK for text in found.values())
         status = "unavailable" if not is_ready else "healthy" if is_healthy else "degraded"
@@ -58,7 +58,7 @@ class OpsDoor:
         return _json(body, status=200 if is_ready else 503)
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """For liveness and the sidecar: that we can answer is the answer."""
+        """Liveness, for Kubernetes and the sidecar: always 200."""
         return web.Response(text="ok\n")
 
     async def stats(self, request: web.Request) -> web.Response:
@@ -76,7 +76,7 @@ class OpsDoor:
         return _json({"user_id": user, "sessions": sessions, "last_event_id": position and str(position)})
 
     async def disconnect(self, request: web.Request) -> web.Response:
-        """End all sessions of a user: those here in any case, those of other replicas if they can be told."""
+        """Close all sessions of a user: first here, then on the other replicas. 503 if the broker is unavailable."""
         user = request.match_info["user_id"]
         sessions = list(self._registry.of(user))
         for session in sessions:
@@ -85,9 +85,8 @@ class OpsDoor:
         try:
             await self._broker.disconnect(user)
         except BrokerUnavailable as unavailable:
-            text = (
-                f"{len(sessions)} sessions are closed here; other replicas cannot be reached, try again: {unavailable}"
-            )
+            count = len(sessions)
+            text = f"Closed {count} sessions on this replica, but could not reach the others: {unavailable}. Try again."
             raise web.HTTPServiceUnavailable(text=text) from None
         return _json({"user_id": user, "disconnected": len(sessions)}, status=202)
 
@@ -97,10 +96,10 @@ class OpsDoor:
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """The format that a scraper accepts; the plain one if `accept` names a version that cannot be compared."""
+    """The encoder for an `Accept` header; the text format if the header is malformed."""
     try:
         return choose_encoder(accept)
-    except (TypeError, ValueError):  # prometheus-client compares the parts of `version` as they come
+    except (TypeError, ValueError):  # raised by prometheus-client for an odd `version`
         return choose_encoder("")
 
 

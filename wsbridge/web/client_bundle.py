@@ -1,4 +1,4 @@
-"""The browser client as one ES module: its source files, one behind the other."""
+"""Bundles the source files of the browser client into one ES module."""
 
 import re
 from importlib.resources.abc import Traversable
@@ -8,10 +8,10 @@ _EXPORT = re.compile(r"^export (?=(?:const|function) (\w+))", re.MULTILINE)
 
 
 def bundle(folder: Traversable, entry: str) -> str:
-    """One self-contained module, which exports what `entry` does: a page needs one request, one copy, one `integrity`.
+    """Bundle `entry` and its imports into one self-contained module with the exports of `entry`.
 
-    Each file imports by name from files beside it. What it does not export it keeps to itself: all files but `entry`
-    go into functions of their own, behind those that they import. Comments stay, for those who look.
+    Files may only import by name from files of the same folder. Each file except `entry` is wrapped in a function, so
+    that its private names do not collide, and comes after its imports. Comments are kept.
     """
     bodies: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""What a browser is given: the client as a module, and at `/` the demo page or a sentence that says what this is."""
+"""Static content for browsers: the client module, and at `/` the demo page or a sentence about the service."""
 
 import gzip
 import hashlib
@@ -14,11 +14,10 @@ from wsbridge.web.client_bundle import bundle
 _STATIC = files("wsbridge.web").joinpath("static")
 
 
-class ClientDoor:
-    """`GET /client.js`, for pages of any origin: there is no secret in it, and nothing of a user.
+class ClientModuleHandler:
+    """`GET /client.js`, for pages of any origin, since it contains no secrets and no user data.
 
-    It is compressed once, at start: the bytes never change while the process runs. Each representation has a strong
-    ETag of its own (RFC 9110 §8.8.1).
+    It is compressed once at the start. Each representation has its own strong ETag (RFC 9110 §8.8.1).
     """
 
     def __init__(self) -> None:
@@ -30,7 +29,7 @@ class ClientDoor:
         chosen = self._gzip if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")) else self._plain
         response = web.Response(content_type="text/javascript", charset="utf-8")
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
-        response.headers[hdrs.CACHE_CONTROL] = "no-cache"  # asked for again each time, so that a deploy is seen at once
+        response.headers[hdrs.CACHE_CONTROL] = "no-cache"  # revalidate each time: a new version is used at once
         response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
         response.etag = chosen.etag
         if any(etag.value in (chosen.etag.value, "*") for etag in request.if_none_match or ()):
@@ -55,7 +54,7 @@ class _Representation(NamedTuple):
 
 
 def accepts_gzip(header: str) -> bool:
-    """Whether an `Accept-Encoding` takes gzip (RFC 9110 §12.5.3): named, or by `*`, and not with `q=0`."""
+    """Whether an `Accept-Encoding` header accepts gzip (RFC 9110 §12.5.3): by name or by `*`, and not with `q=0`."""
     weights = {}
     for part in header.lower().split(","):
         coding, _, parameter = part.partition(";")
@@ -63,8 +62,8 @@ def accepts_gzip(header: str) -> bool:
     return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
 
 
-class FrontDoor:
-    """`GET /` where there is no demo page. 404, since nothing is there to be used."""
+class AboutHandler:
+    """`GET /` without a demo page: 404 with one sentence about the service."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -73,8 +72,8 @@ class FrontDoor:
         return web.Response(status=404, text=self._text + "\n")
 
 
-class PagesDoor:
-    """`public_port` is where /ws is, as text; empty where the page is on the same port. `command` is for a shell."""
+class DemoPageHandler:
+    """`public_port` is the port of /ws, empty if it is that of the page; `command` is how a shell starts wsbridge."""
 
     def __init__(self, *, public_port: str, command: str) -> None:
         page = _STATIC.joinpath("demo.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Errors of HTTP routes as problem documents (RFC 9457)."""
+"""Turns errors of HTTP routes into problem documents (RFC 9457)."""
 
 import msgspec
 from aiohttp import hdrs, web
@@ -13,7 +13,7 @@ _OWN = {hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH}
 
 
 def response(error: web.HTTPException) -> web.Response:
-    """The same status and headers, with a JSON body."""
+    """A response with the status and headers of the error, and a JSON body."""
     detail = error.text if error.text and error.text != f"{error.status}: {error.reason}" else None
     body = {"type": "about:blank", "title": error.reason, "status": error.status}
     return web.Response(
@@ -24,12 +24,12 @@ def response(error: web.HTTPException) -> web.Response:
     )
 
 
-def _has_left(request: web.Request) -> bool:
+def _is_disconnected(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
 def middleware(metrics: Metrics) -> Middleware:
-    """For an Application: what handlers raise becomes a problem document; a bug of ours a 500 without its traceback."""
+    """Translate exceptions of handlers: HTTP errors into problem documents, all others into a 500 without details."""
 
     @web.middleware
     async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -43,9 +43,9 @@ def middleware(metrics: Metrics) -> Middleware:
             log.info("request.bad", peer=address_of(request), error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
         except Exception as error:  # the task boundary
-            if isinstance(error, ConnectionError) and _has_left(request):  # nobody reads the answer, nobody is at fault
-                return response(web.HTTPBadRequest(text="The connection broke."))
+            if isinstance(error, ConnectionError) and _is_disconnected(request):  # the response reaches nobody
+                return response(web.HTTPBadRequest(text="The connection was lost."))
             metrics.internal(f"{request.method} {request.path}", error)
-            return response(web.HTTPInternalServerError(text="An error of ours; the log has it."))
+            return response(web.HTTPInternalServerError(text="Internal server error; see the server log."))
 
     return problems

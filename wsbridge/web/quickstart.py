@@ -1,16 +1,16 @@
-"""What a newcomer can type next, with the path of this installation's command and the address of this bridge."""
+"""The first commands to try, printed after the start of `wsbridge dev` and shown on the demo page."""
 
 import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-HOST, PORT = "127.0.0.1", 8004  # where the command line looks for a bridge by itself
+HOST, PORT = "127.0.0.1", 8004  # the defaults of the command line
 NAME = "wsbridge"
 
 
 def program(argv0: str) -> str:
-    """The command as it can be typed in any directory: its name where the shell finds it, else its path, quoted."""
+    """The command to type in any directory: its name if the shell finds it, else its quoted path."""
     path = Path(argv0).absolute()
     found = shutil.which(NAME)
     if path.name != NAME or not path.exists() or (found and Path(found).absolute() == path):
@@ -19,7 +19,7 @@ def program(argv0: str) -> str:
 
 
 def welcome(command: str, host: str, ports: Sequence[int]) -> str:
-    """Text for a terminal, of a bridge that has its public port first and the one for operators and sidecar last."""
+    """The text for the terminal. In `ports` the public port is the first and the internal one the last."""
     public, internal = f"{host}:{ports[0]}", f"{host}:{ports[-1]}"
     is_default = internal == f"{HOST}:{PORT}"
     to_listen, to_publish = ("", "") if is_default else (f" --url ws://{public}/ws", f" --url http://{internal}")
@@ -36,6 +36,6 @@ or, with curl instead of the command line:
   curl http://{internal}/events/task-updates -H 'content-type: application/json' \\
     -d '{{"event_type":"task.created","user_id":"alice","task_id":"1","title":"Buy milk"}}'
 
-Ctrl-C ends it.
+Press Ctrl-C to stop.
 
 """

@@ -31,7 +31,7 @@ def by(**tokens: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_each_way_to_bring_a_token(start: Start, way: str) -> None:
+async def test_identify_reads_a_token_from_each_place(start: Start, way: str) -> None:
     bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
     ws = await connect(bridge, **by(**{way: token(ttl=3600)}))
     assert (await receive(ws))["user_id"] == "u1"
@@ -40,7 +40,7 @@ async def test_each_way_to_bring_a_token(start: Start, way: str) -> None:
 
 @pytest.mark.fault("G2")
 @pytest.mark.parametrize("first", range(4))
-async def test_admission_with_several_tokens_takes_the_first_good_one(start: Start, first: int) -> None:
+async def test_identify_with_several_tokens_takes_the_first_valid_one(start: Start, first: int) -> None:
     """Header, subprotocol, query, cookie; a stale one does not hide a good one behind it."""
     bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
     ways = ("header", "subprotocol", "query", "cookie")[first:]
@@ -74,7 +74,7 @@ STALE = token("u1", ttl=-60)
     ],
     ids=["stale first", "stale last", "quoted", "two headers", "a proxy's", "query", "subprotocols", "another user's"],
 )
-async def test_admission_with_one_good_token_among_several_takes_it(start: Start, carried: dict[str, Any]) -> None:
+async def test_identify_with_one_valid_token_among_several_takes_it(start: Start, carried: dict[str, Any]) -> None:
     bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
     assert (await receive(await connect(bridge, **carried)))["user_id"] == "u1"
 
@@ -89,7 +89,7 @@ async def test_admission_with_one_good_token_among_several_takes_it(start: Start
     ],
     ids=["the expired one", "another user's", "no more than four are verified"],
 )
-async def test_admission_without_a_good_token_names_the_best_refusal(
+async def test_identify_without_a_valid_token_reports_the_closest_refusal(
     start: Start, tokens: list[str], close: tuple[int, str]
 ) -> None:
     bridge = await start(JWT_SECRET=SECRET)
@@ -98,7 +98,7 @@ async def test_admission_without_a_good_token_names_the_best_refusal(
 
 
 @pytest.mark.fault("G4")
-async def test_handshake_with_two_lines_of_subprotocols_reads_both(start: Start) -> None:
+async def test_identify_with_two_lines_of_subprotocols_reads_both(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     lines = CIMultiDict(
         [("Sec-WebSocket-Protocol", f"bearer.{token(ttl=3600)}"), ("Sec-WebSocket-Protocol", "wsbridge.v1")]
@@ -123,7 +123,9 @@ async def test_handshake_with_two_lines_of_subprotocols_reads_both(start: Start)
     ],
     ids=["basic", "empty bearer", "unnamed cookie", "no wsbridge.v1", "empty query", "nothing"],
 )
-async def test_what_is_no_token(start: Start, logs: Logs, carried: dict[str, Any]) -> None:
+async def test_identify_with_text_that_is_not_a_token_refuses(
+    start: Start, logs: Logs, carried: dict[str, Any]
+) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     query = carried.pop("query", {}) | {"user_id": "u1"}
     ws = await connect(bridge, **carried, query=query)
@@ -133,13 +135,13 @@ async def test_what_is_no_token(start: Start, logs: Logs, carried: dict[str, Any
     assert await closed(ws) == (4401, "token_missing")
 
 
-async def test_the_scheme_is_not_case_sensitive(start: Start) -> None:
+async def test_identify_with_any_case_of_the_scheme_accepts(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     ws = await connect(bridge, headers={"Authorization": f"bearer {token(ttl=3600)}"})
     assert (await receive(ws))["user_id"] == "u1"
 
 
-async def test_a_user_id_beside_a_token_must_be_the_tokens(start: Start, logs: Logs) -> None:
+async def test_identify_with_a_user_id_of_another_user_refuses(start: Start, logs: Logs) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     ws = await connect(bridge, query={"user_id": "u1", "token": token("u1")})
     assert (await receive(ws))["user_id"] == "u1"
@@ -149,21 +151,23 @@ async def test_a_user_id_beside_a_token_must_be_the_tokens(start: Start, logs: L
 
 
 @pytest.mark.parametrize("user", [None, "", "x" * 257, "é" * 129])
-async def test_a_user_id_is_required_and_bounded(bridge: Running, logs: Logs, user: str | None) -> None:
+async def test_identify_without_authentication_requires_a_bounded_user_id(
+    bridge: Running, logs: Logs, user: str | None
+) -> None:
     ws = await connect(bridge, query={} if user is None else {"user_id": user})
     assert await closed(ws) == (4500, "user_id_required")
     assert logs.of("session.refused", code=4500, reason="user_id_required")
 
 
 @pytest.mark.parametrize("user", ["x" * 256, "é" * 128, "a b/c?d=e&f", "\n", "😀", "0"])
-async def test_any_other_text_is_a_user(bridge: Running, user: str) -> None:
+async def test_identify_without_authentication_accepts_any_text_as_user(bridge: Running, user: str) -> None:
     ws = await connect(bridge, query={"user_id": user})
     assert (await receive(ws))["user_id"] == user
     assert await bridge.publish({"user_id": user}) == "SUCCESS"
     assert (await receive(ws))["event"] == {"user_id": user}
 
 
-async def test_without_authentication_a_token_is_ignored(bridge: Running) -> None:
+async def test_identify_without_authentication_ignores_tokens(bridge: Running) -> None:
     ws = await connect(bridge, query={"user_id": "u1", "token": "nonsense"})
     hello = await receive(ws)
     assert hello["user_id"] == "u1"
@@ -171,7 +175,7 @@ async def test_without_authentication_a_token_is_ignored(bridge: Running) -> Non
 
 
 @pytest.mark.fault("C2")
-def test_offered_tokens_among_many_subprotocols_are_found_in_proportion() -> None:
+def test_offered_tokens_among_many_subprotocols_take_linear_time() -> None:
     def find(size: int) -> None:
         headers = {"Sec-WebSocket-Protocol": "," * size}
         list(offered_tokens(make_mocked_request("GET", "/ws", headers), None))

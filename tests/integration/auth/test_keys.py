@@ -43,11 +43,11 @@ def mistake(**values: str) -> str:
 # Secrets and PEM.
 
 
-def test_a_secret_is_for_hmac_only() -> None:
+def test_build_with_a_secret_allows_hmac_only() -> None:
     assert built(JWT_SECRET=SECRET) == [Key(SECRET, ("HS256", "HS384", "HS512"))]
 
 
-def test_during_a_rotation_there_are_two_secrets_the_new_one_first() -> None:
+def test_build_during_a_rotation_has_the_new_secret_first() -> None:
     assert [key.material for key in built(JWT_SECRET=SECRET, JWT_SECRET_PREVIOUS=PREVIOUS)] == [SECRET, PREVIOUS]
 
 
@@ -56,23 +56,23 @@ def test_during_a_rotation_there_are_two_secrets_the_new_one_first() -> None:
     [(RSA_KEY, RS), *((key, (name,)) for name, key in EC_KEYS.items()), (ED_KEY, ED)],
     ids=["RSA", *EC_KEYS, "EdDSA"],
 )
-def test_a_public_key_fixes_the_algorithms(key: Any, algorithms: tuple[str, ...]) -> None:
+def test_build_with_a_public_key_derives_its_algorithms(key: Any, algorithms: tuple[str, ...]) -> None:
     (found,) = built(JWT_PUBLIC_KEY=pem(key))
     assert found.algorithms == algorithms
 
 
-def test_a_pem_may_hold_several_keys_and_words_between_them() -> None:
+def test_build_with_a_pem_of_several_keys_and_comments_reads_all() -> None:
     text = f"# the old one\n{pem(RSA_KEY)}\nand\n{pem(EC_KEYS['ES256'])}{pem(ED_KEY)}"
     assert [key.algorithms for key in built(JWT_PUBLIC_KEY=text)] == [RS, ES, ED]
 
 
-def test_named_algorithms_narrow_every_key() -> None:
+def test_build_with_algorithms_restricts_every_key() -> None:
     assert built(JWT_SECRET=SECRET, JWT_ALGORITHMS="HS256")[0].algorithms == ("HS256",)
     text = pem(RSA_KEY) + pem(EC_KEYS["ES256"])
     assert [key.algorithms for key in built(JWT_PUBLIC_KEY=text, JWT_ALGORITHMS="RS512,ES256")] == [("RS512",), ES]
 
 
-def test_a_key_for_none_of_the_named_algorithms_is_not_used() -> None:
+def test_build_with_algorithms_drops_keys_without_any() -> None:
     text = pem(RSA_KEY) + pem(EC_KEYS["ES256"])
     assert [key.algorithms for key in built(JWT_PUBLIC_KEY=text, JWT_ALGORITHMS="RS256")] == [("RS256",)]
 
@@ -88,7 +88,7 @@ def test_a_key_for_none_of_the_named_algorithms_is_not_used() -> None:
     ],
     ids="+".join,
 )
-def test_an_algorithm_of_another_family_refuses_the_start(values: dict[str, str]) -> None:
+def test_build_with_an_algorithm_of_another_family_raises(values: dict[str, str]) -> None:
     source = next(iter(values))
     line = mistake(**values)
     assert line.startswith(f"WSBRIDGE_JWT_ALGORITHMS: expected algorithms of WSBRIDGE_{source} (")
@@ -108,7 +108,7 @@ BAD_PEMS = {
 
 
 @pytest.mark.parametrize("text", BAD_PEMS.values(), ids=BAD_PEMS)
-def test_what_is_no_usable_public_key_refuses_the_start(text: str) -> None:
+def test_build_with_an_unusable_public_key_raises(text: str) -> None:
     line = mistake(JWT_PUBLIC_KEY=text)
     assert line.startswith("WSBRIDGE_JWT_PUBLIC_KEY: expected ")
     assert "BEGIN" not in line
@@ -180,9 +180,9 @@ async def ids(keys: RemoteKeys, kid: str | None) -> list[str | None]:
 async def test_keys_are_fetched_once_and_cached(server: KeyServer, clock: Clock) -> None:
     server.keys = [jwk(RSA_KEY, "a"), jwk(ED_KEY, "b"), jwk(EC_KEYS["ES256"])]
     keys = remote(server)
-    before = keys.fetched
+    before = keys.trouble
     assert await ids(keys, "a") == ["a", None]  # a key without an id may be anyone's
-    assert (before, keys.fetched) == (False, True)
+    assert (before, keys.trouble) == ("the key set has not been fetched yet", None)
     clock.now += 1_000_000
     assert await ids(keys, "b") == ["b", None]
     assert await ids(keys, None) == ["a", "b", None]
@@ -190,7 +190,7 @@ async def test_keys_are_fetched_once_and_cached(server: KeyServer, clock: Clock)
 
 
 @pytest.mark.fault("B3")
-async def test_fetch_that_fails_is_logged_without_the_query_of_the_url(server: KeyServer) -> None:
+async def test_failed_fetch_is_logged_without_the_query(server: KeyServer) -> None:
     server.status = 503
     loaded, _ = load({"WSBRIDGE_JWT_JWKS_URL": f"{server.url}?code=hunter2"})
     keys = build(loaded, Metrics())
@@ -201,7 +201,7 @@ async def test_fetch_that_fails_is_logged_without_the_query_of_the_url(server: K
     assert "hunter2" not in str(lines)
 
 
-async def test_an_unknown_kid_causes_one_fetch_a_pause_however_many_ask(server: KeyServer, clock: Clock) -> None:
+async def test_unknown_kid_causes_one_fetch_per_pause(server: KeyServer, clock: Clock) -> None:
     keys = remote(server)
     for pauses in range(1, 4):
         for _ in range(3):
@@ -211,7 +211,7 @@ async def test_an_unknown_kid_causes_one_fetch_a_pause_however_many_ask(server: 
         clock.now += JWKS_PAUSE
 
 
-async def test_a_rotation_is_picked_up_by_the_first_token_with_the_new_key(server: KeyServer, clock: Clock) -> None:
+async def test_rotation_is_noticed_with_the_first_token_of_the_new_key(server: KeyServer, clock: Clock) -> None:
     keys = remote(server)
     assert await ids(keys, "a") == ["a"]
     server.keys = [jwk(ED_KEY, "b")]
@@ -233,7 +233,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_a_server_that_fails_leaves_the_old_keys(fault: dict[str, Any], server: KeyServer, clock: Clock) -> None:
+async def test_failed_fetch_keeps_the_old_keys(fault: dict[str, Any], server: KeyServer, clock: Clock) -> None:
     keys = remote(server)
     await ids(keys, "a")
     vars(server).update(fault)
@@ -249,7 +249,7 @@ async def test_a_server_that_fails_leaves_the_old_keys(fault: dict[str, Any], se
     [([], "it is empty"), ([jwk(RSA_KEY, "e", use="enc")], "e: its use is 'enc', not 'sig'")],
     ids=["empty", "useless"],
 )
-async def test_key_set_that_loses_its_last_usable_key_verifies_nothing_and_says_why(
+async def test_key_set_without_a_usable_key_is_unavailable_with_the_reason(
     keys: list[dict[str, Any]], why: str, server: KeyServer, clock: Clock
 ) -> None:
     source = remote(server)
@@ -265,7 +265,7 @@ async def test_key_set_that_loses_its_last_usable_key_verifies_nothing_and_says_
 
 
 @pytest.mark.fault("G3")
-async def test_key_set_that_loses_one_key_refuses_it_and_takes_the_others(server: KeyServer, clock: Clock) -> None:
+async def test_key_set_without_a_withdrawn_key_refuses_its_tokens_only(server: KeyServer, clock: Clock) -> None:
     server.keys = [jwk(RSA_KEY, "a"), jwk(ED_KEY, "b")]
     source = remote(server)
     assert await ids(source, "a") == ["a"]
@@ -289,17 +289,17 @@ async def test_key_set_is_fetched_through_the_proxy_of_the_environment(
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_without_any_key_yet_tokens_cannot_be_checked(fault: dict[str, Any], server: KeyServer) -> None:
+async def test_candidates_without_any_key_raise_unavailable(fault: dict[str, Any], server: KeyServer) -> None:
     vars(server).update(fault)
     keys = remote(server)
     for kid in ("a", None):
         with pytest.raises(Unavailable):
             await keys.candidates(kid)
-    assert not keys.fetched
+    assert keys.trouble is not None
     assert server.hits == 1
 
 
-async def test_a_server_that_comes_up_late_is_asked_again(server: KeyServer, clock: Clock) -> None:
+async def test_fetch_from_a_server_that_starts_late_is_retried(server: KeyServer, clock: Clock) -> None:
     server.status = 503
     keys = remote(server)
     with pytest.raises(Unavailable):
@@ -309,7 +309,7 @@ async def test_a_server_that_comes_up_late_is_asked_again(server: KeyServer, clo
     assert await ids(keys, "a") == ["a"]
 
 
-async def test_a_server_that_is_down_is_no_surprise(server: KeyServer, clock: Clock) -> None:
+async def test_fetch_from_a_server_that_is_down_raises_unavailable(server: KeyServer, clock: Clock) -> None:
     keys = remote(server)
     await ids(keys, "a")
     await server.server.close()
@@ -318,14 +318,14 @@ async def test_a_server_that_is_down_is_no_surprise(server: KeyServer, clock: Cl
     assert await ids(keys, "a") == ["a"]
 
 
-async def test_a_server_that_hangs_is_given_up(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fetch_from_a_server_that_hangs_times_out(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.auth.keys.JWKS_TIMEOUT", 0.05)
     server.gate.clear()
     with pytest.raises(Unavailable):
         await remote(server).candidates("a")
 
 
-async def test_a_known_key_does_not_wait_for_a_fetch_under_way(server: KeyServer, clock: Clock) -> None:
+async def test_candidates_with_a_known_kid_do_not_wait_for_a_fetch(server: KeyServer, clock: Clock) -> None:
     keys = remote(server)
     await ids(keys, "a")
     server.gate.clear()
@@ -338,7 +338,7 @@ async def test_a_known_key_does_not_wait_for_a_fetch_under_way(server: KeyServer
     assert await waiting == []
 
 
-async def test_who_gives_up_does_not_end_the_fetch_of_the_others(server: KeyServer) -> None:
+async def test_cancelled_caller_does_not_end_the_shared_fetch(server: KeyServer) -> None:
     server.gate.clear()
     keys = remote(server)
     impatient, patient = asyncio.create_task(ids(keys, "a")), asyncio.create_task(ids(keys, "a"))
@@ -354,7 +354,7 @@ async def test_keys_are_refreshed_in_the_background(server: KeyServer, monkeypat
     monkeypatch.setattr("wsbridge.auth.keys.JWKS_PAUSE", 0)
     keys = remote(server)
     job = asyncio.create_task(keys.refresh())
-    await until(lambda: keys.fetched)
+    await until(lambda: keys.trouble is None)
     server.status = 500
     hits = server.hits
     await until(lambda: server.hits > hits + 2)  # a failure does not end it
@@ -367,7 +367,7 @@ async def test_keys_are_refreshed_in_the_background(server: KeyServer, monkeypat
         await job
 
 
-async def test_a_failure_is_tried_again_sooner_than_a_success_is_refreshed(
+async def test_refresh_after_a_failure_is_sooner_than_after_a_success(
     server: KeyServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -388,7 +388,7 @@ async def test_a_failure_is_tried_again_sooner_than_a_success_is_refreshed(
     assert slept[:4] == [JWKS_PAUSE, JWKS_PAUSE, JWKS_TTL, JWKS_TTL]
 
 
-async def test_fetches_are_logged_without_the_password_of_the_url(server: KeyServer, clock: Clock) -> None:
+async def test_fetch_is_logged_without_the_password_of_the_url(server: KeyServer, clock: Clock) -> None:
     metrics = Metrics()
     loaded, _ = load({"WSBRIDGE_JWT_JWKS_URL": server.url.replace("//", "//bridge:hunter2@")})
     keys = build(loaded, metrics)

@@ -79,9 +79,7 @@ async def test_header_that_is_too_large_is_answered_431_and_named_in_the_log(
 
 @pytest.mark.fault("B3")
 @pytest.mark.parametrize("rest", [f"Cookie: {'x' * 33_000}", "Expect: nope\r\n\r\n"], ids=["too large", "malformed"])
-async def test_a_head_that_is_refused_is_logged_with_the_clients_address(
-    bridge: Running, logs: Logs, rest: str
-) -> None:
+async def test_refused_head_is_logged_with_the_client_address(bridge: Running, logs: Logs, rest: str) -> None:
     async with Peer(bridge.port) as peer:
         assert (await peer.request(f"{GET}X-Forwarded-For: 203.0.113.7\r\n{rest}"))[0] in (400, 431)
     await logs.line("request.bad", peer="203.0.113.7")
@@ -99,7 +97,7 @@ async def test_header_limit_is_a_setting(start: Start) -> None:
 
 
 @pytest.mark.fault("C9")
-async def test_unfinished_heads_hold_a_bounded_memory_and_nothing_of_aiohttp(
+async def test_incomplete_heads_use_bounded_memory_and_no_aiohttp_parser(
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limit, "MAX_HEAD_BYTES", 200_000)
@@ -118,7 +116,7 @@ async def test_unfinished_heads_hold_a_bounded_memory_and_nothing_of_aiohttp(
 
 
 @pytest.mark.fault("C9")
-async def test_a_connection_that_sends_headers_without_end_is_cut_early(bridge: Running) -> None:
+async def test_connection_with_endless_headers_is_cut_early(bridge: Running) -> None:
     async with Bystander(bridge), Peer(bridge.port) as peer:
         await peer.send(GET.encode())
         with pytest.raises(ConnectionError):
@@ -127,7 +125,7 @@ async def test_a_connection_that_sends_headers_without_end_is_cut_early(bridge: 
 
 
 @pytest.mark.fault("C9")
-async def test_heads_that_are_pipelined_behind_a_stream_are_bounded(bridge: Running) -> None:
+async def test_heads_pipelined_behind_a_stream_are_bounded(bridge: Running) -> None:
     async with Bystander(bridge), Peer(bridge.port) as peer:
         await peer.send(b"GET /sse?user_id=u1 HTTP/1.1\r\nHost: a\r\n\r\n")
         await peer.until(b"connected")
@@ -137,7 +135,7 @@ async def test_heads_that_are_pipelined_behind_a_stream_are_bounded(bridge: Runn
 
 
 @pytest.mark.fault("C9")
-async def test_an_open_websocket_keeps_nothing_of_its_handshake(start: Start) -> None:
+async def test_open_websocket_keeps_no_headers(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
     padding = "".join(f"X-Pad-{n}: unwanted-{n}{'x' * 500}\r\n" for n in range(40))
     async with WebSocketPeer(bridge.port) as peer:
@@ -153,7 +151,7 @@ async def test_an_open_websocket_keeps_nothing_of_its_handshake(start: Start) ->
 # Requests one after the other.
 
 
-async def test_requests_that_are_pipelined_are_answered_in_order(bridge: Running) -> None:
+async def test_pipelined_requests_are_answered_in_order(bridge: Running) -> None:
     event = json.dumps({"user_id": "u1"}).encode()
     post = b"POST /events/task-updates HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     async with Peer(bridge.port) as peer:
@@ -168,7 +166,7 @@ async def test_requests_that_are_pipelined_are_answered_in_order(bridge: Running
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
-async def test_a_request_in_small_pieces_is_answered(bridge: Running, size: int) -> None:
+async def test_request_in_small_pieces_is_answered(bridge: Running, size: int) -> None:
     event = json.dumps({"user_id": "u1"}).encode()
     text = b"\r\n\r\nPOST /events/task-updates HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(event) + event
     async with Peer(bridge.port) as peer:
@@ -179,7 +177,7 @@ async def test_a_request_in_small_pieces_is_answered(bridge: Running, size: int)
         assert (await peer.request(GET + "\r\n"))[0] == 200
 
 
-async def test_an_upgrade_that_is_declined_ends_the_connection(bridge: Running) -> None:
+async def test_declined_upgrade_ends_the_connection(bridge: Running) -> None:
     async with Peer(bridge.port) as peer:
         await peer.send(
             b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n" + GET.encode()
@@ -191,9 +189,7 @@ async def test_an_upgrade_that_is_declined_ends_the_connection(bridge: Running) 
 
 
 @pytest.mark.fault("G8")
-async def test_an_idle_connection_lives_longer_than_the_header_deadline(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_idle_connection_outlives_the_header_deadline(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.KEEP_ALIVE > 75
     monkeypatch.setattr(server, "HEADER_TIMEOUT", 0.2)
     bridge = await start(**STRANGERS)
@@ -207,7 +203,7 @@ async def test_an_idle_connection_lives_longer_than_the_header_deadline(
 
 
 @pytest.mark.fault("G8")
-async def test_a_second_head_has_the_header_deadline(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_second_head_has_the_header_deadline(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEADER_TIMEOUT", 0.2)
     bridge = await start()
     async with Peer(bridge.port) as peer:
@@ -220,7 +216,7 @@ async def test_a_second_head_has_the_header_deadline(start: Start, monkeypatch: 
 
 
 @pytest.mark.fault("C3")
-async def test_an_address_over_its_failures_is_refused_before_anything_is_parsed(
+async def test_address_over_its_failure_limit_is_refused_before_parsing(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **STRANGERS)
@@ -271,7 +267,7 @@ async def test_many_users_behind_one_address_are_all_taken(start: Start) -> None
 
 
 @pytest.mark.fault("C3")
-async def test_handshakes_over_the_rate_hear_that_they_may_come_back(start: Start, logs: Logs) -> None:
+async def test_handshakes_over_the_rate_are_closed_with_1013(start: Start, logs: Logs) -> None:
     bridge = await start(HANDSHAKE_RATE="2")
     bridge.bridge.rate_limits._handshakes._clock = lambda: 1_000.0  # on a slow machine time alone would admit more
     first = [(await bridge.connect()) for _ in range(4)]
@@ -292,7 +288,7 @@ async def test_handshakes_over_the_rate_hear_that_they_may_come_back(start: Star
 
 
 @pytest.mark.fault("C4")
-async def test_a_full_bridge_refuses_sessions_and_answers_probes(bridge: Running) -> None:
+async def test_full_bridge_refuses_sessions_and_answers_probes(bridge: Running) -> None:
     bridge.bridge.connection_limit.limit = 2
     for _ in range(2):
         await bridge.opened()
@@ -317,7 +313,7 @@ ODD = {
 
 @pytest.mark.fault("H4")
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-async def test_an_odd_head_is_answered_400_with_one_line(bridge: Running, logs: Logs, text: str) -> None:
+async def test_malformed_head_is_answered_400_with_one_line(bridge: Running, logs: Logs, text: str) -> None:
     async with Bystander(bridge), Peer(bridge.port) as peer:
         status, answer = await peer.request(text.encode("latin-1"))
         assert status == 400
@@ -327,7 +323,7 @@ async def test_an_odd_head_is_answered_400_with_one_line(bridge: Running, logs: 
     assert "Traceback" not in logs.text
 
 
-async def test_an_overloaded_websocket_is_closed_in_frames(start: Start) -> None:
+async def test_overloaded_websocket_gets_a_goodbye_and_a_close_frame(start: Start) -> None:
     bridge = await start(HANDSHAKE_RATE="1")
     for _ in range(2):
         await bridge.connect()

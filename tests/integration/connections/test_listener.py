@@ -103,7 +103,7 @@ async def test_accept_many_at_once_takes_all(monkeypatch: pytest.MonkeyPatch, bo
         assert await asyncio.gather(*(echoed(found.port) for _ in range(50))) == [b"hello"] * 50
 
 
-async def test_accept_of_many_that_are_refused_does_not_hold_up_the_one_behind_them() -> None:
+async def test_accept_with_many_refused_connections_reaches_the_next_one_soon() -> None:
     refused = 2 * BATCH
     answers = [b"no"] * refused + [None]
     found = Listener(lambda _: Echo(), lambda _: answers.pop(0), lambda: None, Metrics())

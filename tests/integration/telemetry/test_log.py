@@ -30,7 +30,7 @@ def output() -> Iterator[Output]:
 # Lines.
 
 
-def test_a_line_is_a_json_object_that_begins_with_when_how_bad_and_what(output: Output) -> None:
+def test_json_line_begins_with_timestamp_level_and_event(output: Output) -> None:
     log.info("session.opened", user="u1", sessions=["a", "b"], seconds=1.5, gap=None)
     (record,) = output.records
     assert list(record)[:3] == ["timestamp", "level", "event"]
@@ -40,7 +40,7 @@ def test_a_line_is_a_json_object_that_begins_with_when_how_bad_and_what(output: 
     }  # fmt: skip
 
 
-def test_a_line_for_people_begins_with_when_how_bad_and_what() -> None:
+def test_console_line_begins_with_timestamp_level_and_event() -> None:
     with logging_to("console") as output:
         log.warning("session.refused", user="u1", code=4429)
     (line,) = output.lines
@@ -50,21 +50,21 @@ def test_a_line_for_people_begins_with_when_how_bad_and_what() -> None:
 
 
 @pytest.mark.parametrize(("terminal", "coloured"), [(True, True), (False, False)])
-def test_colours_are_for_terminals_only(terminal: bool, coloured: bool) -> None:
+def test_console_without_a_terminal_has_no_colours(terminal: bool, coloured: bool) -> None:
     with logging_to("console", terminal=terminal) as output:
         log.info("server.started")
     assert ("\x1b[" in output.text) is coloured
 
 
 @pytest.mark.parametrize(("terminal", "is_json"), [(True, False), (False, True)])
-def test_lines_are_json_unless_a_person_looks(terminal: bool, is_json: bool) -> None:
+def test_style_without_a_terminal_is_json(terminal: bool, is_json: bool) -> None:
     with logging_to(None, terminal=terminal) as output:
         log.info("server.started")
     assert output.text.startswith("{") is is_json
 
 
 @pytest.mark.parametrize(("level", "events"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_what_is_below_the_level_is_not_logged(level: str, events: int) -> None:
+def test_line_below_the_level_is_dropped(level: str, events: int) -> None:
     with logging_to(level=level) as output:
         for name in ("debug", "info", "warning", "error"):
             getattr(log, name)("some.event")
@@ -100,7 +100,7 @@ PLACES: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("style", ["json", "console"])
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY)
-def test_strangers_text_stays_one_bounded_line(style: str, place: Callable[[str], object], text: str) -> None:
+def test_untrusted_text_is_cut_and_stays_on_one_line(style: str, place: Callable[[str], object], text: str) -> None:
     with logging_to(style) as output:
         log.info("session.opened", user=place(text))
     (line,) = output.lines
@@ -119,7 +119,7 @@ def test_strangers_text_stays_one_bounded_line(style: str, place: Callable[[str]
     st.sampled_from(["json", "console"]),
 )
 @settings(deadline=None)
-def test_any_text_at_all_is_one_line(text: str, more: list[str], style: str) -> None:
+def test_any_text_is_one_line(text: str, more: list[str], style: str) -> None:
     with logging_to(style) as output:
         log.info("session.opened", user=text, events=more)
     (line,) = output.lines
@@ -128,7 +128,7 @@ def test_any_text_at_all_is_one_line(text: str, more: list[str], style: str) -> 
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_what_has_no_text_of_its_own_is_shown_all_the_same(style: str) -> None:
+def test_value_without_a_json_form_is_logged_by_its_repr(style: str) -> None:
     with logging_to(style) as output:
         log.info("some.event", value=object(), data=b"\x1b\n", number=2**70)
     (line,) = output.lines
@@ -139,7 +139,7 @@ def test_what_has_no_text_of_its_own_is_shown_all_the_same(style: str) -> None:
 # Exceptions.
 
 
-def test_an_exception_is_in_the_line_with_its_traceback(output: Output) -> None:
+def test_json_line_of_an_exception_contains_the_traceback(output: Output) -> None:
     try:
         raise ValueError("no such luck")
     except ValueError as error:
@@ -150,7 +150,7 @@ def test_an_exception_is_in_the_line_with_its_traceback(output: Output) -> None:
     assert "test_log.py" in record["exception"]
 
 
-def test_a_person_gets_the_traceback_below_the_line() -> None:
+def test_console_prints_the_traceback_below_the_line() -> None:
     with logging_to("console") as output:
         try:
             raise ValueError("no such luck")
@@ -168,13 +168,13 @@ def test_a_person_gets_the_traceback_below_the_line() -> None:
     [(logging.DEBUG, None), (logging.INFO, None), (logging.WARNING, "warning"), (logging.ERROR, "error"),
      (logging.CRITICAL, "critical"), (35, "info")],
 )  # fmt: skip
-def test_what_libraries_log_is_a_line_like_ours(output: Output, level: int, shown: str | None) -> None:
+def test_library_record_becomes_a_log_line(output: Output, level: int, shown: str | None) -> None:
     logging.getLogger("some.library").log(level, "it is %s", "so\n")
     found = [(r["event"], r["level"], r["logger"], r["message"]) for r in output.records]
     assert found == ([("library.log", shown, "some.library", "it is so\n")] if shown else [])
 
 
-def test_an_exception_that_a_library_logs_is_in_the_line(output: Output) -> None:
+def test_library_record_with_an_exception_contains_the_traceback(output: Output) -> None:
     try:
         raise ValueError("no such luck")
     except ValueError:
@@ -182,20 +182,20 @@ def test_an_exception_that_a_library_logs_is_in_the_line(output: Output) -> None
     assert output.records[0]["exception"].endswith("ValueError: no such luck")
 
 
-def test_a_library_that_logs_wrongly_is_no_error_of_its_caller() -> None:
+def test_library_record_with_wrong_arguments_does_not_raise() -> None:
     with logging_to() as output:  # here and not in the fixture: without pytest's own handler, which raises
         logging.getLogger("some.library").warning("%d apples", "many")
     assert output.records[0]["message"] == "%d apples ('many',)"
 
 
-def test_warnings_are_lines_too(output: Output) -> None:
+def test_warning_becomes_a_log_line(output: Output) -> None:
     warnings.warn("this will go away", DeprecationWarning, stacklevel=1)
     (record,) = output.records
     assert record["event"] == "library.log"
     assert "DeprecationWarning: this will go away" in record["message"]
 
 
-def test_aiohttp_does_not_log_the_subprotocols_that_were_offered(output: Output) -> None:
+def test_aiohttp_does_not_log_offered_subprotocols(output: Output) -> None:
     logging.getLogger("aiohttp.websocket").warning("Client protocols %r don't overlap", ["bearer.secret"])
     assert output.text == ""
 
@@ -215,9 +215,7 @@ def test_log_with_a_token_in_any_field_masks_it(style: str) -> None:
 
 
 @pytest.mark.fault("C3", "C4")
-def test_log_flooded_by_one_event_drops_its_lines_and_says_how_many(
-    output: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_flooded_by_one_event_drops_and_counts_its_lines(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
     monkeypatch.setattr(module, "LogBudget", lambda: LogBudget(lambda: now))
     configure("debug", "json", output)
@@ -246,7 +244,7 @@ def test_log_at_debug_level_has_no_budget(output: Output) -> None:
 
 
 @pytest.mark.fault("F1")
-async def test_bridge_whose_stdout_nobody_reads_goes_on() -> None:
+async def test_bridge_with_a_blocked_stdout_still_delivers() -> None:
     """Far more lines than a pipe holds: connections, events and probes must not wait for a reader of the log."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as log_of_it, os.fdopen(writing, "wb") as its_stdout:

@@ -23,7 +23,7 @@ BAD = {
 }
 
 
-def test_release_drops_the_tracebacks_of_the_whole_chain() -> None:
+def test_release_drops_all_tracebacks_of_the_chain() -> None:
     caught: BaseException | None = None
     try:
         try:
@@ -41,7 +41,7 @@ def test_release_drops_the_tracebacks_of_the_whole_chain() -> None:
 
 @pytest.mark.fault("C10")
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD)
-async def test_a_bad_request_leaves_nothing_for_the_collector(start: Start, text: str) -> None:
+async def test_bad_request_leaves_no_reference_cycle(start: Start, text: str) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     await bridge.get("/healthz")
     gc.collect()

@@ -55,7 +55,7 @@ async def test_health_shows_reasons_to_operators_only(start: Start, unused_tcp_p
         assert '"status":' in text
 
 
-async def test_degraded_is_still_ready(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_health_when_degraded_is_200(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     broadcaster = BlockedBroadcaster(monkeypatch)
     bridge = await start(QUEUE_SIZE="1")
     await bridge.publish({"user_id": "u1"})
@@ -66,7 +66,7 @@ async def test_degraded_is_still_ready(start: Start, monkeypatch: pytest.MonkeyP
     assert (await bridge.get("/health"))[1]["status"] == "healthy"
 
 
-async def test_draining_is_unavailable_but_alive(bridge: Running) -> None:
+async def test_health_during_the_drain_is_503_and_healthz_200(bridge: Running) -> None:
     bridge.bridge.admission.draining = True
     status, body = await bridge.get("/health")
     assert (status, body["status"], body["checks"]["lifecycle"]) == (503, "unavailable", "draining")
@@ -74,7 +74,7 @@ async def test_draining_is_unavailable_but_alive(bridge: Running) -> None:
     assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # deliveries go on
 
 
-async def test_stats_has_these_keys(bridge: Running) -> None:
+async def test_stats_lists_users_and_connections(bridge: Running) -> None:
     async with bridge.http.get(f"{bridge.url}/stats") as response:
         assert await response.read() == b'{"total_users":0,"total_connections":0,"users":{}}'
     for user in ("user-123", "user-456", "user-123"):
@@ -89,7 +89,7 @@ async def test_stats_has_these_keys(bridge: Running) -> None:
     assert (await bridge.get("/stats"))[1]["users"] == {"user-123": 1, "user-456": 1}
 
 
-async def test_one_users_sessions(bridge: Running) -> None:
+async def test_user_lists_the_sessions(bridge: Running) -> None:
     ws, hello = await bridge.opened("u1")
     await bridge.publish({"user_id": "u1"})
     position = (await receive(ws))["id"]
@@ -104,7 +104,7 @@ async def test_one_users_sessions(bridge: Running) -> None:
 
 
 @pytest.mark.fault("C6")
-async def test_user_without_a_history_is_looked_up_and_gets_none(bridge: Running) -> None:
+async def test_user_without_a_history_has_no_position(bridge: Running) -> None:
     found = await bridge.get("/users/ghost")
     assert found == (200, {"user_id": "ghost", "sessions": [], "last_event_id": None})
     assert (await numbers(bridge))["wsbridge_history_users"] == 0
@@ -142,7 +142,7 @@ async def test_user_without_a_history_is_looked_up_and_gets_none(bridge: Running
         "<script>",
     ],
 )
-async def test_any_user_can_be_asked_for_and_disconnected(bridge: Running, user: str) -> None:
+async def test_user_with_any_id_is_found_and_disconnected(bridge: Running, user: str) -> None:
     ws, hello = await bridge.opened(user)
     path = "/users/" + quote(user, safe="")
     async with Peer(bridge.port) as peer:
@@ -154,7 +154,7 @@ async def test_any_user_can_be_asked_for_and_disconnected(bridge: Running, user:
     assert await closed(ws) == (4509, "force_disconnect")
 
 
-async def test_disconnect_ends_all_of_a_user_and_nobody_else(bridge: Running, logs: Logs) -> None:
+async def test_disconnect_closes_all_sessions_of_the_user_only(bridge: Running, logs: Logs) -> None:
     first, _ = await bridge.opened("u1")
     second, _ = await bridge.opened("u1")
     other, _ = await bridge.opened("u2")
@@ -175,7 +175,7 @@ async def numbers(bridge: Running) -> dict[str, float]:
     return {name: float(value) for name, _, value in samples}
 
 
-async def test_metrics_tell_what_happened(start: Start) -> None:
+async def test_metrics_count_connections_and_events(start: Start) -> None:
     bridge = await start(MAX_CONNECTIONS_PER_USER="2")
     ws, _ = await bridge.opened("secret-user")
     await bridge.opened("secret-user")
@@ -213,7 +213,7 @@ async def test_metrics_tell_what_happened(start: Start) -> None:
     assert "secret-user" not in (await bridge.get("/metrics"))[1]
 
 
-async def test_codes_that_clients_make_up_are_no_labels_of_their_own(bridge: Running) -> None:
+async def test_metrics_for_unknown_close_codes_share_one_label(bridge: Running) -> None:
     for code in (3000, 3001, 4999, 1001):
         ws, _ = await bridge.opened()
         await ws.close(code=code)
@@ -236,7 +236,7 @@ ODD_ACCEPTS = [
 
 @pytest.mark.fault("H6")
 @pytest.mark.parametrize("accept", ODD_ACCEPTS, ids=lambda accept: ascii(accept[-30:]))
-async def test_metrics_with_an_odd_accept_is_answered(bridge: Running, accept: str) -> None:
+async def test_metrics_with_a_malformed_accept_header_use_the_text_format(bridge: Running, accept: str) -> None:
     async with Peer(bridge.port) as peer:
         status, answer = await peer.request(
             f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode("latin-1")
@@ -245,7 +245,7 @@ async def test_metrics_with_an_odd_accept_is_answered(bridge: Running, accept: s
     assert "wsbridge_connections 0.0" in answer
 
 
-async def test_openmetrics_where_it_is_asked_for(bridge: Running) -> None:
+async def test_metrics_with_accept_openmetrics_use_it(bridge: Running) -> None:
     async with bridge.http.get(f"{bridge.url}/metrics", headers={"Accept": "application/openmetrics-text"}) as response:
         assert response.content_type == "application/openmetrics-text"
         assert (await response.text()).endswith("# EOF\n")
@@ -274,7 +274,7 @@ async def status_of(
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_routes_with_a_token_set_refuse_everybody_without_it(start: Start, logs: Logs, path: str) -> None:
+async def test_routes_with_a_token_configured_refuse_requests_without_it(start: Start, logs: Logs, path: str) -> None:
     bridge = await start(**PROTECTED)
     caller = ROUTES[path][1]
     for other, headers in CREDENTIALS.items():
@@ -329,7 +329,7 @@ async def test_routes_without_a_token_refuse_another_machine(start: Start, path:
 @pytest.mark.fault("B1")
 @pytest.mark.parametrize("settings", [{"JWT_SECRET": SECRET}, {"HOST": "0.0.0.0", "AUTH": "none"}], ids=str)
 @pytest.mark.parametrize("path", ROUTES)
-async def test_routes_outside_development_trust_no_peer_on_loopback(
+async def test_routes_outside_development_refuse_local_peers_without_a_token(
     start: Start, logs: Logs, path: str, settings: dict[str, str]
 ) -> None:
     """A proxy on the same host and a mesh's sidecar are such peers, and say so only if they want to."""
@@ -371,7 +371,7 @@ async def test_routes_refuse_an_invocation_by_another_app(start: Start, logs: Lo
 
 @pytest.mark.fault("A6")
 @pytest.mark.parametrize("path", ROUTES)
-async def test_routes_with_demo_set_serve_everybody_but_foreign_pages(start: Start, path: str) -> None:
+async def test_routes_in_demo_mode_refuse_foreign_pages_only(start: Start, path: str) -> None:
     """As through the published port of a container."""
     bridge = await start(HOST="0.0.0.0", AUTH="none", DEMO="true")
     assert await status_of(bridge, path, {"Origin": bridge.url}) in (200, 202)
@@ -385,7 +385,7 @@ async def test_routes_with_demo_set_serve_everybody_but_foreign_pages(start: Sta
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_with_an_internal_port_the_public_one_has_little(start: Start, path: str) -> None:
+async def test_routes_with_an_internal_port_are_few_on_the_public_one(start: Start, path: str) -> None:
     bridge = await start(INTERNAL_PORT="0", **PROTECTED)
     public, internal = bridge.server.ports
     headers = CREDENTIALS[ROUTES[path][1]]
@@ -395,7 +395,7 @@ async def test_with_an_internal_port_the_public_one_has_little(start: Start, pat
     assert status == 200 if on_both else status == 404
 
 
-async def test_with_an_internal_port_pages_connect_to_the_public_one(start: Start) -> None:
+async def test_demo_page_with_an_internal_port_connects_to_the_public_one(start: Start) -> None:
     bridge = await start(INTERNAL_PORT="0")
     public, internal = bridge.server.ports
     ws, _ = await bridge.opened()

@@ -10,7 +10,7 @@ from tests.support.running import ROOT
 from wsbridge.web.client_bundle import bundle
 
 
-def test_client_bundle_in_node_is_a_module_that_makes_a_client(tmp_path: Path) -> None:
+def test_bundle_in_node_exports_a_working_client(tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node not found")

@@ -10,7 +10,7 @@ from wsbridge.web.client_bundle import bundle
 from wsbridge.web.pages import accepts_gzip
 
 
-async def test_the_demo_page_in_development_mode(bridge: Running) -> None:
+async def test_index_in_development_is_the_demo_page(bridge: Running) -> None:
     async with bridge.http.get(bridge.url) as response:
         assert (response.status, response.content_type, response.charset) == (200, "text/html", "utf-8")
         assert response.headers["Cache-Control"] == "no-store"
@@ -20,7 +20,7 @@ async def test_the_demo_page_in_development_mode(bridge: Running) -> None:
 
 
 @pytest.mark.fault("A6")
-async def test_front_with_demo_set_is_the_demo_page_on_any_host(start: Start) -> None:
+async def test_index_in_demo_mode_is_the_demo_page_on_any_host(start: Start) -> None:
     bridge = await start(HOST="0.0.0.0", AUTH="none", DEMO="true")
     status, page = await bridge.get("/", Host="bridge.example.com:9000")
     assert status == 200
@@ -29,7 +29,7 @@ async def test_front_with_demo_set_is_the_demo_page_on_any_host(start: Start) ->
 
 @pytest.mark.fault("A6")
 @pytest.mark.parametrize("settings", [{"JWT_SECRET": SECRET}, {"HOST": "0.0.0.0", "AUTH": "none"}], ids=str)
-async def test_front_without_a_demo_page_says_what_this_is(start: Start, settings: dict[str, str]) -> None:
+async def test_index_without_a_demo_page_is_a_404_with_a_sentence(start: Start, settings: dict[str, str]) -> None:
     bridge = await start(**settings)
     async with bridge.http.get(bridge.url, headers={"Host": "bridge.example.com"}) as response:
         assert (response.status, response.content_type) == (404, "text/plain")
@@ -39,14 +39,14 @@ async def test_front_without_a_demo_page_says_what_this_is(start: Start, setting
     assert text.count("\n") == 1
 
 
-async def test_front_of_the_public_port_says_where_the_demo_page_is(start: Start) -> None:
+async def test_index_of_the_public_port_names_the_internal_one(start: Start) -> None:
     bridge = await start(INTERNAL_PORT="0")
     status, text = await bridge.get("/")
     assert status == 404
     assert "WSBRIDGE_INTERNAL_PORT" in text
 
 
-async def test_the_client_is_for_pages_of_any_origin(start: Start) -> None:
+async def test_client_module_is_readable_by_any_origin(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET, INTERNAL_PORT="0")
     async with bridge.http.get(f"{bridge.url}/client.js", headers={"Origin": "https://elsewhere.example"}) as response:
         assert (response.status, response.content_type, response.charset) == (200, "text/javascript", "utf-8")
@@ -57,7 +57,7 @@ async def test_the_client_is_for_pages_of_any_origin(start: Start) -> None:
 
 @pytest.mark.fault("H5")
 @pytest.mark.parametrize("accepted", ["gzip", "identity"])
-async def test_a_browser_that_has_the_client_is_not_sent_it_again(bridge: Running, accepted: str) -> None:
+async def test_client_module_with_a_known_etag_is_304(bridge: Running, accepted: str) -> None:
     url, accept = f"{bridge.url}/client.js", {"Accept-Encoding": accepted}
     async with bridge.http.get(url, headers=accept) as first:
         etag = first.headers["ETag"]
@@ -105,12 +105,12 @@ async def test_client_module_is_compressed_once_and_each_coding_has_its_etag(
         (";;,=", False),
     ],
 )
-def test_accepts_gzip(header: str, expected: bool) -> None:
+def test_accepts_gzip_follows_names_and_weights(header: str, expected: bool) -> None:
     assert accepts_gzip(header) is expected
 
 
 @pytest.mark.fault("H5")
-def test_documents_state_the_size_that_the_bridge_sends() -> None:
+def test_documents_state_the_size_of_the_client() -> None:
     text = bundle(ROOT / "wsbridge" / "web" / "static" / "client", "client").encode()
     sizes = round(len(gzip.compress(text, 9)) / 1000), round(len(text) / 1000)
     for name in ("README.md", "client/README.md"):

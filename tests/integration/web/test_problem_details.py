@@ -52,7 +52,7 @@ async def ask(metrics: Metrics) -> AsyncIterator[Ask]:
         (web.RequestPayloadError("secret"), 400, "Bad Request", "The body is malformed or incomplete."),
     ],
 )  # fmt: skip
-async def test_what_a_route_raises_is_a_problem_document(
+async def test_error_of_a_route_becomes_a_problem_document(
     ask: Ask, error: Exception, status: int, title: str, detail: str | None
 ) -> None:
     found, headers, body = await ask(error)
@@ -62,7 +62,7 @@ async def test_what_a_route_raises_is_a_problem_document(
     assert json.loads(body) == document | ({"detail": detail} if detail else {})
 
 
-async def test_headers_of_the_error_are_kept(ask: Ask) -> None:
+async def test_problem_document_keeps_the_headers_of_the_error(ask: Ask) -> None:
     error = web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer", "Retry-After": "1"})
     _, headers, body = await ask(error)
     assert (headers["WWW-Authenticate"], headers["Retry-After"]) == ("Bearer", "1")
@@ -70,12 +70,12 @@ async def test_headers_of_the_error_are_kept(ask: Ask) -> None:
     assert headers.getall("Content-Type") == ["application/problem+json"]
 
 
-async def test_the_allowed_methods_are_kept() -> None:
+async def test_problem_document_of_405_keeps_the_allowed_methods() -> None:
     found = response(web.HTTPMethodNotAllowed("POST", ["GET", "HEAD"]))
     assert (found.status, found.headers["Allow"]) == (405, "GET,HEAD")
 
 
-async def test_an_error_of_ours_is_a_500_that_tells_a_stranger_nothing(ask: Ask, metrics: Metrics) -> None:
+async def test_unexpected_error_becomes_a_500_without_details(ask: Ask, metrics: Metrics) -> None:
     with capture_logs() as lines:
         status, headers, body = await ask(RuntimeError("secret"))
     assert (status, headers["Content-Type"]) == (500, "application/problem+json")
@@ -87,7 +87,7 @@ async def test_an_error_of_ours_is_a_500_that_tells_a_stranger_nothing(ask: Ask,
     assert isinstance(line["exc_info"], RuntimeError)
 
 
-async def test_a_good_answer_is_left_alone(metrics: Metrics) -> None:
+async def test_response_without_an_error_is_unchanged(metrics: Metrics) -> None:
     async def handler(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
@@ -99,7 +99,7 @@ async def test_a_good_answer_is_left_alone(metrics: Metrics) -> None:
             assert (await missing.json(content_type="application/problem+json"))["status"] == 404
 
 
-async def test_that_a_peer_is_gone_is_no_error_of_ours(metrics: Metrics) -> None:
+async def test_connection_error_of_a_disconnected_peer_is_not_an_internal_error(metrics: Metrics) -> None:
     async def handler(request: web.Request) -> web.Response:
         assert request.transport is not None
         request.transport.abort()
@@ -115,7 +115,7 @@ async def test_that_a_peer_is_gone_is_no_error_of_ours(metrics: Metrics) -> None
     assert not +metrics.errors
 
 
-async def test_a_connection_of_our_own_that_breaks_is_an_error_of_ours(ask: Ask, metrics: Metrics) -> None:
+async def test_connection_error_of_another_connection_is_an_internal_error(ask: Ask, metrics: Metrics) -> None:
     with capture_logs() as lines:
         status, _, _ = await ask(ConnectionResetError("of a server that we use"))
     assert status == 500
@@ -123,7 +123,7 @@ async def test_a_connection_of_our_own_that_breaks_is_an_error_of_ours(ask: Ask,
     assert metrics.errors["internal"] == 1
 
 
-async def test_a_body_that_breaks_off_is_a_bad_request(ask: Ask, metrics: Metrics) -> None:
+async def test_incomplete_body_is_a_bad_request(ask: Ask, metrics: Metrics) -> None:
     with capture_logs() as lines:
         await ask(web.RequestPayloadError("secret"))
     assert [(line["event"], line["log_level"], line["error"]) for line in lines] == [

@@ -26,7 +26,7 @@ def offered(text: str, verb: str) -> str:
 
 @pytest.mark.fault("A3", "A5")
 @pytest.mark.parametrize("verb", ["publish", "curl"])
-async def test_welcome_what_is_offered_is_a_task_that_the_page_shows(bridge: Running, verb: str) -> None:
+async def test_welcome_commands_make_a_task_on_the_demo_page(bridge: Running, verb: str) -> None:
     if verb == "curl" and shutil.which("curl") is None and os.environ.get("REQUIRE_ALL_TESTS") != "1":
         pytest.skip("curl is not installed")
     tab, _ = await bridge.opened("alice")
@@ -43,7 +43,7 @@ async def test_welcome_what_is_offered_is_a_task_that_the_page_shows(bridge: Run
     }
 
 
-def test_welcome_names_the_url_where_the_command_line_does_not_find_the_bridge() -> None:
+def test_welcome_on_another_port_passes_the_url() -> None:
     assert "--url" not in welcome("wsbridge", "127.0.0.1", [8004])
     elsewhere = welcome("wsbridge", "[::1]", [8004, 9000])
     assert "--user alice --url ws://[::1]:8004/ws\n" in elsewhere
@@ -52,9 +52,7 @@ def test_welcome_names_the_url_where_the_command_line_does_not_find_the_bridge()
 
 
 @pytest.mark.fault("A5")
-def test_program_is_a_path_that_can_be_pasted_unless_the_shell_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_outside_the_path_is_a_quoted_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "try me"
     folder.mkdir()
     script = folder / "wsbridge"
@@ -96,7 +94,7 @@ def test_make_run_takes_the_port_from_the_command_line_or_the_environment(
 
 
 @pytest.mark.fault("A5")
-def test_make_run_makes_a_virtual_environment_again_that_was_not_completed(tmp_path: Path) -> None:
+def test_make_run_repairs_an_incomplete_virtual_environment(tmp_path: Path) -> None:
     """As without Debian's python3-venv: a python is there, pip is not."""
     python = tmp_path / "python"
     python.write_text(
@@ -116,7 +114,7 @@ def test_make_run_makes_a_virtual_environment_again_that_was_not_completed(tmp_p
 
 
 @pytest.mark.fault("A5")
-def test_make_run_on_a_taken_port_says_what_to_set_and_invites_nobody(tmp_path: Path, unused_tcp_port: int) -> None:
+def test_make_run_on_a_taken_port_names_the_setting_to_change(tmp_path: Path, unused_tcp_port: int) -> None:
     bin_ = tmp_path / "venv" / "bin"
     bin_.mkdir(parents=True)
     script = f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -m wsbridge "$@"\n'

@@ -73,7 +73,7 @@ def why(caller: Caller, call: Call, its: Trust) -> str:
 
 @guarded
 @pytest.mark.fault("B1")
-def test_refusal_outside_development_does_not_depend_on_where_the_peer_is(caller: Caller) -> None:
+def test_refusal_outside_development_ignores_the_peer_address(caller: Caller) -> None:
     for local, internal, demo in itertools.product((False, True), repeat=3):
         call = Call(local=local, internal=internal)
         opens = demo or (internal and caller is not Caller.SIDECAR)
@@ -81,14 +81,14 @@ def test_refusal_outside_development_does_not_depend_on_where_the_peer_is(caller
 
 
 @guarded
-def test_refusal_in_development_depends_on_this_machine_alone(caller: Caller) -> None:
+def test_refusal_in_development_allows_local_calls_only(caller: Caller) -> None:
     for internal in (False, True):
         assert why(caller, Call(local=True, internal=internal), trust(development=True)) == ""
         assert why(caller, Call(local=False, internal=internal), trust(development=True)) == "not_local"
 
 
 @guarded
-def test_refusal_with_a_token_set_depends_on_the_token_alone(caller: Caller) -> None:
+def test_refusal_with_a_token_configured_compares_the_token_only(caller: Caller) -> None:
     for local, internal, foreign, development, demo in itertools.product((False, True), repeat=5):
         its = trust("right", development=development, demo=demo)
         for token in ("", "wrong", "right"):
@@ -98,21 +98,21 @@ def test_refusal_with_a_token_set_depends_on_the_token_alone(caller: Caller) -> 
 
 @guarded
 @pytest.mark.fault("B2")
-def test_refusal_of_an_invocation_whatever_it_brings(caller: Caller) -> None:
+def test_refusal_of_an_invocation_ignores_its_token(caller: Caller) -> None:
     for token, local, internal, development in itertools.product((None, "right"), *((False, True),) * 3):
         call = Call(token="right", local=local, internal=internal, invoked=True)
         assert why(caller, call, trust(token, development=development, demo=not development)) == "invocation"
 
 
 @guarded
-def test_refusal_of_a_foreign_page_without_a_token_everywhere(caller: Caller) -> None:
+def test_refusal_of_a_foreign_page_without_a_token_applies_in_all_modes(caller: Caller) -> None:
     for internal, development in itertools.product((False, True), repeat=2):
         call = Call(internal=internal, foreign=True, local=True)
         assert why(caller, call, trust(development=development, demo=not development)) == "foreign_page"
 
 
 @guarded
-def test_refusal_names_the_setting_that_would_help(caller: Caller) -> None:
+def test_refusal_text_names_the_setting_to_change(caller: Caller) -> None:
     texts = [
         refusal(caller, Call(), trust("right")),
         refusal(caller, Call(), trust()),
@@ -125,7 +125,7 @@ def test_refusal_names_the_setting_that_would_help(caller: Caller) -> None:
     assert ("WSBRIDGE_INTERNAL_PORT" in no_token.text) is (caller is not Caller.SIDECAR)
 
 
-def test_a_route_for_anyone_is_not_guarded() -> None:
+def test_guard_for_anyone_returns_the_handler() -> None:
     assert refusal(Caller.ANYONE, Call(invoked=True, foreign=True), trust("right")) is None
 
 
@@ -145,7 +145,7 @@ def test_a_route_for_anyone_is_not_guarded() -> None:
         ("Bearer a b", "a b"),
     ],
 )
-def test_a_bearer_token_is_what_follows_the_scheme(header: str, token: str | None) -> None:
+def test_bearer_returns_the_text_after_the_scheme(header: str, token: str | None) -> None:
     assert bearer(request(Authorization=header)) == token
     assert bearer(request()) is None
     assert bearer(garbled(Authorization="Bearer \udcff")) == "\udcff"
@@ -210,7 +210,7 @@ async def test_guard_logs_a_refusal_without_secrets_and_counts_it() -> None:
 @guarded
 @pytest.mark.fault("B1")
 @pytest.mark.parametrize(("remote", "headers"), FORGED, ids=str)
-async def test_guard_outside_development_refuses_what_a_proxy_on_this_machine_hands_on(
+async def test_guard_outside_development_refuses_requests_of_a_local_proxy(
     caller: Caller, remote: str, headers: dict[str, str]
 ) -> None:
     asked = make_mocked_request("GET", "/stats", headers=headers).clone(remote=remote)
@@ -219,7 +219,7 @@ async def test_guard_outside_development_refuses_what_a_proxy_on_this_machine_ha
 
 @guarded
 @pytest.mark.fault("B2")
-async def test_guard_refuses_what_another_app_sends_through_the_sidecar(caller: Caller) -> None:
+async def test_guard_refuses_invocations_through_the_sidecar(caller: Caller) -> None:
     for header in INVOCATION:
         asked = make_mocked_request(
             "POST", "/events/task-updates", headers={**sent(caller, "right"), "Host": "127.0.0.1:8005", header: "x"}
@@ -230,7 +230,7 @@ async def test_guard_refuses_what_another_app_sends_through_the_sidecar(caller: 
 
 @pytest.mark.fault("B2")
 @pytest.mark.parametrize("delivery", [{"Pubsubname": "pubsub-kafka"}, {"__offset": "7"}], ids=str)
-async def test_guard_answers_404_to_a_message_that_calls_itself_an_invocation(delivery: dict[str, str]) -> None:
+async def test_guard_answers_404_to_a_delivery_with_invocation_headers(delivery: dict[str, str]) -> None:
     """Its headers come with a single delivery. With 403 the sidecar would try again for ever; 404 is a drop."""
     poison = delivery | {"Dapr-Caller-App-Id": "poison", "dapr-api-token": "right"}
     asked = make_mocked_request("POST", "/events/task-updates", headers=poison).clone(remote="127.0.0.1")
@@ -263,9 +263,7 @@ async def test_guard_in_development_serves_this_machine_only(caller: Caller, rem
     "headers", [{"Forwarded": "for=10.0.0.9"}, {"X-Forwarded-For": "10.0.0.9"}, {"X-Forwarded-For": ""}], ids=str
 )
 @guarded
-async def test_guard_in_development_refuses_what_a_proxy_says_it_forwards(
-    caller: Caller, headers: dict[str, str]
-) -> None:
+async def test_guard_in_development_refuses_forwarded_requests(caller: Caller, headers: dict[str, str]) -> None:
     assert await status(caller, request("127.0.0.1", **headers), trust(development=True)) == 403
 
 
@@ -298,9 +296,7 @@ async def test_guard_refuses_a_foreign_page_in_a_local_browser(caller: Caller, o
     ],
 )
 @guarded
-async def test_guard_in_development_refuses_a_name_of_the_dns_that_points_here(
-    caller: Caller, host: str, answer: int
-) -> None:
+async def test_guard_in_development_refuses_a_dns_name_as_host(caller: Caller, host: str, answer: int) -> None:
     assert await status(caller, request(host=host), trust(development=True)) == answer
 
 
@@ -322,7 +318,7 @@ async def test_guard_in_development_refuses_a_name_of_the_dns_that_points_here(
         (request("10.0.0.9", Authorization="Bearer right"), trust("right"), False, True),
     ],
 )
-def test_details_are_shown_to_operators_only(asked: web.Request, its: Trust, internal: bool, shown: bool) -> None:
+def test_shows_details_is_true_for_operators_only(asked: web.Request, its: Trust, internal: bool, shown: bool) -> None:
     with capture_logs() as lines:
         assert Access(its, Metrics(), internal=internal).shows_details(asked) is shown
     assert lines == []  # not showing is no refusal

@@ -13,12 +13,12 @@ from wsbridge.auth.jwks import keys_of_set
 
 
 @pytest.mark.parametrize("document", [None, [], "keys", {}, {"keys": None}, {"keys": {}}], ids=repr)
-def test_what_is_no_key_set_is_an_error(document: object) -> None:
+def test_keys_of_set_for_another_document_raises(document: object) -> None:
     with pytest.raises(ValueError, match="list named keys"):
         keys_of_set(document, ())
 
 
-def test_the_keys_of_a_set_keep_their_ids_and_algorithms() -> None:
+def test_keys_of_set_keeps_ids_and_algorithms() -> None:
     document = {
         "keys": [jwk(RSA_KEY, "r", use="sig"), jwk(EC_KEYS["ES384"], "e", alg="ES384"), jwk(ED_KEY),
                  jwk(RSA_KEY, "r5", alg="RS512")]
@@ -48,7 +48,7 @@ USELESS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("entry", USELESS.values(), ids=USELESS)
-def test_a_key_that_is_of_no_use_is_passed_over(entry: object) -> None:
+def test_keys_of_set_with_an_unusable_key_skips_it(entry: object) -> None:
     keys, passed_over = keys_of_set({"keys": [entry, jwk(ED_KEY, "good")]}, ())
     assert [key.id for key in keys] == ["good"]
     assert len(passed_over) == 1
@@ -65,24 +65,24 @@ def test_a_key_that_is_of_no_use_is_passed_over(entry: object) -> None:
             (),
             "x: its alg is 'ES256', not one of " + ", ".join(RS),
         ),
-        (USELESS["a short RSA key"], (), "x: its kind, curve or size cannot be used"),
+        (USELESS["a short RSA key"], (), "x: its type, curve or size is not supported"),
         (jwk(RSA_KEY, "x", alg="PS256"), ("RS256",), "x: WSBRIDGE_JWT_ALGORITHMS does not allow PS256"),
         ("key", (), "0: it is not an object"),
     ],
 )
-def test_key_set_names_each_key_that_it_passes_over_and_why(entry: Any, allowed: tuple[str, ...], why: str) -> None:
+def test_keys_of_set_names_each_skipped_key_and_the_reason(entry: Any, allowed: tuple[str, ...], why: str) -> None:
     assert keys_of_set({"keys": [entry]}, allowed) == ((), (why,))
 
 
 @pytest.mark.fault("G3")
 @pytest.mark.parametrize("name", ["PS256", "PS384", "PS512"])
-def test_key_set_with_a_pss_key_is_usable(name: str) -> None:
+def test_keys_of_set_with_a_pss_key_takes_it(name: str) -> None:
     assert [key.algorithms for key in keys_of_set({"keys": [jwk(RSA_KEY, "x", alg=name)]}, ())[0]] == [(name,)]
 
 
 @pytest.mark.fault("G3")
 @pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
-def test_key_set_with_either_name_of_ed25519_is_usable(name: str) -> None:
+def test_keys_of_set_with_either_name_of_ed25519_takes_it(name: str) -> None:
     assert [key.algorithms for key in keys_of_set({"keys": [jwk(ED_KEY, "x", alg=name)]}, ())[0]] == [ED]
 
 
@@ -99,5 +99,5 @@ MEMBERS = {"kty": st.sampled_from(["RSA", "EC", "OKP", "oct"]), "crv": st.sample
     )
 )
 @settings(deadline=None, max_examples=200)
-def test_no_entry_of_a_set_takes_the_others_with_it(entry: dict[str, object]) -> None:
+def test_keys_of_set_with_any_malformed_entry_keeps_the_others(entry: dict[str, object]) -> None:
     assert "good" in [key.id for key in keys_of_set({"keys": [entry, jwk(ED_KEY, "good")]}, ())[0]]

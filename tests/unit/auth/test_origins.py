@@ -20,7 +20,7 @@ def allows(origin: str, *allowed: str, host: str = "localhost:8004", development
 
 @pytest.mark.parametrize("allowed", [(), ("https://example.com",), ("*",)], ids=str)
 @pytest.mark.parametrize("development", [True, False])
-def test_a_request_without_an_origin_is_no_browser_and_passes(allowed: tuple[str, ...], development: bool) -> None:
+def test_origins_without_an_origin_header_allow(allowed: tuple[str, ...], development: bool) -> None:
     assert Origins(allowed, development=development).allows(request())
 
 
@@ -53,7 +53,7 @@ def test_a_request_without_an_origin_is_no_browser_and_passes(allowed: tuple[str
         ("https://", "", False),
     ],
 )
-def test_without_a_list_the_same_origin_may_connect_whatever_the_scheme(origin: str, host: str, same: bool) -> None:
+def test_origins_without_a_list_allow_the_same_host_with_any_scheme(origin: str, host: str, same: bool) -> None:
     assert allows(origin, host=host) is same
     assert Origins.is_same(origin, host) is same
 
@@ -94,7 +94,7 @@ def test_without_a_list_the_same_origin_may_connect_whatever_the_scheme(origin: 
         ("*", "null", True),
     ],
 )
-def test_with_a_list_only_its_origins_may_connect(allowed: str, origin: str, good: bool) -> None:
+def test_origins_with_a_list_allow_its_origins_only(allowed: str, origin: str, good: bool) -> None:
     assert allows(origin, allowed) is good
     assert allows(origin, allowed, development=True) is good
     assert allows(origin, "https://other.org", allowed) is good
@@ -102,7 +102,7 @@ def test_with_a_list_only_its_origins_may_connect(allowed: str, origin: str, goo
 
 @given(st.text(st.sampled_from("ab.:/@#?-%*104 3"), min_size=1, max_size=9))
 @settings(deadline=None)
-def test_nothing_behind_an_allowed_origin_makes_another_one_allowed(suffix: str) -> None:
+def test_origins_with_text_behind_an_allowed_origin_refuse(suffix: str) -> None:
     assert allows("https://example.com" + suffix, "https://example.com") is (suffix in (":443", ".", ".:443"))
 
 
@@ -122,7 +122,7 @@ def test_nothing_behind_an_allowed_origin_makes_another_one_allowed(suffix: str)
         ("file://", "FILE://"),
     ],
 )
-def test_origins_that_are_written_in_two_ways_are_the_same(one: str, other: str) -> None:
+def test_canonical_of_two_spellings_is_equal(one: str, other: str) -> None:
     for listed, origin in ((one, other), (other, one), (one, one)):
         settings, _ = load({"WSBRIDGE_ALLOWED_ORIGINS": listed})
         assert allows(origin, *settings.allowed_origins), (listed, origin)
@@ -149,17 +149,17 @@ def test_origins_that_are_written_in_two_ways_are_the_same(one: str, other: str)
         ("null", ""),
     ],
 )
-def test_origins_that_only_look_alike_are_not_the_same(listed: str, origin: str) -> None:
+def test_canonical_of_lookalikes_differs(listed: str, origin: str) -> None:
     assert not allows(origin, listed)
 
 
 @pytest.mark.fault("G6")
-def test_origins_below_an_international_name_may_connect() -> None:
+def test_origins_with_an_international_wildcard_allow_its_subdomains() -> None:
     assert allows("https://a.xn--bcher-kva.example", "https://*.bücher.example")
     assert allows("https://a.bücher.example", "https://*.xn--bcher-kva.example")
 
 
-def test_in_development_any_page_may_connect() -> None:
+def test_origins_in_development_allow_every_page() -> None:
     assert allows("https://evil.net", development=True)
     assert allows("null", development=True)
 
@@ -169,11 +169,11 @@ def test_in_development_any_page_may_connect() -> None:
     [("https://example.com", "https://example.com", True), ("https://example.com", "https://evil.net", False),
      ("*", "https://evil.net", True)],
 )  # fmt: skip
-def test_an_allowed_page_of_another_origin_may_read_the_answer(allowed: str, origin: str, good: bool) -> None:
+def test_cors_for_an_allowed_origin_lets_the_page_read_the_response(allowed: str, origin: str, good: bool) -> None:
     headers = Origins((allowed,), development=False).cors(request(Origin=origin))
     assert headers.get("Access-Control-Allow-Origin") == (origin if good else None)
     assert headers["Vary"] == "Origin"
 
 
-def test_without_an_origin_there_is_nothing_to_allow() -> None:
+def test_cors_without_an_origin_allows_nothing() -> None:
     assert Origins(("*",), development=False).cors(request()) == {"Vary": "Origin"}

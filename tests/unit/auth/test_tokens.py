@@ -92,23 +92,23 @@ def refusal(verifier: TokenVerifier, text: str) -> Close:
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
-def test_a_token_signed_with_the_secret_is_good(algorithm: str) -> None:
+def test_verifier_with_a_secret_accepts_its_tokens(algorithm: str) -> None:
     assert run(verifier(), token(algorithm=algorithm)).user == "u1"
 
 
 @pytest.mark.parametrize("algorithm", SIGNERS)
-def test_a_token_signed_with_the_private_key_is_good(algorithm: str) -> None:
+def test_verifier_with_a_public_key_accepts_tokens_of_the_private_key(algorithm: str) -> None:
     source = verifier(JWT_SECRET="", JWT_PUBLIC_KEY=pem(algorithm))
     assert run(source, token(key=SIGNERS[algorithm], algorithm=algorithm)).user == "u1"
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "EdDSA"])
-def test_any_of_several_public_keys_may_have_signed(algorithm: str) -> None:
+def test_verifier_with_several_public_keys_accepts_tokens_of_each(algorithm: str) -> None:
     source = verifier(JWT_SECRET="", JWT_PUBLIC_KEY="".join(pem(name) for name in ("ES384", "RS256", "EdDSA", "ES256")))
     assert run(source, token(key=SIGNERS[algorithm], algorithm=algorithm, kid="whatever")).user == "u1"
 
 
-def test_two_keys_of_one_kind_are_both_tried() -> None:
+def test_verifier_with_two_keys_of_one_type_tries_both() -> None:
     other = rsa.generate_private_key(65_537, 2048)
     both = str(other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()) + pem("RS256")
     source = verifier(JWT_SECRET="", JWT_PUBLIC_KEY=both)
@@ -117,7 +117,7 @@ def test_two_keys_of_one_kind_are_both_tried() -> None:
 
 
 @pytest.mark.parametrize(("secret", "good"), [(SECRET, True), (PREVIOUS, True), (OTHER, False)])
-def test_during_a_rotation_both_secrets_are_good(secret: str, good: bool) -> None:
+def test_verifier_during_a_rotation_accepts_both_secrets(secret: str, good: bool) -> None:
     source = verifier(JWT_SECRET_PREVIOUS=PREVIOUS)
     if good:
         assert run(source, token(key=secret)).user == "u1"
@@ -126,11 +126,11 @@ def test_during_a_rotation_both_secrets_are_good(secret: str, good: bool) -> Non
 
 
 @pytest.mark.parametrize(("user", "expected"), [("u1", "u1"), (42, "42"), (0, "0"), ("é" * 128, "é" * 128)], ids=repr)
-def test_the_user_is_the_subject_as_text(user: object, expected: str) -> None:
+def test_verifier_by_default_takes_the_subject_as_user(user: object, expected: str) -> None:
     assert run(verifier(), crafted_for(user)).user == expected
 
 
-def test_the_user_can_be_in_another_claim() -> None:
+def test_verifier_with_another_user_claim_reads_it() -> None:
     source = verifier(JWT_USER_CLAIM="uid")
     assert run(source, token({"sub": "s", "uid": 7})).user == "7"
     assert refusal(source, token()) == TOKEN_INVALID
@@ -177,13 +177,13 @@ def test_verifier_with_an_ed25519_key_takes_both_names_of_its_algorithm(algorith
     assert run(source, token(key=SIGNERS["EdDSA"], algorithm=algorithm)).user == "u1"
 
 
-def test_an_identity_ends_when_the_token_does() -> None:
+def test_identity_expires_with_its_token() -> None:
     expires = int(time.time()) + 1234
     assert run(verifier(), token({"exp": expires})) == Identity("u1", float(expires))
 
 
 @pytest.mark.parametrize("expires", [10**12, 10**30, 1e300], ids=repr)
-def test_a_token_for_ever_ends_in_ten_years(expires: float) -> None:
+def test_identity_of_a_token_without_end_expires_in_ten_years(expires: float) -> None:
     latest = time.time() + FOREVER
     assert latest - 60 < run(verifier(), crafted_for("u1", exp=expires)).expires < latest + 60
 
@@ -216,14 +216,14 @@ def test_a_token_for_ever_ends_in_ten_years(expires: float) -> None:
         pytest.param({"sub": 10**300}, USER_ID_REQUIRED, id="user of 301 digits"),
     ],
 )
-def test_a_claim_that_is_wrong_refuses(claims: dict[str, Any], close: Close) -> None:
+def test_verifier_with_a_wrong_claim_refuses(claims: dict[str, Any], close: Close) -> None:
     all_claims = {"sub": "u1", "exp": int(time.time()) + 60} | claims
     text = crafted({"alg": "HS256"}, {name: value for name, value in all_claims.items() if value is not None})
     assert refusal(verifier(), text) == close
 
 
 @pytest.mark.parametrize(("leeway", "late", "good"), [("10", 5, True), ("10", 15, False), ("0", 1, False)])
-def test_the_leeway_forgives_a_clock_that_is_off(leeway: str, late: int, good: bool) -> None:
+def test_verifier_with_leeway_accepts_a_token_within_it(leeway: str, late: int, good: bool) -> None:
     expires = int(time.time()) - late
     source, text = verifier(JWT_LEEWAY=leeway), token({"exp": expires})
     if good:
@@ -246,7 +246,7 @@ def test_the_leeway_forgives_a_clock_that_is_off(leeway: str, late: int, good: b
     ],
 )
 @pytest.mark.parametrize(("name", "claim"), [("JWT_AUDIENCE", "aud"), ("JWT_ISSUER", "iss")])
-def test_audience_and_issuer_are_checked_only_if_set(
+def test_verifier_checks_audience_and_issuer_only_if_configured(
     name: str, claim: str, setting: str | None, value: object, good: bool
 ) -> None:
     if claim == "iss" and isinstance(value, list):
@@ -258,7 +258,7 @@ def test_audience_and_issuer_are_checked_only_if_set(
         assert refusal(source, text) == TOKEN_INVALID
 
 
-def test_a_secret_is_not_used_with_an_algorithm_that_it_is_too_short_for() -> None:
+def test_verifier_with_a_short_secret_refuses_algorithms_that_need_a_longer_one() -> None:
     source = verifier(JWT_SECRET=SECRET[:40])
     signed = crafted({"alg": "HS512"}, {"sub": "u1", "exp": 4_102_444_800}, SECRET[:40].encode(), hashlib.sha512)
     assert refusal(source, signed) == TOKEN_INVALID
@@ -305,12 +305,12 @@ FORGERIES: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-def test_the_model_of_the_forgeries_is_good() -> None:
+def test_verifier_accepts_the_token_that_the_forgeries_are_made_of() -> None:
     assert run(verifier(), f"{HEAD}.{BODY}.{SIGNATURE}").user == "u1"
 
 
 @pytest.mark.parametrize(("values", "text"), FORGERIES.values(), ids=FORGERIES)
-def test_a_forgery_is_refused(values: dict[str, str], text: str) -> None:
+def test_verifier_refuses_forgeries(values: dict[str, str], text: str) -> None:
     assert refusal(verifier(**values), text) == TOKEN_INVALID
 
 
@@ -320,7 +320,7 @@ def test_a_forgery_is_refused(values: dict[str, str], text: str) -> None:
      "e30.e30.e30", "[].[].[]", "." * 10_000, "x" * 100_000],
     ids=lambda text: ascii(text[:12]),
 )  # fmt: skip
-def test_what_is_no_token_is_refused(text: str) -> None:
+def test_verifier_refuses_text_that_is_not_a_token(text: str) -> None:
     assert refusal(verifier(), text) == TOKEN_INVALID
 
 
@@ -330,7 +330,7 @@ BYTES = st.binary(max_size=60).map(lambda data: data.decode("utf-8", "surrogatee
 
 @given(st.text(st.characters()) | BYTES | st.lists(BYTES | st.text(), min_size=3, max_size=3).map(".".join))
 @settings(deadline=None, max_examples=300)
-def test_garbage_is_refused_and_nothing_else_happens(text: str) -> None:
+def test_verifier_for_any_text_raises_refused_only(text: str) -> None:
     assert refusal(STRICT, text) == TOKEN_INVALID
 
 
@@ -352,7 +352,9 @@ VERIFIERS = (STRICT, verifier(JWT_AUDIENCE="a", JWT_ISSUER="i"))
 @given(HEADERS, CLAIMS)
 @example({"alg": "HS256"}, {"sub": "\ud800", "exp": 1e10})
 @settings(deadline=None, max_examples=250)
-def test_whatever_is_signed_is_a_user_or_refused(header: dict[str, Any], claims: dict[str, Any]) -> None:
+def test_verifier_for_any_signed_claims_returns_a_user_or_refuses(
+    header: dict[str, Any], claims: dict[str, Any]
+) -> None:
     for source in VERIFIERS:
         try:
             identity = run(source, crafted(header, claims))
@@ -383,24 +385,24 @@ def known(**keys: Key) -> TokenVerifier:
     return TokenVerifier(Known(**keys), audiences=(), issuers=(), leeway=0, claim="sub")
 
 
-def test_the_key_is_the_one_that_the_token_names() -> None:
+def test_verifier_selects_the_key_by_kid() -> None:
     source = known(a=Key(SECRET, ("HS256",)), b=Key(OTHER, ("HS256",)))
     assert run(source, token(kid="a")).user == "u1"
     assert refusal(source, token(kid="b")) == TOKEN_INVALID
     assert refusal(source, token(kid="c")) == TOKEN_INVALID
 
 
-def test_the_reason_names_the_algorithm_and_the_key_not_the_token() -> None:
+def test_verifier_refusal_names_algorithm_and_kid_but_not_the_token() -> None:
     text = token(kid="c\n")
-    with pytest.raises(Refused, match=r"^no key is for alg 'HS256' and kid 'c\\n'$"):
+    with pytest.raises(Refused, match=r"^no key for alg 'HS256' and kid 'c\\n'$"):
         run(known(a=Key(SECRET, ("HS256",))), text)
 
 
-def test_a_key_is_used_with_its_own_algorithms_only() -> None:
+def test_verifier_uses_a_key_with_its_own_algorithms_only() -> None:
     assert refusal(known(a=Key(SECRET, ("HS512",))), token(kid="a")) == TOKEN_INVALID
 
 
-def test_without_any_key_it_is_unavailable_not_refused() -> None:
+def test_verifier_without_keys_raises_unavailable() -> None:
     with pytest.raises(Unavailable):
         run(known(), token())
 
@@ -426,11 +428,11 @@ def minted(algorithm: str = "HS256", values: Mapping[str, str] = {}, **how: Any)
     ],
     ids="+".join,
 )
-def test_a_minted_token_is_good(algorithm: str, values: dict[str, str]) -> None:
+def test_mint_makes_a_token_that_the_verifier_accepts(algorithm: str, values: dict[str, str]) -> None:
     assert run(verifier(**values), minted(algorithm, values)).user == "u1"
 
 
-def test_a_minted_token_lasts_as_long_as_asked() -> None:
+def test_mint_with_ttl_sets_the_expiry() -> None:
     claims = jwt.decode(minted(ttl=90, now=1_000), options={"verify_signature": False})
     assert claims == {"sub": "u1", "iat": 1_000, "exp": 1_090}
     assert refusal(verifier(), minted(ttl=-60)) == TOKEN_EXPIRED
@@ -446,7 +448,7 @@ def test_a_minted_token_lasts_as_long_as_asked() -> None:
         ({"JWT_SECRET": SECRET[:40]}, "HS512", "WSBRIDGE_JWT_SECRET: expected 64 bytes or more for HS512"),
     ],
 )
-def test_a_token_that_would_not_be_good_is_not_minted(values: dict[str, str], algorithm: str, named: str) -> None:
+def test_mint_with_unusable_settings_raises(values: dict[str, str], algorithm: str, named: str) -> None:
     with pytest.raises(SettingsError) as caught:
         minted(algorithm, values)
     assert str(caught.value).startswith(named)

@@ -46,7 +46,7 @@ class Bad:
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR], ids=["debug", "error"])
-def test_a_bad_request_is_one_line_without_its_text(output: Output, error: Exception, level: int) -> None:
+def test_server_log_of_a_bad_request_is_one_line_without_its_text(output: Output, error: Exception, level: int) -> None:
     bad = Bad()
     bad.log.log(level, "Error handling request from %s", "10.0.0.9", exc_info=error)
     (record,) = output.records
@@ -57,7 +57,7 @@ def test_a_bad_request_is_one_line_without_its_text(output: Output, error: Excep
     assert bad.count == 1
 
 
-def test_an_error_of_ours_keeps_its_traceback(output: Output) -> None:
+def test_server_log_of_an_internal_error_keeps_its_traceback(output: Output) -> None:
     bad = Bad()
     try:
         raise RuntimeError("a bug")
@@ -70,13 +70,13 @@ def test_an_error_of_ours_keeps_its_traceback(output: Output) -> None:
     assert (bad.count, +bad.metrics.errors) == (0, {"internal": 1})
 
 
-def test_a_body_that_broke_off_has_its_line_from_who_read_it(output: Output) -> None:
+def test_server_log_of_an_incomplete_body_is_empty(output: Output) -> None:
     bad = Bad()
     bad.log.error("Error handling request from %s", "10.0.0.9", exc_info=web.RequestPayloadError("secret"))
     assert (output.text, bad.count) == ("", 0)
 
 
-def test_chatter_of_the_server_is_not_logged(output: Output) -> None:
+def test_server_log_below_warning_is_empty(output: Output) -> None:
     bad = Bad()
     bad.log.debug("Ignored premature client disconnection")
     bad.log.info("something %s", "else")
@@ -91,7 +91,7 @@ def access(asked: web.Request, status: int = 200) -> None:
     AccessLog(logging.getLogger("wsbridge.access"), "").log(asked, web.Response(status=status), 0.0123)
 
 
-def test_a_request_is_a_line_without_the_secrets_of_its_query(output: Output) -> None:
+def test_access_log_masks_the_secrets_of_the_query(output: Output) -> None:
     access(request("/ws?user_id=u1&token=se.cr.et&token=se.cr.et&last_event_id=e:1"), 426)
     (record,) = output.records
     assert {name: record[name] for name in ("event", "level", "method", "path", "query", "status", "ms", "peer")} == {
@@ -108,7 +108,7 @@ def test_a_request_is_a_line_without_the_secrets_of_its_query(output: Output) ->
 
 @pytest.mark.parametrize("path", ["/%0a%1b[31m", "/?%0a=%0d", "/?x=%ff", "/?" + "x" * 8_000])
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_a_request_is_one_line_whatever_is_asked_for(style: str, path: str) -> None:
+def test_access_log_of_any_path_is_one_line(style: str, path: str) -> None:
     with logging_to(style) as output:
         access(request(path))
     (line,) = output.lines
@@ -132,7 +132,7 @@ def test_a_request_is_one_line_whatever_is_asked_for(style: str, path: str) -> N
         ("/ws", 101, "info"),
     ],
 )
-def test_what_is_asked_all_the_time_is_logged_at_debug_unless_it_fails(
+def test_access_log_of_frequent_requests_is_at_debug_unless_they_fail(
     level: str, path: str, status: int, shown: str
 ) -> None:
     with logging_to(level=level) as output:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from wsbridge.connections import canned_responses
 
 
-def test_problem_is_an_http_answer_that_ends_the_connection() -> None:
+def test_problem_is_an_http_response_that_closes_the_connection() -> None:
     head, _, body = canned_responses.problem(HTTPStatus.TOO_MANY_REQUESTS, "Too many.", retry_after=1).partition(
         b"\r\n\r\n"
     )
@@ -18,7 +18,7 @@ def test_problem_is_an_http_answer_that_ends_the_connection() -> None:
     }  # fmt: skip
 
 
-def test_overloaded_is_the_handshake_of_the_standard_with_1013() -> None:
+def test_overloaded_accepts_the_handshake_and_closes_with_1013() -> None:
     answer = canned_responses.overloaded(b"dGhlIHNhbXBsZSBub25jZQ==")  # RFC 6455 §1.3
     assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n" in answer
     assert b'"type":"goodbye"' in answer

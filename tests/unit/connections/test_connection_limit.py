@@ -25,7 +25,7 @@ class Connection:
 
 
 @pytest.mark.fault("C4")
-def test_crowd_above_its_limit_cuts_the_silent_oldest_unknown_first() -> None:
+def test_connection_limit_exceeded_cuts_the_longest_idle_unknown_peer_first() -> None:
     found = ConnectionLimit(3, Metrics())
     known, busy, first = Connection(found, known=True), Connection(found), Connection(found)
     found.work(busy, known=False)
@@ -37,7 +37,7 @@ def test_crowd_above_its_limit_cuts_the_silent_oldest_unknown_first() -> None:
 
 
 @pytest.mark.fault("C4")
-def test_crowd_of_busy_connections_is_full_and_then_overflowing() -> None:
+def test_connection_limit_with_busy_connections_is_full_then_overflowing() -> None:
     found = ConnectionLimit(3, Metrics())
     members = []
     while not found.is_overflowing:
@@ -49,7 +49,7 @@ def test_crowd_of_busy_connections_is_full_and_then_overflowing() -> None:
 
 
 @pytest.mark.fault("C9")
-def test_crowd_bounds_unfinished_heads_by_cutting_the_one_that_began_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_limit_on_head_memory_cuts_the_oldest_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limit, "MAX_HEAD_BYTES", 100)
     metrics = Metrics()
     found = ConnectionLimit(10, metrics)
@@ -63,7 +63,7 @@ def test_crowd_bounds_unfinished_heads_by_cutting_the_one_that_began_first(monke
     assert metrics.registry.get_sample_value("wsbridge_head_bytes") == 41
 
 
-def test_crowd_that_closes_ends_those_that_wait() -> None:
+def test_connection_limit_close_closes_idle_connections() -> None:
     found = ConnectionLimit(10, Metrics())
     waiting, working = Connection(found), Connection(found)
     found.work(working, known=False)

@@ -13,7 +13,7 @@ async def passes(pacer: HandshakePacer, log: list[object], number: int) -> None:
 
 
 @pytest.mark.fault("C3")
-async def test_turnstile_lets_others_run_between_a_few_handshakes() -> None:
+async def test_handshake_pacer_lets_other_tasks_run_between_handshakes() -> None:
     pacer, log = HandshakePacer(), list[object]()
 
     async def another() -> None:
@@ -29,7 +29,7 @@ async def test_turnstile_lets_others_run_between_a_few_handshakes() -> None:
     assert len(pacer) == 0
 
 
-async def test_turnstile_that_is_free_does_not_wait() -> None:
+async def test_handshake_pacer_when_free_does_not_wait() -> None:
     pacer = HandshakePacer()
     entering = pacer.enter()
     with pytest.raises(StopIteration):
@@ -37,7 +37,7 @@ async def test_turnstile_that_is_free_does_not_wait() -> None:
     await asyncio.sleep(0)
 
 
-async def test_turnstile_passes_over_a_connection_that_has_ended() -> None:
+async def test_handshake_pacer_skips_an_ended_connection() -> None:
     pacer, log = HandshakePacer(), list[object]()
     tasks = [asyncio.create_task(passes(pacer, log, number)) for number in range(PER_TURN + 3)]
     await asyncio.sleep(0)

@@ -22,14 +22,14 @@ def test_head_buffer_given_a_whole_head_keeps_nothing() -> None:
     assert len(buffer) == 0
 
 
-def test_head_buffer_over_its_limit_says_so_and_keeps_what_the_refusal_names() -> None:
+def test_head_buffer_over_its_limit_is_too_large_and_keeps_the_head() -> None:
     buffer = HeadBuffer(20)
     assert buffer.add(HEAD[:-2]) is None
     assert buffer.is_too_large
     assert buffer.peek() == HEAD[:-2]
 
 
-def test_head_buffer_given_what_cannot_become_a_head_raises() -> None:
+def test_head_buffer_given_bytes_that_are_not_http_raises() -> None:
     with pytest.raises(Malformed):
         HeadBuffer(1_000).add(b"\x16\x03\x01")
 

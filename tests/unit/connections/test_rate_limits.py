@@ -18,7 +18,7 @@ def times(allowance: TokenBucket, tries: int) -> int:
     return sum(allowance.take() for _ in range(tries))
 
 
-def test_allowance_gives_its_burst_then_its_rate() -> None:
+def test_token_bucket_allows_its_burst_then_its_rate() -> None:
     clock = Clock()
     allowance = TokenBucket(10, 2.0, clock)
     assert times(allowance, 100) == 20
@@ -28,12 +28,12 @@ def test_allowance_gives_its_burst_then_its_rate() -> None:
     assert times(allowance, 100) == 20
 
 
-def test_allowance_of_zero_is_no_limit() -> None:
+def test_token_bucket_with_a_rate_of_zero_allows_everything() -> None:
     assert times(TokenBucket(0, 2.0, Clock()), 10_000) == 10_000
 
 
 @pytest.mark.fault("C3")
-def test_failures_beyond_the_burst_exhaust_one_address_only() -> None:
+def test_failure_limit_beyond_the_burst_exhausts_one_address_only() -> None:
     clock = Clock()
     failures = FailureLimit(20, clock)
     for _ in range(199):
@@ -45,7 +45,7 @@ def test_failures_beyond_the_burst_exhaust_one_address_only() -> None:
 
 
 @pytest.mark.fault("C3")
-def test_failures_that_stop_are_forgiven_however_many_there_were() -> None:
+def test_failure_limit_after_the_last_failure_recovers_soon() -> None:
     clock = Clock()
     failures = FailureLimit(20, clock)
     for _ in range(100_000):
@@ -55,7 +55,7 @@ def test_failures_that_stop_are_forgiven_however_many_there_were() -> None:
     assert not failures.is_exhausted("203.0.113.7")
 
 
-def test_failures_of_an_ipv6_network_count_together() -> None:
+def test_failure_limit_counts_an_ipv6_network_together() -> None:
     failures = FailureLimit(1, Clock())
     for n in range(10):
         failures.record(f"2001:db8::{n + 1}")
@@ -63,7 +63,7 @@ def test_failures_of_an_ipv6_network_count_together() -> None:
     assert not failures.is_exhausted("2001:db8:0:1::1")
 
 
-def test_failures_of_too_many_addresses_forget_the_one_that_failed_longest_ago(
+def test_failure_limit_with_too_many_addresses_forgets_the_oldest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rate_limits, "MAX_ADDRESSES", 3)
@@ -74,14 +74,14 @@ def test_failures_of_too_many_addresses_forget_the_one_that_failed_longest_ago(
     assert [address for address in "abcd" if failures.is_exhausted(address)] == ["a", "c", "d"]
 
 
-def test_failures_with_a_rate_of_zero_remember_nothing() -> None:
+def test_failure_limit_with_a_rate_of_zero_remembers_nothing() -> None:
     failures = FailureLimit(0, Clock())
     failures.record("a")
     assert len(failures) == 0
     assert not failures.is_exhausted("a")
 
 
-def test_budget_never_refuses_a_trusted_proxy() -> None:
+def test_rate_limits_never_refuse_a_trusted_proxy() -> None:
     found = RateLimits(failure_rate=1, handshake_rate=1, trusts=lambda address: address == "10.0.0.1", clock=Clock())
     for _ in range(100):
         found.failed("10.0.0.1")

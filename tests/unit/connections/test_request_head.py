@@ -49,7 +49,7 @@ def test_field_is_found_by_its_name_in_any_case() -> None:
     ],
     ids=lambda found: ascii(found.raw[-40:]),
 )
-def test_check_what_aiohttp_stumbles_over_is_refused(bad: Head) -> None:
+def test_check_of_a_malformed_head_raises(bad: Head) -> None:
     with pytest.raises(Malformed):
         bad.check()
 
@@ -57,19 +57,19 @@ def test_check_what_aiohttp_stumbles_over_is_refused(bad: Head) -> None:
 @pytest.mark.parametrize(
     "good", [head(), head(request=b"GET / HTTP/1.0"), head(b"Expect: 100-continue"), head(*[b"A: b"] * MAX_LINES)]
 )
-def test_check_what_is_http_passes(good: Head) -> None:
+def test_check_of_a_valid_head_passes(good: Head) -> None:
     good.check()
 
 
 @pytest.mark.fault("C9")
-def test_trimmed_leaves_what_handshakes_read() -> None:
+def test_trimmed_keeps_headers_of_handshakes_only() -> None:
     found = Head(GET + b"Cookie: a=1; session=x;b=2\r\nX-Long: " + b"x" * 9_000 + b"\r\nOrigin: http://a\r\n\r\n")
     assert found.trimmed(None) == GET + b"Origin: http://a\r\n\r\n"
     assert found.trimmed(b"session") == GET + b"Origin: http://a\r\nCookie: session=x\r\n\r\n"
 
 
 @pytest.mark.parametrize("line", [b"nonsense", b"X Y: z", b"X: \x00", b": z", b"X: a\nY: b", b"Cookie: \x00"])
-def test_trimmed_leaves_malformed_lines_to_aiohttp(line: bytes) -> None:
+def test_trimmed_keeps_malformed_lines(line: bytes) -> None:
     assert line in Head(GET + line + b"\r\n\r\n").trimmed(b"session")
 
 
@@ -77,7 +77,7 @@ READERS = ("auth.", "connections.", "sessions.", "transports.")  # what is behin
 NEVER_ON_HANDSHAKES = {b"cookie", b"dapr-api-token"}  # the first is treated by itself
 
 
-def test_trimmed_keeps_every_header_that_a_module_behind_it_reads() -> None:
+def test_trimmed_keeps_every_header_that_later_modules_read() -> None:
     read = set()
     for text in (text for name, text in SOURCES.items() if name.startswith(READERS)):
         for constant, literal in re.findall(r"headers(?:\.get(?:all)?\(|\[)(?:hdrs\.(\w+)|\"([\w-]+)\")", text):
@@ -86,18 +86,18 @@ def test_trimmed_keeps_every_header_that_a_module_behind_it_reads() -> None:
     assert read - NEVER_ON_HANDSHAKES <= READ_BY_HANDSHAKES
 
 
-def test_trimmed_leaves_all_cookies_of_the_name_in_their_order() -> None:
+def test_trimmed_keeps_all_cookies_of_the_name_in_order() -> None:
     found = Head(GET + b"cookie: session=1; x=y; session=2\r\nCOOKIE: session=3\r\n\r\n")
     assert found.trimmed(b"session").endswith(b"Cookie: session=1; session=2; session=3\r\n\r\n")
 
 
 @pytest.mark.parametrize("start", [b"\x16\x03\x01", b"\x00", b" GET", b"GET / HTTP/1.1\nHost: a"])
-def test_check_start_of_what_is_not_http_is_refused(start: bytes) -> None:
+def test_check_start_of_other_protocols_raises(start: bytes) -> None:
     with pytest.raises(Malformed):
         check_start(start, 0)
 
 
-def test_check_start_looks_at_what_is_new() -> None:
+def test_check_start_checks_new_bytes_only() -> None:
     check_start(b"GET / HTTP/1.1\r\nHos", 0)
     check_start(b"GET / HTTP/1.1\r\nHost: a\r\n", 20)
     with pytest.raises(Malformed):
@@ -105,7 +105,7 @@ def test_check_start_looks_at_what_is_new() -> None:
 
 
 @pytest.mark.fault("D6")
-def test_largest_field_is_named_with_its_size() -> None:
+def test_largest_field_returns_name_and_size() -> None:
     assert largest_field(GET + b"Cookie: " + b"x" * 100) == ("Cookie", 108)
     assert largest_field(b"GET /" + b"x" * 100) == ("request line", 105)
     assert largest_field(GET + b"\xff" * 9_000 + b"\r\n")[0].isascii()
@@ -120,12 +120,12 @@ def test_largest_field_is_named_with_its_size() -> None:
         ([b"Transfer-Encoding: chunked", b"Content-Length: 5"], Chunks),
     ],
 )
-def test_body_is_what_the_headers_say(lines: list[bytes], kind: type) -> None:
+def test_body_follows_the_headers(lines: list[bytes], kind: type) -> None:
     assert isinstance(head(*lines).body(), kind)
 
 
 @pytest.mark.parametrize("length", [b"-1", b"x", b"1" * 50, b"5, 5", b"+5", b""])
-def test_body_of_a_bad_length_is_none(length: bytes) -> None:
+def test_body_with_a_malformed_length_is_empty(length: bytes) -> None:
     assert head(b"Content-Length: " + length).body().is_done
 
 
@@ -143,7 +143,7 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=20)
 
 
 @given(chunks=st.lists(st.binary(min_size=1, max_size=300), max_size=6), trailer=st.booleans(), cuts=CUTS)
-def test_chunks_end_where_the_last_one_ends(chunks: list[bytes], trailer: bool, cuts: list[int]) -> None:
+def test_chunks_end_after_the_last_chunk(chunks: list[bytes], trailer: bool, cuts: list[int]) -> None:
     body = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     body += b"0\r\n" + (b"X-Sum: 1\r\n" if trailer else b"") + b"\r\n"
     found = Chunks()
@@ -152,21 +152,21 @@ def test_chunks_end_where_the_last_one_ends(chunks: list[bytes], trailer: bool, 
 
 
 @given(size=st.integers(0, 500), cuts=CUTS)
-def test_length_ends_where_it_says(size: int, cuts: list[int]) -> None:
+def test_length_ends_after_its_bytes(size: int, cuts: list[int]) -> None:
     found = Length(size)
     assert fed(found, b"x" * size + b"GET /", cuts) == size
     assert found.is_done
 
 
 @pytest.mark.parametrize("data", [b"zz\r\n", b"\r\n", b"-1\r\n", b"2\r\nxx\r\nzz\r\n"])
-def test_chunks_without_a_size_are_malformed(data: bytes) -> None:
+def test_chunks_without_a_size_raise(data: bytes) -> None:
     with pytest.raises(Malformed):
         Chunks().feed(data)
 
 
 @pytest.mark.fault("C9")
 @pytest.mark.parametrize("line", [b"5;" + b"x" * MAX_CHUNK_LINE, b"0\r\n" + b"X: y\r\n" * MAX_CHUNK_LINE])
-def test_chunks_lines_are_bounded(line: bytes) -> None:
+def test_chunks_with_long_lines_raise(line: bytes) -> None:
     body = Chunks()
     pieces = [line[n : n + 100] for n in range(0, len(line), 100)]
     with pytest.raises(Malformed):

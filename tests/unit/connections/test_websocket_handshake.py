@@ -27,7 +27,7 @@ def request(**changed: str | None) -> web.Request:
     [{}, {"Upgrade": " WebSocket "}, {"Connection": "keep-alive, Upgrade"}, {"Sec_WebSocket_Version": " 13 "}],
     ids=str,
 )
-def test_a_handshake_is_one_in_every_way_it_may_be_written(changed: dict[str, str]) -> None:
+def test_check_handshake_accepts_every_valid_spelling(changed: dict[str, str]) -> None:
     check_handshake(request(**changed))
 
 
@@ -40,7 +40,7 @@ def test_a_handshake_is_one_in_every_way_it_may_be_written(changed: dict[str, st
     ],
     ids=str,
 )
-def test_what_is_none_is_told_how_to_become_one(changed: dict[str, str | None], said: str) -> None:
+def test_check_handshake_without_upgrade_names_the_headers(changed: dict[str, str | None], said: str) -> None:
     with pytest.raises(web.HTTPUpgradeRequired) as refused:
         check_handshake(request(**changed))
     assert said in str(refused.value.text)
@@ -49,25 +49,25 @@ def test_what_is_none_is_told_how_to_become_one(changed: dict[str, str | None], 
 
 
 @pytest.mark.parametrize("version", [None, "8", "12"])
-def test_another_version_is_told_ours(version: str | None) -> None:
+def test_check_handshake_of_another_version_names_13(version: str | None) -> None:
     with pytest.raises(web.HTTPUpgradeRequired) as refused:
         check_handshake(request(Sec_WebSocket_Version=version))
     assert refused.value.headers["Sec-WebSocket-Version"] == "13"
 
 
-def test_http_1_0_cannot_upgrade() -> None:
+def test_check_handshake_of_http_1_0_is_refused() -> None:
     with pytest.raises(web.HTTPUpgradeRequired):
         check_handshake(make_mocked_request("GET", "/ws", CIMultiDict(GOOD), version=HttpVersion10))
 
 
 @pytest.mark.parametrize("key", [None, "", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZQ==", "*" * 24])
-def test_a_bad_key_is_malformed(key: str | None) -> None:
+def test_check_handshake_with_a_bad_key_is_a_bad_request(key: str | None) -> None:
     with pytest.raises(web.HTTPBadRequest):
         check_handshake(request(Sec_WebSocket_Key=key))
 
 
 @pytest.mark.parametrize("name", ["Sec-WebSocket-Key", "Host"])
-def test_what_must_be_there_once_is_malformed_twice(name: str) -> None:
+def test_check_handshake_with_a_repeated_header_is_a_bad_request(name: str) -> None:
     headers = CIMultiDict(GOOD)
     headers.add(name, GOOD[name])
     with pytest.raises(web.HTTPBadRequest):

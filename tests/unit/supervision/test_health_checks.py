@@ -25,7 +25,7 @@ class Checked:
         self.wrong = wrong
         for _ in range(seconds):
             self.now += 1
-            self.checks.look()
+            self.checks.run()
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def lines() -> Iterator[list[Any]]:
 
 
 @pytest.mark.fault("E1")
-def test_required_check_is_ready_from_its_first_success_on() -> None:
+def test_required_check_is_ready_after_its_first_success() -> None:
     it = Checked(required=True)
     it.after(3, "refused")
-    assert (it.checks.look(), it.checks.are_ready()) == ({"redis": "refused"}, False)
+    assert (it.checks.run(), it.checks.are_ready()) == ({"redis": "refused"}, False)
     it.after(1, None)
-    assert (it.checks.look(), it.checks.are_ready()) == ({"redis": "ok"}, True)
+    assert (it.checks.run(), it.checks.are_ready()) == ({"redis": "ok"}, True)
     it.after(3, "refused")
-    assert (it.checks.look(), it.checks.are_ready()) == ({"redis": "refused"}, True)
+    assert (it.checks.run(), it.checks.are_ready()) == ({"redis": "refused"}, True)
 
 
 def test_other_check_is_ready_from_the_start() -> None:
@@ -52,7 +52,7 @@ def test_other_check_is_ready_from_the_start() -> None:
 
 
 @pytest.mark.fault("E8")
-def test_outage_has_a_line_a_minute_and_one_at_its_end(lines: list[Any]) -> None:
+def test_failing_check_logs_a_line_a_minute_and_its_recovery(lines: list[Any]) -> None:
     it = Checked(required=True)
     it.after(1 + 150, "refused")
     it.after(5, None)
@@ -62,7 +62,7 @@ def test_outage_has_a_line_a_minute_and_one_at_its_end(lines: list[Any]) -> None
 
 
 @pytest.mark.fault("E8")
-def test_short_failures_have_no_line_and_do_not_add_up(lines: list[Any]) -> None:
+def test_check_with_short_failures_logs_nothing(lines: list[Any]) -> None:
     it = Checked()
     for _ in range(5):
         it.after(30, "nearly full")
@@ -71,7 +71,7 @@ def test_short_failures_have_no_line_and_do_not_add_up(lines: list[Any]) -> None
 
 
 @pytest.mark.fault("E1")
-async def test_success_between_two_requests_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watch_sees_a_success_between_two_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.supervision.health_checks.INTERVAL", 0)
     it = Checked(required=True)
     it.wrong = "refused"

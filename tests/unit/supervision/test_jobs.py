@@ -67,7 +67,7 @@ async def test_second_failure_is_not_reported() -> None:
     assert [failure.job for failure in told] == ["first"]
 
 
-async def test_close_cancels_all_and_is_no_failure() -> None:
+async def test_close_cancels_all_jobs_without_a_failure() -> None:
     ended: list[str] = []
 
     async def job() -> None:
@@ -97,7 +97,7 @@ async def test_jobs_can_be_started_again_after_the_close() -> None:
     await jobs.close()
 
 
-async def test_job_that_misses_its_cancellation_is_cancelled_again() -> None:
+async def test_job_that_swallows_its_cancellation_is_cancelled_again() -> None:
     ended = asyncio.Event()
 
     async def deaf() -> None:
@@ -116,7 +116,7 @@ async def test_job_that_misses_its_cancellation_is_cancelled_again() -> None:
     assert jobs.failure is None
 
 
-async def test_failure_that_is_handed_on_is_the_other_owners_too() -> None:
+async def test_failure_reported_to_another_owner_is_its_failure_too() -> None:
     async with Jobs() as bridge, Jobs(bridge.report) as server:
         await server.keep("accept", bug)
         with pytest.raises(JobFailed, match="'accept'"):

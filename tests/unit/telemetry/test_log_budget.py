@@ -38,7 +38,7 @@ def test_log_budget_allows_a_burst_then_a_rate(event: str, limits: tuple[float, 
     assert sum(budget.allows(event) for _ in range(2 * int(burst))) == burst
 
 
-def test_log_budget_of_one_event_leaves_the_others_alone() -> None:
+def test_log_budget_used_up_by_one_event_allows_others() -> None:
     budget = LogBudget(Clock())
     while budget.allows("auth.failed"):
         pass
@@ -57,7 +57,7 @@ def test_log_budget_reports_refused_lines_once_a_second() -> None:
     assert budget.due() == {}
 
 
-def test_log_budget_has_no_more_buckets_than_events() -> None:
+def test_log_budget_has_one_bucket_per_event() -> None:
     """The names are constants of the program: nothing of an outsider's text becomes one."""
     budget = LogBudget(Clock())
     for _ in range(1_000):
@@ -74,7 +74,7 @@ def logged(source: str) -> Iterator[tuple[str, set[str]]]:
                     yield str(part.value), {str(keyword.arg) for keyword in node.keywords}
 
 
-def test_log_budget_of_unknown_peers_has_every_event_that_tells_an_address_or_comes_before_any_token() -> None:
+def test_log_budget_of_unknown_peers_covers_every_event_before_authentication() -> None:
     events = {event for source in SOURCES.values() for event, _ in logged(source)}
     exposed = {
         event

@@ -74,7 +74,7 @@ async def test_log_writer_with_a_blocked_stream_drops_counts_and_reports() -> No
 
 
 @pytest.mark.fault("F1")
-async def test_log_writer_with_a_failing_stream_counts_lines_and_goes_on_when_it_can() -> None:
+async def test_log_writer_with_a_failing_stream_counts_lines_and_recovers() -> None:
     stream = Stream()
     stream.error = OSError("disk full")
     with writing(stream) as (writer, dropped):
@@ -88,7 +88,7 @@ async def test_log_writer_with_a_failing_stream_counts_lines_and_goes_on_when_it
     assert stream.taken == b"back\ndropped 1 failed\n"
 
 
-async def test_log_writer_after_a_torn_line_begins_a_new_one() -> None:
+async def test_log_writer_after_a_partial_line_starts_a_new_one() -> None:
     stream = Stream()
     stream.most = 2
     with writing(stream) as (writer, dropped):
@@ -113,7 +113,7 @@ async def test_log_writer_after_a_torn_line_begins_a_new_one() -> None:
     assert stream.taken.startswith(b"torn\nha\nnext\n")
 
 
-def test_log_writer_at_the_end_does_not_wait_for_a_blocked_stream() -> None:
+def test_log_writer_exit_with_a_blocked_stream_does_not_wait() -> None:
     stream = Stream()
     stream.free.clear()
     with writing(stream) as (writer, dropped):

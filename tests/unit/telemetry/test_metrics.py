@@ -30,7 +30,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
     return scraped(metrics)[f"wsbridge_{name}", tuple(sorted(labels.items()))]
 
 
-def test_everything_is_there_before_anything_happened() -> None:
+def test_metrics_at_the_start_contain_all_series() -> None:
     metrics = Metrics()
     for outcome in ("stored", "duplicate", "dropped", "retried"):
         assert value(metrics, "events_received_total", outcome=outcome) == 0
@@ -47,7 +47,7 @@ def test_everything_is_there_before_anything_happened() -> None:
     assert value(metrics, "connection_duration_seconds_count") == 0
 
 
-def test_the_process_and_the_interpreter_are_measured_too() -> None:
+def test_metrics_include_process_and_interpreter() -> None:
     text = generate_latest(Metrics().registry).decode()
     for name in ("process_resident_memory_bytes", "process_open_fds", "python_gc_collections_total", "python_info"):
         assert f"\n{name}" in text
@@ -81,7 +81,7 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
 
 
 @pytest.mark.parametrize(("verb", "expected"), VERBS.values(), ids=VERBS)
-def test_a_verb_moves_its_own_numbers_and_no_others(
+def test_metrics_method_changes_its_own_series_only(
     verb: Callable[[Metrics], None], expected: dict[str, float]
 ) -> None:
     metrics = Metrics()
@@ -97,7 +97,7 @@ def test_a_verb_moves_its_own_numbers_and_no_others(
     assert {name: number for name, number in moved.items() if name not in derived} == expected
 
 
-def test_a_gauge_is_read_at_each_scrape() -> None:
+def test_gauge_is_read_at_each_scrape() -> None:
     metrics, depth = Metrics(), [3]
     metrics.watch("queue_depth", "Entries in the bus.", lambda: depth[0])
     assert value(metrics, "queue_depth") == 3
@@ -105,7 +105,7 @@ def test_a_gauge_is_read_at_each_scrape() -> None:
     assert value(metrics, "queue_depth") == 4
 
 
-def test_two_bridges_in_a_process_count_apart() -> None:
+def test_metrics_of_two_bridges_are_separate() -> None:
     first, second = Metrics(), Metrics()
     first.failed("internal")
     assert value(first, "errors_total", kind="internal") == 1
@@ -116,7 +116,7 @@ def test_two_bridges_in_a_process_count_apart() -> None:
     ("seconds", "bucket"),
     [(0, "0.0005"), (0.0005, "0.0005"), (0.00051, "0.001"), (4.9, "5.0"), (5.1, "+Inf"), (-0.1, "0.0005")],
 )
-def test_a_latency_is_in_its_bucket_and_in_all_above(seconds: float, bucket: str) -> None:
+def test_latency_counts_in_its_bucket_and_all_above(seconds: float, bucket: str) -> None:
     metrics = Metrics()
     metrics.delivered(seconds, 1, 1)
     bounds = [*map(str, LATENCY), "+Inf"]
@@ -124,7 +124,7 @@ def test_a_latency_is_in_its_bucket_and_in_all_above(seconds: float, bucket: str
     assert counts == [0.0] * bounds.index(bucket) + [1.0] * (len(bounds) - bounds.index(bucket))
 
 
-def test_names_and_helps_are_as_prometheus_wants_them() -> None:
+def test_metrics_names_and_help_texts_follow_prometheus_conventions() -> None:
     metrics = Metrics()
     metrics.watch("connections", "Open sessions.", lambda: 0)
     for family in metrics.families():

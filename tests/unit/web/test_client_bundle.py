@@ -19,7 +19,7 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def test_a_file_stands_behind_those_that_it_imports_and_each_is_there_once(tmp_path: Path) -> None:
+def test_bundle_contains_each_file_once_after_its_imports(tmp_path: Path) -> None:
     text = bundle(
         write(
             tmp_path,
@@ -36,7 +36,7 @@ def test_a_file_stands_behind_those_that_it_imports_and_each_is_there_once(tmp_p
     )
 
 
-def test_of_the_client_nothing_is_left_to_import_and_it_exports_what_its_entry_does() -> None:
+def test_bundle_of_the_client_has_no_imports_and_the_exports_of_its_entry() -> None:
     text = bundle(CLIENT, "client")
     assert re.findall(r"^\s*import\b.*", text, re.MULTILINE) == []
     assert re.findall(r"^export\b.*", text, re.MULTILINE) == [
@@ -47,7 +47,7 @@ def test_of_the_client_nothing_is_left_to_import_and_it_exports_what_its_entry_d
     assert len(re.findall(r"^const { ", text, re.MULTILINE)) == len(modules)
 
 
-def test_the_package_that_is_installed_has_them() -> None:
+def test_package_data_contains_the_client_sources() -> None:
     try:
         packed = files("wsbridge-server") or []
     except PackageNotFoundError:

@@ -128,7 +128,7 @@ class Bench:
 
 def timeless(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """When this replica got them is not of their essence."""
-    return tuple(msgspec.structs.replace(entry, received=0.0) for entry in entries)
+    return tuple(msgspec.structs.replace(entry, received_at=0.0) for entry in entries)
 
 
 def _position(entry: Entry) -> Position:

@@ -1,4 +1,4 @@
-"""One user's last events, its position, which outlives them, and what was seen. Knows no bound but those it is told."""
+"""One user's last entries and position, the bytes that histories share, and the keys of recent events."""
 
 import bisect
 import math
@@ -74,7 +74,7 @@ class History:
         return entry
 
     def since(self, asked: str | None, expired: float = -math.inf) -> Resume:
-        """Everything after the position, or a gap; never a part. Entries received by `expired` do not count."""
+        """All entries after the position, or a gap. Entries that were received until `expired` do not count."""
         first = bisect.bisect_right(self._entries, expired, self._start, key=_received)
         resume = decide_resume(asked, self.top, len(self._entries) - first, self.trimmed)
         missed = self.offset - resume.position.offset
@@ -85,7 +85,7 @@ _DROPPED = Entry("", "", 0, "", b"", "", 0.0, "")
 
 
 def _received(entry: Entry) -> float:
-    return entry.received
+    return entry.received_at
 
 
 class SharedData:

@@ -98,7 +98,7 @@ class MemoryBroker:
         self._seen.age(now)
         for _ in range(AT_ONCE):
             user, history = next(iter(self._filled.items()), (None, None))
-            if history is None or user is None or history.newest.received > now - self._ttl:
+            if history is None or user is None or history.newest.received_at > now - self._ttl:
                 return
             self._drop_oldest(history)
             if not history.kept:
@@ -131,7 +131,7 @@ class MemoryBroker:
             if (
                 history.kept > self._size
                 or history.weight > self._max_bytes_per_user
-                or history.oldest.received <= now - self._ttl
+                or history.oldest.received_at <= now - self._ttl
             ):
                 self._trim(history, now)
                 if not history.kept:
@@ -155,7 +155,7 @@ class MemoryBroker:
         while history.weight > self._max_bytes_per_user and history.kept > 1:
             history.trimmed = self._drop_oldest(history)
         for _ in range(2):
-            if history.kept and history.oldest.received <= now - self._ttl:
+            if history.kept and history.oldest.received_at <= now - self._ttl:
                 self._drop_oldest(history)
 
     def _drop_oldest(self, history: History) -> int:

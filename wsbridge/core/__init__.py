@@ -1,1 +1,4 @@
-"""Events, their positions, and the messages on the wire. Imports nothing of wsbridge."""
+"""Events and positions, messages, frames and close codes, and the answer to a client that resumes.
+
+Plain values and functions, which all other packages may import. Does no I/O.
+"""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Close(NamedTuple):
-    """How a session ends. Codes 4000-4499 come back, 4500-4999 stay away."""
+    """How a connection ends. Clients reconnect after 4000 to 4499 and not after 4500 to 4999."""
 
     code: int
     reason: str
@@ -14,8 +14,8 @@ class Close(NamedTuple):
         return self.code not in (1002, 1003, 1007, 1008, 1009) and self.code < 4500  # noqa: PLR2004 - the rule itself
 
 
-NO_STATUS = Close(1005, "")  # the peer's close frame held no code
-LOST = Close(1006, "lost")  # no close frame came at all
+NO_STATUS = Close(1005, "")  # the close frame of the peer had no code
+LOST = Close(1006, "lost")  # there was no close frame
 PROTOCOL_ERROR = Close(1002, "protocol_error")
 UNSUPPORTED = Close(1003, "binary")
 BAD_UTF8 = Close(1007, "bad_utf8")
@@ -41,7 +41,7 @@ CLOSES = (
 )  # fmt: skip
 _FROM_CLIENTS = frozenset({1000, 1001, 1005})
 _CLIENT, _OTHER = "client", ("other", "client")
-# What metrics tell closes apart by, code and reason; all of them are there from the start.
+# Labels of closes in metrics, code and reason. All series exist from the start.
 CLOSE_LABELS = (
     *((str(close.code), close.reason) for close in CLOSES),
     *(("1006", reason) for reason in ("lost", "ping_timeout", "internal")),
@@ -52,15 +52,15 @@ _LABELS = frozenset(CLOSE_LABELS)
 
 
 def close_labels(close: Close) -> tuple[str, str]:
-    """Code and reason as a metric's labels. What clients make up is `other`: it could be anything."""
+    """Code and reason as labels of a metric. Clients may send any code and text, so unknown ones count as `other`."""
     labels = (str(close.code), close.reason)
     if labels in _LABELS:
         return labels
     return (str(close.code), _CLIENT) if close.code in _FROM_CLIENTS else _OTHER
 
 
-class Refused(Exception):  # noqa: N818 - a way to end, not a failure of ours
-    """A connection that is accepted only to be closed: pages see nothing of an HTTP status."""
+class Refused(Exception):  # noqa: N818 - not an error of the server
+    """A connection that is accepted only to be closed, because a page cannot read the HTTP status of a handshake."""
 
     def __init__(self, close: Close, text: str = "") -> None:
         super().__init__(text or close.reason)

@@ -1,4 +1,4 @@
-"""What goes through the bridge: an event, its position in a user's history, its entry there."""
+"""An event, its position in a user's history, and its entry there."""
 
 import re
 from typing import NamedTuple, Self
@@ -7,12 +7,16 @@ import msgspec
 
 from wsbridge.core.reasons import Drop
 
-MAX_USER_BYTES = 256  # as UTF-8; nobody with a longer id can connect
+MAX_USER_BYTES = 256  # of a user id in UTF-8; a longer one is refused on connecting, and events for it are dropped
 _POSITION = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 class Rejected(NamedTuple):
-    """An event that can never be taken: why, for metrics and for people, and its id where it has one."""
+    """An event that can never be accepted.
+
+    `reason` is for metrics and answers. `text` is for the developer of the backend: what is wrong, where, what to do.
+    `event_id` is "" if the event has none.
+    """
 
     reason: Drop
     text: str
@@ -20,7 +24,7 @@ class Rejected(NamedTuple):
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """Where one user's history stands. Two positions compare, by offset, only within one epoch."""
+    """A place in one user's history. Offsets compare only within one epoch."""
 
     epoch: str
     offset: int
@@ -30,18 +34,18 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """None if the text is no position."""
+        """None if the text is not a position."""
         found = _POSITION.fullmatch(text)
         return cls(found[1], int(found[2])) if found else None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One event as it came in, before it has a position.
+    """An event of a delivery, before it has a position.
 
-    `type` is the message type that its topic stands for; `data` is the JSON object as it is in the broker, checked to
-    be UTF-8. `key` names the event for ever (CloudEvent source and id, or Kafka coordinates); it is empty where
-    nothing does, and then a redelivery is not recognised. `trace` is a W3C `traceparent`, for the log, or empty.
-    `produced` is when Kafka got it, in seconds since the epoch by the clock of its producer or broker, or None.
+    `type` is the message type of its topic. `data` is the JSON object verbatim, in valid UTF-8. `key` identifies the
+    event (CloudEvent source and id, or Kafka coordinates). If it is "", redeliveries are not recognised. `trace` is a
+    W3C `traceparent` for the log, or "". `produced` is Kafka's time of the message in seconds since 1970, by the clock
+    of its producer or broker, or None.
     """
 
     users: tuple[str, ...]
@@ -54,9 +58,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One event in one user's history. `timestamp` is RFC 3339; `received` is in seconds of the loop's clock.
+    """One event in one user's history.
 
-    `produced` is that of its event.
+    `timestamp` is when the bridge received the event (RFC 3339), `received_at` the same by the loop's clock in seconds.
     """
 
     user: str
@@ -65,13 +69,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     type: str
     data: bytes
     timestamp: str
-    received: float
+    received_at: float
     event_id: str
     produced: float | None = None
 
 
 def is_user(text: str) -> bool:
-    """A user id that can be on the wire: 1 to 256 bytes of UTF-8."""
+    """Whether the text is a user id: 1 to 256 bytes in UTF-8."""
     try:
         return 0 < len(text.encode()) <= MAX_USER_BYTES
     except UnicodeEncodeError:

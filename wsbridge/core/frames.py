@@ -16,7 +16,7 @@ def pong_frame(payload: bytes) -> bytes:
 
 
 def close_frame(close: Close) -> bytes:
-    """RFC 6455 §5.5.1; without a code where the close has none to send (§7.4.1)."""
+    """RFC 6455 §5.5.1. Without a code if the close has one that must not be sent (§7.4.1)."""
     if close.code in (NO_STATUS.code, LOST.code):
         return _frame(_CLOSE, b"")
     return _frame(_CLOSE, close.code.to_bytes(2, "big") + close.reason.encode()[:123])

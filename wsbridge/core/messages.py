@@ -26,7 +26,7 @@ class Auth(NamedTuple):
 
 
 class Invalid(NamedTuple):
-    """Anything else; `text` is for the client's developer."""
+    """Any other message; `text` is for the developer of the client."""
 
     text: str
 
@@ -40,7 +40,7 @@ _message = msgspec.json.Decoder(_Message)
 
 
 def read_message(text: str) -> Ping | Auth | Invalid:
-    """A client's text message, understood."""
+    """Read a text message of a client. Never raises."""
     try:
         message = _message.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -62,7 +62,7 @@ def connected(
     recovered: bool | None,  # noqa: FBT001 - a field of the message; None leaves it out
     expires_in_ms: int | None,
 ) -> bytes:
-    """The first frame; `position` is the one before the first frame that follows, `ping_interval` is in seconds."""
+    """The first message. `position` is the one before the first event that follows; `ping_interval` is in seconds."""
     message = {
         "type": "connected",
         "message": "WebSocket connected successfully",
@@ -96,7 +96,7 @@ def error(code: str, text: str) -> bytes:
 
 
 def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0) -> bytes:
-    """`reconnect_after` and `close_after` are in seconds from now."""
+    """The last message. `reconnect_after` and `close_after` are in seconds from now."""
     return _json(
         {
             "type": "goodbye",
@@ -110,7 +110,7 @@ def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0
 
 
 def update(entry: Entry) -> bytes:
-    """The data goes in untouched: the message is pasted together, not encoded."""
+    """An event. The data is put in verbatim and not decoded or encoded."""
     tail = f',"timestamp":"{entry.timestamp}","id":"{entry.epoch}:{entry.offset}"'.encode()
     if not entry.event_id:
         return b"".join((_head(entry.type), entry.data, tail, b"}"))

@@ -1,13 +1,13 @@
-"""Why an event was not taken, in one word each.
+"""Why an event was not accepted, in one word each.
 
-The words appear in logs, in answers to the sidecar and as labels of metrics, so both sets are fixed.
+The words are in logs, in answers to the sidecar and in labels of metrics. All are documented in docs/protocol.md.
 """
 
 from enum import StrEnum
 
 
 class Retry(StrEnum):
-    """The event cannot be taken now. The sidecar delivers it again."""
+    """The event cannot be stored now. The sidecar delivers it again."""
 
     QUEUE_FULL = "queue_full"  # as many entries as WSBRIDGE_QUEUE_SIZE allows
     QUEUE_BYTES = "queue_bytes"  # as many bytes as WSBRIDGE_QUEUE_MAX_BYTES allows
@@ -15,11 +15,11 @@ class Retry(StrEnum):
     FOLLOWS_RETRY = "follows_retry"  # an earlier event of the same user in this delivery is retried
     BODY_TOO_LARGE = "body_too_large"  # a bulk delivery that is too large to be read
     BODY_TIMEOUT = "body_timeout"  # the delivery did not arrive in time
-    INTERNAL = "internal"  # an error of ours
+    INTERNAL = "internal"  # an internal error; `internal.error` in the log has it
 
 
 class Drop(StrEnum):
-    """The event can never be taken. The sidecar passes it to the dead-letter topic, if there is one."""
+    """The event can never be accepted. The sidecar passes it to the dead-letter topic, if there is one."""
 
     NOT_JSON = "not_json"
     NOT_AN_OBJECT = "not_an_object"
@@ -31,4 +31,4 @@ class Drop(StrEnum):
     BAD_USER = "bad_user"
     TOO_LARGE = "too_large"
     EXPIRED = "expired"
-    UNKNOWN_TOPIC = "unknown_topic"  # not in WSBRIDGE_TOPICS; answered 404, which a sidecar takes for a drop
+    UNKNOWN_TOPIC = "unknown_topic"  # not in WSBRIDGE_TOPICS; answered 404, which a sidecar treats as a drop

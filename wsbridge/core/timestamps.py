@@ -13,7 +13,7 @@ def timestamp(at: float | None = None) -> str:
 
 @functools.lru_cache(64)
 def seconds_of(stamp: str) -> float:
-    """What `timestamp` was made of, in seconds since 1970."""
+    """The time of a `timestamp`, in seconds since 1970."""
     return datetime.fromisoformat(stamp).timestamp()
 
 

@@ -177,7 +177,7 @@ class DaprHandler:
                     "event.received", event_id=event.id, topic=topic, users=users, outcome=outcome.status, **trace
                 )
         if outcomes and outcomes.count(STORED) == len(outcomes):
-            self._metrics.received(Status.STORED, len(outcomes))  # nearly always
+            self._metrics.events_received(Status.STORED, len(outcomes))  # nearly always
             return
         groups: dict[tuple[Status, Retry | None], list[int]] = {}
         for place, outcome in enumerate(outcomes):
@@ -189,7 +189,7 @@ class DaprHandler:
                 details = _details(outcomes[place] for place in places)
                 log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **details)
                 continue
-            self._metrics.received(status, count)
+            self._metrics.events_received(status, count)
             if status is Status.DUPLICATE:
                 log.info("event.duplicate", topic=topic, count=count, events=ids)
 

@@ -114,7 +114,7 @@ class Bus:
                     continue
                 if entry.produced is not None:
                     produced.append(entry.produced)
-                wait = waits.setdefault(entry.received, [0, 0])
+                wait = waits.setdefault(entry.received_at, [0, 0])
                 wait[0] += 1
                 wait[1] += taken
         for session in touched:

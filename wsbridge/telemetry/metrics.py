@@ -62,7 +62,7 @@ class Metrics:
         """Register a counter of another part, whose `counts` contain every value of the label from the start."""
         self._counters.append((name, text, counts, label))
 
-    def received(self, outcome: str, events: int = 1) -> None:
+    def events_received(self, outcome: str, events: int = 1) -> None:
         """Count events that are in the history now; `outcome` is stored or duplicate."""
         self.events[outcome] += events
 

@@ -1,4 +1,4 @@
-"""Deliveries as a Dapr 1.18 sidecar makes them, and the answers of PROTOCOL.md section 5."""
+"""Deliveries as a Dapr 1.18 sidecar makes them, and the answers of docs/protocol.md."""
 
 import asyncio
 import base64
@@ -41,7 +41,7 @@ def as_base64(data: Any, **envelope: Any) -> dict[str, Any]:
     return event
 
 
-async def received(ws: aiohttp.ClientWebSocketResponse) -> list[Any]:
+async def events_until_now(ws: aiohttp.ClientWebSocketResponse) -> list[Any]:
     """The events that have arrived until now."""
     await ws.send_str('{"type":"ping"}')
     found = []
@@ -54,7 +54,7 @@ async def settled(bridge: Running) -> None:
     await until(bridge.bridge.bus.is_empty)
 
 
-async def test_the_subscription_list(bridge: Running) -> None:
+async def test_subscriptions_by_default_are_one_topic_verbatim_in_bulk(bridge: Running) -> None:
     status, found = await bridge.get("/dapr/subscribe")
     assert (status, found) == (
         200,
@@ -70,7 +70,7 @@ async def test_the_subscription_list(bridge: Running) -> None:
     )
 
 
-async def test_the_subscription_list_with_several_topics_and_a_dead_letter_topic(start: Start) -> None:
+async def test_subscriptions_with_several_topics_and_a_dead_letter_topic_list_them(start: Start) -> None:
     bridge = await start(PUBSUB_NAME="kafka", TOPICS="a=one,b.c=two", DEAD_LETTER_TOPIC="dead")
     _, found = await bridge.get("/dapr/subscribe")
     assert [(s["pubsubname"], s["topic"], s["route"], s["deadLetterTopic"]) for s in found] == [
@@ -80,7 +80,7 @@ async def test_the_subscription_list_with_several_topics_and_a_dead_letter_topic
     assert await bridge.post(cloud_event(TASK), topic="b.c") == SUCCESS
 
 
-async def test_a_sidecar_asks_for_its_configuration_and_goes_on_without(bridge: Running) -> None:
+async def test_dapr_config_is_404(bridge: Running) -> None:
     assert (await bridge.get("/dapr/config"))[0] == 404
 
 
@@ -100,7 +100,7 @@ SINGLE = {
 
 
 @pytest.mark.parametrize(("body", "content_type"), SINGLE.values(), ids=SINGLE)
-async def test_a_single_delivery_in_every_form(bridge: Running, body: Any, content_type: str) -> None:
+async def test_single_delivery_in_every_form_is_delivered(bridge: Running, body: Any, content_type: str) -> None:
     ws, _ = await bridge.opened()
     assert await bridge.post(body, content_type) == SUCCESS
     assert (await receive(ws))["event"] == TASK
@@ -119,13 +119,13 @@ ENTRIES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("event", "entry"), ENTRIES.values(), ids=ENTRIES)
-async def test_a_bulk_delivery_in_every_form(bridge: Running, event: Any, entry: dict[str, Any]) -> None:
+async def test_bulk_delivery_in_every_form_is_delivered(bridge: Running, event: Any, entry: dict[str, Any]) -> None:
     ws, _ = await bridge.opened()
     assert await bridge.post(bulk_of(event, **entry), JSON) == {"statuses": [{"entryId": "0", "status": "SUCCESS"}]}
     assert (await receive(ws))["event"] == TASK
 
 
-async def test_the_data_of_a_bulk_stay_as_they_are(bridge: Running) -> None:
+async def test_bulk_delivery_keeps_the_data_verbatim(bridge: Running) -> None:
     ws, _ = await bridge.opened()
     datas = [b'{ "user_id":"u1",  "n":%d1234567890123456789 }' % n for n in (1, 2, 3)]
     body = bulk_bytes(*(enveloped(data) for data in datas))
@@ -134,11 +134,11 @@ async def test_the_data_of_a_bulk_stay_as_they_are(bridge: Running) -> None:
         assert data.decode() in await ws.receive_str()
 
 
-async def test_an_empty_bulk_has_an_empty_answer(bridge: Running) -> None:
+async def test_bulk_delivery_without_entries_has_an_empty_answer(bridge: Running) -> None:
     assert await bridge.post(bulk_of(), JSON) == {"statuses": []}
 
 
-async def test_the_answers_byte_for_byte(bridge: Running) -> None:
+async def test_answers_are_compact_json(bridge: Running) -> None:
     async with bridge.http.post(f"{bridge.url}/events/task-updates", json=cloud_event(TASK)) as response:
         assert await response.read() == b'{"status":"SUCCESS"}'
         assert response.content_type == JSON
@@ -146,7 +146,7 @@ async def test_the_answers_byte_for_byte(bridge: Running) -> None:
         assert await response.read() == b'{"statuses":[{"entryId":"0","status":"SUCCESS"}]}'
 
 
-async def test_success_means_stored_whether_or_not_the_user_is_here(bridge: Running) -> None:
+async def test_event_of_a_user_who_is_not_connected_is_stored(bridge: Running) -> None:
     assert await bridge.publish({"user_id": "nobody"}) == "SUCCESS"
     _, found = await bridge.get("/users/nobody")
     assert found["last_event_id"].endswith(":1")
@@ -157,14 +157,14 @@ async def test_success_means_stored_whether_or_not_the_user_is_here(bridge: Runn
     [("u1", {"u1"}), (7, {"7"}), (10**30, {str(10**30)}), (["u1", 7, "u1"], {"u1", "7"}), (["u1"], {"u1"})],
     ids=["string", "integer", "big integer", "list", "list of one"],
 )
-async def test_who_gets_it(bridge: Running, users: Any, reached: set[str]) -> None:
+async def test_event_reaches_the_users_of_its_field_only(bridge: Running, users: Any, reached: set[str]) -> None:
     sockets = {user: (await bridge.opened(user))[0] for user in ("u1", "7", str(10**30), "other")}
     assert await bridge.publish({"user_id": users}) == "SUCCESS"
     await settled(bridge)
-    assert {user for user, ws in sockets.items() if await received(ws) == [{"user_id": users}]} == reached
+    assert {user for user, ws in sockets.items() if await events_until_now(ws) == [{"user_id": users}]} == reached
 
 
-async def test_a_thousand_users_of_one_event_and_not_one_more(bridge: Running) -> None:
+async def test_event_for_1000_users_is_taken_and_for_1001_dropped(bridge: Running) -> None:
     users = [f"u{n}" for n in range(1_001)]
     assert await bridge.publish({"user_id": users}) == "DROP"
     ws, _ = await bridge.opened("u999")
@@ -180,7 +180,9 @@ async def test_a_thousand_users_of_one_event_and_not_one_more(bridge: Running) -
         ("@key", cloud_event({"n": 1}), {"__key": "u1"}),
     ],
 )
-async def test_where_the_user_is(start: Start, field: str, event: Any, headers: dict[str, str]) -> None:
+async def test_event_reaches_the_user_of_the_configured_field(
+    start: Start, field: str, event: Any, headers: dict[str, str]
+) -> None:
     bridge = await start(USER_ID_FIELD=field)
     ws, _ = await bridge.opened()
     assert await bridge.post(event, **headers) == SUCCESS
@@ -190,14 +192,14 @@ async def test_where_the_user_is(start: Start, field: str, event: Any, headers: 
     assert (await receive(ws))["event"] == (await receive(ws))["event"] == event["data"]
 
 
-async def test_an_unknown_topic_is_404(bridge: Running, logs: Logs) -> None:
+async def test_delivery_for_an_unknown_topic_is_404(bridge: Running, logs: Logs) -> None:
     async with bridge.http.post(f"{bridge.url}/events/other", json=cloud_event(TASK)) as response:
         assert response.status == 404
         assert response.content_type == "application/problem+json"
     assert logs.of("topic.unknown", topic="other")
 
 
-async def test_a_wrong_or_missing_app_token_is_401(start: Start) -> None:
+async def test_delivery_with_a_wrong_or_missing_app_token_is_401(start: Start) -> None:
     bridge = await start(APP_API_TOKEN="the sidecar's token")
     for headers in ({}, {"dapr-api-token": "another"}, {"Authorization": "Bearer the sidecar's token"}):
         async with bridge.http.post(f"{bridge.url}/events/other", json=cloud_event(TASK), headers=headers) as response:
@@ -205,7 +207,7 @@ async def test_a_wrong_or_missing_app_token_is_401(start: Start) -> None:
     assert await bridge.post(cloud_event(TASK), **{"dapr-api-token": "the sidecar's token"}) == SUCCESS
 
 
-async def test_a_two_mebibyte_event_is_dropped_in_every_form(bridge: Running, logs: Logs) -> None:
+async def test_event_of_two_mebibytes_in_every_form_is_dropped(bridge: Running, logs: Logs) -> None:
     """FAULTS.md row 16; aiohttp's own limit would answer 413, a retry for ever."""
     ws, _ = await bridge.opened()
     big = {"user_id": "u1", "padding": "x" * 2 * 2**20}
@@ -219,10 +221,10 @@ async def test_a_two_mebibyte_event_is_dropped_in_every_form(bridge: Running, lo
     ]
     assert len(logs.of("event.dropped", reason="too_large")) == 4
     await settled(bridge)
-    assert await received(ws) == [TASK, TASK]
+    assert await events_until_now(ws) == [TASK, TASK]
 
 
-async def test_the_size_limit_is_that_of_the_data(start: Start) -> None:
+async def test_size_limit_counts_the_data_without_the_envelope(start: Start) -> None:
     bridge = await start(MAX_EVENT_BYTES="1000")
     data = b'{"user_id":"u1","padding":""}'
     exact = data[:-2] + b"x" * (1_000 - len(data)) + data[-2:]
@@ -236,14 +238,14 @@ def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.dapr.handler.BROKER_BYTES", 1)
 
 
-async def test_a_body_over_every_limit_is_dropped_and_not_read(low_limits: None, start: Start, logs: Logs) -> None:
+async def test_single_delivery_over_every_limit_is_dropped_unread(low_limits: None, start: Start, logs: Logs) -> None:
     bridge = await start(MAX_EVENT_BYTES="1")
     assert await bridge.post(b"x" * 5_000_000) == TOO_LARGE
     assert logs.of("event.dropped", reason="too_large")
     assert await bridge.post(cloud_event(TASK)) == TOO_LARGE  # the connection, or a new one, goes on
 
 
-async def test_a_bulk_over_every_limit_is_not_lost(low_limits: None, start: Start, logs: Logs) -> None:
+async def test_bulk_delivery_over_every_limit_is_retried(low_limits: None, start: Start, logs: Logs) -> None:
     bridge = await start(MAX_EVENT_BYTES="1")
     assert await bridge.post(b"x" * 5_000_000, JSON) == {"status": "RETRY", "reason": "body_too_large"}
     assert "WSBRIDGE_MAX_EVENT_BYTES" in (await logs.line("event.retried", why="body_too_large"))["detail"]
@@ -251,14 +253,14 @@ async def test_a_bulk_over_every_limit_is_not_lost(low_limits: None, start: Star
     assert not logs.of("event.dropped")
 
 
-async def test_messages_as_large_as_a_broker_takes_are_dropped_alone(start: Start) -> None:
+async def test_bulk_delivery_with_the_largest_messages_of_a_broker_drops_them_alone(start: Start) -> None:
     bridge = await start(MAX_EVENT_BYTES="100")
     large = base64.b64encode(b"x" * 1_000_000).decode()
     bulk = bulk_of(*([large] * 20), encoded(TASK), contentType="application/octet-stream")
     assert statuses(await bridge.post(bulk, JSON)) == ["DROP"] * 20 + ["SUCCESS"]
 
 
-async def test_a_hundred_full_events_fit_into_one_bulk(start: Start) -> None:
+async def test_bulk_delivery_of_a_hundred_largest_events_is_taken(start: Start) -> None:
     bridge = await start(MAX_EVENT_BYTES="20000", MAX_BACKLOG_BYTES="10000000")
     ws, _ = await bridge.opened()
     data = {"user_id": "u1", "padding": "x" * 19_900}
@@ -267,7 +269,7 @@ async def test_a_hundred_full_events_fit_into_one_bulk(start: Start) -> None:
     assert [(await receive(ws))["event"] for _ in range(100)] == [data] * 100
 
 
-async def test_a_duplicate_is_acknowledged_and_sent_once(bridge: Running, logs: Logs) -> None:
+async def test_duplicate_is_acknowledged_and_sent_once(bridge: Running, logs: Logs) -> None:
     """FAULTS.md row 18, single, bulk and across both."""
     ws, _ = await bridge.opened()
     event, other = cloud_event(TASK | {"n": 1}), cloud_event(TASK | {"n": 2})
@@ -278,22 +280,22 @@ async def test_a_duplicate_is_acknowledged_and_sent_once(bridge: Running, logs: 
     assert await bridge.post(other) == SUCCESS
     assert await bridge.post(cloud_event(TASK | {"n": 3}, id=event["id"], source="another")) == SUCCESS
     await settled(bridge)
-    assert [e["n"] for e in await received(ws)] == [1, 2, 3]
+    assert [e["n"] for e in await events_until_now(ws)] == [1, 2, 3]
     assert logs.of("event.duplicate", count=1, events=[event["id"]])
     assert logs.of("event.duplicate", count=3)
     assert bridge.bridge.metrics.events["duplicate"] == 7
 
 
-async def test_an_event_of_many_users_is_sent_to_each_once(bridge: Running) -> None:
+async def test_duplicate_of_an_event_for_many_users_is_sent_to_each_once(bridge: Running) -> None:
     first, _ = await bridge.opened("u1")
     second, _ = await bridge.opened("u2")
     event = cloud_event({"user_id": ["u1", "u2"]})
     assert [await bridge.post(event) for _ in range(3)] == [SUCCESS] * 3
     await settled(bridge)
-    assert len(await received(first)) == len(await received(second)) == 1
+    assert len(await events_until_now(first)) == len(await events_until_now(second)) == 1
 
 
-async def test_raw_events_are_known_by_their_kafka_coordinates(bridge: Running, logs: Logs) -> None:
+async def test_duplicate_of_a_verbatim_message_is_recognised_by_its_coordinates(bridge: Running, logs: Logs) -> None:
     ws, _ = await bridge.opened()
     raw = {"contentType": "application/octet-stream"}
     at = {"__key": "k", "__partition": "3", "__offset": "7"}
@@ -302,15 +304,15 @@ async def test_raw_events_are_known_by_their_kafka_coordinates(bridge: Running, 
     for event in (TASK, as_base64(TASK, source="Dapr"), as_base64(TASK, source="Dapr")):  # new ids each time
         assert await bridge.post(event, **at) == SUCCESS
     await settled(bridge)
-    assert len(await received(ws)) == 1
+    assert len(await events_until_now(ws)) == 1
     assert logs.of("event.duplicate", events=["task-updates/3/7"])
     for other in ({"__offset": "8"}, {"__partition": "4"}):
         assert await bridge.post(TASK, **(at | other)) == SUCCESS
     await settled(bridge)
-    assert len(await received(ws)) == 2
+    assert len(await events_until_now(ws)) == 2
 
 
-async def test_an_id_is_forgotten_after_its_time(start: Start) -> None:
+async def test_duplicate_after_the_dedupe_ttl_is_sent_again(start: Start) -> None:
     bridge = await start(DEDUPE_TTL="0")
     ws, _ = await bridge.opened()
     event = cloud_event(TASK)
@@ -319,10 +321,10 @@ async def test_an_id_is_forgotten_after_its_time(start: Start) -> None:
         assert await bridge.publish({"user_id": "other"}) == "SUCCESS"
         assert await bridge.publish({"user_id": "other"}) == "SUCCESS"
     await settled(bridge)
-    assert len(await received(ws)) == 3
+    assert len(await events_until_now(ws)) == 3
 
 
-async def test_a_full_queue_is_a_retry_and_order_is_kept_behind_it(
+async def test_delivery_with_a_full_queue_is_retried_in_order(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAULTS.md row 19."""
@@ -343,10 +345,10 @@ async def test_a_full_queue_is_a_retry_and_order_is_kept_behind_it(
     await settled(bridge)
     assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 9  # the whole batch comes again
     await settled(bridge)
-    assert [e["n"] for e in await received(ws)] == [0, 2, 3, 6]
+    assert [e["n"] for e in await events_until_now(ws)] == [0, 2, 3, 6]
 
 
-async def test_nothing_of_a_user_overtakes_a_retried_event(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_later_events_of_a_retried_user_are_retried(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event for two users does not fit, a later one for one of them would."""
     BlockedBroadcaster(monkeypatch)
     bridge = await start(QUEUE_SIZE="2")
@@ -355,14 +357,14 @@ async def test_nothing_of_a_user_overtakes_a_retried_event(start: Start, monkeyp
     assert statuses(answer) == ["SUCCESS", "RETRY", "SUCCESS", "RETRY", "RETRY", "RETRY"]
 
 
-async def test_more_users_than_the_queue_holds_may_enter_an_empty_one(start: Start) -> None:
+async def test_event_for_more_users_than_the_queue_holds_is_taken_when_it_is_empty(start: Start) -> None:
     bridge = await start(QUEUE_SIZE="2")
     ws, _ = await bridge.opened("u4")
     assert await bridge.publish({"user_id": [f"u{n}" for n in range(5)]}) == "SUCCESS"
     assert (await receive(ws))["type"] == "task_update"
 
 
-async def test_the_entry_ids_come_back_as_they_were(bridge: Running) -> None:
+async def test_answer_to_a_bulk_has_the_entry_ids_verbatim(bridge: Running) -> None:
     bulk = bulk_of(cloud_event(TASK), cloud_event(TASK))
     ids = [str(uuid.uuid4()), 'with "quotes" and ünïcode']
     for entry, name in zip(bulk["entries"], ids, strict=True):
@@ -371,7 +373,7 @@ async def test_the_entry_ids_come_back_as_they_were(bridge: Running) -> None:
     assert [status["entryId"] for status in answer["statuses"]] == ids
 
 
-async def test_an_answer_to_head_or_get_is_not_a_delivery(bridge: Running) -> None:
+async def test_other_methods_on_the_events_route_are_405(bridge: Running) -> None:
     for method in ("GET", "PUT", "DELETE"):
         async with bridge.http.request(method, f"{bridge.url}/events/task-updates") as response:
             assert response.status == 405
@@ -379,7 +381,7 @@ async def test_an_answer_to_head_or_get_is_not_a_delivery(bridge: Running) -> No
             assert response.headers["Allow"] == "POST"
 
 
-async def test_the_trace_of_an_event_is_in_its_line(bridge: Running, logs: Logs) -> None:
+async def test_log_line_of_an_event_has_its_trace(bridge: Running, logs: Logs) -> None:
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     raw = {"contentType": "application/octet-stream"}
     await bridge.post(bulk_of(encoded(cloud_event(TASK, id="e-1", traceparent=trace)), **raw), JSON)

@@ -66,7 +66,7 @@ async def test_an_event_for_more_users_than_the_queue_holds_is_put_whole() -> No
 async def test_an_entry_knows_when_it_came() -> None:
     bench = in_memory()
     await bench.append([event()])
-    assert bench.sink.queue[0].received == bench.clock.now
+    assert bench.sink.queue[0].received_at == bench.clock.now
 
 
 @pytest.mark.fault("D3")

@@ -16,14 +16,14 @@ VECTORS = json.loads((ROOT / "tests" / "vectors" / "positions.json").read_text(e
 
 
 @pytest.mark.parametrize("case", VECTORS["good"], ids=lambda case: case["text"])
-def test_a_position_is_epoch_and_offset(case: dict[str, Any]) -> None:
+def test_position_of_a_valid_text_is_epoch_and_offset(case: dict[str, Any]) -> None:
     position = Position.parse(case["text"])
     assert position == Position(case["epoch"], case["offset"])
     assert str(position) == case["text"]
 
 
 @pytest.mark.parametrize("text", VECTORS["bad"], ids=repr)
-def test_what_is_no_position_is_none(text: str) -> None:
+def test_position_of_an_invalid_text_is_none(text: str) -> None:
     assert Position.parse(text) is None
 
 
@@ -38,7 +38,7 @@ def test_positions_compare_as_integers_within_one_epoch(case: dict[str, Any]) ->
 
 @given(st.text(string.ascii_letters + string.digits, min_size=1, max_size=32), st.integers(0, 10**19 - 1))
 @settings(deadline=None)
-def test_every_position_survives_the_wire(epoch: str, offset: int) -> None:
+def test_position_as_text_is_parsed_back(epoch: str, offset: int) -> None:
     position = Position(epoch, offset)
     assert Position.parse(str(position)) == position
 
@@ -47,7 +47,7 @@ def test_every_position_survives_the_wire(epoch: str, offset: int) -> None:
 @example("k3f9x2:\u0661")
 @example("k3f9x2:1\ud800")
 @settings(deadline=None)
-def test_a_position_has_one_spelling(text: str) -> None:
+def test_position_of_any_text_has_one_spelling(text: str) -> None:
     position = Position.parse(text)
     assert position is None or str(position) == text
 
@@ -65,7 +65,7 @@ def test_a_position_has_one_spelling(text: str) -> None:
         pytest.param("\ud800", False, id="lone surrogate"),
     ],
 )
-def test_a_user_is_1_to_256_bytes_of_utf_8(text: str, good: bool) -> None:
+def test_is_user_holds_for_1_to_256_bytes_of_utf8(text: str, good: bool) -> None:
     assert is_user(text) is good
 
 
@@ -78,13 +78,13 @@ def test_a_user_is_1_to_256_bytes_of_utf_8(text: str, good: bool) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_shared_by_many_sessions_cannot_be_changed(value: Position | Event | Entry) -> None:
+def test_values_shared_by_many_sessions_are_immutable(value: Position | Event | Entry) -> None:
     for name in value.__struct_fields__:
         with pytest.raises(AttributeError):
             setattr(value, name, None)
 
 
-def test_rejected_event_says_why_to_people_and_to_metrics() -> None:
+def test_rejected_has_a_reason_a_text_and_an_optional_id() -> None:
     rejected = Rejected(Drop.NO_USER, "there is no user", "e-1")
     assert (rejected.reason, rejected.text, rejected.event_id) == ("no_user", "there is no user", "e-1")
     assert Rejected(Drop.NO_USER, "there is no user").event_id == ""

@@ -38,14 +38,14 @@ def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
     summary = TrafficSummary(metrics, registry)
     registry.add(Peer.live("a").session)
     registry.add(Peer.live("a").session)
-    metrics.received("stored", 5)
-    metrics.received("dropped")
+    metrics.events_received("stored", 5)
+    metrics.events_received("dropped")
     metrics.delivered(0.1, 5, 9)
     metrics.session_opened()
     summary.write()
-    metrics.received("stored", 2)
-    metrics.received("retried", 3)
-    metrics.received("duplicate")
+    metrics.events_received("stored", 2)
+    metrics.events_received("retried", 3)
+    metrics.events_received("duplicate")
     metrics.session_closed(("1000", "client"), 3.0)
     metrics.session_closed(("4401", "token_missing"), None)
     metrics.failed("auth")
@@ -60,7 +60,7 @@ def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
 
 def test_what_happened_before_it_began_is_not_told(lines: list[Any]) -> None:
     metrics = Metrics()
-    metrics.received("stored")
+    metrics.events_received("stored")
     TrafficSummary(metrics, Registry()).write()
     assert lines == []
 
@@ -78,12 +78,12 @@ async def test_it_tells_every_minute_and_once_more_at_the_end(
     lines: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = Metrics()
-    time = Time(lambda: metrics.received("stored"))
+    time = Time(lambda: metrics.events_received("stored"))
     monkeypatch.setattr("wsbridge.sessions.traffic_summary.asyncio", time)
     job = asyncio.ensure_future(TrafficSummary(metrics, Registry()).run())
     await until(lambda: len(lines) >= 3)
     assert set(time.slept) == {INTERVAL} == {60.0}
-    metrics.received("dropped")
+    metrics.events_received("dropped")
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job

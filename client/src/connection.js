@@ -1,4 +1,5 @@
 /** @import { Connection, ConnectionHost, Frame, LineEvents, Send, State, TokenReason } from './types.js' */
+import { createChoice } from './choice.js';
 import { comesBack, problemOf } from './closes.js';
 import { failure } from './failure.js';
 import { createWatch } from './watch.js';
@@ -6,7 +7,6 @@ import { createWatch } from './watch.js';
 const LOST = 1006; // what a browser says where no close frame came
 const DIAL_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection has been one: its end is followed by short delays again
-const SOCKETS = 3; // that fail in a row before a stream is tried
 const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
 const UPGRADE = 10_000; // ms on a stream before a socket is tried beside it (an outage looks like a block); doubled each time
 const SELDOM = 3_600_000; // the same, at most
@@ -25,11 +25,12 @@ const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
  * @param {ConnectionHost} host
  * @returns {Connection}
  */
-export function createConnection({ getToken, open, canStream, canSocket, backoff, isBlocked, remember, receive, show }) {
+export function createConnection(host) {
+  const { getToken, open, canStream, canSocket, backoff, receive, show } = host, choice = createChoice(host);
   /** @typedef {{isStream: boolean, upgrade: boolean, dialled?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any, patience?: any}} Line */
   const /** @type {Set<Line>} */ dialling = new Set();
   let /** @type {Line | null} */ live = null;
-  let attempt = 0, hurried = false, failedSockets = isBlocked() ? SOCKETS : 0, upgradeAfter = UPGRADE, openedAt = 0;
+  let attempt = 0, hurried = false, upgradeAfter = UPGRADE, openedAt = 0;
   let /** @type {any} */ timer, /** @type {any} */ refreshTimer, retryAt = 0;
   let /** @type {'retry' | 'hint' | 'upgrade'} */ plan = 'retry';
   let /** @type {TokenReason} */ tokenReason = 'connect';
@@ -62,8 +63,7 @@ export function createConnection({ getToken, open, canStream, canSocket, backoff
     timer = 0;
     hangUpDialled();
     const upgrade = plan === 'upgrade';
-    const isStream = canStream && (!canSocket || (!upgrade && failedSockets >= SOCKETS));
-    const line = begin(isStream, upgrade);
+    const line = begin(choice.isStream(upgrade), upgrade);
     if (!live) tell('connecting');
     try {
       const token = await fetchToken(line);
@@ -135,8 +135,7 @@ export function createConnection({ getToken, open, canStream, canSocket, backoff
     tokenReason = 'connect';
     watch.start(() => ping_interval_ms);
     refreshBefore(expires_in_ms);
-    remember(line.isStream);
-    failedSockets = line.isStream ? SOCKETS : 0;
+    choice.opened(line.isStream);
     if (!line.isStream) upgradeAfter = UPGRADE;
     else if (canSocket) later(upgradeAfter, 'upgrade');
     tellOpen(line);
@@ -152,7 +151,10 @@ export function createConnection({ getToken, open, canStream, canSocket, backoff
       watch.stop();
       clearTimeout(refreshTimer);
       forgive();
-    } else if (dialling.delete(line)) undialled(line, code);
+    } else {
+      dialling.delete(line);
+      if (line.dialled) choice.refused(line.isStream, line.upgrade, code); // else for want of a token: it was not tried
+    }
     last = { code, reason, error, problem: problemOf(code, reason) };
     if (!comesBack(code)) return finish(last);
     if (code === 4401) tokenReason = /** @type {TokenReason} */ (reason);
@@ -164,15 +166,6 @@ export function createConnection({ getToken, open, canStream, canSocket, backoff
     if (Date.now() - openedAt < STABLE) return;
     attempt = 0;
     hurried = false;
-  }
-
-  /** @param {Line} line @param {number} code */
-  function undialled({ isStream, upgrade, dialled }, code) {
-    if (!dialled) return; // for want of a token: the transport was not tried
-    if (isStream) {
-      if (code === LOST) failedSockets = SOCKETS - 1; // neither gets through: in turn from now on
-    } else if (code !== LOST) failedSockets = 0;
-    else if (!upgrade) failedSockets++;
   }
 
   /** @param {Line} line @param {number} code */

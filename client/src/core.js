@@ -17,7 +17,7 @@ import { createWaiting } from './waiting.js';
  * @returns {Client<any>}
  */
 export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) {
-  const { url, sse, userId, getToken, signal, resume, share = true, transports, backoff, debug = debugs() } = options;
+  const { url, sse, userId, getToken, signal, resume, share = true, transports, backoff, debug = quietly(() => document && localStorage.wsbridgeDebug) } = options;
   const { on, emit } = createEmitter();
   const { check, handledBy, ready, settled } = createWaiting(() => state);
   let /** @type {State} */ state = { status: 'idle', attempt: 0 };
@@ -63,16 +63,7 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
   /** @param {string} to */
   function moveTo(to) {
     position = to;
-    if (resume === 'session') inSession((storage) => storage.setItem(key, to));
-  }
-
-  /** @param {(storage: Storage) => void} use */
-  function inSession(use) {
-    try {
-      use(sessionStorage);
-    } catch {
-      // forbidden here, or full: as without it
-    }
+    if (resume === 'session') quietly(() => sessionStorage.setItem(key, to));
   }
 
   /** @type {Connect} */
@@ -86,7 +77,6 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
       if (after()) address.searchParams.set('last_event_id', after());
       return transport(address.href, token, on, signal, options);
     };
-    const allows = /** @param {'websocket' | 'sse'} name */ (name) => !transports || transports.includes(name);
     return createConnection({
       getToken,
       open,
@@ -103,16 +93,19 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
   /** @param {boolean} blocked whether a stream was opened where a socket was not: so for this tab's session */
   function rememberBlocked(blocked) {
     isBlocked = blocked;
-    inSession((storage) => (blocked ? storage.setItem(`${key} sse`, '1') : storage.removeItem(`${key} sse`)));
+    quietly(() => (blocked ? sessionStorage.setItem(`${key} sse`, '1') : sessionStorage.removeItem(`${key} sse`)));
   }
+
+  const allows = /** @param {'websocket' | 'sse'} name */ (name) => !transports || transports.includes(name);
 
   function connect() {
     if (signal?.aborted) return;
+    if (!allows('websocket') && !sse) throw failure('bad_url', 'the option sse is missing');
     if (unwatch) return connection?.wake(true);
     key = keyOf();
-    inSession((storage) => {
-      isBlocked ||= !!storage.getItem(`${key} sse`);
-      if (resume === 'session') position ||= storage.getItem(key) ?? '';
+    quietly(() => {
+      isBlocked ||= !!sessionStorage.getItem(`${key} sse`);
+      if (resume === 'session') position ||= sessionStorage.getItem(key) ?? '';
     });
     const after = () => position;
     const how = { share: share && userId && globalThis.navigator?.locks, remember: rememberBlocked };
@@ -124,11 +117,7 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
   const keyOf = () => `wsbridge ${absolute(url)} ${userId ?? ''}`;
 
   function close({ everywhere = false } = {}) {
-    try {
-      if (everywhere) closeTabs?.(keyOf());
-    } catch {
-      // no channels in this engine, or none for this frame: there are no other tabs to tell
-    }
+    if (everywhere) quietly(() => closeTabs?.(keyOf()));
     if (unwatch) show({ status: 'closed', attempt: 0 });
   }
 
@@ -158,11 +147,17 @@ function absolute(address) {
   }
 }
 
-/** Whether `localStorage.wsbridgeDebug` is set. */
-function debugs() {
+/**
+ * What it gives; nothing where the engine lacks it, or a page may not use it: storage, channels.
+ *
+ * @template T
+ * @param {() => T} use
+ * @returns {T | undefined}
+ */
+function quietly(use) {
   try {
-    return !!localStorage.wsbridgeDebug;
+    return use();
   } catch {
-    return false;
+    return undefined;
   }
 }

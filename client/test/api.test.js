@@ -252,6 +252,7 @@ test('debug_function_gets_states_and_messages_and_no_token', async (t) => {
 
 test('debug_is_switched_on_by_local_storage', async (t) => {
   const shown = t.mock.method(console, 'debug', () => {});
+  replace(t, globalThis, 'document', new EventTarget());
   replace(t, globalThis, 'localStorage', { wsbridgeDebug: '1' });
   const { open } = bridge(t);
   await open();
@@ -262,6 +263,7 @@ test('debug_is_switched_on_by_local_storage', async (t) => {
 
 test('debug_where_storage_is_forbidden_is_off', async (t) => {
   const shown = t.mock.method(console, 'debug', () => {});
+  replace(t, globalThis, 'document', new EventTarget());
   replace(t, globalThis, 'localStorage', undefined);
   const { open } = bridge(t);
   await open();

@@ -23,7 +23,7 @@ const PLAYWRIGHT = `declare module '@playwright/test' {
 const project = mkdtempSync(join(tmpdir(), 'wsbridge-guide-'));
 after(() => rmSync(project, { recursive: true }));
 mkdirSync(join(project, 'node_modules/@tanstack'), { recursive: true });
-for (const name of ['@types', 'csstype', 'react']) link(name, name);
+for (const name of ['@types', 'csstype', 'react', 'rxjs', 'tslib']) link(name, name);
 for (const [name, real] of Object.entries(STAND_INS)) link(name, real);
 
 function link(name, real) {
@@ -103,4 +103,21 @@ test('a change waits until its event was handled', async (t) => {
   const { rename } = await import(join(project, 'rename.mjs'));
   await rename({ settled: async (id) => asked.push(id) }, '7', 'Buy oats');
   assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
+});
+
+test('a Svelte store and an RxJS observable follow a client until they are left', async () => {
+  const blocks = code('js');
+  writeFileSync(join(project, 'svelte.mjs'), blocks['Svelte, RxJS, Angular']);
+  writeFileSync(join(project, 'rxjs.mjs'), blocks['Svelte, RxJS, Angular2']);
+  const { connectionState } = await import(join(project, 'svelte.mjs'));
+  const { messages } = await import(join(project, 'rxjs.mjs'));
+  const client = createClient({ url: 'ws://127.0.0.1:9/ws', sse: false, WebSocket: class { close() {} } });
+  const stored = [], observed = [];
+  const leave = connectionState(client).subscribe(({ status }) => stored.push(status));
+  const subscription = messages(client, 'state').subscribe(({ status }) => observed.push(status));
+  client.connect();
+  leave();
+  subscription.unsubscribe();
+  client.close();
+  assert.deepEqual([stored, observed], [['idle', 'connecting'], ['connecting']]);
 });

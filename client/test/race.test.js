@@ -147,6 +147,11 @@ test('transports_sse_only_never_tries_a_socket_and_comes_back', async (t) => {
   assert.deepEqual([sockets.length, streams.length, streams[1].url.searchParams.get('last_event_id')], [0, 2, 'e:0']);
 });
 
+test('transports_sse_without_its_url_is_told_so', async (t) => {
+  const { open } = bridge(t);
+  await assert.rejects(open({ url: 'ws://bridge/socket', transports: ['sse'] }), { code: 'bad_url' });
+});
+
 for (const [url, expected] of [
   ['/ws', 'https://app.example/sse'], ['/ws/', 'https://app.example/sse'], ['/ws?x=1', 'https://app.example/sse?x=1'],
   ['wss://b.example/push/ws/?a=/ws', 'https://b.example/push/sse?a=%2Fws'], ['ws', 'https://app.example/shop/sse'],

@@ -1,4 +1,4 @@
-"""One process: listens, runs until a signal, drains, stops."""
+"""The server process: listens, runs until a signal, drains, and stops."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ from wsbridge.connections.request_head import MAX_LINES
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
 
-HEADER_TIMEOUT = 10.0  # seconds from the first byte of a head to its last; of silence from an unknown peer
-KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than load balancers keep theirs (60 to 75 s)
-SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: an idle connection cut at the wrong moment fails a delivery
-LINGER = 2.0  # seconds that the rest of a body that nobody reads may take
-# Allocations to a first collection, first ones to a second, second ones to a full one. The time of one is that of the
-# objects which it walks. A second collection of 25,000 is a pause of 20 ms; of 200,000, as 10,000 connections make, of
-# 140 ms. Full ones walk all that connections keep: have few of them.
+HEADER_TIMEOUT = 10.0  # seconds from the first to the last byte of a head, and before the first of an unknown peer
+KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than in load balancers (60 to 75 s)
+SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: a delivery fails if its connection is cut just then
+LINGER = 2.0  # seconds to receive and discard the rest of a body after an early response
+# Thresholds of the garbage collector: allocations before a collection of generation 0, and collections of a generation
+# before one of the next. The pause grows with the number of objects: 20 ms for 25,000 of them in generation 1, 140 ms
+# for the 200,000 of 10,000 connections. A full collection walks all objects of all connections, so it must be rare.
 GC_THRESHOLDS = (5_000, 4, 500)
 EXHAUSTED = canned_responses.problem(
     HTTPStatus.TOO_MANY_REQUESTS, "Too many failed requests from this address.", retry_after=1
@@ -43,20 +43,20 @@ FULL = canned_responses.problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connec
 
 
 class Server:
-    """A bridge on its ports. `ports` are those that it listens on, the public one first."""
+    """Listens with the applications of a bridge. `ports` are the ports in use, the public one first."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._runners: list[web.AppRunner] = []
         self._listeners: list[Listener] = []
-        self._accepting = Jobs(bridge.jobs.report, patience=PATIENCE)  # its own: they end before the bridge does
+        self._accepting = Jobs(bridge.jobs.report, patience=PATIENCE)  # separate: they end before the bridge does
         self.ports: list[int] = []
 
     async def start(self) -> None:
-        """Listen.
+        """Listen on all ports.
 
         Raises:
-            SettingsError: an address that cannot be listened on.
+            SettingsError: an address or port is not available.
 
         """
         s = self._bridge.settings
@@ -76,7 +76,7 @@ class Server:
             await runner.cleanup()
 
     async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
-        make = await self._fronts(app, keep_alive, is_internal=is_internal)
+        make = await self._guards(app, keep_alive, is_internal=is_internal)
         bridge = self._bridge
         listener = Listener(make, self._refusal, bridge.connection_limit.make_room, bridge.metrics)
         host = bridge.settings.host
@@ -90,10 +90,10 @@ class Server:
         for sock in listener.sockets:
             await self._accepting.keep(f"accept on {listener.port}", partial(listener.accept, sock))
 
-    async def _fronts(
+    async def _guards(
         self, app: web.Application, keep_alive: float, *, is_internal: bool
     ) -> Callable[[str], asyncio.Protocol]:
-        """What makes the protocol of a connection from its peer's address."""
+        """The factory of guards for one port. Its argument is the peer's address."""
         bridge, limit = self._bridge, self._bridge.settings.max_header_bytes
         runner = web.AppRunner(
             app,
@@ -105,13 +105,13 @@ class Server:
             max_line_size=limit,
             max_field_size=limit,
             max_headers=MAX_LINES,
-            auto_decompress=False,  # a body that nobody reads would be inflated while it is thrown away
+            auto_decompress=False,  # aiohttp would decompress even bodies that it discards
             shutdown_timeout=1.0,
         )
         await runner.setup()
         self._runners.append(runner)
         server = runner.server
-        assert server is not None  # noqa: S101 - for the types: `setup` has made it
+        assert server is not None  # noqa: S101 - for the type checker: `setup` sets it
         cookie = bridge.settings.jwt_cookie
         port = GuardedPort(
             server=server,
@@ -127,7 +127,7 @@ class Server:
         return lambda peer: ConnectionGuard(port, peer, known=is_internal or bridge.proxies.trusts(peer))
 
     def _refusal(self, address: str) -> bytes | None:
-        """The answer to a connection that is not even looked at."""
+        """The response that refuses a new connection, or None to accept it."""
         bridge = self._bridge
         if bridge.rate_limits.refuses(address):
             bridge.metrics.connection_refused("failures")
@@ -143,10 +143,10 @@ class Server:
 
 
 def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:
-    code = error.errno or 0  # asyncio's own words around its meaning say the address a second time
+    code = error.errno or 0  # the text of asyncio's error would repeat the address
     why = os.strerror(code) if code in errno.errorcode else error.strerror or str(error)
     todo = {
-        errno.EADDRINUSE: f"stop what listens there, or set {PREFIX}{name} to another one",
+        errno.EADDRINUSE: f"stop the process that listens there, or set {PREFIX}{name} to another port",
         errno.EACCES: f"set {PREFIX}{name} to 1024 or more",
     }.get(code, f"set {PREFIX}HOST to an address of this machine")
     return f"cannot listen on {host}:{port}: {why}; {todo}"
@@ -154,7 +154,7 @@ def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:
 
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
-    """A bridge that listens; at the end it stops without a drain."""
+    """Run a bridge and its server. At the end they stop without a drain."""
     bridge = Bridge(settings)
     server = Server(bridge)
     async with bridge.running():
@@ -172,20 +172,20 @@ async def serve(
     brief: bool = False,
     started: Callable[[Sequence[int]], None] | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain.
+    """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain early.
 
-    `brief` leaves settings that are at their default out of the first line: for people in front of a terminal.
-    `started` is called with the ports once the bridge listens.
+    `brief` omits settings with their default value from the first log line, for use in a terminal. `started` is called
+    with the ports when the server listens.
 
     Raises:
-        JobFailed: a background job has ended, which was logged; without it the bridge cannot do its work.
+        JobFailed: a background job has ended unexpectedly. The failure has been logged already.
 
     """
     file_descriptors.raise_limit()
-    leave, hurry = asyncio.Event(), asyncio.Event()
+    stop_requested, second_signal = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:
-        (hurry if leave.is_set() else leave).set()
+        (second_signal if stop_requested.is_set() else stop_requested).set()
 
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -203,8 +203,8 @@ async def serve(
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         try:
-            await _first(leave.wait(), bridge.jobs.failed())
-            await _first(bridge.drain(), hurry.wait(), bridge.jobs.failed())
+            await _first(stop_requested.wait(), bridge.jobs.failed())
+            await _first(bridge.drain(), second_signal.wait(), bridge.jobs.failed())
         except JobFailed:
             bridge.abandon()
             raise
@@ -212,8 +212,8 @@ async def serve(
 
 
 async def _first(*works: Coroutine[Any, Any, Any]) -> None:
-    """Wait for one of them, and end the others. Raises what the first one raises."""
-    tasks = [asyncio.create_task(work) for work in works]  # not in the background: they end with this function
+    """Wait until one of them ends, and cancel the others. Raises the exception of the first one."""
+    tasks = [asyncio.create_task(work) for work in works]  # not background jobs: they end with this function
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()

@@ -39,11 +39,13 @@ def middleware(metrics: Metrics) -> Middleware:
             tracebacks.release(error)
             return response(error)
         except web.RequestPayloadError as error:
+            tracebacks.release(error)  # aiohttp keeps the error with the body, and so with the request in the traceback
             metrics.failed("bad_request")
             log.info("request.bad", peer=address_of(request), error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
         except Exception as error:  # the task boundary
             if isinstance(error, ConnectionError) and _is_disconnected(request):  # the response reaches nobody
+                tracebacks.release(error)  # as above
                 return response(web.HTTPBadRequest(text="The connection was lost."))
             metrics.internal(f"{request.method} {request.path}", error)
             return response(web.HTTPInternalServerError(text="Internal server error; see the server log."))

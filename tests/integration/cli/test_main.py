@@ -304,7 +304,7 @@ async def test_serve_says_which_port_is_taken() -> None:
         assert code == 2
         assert notes == (
             f"wsbridge: cannot listen on 127.0.0.1:{port}: Address already in use; "
-            "stop what listens there, or set WSBRIDGE_PORT to another one\n"
+            "stop the process that listens there, or set WSBRIDGE_PORT to another port\n"
         )
 
 

@@ -33,8 +33,9 @@ from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.drain import abandon, drain
 from wsbridge.sessions.heartbeat import Heartbeat
+from wsbridge.sessions.opening import SessionOpener
 from wsbridge.sessions.reconciler import Reconciler
-from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.registry import REGISTRY, Registry
 from wsbridge.sessions.traffic_summary import TrafficSummary
 from wsbridge.supervision.health_checks import Checks
 from wsbridge.supervision.jobs import JobFailed, Jobs
@@ -47,7 +48,6 @@ from wsbridge.web.admin import AdminHandler
 from wsbridge.web.pages import AboutHandler, ClientModuleHandler, DemoPageHandler
 from wsbridge.web.quickstart import program
 
-REGISTRY = web.AppKey("registry", Registry)
 SIDECAR_PATIENCE = 60.0  # seconds after the start in which a sidecar has to read the subscriptions
 QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
 
@@ -79,13 +79,17 @@ class Bridge:
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         self.keys = build(s, self.metrics) if s.authenticates else None
         self.admission = Admission(
+            origins=Origins(s.allowed_origins, development=s.development or s.demo),
+            authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
+            rate_limits=self.rate_limits,
+            metrics=self.metrics,
+            leeway=s.jwt_leeway,
+        )
+        self._opener = SessionOpener(
+            admission=self.admission,
             registry=self.registry,
             broker=self.broker,
             metrics=self.metrics,
-            rate_limits=self.rate_limits,
-            origins=Origins(s.allowed_origins, development=s.development or s.demo),
-            authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
-            leeway=s.jwt_leeway,
             backlog=self.backlog,
             on_missed=self._catch_up.request,
             ping_interval=s.ping_interval,
@@ -174,7 +178,6 @@ class Bridge:
 
     def _health_routes(self, access: Access) -> list[Route]:
         ops = AdminHandler(
-            registry=self.registry,
             broker=self.broker,
             admission=self.admission,
             metrics=self.metrics,
@@ -188,9 +191,9 @@ class Bridge:
         ]
 
     def _public_routes(self) -> list[Route]:
-        sse = SseHandler(self.admission, self.metrics, ping_timeout=self.settings.ping_timeout)
+        sse = SseHandler(self._opener, self.admission.origins, ping_timeout=self.settings.ping_timeout)
         return [
-            ("GET", "/ws", Caller.ANYONE, WebSocketHandler(self.admission, self.metrics).connect),
+            ("GET", "/ws", Caller.ANYONE, WebSocketHandler(self._opener, self.admission, self.metrics).connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),
             ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
             ("GET", "/client.js", Caller.ANYONE, ClientModuleHandler().module),

@@ -5,10 +5,11 @@ import re
 import pytest
 
 from tests.support.running import ROOT, Logs, Start
-from wsbridge.app import QUEUE_WARNING, REGISTRY, Bridge
+from wsbridge.app import QUEUE_WARNING, Bridge
 from wsbridge.config.env import load
 from wsbridge.core.close_codes import CLOSE_LABELS
 from wsbridge.core.events import Entry
+from wsbridge.sessions.registry import REGISTRY
 from wsbridge.telemetry.metrics import ERRORS
 
 HEALTH = {"GET /health", "GET /healthz"}
@@ -46,9 +47,10 @@ async def test_application_has_the_routes_of_its_port(public: bool, internal: bo
     assert routes(bridge(JWT_SECRET="s" * 32), public=public, internal=internal) == expected
 
 
-async def test_application_holds_the_registry() -> None:
+async def test_bridge_applications_of_both_ports_hold_the_same_registry() -> None:
     of = bridge()
-    assert of.application(public=True, internal=True)[REGISTRY] is of.registry
+    applications = [of.application(public=True, internal=False), of.application(public=False, internal=True)]
+    assert [application[REGISTRY] for application in applications] == [of.registry] * 2
 
 
 async def test_health_with_a_nearly_full_queue_is_degraded(start: Start) -> None:

@@ -162,7 +162,7 @@ async def killed(valkey: Valkey) -> Callable[[], Any]:
 async def test_row_20_redis_is_away(
     start: Start, valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr("wsbridge.sessions.admission.RESUME_TIMEOUT", 0.5)
+    monkeypatch.setattr("wsbridge.sessions.opening.RESUME_TIMEOUT", 0.5)
     bridge = await start(REDIS_URL=valkey.url)
     ws, _ = await bridge.opened()
     sidecar = Sidecar("u1", bridge)

@@ -67,7 +67,7 @@ class FakeConnection:
     def abort_later(self, *, soon: bool = False) -> None:
         self.timers.append(soon)
 
-    def end(self, close: Close) -> None:
+    def send_close(self, close: Close) -> None:
         self.ended.append(close)
 
     def abort(self) -> None:

@@ -1,10 +1,12 @@
 """A session on a fake connection, and the entries that it is offered."""
 
+from collections.abc import Callable
+
 from tests.support.fake_connection import FakeConnection
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.backlog import Backlog
-from wsbridge.sessions.session import Session
+from wsbridge.sessions.session import Session, Shared
 from wsbridge.telemetry.metrics import Metrics
 
 HELLO = b'{"type":"connected"}'
@@ -20,20 +22,24 @@ class Peer:
         self.connection = FakeConnection()
         self.metrics = metrics or Metrics()
         self.behind: list[Session] = []  # those that asked to be mended
+        self.on_missed: Callable[[Session], object] = self.behind.append
         self.now = now
         if backlog is None:
             backlog = Backlog(self.metrics, max_session=BACKLOG, max_total=10**9, clock=lambda: self.now)
         self.backlog = backlog
-        self.session = self.connection.session = Session(
-            user,
-            self.connection,
-            self.metrics,
-            self.backlog,
-            now=now,
-            on_missed=self.behind.append,
-            peer="10.0.0.9",
-            agent="x",
+        self.left: list[Session] = []  # once for each call of `leave`
+        shared = Shared(
+            metrics=self.metrics,
+            backlog=backlog,
+            on_missed=self._missed,
+            on_leave=self.left.append,
         )
+        self.session = self.connection.session = Session(
+            user, self.connection, shared, now=now, peer="10.0.0.9", agent="x"
+        )
+
+    def _missed(self, session: Session) -> None:
+        self.on_missed(session)
 
     @classmethod
     def live(

@@ -22,7 +22,8 @@ from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import Session, State
+from wsbridge.sessions.session import Session, Shared
+from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 LIMITS: dict[str, Any] = {"size": 10, "max_bytes_per_user": 10**6, "ttl": 600.0, "dedupe_ttl": 3_600.0}
@@ -90,9 +91,10 @@ class Replica:
     async def connect(self, user: str, after: Position | None = None) -> Client:
         """As admission does it: count in, follow, read, attach."""
         connection = FakeConnection()
-        session = connection.session = Session(
-            user, connection, self.metrics, self.backlog, now=0.0, on_missed=self.catch_up.request, peer="", agent=""
+        shared = Shared(
+            metrics=self.metrics, backlog=self.backlog, on_missed=self.catch_up.request, on_leave=self.registry.remove
         )
+        session = connection.session = Session(user, connection, shared, now=0.0)
         self.registry.add(session)
         await self.broker.follow(user)
         resume = await self._resume(user, str(after) if after else None)

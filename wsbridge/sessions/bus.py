@@ -65,12 +65,11 @@ class Bus:
         self._queue.put_nowait(entries)
 
     def is_connected(self, user: str) -> bool:
-        return bool(self._registry.of(user))
+        return self._registry.has(user)
 
     def disconnect(self, user: str) -> None:
         """End all sessions of a user on this replica."""
-        for session in list(self._registry.of(user)):
-            session.disconnect()
+        self._registry.disconnect(user)
 
     async def broadcast(self) -> None:
         """Deliver for as long as the bridge lives. All that is queued at one wake-up is one batch, flushed once."""

@@ -8,7 +8,8 @@ from functools import partial
 
 from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.core.close_codes import INTERNAL
-from wsbridge.sessions.session import Session, State
+from wsbridge.sessions.session import Session
+from wsbridge.sessions.state import State
 from wsbridge.supervision.jobs import Jobs
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
@@ -60,5 +61,4 @@ class CatchUp:
                 session.end(INTERNAL)
             raise
         except Exception as error:  # the task boundary: the client comes back and resumes
-            self._metrics.internal("catch_up", error, session=session.id)
-            session.end(INTERNAL)
+            session.fail("catch_up", error)

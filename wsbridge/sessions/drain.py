@@ -6,15 +6,16 @@ import time
 
 from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.messages import goodbye
+from wsbridge.sessions.record import NEVER
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import Session, State
+from wsbridge.sessions.session import Session
+from wsbridge.sessions.state import State
 
 SLICE = 500  # sessions looked at before others may run
 TICK = 0.05  # seconds
 USABLE = 0.9  # of the time: the rest is for close handshakes
 SPREAD = 5.0  # seconds over which clients reconnect that had no time to do so before their close
 CHANGE_OVER = 0.25  # of that: what every client has, at least, between its hint to reconnect and its close
-_NEVER = float("inf")
 
 
 async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 - it is the plan, not a limit on it
@@ -33,17 +34,14 @@ async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 -
     finally:  # a drain that is cut short still tells everyone why
         for batch in registry.slices(SLICE):
             for session in batch:
-                if session.leaves == _NEVER:
-                    session.dismiss(SHUTDOWN)
-                session.end(SHUTDOWN)
+                session.end(SHUTDOWN, explain=session.closes_at == NEVER)
 
 
 def abandon(registry: Registry) -> None:
     """Close every session now. Clients reconnect spread over some seconds, so as not to overrun the other replicas."""
     for batch in registry.slices(SLICE):
         for session in batch:
-            if session.state is not State.JOINING:
-                session.send(goodbye(SHUTDOWN, random.uniform(0, SPREAD)))  # noqa: S311 - jitter, no secret
+            session.send(goodbye(SHUTDOWN, random.uniform(0, SPREAD)))  # noqa: S311 - jitter, no secret
             session.end(SHUTDOWN)
 
 
@@ -51,9 +49,9 @@ async def _look(registry: Registry, end: float) -> None:
     for batch in registry.slices(SLICE):
         now = time.monotonic()
         for session in batch:
-            if session.leaves == _NEVER:
+            if session.closes_at == NEVER:
                 _say_goodbye(session, now, max(0.0, end - now))
-            elif now >= session.leaves:
+            elif now >= session.closes_at:
                 session.end(SHUTDOWN)
         await asyncio.sleep(0)
 
@@ -64,5 +62,5 @@ def _say_goodbye(session: Session, now: float, window: float) -> None:
         return
     change_over = window * CHANGE_OVER
     leave = random.uniform(0, window - change_over)  # noqa: S311 - jitter, no secret
-    session.leaves = now + leave + change_over
+    session.closes_at = now + leave + change_over
     session.send(goodbye(SHUTDOWN, leave, leave + change_over))

@@ -8,9 +8,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from wsbridge.core.close_codes import LOST
+from wsbridge.core.close_codes import LOST, TOKEN_EXPIRED
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import Session, State
+from wsbridge.sessions.session import Session
+from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 SLICE = 500  # sessions looked at before others may run
@@ -58,9 +59,9 @@ class Heartbeat:
         now, done = self._clock(), 0
         self._notice_pause(now)
         for session in batch:
-            close, pinged = session.close, session.pinged
+            close, pinged = session.close, session.pinged_at
             self._try(session, now)
-            done += ENDING if session.close is not close else session.pinged != pinged
+            done += ENDING if session.close is not close else session.pinged_at != pinged
             if done >= PINGS:
                 await asyncio.sleep(0)
                 now, done = self._clock(), 0
@@ -83,20 +84,20 @@ class Heartbeat:
         """Do for one session what is due at that time."""
         if session.state is State.CLOSED:
             return
-        if now >= session.expires:
-            session.expire()
+        if now >= session.expires_at:
+            session.end(TOKEN_EXPIRED, explain=True)
         elif session.connection.is_gone():
             session.drop(LOST.reason)
         elif self._is_silent(session, now):
             session.drop("ping_timeout")
         elif (
-            now - session.pinged
+            now - session.pinged_at
             >= min(self._interval, session.connection.ping_interval or self._interval) - self._sweep
         ):
-            session.pinged = now
+            session.pinged_at = now
             session.ping()
 
     def _is_silent(self, session: Session, now: float) -> bool:
         """A peer that takes its replay has a deadline of its own."""
         listened = session.state is State.LIVE and session.connection.answers
-        return listened and now - max(session.heard, self._resumed) > self._interval + self._timeout
+        return listened and now - max(session.heard_at, self._resumed) > self._interval + self._timeout

@@ -9,7 +9,8 @@ from typing import Protocol
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.core.events import Position
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import Session, State
+from wsbridge.sessions.session import Session
+from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL = 3.0  # seconds
@@ -64,7 +65,7 @@ class Reconciler:
         found = await self._broker.verify({user: session.position for user, session in live.items()})
         for user, position in found.items():
             due = position if user in missed else self._before.get(user)
-            for session in list(self._registry.of(user)):
+            for session in self._registry.of(user):
                 if session.state is State.LIVE and (_is_elsewhere(session, position) or _is_behind(session, due)):
                     session.fall_behind()
         self._before = found

@@ -1,66 +1,74 @@
-"""Who is connected. Knows nothing of HTTP."""
+"""Who is connected to this replica: the open sessions of each user, and the limits on their number."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-from wsbridge.core.close_codes import OVERLOADED, TOO_MANY_CONNECTIONS, Refused
+from aiohttp import web
+
+from wsbridge.core.close_codes import FORCE_DISCONNECT, OVERLOADED, TOO_MANY_CONNECTIONS, Refused
 from wsbridge.sessions.session import Session
-
-_NOBODY: frozenset[Session] = frozenset()
+from wsbridge.sessions.weak_sessions import SessionRef, WeakSessions
 
 
 class Registry:
-    """User → sessions, with their limits; 0 is no limit.
+    """A set of weak references to sessions for each user. A limit of 0 is no limit.
 
-    Plain sets: a `WeakSet` costs 1.1 µs more at each event and 0.3 KB more for each user, and each session is counted
-    out by the handler that counted it in.
+    Keeps no session alive: the task that handles the connection owns its session. A session that nobody holds any more
+    is not in the registry and does not count towards a limit.
     """
 
     def __init__(self, *, max_connections: int = 0, max_per_user: int = 0) -> None:
         self._max_connections = max_connections
         self._max_per_user = max_per_user
-        self._users: dict[str, set[Session]] = {}
-        self._total = 0
+        self._all = WeakSessions()
+        self._users: dict[str, WeakSessions] = {}  # a user without a session has no entry
 
     def __len__(self) -> int:
-        return self._total
+        """Return the number of sessions."""
+        return len(self._all)
 
     def add(self, session: Session) -> None:
-        """Count the session in.
+        """Add a session, if the limits allow it.
 
         Raises:
-            Refused: over the limit of this replica or of the user.
+            Refused: the limit of this replica or of the user is reached.
 
         """
         sessions = self._users.get(session.user)
-        if 0 < self._max_connections <= self._total:
-            raise Refused(OVERLOADED, f"{self._total} connections, WSBRIDGE_MAX_CONNECTIONS is reached")
+        if 0 < self._max_connections <= len(self._all):
+            raise Refused(OVERLOADED, f"{len(self._all)} connections, WSBRIDGE_MAX_CONNECTIONS is reached")
         if sessions is None:
-            sessions = self._users[session.user] = set()
+            sessions = self._users[session.user] = WeakSessions()
         elif 0 < self._max_per_user <= len(sessions):
             raise Refused(
                 TOO_MANY_CONNECTIONS,
                 f"{len(sessions)} connections, WSBRIDGE_MAX_CONNECTIONS_PER_USER is reached",
             )
-        sessions.add(session)
-        self._total += 1
+        reference = SessionRef.to(session, self._discard)
+        sessions.add(reference)
+        self._all.add(reference)
 
     def remove(self, session: Session) -> bool:
-        """Count it out; whether it was in."""
-        sessions = self._users.get(session.user)
-        if sessions is None or session not in sessions:
-            return False
-        sessions.discard(session)
-        self._total -= 1
-        if not sessions:
-            del self._users[session.user]
-        return True
+        """Remove a session whose connection has ended. Return whether it was here."""
+        return self._discard(SessionRef.to(session))
 
-    def of(self, user: str) -> Collection[Session]:
-        """A user's sessions; to be copied by who ends or awaits while walking over them."""
-        return self._users.get(user, _NOBODY)
+    def of(self, user: str) -> list[Session]:
+        """Return the user's sessions, in a list of the caller's own."""
+        sessions = self._users.get(user)
+        return sessions.alive() if sessions is not None else []
+
+    def has(self, user: str) -> bool:
+        """Return whether the user has a session."""
+        return user in self._users
+
+    def disconnect(self, user: str) -> int:
+        """End all sessions of a user, as an operator asked for. Return their number."""
+        sessions = self.of(user)
+        for session in sessions:
+            session.end(FORCE_DISCONNECT, explain=True)
+        return len(sessions)
 
     def users(self) -> dict[str, int]:
-        """User → number of connections."""
+        """Return the number of sessions of each connected user."""
         return {user: len(sessions) for user, sessions in self._users.items()}
 
     @property
@@ -68,15 +76,21 @@ class Registry:
         return len(self._users)
 
     def slices(self, size: int) -> Iterator[list[Session]]:
-        """All sessions, about `size` at a time, for work that lets others run in between.
+        """Yield all sessions in lists of at most `size`, for work that lets other tasks run in between.
 
-        Holds names, not sessions: what ends meanwhile is freed at once.
+        Sessions that are added meanwhile are left out. Those that end meanwhile are not kept alive.
         """
-        batch: list[Session] = []
-        for user in list(self._users):
-            batch.extend(self.of(user))
-            if len(batch) >= size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+        yield from self._all.slices(size)
+
+    def _discard(self, reference: SessionRef) -> bool:
+        """Forget a session that was removed, or that nobody holds any more."""
+        if not self._all.discard(reference):
+            return False
+        sessions = self._users[reference.user]
+        sessions.discard(reference)
+        if not sessions:
+            del self._users[reference.user]
+        return True
+
+
+REGISTRY = web.AppKey("registry", Registry)  # every `web.Application` of the bridge holds the same one

@@ -1,141 +1,172 @@
-"""Frames to one peer: at once where its transport is free, else in portions as it drains; then the close."""
+"""Writes frames to one connection: at once while the peer keeps up, else in portions as its buffer drains."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from wsbridge.core.close_codes import Close
-from wsbridge.core.events import Entry, Position
+from wsbridge.core.events import Entry
+from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION, Ledger, Outbox
-
-
-class Connection(Protocol):
-    """What a transport has to offer. None of it but `drain` waits."""
-
-    transport_name: str
-
-    @property
-    def ping_interval(self) -> float | None:
-        """Seconds between two pings, at most; None is the bridge's own."""
-        ...
-
-    @property
-    def answers(self) -> bool:
-        """Whether a peer that is there answers a ping."""
-        ...
-
-    def update(self, entry: Entry) -> bytes:
-        """An entry as it stands on this connection; the same for all sessions of the kind."""
-        ...
-
-    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
-        """A message as it stands on this connection."""
-        ...
-
-    def write(self, data: bytes | memoryview) -> None: ...
-
-    def unsent(self) -> int:
-        """Bytes in the transport's buffer."""
-        ...
-
-    def is_gone(self) -> bool:
-        """Whether the peer has left unnoticed."""
-        ...
-
-    def ping(self) -> None: ...
-
-    def wake(self) -> None:
-        """There is something to `pump`: whoever owns the connection does it."""
-        ...
-
-    def abort_later(self, *, soon: bool = False) -> None:
-        """Free everything within 2 s, or a second, whatever the peer does."""
-        ...
-
-    def end(self, close: Close) -> None:
-        """Close in the transport's way; the last that is written."""
-        ...
-
-    def abort(self) -> None: ...
-
-    async def drain(self) -> None:
-        """Wait until the transport's buffer is nearly empty."""
-        ...
+from wsbridge.sessions.replay import Replay
+from wsbridge.telemetry.metrics import Metrics
 
 
 class Sender:
-    """The only writer of frames to `connection`. What waits is bounded from outside: see `Backlog`."""
+    """The only writer of frames to its connection.
 
-    __slots__ = ("_connection", "_last", "_ledger", "_outbox", "written")
+    Frames gather until `flush`; what the connection cannot take waits in an outbox. What waits is bounded from
+    outside: `Backlog` ends the sessions of peers that are too slow.
+    """
 
-    def __init__(self, connection: Connection, ledger: Ledger) -> None:
+    __slots__ = (
+        "_close", "_connection", "_gathered", "_ledger", "_metrics", "_outbox", "_replay", "messages", "written",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, ledger: Ledger, metrics: Metrics) -> None:
         self._connection = connection
         self._ledger = ledger
-        self._outbox: Outbox | None = None  # what the transport could not be given yet
-        self._last: Close | None = None  # written when the outbox is empty
-        self.written = 0  # bytes that went from the outbox to the transport
+        self._metrics = metrics
+        self._gathered: list[bytes] = []  # since the last flush
+        self._outbox: Outbox | None = None  # only while something waits for the peer
+        self._replay: Replay | None = None  # only while there are missed or held entries
+        self._close: Close | None = None  # is written once the outbox is empty
+        self.messages = 0  # handed to the connection or to the outbox
+        self.written = 0  # bytes that went from the outbox to the connection
 
     @property
     def is_waiting(self) -> bool:
-        """Whether `write_portion` has something to do."""
+        """Whether frames wait for the connection to drain."""
         return self._outbox is not None
 
     @property
+    def is_replaying(self) -> bool:
+        """Whether a replay was begun and not ended."""
+        return self._replay is not None and self._replay.has_begun
+
+    @property
+    def has_replayed(self) -> bool:
+        """Whether all of the replay is written, so that it must be ended."""
+        return self._outbox is None and self._replay is not None and self._replay.has_begun and self._replay.is_done
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything waits: frames, missed entries or held ones."""
+        return self._outbox is not None or self._replay is not None
+
+    @property
     def waiting(self) -> int:
-        """Bytes that the transport could not be given yet."""
-        return self._outbox.size if self._outbox is not None else 0
+        """Bytes of the frames and held entries that wait."""
+        held = self._replay.held_bytes if self._replay is not None else 0
+        return held + (self._outbox.size if self._outbox is not None else 0)
+
+    def add(self, frame: bytes, *, first: bool = False) -> None:
+        """Gather a frame for the next flush, behind the others or before them."""
+        if first:
+            self._gathered.insert(0, frame)
+        else:
+            self._gathered.append(frame)
+
+    def add_entry(self, entry: Entry, frame: bytes) -> None:
+        """Gather an entry's frame. While others wait, the entry does: its data is shared with more sessions."""
+        if self._outbox is None or self._gathered:
+            self._gathered.append(frame)
+        else:
+            self._outbox.put_entry(entry, len(frame))
+            self._count(1, len(frame))
+
+    def flush(self) -> bool:
+        """Send what was gathered, in one write. Return True if it now waits for the peer, and nothing did before."""
+        gathered = self._gathered
+        if not gathered:
+            return False
+        size = len(gathered[0]) if len(gathered) == 1 else sum(map(len, gathered))
+        self._count(len(gathered), size)
+        waits = self.send(gathered, size)
+        gathered.clear()
+        return waits
 
     def send(self, frames: Sequence[bytes], size: int) -> bool:
-        """Write frames of `size` bytes in one piece, or queue them; True if it has begun to wait for the transport."""
+        """Send frames of `size` bytes that are not counted as messages; the result is that of `flush`."""
         if self._outbox is not None:
             self._outbox.put(frames)
             return False
         if size <= PORTION and self._connection.unsent() <= HIGH_WATER:
             self._connection.write(frames[0] if len(frames) == 1 else b"".join(frames))
             return False
-        self.queue(frames)
+        self._queue(frames)
         return True
 
-    def queue(self, frames: Sequence[bytes]) -> None:
-        """Keep references to frames, which others may wait for, too."""
-        if self._outbox is None:
-            self._outbox = Outbox(self._ledger, self._connection.update)
-        self._outbox.put(frames)
+    def hold(self, entry: Entry, size: int) -> None:
+        """Keep a published entry, whose frame has `size` bytes, until the missed ones are written."""
+        self._own_replay().hold(entry, size)
 
-    def queue_entry(self, entry: Entry, size: int) -> bool:
-        """Keep an entry whose frame has `size` bytes behind what waits; False if nothing does, and nothing was done."""
-        if self._outbox is None:
-            return False
-        self._outbox.put_entry(entry, size)
-        return True
+    def begin_replay(self, missed: Sequence[Entry]) -> None:
+        """Let `write_portion` write the missed entries, each time that nothing else waits."""
+        self._own_replay().begin(missed)
 
-    def write_portion(self) -> None:
-        """Write some of what waits, and the close once nothing does."""
+    def end_replay(self) -> None:
+        """Forget that a replay was begun; held entries stay."""
+        if self._replay is not None and not self._replay.end():
+            self._replay = None
+
+    def take_held(self) -> list[Entry]:
+        """Return the held entries, which are not held any more."""
+        replay, self._replay = self._replay, None
+        return replay.take_held() if replay is not None else []
+
+    def write_portion(self) -> int:
+        """Write some of what waits, then the close. Return the offset of the last missed entry in it, or 0."""
+        offset = 0
+        if self._outbox is None and self._replay is not None and self._replay.has_begun:
+            frames, offset = self._replay.take(self._connection.update)
+            self._count(len(frames), sum(map(len, frames)))
+            self._queue(frames)
         if self._outbox is None:
-            return
+            return offset
         data = self._outbox.take()
         self.written += len(data)
         self._connection.write(data)
         if not self._outbox.size:
             self._outbox = None
-            if self._last is not None:
-                self._connection.end(self._last)
+            if self._close is not None:
+                self._connection.send_close(self._close)
+        return offset
 
-    def cut(self) -> None:
-        """Drop what waits, but the rest of a frame that has begun."""
-        if self._outbox is not None:
+    def send_close(self, close: Close, *, cut: bool) -> None:
+        """Write a close behind what waits, or behind the frame that was begun if `cut`. It is the last that is sent."""
+        self._forget()
+        if cut and self._outbox is not None:
             self._outbox.cut()
             if not self._outbox.size:
                 self._outbox = None
-
-    def end(self, close: Close) -> None:
-        """Write the close behind what waits. Nothing may be sent afterwards."""
         if self._outbox is None:
-            self._connection.end(close)
+            self._connection.send_close(close)
         else:
-            self._last = close
+            self._close = close
 
     def clear(self) -> None:
         """Drop everything: the peer is gone."""
+        self._forget()
         if self._outbox is not None:
             self._outbox.clear()
             self._outbox = None
+
+    def _forget(self) -> None:
+        """Drop what is not in the outbox yet."""
+        self._gathered.clear()
+        if self._replay is not None:
+            self._replay.clear()
+            self._replay = None
+
+    def _own_replay(self) -> Replay:
+        if self._replay is None:
+            self._replay = Replay(self._ledger)
+        return self._replay
+
+    def _queue(self, frames: Sequence[bytes]) -> None:
+        if self._outbox is None:
+            self._outbox = Outbox(self._ledger, self._connection.update)
+        self._outbox.put(frames)
+
+    def _count(self, messages: int, size: int) -> None:
+        self.messages += messages
+        self._metrics.wrote(messages, size)

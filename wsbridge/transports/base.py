@@ -5,11 +5,11 @@ import random
 import socket
 import struct
 import time
-from collections.abc import Callable
 
 from aiohttp.abc import AbstractStreamWriter
 
 from wsbridge.sessions.outbox import HIGH_WATER
+from wsbridge.sessions.session import Session
 
 CLOSE_TIMEOUT = 2.0  # seconds that a peer has for its part of a close
 SLOW_CLOSE_TIMEOUT = 0.5  # the same for one that has not taken what waits for it, and up to `SPREAD` more
@@ -115,29 +115,30 @@ class BaseConnection:
 
 
 class Receiver:
-    """What aiohttp hands the bytes of a connection to, in place of its own parser.
+    """Gets the bytes of a connection from aiohttp, in place of aiohttp's own parser. This one ignores them.
 
-    `ended` is called as soon as the connection is lost. This one ignores what it gets, within limits.
+    Its session, once there is one, leaves as soon as the connection is lost.
     """
 
-    __slots__ = ("_ended", "_ignored", "connection")
-    IGNORED = 100  # reads of a connection that has nothing to say any more
+    __slots__ = ("_ignored", "connection", "session")
+    IGNORED = 100  # reads after which a connection that has nothing to say any more is reset
 
-    def __init__(self, connection: BaseConnection, ended: Callable[[], None]) -> None:
+    def __init__(self, connection: BaseConnection) -> None:
         self.connection = connection
-        self._ended = ended
+        self.session: Session | None = None
         self._ignored = 0
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Part of aiohttp's interface of parsers: whether this is the end, and the bytes that are left over."""
+        """Take bytes. Return what aiohttp expects of a parser: whether this is the end, and the bytes left over."""
         del data
         self.ignore()
         return False, b""
 
     def feed_eof(self) -> None:
-        """The same: the connection is lost."""
+        """Take the end of the connection, also as aiohttp calls it."""
         self.connection.over()
-        self._ended()
+        if self.session is not None:
+            self.session.leave()
 
     def ignore(self) -> None:
         self._ignored += 1

@@ -12,11 +12,10 @@ from typing import Any, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from wsbridge.auth.origins import Origins
 from wsbridge.core.close_codes import (
-    INTERNAL,
     LOST,
     ORIGIN_FORBIDDEN,
-    SHUTDOWN,
     TOKEN_MISSING,
     USER_ID_REQUIRED,
     Close,
@@ -24,9 +23,8 @@ from wsbridge.core.close_codes import (
 )
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import goodbye, update
-from wsbridge.sessions.admission import Admission
+from wsbridge.sessions.opening import SessionOpener
 from wsbridge.sessions.session import Session
-from wsbridge.telemetry.metrics import Metrics
 from wsbridge.transports.base import BaseConnection, Receiver
 
 COMMENT_INTERVAL = 15.0  # seconds between two comment lines
@@ -87,7 +85,7 @@ class SseConnection(BaseConnection):
     def ping(self) -> None:
         self.write(b":\n\n")
 
-    def end(self, close: Close) -> None:
+    def send_close(self, close: Close) -> None:
         """End the stream; its goodbye, if there is one, is out."""
         self.abort_later()
         self.over()
@@ -96,32 +94,31 @@ class SseConnection(BaseConnection):
 class SseHandler:
     """`GET /sse`. `ping_timeout` is in seconds: how long the kernel waits for a peer to take what was sent."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, *, ping_timeout: float) -> None:
-        self._admission = admission
-        self._metrics = metrics
+    def __init__(self, opener: SessionOpener, origins: Origins, *, ping_timeout: float) -> None:
+        self._opener = opener
+        self._origins = origins
         self._ping_timeout = ping_timeout
 
     async def preflight(self, request: web.Request) -> web.Response:
         """A page asks whether it may send its headers. Any may: a page of another origin has to read its refusal."""
-        return web.Response(status=204, headers=self._admission.origins.refusal_cors(request) | _PREFLIGHT)
+        return web.Response(status=204, headers=self._origins.refusal_cors(request) | _PREFLIGHT)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The whole life of one stream."""
-        cors = self._admission.origins.cors(request)
+        cors = self._origins.cors(request)
         transport = request.transport
         if transport is None:
             raise ConnectionResetError  # it left before we looked
         connection = SseConnection(request, transport, ping_timeout=self._ping_timeout)
         asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
         try:
-            if self._admission.draining:
-                raise Refused(SHUTDOWN)
-            session, resume, hello = await self._admission.admit(request, connection, asked)
+            session, resume, hello = await self._opener.open(request, connection, asked)
         except Refused as refused:
             if refused.close is ORIGIN_FORBIDDEN:
-                cors = self._admission.origins.refusal_cors(request)
+                cors = self._origins.refusal_cors(request)
             return await _refuse(request, refused, cors)
-        receiver = Receiver(connection, lambda: self._admission.close(session, None))
+        receiver = Receiver(connection)
+        receiver.session = session
         request.protocol.set_parser(cast("Any", receiver))  # typed as aiohttp's WebSocket reader, used as any parser
         response = web.StreamResponse(headers=_HEAD | cors)
         try:
@@ -131,10 +128,9 @@ class SseHandler:
         except ConnectionError:
             session.drop(LOST.reason)
         except Exception as failure:  # the task boundary: this stream ends, the others do not notice
-            self._metrics.internal("stream", failure, session=session.id)
-            session.end(INTERNAL)
+            session.fail("stream", failure)
         finally:
-            self._admission.close(session, None)
+            session.leave()
         try:
             with contextlib.suppress(ConnectionError):  # the peer has left
                 await response.write_eof()  # the last chunk; a peer that does not take it is cut off by the timer

@@ -13,7 +13,7 @@ from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.connections.client_address import address_of
 from wsbridge.core.timestamps import timestamp
 from wsbridge.sessions.admission import Admission
-from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.registry import REGISTRY
 from wsbridge.sessions.session import Session
 from wsbridge.supervision.health_checks import OK, Checks
 from wsbridge.telemetry.log import log
@@ -26,14 +26,12 @@ class AdminHandler:
     def __init__(
         self,
         *,
-        registry: Registry,
         broker: Broker,
         admission: Admission,
         metrics: Metrics,
         checks: Checks,
         shows_details: Callable[[web.Request], bool],
     ) -> None:
-        self._registry = registry
         self._broker = broker
         self._admission = admission
         self._metrics = metrics
@@ -51,7 +49,7 @@ class AdminHandler:
         if self._shows_details(request):
             body |= {
                 "checks": found,
-                "connections": len(self._registry),
+                "connections": len(request.app[REGISTRY]),
                 "uptime_seconds": round(time.monotonic() - self._started),
                 "version": __version__,
             }
@@ -62,8 +60,9 @@ class AdminHandler:
         return web.Response(text="ok\n")
 
     async def stats(self, request: web.Request) -> web.Response:
-        users = self._registry.users()
-        return _json({"total_users": len(users), "total_connections": len(self._registry), "users": users})
+        registry = request.app[REGISTRY]
+        users = registry.users()
+        return _json({"total_users": len(users), "total_connections": len(registry), "users": users})
 
     async def user(self, request: web.Request) -> web.Response:
         """One user's sessions on this replica."""
@@ -72,23 +71,20 @@ class AdminHandler:
             position = await self._broker.position(user)
         except BrokerUnavailable:
             position = None
-        sessions = [_described(session) for session in self._registry.of(user)]
+        sessions = [_described(session) for session in request.app[REGISTRY].of(user)]
         return _json({"user_id": user, "sessions": sessions, "last_event_id": position and str(position)})
 
     async def disconnect(self, request: web.Request) -> web.Response:
         """Close all sessions of a user: first here, then on the other replicas. 503 if the broker is unavailable."""
         user = request.match_info["user_id"]
-        sessions = list(self._registry.of(user))
-        for session in sessions:
-            session.disconnect()
-        log.info("user.disconnected", user=user, sessions=len(sessions), peer=address_of(request))
+        count = request.app[REGISTRY].disconnect(user)
+        log.info("user.disconnected", user=user, sessions=count, peer=address_of(request))
         try:
             await self._broker.disconnect(user)
         except BrokerUnavailable as unavailable:
-            count = len(sessions)
             text = f"Closed {count} sessions on this replica, but could not reach the others: {unavailable}. Try again."
             raise web.HTTPServiceUnavailable(text=text) from None
-        return _json({"user_id": user, "disconnected": len(sessions)}, status=202)
+        return _json({"user_id": user, "disconnected": count}, status=202)
 
     async def metrics(self, request: web.Request) -> web.Response:
         encode, content_type = _encoder(request.headers.get(hdrs.ACCEPT, ""))
@@ -107,7 +103,7 @@ def _described(session: Session) -> dict[str, object]:
     return {
         "session_id": session.id,
         "transport": session.connection.transport_name,
-        "since": timestamp(time.time() - (time.monotonic() - session.opened)),
+        "since": timestamp(time.time() - (time.monotonic() - session.opened_at)),
         "address": session.peer,
         "user_agent": session.agent,
         "last_event_id": str(session.position),

@@ -204,8 +204,7 @@ async def test_listen_to_the_end(bridge: Running, capfd: pytest.CaptureFixture[s
     listening = asyncio.create_task(running("listen", "--user", "u1", "--url", url, "--token", "a.b.c"))
     await until(lambda: len(bridge.bridge.registry) == 1)
     await bridge.publish({"user_id": "u1"})
-    for session in list(bridge.bridge.registry.of("u1")):
-        session.disconnect()
+    bridge.bridge.registry.disconnect("u1")
     assert await listening == 1
     out, err = capfd.readouterr()
     types = [json.loads(line)["type"] for line in out.splitlines() if line.startswith('{"type"')]

@@ -283,10 +283,10 @@ async def test_with_a_real_bridge_nothing_is_lost_between(bridge: Running) -> No
         for number in range(20):
             await bridge.publish({"user_id": "u1", "n": number})
             if number % 5 == 4:
-                for session in list(bridge.bridge.registry.of("u1")):
+                for session in bridge.bridge.registry.of("u1"):
                     session.end(INTERNAL)
         await until(lambda: sum(m["type"] == "task_update" for m in following.messages) == 20)
-        for session in list(bridge.bridge.registry.of("u1")):
+        for session in bridge.bridge.registry.of("u1"):
             session.end(FORCE_DISCONNECT)
     assert [m["event"]["n"] for m in following.messages if m["type"] == "task_update"] == list(range(20))
     assert all(m["recovered"] for m in following.messages[1:] if m["type"] == "connected")

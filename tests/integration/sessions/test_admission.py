@@ -162,24 +162,6 @@ async def test_the_origin_is_looked_at_before_anything_else(start: Start, logs: 
     assert not logs.of("auth.failed")
 
 
-async def test_limits_are_those_of_the_settings_and_free_again(start: Start) -> None:
-    bridge = await start(MAX_CONNECTIONS="3", MAX_CONNECTIONS_PER_USER="2")
-    first, _ = await bridge.opened("a")
-    await bridge.opened("a")
-    assert await closed(await bridge.connect("a")) == (4429, "too_many_connections")
-    await bridge.opened("b")
-    assert await closed(await bridge.connect("c")) == (1013, "overloaded")
-    await first.close()
-    await bridge.opened("c")
-
-
-async def test_zero_is_no_limit(start: Start) -> None:
-    bridge = await start(MAX_CONNECTIONS_PER_USER="0")
-    for _ in range(30):
-        await bridge.opened()
-    assert len(bridge.bridge.registry) == 30
-
-
 @pytest.mark.fault("E7")
 async def test_bad_token_in_band_is_counted_as_an_auth_error(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
@@ -189,3 +171,43 @@ async def test_bad_token_in_band_is_counted_as_an_auth_error(start: Start) -> No
     assert await closed(ws) == (4401, "token_invalid")
     await until(lambda: bridge.bridge.metrics.closes["4401", "token_invalid"])
     assert +bridge.bridge.metrics.errors == {"auth": 1}
+
+
+async def test_admission_in_a_drain_refuses_a_stream_and_counts_no_failure_of_the_client(
+    start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge, faults = await start(), list[str]()
+    monkeypatch.setattr(bridge.bridge.rate_limits, "failed", faults.append)
+    bridge.bridge.admission.draining = True
+    async with bridge.http.get(f"{bridge.url}/sse", params={"user_id": "u1"}) as response:
+        assert (response.status, b"shutdown" in await response.read()) == (200, True)
+    assert logs.of("session.refused", code=1012, reason="shutdown", user="u1")
+    assert (faults, +bridge.bridge.metrics.errors) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "is_auth"),
+    [
+        ({"user_id": "u1"}, {}, True),
+        ({"user_id": "u2", "token": "{}"}, {}, True),
+        ({"user_id": "x" * 257, "token": "{}"}, {}, False),
+        ({"token": "{}"}, {"Origin": "https://evil.example"}, False),
+    ],
+    ids=["no token", "another user", "no user", "origin"],
+)
+async def test_admission_counts_each_fault_of_a_client_against_its_address(
+    start: Start,
+    logs: Logs,
+    monkeypatch: pytest.MonkeyPatch,
+    query: dict[str, str],
+    headers: dict[str, str],
+    is_auth: bool,
+) -> None:
+    bridge = await start(JWT_SECRET=SECRET, ALLOWED_ORIGINS="https://example.com")
+    faults = list[str]()
+    monkeypatch.setattr(bridge.bridge.rate_limits, "failed", faults.append)
+    query = {name: value.format(token()) if name == "token" else value for name, value in query.items()}
+    await closed(await connect(bridge, query=query, headers=headers))
+    assert await logs.line("auth.failed" if is_auth else "session.refused")
+    assert faults == ["127.0.0.1"]
+    assert bridge.bridge.metrics.errors["auth"] == int(is_auth)

@@ -33,7 +33,7 @@ from tests.support.running import (
     token,
     until,
 )
-from wsbridge.sessions.session import State
+from wsbridge.sessions.state import State
 from wsbridge.transports import base
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -484,7 +484,7 @@ async def test_a_slow_but_steady_replay_outlasts_the_heartbeat(start: Start) -> 
     async with StalledReader(bridge.port) as peer:
         await peer.opened(query=f"&last_event_id={epoch}:0")
         (session,) = bridge.bridge.registry.of("u1")
-        begin = session.opened
+        begin = session.opened_at
         await until(lambda: time.monotonic() > begin + 0.5)  # reads nothing yet, but has time for a portion
         assert [(await peer.message())["event"]["n"] for _ in range(count)] == list(range(count))
         await peer.send_frame(TEXT, b'{"type":"ping"}')

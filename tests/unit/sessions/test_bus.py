@@ -19,7 +19,7 @@ from wsbridge.sessions.backlog import PATIENCE
 from wsbridge.sessions.bus import PORTION, UNPAUSED, Bus
 from wsbridge.sessions.outbox import HIGH_WATER
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import State
+from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -28,6 +28,7 @@ class Bench:
 
     def __init__(self, size: int = 100, max_bytes: int = 1_000_000) -> None:
         self.registry = Registry()
+        self._peers: list[Peer] = []
         self.metrics = Metrics()
         self.now = 10.0
         self.bus = Bus(self.registry, self.metrics, size=size, max_bytes=max_bytes, clock=lambda: self.now)
@@ -35,6 +36,7 @@ class Bench:
     def peer(self, user: str = "u") -> Peer:
         peer = Peer.live(user, metrics=self.metrics)
         self.registry.add(peer.session)
+        self._peers.append(peer)  # the registry keeps nobody alive
         return peer
 
     async def deliver(self, *entries: Entry) -> list[Any]:
@@ -162,7 +164,7 @@ def broken(peer: Peer, method: str, **state: object) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    setattr(peer.session if method == "_on_missed" else peer.connection, method, fail)
+    setattr(peer if method == "on_missed" else peer.connection, method, fail)
     for name, value in state.items():
         setattr(peer.session, name, value)
 
@@ -170,7 +172,7 @@ def broken(peer: Peer, method: str, **state: object) -> None:
 FAULTS: dict[str, Callable[[Peer], None]] = {
     "write": lambda peer: broken(peer, "write"),
     "unsent": lambda peer: broken(peer, "unsent"),
-    "mend": lambda peer: broken(peer, "_on_missed", epoch="old"),
+    "mend": lambda peer: broken(peer, "on_missed", epoch="old"),
 }
 
 

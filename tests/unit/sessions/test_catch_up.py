@@ -15,7 +15,7 @@ from wsbridge.core.close_codes import INTERNAL, LOST, SHUTDOWN
 from wsbridge.core.events import Event, Position
 from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.catch_up import CatchUp
-from wsbridge.sessions.session import State
+from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -169,7 +169,7 @@ async def test_another_hole_is_mended_again() -> None:
     peer, histories = Peer.live(), Histories(resume(0, top=1), resume(1, top=3))
     histories.open.clear()
     async with running(CatchUp(histories, Metrics())) as catch_up:
-        peer.session._on_missed = catch_up.request
+        peer.on_missed = catch_up.request
         peer.session.fall_behind()
         await until(lambda: histories.asked)
         peer.offer(3)
@@ -187,11 +187,11 @@ async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
     else:
         histories.answers.insert(0, RuntimeError("a bug"))
     with capture_logs() as lines:
-        async with mending(histories, peer, other) as metrics:
+        async with mending(histories, peer, other):
             await until(lambda: peer.connection.ended and other.session.state is State.LIVE)
     assert peer.connection.ended == [INTERNAL]
     assert (INTERNAL.code, other.ids) == (1011, ["e:1"])
-    assert +metrics.errors == {"internal": 1}
+    assert +peer.metrics.errors == {"internal": 1}
     (line,) = [line for line in lines if line["log_level"] == "error"]
     assert (line["event"], line["doing"], line["session"]) == ("internal.error", "catch_up", peer.session.id)
     assert isinstance(line["exc_info"], Bug if in_session else RuntimeError)

@@ -36,13 +36,13 @@ class Leaver(Peer):
         self.closed_at: list[float] = []
         registry.add(self.session)
 
-        def end(close: Close) -> None:
+        def send_close(close: Close) -> None:
             self.closed_at.append(time.now)
             self.connection.ended.append(close)
             if not stalled:
                 registry.remove(self.session)
 
-        vars(self.connection).update(end=end)
+        vars(self.connection).update(send_close=send_close)
         self.session.attach(Resume(Position("e", 0)), HELLO)
         self.connection.written.clear()
 
@@ -187,7 +187,7 @@ async def test_who_had_no_connected_yet_gets_its_goodbye_and_its_close_behind_it
 async def test_who_is_attached_while_others_leave_is_told_at_once_and_has_what_is_left_of_the_time(time: Time) -> None:
     registry, late = Registry(), Peer(now=time.now)
     started = time.now
-    everyone(registry, time, 1, stalled=True)
+    _stalled = everyone(registry, time, 1, stalled=True)  # the registry keeps nobody alive
     registry.add(late.session)
 
     def attach() -> None:
@@ -204,7 +204,7 @@ async def test_who_is_attached_while_others_leave_is_told_at_once_and_has_what_i
 
 async def test_who_came_in_meanwhile_is_closed_at_the_end(time: Time) -> None:
     registry, late = Registry(), list[Leaver]()
-    everyone(registry, time, 1, stalled=True)
+    _stalled = everyone(registry, time, 1, stalled=True)  # the registry keeps nobody alive
 
     def arrive() -> None:
         if not late:

@@ -11,7 +11,7 @@ from tests.support.peer import Peer
 from wsbridge.core.close_codes import LOST, POLICY, TOKEN_EXPIRED, Close
 from wsbridge.sessions.heartbeat import ENDING, PINGS, SLICE, SWEEP, Heartbeat
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import State
+from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL, TIMEOUT = 25.0, 10.0
@@ -41,7 +41,7 @@ async def test_a_peer_that_answers_is_pinged_at_least_every_interval_and_stays(t
 
     def ping() -> None:
         at.append(time.now)
-        peer.session.heard = time.now
+        peer.session.heard_at = time.now
 
     vars(peer.connection).update(ping=ping)
     await run_until(time, time.now + 20 * INTERVAL, wheel(time, peer).run())
@@ -54,7 +54,7 @@ async def test_a_peer_that_answers_is_pinged_at_least_every_interval_and_stays(t
 async def test_a_peer_that_was_heard_is_pinged_all_the_same(time: Time) -> None:
     """What it sends says that it is there; the ping keeps what is between us from closing the connection."""
     peer = peer_at(time)
-    time._then = lambda: setattr(peer.session, "heard", time.now)
+    time._then = lambda: setattr(peer.session, "heard_at", time.now)
     await run_until(time, time.now + 4 * INTERVAL, wheel(time, peer).run())
     assert peer.connection.pings == 4
 
@@ -80,13 +80,13 @@ async def test_a_token_ends_its_session_within_a_second(time: Time) -> None:
     late: dict[str, float] = {}
     peers = [peer_at(time, f"u{n}") for n in range(20)]
     for n, peer in enumerate(peers):
-        peer.session.expires = time.now + 5 + n * 0.3
+        peer.session.expires_at = time.now + 5 + n * 0.3
 
-        def end(close: Close, peer: Peer = peer) -> None:
+        def send_close(close: Close, peer: Peer = peer) -> None:
             peer.connection.ended.append(close)
-            late[peer.session.id] = time.now - peer.session.expires
+            late[peer.session.id] = time.now - peer.session.expires_at
 
-        vars(peer.connection).update(end=end)
+        vars(peer.connection).update(send_close=send_close)
     await run_until(time, time.now + 15, wheel(time, *peers).run())
     assert len(late) == len(peers)
     assert all(0 <= seconds <= 1 for seconds in late.values())
@@ -98,9 +98,9 @@ async def test_a_token_ends_its_session_within_a_second(time: Time) -> None:
 def test_a_fresh_token_keeps_the_session() -> None:
     peer = Peer.live(now=0)
     heartbeat = wheel(Time(), peer)
-    peer.session.expires = 10
+    peer.session.expires_at = 10
     heartbeat.check(peer.session, 9.9)
-    peer.session.expires = 20
+    peer.session.expires_at = 20
     heartbeat.check(peer.session, 10.1)
     assert peer.session.state is State.LIVE
     heartbeat.check(peer.session, 20.0)
@@ -156,7 +156,7 @@ async def test_a_pause_of_this_process_is_not_a_silence_of_its_peers(time: Time)
         if time.now > 1_010 and pause:
             time.now += pause.pop()
             for peer in talking:
-                vars(peer.connection).update(ping=lambda peer=peer: setattr(peer.session, "heard", time.now))
+                vars(peer.connection).update(ping=lambda peer=peer: setattr(peer.session, "heard_at", time.now))
 
     time._then = then
     started = time.now
@@ -169,7 +169,7 @@ async def test_a_pause_of_this_process_is_not_a_silence_of_its_peers(time: Time)
 @pytest.mark.fault("D9")
 async def test_a_token_that_ended_during_a_pause_has_ended(time: Time) -> None:
     peer = peer_at(time)
-    peer.session.expires = time.now + 20
+    peer.session.expires_at = time.now + 20
     pause = [40.0]
     time._then = lambda: setattr(time, "now", time.now + (pause.pop() if pause else 0))
     await run_until(time, time.now + 45, wheel(time, peer).run())
@@ -179,7 +179,7 @@ async def test_a_token_that_ended_during_a_pause_has_ended(time: Time) -> None:
 async def test_heartbeat_with_many_pings_due_lets_others_run_in_between(time: Time) -> None:
     peers = [Peer.live(f"u{n}", now=time.now - 2 * INTERVAL) for n in range(SLICE + 1)]
     for peer in peers:
-        peer.session.heard = time.now
+        peer.session.heard_at = time.now
     job = asyncio.ensure_future(wheel(time, *peers).run())
     pinged = 0
     while pinged < len(peers):
@@ -216,9 +216,9 @@ async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(
     peers = [peer_at(time, f"u{n}") for n in range(10 * few + 1)]
     for peer in peers:
         if due == "silent":
-            peer.session.heard = time.now - 2 * INTERVAL
+            peer.session.heard_at = time.now - 2 * INTERVAL
         else:
-            peer.session.expires = time.now - 1
+            peer.session.expires_at = time.now - 1
     job = asyncio.ensure_future(wheel(time, *peers).run())
     ended = 0
     while ended < len(peers):
@@ -235,7 +235,7 @@ async def test_a_session_that_fails_does_not_stop_the_wheel(time: Time) -> None:
 
     bad, good = peer_at(time, "a"), peer_at(time, "b")
     vars(bad.connection).update(ping=fail)
-    time._then = lambda: setattr(good.session, "heard", time.now)
+    time._then = lambda: setattr(good.session, "heard_at", time.now)
     with capture_logs() as lines:
         await run_until(time, time.now + 4 * INTERVAL, wheel(time, bad, good).run())
     assert good.connection.pings == 4

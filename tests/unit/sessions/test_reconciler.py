@@ -16,7 +16,7 @@ from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
 from wsbridge.sessions.reconciler import AGAIN, INTERVAL, Reconciler
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import State
+from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 NOBODY = frozenset[str]()
@@ -63,6 +63,7 @@ class Bench:
         self.registry, self.metrics = Registry(), Metrics()
         self.histories = Histories(**positions)
         self.reconciler = Reconciler(self.histories, self.registry, self.metrics)
+        self.peers = peers  # the registry keeps nobody alive
         for peer in peers:
             self.registry.add(peer.session)
 

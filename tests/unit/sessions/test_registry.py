@@ -1,135 +1,205 @@
-"""Who is connected, and how many may be."""
+"""Who is connected, and how many may be. The registry keeps no session alive: the tests hold theirs in `Crowd`."""
 
 import gc
 import weakref
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.peer import Peer
-from wsbridge.core.close_codes import OVERLOADED, TOO_MANY_CONNECTIONS, Close, Refused
+from tests.support.fake_connection import FakeConnection
+from tests.support.peer import HELLO, entry
+from wsbridge.core.close_codes import FORCE_DISCONNECT, OVERLOADED, TOO_MANY_CONNECTIONS, Close, Refused
+from wsbridge.core.events import Position
+from wsbridge.core.recovery import Resume
+from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.session import Session
+from wsbridge.sessions.session import Session, Shared
+from wsbridge.telemetry.metrics import Metrics
 
 
-def session(user: str = "u") -> Session:
-    return Peer.live(user).session
-
-
-def refusal(registry: Registry, user: str) -> Close:
-    before = (len(registry), registry.users())
-    with pytest.raises(Refused) as caught:
-        registry.add(session(user))
-    assert (len(registry), registry.users()) == before
-    return caught.value.close
-
-
-def test_a_user_has_all_its_sessions_and_nobody_elses() -> None:
-    registry = Registry()
-    first, second, other = session("a"), session("a"), session("b")
-    for added in (first, second, other):
-        registry.add(added)
-    assert set(registry.of("a")) == {first, second}
-    assert set(registry.of("b")) == {other}
-    assert set(registry.of("c")) == set()
-    assert registry.users() == {"a": 2, "b": 1}
-    assert (len(registry), registry.user_count) == (3, 2)
-
-
-def test_who_is_removed_is_gone_and_counted_out_once() -> None:
-    registry = Registry()
-    first, second = session(), session()
-    registry.add(first)
-    registry.add(second)
-    for _ in range(2):
-        registry.remove(first)
-        assert set(registry.of("u")) == {second}
-        assert (len(registry), registry.users()) == (1, {"u": 1})
-    registry.remove(second)
-    assert (len(registry), registry.users(), registry.user_count) == (0, {}, 0)
-
-
-def test_who_was_never_in_is_left_alone() -> None:
-    registry = Registry()
-    registry.add(session())
-    registry.remove(session())
-    registry.remove(session("stranger"))
-    assert registry.users() == {"u": 1}
-
-
-def test_nothing_holds_a_session_that_was_removed() -> None:
-    registry = Registry()
-    gone = session()
-    registry.add(gone)
-    registry.remove(gone)
-    reference = weakref.ref(gone)
-    del gone
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No garbage collector: what dies has no reference left, not even from a cycle that it is in."""
     gc.collect()
-    assert reference() is None
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
-def test_the_limit_of_a_user_is_its_own() -> None:
-    registry = Registry(max_per_user=2)
-    first = session("a")
-    for added in (first, session("a"), session("b")):
-        registry.add(added)
-    assert refusal(registry, "a") == TOO_MANY_CONNECTIONS
-    registry.add(session("b"))
-    registry.remove(first)
-    registry.add(session("a"))
+class Crowd:
+    """A registry and the sessions that are held; each is attached, and free of the cycle that `Peer` has."""
+
+    def __init__(self, **limits: int) -> None:
+        self.registry = Registry(**limits)
+        metrics = Metrics()
+        self._shared = Shared(
+            metrics=metrics,
+            backlog=Backlog(metrics, max_session=10_000, max_total=10**9),
+            on_missed=lambda _: None,
+            on_leave=self.registry.remove,
+        )
+        self.held: list[Session] = []
+
+    def session(self, user: str = "u") -> Session:
+        session = Session(user, FakeConnection(), self._shared, now=0.0)
+        session.attach(Resume(Position("e", 0)), HELLO)
+        return session
+
+    def add(self, *users: str) -> list[Session]:
+        """Add a session for each user, and hold it."""
+        added = [self.session(user) for user in users]
+        for session in added:
+            self.registry.add(session)
+        self.held += added
+        return added
+
+    def refusal(self, user: str) -> Close:
+        before = (len(self.registry), self.registry.users())
+        with pytest.raises(Refused) as caught:
+            self.registry.add(self.session(user))
+        assert (len(self.registry), self.registry.users()) == before
+        return caught.value.close
 
 
-def test_the_limit_of_the_replica_is_for_all() -> None:
-    registry = Registry(max_connections=2, max_per_user=1)
-    first = session("a")
-    registry.add(first)
-    registry.add(session("b"))
-    assert refusal(registry, "c") == OVERLOADED
-    assert refusal(registry, "a") == OVERLOADED  # it passes, the user's own limit may not
-    registry.remove(first)
-    assert refusal(registry, "b") == TOO_MANY_CONNECTIONS
-    registry.add(session("c"))
+def test_registry_finds_all_sessions_of_a_user_and_no_others() -> None:
+    crowd = Crowd()
+    first, second, other = crowd.add("a", "a", "b")
+    assert set(crowd.registry.of("a")) == {first, second}
+    assert crowd.registry.of("b") == [other]
+    assert crowd.registry.of("c") == []
+    assert [crowd.registry.has(user) for user in "abc"] == [True, True, False]
+    assert crowd.registry.users() == {"a": 2, "b": 1}
+    assert (len(crowd.registry), crowd.registry.user_count) == (3, 2)
 
 
-def test_zero_is_no_limit() -> None:
-    registry = Registry(max_connections=0, max_per_user=0)
-    for _ in range(200):
-        registry.add(session())
-    assert len(registry) == 200
+def test_registry_remove_counts_a_session_out_once() -> None:
+    crowd = Crowd()
+    first, second = crowd.add("u", "u")
+    assert [crowd.registry.remove(first) for _ in range(2)] == [True, False]
+    assert crowd.registry.of("u") == [second]
+    assert (len(crowd.registry), crowd.registry.users()) == (1, {"u": 1})
+    assert crowd.registry.remove(second)
+    assert (len(crowd.registry), crowd.registry.users(), crowd.registry.user_count) == (0, {}, 0)
 
 
-def test_a_refusal_names_the_setting() -> None:
-    registry = Registry(max_connections=1)
-    registry.add(session())
+def test_registry_remove_of_an_unknown_session_changes_nothing() -> None:
+    crowd = Crowd()
+    crowd.add("u")
+    assert not crowd.registry.remove(crowd.session())
+    assert not crowd.registry.remove(crowd.session("stranger"))
+    assert crowd.registry.users() == {"u": 1}
+
+
+def test_registry_session_that_nobody_holds_disappears_with_its_place_in_the_limits(uncollected: None) -> None:
+    crowd = Crowd(max_connections=2, max_per_user=1)
+    crowd.add("a", "b")
+    assert crowd.refusal("c") == OVERLOADED
+    crowd.held.pop(0)
+    assert crowd.registry.of("a") == []
+    assert (len(crowd.registry), crowd.registry.users(), crowd.registry.user_count) == (1, {"b": 1}, 1)
+    assert crowd.refusal("b") == TOO_MANY_CONNECTIONS
+    crowd.held.clear()
+    assert (len(crowd.registry), crowd.registry.users()) == (0, {})
+    crowd.add("a", "b")
+
+
+def test_registry_session_that_has_left_is_freed_without_the_garbage_collector(uncollected: None) -> None:
+    crowd = Crowd()
+    (session,) = crowd.add("u")
+    session.offer(entry(1, data=b'"%b"' % bytes(100_000)), bytes(100_000))
+    session.flush()
+    session.offer(entry(3), b"missed one")
+    session.offer(entry(4), b"held")
+    assert session.unsent() > 100_000
+    session.leave()
+    freed = weakref.ref(session)
+    del session
+    crowd.held.clear()
+    assert freed() is None
+
+
+def test_registry_iteration_survives_sessions_that_die_meanwhile(uncollected: None) -> None:
+    crowd = Crowd()
+    crowd.add(*"uuuuu")
+    found = crowd.registry.of("u")
+    crowd.held.clear()
+    for number, session in enumerate(found):
+        assert session.user == "u"
+        found[number] = crowd.session("other")  # nobody holds the one before any more
+        assert len(crowd.registry.of("u")) == 5 - number
+    del session
+    assert crowd.registry.users() == {}
+
+
+def test_registry_slices_leave_out_what_dies_meanwhile_and_keep_nothing_alive(uncollected: None) -> None:
+    crowd = Crowd()
+    crowd.add(*"abcdef")
+    seen = 0
+    for batch in crowd.registry.slices(2):
+        seen += len(batch)
+        if seen == 2:
+            crowd.held = crowd.held[:1] if crowd.held[0] not in batch else [s for s in crowd.held if s not in batch][:1]
+            assert len(crowd.registry) == 3  # one that is held, and the batch
+    del batch
+    assert seen == 3
+    assert len(crowd.registry) == 1
+
+
+def test_registry_disconnect_ends_all_sessions_of_the_user() -> None:
+    crowd = Crowd()
+    first, second, other = crowd.add("a", "a", "b")
+    assert crowd.registry.disconnect("a") == 2
+    assert (first.close, second.close, other.close) == (FORCE_DISCONNECT, FORCE_DISCONNECT, None)
+    assert b'"goodbye"' in b"".join(first.connection.written)  # type: ignore[attr-defined]  # a fake one
+    assert crowd.registry.disconnect("stranger") == 0
+
+
+def test_registry_limit_of_a_user_does_not_bind_others() -> None:
+    crowd = Crowd(max_per_user=2)
+    first, *_ = crowd.add("a", "a", "b")
+    assert crowd.refusal("a") == TOO_MANY_CONNECTIONS
+    crowd.add("b")
+    crowd.registry.remove(first)
+    crowd.add("a")
+
+
+def test_registry_limit_of_the_replica_counts_before_the_users() -> None:
+    crowd = Crowd(max_connections=2, max_per_user=1)
+    first, _ = crowd.add("a", "b")
+    assert crowd.refusal("c") == OVERLOADED
+    assert crowd.refusal("a") == OVERLOADED  # it passes, the user's own limit may not
+    crowd.registry.remove(first)
+    assert crowd.refusal("b") == TOO_MANY_CONNECTIONS
+    crowd.add("c")
+
+
+def test_registry_with_limits_of_zero_refuses_nobody() -> None:
+    crowd = Crowd(max_connections=0, max_per_user=0)
+    crowd.add(*"u" * 200)
+    assert len(crowd.registry) == 200
+
+
+def test_registry_refusal_names_the_setting() -> None:
+    crowd = Crowd(max_connections=1)
+    crowd.add("u")
     with pytest.raises(Refused, match="WSBRIDGE_MAX_CONNECTIONS "):
-        registry.add(session("other"))
-    registry = Registry(max_per_user=1)
-    registry.add(session())
+        crowd.add("other")
+    crowd = Crowd(max_per_user=1)
+    crowd.add("u")
     with pytest.raises(Refused, match="WSBRIDGE_MAX_CONNECTIONS_PER_USER "):
-        registry.add(session())
+        crowd.add("u")
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 10))
 @settings(deadline=None)
-def test_slices_are_everyone_once(users: list[str], size: int) -> None:
-    registry = Registry()
-    sessions = [session(user) for user in users]
-    for added in sessions:
-        registry.add(added)
-    slices = list(registry.slices(size))
-    assert sorted(found.id for batch in slices for found in batch) == sorted(added.id for added in sessions)
-    assert all(len(batch) >= size for batch in slices[:-1])
+def test_registry_slices_hold_each_session_once(users: list[str], size: int) -> None:
+    crowd = Crowd()
+    added = crowd.add(*users)
+    slices = list(crowd.registry.slices(size))
+    assert sorted(found.id for batch in slices for found in batch) == sorted(session.id for session in added)
+    assert [len(batch) for batch in slices[:-1]] == [size] * (len(slices) - 1)
     assert all(slices)
-
-
-def test_slices_bear_that_sessions_come_and_go_in_between() -> None:
-    registry = Registry()
-    sessions = [session(user) for user in "abcd"]
-    for added in sessions:
-        registry.add(added)
-    slices = registry.slices(1)
-    assert next(slices) == [sessions[0]]
-    registry.remove(sessions[1])
-    registry.add(session("e"))
-    assert list(slices) == [[sessions[2]], [sessions[3]]]

@@ -1,28 +1,30 @@
 """Frames to one peer, then the close."""
 
 from tests.support.fake_connection import FakeConnection
-from wsbridge.core.close_codes import FORCE_DISCONNECT
+from tests.support.peer import entry
+from wsbridge.core.close_codes import FORCE_DISCONNECT, SLOW_CONSUMER
 from wsbridge.sessions.outbox import PORTION, Ledger
 from wsbridge.sessions.sender import Sender
+from wsbridge.telemetry.metrics import Metrics
 
 LARGE = bytes(2 * PORTION)
 
 
 def test_sender_with_a_free_transport_writes_one_piece_and_the_close_at_once() -> None:
     connection = FakeConnection()
-    sender = Sender(connection, Ledger())
+    sender = Sender(connection, Ledger(), Metrics())
     assert not sender.send([b"a", b"b"], 2)
     assert (connection.written, sender.is_waiting) == ([b"ab"], False)
-    sender.end(FORCE_DISCONNECT)
+    sender.send_close(FORCE_DISCONNECT, cut=False)
     assert connection.ended == [FORCE_DISCONNECT]
 
 
 def test_sender_with_much_to_send_says_once_that_it_waits_and_closes_behind_all() -> None:
     connection, ledger = FakeConnection(), Ledger()
-    sender = Sender(connection, ledger)
+    sender = Sender(connection, ledger, Metrics())
     assert sender.send([LARGE], len(LARGE))
     assert not sender.send([b"b"], 1)
-    sender.end(FORCE_DISCONNECT)
+    sender.send_close(FORCE_DISCONNECT, cut=False)
     assert (sender.waiting, ledger.bytes, connection.ended) == (len(LARGE) + 1, len(LARGE) + 1, [])
     while sender.is_waiting:
         sender.write_portion()
@@ -33,21 +35,48 @@ def test_sender_with_much_to_send_says_once_that_it_waits_and_closes_behind_all(
 
 def test_sender_that_is_cut_keeps_the_rest_of_a_frame_that_has_begun() -> None:
     connection = FakeConnection()
-    sender = Sender(connection, Ledger())
+    sender = Sender(connection, Ledger(), Metrics())
     sender.send([LARGE, b"b"], len(LARGE) + 1)
     sender.write_portion()
-    sender.cut()
-    assert sender.waiting == PORTION
+    sender.send_close(SLOW_CONSUMER, cut=True)
+    assert (sender.waiting, connection.ended) == (PORTION, [])
     sender.write_portion()
     assert (b"".join(connection.written), sender.is_waiting) == (LARGE, False)
+    assert connection.ended == [SLOW_CONSUMER]
 
 
 def test_sender_whose_peer_is_gone_drops_everything() -> None:
     connection, ledger = FakeConnection(), Ledger()
-    sender = Sender(connection, ledger)
+    sender = Sender(connection, ledger, Metrics())
     sender.send([LARGE], len(LARGE))
     sender.write_portion()
-    sender.end(FORCE_DISCONNECT)
+    sender.send_close(FORCE_DISCONNECT, cut=False)
     sender.clear()
     sender.write_portion()
     assert (sender.waiting, ledger.bytes, connection.ended) == (0, 0, [])
+
+
+def test_sender_flush_writes_and_counts_what_was_gathered_in_one_piece() -> None:
+    connection, metrics = FakeConnection(), Metrics()
+    sender = Sender(connection, Ledger(), metrics)
+    sender.add(b"b")
+    sender.add_entry(entry(1), b"c")
+    sender.add(b"a", first=True)
+    assert connection.written == []
+    assert not sender.flush()
+    assert not sender.flush()
+    assert connection.written == [b"abc"]
+    assert (sender.messages, metrics.sent, metrics.sent_bytes) == (3, 3, 3)
+
+
+def test_sender_close_drops_what_was_gathered_and_what_was_to_be_replayed() -> None:
+    connection, ledger = FakeConnection(), Ledger()
+    sender = Sender(connection, ledger, Metrics())
+    sender.add(b"a")
+    sender.hold(entry(2), 10)
+    sender.begin_replay([entry(1)])
+    sender.send_close(FORCE_DISCONNECT, cut=False)
+    sender.flush()
+    sender.write_portion()
+    assert (connection.written, connection.ended) == ([], [FORCE_DISCONNECT])
+    assert (sender.waiting, sender.has_any, ledger.bytes) == (0, False, 0)

@@ -6,15 +6,26 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from tests.support.peer import BACKLOG, HELLO, Peer, entry, resume
-from wsbridge.core.close_codes import FORCE_DISCONNECT, LOST, POLICY, SHUTDOWN, SLOW_CONSUMER, TOKEN_EXPIRED, Close
+from wsbridge.core.close_codes import (
+    FORCE_DISCONNECT,
+    INTERNAL,
+    LOST,
+    POLICY,
+    SHUTDOWN,
+    SLOW_CONSUMER,
+    TOKEN_EXPIRED,
+    Close,
+)
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION
 from wsbridge.sessions.replay import REPLAY_PORTION
-from wsbridge.sessions.session import NEXT, Session, State
+from wsbridge.sessions.session import Session
+from wsbridge.sessions.state import TRANSITIONS, State
 from wsbridge.telemetry.metrics import Metrics
 
 # States.
@@ -22,19 +33,10 @@ from wsbridge.telemetry.metrics import Metrics
 
 @pytest.mark.parametrize("before", State)
 @pytest.mark.parametrize("after", State)
-def test_a_session_goes_where_its_table_says(before: State, after: State) -> None:
+def test_session_enter_allows_the_transitions_of_the_table_only(before: State, after: State) -> None:
     session = Peer().session
     session.state = before
-    allowed = (before, after) in {
-        (State.JOINING, State.REPLAYING),
-        (State.JOINING, State.CLOSED),
-        (State.REPLAYING, State.LIVE),
-        (State.REPLAYING, State.CLOSED),
-        (State.LIVE, State.REPLAYING),
-        (State.LIVE, State.CLOSED),
-    }
-    assert (after in NEXT[before]) is allowed
-    if allowed:
+    if after in TRANSITIONS[before]:
         session.enter(after)
         assert session.state is after
     else:
@@ -50,9 +52,9 @@ def test_a_session_begins_joining_under_an_id_of_its_own() -> None:
 
 def test_a_session_begins_at_no_position_and_without_an_end() -> None:
     session = Peer(now=7.0).session
-    assert (session.position, session.close, session.expires) == (Position("", 0), None, float("inf"))
-    assert (session.opened, session.heard, session.pinged) == (7.0, 7.0, 7.0)
-    assert (session.sent, session.received) == (0, 0)
+    assert (session.position, session.close, session.expires_at) == (Position("", 0), None, float("inf"))
+    assert (session.opened_at, session.heard_at, session.pinged_at) == (7.0, 7.0, 7.0)
+    assert (session.messages_sent, session.messages_received) == (0, 0)
     assert (session.user, session.peer, session.agent) == ("u", "10.0.0.9", "x")
 
 
@@ -82,7 +84,7 @@ def test_what_is_offered_between_two_flushes_is_one_write() -> None:
     peer.offer(1, 2, 3)
     peer.session.flush()
     assert len(peer.connection.written) == 2  # with the hello
-    assert (peer.session.sent, peer.metrics.sent) == (4, 4)
+    assert (peer.session.messages_sent, peer.metrics.sent) == (4, 4)
     assert peer.metrics.sent_bytes == sum(map(len, peer.connection.written))
 
 
@@ -228,7 +230,7 @@ def test_session_whose_peer_does_not_read_shares_the_data_of_an_event_with_other
             peer.session.flush()
     assert backlog.ledger.bytes == before + len(data)
     for peer in peers:
-        assert peer.session.sent == 4
+        assert peer.session.messages_sent == 4
         while peer.session.is_pumped:
             peer.session._write_portion()
         assert peer.ids == ["e:1", "e:2", "e:3"]
@@ -281,7 +283,7 @@ def test_the_close_of_a_slow_consumer_comes_behind_the_rest_of_the_frame_that_wa
 async def test_an_operators_close_comes_behind_all_that_waits() -> None:
     peer = Peer.live()
     give(peer, large(1), large(2))
-    peer.session.disconnect()
+    peer.session.end(FORCE_DISCONNECT, explain=True)
     assert peer.connection.ended == []
     assert peer.connection.timers == [False]
     await peer.session.pump()
@@ -309,7 +311,7 @@ def test_a_peer_that_takes_what_waits_is_alive() -> None:
     peer.session._write_portion()
     peer.now = 7.0
     peer.backlog.look()
-    assert peer.session.heard == 7.0
+    assert peer.session.heard_at == 7.0
 
 
 # Before `connected`.
@@ -319,11 +321,10 @@ def test_a_peer_that_takes_what_waits_is_alive() -> None:
 @pytest.mark.parametrize(
     ("end", "kinds", "close"),
     [
-        (Session.disconnect, ["connected", "goodbye"], FORCE_DISCONNECT),
-        (Session.expire, ["connected", "goodbye"], TOKEN_EXPIRED),
+        (lambda session: session.end(FORCE_DISCONNECT, explain=True), ["connected", "goodbye"], FORCE_DISCONNECT),
         (lambda session: session.end(SHUTDOWN), ["connected"], SHUTDOWN),
     ],
-    ids=["operator", "token", "drain"],
+    ids=["with a goodbye", "without"],
 )
 def test_a_session_that_ends_before_it_is_attached_says_so_behind_its_connected(
     end: Callable[[Session], None], kinds: list[str], close: Close
@@ -335,7 +336,7 @@ def test_a_session_that_ends_before_it_is_attached_says_so_behind_its_connected(
     peer.session.pong(b"x")
     assert (peer.connection.written, peer.connection.ended) == ([], [])
     peer.session.attach(Resume(Position("e", 0), (entry(1),), recovered=True), HELLO)
-    assert [m["type"] for m in peer.connection.messages][: len(kinds)] == kinds
+    assert [m["type"] for m in peer.connection.messages] == kinds
     assert peer.connection.ended == [close]
     assert peer.session.state is State.CLOSED
     assert peer.backlog.bytes == 0
@@ -363,7 +364,7 @@ def test_nothing_is_written_after_the_end_and_only_the_first_close_counts() -> N
     peer.session.send(b'{"type":"pong"}')
     peer.session.flush()
     peer.session.end(SHUTDOWN)
-    peer.session.disconnect()
+    peer.session.end(FORCE_DISCONNECT, explain=True)
     peer.session.leave()
     assert peer.connection.ended == [POLICY]
     assert peer.session.close == POLICY
@@ -371,15 +372,12 @@ def test_nothing_is_written_after_the_end_and_only_the_first_close_counts() -> N
     assert peer.session.state is State.CLOSED
 
 
-@pytest.mark.parametrize(
-    ("end", "close"),
-    [(Session.disconnect, FORCE_DISCONNECT), (Session.expire, TOKEN_EXPIRED)],
-    ids=["operator", "token"],
-)
-def test_a_goodbye_comes_just_before_the_close(end: Callable[[Session], None], close: Close) -> None:
+@pytest.mark.parametrize("close", [FORCE_DISCONNECT, TOKEN_EXPIRED])
+def test_session_end_that_is_explained_sends_a_goodbye_just_before_the_close(close: Close) -> None:
     peer = Peer.live()
     peer.offer(1)
-    end(peer.session)
+    peer.session.end(close, explain=True)
+    peer.session.end(close, explain=True)
     assert [m["type"] for m in peer.connection.messages] == ["connected", "task_update", "goodbye"]
     assert (peer.connection.messages[-1]["code"], peer.connection.messages[-1]["reason"]) == close
     assert peer.connection.ended == [close]
@@ -587,3 +585,79 @@ def test_whenever_events_come_or_are_lost_the_client_sees_each_once_and_in_order
         asyncio.run(mend())
     assert peer.ids == [f"e:{n}" for n in range(asked + 1, published[0] + 1)]
     assert peer.session.state is State.LIVE
+
+
+# The rest of a history that is read in parts.
+
+
+async def test_session_whose_replay_has_a_rest_asks_for_it_before_it_is_live() -> None:
+    peer = Peer()
+    await peer.attach(resume(0, top=2)._replace(rest=2))
+    assert (peer.ids, peer.behind, peer.session.state) == (["e:1", "e:2"], [peer.session], State.REPLAYING)
+    peer.offer(5)
+    await peer.catch_up(resume(2, top=4))
+    assert peer.ids == ["e:1", "e:2", "e:3", "e:4", "e:5"]
+    assert (peer.behind, peer.session.state) == ([peer.session], State.LIVE)
+
+
+async def test_session_whose_rest_is_empty_when_it_is_read_goes_live() -> None:
+    peer = Peer()
+    await peer.attach(resume(0, top=2)._replace(rest=2))
+    await peer.catch_up(resume(2))
+    assert (peer.ids, peer.session.state) == (["e:1", "e:2"], State.LIVE)
+    assert (len(peer.backlog), peer.backlog.bytes) == (0, 0)
+
+
+async def test_session_without_entries_but_with_a_rest_asks_for_it_and_keeps_what_it_holds() -> None:
+    peer = Peer()
+    peer.offer(3)
+    await peer.attach(resume(0)._replace(rest=2))
+    assert (peer.ids, peer.behind, peer.session.state) == ([], [peer.session], State.REPLAYING)
+    await peer.catch_up(resume(0, top=2))
+    assert peer.ids == ["e:1", "e:2", "e:3"]
+    assert peer.session.state is State.LIVE
+
+
+async def test_session_with_a_rest_that_ends_meanwhile_is_not_sent_it() -> None:
+    peer = Peer()
+    await peer.attach(resume(0, top=2)._replace(rest=2))
+    peer.session.end(SHUTDOWN)
+    await peer.catch_up(resume(2, top=4))
+    assert (peer.ids, peer.connection.ended) == (["e:1", "e:2"], [SHUTDOWN])
+
+
+# Leaving.
+
+
+def test_session_leave_reports_itself_and_frees_what_waits() -> None:
+    peer = Peer.live()
+    give(peer, large(1))
+    peer.session.leave()
+    assert peer.left == [peer.session]
+    assert (peer.session.state, peer.backlog.bytes, len(peer.backlog)) == (State.CLOSED, 0, 0)
+
+
+def test_session_drop_does_not_report_itself_before_its_connection_has_ended() -> None:
+    peer = Peer.live()
+    peer.session.drop("lost")
+    assert peer.left == []
+
+
+def test_session_answers_the_peers_close_with_its_code_unless_it_has_closed_itself() -> None:
+    peer, closing = Peer.live(), Peer.live()
+    closing.session.end(POLICY)
+    for each in (peer, closing):
+        each.session.answer_close(Close(3000, "bye"))
+        assert each.session.peers_close == Close(3000, "bye")
+    assert (peer.connection.ended, peer.session.close) == ([Close(3000, "")], None)
+    assert closing.connection.ended == [POLICY]
+
+
+def test_session_fail_counts_the_error_and_closes_with_internal() -> None:
+    peer = Peer.live()
+    with capture_logs() as lines:
+        peer.session.fail("talk", ZeroDivisionError())
+    assert [(line["event"], line["doing"], line["session"]) for line in lines] == [
+        ("internal.error", "talk", peer.session.id)
+    ]
+    assert (peer.metrics.errors["internal"], peer.connection.ended) == (1, [INTERNAL])

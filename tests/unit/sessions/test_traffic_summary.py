@@ -36,8 +36,9 @@ def told(lines: list[Any]) -> list[dict[str, int]]:
 def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
     metrics, registry = Metrics(), Registry()
     summary = TrafficSummary(metrics, registry)
-    registry.add(Peer.live("a").session)
-    registry.add(Peer.live("a").session)
+    peers = [Peer.live("a"), Peer.live("a")]  # the registry keeps nobody alive
+    for peer in peers:
+        registry.add(peer.session)
     metrics.events_received("stored", 5)
     metrics.events_received("dropped")
     metrics.delivered(0.1, 5, 9)
@@ -67,7 +68,8 @@ def test_what_happened_before_it_began_is_not_told(lines: list[Any]) -> None:
 
 def test_while_nothing_happens_it_is_silent_however_many_are_connected(lines: list[Any]) -> None:
     registry = Registry()
-    registry.add(Peer.live().session)
+    peer = Peer.live()
+    registry.add(peer.session)
     summary = TrafficSummary(Metrics(), registry)
     summary.write()
     summary.write()

@@ -9,8 +9,10 @@ import pytest
 from tests.support.frames import BINARY, CLOSE, PING, TEXT, frame
 from tests.support.peer import Peer
 from tests.support.running import until
-from wsbridge.core.close_codes import POLICY, PROTOCOL_ERROR, UNSUPPORTED, Close
-from wsbridge.sessions.session import State
+from wsbridge.core.close_codes import INTERNAL, POLICY, PROTOCOL_ERROR, UNSUPPORTED, Close
+from wsbridge.sessions.state import State
+from wsbridge.transports.client_frames import Frame
+from wsbridge.transports.client_messages import ClientMessages
 from wsbridge.transports.inbox import FRAMES_PER_SECOND, MAX_WAITING, Inbox
 
 
@@ -34,28 +36,37 @@ class Line:
         self.resumed += 1
 
 
+class Heard(ClientMessages):
+    """Keeps the text messages in `texts`, in place of acting on them."""
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(peer.session, peer.metrics)
+        self.texts: list[str] = []
+
+    def take(self, frame: Frame) -> None:
+        if frame.opcode != TEXT or self.session.state is State.CLOSED:
+            super().take(frame)
+        elif frame.payload == b"bug":
+            raise ZeroDivisionError
+        else:
+            self.texts.append(frame.payload.decode())
+
+
 class Client:
     """An inbox of a live session; `heard` are its text messages."""
 
     def __init__(self, *, opened: bool = True) -> None:
-        self.heard: list[str] = []
-        self.errors: list[Exception] = []
-        self.ended = 0
-        connection: Any = Line()
-        self.connection: Line = connection
-        self.inbox = Inbox(connection, ended=self._end, hear=self._hear, failed=self.errors.append)
+        line: Any = Line()
+        self.connection: Line = line
+        self.inbox = Inbox(line)
         self.peer = Peer.live()
+        self.messages = Heard(self.peer)
         if opened:
-            self.inbox.session = self.peer.session
-            self.inbox.open()
+            self.inbox.open(self.messages)
 
-    def _end(self) -> None:
-        self.ended += 1
-
-    def _hear(self, text: str) -> None:
-        if text == "bug":
-            raise ZeroDivisionError
-        self.heard.append(text)
+    @property
+    def heard(self) -> list[str]:
+        return self.messages.texts
 
 
 async def test_inbox_hands_text_over_at_once_and_answers_pings() -> None:
@@ -63,17 +74,17 @@ async def test_inbox_hands_text_over_at_once_and_answers_pings() -> None:
     assert client.inbox.feed_data(frame(TEXT, b"a") + frame(PING, b"b") + frame(TEXT, b"c")) == (False, b"")
     assert client.heard == ["a", "c"]
     assert client.peer.connection.written[-1] == b"\x8a\x01b"
-    assert client.peer.session.received == 2
     assert client.inbox._reader is None  # an idle connection keeps no parser
 
 
-async def test_inbox_that_is_shut_lets_everything_wait_in_order() -> None:
+async def test_inbox_lets_everything_wait_in_order_while_a_token_is_checked() -> None:
     client = Client()
-    client.inbox.shut()
+    client.messages.token = "a.b.c"
     client.inbox.feed_data(frame(TEXT, b"a"))
     client.inbox.feed_data(frame(TEXT, b"b"))
     assert client.heard == []
-    client.inbox.open()
+    client.messages.token = None
+    client.inbox.take_waiting()
     assert client.heard == ["a", "b"]
 
 
@@ -124,7 +135,7 @@ async def test_inbox_after_our_close_still_hears_the_peers() -> None:
     client = Client()
     client.inbox.feed_data(frame(BINARY, b"a") + frame(TEXT, b"b") + frame(CLOSE, b"\x03\xeb"))
     assert client.heard == []
-    assert client.inbox.peers_close == Close(1003, "")
+    assert client.peer.session.peers_close == Close(1003, "")
     assert client.connection.is_over
 
 
@@ -145,7 +156,7 @@ async def test_inbox_of_a_lost_connection_ends_at_once_whatever_waits() -> None:
     client = Client()
     client.inbox.feed_data(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 50))
     client.inbox.feed_eof()
-    assert (client.ended, client.connection.is_over) == (1, True)
+    assert (client.peer.left, client.connection.is_over) == ([client.peer.session], True)
     assert client.inbox._reader is None
     await asyncio.sleep(0)
     assert len(client.heard) == FRAMES_PER_SECOND
@@ -154,7 +165,7 @@ async def test_inbox_of_a_lost_connection_ends_at_once_whatever_waits() -> None:
 async def test_inbox_echoes_the_code_of_a_close_and_hears_no_more() -> None:
     client = Client()
     client.inbox.feed_data(frame(CLOSE, b"\x0b\xb8bye") + frame(TEXT, b"a"))
-    assert client.inbox.peers_close == Close(3000, "bye")
+    assert client.peer.session.peers_close == Close(3000, "bye")
     assert client.peer.connection.ended == [Close(3000, "")]
     assert (client.peer.session.state, client.peer.session.close) == (State.CLOSED, None)
     assert (client.heard, client.connection.peer_has_closed) == ([], True)
@@ -163,11 +174,21 @@ async def test_inbox_echoes_the_code_of_a_close_and_hears_no_more() -> None:
 async def test_inbox_reports_a_bug_and_is_not_heard_of_by_aiohttp() -> None:
     client = Client()
     client.inbox.feed_data(frame(TEXT, b"bug"))
-    assert [type(error) for error in client.errors] == [ZeroDivisionError]
+    assert client.peer.session.close == INTERNAL
+    assert client.peer.metrics.errors["internal"] == 1
 
 
 async def test_inbox_notes_when_anything_came() -> None:
     client = Client()
     before = time.monotonic()
     client.inbox.feed_data(b"\x81")
-    assert client.peer.session.heard >= before
+    assert client.peer.session.heard_at >= before
+
+
+async def test_inbox_that_is_opened_without_a_session_takes_a_close_only() -> None:
+    client = Client(opened=False)
+    client.inbox.feed_data(frame(TEXT, b"a") + frame(BINARY, b"b"))
+    client.inbox.open(None)
+    assert not client.connection.is_over
+    client.inbox.feed_data(frame(CLOSE, b"\x03\xe8"))
+    assert (client.connection.is_over, client.connection.peer_has_closed) == (True, True)

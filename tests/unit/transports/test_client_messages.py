@@ -1,0 +1,71 @@
+"""What a client's frames do to its session."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support.peer import Peer
+from wsbridge.core.close_codes import BAD_UTF8, POLICY, UNSUPPORTED
+from wsbridge.transports.client_frames import BINARY, PING, TEXT, Frame, FrameError
+from wsbridge.transports.client_messages import INVALID_WINDOW, MAX_INVALID, ClientMessages
+
+
+class Client:
+    def __init__(self) -> None:
+        self.peer = Peer.live()
+        self.messages = ClientMessages(self.peer.session, self.peer.metrics)
+
+    def send(self, text: str) -> None:
+        self.messages.take(Frame(TEXT, text.encode()))
+
+    @property
+    def answers(self) -> list[str]:
+        return [message["type"] for message in self.peer.connection.messages[1:]]
+
+
+def test_client_messages_answer_a_ping_with_a_pong() -> None:
+    client = Client()
+    client.send('{"type":"ping"}')
+    assert (client.answers, client.peer.session.messages_received) == (["pong"], 1)
+
+
+def test_client_messages_keep_the_token_of_auth_and_wake_the_handler() -> None:
+    client = Client()
+    client.send('{"type":"auth","token":"a.b.c"}')
+    assert (client.messages.token, client.peer.connection.woken, client.answers) == ("a.b.c", 1, [])
+
+
+def test_client_messages_answer_a_ping_frame_uncounted() -> None:
+    client = Client()
+    client.messages.take(Frame(PING, b"x"))
+    assert client.peer.connection.written[-1] == b"\x8a\x01x"
+    assert (client.peer.session.messages_sent, client.peer.session.messages_received) == (1, 0)
+
+
+def test_client_messages_close_on_a_binary_frame_and_ignore_what_follows() -> None:
+    client = Client()
+    client.messages.take(Frame(BINARY, b"x"))
+    client.send('{"type":"ping"}')
+    assert (client.peer.connection.ended, client.answers) == ([UNSUPPORTED], [])
+
+
+def test_client_messages_refuse_text_that_is_not_utf8() -> None:
+    with pytest.raises(FrameError) as caught:
+        Client().messages.take(Frame(TEXT, b"\xff"))
+    assert caught.value.close == BAD_UTF8
+
+
+@pytest.mark.parametrize(("pause", "closed"), [(0.0, True), (INVALID_WINDOW, False)])
+def test_client_messages_close_after_ten_invalid_ones_within_the_window_only(
+    monkeypatch: pytest.MonkeyPatch, pause: float, closed: bool
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("wsbridge.transports.client_messages.time", SimpleNamespace(monotonic=lambda: now[0]))
+    client = Client()
+    for number in range(MAX_INVALID):
+        assert client.peer.connection.ended == []
+        if number == MAX_INVALID - 1:
+            now[0] += pause
+        client.send("nonsense")
+    assert client.peer.connection.ended == ([POLICY] if closed else [])
+    assert client.answers == ["error"] * MAX_INVALID

@@ -1,0 +1,62 @@
+"""What a session needs of a connection, whatever its transport."""
+
+from typing import Protocol
+
+from wsbridge.core.close_codes import Close
+from wsbridge.core.events import Entry, Position
+
+
+class Connection(Protocol):
+    """One connection of one transport (WebSocket or SSE). Only `drain` waits."""
+
+    transport_name: str  # "websocket" or "sse", as in logs and metrics
+
+    @property
+    def ping_interval(self) -> float | None:
+        """The most seconds between two pings; None for the interval of the settings."""
+        ...
+
+    @property
+    def answers(self) -> bool:
+        """Whether a peer that is there answers a ping."""
+        ...
+
+    def update(self, entry: Entry) -> bytes:
+        """Return the frame of an entry. It is the same for all sessions with this transport."""
+        ...
+
+    def frame(self, payload: bytes, position: Position | None = None) -> bytes:
+        """Return the frame of a message; `position` is where a client resumes that has received it."""
+        ...
+
+    def write(self, data: bytes | memoryview) -> None: ...
+
+    def unsent(self) -> int:
+        """Return the number of bytes in the write buffer."""
+        ...
+
+    def is_gone(self) -> bool:
+        """Return whether the peer has disconnected without a close."""
+        ...
+
+    def ping(self) -> None: ...
+
+    def wake(self) -> None:
+        """Let the task that handles the connection call `Session.pump`."""
+        ...
+
+    def abort_later(self, *, soon: bool = False) -> None:
+        """Abort in 2 s, or in 0.5 to 1 s, if the connection has not ended by then."""
+        ...
+
+    def send_close(self, close: Close) -> None:
+        """Close the connection in the way of its transport. Nothing is written afterwards."""
+        ...
+
+    def abort(self) -> None:
+        """Reset the connection and free all that it holds."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the write buffer is nearly empty."""
+        ...

@@ -1,0 +1,142 @@
+"""The way from an admitted request to a session, and what is counted and logged at its two ends."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from aiohttp import hdrs, web
+
+from wsbridge.broker.base import Broker, BrokerUnavailable
+from wsbridge.connections.client_address import address_of
+from wsbridge.core.close_codes import UNAVAILABLE, Close, Refused, close_labels
+from wsbridge.core.messages import connected
+from wsbridge.core.recovery import Resume
+from wsbridge.sessions.admission import Admission
+from wsbridge.sessions.backlog import Backlog
+from wsbridge.sessions.connection import Connection
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.session import Session, Shared
+from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
+
+RESUME_TIMEOUT = 5.0  # seconds until a history of which nothing can be read is `unavailable`; large data is read later
+AGAIN = 0.25  # seconds until the next try within them
+MAX_AGENT = 200  # characters of a User-Agent that are kept
+
+
+class SessionOpener:
+    """Opens sessions. `ping_interval` is in seconds."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        registry: Registry,
+        broker: Broker,
+        metrics: Metrics,
+        backlog: Backlog,
+        on_missed: Callable[[Session], object],
+        ping_interval: float,
+    ) -> None:
+        self._admission = admission
+        self._registry = registry
+        self._broker = broker
+        self._metrics = metrics
+        self._ping_interval = ping_interval
+        self._shared = Shared(metrics=metrics, backlog=backlog, on_missed=on_missed, on_leave=self._left)
+
+    async def open(
+        self, request: web.Request, connection: Connection, asked: str | None
+    ) -> tuple[Session, Resume, bytes]:
+        """Return a session that is in the registry, and what it must be attached with.
+
+        `asked` is the position to resume after. The caller must call the session's `leave` when the connection has
+        ended.
+
+        Raises:
+            Refused: the session may not be opened; the close says why. Nothing was sent.
+
+        """
+        try:
+            identity = await self._admission.admit(request)
+            session = self._session(request, connection, identity.user)
+            session.expires_at = self._admission.deadline(identity)
+            self._registry.add(session)
+            try:
+                resume = await self._resume(session.user, asked)
+            except BaseException:
+                self._registry.remove(session)
+                raise
+        except Refused as refused:
+            self._admission.refuse(request, refused)
+            raise
+        self._opened(session, resume)
+        return session, resume, self._hello(session, resume)
+
+    def _session(self, request: web.Request, connection: Connection, user: str) -> Session:
+        agent = _as_utf8(request.headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT])
+        return Session(user, connection, self._shared, now=time.monotonic(), peer=address_of(request), agent=agent)
+
+    async def _resume(self, user: str, asked: str | None) -> Resume:
+        """Follow first, read then. The session, which is in the registry, holds what is published in between."""
+        why = "it takes too long"
+        try:
+            async with asyncio.timeout(RESUME_TIMEOUT):
+                await self._broker.follow(user)
+                while True:
+                    try:
+                        return await self._broker.resume(user, asked, wait=False)
+                    except BrokerUnavailable as unavailable:
+                        why = str(unavailable)
+                        await asyncio.sleep(AGAIN)
+        except TimeoutError:
+            raise Refused(UNAVAILABLE, f"the history could not be read: {why}") from None
+
+    def _hello(self, session: Session, resume: Resume) -> bytes:
+        return connected(
+            session.user,
+            session.id,
+            resume.position,
+            self._ping_interval,
+            resume.recovered,
+            self._admission.milliseconds_left(session),
+        )
+
+    def _opened(self, session: Session, resume: Resume) -> None:
+        self._metrics.session_opened()
+        log.info(
+            "session.opened",
+            session=session.id,
+            user=session.user,
+            transport=session.connection.transport_name,
+            peer=session.peer,
+            agent=session.agent,
+            position=str(resume.position),
+            recovered=resume.recovered,
+            replayed=len(resume.entries),
+            gap=resume.gap and resume.gap.reason,
+        )
+
+    def _left(self, session: Session) -> None:
+        """Remove, count and log a session whose connection has ended, once."""
+        if not self._registry.remove(session):
+            return
+        close, seconds = session.final_close, time.monotonic() - session.opened_at
+        counted = Close(close.code, "") if close is session.peers_close else close  # its reason may be any text
+        self._metrics.session_closed(close_labels(counted), seconds)
+        log.info(
+            "session.closed",
+            session=session.id,
+            user=session.user,
+            code=close.code,
+            reason=close.reason,
+            by=session.ended_by,
+            seconds=round(seconds, 3),
+            sent=session.messages_sent,
+            received=session.messages_received,
+        )
+
+
+def _as_utf8(header: str) -> str:
+    """Replace the bytes of a client's header that are not UTF-8."""
+    return header.encode(errors="replace").decode()

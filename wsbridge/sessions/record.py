@@ -1,0 +1,51 @@
+"""What is noted about one connection: whose it is, how far it is, and how it has ended."""
+
+import secrets
+
+from wsbridge.core.close_codes import LOST, Close
+from wsbridge.core.events import Position
+
+NEVER = float("inf")
+
+
+class Record:
+    """Times are in seconds of the loop's clock."""
+
+    __slots__ = (
+        "__weakref__", "agent", "close", "closes_at", "epoch", "expires_at", "heard_at", "id", "messages_received",
+        "offset", "opened_at", "peer", "peers_close", "pinged_at", "user",
+    )  # fmt: skip
+
+    def __init__(self, user: str, *, peer: str, agent: str, now: float) -> None:
+        self.id = secrets.token_hex(6)
+        self.user = user
+        self.peer = peer  # address
+        self.agent = agent
+        self.opened_at = self.heard_at = self.pinged_at = now
+        self.expires_at = NEVER  # with its token
+        self.closes_at = NEVER  # by a graceful shutdown
+        self.epoch = ""
+        self.offset = 0
+        self.messages_received = 0
+        self.close: Close | None = None  # of ours
+        self.peers_close: Close | None = None
+
+    @property
+    def position(self) -> Position:
+        """The last entry that was written, or the one before the first."""
+        return Position(self.epoch, self.offset)
+
+    @property
+    def ended_by(self) -> str:
+        """Who closed the connection first: `server`, `client`, or `network` if nobody did."""
+        if self.close is not None and self.close.code != LOST.code:
+            return "server"
+        return "client" if self.peers_close is not None else "network"
+
+    @property
+    def final_close(self) -> Close:
+        return self.close or self.peers_close or LOST
+
+    def alive(self, now: float) -> None:
+        """Note that the peer has shown that it is there."""
+        self.heard_at = now

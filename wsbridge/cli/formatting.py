@@ -1,4 +1,4 @@
-"""What a person reads on a terminal: messages in colour, closes in words. Knows no connection."""
+"""Text for a terminal: messages in colour, close codes in words."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from wsbridge.core.close_codes import LOST, NO_STATUS, Close
 
-_JOINERS = "\u200c\u200d"  # invisible, harmless, and needed in Persian, in Hindi and by emoji
+_JOINERS = "\u200c\u200d"  # invisible and harmless; Persian, Hindi and emoji need them
 _RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
 _COLOURS = {
     "connected": "\x1b[32m",
@@ -19,63 +19,62 @@ _COLOURS = {
 _UPDATE = "\x1b[36m"
 _BY_CODE = {
     1000: "the server ended the session",
-    1001: "the server, or a proxy before it, is going away",
-    1002: "this client broke the WebSocket protocol, or a proxy between broke its messages",
-    1003: "the server takes text messages only",
-    NO_STATUS.code: "it was closed without a code, as some proxies do",
-    LOST.code: "the connection broke: the server is gone, or the network or a proxy cut it",
+    1001: "the server or a proxy is shutting down",
+    1002: "a message broke the WebSocket protocol: a mistake of this client, the server or a proxy",
+    1003: "the server accepts text messages only",
+    NO_STATUS.code: "closed without a code, as some proxies do",
+    LOST.code: "the connection was lost: the server crashed, or the network or a proxy cut it",
     1007: "a message was not UTF-8",
-    1008: "the server did not understand too many messages",
-    1009: "a message was larger than the server takes",
+    1008: "too many messages were invalid",
+    1009: "a message was larger than the server allows",
     1011: "the server failed: see internal.error in its log",
     1012: "the server is shutting down, as in a restart or a deployment",
     1013: "the server cannot take the connection now",
     4401: "the server does not accept the token",
-    4408: "this client did not read fast enough: its output is read too slowly. It gets the missed messages again",
+    4408: "this client read too slowly. It gets the missed messages after it reconnects",
     4429: "this user has as many connections as WSBRIDGE_MAX_CONNECTIONS_PER_USER allows: close one",
     4500: "the server needs a user id of 1 to 256 bytes: give --user",
-    4503: "the server does not let this client in",
+    4503: "the server refuses this client",
     4509: "an operator ended this user's sessions",
 }
 _BY_REASON = {
     (1013, "overloaded"): "the server is at a limit (WSBRIDGE_MAX_CONNECTIONS, WSBRIDGE_HANDSHAKE_RATE or ulimit -n)",
-    (1013, "unavailable"): "the server cannot read histories or keys now: its /health names what fails",
-    (4401, "token_missing"): "the server wants a token: give --token, or set WSBRIDGE_JWT_SECRET to have one made",
-    (4401, "token_invalid"): "the server does not accept the token: made with another key, algorithm, audience or "
-    "issuer? Its log says why (auth.failed)",
-    (4401, "token_expired"): "the token has expired: get a fresh one",
-    (4503, "user_mismatch"): "the token is another user's: give that one with --user",
+    (1013, "unavailable"): "the server cannot read histories or keys now: its /health names the reason",
+    (4401, "token_missing"): "the server requires a token: give --token, or set WSBRIDGE_JWT_SECRET to make tokens",
+    (4401, "token_invalid"): "the server does not accept the token: see auth.failed in its log. Common reasons "
+    "are another key, algorithm, audience or issuer",
+    (4401, "token_expired"): "the token has expired: get a new one",
+    (4503, "user_mismatch"): "the token is for another user than --user",
     (4503, "origin_forbidden"): "the page's origin is not allowed: see WSBRIDGE_ALLOWED_ORIGINS",
 }
 
 
 def explain(close: Close) -> str:
-    """The code, its reason, and what they mean in words."""
-    way = "come back" if close.reconnect else "stay away"
-    unknown = f"a code that this version does not know; by its range clients {way}"
+    """The code, its reason and their meaning in words."""
+    unknown = f"unknown code; clients {'reconnect' if close.reconnect else 'do not reconnect'} after codes of its range"
     words = _BY_REASON.get(close) or _BY_CODE.get(close.code, unknown)
     return f"{close.code} {printable(close.reason)}".rstrip() + f": {words}"
 
 
 def is_colourful(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """A terminal that understands colours, in front of someone who wants them (no-color.org)."""
+    """Whether the stream is a terminal with colours, and the user allows them (no-color.org)."""
     return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
 
 
 def printable(text: str) -> str:
-    """The text with every control character, line end and invisible mark as an escape such as \\u001b."""
+    """The text with every control character, line end and invisible character as an escape such as \\u001b."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in _JOINERS else _escaped(c) for c in text)
 
 
 def one_line(text: bytes) -> bytes:
-    """A message byte for byte, but that line ends, which JSON has between its tokens only, become spaces."""
+    """A message byte for byte, except that line ends become spaces: in JSON they occur only between tokens."""
     return text.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
 
 
 def pretty(text: str, *, colours: bool) -> str:
-    """A message as one line: when, its type, its event type, its fields, its position."""
+    """A message as one line: time, type, event type, fields, position."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
@@ -104,7 +103,7 @@ def _value(value: Any) -> str:
 
 
 def _clock(timestamp: Any) -> str:
-    """Local time, as a person's watch shows it; now, where a message says nothing."""
+    """The timestamp in local time; the present time if there is none."""
     try:
         when = datetime.fromisoformat(timestamp).astimezone()
     except (TypeError, ValueError, OverflowError):

@@ -120,7 +120,10 @@ class Listener:
         try:
             return self._closed(await self._read(ws))
         finally:
-            await ws.close()
+            try:
+                await ws.close()
+            finally:  # a cancelled close() would leave the socket open
+                ws.transport.abort()
 
     def _target(self) -> str:
         """The URL with user and position; http is ws there, and https is wss."""

@@ -1,4 +1,4 @@
-"""Where messages are shown: a terminal, in colour, or a pipe, as lines. Knows nothing of how they came."""
+"""Writes messages to a terminal, in colour, or to a pipe, one line each."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from wsbridge.cli.formatting import is_colourful, one_line, pretty
 
 
 def shower(stream: TextIO, environ: Mapping[str, str]) -> Callable[[bytes], None]:
-    """What writes a message at once."""
+    """A function that writes a message and flushes."""
     if not stream.isatty():
         return lambda message: _write(stream, one_line(message))
     colours = is_colourful(stream, environ)
@@ -25,10 +25,12 @@ def _write(stream: TextIO, line: bytes) -> None:
 
 
 async def while_read(stream: TextIO, work: Coroutine[None, None, None]) -> None:
-    """End at once when nobody reads the stream any more (`| head -1`): the next message may be hours away.
+    """Run `work`, but end at once when the reader of the stream has gone, as with `| head -1`.
+
+    Without it the command would end only at the next message, which may be hours later.
 
     Raises:
-        BrokenPipeError: that was so.
+        BrokenPipeError: the reader has gone.
 
     """
     loop, output = asyncio.get_running_loop(), stream.fileno()

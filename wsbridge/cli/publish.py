@@ -1,4 +1,4 @@
-"""A CloudEvent made of words and posted, to a bridge or to a sidecar. Knows no settings."""
+"""Makes a CloudEvent from words and posts it to a bridge or to a sidecar."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,27 @@ from wsbridge.cli import http
 from wsbridge.core.timestamps import timestamp
 
 SOURCE = "wsbridge-cli"
-CONTENT_TYPE = "application/cloudevents+json"  # a sidecar too takes the envelope as it is then: id and type are kept
+CONTENT_TYPE = "application/cloudevents+json"  # with it a sidecar keeps id and type of the envelope
 TIMEOUT = 10.0  # seconds
 ACCEPTED = 204  # the sidecar's success
 SUCCESS = "SUCCESS"
-BY_KEY = "@key"  # the user is the key of the message in Kafka, which only a sidecar can give it
+BY_KEY = "@key"  # the user is the key of the Kafka message, which only a sidecar can set
 _OF_BRIDGE = {
     401: "the bridge refuses the token: set APP_API_TOKEN to the same value as the bridge's",
-    403: "the bridge refuses events: outside of development mode set APP_API_TOKEN to the same value for it and here",
-    404: "there is no such topic: the bridge knows those of WSBRIDGE_TOPICS, "
-    "and with WSBRIDGE_INTERNAL_PORT it takes events on that port only",
+    403: "the bridge refuses events: set APP_API_TOKEN to the same value for the bridge and for this command",
+    404: "there is no such topic: the bridge accepts those of its WSBRIDGE_TOPICS, "
+    "and with WSBRIDGE_INTERNAL_PORT only on that port",
 }
 _OF_SIDECAR = {
     400: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
     401: "the sidecar refuses the token: set DAPR_API_TOKEN to the same value as the sidecar's",
     403: "the sidecar does not allow that topic for its app id: see the component's scopes",
     404: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",
-    500: "the sidecar could not publish it: its log says why",
+    500: "the sidecar could not publish it: see its log",
 }
 _OF_STATUS = {
-    "DROP": "the bridge cannot use this event: its log says why (event.dropped)",
-    "RETRY": "the bridge cannot store it now: its log says why (event.retried); try again",
+    "DROP": "the bridge cannot use this event: see event.dropped in its log",
+    "RETRY": "the bridge cannot store it now: see event.retried in its log, and try again",
 }
 
 
@@ -52,7 +52,7 @@ def cloud_event(
     source: str = SOURCE,
     user_field: str = "user_id",
 ) -> dict[str, Any]:
-    """CloudEvents 1.0 in JSON, structured, with the users where `WSBRIDGE_USER_ID_FIELD` says, beside the values."""
+    """A structured CloudEvent 1.0 in JSON; `user_field` is as in `WSBRIDGE_USER_ID_FIELD`."""
     now = timestamp()
     user_id = users[0] if len(users) == 1 else list(users)
     data: dict[str, Any] = {"event_type": event_type}
@@ -81,7 +81,7 @@ def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | None) -> str:
-    """What went wrong, or "" if the event is in the history of its users.
+    """Post the event; return "" if it is in the history of its users, else what went wrong.
 
     Raises:
         Unreachable: no bridge answered.
@@ -93,11 +93,11 @@ def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | No
         return ""
     if status in _OF_STATUS:
         return f"{status}: {_OF_STATUS[status]}"
-    return f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "this is no answer of a bridge: is the URL right?")
+    return f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "unexpected response; check --url")
 
 
 def connections(url: str, user: str, *, token: str | None) -> int | None:
-    """How many the user has on the replica that answers; None if it does not tell us."""
+    """How many the user has on the replica that answers; None if it refuses to answer."""
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         answer = http.send(f"{url.rstrip('/')}/users/{quote(user, safe='')}", headers=headers, timeout=TIMEOUT)
@@ -107,7 +107,7 @@ def connections(url: str, user: str, *, token: str | None) -> int | None:
 
 
 def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> str:
-    """What went wrong, or "" if the sidecar has published it.
+    """Publish the event; return "" if the sidecar has published it, else what went wrong.
 
     `key` is the partition key: the events of one partition stay in order.
 
@@ -119,7 +119,7 @@ def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, top
     answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)
     if answer.status == ACCEPTED:
         return ""
-    return f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "this is no answer of a sidecar: is the URL right?")
+    return f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "unexpected response; check --dapr")
 
 
 def _post(event: Mapping[str, Any], url: str, token: str | None) -> http.Answer:

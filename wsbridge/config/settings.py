@@ -56,7 +56,7 @@ class Settings:
 
     host: str = _setting("127.0.0.1", HOST, "address or name to listen on; :: is IPv6 and IPv4")
     port: int = _setting(8004, PORT, "port to listen on; 0 picks a free one")
-    internal_port: int | None = _setting(None, PORT, "second port for everything but /ws and /sse")
+    internal_port: int | None = _setting(None, PORT, "second port, for all routes but /ws and /sse")
     pubsub_name: str = _setting("pubsub-kafka", TEXT, "name of the Dapr pub/sub component")
     topics: tuple[tuple[str, str], ...] = _setting(
         (("task-updates", "task_update"),), TOPIC_LIST, "topic=message type, comma-separated"
@@ -64,7 +64,7 @@ class Settings:
     user_id_field: str = _setting(
         "user_id",
         USER_FIELD,
-        "where the user is: a dotted path in the data, @subject of the CloudEvent, or @key of the Kafka message",
+        "field that holds the user: a dotted path in the data, @subject of the CloudEvent or @key of the Kafka message",
     )
     escaped_headers: bool = _setting(
         default=False,
@@ -75,37 +75,33 @@ class Settings:
     trusted_proxies: tuple[str, ...] = _setting(
         ("private",),
         NETWORK_LIST,
-        "addresses and networks whose X-Forwarded-For is believed; private is all private ones",
+        "addresses and networks whose X-Forwarded-For is trusted; private means all private networks",
     )
-    failure_rate: int = _setting(5, whole(0), "failed requests a second from one address; 0 is no limit")
+    failure_rate: int = _setting(5, whole(0), "failed requests a second that one address may make; 0 is no limit")
     handshake_rate: int = _setting(1000, whole(0), "new WebSockets and streams a second in all; 0 is no limit")
     max_header_bytes: int = _setting(32_768, whole(4_096, 1_048_576), "a request with a larger header is refused")
     auth: str | None = _setting(
         None,
         one_of("required", "none"),
-        "required if a key is set, else none (and that on a loopback host only)",
+        "required or none; default: required if a key is set, else none, but only on a loopback host",
     )
     demo: bool = _setting(
         default=False,
         value_type=BOOLEAN,
-        text="demo page, and all routes open to everybody; only with AUTH=none, to try it out",
+        text="demo page, and all routes open to everybody; needs AUTH=none",
     )
     jwt_secret: str | None = _setting(None, SECRET, "secret for HS256, HS384, HS512; 32 bytes or more", secret=True)
-    jwt_secret_previous: str | None = _setting(None, SECRET, "also accepted, during a rotation", secret=True)
+    jwt_secret_previous: str | None = _setting(None, SECRET, "second accepted secret, for a rotation", secret=True)
     jwt_public_key: str | None = _setting(None, PEM, "PEM of RSA, EC or Ed25519 public keys", file=True)
     jwt_jwks_url: str | None = _setting(None, HTTP_URL, "URL of a JSON Web Key Set")
-    jwt_algorithms: tuple[str, ...] = _setting((), ALGORITHM_LIST, "allowed algorithms; by default those of the key")
-    jwt_audience: tuple[str, ...] = _setting(
-        (), TEXT_LIST, "audiences, comma-separated; a token must name one of them; not checked unless set"
-    )
-    jwt_issuer: tuple[str, ...] = _setting(
-        (), TEXT_LIST, "issuers, comma-separated; a token must name one of them; not checked unless set"
-    )
-    jwt_leeway: float = _setting(10.0, seconds(0, 3600), "clock difference that is forgiven")
-    jwt_user_claim: str = _setting("sub", TEXT, "claim that holds the user; a dotted path leads into an object")
+    jwt_algorithms: tuple[str, ...] = _setting((), ALGORITHM_LIST, "allowed algorithms; default: those of the key")
+    jwt_audience: tuple[str, ...] = _setting((), TEXT_LIST, "accepted audiences, comma-separated; default: not checked")
+    jwt_issuer: tuple[str, ...] = _setting((), TEXT_LIST, "accepted issuers, comma-separated; default: not checked")
+    jwt_leeway: float = _setting(10.0, seconds(0, 3600), "tolerated clock difference")
+    jwt_user_claim: str = _setting("sub", TEXT, "claim that holds the user id; a dotted path reads from an object")
     jwt_cookie: str | None = _setting(None, TEXT, "cookie that may hold the token")
     allowed_origins: tuple[str, ...] = _setting(
-        (), ORIGIN_LIST, "origins of pages that may connect; same origin if empty"
+        (), ORIGIN_LIST, "origins of pages that may connect; default: the bridge's own origin"
     )
     admin_token: str | None = _setting(None, TOKEN, "bearer token for /stats and /users", secret=True)
     metrics_token: str | None = _setting(None, TOKEN, "bearer token for /metrics", secret=True)
@@ -119,18 +115,28 @@ class Settings:
     dedupe_ttl: float = _setting(3600.0, seconds(0, 604_800), "how long an event's id is remembered")
     max_connections: int = _setting(0, whole(0), "connections to this replica; 0 is no limit")
     max_connections_per_user: int = _setting(20, whole(0), "connections of one user to this replica; 0 is no limit")
-    max_event_bytes: int = _setting(1_048_576, whole(1, 2**30), "a larger event is dropped")
-    max_backlog_bytes: int = _setting(4_194_304, whole(1, 2**31), "unsent bytes at which a socket must make progress")
-    max_unsent_bytes: int = _setting(134_217_728, whole(1), "unsent bytes in all at which the slowest are closed")
-    queue_size: int = _setting(10_000, whole(1), "entries in the bus before RETRY, one for each user of an event")
+    max_event_bytes: int = _setting(1_048_576, whole(1, 2**30), "largest event; larger ones are dropped")
+    max_backlog_bytes: int = _setting(
+        4_194_304, whole(1, 2**31), "unsent bytes of a session over which its client must make progress"
+    )
+    max_unsent_bytes: int = _setting(
+        134_217_728, whole(1), "unsent bytes of all sessions over which the slowest are closed"
+    )
+    queue_size: int = _setting(
+        10_000, whole(1), "entries in the queue, one for each user of an event; more are answered RETRY"
+    )
     queue_max_bytes: int = _setting(
-        134_217_728, whole(65_536), "data in the bus before RETRY; a larger event waits for an empty one"
+        134_217_728,
+        whole(65_536),
+        "bytes in the queue; more are answered RETRY. A larger event waits for an empty queue",
     )
     ping_interval: float = _setting(25.0, seconds(0.05, 3600), "time between two pings")
-    ping_timeout: float = _setting(10.0, seconds(0.05, 3600), "silence after a ping that ends a session")
+    ping_timeout: float = _setting(10.0, seconds(0.05, 3600), "silence after a ping after which a session is closed")
     drain_timeout: float = _setting(20.0, seconds(0, 3600), "time within which a shutdown closes all connections")
     log_level: str = _setting("info", one_of("debug", "info", "warning", "error"), "lowest level that is logged")
-    log_format: str | None = _setting(None, one_of("json", "console"), "json; console if not set and on a terminal")
+    log_format: str | None = _setting(
+        None, one_of("json", "console"), "json or console; default: console on a terminal, else json"
+    )
 
     @property
     def authenticates(self) -> bool:

@@ -24,7 +24,7 @@ def row(table: str, name: str) -> list[str]:
     return line.split()
 
 
-def test_the_catalogue_has_every_name_with_its_default() -> None:
+def test_catalogue_has_every_name_with_its_default() -> None:
     text = catalogue()
     assert all(name in text and HELP[name] in text for name in NAMES)
     assert row(text, "WSBRIDGE_PORT")[1] == "8004"
@@ -32,7 +32,7 @@ def test_the_catalogue_has_every_name_with_its_default() -> None:
     assert "JWT_PUBLIC_KEY, ADMIN_TOKEN" in text.splitlines()[-1]
 
 
-def test_good_settings_are_shown_with_secrets_masked(tmp_path: Path) -> None:
+def test_examine_valid_settings_are_shown_with_secrets_masked(tmp_path: Path) -> None:
     (tmp_path / "admin").write_text("operator's secret\n")
     table, mistakes, _ = examine(
         {
@@ -53,7 +53,7 @@ def test_good_settings_are_shown_with_secrets_masked(tmp_path: Path) -> None:
     assert row(table, "WSBRIDGE_AUTH")[1] == "required"
 
 
-def test_all_mistakes_are_found_in_one_go() -> None:
+def test_examine_reports_all_mistakes() -> None:
     table, mistakes, _ = examine(
         {
             "WSBRIDGE_PORT": "http",
@@ -90,7 +90,7 @@ def test_all_mistakes_are_found_in_one_go() -> None:
         ({}, "WSBRIDGE_AUTH: no key"),
     ],
 )
-def test_a_mistake_about_keys_has_no_second_one_as_its_consequence(environ: dict[str, str], named: str) -> None:
+def test_examine_mistake_in_keys_has_no_consequential_mistakes(environ: dict[str, str], named: str) -> None:
     table, mistakes, _ = examine({"WSBRIDGE_HOST": "0.0.0.0", **environ})
     assert len(mistakes) == 1
     assert mistakes[0].startswith(named)
@@ -106,13 +106,13 @@ def test_a_mistake_about_keys_has_no_second_one_as_its_consequence(environ: dict
         ({"WSBRIDGE_JWT_SECRET": SECRET, "WSBRIDGE_JWT_ALGORITHMS": "RS256"}, "(HS256, HS384, HS512), got RS256"),
     ],
 )
-def test_keys_are_built(environ: dict[str, str], said: str) -> None:
+def test_examine_builds_the_keys(environ: dict[str, str], said: str) -> None:
     _, mistakes, _ = examine(environ)
     assert len(mistakes) == 1
     assert said in mistakes[0]
 
 
-def test_good_keys_are_no_mistake() -> None:
+def test_examine_valid_keys_are_accepted() -> None:
     assert examine({"WSBRIDGE_JWT_PUBLIC_KEY": PEM, "WSBRIDGE_JWT_ALGORITHMS": "ES256"})[1] == []
     assert examine({"WSBRIDGE_JWT_JWKS_URL": "https://id.example/jwks"})[1] == []
 

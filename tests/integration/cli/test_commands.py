@@ -43,7 +43,7 @@ class Said:
         return [line for line in out.splitlines() if not re.match(r"\d{4}-", line)], err.splitlines()
 
 
-def test_a_token_and_nothing_else(said: Said) -> None:
+def test_token_prints_only_the_token(said: Said) -> None:
     environ = {"WSBRIDGE_JWT_SECRET": SECRET, "WSBRIDGE_JWT_AUDIENCE": "us", "WSBRIDGE_JWT_USER_CLAIM": "uid"}
     assert run(["token", "--user", "u1", "--ttl", "60"], environ) == 0
     (token,) = said.out()
@@ -52,7 +52,7 @@ def test_a_token_and_nothing_else(said: Said) -> None:
     assert claims["exp"] == pytest.approx(time.time() + 60, abs=5)
 
 
-def test_the_first_allowed_algorithm_is_the_default(said: Said) -> None:
+def test_token_algorithm_defaults_to_the_first_allowed(said: Said) -> None:
     environ = {"WSBRIDGE_JWT_SECRET": SECRET * 2, "WSBRIDGE_JWT_ALGORITHMS": "HS512,HS256"}
     for words, algorithm in (([], "HS512"), (["--algorithm", "HS256"], "HS256")):
         assert run(["token", "--user", "u1", *words], environ) == 0
@@ -67,12 +67,14 @@ def test_the_first_allowed_algorithm_is_the_default(said: Said) -> None:
         ({"WSBRIDGE_PORT": "x", "WSBRIDGE_TOPICS": "x"}, [], "wsbridge: WSBRIDGE_PORT: expected a whole number"),
     ],
 )
-def test_no_token(said: Said, environ: dict[str, str], words: list[str], line: str) -> None:
+def test_token_without_a_usable_key_is_refused(
+    said: Said, environ: dict[str, str], words: list[str], line: str
+) -> None:
     assert run(["token", "--user", "u1", *words], environ) == 2
     assert said.notes()[0].startswith(line)
 
 
-def test_check(said: Said, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_settings_and_mistakes(said: Said, capsys: pytest.CaptureFixture[str]) -> None:
     sound = {"WSBRIDGE_JWT_SECRET": SECRET, "APP_API_TOKEN": "t" * 16, "WSBRIDGE_INTERNAL_PORT": "8005"}
     assert run(["check"], sound) == 0
     out, err = capsys.readouterr()
@@ -126,14 +128,14 @@ async def test_publish_through_a_sidecar(aiohttp_server: AiohttpServer, said: Sa
     assert said.notes()[0].startswith("wsbridge: 404: the sidecar does not know")
 
 
-async def test_publish_with_nobody_there(unused_tcp_port: int, said: Said) -> None:
+async def test_publish_on_a_closed_port_says_so(unused_tcp_port: int, said: Said) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     for option, what in (("--url", "bridge"), ("--dapr", "sidecar")):
         assert await running("publish", "--user", "u1", "x", option, url) == 1
         assert said.notes() == [f"wsbridge: cannot reach {url}: Connection refused. Is the {what} running there?"]
 
 
-async def test_healthcheck(start: Start, said: Said, unused_tcp_port: int) -> None:
+async def test_healthcheck_prints_the_status(start: Start, said: Said, unused_tcp_port: int) -> None:
     bridge = await start()
     assert await running("healthcheck", WSBRIDGE_PORT=str(bridge.port)) == 0
     assert await running("healthcheck", "--url", bridge.url) == 0
@@ -147,7 +149,7 @@ async def test_healthcheck(start: Start, said: Said, unused_tcp_port: int) -> No
     assert said.notes() == [f"wsbridge: cannot reach http://127.0.0.1:{unused_tcp_port}/health: Connection refused"]
 
 
-async def test_healthcheck_of_what_is_no_bridge(aiohttp_server: AiohttpServer, said: Said) -> None:
+async def test_healthcheck_of_another_server_fails(aiohttp_server: AiohttpServer, said: Said) -> None:
     async def handle(_: web.Request) -> web.Response:
         return web.Response(status=500, text="<html>")
 
@@ -168,7 +170,9 @@ async def test_healthcheck_of_what_is_no_bridge(aiohttp_server: AiohttpServer, s
         ("127.0.0.2", "127.0.0.2:9"),
     ],
 )
-def test_where_a_bridge_answers(said: Said, host: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_healthcheck_address_follows_the_host(
+    said: Said, host: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def send(url: str, **_: object) -> object:
@@ -184,13 +188,13 @@ def test_where_a_bridge_answers(said: Said, host: str, address: str, monkeypatch
     assert said.out() == ["degraded"]
 
 
-def test_a_port_that_is_picked_cannot_be_known(said: Said) -> None:
+def test_commands_with_port_0_require_url(said: Said) -> None:
     for words in (["healthcheck"], ["listen", "--user", "u1"], ["publish", "--user", "u1", "x"]):
         assert run(words, {"WSBRIDGE_PORT": "0"}) == 2
         assert "--url" in said.notes()[0]
 
 
-def test_settings_that_are_not_needed_do_not_matter(unused_tcp_port: int, said: Said) -> None:
+def test_commands_ignore_mistakes_in_unneeded_settings(unused_tcp_port: int, said: Said) -> None:
     bad = {"WSBRIDGE_PORT": "x"}
     url = f"http://127.0.0.1:{unused_tcp_port}"
     assert run(["healthcheck", "--url", url], bad) == 1
@@ -199,7 +203,7 @@ def test_settings_that_are_not_needed_do_not_matter(unused_tcp_port: int, said: 
     assert json.dumps(said.notes()[-1]).startswith('"wsbridge: WSBRIDGE_PORT: expected')
 
 
-async def test_listen_to_the_end(bridge: Running, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_listen_prints_messages_until_a_final_close(bridge: Running, capfd: pytest.CaptureFixture[str]) -> None:
     url = f"ws://127.0.0.1:{bridge.port}"
     listening = asyncio.create_task(running("listen", "--user", "u1", "--url", url, "--token", "a.b.c"))
     await until(lambda: len(bridge.bridge.registry) == 1)
@@ -256,7 +260,7 @@ async def test_publish_through_a_sidecar_takes_component_and_topic_of_the_settin
 
 
 @pytest.mark.fault("A7")
-async def test_tls_where_none_is_spoken_is_said_in_words(bridge: Running, said: Said) -> None:
+async def test_publish_with_tls_to_a_plain_port_says_so(bridge: Running, said: Said) -> None:
     url = f"https://127.0.0.1:{bridge.port}"
     assert await running("publish", "--user", "u1", "x", "--url", url) == 1
     assert "it does not speak TLS" in said.notes()[0]

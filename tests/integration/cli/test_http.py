@@ -18,11 +18,11 @@ async def refusal(url: str, within: float = 5) -> str:
     return str(caught.value)
 
 
-async def test_an_answer(bridge: Running) -> None:
+async def test_send_returns_status_and_body(bridge: Running) -> None:
     assert await asyncio.to_thread(send, f"{bridge.url}/healthz", timeout=5) == Answer(200, b"ok\n")
 
 
-async def test_body_headers_path_and_query_arrive(aiohttp_server: AiohttpServer) -> None:
+async def test_send_passes_body_headers_path_and_query(aiohttp_server: AiohttpServer) -> None:
     seen = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -38,11 +38,11 @@ async def test_body_headers_path_and_query_arrive(aiohttp_server: AiohttpServer)
     assert seen == [("POST", "/a?b=c%20d", "t", b"data")]
 
 
-async def test_nobody_listens(unused_tcp_port: int) -> None:
+async def test_send_to_a_closed_port_is_unreachable(unused_tcp_port: int) -> None:
     assert await refusal(f"http://127.0.0.1:{unused_tcp_port}") == "Connection refused"
 
 
-async def test_an_answer_that_does_not_come() -> None:
+async def test_send_without_an_answer_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         said = await refusal(f"http://127.0.0.1:{silent.getsockname()[1]}", within=0.05)
     assert said == "no answer within 0.05 s"
@@ -51,7 +51,7 @@ async def test_an_answer_that_does_not_come() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"), [(b"SSH-2.0\r\n\r\n", "it does not speak HTTP (BadStatusLine)"), (b"", "Remote end closed")]
 )
-async def test_not_http(answer: bytes, said: str) -> None:
+async def test_send_to_a_server_without_http_is_unreachable(answer: bytes, said: str) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -63,11 +63,11 @@ async def test_not_http(answer: bytes, said: str) -> None:
         assert said in await refusal(f"http://127.0.0.1:{port}")
 
 
-async def test_https_where_there_is_none(bridge: Running) -> None:
+async def test_send_https_to_a_plain_port_says_so(bridge: Running) -> None:
     assert (await refusal(bridge.url.replace("http", "https"))).startswith("it does not speak TLS; use ")
 
 
-def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send_to_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object) -> NoReturn:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

@@ -100,7 +100,7 @@ def connected(**fields: Any) -> str:
 
 
 @pytest.mark.parametrize("close", [*CLOSES, Close(1000, ""), Close(1001, ""), Close(4321, "new"), Close(4600, "new")])
-async def test_the_range_of_a_code_decides(close: Close, aiohttp_server: AiohttpServer) -> None:
+async def test_listen_reconnects_by_the_range_of_the_code(close: Close, aiohttp_server: AiohttpServer) -> None:
     stage = Stage(closing(close))
     following = Following(await stage.open(aiohttp_server), Tokens(lambda: "t", renew=True))
     await following.to_the_end()
@@ -110,7 +110,7 @@ async def test_the_range_of_a_code_decides(close: Close, aiohttp_server: Aiohttp
     assert ("Reconnecting " in following.notes[0]) is not stays_away
 
 
-async def test_it_resumes_after_the_last_message_it_showed(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_reconnect_resumes_after_the_last_shown_message(aiohttp_server: AiohttpServer) -> None:
     stage = Stage(
         closing(INTERNAL, connected()),
         closing(INTERNAL, connected(), '{"type":"task_update","event":{},"id":"k:1"}', "no json", '{"type":"pong"}'),
@@ -124,13 +124,13 @@ async def test_it_resumes_after_the_last_message_it_showed(aiohttp_server: Aioht
     assert following.shown[3] == b"no json"
 
 
-async def test_it_starts_where_it_is_told_to(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_starts_at_the_given_position(aiohttp_server: AiohttpServer) -> None:
     stage = Stage()
     await Following(await stage.open(aiohttp_server), position="k:7").to_the_end()
     assert stage.requests[0].query["last_event_id"] == "k:7"
 
 
-async def test_a_gap_is_told_and_only_then_is_the_position_a_new_one(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_gap_is_noted_and_moves_the_position(aiohttp_server: AiohttpServer) -> None:
     not_recovered = connected(recovered=False, last_event_id="n:9")
     gap = '{"type":"gap","after":"k:1","last_event_id":"n:9","reason":"expired"}'
     stage = Stage(
@@ -146,7 +146,7 @@ async def test_a_gap_is_told_and_only_then_is_the_position_a_new_one(aiohttp_ser
     assert following.notes[3].startswith("gap (): the events are lost")
 
 
-async def test_a_goodbye_says_when_to_come_back(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_goodbye_delays_the_reconnect(aiohttp_server: AiohttpServer) -> None:
     goodbye = '{"type":"goodbye","code":1012,"reconnect":true,"reconnect_after_ms":80}'
     stage = Stage(closing(Close(1012, "shutdown"), connected(), goodbye))
     following = Following(await stage.open(aiohttp_server))
@@ -157,7 +157,7 @@ async def test_a_goodbye_says_when_to_come_back(aiohttp_server: AiohttpServer) -
     assert following.notes[0].endswith("Reconnecting in 0.1 s")
 
 
-async def test_the_backoff_grows_until_a_connection_was_stable(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_backoff_grows_until_a_stable_connection(aiohttp_server: AiohttpServer) -> None:
     async def stable(ws: web.WebSocketResponse) -> None:
         await ws.send_str(connected())
         await until(lambda: following.shown)
@@ -171,7 +171,7 @@ async def test_the_backoff_grows_until_a_connection_was_stable(aiohttp_server: A
     assert following.waits == [0.5, 1, 2, 0.5, 1]
 
 
-async def test_a_fresh_token_is_tried_at_once_and_then_with_backoff(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_refused_token_is_renewed_at_once_then_with_backoff(aiohttp_server: AiohttpServer) -> None:
     tokens = iter(("first", "second", "third", "fourth"))
     refused = closing(TOKEN_EXPIRED, connected())
     stage = Stage(refused, refused, refused)
@@ -188,15 +188,15 @@ async def test_a_fresh_token_is_tried_at_once_and_then_with_backoff(aiohttp_serv
     assert following.waits == [0.5, 1]
 
 
-async def test_a_token_that_was_given_is_not_tried_twice(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_given_token_is_not_retried(aiohttp_server: AiohttpServer) -> None:
     stage = Stage(closing(TOKEN_EXPIRED))
     following = Following(await stage.open(aiohttp_server), Tokens(lambda: "t", renew=False))
     await following.to_the_end()
     assert len(stage.requests) == 1
-    assert following.notes == ["4401 token_expired: the token has expired: get a fresh one"]
+    assert following.notes == ["4401 token_expired: the token has expired: get a new one"]
 
 
-async def test_a_broken_connection_comes_back(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_broken_connection_reconnects(aiohttp_server: AiohttpServer) -> None:
     async def reset(ws: web.WebSocketResponse) -> None:
         transport = stage.requests[-1].transport
         assert transport is not None
@@ -221,13 +221,13 @@ async def test_a_broken_connection_comes_back(aiohttp_server: AiohttpServer) -> 
     assert len(stage.requests) == 3
 
 
-async def test_what_is_no_bridge_ends_it(bridge: Running) -> None:
+async def test_listen_to_another_server_ends(bridge: Running) -> None:
     following = Following(f"{bridge.url}/nothing/here")
     await following.to_the_end()
     assert following.notes == [f"no WebSocket at {bridge.url}/nothing/here (HTTP status 404); check --url"]
 
 
-async def test_a_server_that_is_away_is_told_once_and_tried_again(
+async def test_listen_unreachable_server_is_noted_once_and_retried(
     aiohttp_server: AiohttpServer, unused_tcp_port: int
 ) -> None:
     statuses = iter((503, 503, 429))
@@ -252,22 +252,25 @@ async def test_a_server_that_is_away_is_told_once_and_tried_again(
     assert following.notes[3].startswith("4509")
 
 
-async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
+async def test_listen_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        opened.remove(writer)
 
-    writers: list[asyncio.StreamWriter] = []
+    opened: list[asyncio.StreamWriter] = []
     monkeypatch.setattr("wsbridge.cli.listen.CONNECT_TIMEOUT", 0.05)
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         following = Following(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws")
         async with following.running():
             await until(lambda: following.notes)
-        for writer in writers:
-            writer.close()
+        await until(lambda: not opened)
     assert "no answer within 0.05 s" in following.notes[0]
 
 
-async def test_an_output_that_breaks_is_not_the_networks_fault(bridge: Running) -> None:
+async def test_listen_broken_output_raises(bridge: Running) -> None:
     def broken(_: bytes) -> None:
         raise BrokenPipeError
 
@@ -276,7 +279,7 @@ async def test_an_output_that_breaks_is_not_the_networks_fault(bridge: Running) 
         await listener.follow()
 
 
-async def test_with_a_real_bridge_nothing_is_lost_between(bridge: Running) -> None:
+async def test_listen_to_a_real_bridge_loses_nothing(bridge: Running) -> None:
     following = Following(f"{bridge.url}/ws")
     async with following.running():
         await until(lambda: following.shown)
@@ -293,7 +296,7 @@ async def test_with_a_real_bridge_nothing_is_lost_between(bridge: Running) -> No
     assert following.listener.position == following.messages[-1].get("id", following.listener.position)
 
 
-async def test_a_minted_token_opens_a_real_bridge(start: Start) -> None:
+async def test_listen_with_a_minted_token_connects(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     settings = bridge.bridge.settings
     following = Following(f"{bridge.url}/ws", Tokens(lambda: mint(settings, "u1", ttl=60), renew=True))
@@ -303,11 +306,11 @@ async def test_a_minted_token_opens_a_real_bridge(start: Start) -> None:
     refused = Following(f"{bridge.url}/ws")
     await refused.to_the_end()
     assert refused.notes == [
-        "4401 token_missing: the server wants a token: give --token, or set WSBRIDGE_JWT_SECRET to have one made"
+        "4401 token_missing: the server requires a token: give --token, or set WSBRIDGE_JWT_SECRET to make tokens"
     ]
 
 
-async def test_a_large_message_comes_through(start: Start) -> None:
+async def test_listen_large_message_is_shown(start: Start) -> None:
     bridge = await start(MAX_EVENT_BYTES="8000000", MAX_BACKLOG_BYTES="20000000")
     following = Following(f"{bridge.url}/ws")
     async with following.running():
@@ -317,7 +320,7 @@ async def test_a_large_message_comes_through(start: Start) -> None:
     assert len(following.shown[1]) > 5_000_000
 
 
-async def test_it_closes_when_it_is_ended(aiohttp_server: AiohttpServer) -> None:
+async def test_listen_cancelled_closes_with_1000(aiohttp_server: AiohttpServer) -> None:
     codes = []
 
     async def until_closed(ws: web.WebSocketResponse) -> None:
@@ -332,8 +335,28 @@ async def test_it_closes_when_it_is_ended(aiohttp_server: AiohttpServer) -> None
     assert codes == [1000]
 
 
+async def test_listen_cancelled_while_it_closes_aborts_the_connection(aiohttp_server: AiohttpServer) -> None:
+    ended = asyncio.Event()
+
+    async def without_an_answer_to_the_close(ws: web.WebSocketResponse) -> None:
+        await ws.send_str(connected())
+        await ended.wait()
+
+    stage = Stage(without_an_answer_to_the_close)
+    following = Following(await stage.open(aiohttp_server))
+    task = asyncio.create_task(following.listener.follow())
+    await until(lambda: following.shown)
+    for _ in range(2):  # the first cancels recv(), the second close()
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await asyncio.gather(task, return_exceptions=True)
+    await until(lambda: stage.requests[0].transport is None)
+    ended.set()
+
+
 @pytest.mark.fault("A7")
-async def test_listen_with_tls_where_none_is_spoken_says_so(bridge: Running) -> None:
+async def test_listen_with_tls_to_a_plain_port_says_so(bridge: Running) -> None:
     following = Following(f"wss://127.0.0.1:{bridge.port}/ws")
     async with following.running():
         await until(lambda: following.notes)

@@ -162,7 +162,7 @@ async def test_listen_in_a_pipe_prints_each_message_as_it_came(bridge: Running) 
         assert line.endswith(f'"id":"{hello["last_event_id"].split(":")[0]}:1"}}\n')
 
 
-async def test_listen_comes_back_to_a_server_that_was_started_anew() -> None:
+async def test_listen_reconnects_to_a_restarted_server() -> None:
     async with command("listen", "--user", "u1", "--url", "ws://127.0.0.1:1/ws") as nowhere:
         assert "cannot reach ws://127.0.0.1:1/ws: Connection refused" in await nowhere.note()
     async with (
@@ -183,7 +183,7 @@ async def test_listen_comes_back_to_a_server_that_was_started_anew() -> None:
                 assert "cannot reach" in note
 
 
-async def test_listen_explains_a_close_that_says_to_stay_away(bridge: Running) -> None:
+async def test_listen_final_close_is_explained(bridge: Running) -> None:
     async with command("listen", "--user", "u1", "--url", url_of(bridge)) as listen:
         position = json.loads(await listen.line())["last_event_id"]
         async with bridge.http.post(f"{bridge.url}/users/u1/disconnect") as answer:
@@ -200,13 +200,13 @@ async def test_listen_with_tokens(start: Start) -> None:
         assert json.loads(await listen.line())["user_id"] == "u1"
     code, out, notes = await finished(*words)
     assert (code, out) == (1, "")
-    assert notes.startswith("wsbridge: 4401 token_missing: the server wants a token")
+    assert notes.startswith("wsbridge: 4401 token_missing: the server requires a token")
     code, _, notes = await finished(*words, "--token", "a.b.c", WSBRIDGE_JWT_SECRET=SECRET)
     assert code == 1
     assert notes.startswith("wsbridge: 4401 token_invalid: the server does not accept the token")
 
 
-async def test_listen_ends_at_once_when_nobody_reads(bridge: Running) -> None:
+async def test_listen_without_a_reader_ends_at_once(bridge: Running) -> None:
     read, write = os.pipe()
     try:
         async with command("listen", "--user", "u1", "--url", url_of(bridge), stdout=write) as listen:
@@ -277,7 +277,7 @@ async def test_healthcheck_and_its_exit_codes(bridge: Running, unused_tcp_port: 
     assert (await finished("healthcheck", WSBRIDGE_PORT=str(unused_tcp_port)))[0] == 1
 
 
-async def test_output_that_nobody_reads_is_no_traceback() -> None:
+async def test_output_without_a_reader_gives_no_traceback() -> None:
     read, write = os.pipe()
     os.close(read)
     for words in (["--help"], ["check"]):
@@ -309,7 +309,7 @@ async def test_serve_says_which_port_is_taken() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_serve_ends_well_at_a_signal(number: signal.Signals) -> None:
+async def test_serve_signal_ends_with_0(number: signal.Signals) -> None:
     async with served(WSBRIDGE_DRAIN_TIMEOUT="0.1") as (bridge, port), aiohttp.ClientSession() as http:
         url = f"http://127.0.0.1:{port}/events/task-updates"
         async with http.post(url, json=cloud_event({"user_id": "u1"})) as answer:
@@ -320,7 +320,7 @@ async def test_serve_ends_well_at_a_signal(number: signal.Signals) -> None:
         assert await bridge.note() == ""
 
 
-async def test_a_second_signal_ends_the_wait() -> None:
+async def test_serve_second_signal_ends_the_drain() -> None:
     async with served(WSBRIDGE_DRAIN_TIMEOUT="3600") as (bridge, port), aiohttp.ClientSession() as http:
         leaving = asyncio.create_task(closed(await connect(http, port)))
         bridge.send(signal.SIGTERM)

@@ -19,34 +19,32 @@ UPDATE = (
 @pytest.mark.parametrize(
     "close", [*CLOSES, NO_STATUS, LOST, *(Close(code, "") for code in (1000, 1001, 1002, 1007, 1009))]
 )
-def test_every_close_is_explained(close: Close) -> None:
+def test_explain_covers_every_close(close: Close) -> None:
     text = explain(close)
     assert text.startswith(f"{close.code} {close.reason}".rstrip() + ": ")
-    assert "does not know" not in text
+    assert "unknown code" not in text
 
 
-def test_two_reasons_of_one_code_are_explained_apart() -> None:
+def test_explain_reasons_of_one_code_differ() -> None:
     assert len({explain(close).partition(": ")[2] for close in CLOSES if close.code in (1013, 4401, 4503)}) == 7
 
 
-@pytest.mark.parametrize(("code", "way"), [(4321, "come back"), (4599, "stay away"), (3000, "come back")])
-def test_an_unknown_code_is_told_by_its_range(code: int, way: str) -> None:
-    assert (
-        explain(Close(code, "new")) == f"{code} new: a code that this version does not know; by its range clients {way}"
-    )
+@pytest.mark.parametrize(("code", "way"), [(4321, "reconnect"), (4599, "do not reconnect"), (3000, "reconnect")])
+def test_explain_unknown_code_uses_its_range(code: int, way: str) -> None:
+    assert explain(Close(code, "new")) == f"{code} new: unknown code; clients {way} after codes of its range"
 
 
-def test_a_reason_that_is_new_is_told_by_its_code() -> None:
-    assert explain(Close(4503, "x\x1b[2J")) == "4503 x\\u001b[2J: the server does not let this client in"
+def test_explain_unknown_reason_uses_its_code() -> None:
+    assert explain(Close(4503, "x\x1b[2J")) == "4503 x\\u001b[2J: the server refuses this client"
 
 
-def test_an_update_is_one_line() -> None:
+def test_pretty_update_is_one_line() -> None:
     clock, rest = pretty(UPDATE, colours=False).split("  ", 1)
     assert clock.endswith(":00.123")
     assert rest == 'task_update  task.created  user_id="u1"  title="Buy milk"  n=[1,2]  k3:42'
 
 
-def test_colours_are_around_the_words_only() -> None:
+def test_pretty_colours_surround_words_only() -> None:
     painted = pretty(UPDATE, colours=True)
     assert "\x1b[36mtask_update\x1b[0m  \x1b[1mtask.created\x1b[0m" in painted
     assert "\x1b" not in pretty(UPDATE, colours=False)
@@ -63,14 +61,14 @@ def test_colours_are_around_the_words_only() -> None:
         (b'{"type":"x","timestamp":"0001-01-01T00:00:00+14:00"}', "x"),
     ],
 )
-def test_other_messages(message: bytes, shown: str) -> None:
+def test_pretty_other_messages_are_one_line(message: bytes, shown: str) -> None:
     assert shown in pretty(message.decode(), colours=False)
 
 
 @pytest.mark.parametrize(
     "text", ["no json", "[1]", '"text"', "1", "[" * 100_000, "9" * 5000, '{"a":' + "9" * 5000 + "}"]
 )
-def test_what_is_no_message_is_shown_as_it_is(text: str) -> None:
+def test_pretty_other_text_is_shown_verbatim(text: str) -> None:
     assert pretty(text, colours=True) == text
 
 
@@ -86,7 +84,7 @@ CONTROL = "\x1b[31m\x07\r\n\t\x00\x9b2J\u202e\u2066\u2028\ufeff\ud800"
     ],
 )
 @pytest.mark.parametrize("colours", [True, False])
-def test_no_control_character_comes_through(text: str, colours: bool) -> None:
+def test_pretty_control_characters_are_escaped(text: str, colours: bool) -> None:
     shown = pretty(text, colours=colours)
     for ours in ("\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[36m") if colours else ():
         shown = shown.replace(ours, "")
@@ -94,7 +92,7 @@ def test_no_control_character_comes_through(text: str, colours: bool) -> None:
     assert "\\u001b[31m\\u0007" in shown.replace('\\"', '"')
 
 
-def test_what_languages_and_emoji_need_stays() -> None:
+def test_printable_keeps_joiners() -> None:
     text = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 👩\u200d🚀 naïve"
     assert printable(text) == text
     assert printable("a\U000e0001b") == "a\\U000e0001b"
@@ -109,7 +107,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_colours_are_for_terminals_whose_owner_wants_them() -> None:
+def test_is_colourful_only_for_willing_terminals() -> None:
     assert is_colourful(Terminal(), {"TERM": "xterm", "NO_COLOR": ""})
     assert not is_colourful(Terminal(), {"TERM": "dumb"})
     assert not is_colourful(Terminal(), {"NO_COLOR": "1"})

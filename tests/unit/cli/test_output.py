@@ -27,14 +27,14 @@ def opened(ends: tuple[int, int]) -> Iterator[tuple[int, TextIO]]:
             os.close(read)
 
 
-def test_a_pipe_gets_the_bytes_at_once() -> None:
+def test_shower_to_a_pipe_writes_bytes_at_once() -> None:
     with opened(os.pipe()) as (read, stream):
         shower(stream, {})(UPDATE)
         assert os.read(read, 9999) == UPDATE.replace(b"\n", b" ") + b"\n"
 
 
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_a_terminal_gets_text(term: str) -> None:
+def test_shower_to_a_terminal_writes_text(term: str) -> None:
     with opened(pty.openpty()) as (read, stream):
         shower(stream, {"TERM": term})(UPDATE)
         shown = os.read(read, 9999).decode()
@@ -49,7 +49,7 @@ async def forever(started: asyncio.Event) -> None:
     await asyncio.Event().wait()
 
 
-async def test_it_ends_when_the_reader_has_gone() -> None:
+async def test_while_read_without_a_reader_raises() -> None:
     read, write = os.pipe()
     started = asyncio.Event()
     with os.fdopen(write, "w", encoding="utf-8") as stream:
@@ -62,7 +62,7 @@ async def test_it_ends_when_the_reader_has_gone() -> None:
                 await task
 
 
-async def test_it_ends_with_its_work(tmp_path: Path) -> None:
+async def test_while_read_ends_with_its_work(tmp_path: Path) -> None:
     async def fail() -> None:
         raise LookupError
 
@@ -73,7 +73,7 @@ async def test_it_ends_with_its_work(tmp_path: Path) -> None:
                 await while_read(stream, fail())
 
 
-async def test_a_cancelled_one_takes_its_work_along() -> None:
+async def test_while_read_cancelled_cancels_its_work() -> None:
     ended = asyncio.Event()
 
     async def work() -> None:

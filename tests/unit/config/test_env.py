@@ -42,11 +42,11 @@ def hints(**values: str) -> list[str]:
     return load(environ(**values))[1]
 
 
-def test_of_nothing_come_the_defaults() -> None:
+def test_load_of_an_empty_environment_gives_the_defaults() -> None:
     assert loaded() == replace(Settings(), auth="none")
 
 
-def test_the_defaults_are_development_mode_and_warn_of_nothing() -> None:
+def test_load_defaults_are_development_mode_without_warnings() -> None:
     assert loaded().development
     assert hints() == []
 
@@ -79,7 +79,7 @@ def test_the_defaults_are_development_mode_and_warn_of_nothing() -> None:
         ("LOG_FORMAT", "console", "console"),
     ],
 )
-def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
+def test_load_valid_text_becomes_a_value(name: str, text: str, value: object) -> None:
     assert getattr(loaded(**{"AUTH": "none", name: text}), name.lower()) == value
 
 
@@ -151,24 +151,24 @@ def test_a_text_becomes_a_value(name: str, text: str, value: object) -> None:
         ("METRICS_TOKEN", "x" * 15 + "\n"),
     ],
 )
-def test_a_malformed_value_refuses_the_start_and_says_what_is_expected(name: str, text: str) -> None:
+def test_load_malformed_value_says_what_is_expected(name: str, text: str) -> None:
     line = mistake(**{name: text})
     assert line.startswith(f"{'' if name == 'APP_API_TOKEN' else 'WSBRIDGE_'}{name}: expected ")
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_text_that_is_not_utf_8_refuses_the_start(name: str) -> None:
+def test_load_text_that_is_not_utf8_is_refused(name: str) -> None:
     assert mistake(**{name: "\udcff" * 40}).endswith(f"{name}: expected UTF-8 text")
 
 
-def test_all_malformed_values_are_told_at_once() -> None:
+def test_load_reports_all_malformed_values() -> None:
     lines = mistakes(PORT="x", QUEUE_SIZE="y", LOG_LEVEL="z")
     assert [line.split(":")[0] for line in lines] == ["WSBRIDGE_PORT", "WSBRIDGE_QUEUE_SIZE", "WSBRIDGE_LOG_LEVEL"]
 
 
 @given(st.sampled_from(sorted(NAMES)), st.text())
 @settings(deadline=None, max_examples=300)
-def test_no_text_raises_anything_but_a_settings_error(name: str, text: str) -> None:
+def test_load_any_text_raises_only_settings_errors(name: str, text: str) -> None:
     lines: tuple[str, ...] = ()
     try:
         loaded(**{name: text})
@@ -178,7 +178,7 @@ def test_no_text_raises_anything_but_a_settings_error(name: str, text: str) -> N
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_mistake_in_a_secret_does_not_show_it(name: str) -> None:
+def test_load_mistake_in_a_secret_does_not_show_it(name: str) -> None:
     text = "hunter2" if name.startswith("JWT") else "\n"
     more = {"JWT_SECRET": SECRET} if name == "JWT_SECRET_PREVIOUS" else {}
     assert "hunter2" not in mistake(**more, **{name: text})
@@ -198,21 +198,21 @@ def test_a_mistake_in_a_secret_does_not_show_it(name: str) -> None:
         ("hunter2", "scheme"),
     ],
 )
-def test_a_mistake_in_the_url_of_redis_says_which_and_shows_none_of_it(text: str, why: str) -> None:
+def test_load_mistake_in_redis_url_is_named_and_not_shown(text: str, why: str) -> None:
     line = mistake(REDIS_URL=text)
     assert line.startswith("WSBRIDGE_REDIS_URL: expected a URL such as redis://host:6379/0")
     assert why in line.split("; ")[1]
     assert "ter2" not in line
 
 
-def test_a_value_that_is_long_is_shown_short() -> None:
+def test_load_long_value_is_shortened() -> None:
     assert len(mistake(PORT="9" * 10_000)) < 300
 
 
 # Kubernetes.
 
 
-def test_a_port_that_kubernetes_injected_says_so() -> None:
+def test_load_port_injected_by_kubernetes_is_explained() -> None:
     line = mistake(PORT="tcp://10.96.0.12:8004")
     assert line.startswith("WSBRIDGE_PORT: expected a whole number from 0 to 65535, got 'tcp://10.96.0.12:8004'")
     assert "Kubernetes" in line
@@ -220,7 +220,7 @@ def test_a_port_that_kubernetes_injected_says_so() -> None:
 
 
 @pytest.mark.parametrize("name", ["SERVICE_HOST", "SERVICE_PORT", "PORT_8004_TCP", "PORT_8004_TCP_ADDR"])
-def test_names_that_kubernetes_injects_say_so(name: str) -> None:
+def test_load_name_injected_by_kubernetes_is_explained(name: str) -> None:
     (line,) = hints(**{name: "x"})
     assert line.startswith(f"WSBRIDGE_{name}: ")
     assert "enableServiceLinks: false" in line
@@ -240,16 +240,16 @@ def test_names_that_kubernetes_injects_say_so(name: str) -> None:
         ("PORT_FILE", "WSBRIDGE_PORT"),
     ],
 )
-def test_an_unknown_name_is_a_warning_that_suggests_the_nearest(name: str, nearest: str) -> None:
+def test_load_unknown_name_suggests_the_nearest(name: str, nearest: str) -> None:
     (line,) = hints(**{name: "x"})
     assert line == f"WSBRIDGE_{name}: no such setting; did you mean {nearest}?"
 
 
-def test_names_of_others_are_no_business_of_ours() -> None:
+def test_load_ignores_names_of_others() -> None:
     assert load({"PORT": "x", "HOME": "/", "JWT_SECRET": "x", "wsbridge_port": "x"}) == (loaded(), [])
 
 
-def test_a_known_name_is_not_warned_of() -> None:
+def test_load_known_names_give_no_warning() -> None:
     assert hints(JWT_SECRET=SECRET, APP_API_TOKEN="x" * 16, PORT="9000") == []
 
 
@@ -257,20 +257,20 @@ def test_a_known_name_is_not_warned_of() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SECRETS if name != "JWT_SECRET_PREVIOUS"])
-def test_a_secret_can_be_in_a_file(name: str, tmp_path: Path) -> None:
+def test_load_secret_from_a_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\n")
     settings, warnings = load(environ(**{f"{name}_FILE": str(tmp_path / "secret")}))
     assert getattr(settings, name.lower()) == SECRET
     assert warnings == []
 
 
-def test_a_public_key_can_be_in_a_file_or_on_one_line(tmp_path: Path) -> None:
+def test_load_public_key_from_a_file_or_one_line(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text(PEM)
     assert loaded(JWT_PUBLIC_KEY_FILE=str(tmp_path / "key.pem")).jwt_public_key == PEM
     assert loaded(JWT_PUBLIC_KEY=PEM.replace("\n", "\\n")).jwt_public_key == PEM
 
 
-def test_the_url_of_redis_can_be_in_a_file(tmp_path: Path) -> None:
+def test_load_redis_url_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("rediss://bridge:hunter2@r:6380\n")
     (settings, warnings) = load(environ(REDIS_URL_FILE=str(tmp_path / "url")))
     assert settings.redis_url == RedisUrl(tls=True, hosts=(("r", 6380),), username="bridge", password="hunter2")
@@ -278,7 +278,7 @@ def test_the_url_of_redis_can_be_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("problem", ["missing", "a directory", "empty", "not UTF-8", "both"])
-def test_a_file_that_holds_no_secret_refuses_the_start(problem: str, tmp_path: Path) -> None:
+def test_load_file_without_a_secret_is_refused(problem: str, tmp_path: Path) -> None:
     path, more = tmp_path / "secret", {}
     match problem:
         case "a directory":
@@ -295,7 +295,7 @@ def test_a_file_that_holds_no_secret_refuses_the_start(problem: str, tmp_path: P
     assert SECRET not in line
 
 
-def test_an_empty_file_name_is_as_if_absent() -> None:
+def test_load_empty_file_name_counts_as_not_set() -> None:
     assert loaded(JWT_SECRET_FILE="", JWT_SECRET=SECRET).jwt_secret == SECRET
 
 
@@ -317,14 +317,14 @@ def test_an_empty_file_name_is_as_if_absent() -> None:
         ({"AUTH": "none", "HOST": "::"}, "none"),
     ],
 )
-def test_authentication_is_on_where_there_is_a_key(values: dict[str, str], auth: str) -> None:
+def test_load_auth_default_depends_on_key_and_host(values: dict[str, str], auth: str) -> None:
     settings = loaded(**values)
     assert settings.auth == auth
     assert settings.authenticates is (auth == "required")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "example.com", "localhost.example.com"])
-def test_no_authentication_on_a_host_that_others_reach_must_be_said(host: str) -> None:
+def test_load_reachable_host_without_a_key_requires_auth(host: str) -> None:
     line = mistake(HOST=host)
     assert line.startswith("WSBRIDGE_AUTH: ")
     assert "WSBRIDGE_AUTH=none" in line
@@ -343,25 +343,25 @@ def test_no_authentication_on_a_host_that_others_reach_must_be_said(host: str) -
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )
-def test_a_contradiction_refuses_the_start_and_names_both(values: dict[str, str], names: list[str]) -> None:
+def test_load_contradiction_names_both_variables(values: dict[str, str], names: list[str]) -> None:
     line = mistake(**values)
     assert all(f"WSBRIDGE_{name}" in line for name in names)
 
 
 @pytest.mark.parametrize("name", ["JWT_SECRET", "JWT_SECRET_PREVIOUS"])
 @pytest.mark.parametrize("secret", ["hello", "x" * 31, "é" * 15 + "x"], ids=lambda text: f"{len(text.encode())} bytes")
-def test_a_weak_secret_refuses_the_start(name: str, secret: str) -> None:
+def test_load_weak_secret_is_refused(name: str, secret: str) -> None:
     line = mistake(**{"JWT_SECRET": SECRET, name: secret})
     assert line.startswith(f"WSBRIDGE_{name}: expected 32 bytes or more")
     assert secret not in line
 
 
-def test_a_secret_of_32_bytes_is_enough() -> None:
+def test_load_secret_of_32_bytes_is_accepted() -> None:
     assert loaded(JWT_SECRET="é" * 16).authenticates
 
 
 @pytest.mark.parametrize(("algorithms", "size"), [("HS384", 48), ("HS512", 64), ("HS512,HS384", 48)])
-def test_a_secret_too_short_for_every_named_algorithm_refuses_the_start(algorithms: str, size: int) -> None:
+def test_load_secret_too_short_for_all_algorithms_is_refused(algorithms: str, size: int) -> None:
     """No token would ever be good: PyJWT holds RFC 7518 §3.2."""
     line = mistake(JWT_SECRET="x" * (size - 1), JWT_ALGORITHMS=algorithms)
     assert line.startswith(f"WSBRIDGE_JWT_SECRET: expected {size} bytes or more")
@@ -393,7 +393,7 @@ VALUES = {
 
 @given(st.fixed_dictionaries({}, optional=VALUES))
 @settings(deadline=None)
-def test_what_is_shown_loads_as_the_same(values: dict[str, str]) -> None:
+def test_masked_text_loads_as_the_same_settings(values: dict[str, str]) -> None:
     first = loaded(**values)
     again, warnings = load({name: text for name, text in first.masked().items() if text != "-"})
     assert again == first

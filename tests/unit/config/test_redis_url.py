@@ -71,7 +71,7 @@ SECRET = "hunter2"
         ("rediss+cluster://r", {"mode": Mode.CLUSTER, "tls": True, "hosts": R}, "rediss+cluster://r:6379"),
     ],
 )
-def test_a_url_is_taken_apart(text: str, url: dict[str, Any], shown: str | None) -> None:
+def test_parse_valid_url_has_its_parts(text: str, url: dict[str, Any], shown: str | None) -> None:
     assert parse(text) == RedisUrl(**url)
     assert shown is None or str(parse(text)) == shown
 
@@ -130,7 +130,7 @@ def test_a_url_is_taken_apart(text: str, url: dict[str, Any], shown: str | None)
         ("redis://:p@r?password=q", "password is set"),
     ],
 )
-def test_what_is_no_url_of_redis_is_refused_with_the_reason(text: str, why: str) -> None:
+def test_parse_malformed_url_names_the_reason(text: str, why: str) -> None:
     with pytest.raises(RedisUrlError, match=re.escape(why)):
         parse(text)
 
@@ -156,19 +156,19 @@ def said(text: str) -> str:
 
 @given(URLS)
 @settings(deadline=None, max_examples=500)
-def test_a_secret_is_never_shown(text: str) -> None:
+def test_redis_url_secret_is_never_shown(text: str) -> None:
     assert SECRET not in said(text)
 
 
 @given(st.text() | st.builds("{}://{}".format, st.sampled_from(["redis", "unix", "redis+sentinel"]), st.text()))
 @settings(deadline=None, max_examples=500)
-def test_no_text_raises_anything_else_and_what_is_shown_is_printable(text: str) -> None:
+def test_parse_any_text_raises_only_printable_errors(text: str) -> None:
     assert said(text).isprintable()
 
 
 @given(URLS)
 @settings(deadline=None, max_examples=300)
-def test_what_is_shown_leads_to_the_same_place(text: str) -> None:
+def test_redis_url_shown_text_parses_to_the_same_server(text: str) -> None:
     try:
         url = parse(text)
     except RedisUrlError:

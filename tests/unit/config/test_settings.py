@@ -62,13 +62,13 @@ DEFAULTS = {  # PROTOCOL.md section 6
 SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN"]
 
 
-def test_every_setting_is_in_the_protocol_and_the_other_way_round() -> None:
+def test_settings_and_documentation_have_the_same_names() -> None:
     assert set(DEFAULTS) == NAMES == set(HELP)
     assert all(HELP.values())
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items(), ids=DEFAULTS)
-def test_the_default_is_that_of_the_protocol(name: str, default: object) -> None:
+def test_settings_and_documentation_have_the_same_defaults(name: str, default: object) -> None:
     assert getattr(Settings(), name.lower()) == default
 
 
@@ -90,7 +90,7 @@ def test_development_is_no_authentication_on_a_loopback_host(settings: Settings,
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_secrets_are_masked(name: str) -> None:
+def test_masked_hides_secrets(name: str) -> None:
     values: dict[str, Any] = {name.lower(): SECRET}
     shown = Settings(**values).masked()
     assert shown[name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}"] == "***"
@@ -98,13 +98,13 @@ def test_secrets_are_masked(name: str) -> None:
 
 
 @pytest.mark.fault("B3")
-def test_secrets_of_a_url_are_not_shown() -> None:
+def test_masked_jwks_url_has_no_secrets() -> None:
     shown = str(Settings(jwt_jwks_url="https://bridge:hunter2@id.example.com/keys?code=hunter2#hunter2").masked())
     assert "hunter2" not in shown
     assert "id.example.com/keys" in shown
 
 
-def test_where_redis_is_is_shown_without_its_secrets() -> None:
+def test_masked_redis_url_has_no_secrets() -> None:
     url = redis_url.parse("rediss+sentinel://bridge:hunter2@a,b:1/mymaster/2?ssl_password=hunter2")
     shown = Settings(redis_url=url)
     assert "hunter2" not in str(shown.masked()) + repr(shown)
@@ -113,7 +113,7 @@ def test_where_redis_is_is_shown_without_its_secrets() -> None:
     }
 
 
-def test_what_is_not_set_is_shown_as_such() -> None:
+def test_masked_missing_value_is_a_dash() -> None:
     shown = Settings().masked()
     assert len(shown) == len(NAMES)
     assert shown["APP_API_TOKEN"] == shown["WSBRIDGE_JWT_SECRET"] == shown["WSBRIDGE_ALLOWED_ORIGINS"] == "-"
@@ -122,7 +122,7 @@ def test_what_is_not_set_is_shown_as_such() -> None:
     assert Settings(jwt_public_key=PEM + "\n" + PEM).masked()["WSBRIDGE_JWT_PUBLIC_KEY"] == "2 key(s)"
 
 
-def test_one_variable_is_called_as_dapr_has_it() -> None:
+def test_variable_of_the_app_token_is_daprs_own_name() -> None:
     names = {f.name: variable(f) for f in fields(Settings)}
     assert names.pop("app_api_token") == "APP_API_TOKEN"
     assert all(name == PREFIX + field.upper() for field, name in names.items())
@@ -155,14 +155,14 @@ def test_every_setting_has_a_default() -> None:
         ("", False),
     ],
 )
-def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
+def test_is_loopback_only_for_this_machine(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
-def test_a_host_is_shown_as_it_is() -> None:
+def test_masked_host_is_shown_verbatim() -> None:
     assert Settings(host="0.0.0.0").masked()["WSBRIDGE_HOST"] == "0.0.0.0"
 
 
-def test_what_was_changed() -> None:
+def test_changed_has_only_values_not_at_their_default() -> None:
     assert Settings().changed() == {}
     assert Settings(port=1, jwt_secret="s").changed() == {"WSBRIDGE_PORT": "1", "WSBRIDGE_JWT_SECRET": "***"}

@@ -45,7 +45,7 @@ from wsbridge.config.value_types import (
         (PEM, r"-----BEGIN X-----\n", "-----BEGIN X-----\n"),
     ],
 )
-def test_good_texts(value_type: ValueType, text: str, value: object) -> None:
+def test_parse_valid_text_returns_its_value(value_type: ValueType, text: str, value: object) -> None:
     assert value_type.parse(text) == value
 
 
@@ -82,7 +82,7 @@ def test_good_texts(value_type: ValueType, text: str, value: object) -> None:
         (PEM, "MIIB"),
     ],
 )
-def test_bad_texts(value_type: ValueType, text: str) -> None:
+def test_parse_malformed_text_raises(value_type: ValueType, text: str) -> None:
     with pytest.raises((ValueError, msgspec.ValidationError)):
         value_type.parse(text)
 

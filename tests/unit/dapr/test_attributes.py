@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsbridge.dapr.attributes import LONGEST_ID, as_text, short_id
@@ -27,6 +27,7 @@ def test_short_id_of_a_short_value_is_its_text(value: Any, expected: str) -> Non
 
 
 @given(st.text(st.characters()) | st.text(st.characters(), min_size=LONGEST_ID + 1) | st.integers())
+@example("\udcff")
 def test_short_id_of_any_value_is_short_and_can_be_encoded(value: Any) -> None:
     assert len(short_id(value)) <= LONGEST_ID
     short_id(value).encode()

@@ -19,12 +19,12 @@ export function createChoice({ canStream, canSocket, isBlocked, remember }) {
       failed = isStream ? SOCKETS : 0;
       remember(isStream);
     },
-    /** @param {boolean} isStream @param {boolean} upgrade @param {number} code */
-    refused(isStream, upgrade, code) {
+    /** @param {boolean} isStream @param {number} code */
+    refused(isStream, code) {
       if (isStream) {
         if (code === LOST) failed = SOCKETS - 1; // neither comes through: in turn from now on
       } else if (code !== LOST) failed = 0;
-      else if (!upgrade) failed++;
+      else failed++;
     },
   };
 }

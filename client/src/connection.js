@@ -153,7 +153,7 @@ export function createConnection(host) {
       forgive();
     } else {
       dialling.delete(line);
-      if (line.dialled) choice.refused(line.isStream, line.upgrade, code); // else for want of a token: it was not tried
+      if (line.dialled) choice.refused(line.isStream, code); // else for want of a token: it was not tried
     }
     last = { code, reason, error, problem: problemOf(code, reason) };
     if (!comesBack(code)) return finish(last);

@@ -21,7 +21,7 @@ from wsbridge.auth.jwks import HMAC, Key
 from wsbridge.auth.keys import FixedKeys
 from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import TokenVerifier
-from wsbridge.broker.redis.codec import entries, position
+from wsbridge.broker.redis.codec import decode_entries, parse_position
 from wsbridge.config.env import read as read_environment
 from wsbridge.core.close_codes import Refused
 from wsbridge.core.events import Entry, Event, Position, Rejected, is_user
@@ -182,12 +182,12 @@ def log_line(data: bytes) -> None:
 
 
 def redis_entries(data: bytes) -> None:
-    for entry in entries("u", data, lambda _: 0.0):
+    for entry in decode_entries("u", data, lambda _: 0.0):
         assert (entry if isinstance(entry, Entry) else entry.entry).user == "u"
 
 
 def redis_position(data: bytes) -> None:
-    position(data)
+    parse_position(data)
 
 
 def text_of(data: bytes) -> str:

@@ -90,16 +90,20 @@ class Reservation:
         if reason is not None:
             self._blocked.update(users)
             return retried(reason)
-        self.taken += len(users)
-        self.taken_bytes += len(event.data)
+        self.take(len(users), len(event.data))
         return None
 
     def fits(self, event: Event) -> bool:
         """Whether `reserve` would reserve room."""
         return self._reason(len(event.users), len(event.data), event.users) is None
 
-    def give_back(self, entries: int, size: int) -> None:
-        """So much of what was reserved is not needed: duplicates take no room."""
+    def take(self, entries: int, size: int) -> None:
+        """Reserve room without a check. Callers must have checked `fits` first."""
+        self.taken += entries
+        self.taken_bytes += size
+
+    def release(self, entries: int, size: int) -> None:
+        """Release reserved room, because duplicates need none."""
         self.taken -= entries
         self.taken_bytes -= size
 

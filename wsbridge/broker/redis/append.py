@@ -1,4 +1,4 @@
-"""Events on their way into the histories on the server: one call for each user, atomic there (`history.lua`)."""
+"""Appends events to the histories on the server: one call of `history.lua` for each user, which is atomic."""
 
 import secrets
 import time
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from wsbridge.broker.base import DUPLICATE, STORED, BrokerUnavailable, Outcome, Reservation, Sink, Status, retried
 from wsbridge.broker.redis.bodies import Bodies, is_large
-from wsbridge.broker.redis.codec import body, keys_of, remembered
+from wsbridge.broker.redis.codec import dedupe_key, encode_body, keys_of
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Event, Position
@@ -15,25 +15,28 @@ from wsbridge.core.reasons import Retry
 from wsbridge.core.timestamps import timestamp
 from wsbridge.telemetry.metrics import Metrics
 
-SLICE = 524_288  # bytes of one delivery that go to the server at a time
-ENTRY_BYTES = 250  # what an entry costs on its way beside its data
+SLICE_BYTES = 524_288  # of one delivery, sent to the server at a time; the rest waits, so that other deliveries get in
+ENTRY_BYTES = 250  # of a command for one entry, without its data
 
 
 class Limits(NamedTuple):
-    """Of each user's history. Beyond `size` entries and `max_bytes` of weight the oldest go. Times are in ms."""
+    """Bounds of each history. Over `size` entries or `max_bytes` of weight the oldest are dropped. Times are in ms."""
 
     size: int
-    max_bytes: int
     ttl: int
     dedupe_ttl: int
     position_ttl: int
+    max_bytes: int
 
 
 class Appender:
-    """`trusted` waits until the server may be asked, and raises `BrokerUnavailable` if it takes too long.
+    """Callbacks:
 
-    `confirmed` is called with the positions that the server has confirmed, `failed` for each user of whom it has not
-    stored the events. `now` is in ms, or empty where the server's clock counts.
+    - `wait_until_trusted` waits until the server is known to have lost nothing. It raises `BrokerUnavailable` if that
+      takes too long.
+    - `on_confirmed` is called with the positions that the server has confirmed.
+    - `on_failed` is called for each user whose events were not stored.
+    - `now` returns the time in ms, or "" to use the server's clock.
     """
 
     def __init__(
@@ -46,9 +49,9 @@ class Appender:
         limits: Limits,
         now: Callable[[], str | int],
         metrics: Metrics,
-        trusted: Callable[[], Awaitable[None]],
-        confirmed: Callable[[Mapping[str, Position]], None],
-        failed: Callable[[BrokerUnavailable], None],
+        wait_until_trusted: Callable[[], Awaitable[None]],
+        on_confirmed: Callable[[Mapping[str, Position]], None],
+        on_failed: Callable[[BrokerUnavailable], None],
     ) -> None:
         self._pipeline = pipeline
         self._bodies = bodies
@@ -57,53 +60,51 @@ class Appender:
         self._limits = limits
         self._now = now
         self._metrics = metrics
-        self._trusted = trusted
-        self._confirmed = confirmed
-        self._failed = failed
-        self._waiting = self._waiting_bytes = 0  # entries on their way to the server, and their data
+        self._wait_until_trusted = wait_until_trusted
+        self._on_confirmed = on_confirmed
+        self._on_failed = on_failed
+        self._in_flight = self._in_flight_bytes = 0  # entries that are sent and not confirmed; bytes of their data
 
     async def close(self) -> None:
         await self._pipeline.close()
 
     async def append(self, events: Sequence[Event]) -> list[Outcome]:
-        """A slice after the other: others come in between, and what follows duplicates gets their room."""
-        reservation = Reservation(self._sink, self._waiting, self._waiting_bytes)
+        """Append slice by slice. The room that was reserved for duplicates is free for the next slice."""
+        reservation = Reservation(self._sink, self._in_flight, self._in_flight_bytes)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(events):
-            part = _slice(reservation, events[len(outcomes) :] if outcomes else events)
+            part = _next_slice(reservation, events[len(outcomes) :] if outcomes else events)
             if part:
-                outcomes += await self._take(part, reservation)
+                outcomes += await self._append_slice(part, reservation)
             else:
                 outcomes.append(reservation.reserve(events[len(outcomes)]) or DUPLICATE)
         return outcomes
 
-    async def _take(self, events: Sequence[Event], reservation: Reservation) -> list[Outcome]:
-        """Append events for which there is room; what that has found to be a duplicate does not take it."""
+    async def _append_slice(self, events: Sequence[Event], reservation: Reservation) -> list[Outcome]:
+        """Append events whose room is reserved, and release the room of duplicates."""
         outcomes = [DUPLICATE] * len(events)
         places: dict[str, list[int]] = {}  # user → its events, in order
         for place, event in enumerate(events):
             for user in event.users:
                 places.setdefault(user, []).append(place)
         entries, size = sum(map(len, places.values())), sum([len(event.data) for event in events])
-        self._waiting += entries
-        self._waiting_bytes += size
+        self._in_flight += entries
+        self._in_flight_bytes += size
         try:
-            replies = await self._append(events, places)
+            replies = await self._call(events, places)
         finally:
-            self._waiting -= entries
-            self._waiting_bytes -= size
-        failed, stored = self._note(outcomes, places, replies)
+            self._in_flight -= entries
+            self._in_flight_bytes -= size
+        failed, stored = self._evaluate(outcomes, places, replies)
         self._retry_behind(failed, events, outcomes)
         reservation.block(failed)
-        fresh = sum(
-            [len(event.data) for event, became in zip(events, outcomes, strict=True) if became is not DUPLICATE]
-        )
-        reservation.give_back(entries - stored, size - fresh)
+        needed = sum([len(e.data) for e, outcome in zip(events, outcomes, strict=True) if outcome is not DUPLICATE])
+        reservation.release(entries - stored, size - needed)
         return outcomes
 
     @staticmethod
     def _retry_behind(failed: dict[str, Outcome], events: Sequence[Event], outcomes: list[Outcome]) -> None:
-        """What failed for one of its users comes again for all of them, and so do later events of any of them."""
+        """An event that failed for one user is retried for all its users, and so are later events of these users."""
         for place, event in enumerate(events):
             own = next((failed[user] for user in event.users if user in failed), None)
             if own is not None and outcomes[place].status is not Status.RETRIED:
@@ -112,24 +113,22 @@ class Appender:
                 for user in event.users:
                     failed.setdefault(user, retried(Retry.FOLLOWS_RETRY))
 
-    async def _append(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> Sequence[Any]:
+    async def _call(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> Sequence[Any]:
+        """Return the reply for each user."""
         try:
-            await self._trusted()
+            await self._wait_until_trusted()
             stamp, now = timestamp(), self._now()
             references = [await self._bodies.store(event) if is_large(event) else None for event in events]
         except BrokerUnavailable as why:
             return [why] * len(places)
-        unique, limits = seed(), self._limits
-        packed = [(remembered(e), body(e, stamp, reference)) for e, reference in zip(events, references, strict=True)]
+        options = (now, seed(), *self._limits)
+        args = [(dedupe_key(e), encode_body(e, stamp, r)) for e, r in zip(events, references, strict=True)]
         return await self._timed(
             [
-                call(
-                    "append", keys_of(self._prefix, user), now, unique, limits.size, limits.ttl, limits.dedupe_ttl,
-                    limits.position_ttl, limits.max_bytes, *(part for place in own for part in packed[place]),
-                )
+                call("append", keys_of(self._prefix, user), *options, *[arg for place in own for arg in args[place]])
                 for user, own in places.items()
             ]
-        )  # fmt: skip
+        )
 
     async def _timed(self, commands: Sequence[Command]) -> Sequence[Any]:
         began = time.monotonic()
@@ -138,17 +137,17 @@ class Appender:
         finally:
             self._metrics.redis_answered(time.monotonic() - began)
 
-    def _note(
+    def _evaluate(
         self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]
     ) -> tuple[dict[str, Outcome], int]:
-        """The users of whom nothing is stored, and why; and how many entries are new."""
+        """Set the outcomes of stored events. Returns the users whose call failed, and the number of new entries."""
         failed: dict[str, Outcome] = {}
         stored = 0
         confirmed: dict[str, Position] = {}
         for (user, own), reply in zip(places.items(), replies, strict=True):
             if isinstance(reply, BrokerUnavailable):
                 failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
-                self._failed(reply)
+                self._on_failed(reply)
                 continue
             epoch, offset, news = reply.decode().split(" ")
             confirmed[user] = Position(epoch, int(offset))
@@ -156,18 +155,18 @@ class Appender:
             for place, is_new in zip(own, news, strict=True):
                 if is_new == "1":
                     outcomes[place] = STORED
-        self._confirmed(confirmed)
+        self._on_confirmed(confirmed)
         return failed, stored
 
 
-def _slice(reservation: Reservation, events: Sequence[Event]) -> list[Event]:
-    """The first of them that fit the queue, and one call of the server: perhaps none."""
+def _next_slice(reservation: Reservation, events: Sequence[Event]) -> list[Event]:
+    """Reserve room for the first events, as many as the queue and one slice hold. May return none."""
     part, size = list[Event](), 0
     for event in events:
         size += len(event.data) * (1 if is_large(event) else len(event.users)) + ENTRY_BYTES * len(event.users)
-        if (part and size > SLICE) or not reservation.fits(event):
+        if (part and size > SLICE_BYTES) or not reservation.fits(event):
             break
-        reservation.reserve(event)
+        reservation.take(len(event.users), len(event.data))
         part.append(event)
     return part
 

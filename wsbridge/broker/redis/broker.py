@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink
 from wsbridge.broker.redis.append import Appender, Limits
 from wsbridge.broker.redis.bodies import Bodies
-from wsbridge.broker.redis.codec import DISCONNECT, entries, keys_of
+from wsbridge.broker.redis.codec import DISCONNECT, decode_entries, keys_of
 from wsbridge.broker.redis.commands import call
 from wsbridge.broker.redis.errors import Declined
 from wsbridge.broker.redis.forwarder import Forwarder, to_monotonic
@@ -61,7 +61,7 @@ class RedisBroker:
         self._server = server
         self._sink = sink
         self._prefix = prefix
-        limits = Limits(size, max_bytes_per_user, *map(_ms, (ttl, dedupe_ttl, ttl + POSITION_TTL)))
+        limits = Limits(size, _ms(ttl), _ms(dedupe_ttl), _ms(ttl + POSITION_TTL), max_bytes_per_user)
         self._clock = clock
         self._subscriber = Subscriber(server, self)
         self._loss_detector = LossDetector(server, prefix)
@@ -70,7 +70,8 @@ class RedisBroker:
         self._reader = Reader(self._reads, self._bodies, prefix=prefix, limits=limits, now=self._now)
         self._appender = Appender(
             Pipeline(server), self._bodies, sink, prefix=prefix, limits=limits, now=self._now, metrics=metrics,
-            trusted=self._wait_for_trust, confirmed=self._loss_detector.confirmed, failed=self._append_failed,
+            wait_until_trusted=self._wait_until_trusted, on_confirmed=self._loss_detector.record,
+            on_failed=self._on_append_failed,
         )  # fmt: skip
         self._forwarder = Forwarder(
             sink,
@@ -119,7 +120,7 @@ class RedisBroker:
         if payload == DISCONNECT:
             self._sink.disconnect(subscription.user)
             return
-        await self._forwarder.take(channel, list(entries(subscription.user, payload, to_monotonic())))
+        await self._forwarder.take(channel, list(decode_entries(subscription.user, payload, to_monotonic())))
 
     def on_interrupted(self, why: str) -> None:
         self._distrust(why)
@@ -201,7 +202,7 @@ class RedisBroker:
             await self.resume(subscription.user, None)
             subscription.touched = now
 
-    async def _wait_for_trust(self) -> None:
+    async def _wait_until_trusted(self) -> None:
         """Raises `BrokerUnavailable` where that takes too long."""
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -209,7 +210,7 @@ class RedisBroker:
         except TimeoutError:
             raise BrokerUnavailable(self.trouble or "not verified yet") from None
 
-    def _append_failed(self, why: BrokerUnavailable) -> None:
+    def _on_append_failed(self, why: BrokerUnavailable) -> None:
         self._doubt.set()
         if not isinstance(why, Declined):  # that is said by a server that has lost nothing
             self.on_interrupted(str(why))

@@ -17,7 +17,8 @@ from wsbridge.broker.history import weight_of
 from wsbridge.core.events import Entry, Event, Position
 
 _HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
-_WEIGHT = struct.Struct(">IQ")  # at the end of a body: its weight, and room for the mark that history.lua sets
+_WEIGHT = struct.Struct(">IQ")  # at the end of a body: its weight, and the mark that history.lua appends
+MARK_BYTES = 8
 DISCONNECT = b"disconnect"  # to all who follow a user; shorter than any entry
 _POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
 
@@ -78,15 +79,16 @@ def all_positions(prefix: str) -> str:
     return re.sub(r"([*?\[\]\\^-])", r"\\\1", prefix) + ":{*}"
 
 
-def remembered(event: Event) -> bytes:
+def dedupe_key(event: Event) -> bytes:
     """By what an event is known again; empty if nothing names it."""
     return _digest(event.key) if event.key else b""
 
 
-def body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
+def encode_body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
     data = (event.data, 0, 0) if reference is None else reference
     weight = _WEIGHT.pack(weight_of(event.data, event.id), 0)
-    return msgspec.msgpack.encode((event.type, stamp, event.id.encode(errors="replace"), *data, event.produced, weight))
+    fields = (event.type, stamp, event.id.encode(errors="replace"), *data, event.produced, weight)
+    return msgspec.msgpack.encode(fields)[:-MARK_BYTES]
 
 
 def body_key(prefix: str, name: bytes) -> str:
@@ -94,7 +96,7 @@ def body_key(prefix: str, name: bytes) -> str:
     return f"{prefix}:b:{name.hex()}"
 
 
-def entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry | Referenced]:
+def decode_entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry | Referenced]:
     """What `append` has published, or some of what it has stored, one after the other."""
     place = 0
     while place < len(packed):
@@ -108,7 +110,7 @@ def entries(user: str, packed: bytes, received: Callable[[str], float]) -> Itera
         yield Referenced(entry, Reference(found.data, found.size, found.check)) if found.size else entry
 
 
-def position(text: bytes | None) -> Position | None:
+def parse_position(text: bytes | None) -> Position | None:
     """What stands under a key of a position, if anything does."""
     found = _POSITION.fullmatch(text or b"")
     return Position(found[1].decode(), int(found[2])) if found else None

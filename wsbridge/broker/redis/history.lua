@@ -16,6 +16,7 @@
 
 local HEADER = '>c8I8I8I4'
 local HEADER_BYTES = 28
+local MARK_BYTES = 8
 local MARKED = 0x98 -- the first byte of a body that ends with a weight and a mark; versions before wrote 0x97 and had none
 local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
 local MESSAGE = 65536 -- bytes of entries after which a message ends
@@ -81,20 +82,27 @@ local function weighed(entry)
   return struct.unpack('>I4I8', entry, #entry - 11)
 end
 
--- How many of the oldest of `kept` entries do not count any more: beyond `size` entries or `most` bytes. The newest entry
--- counts whatever its weight. `mark` is that of the newest.
-local function surplus(list, kept, mark, size, most)
-  local function fits(place)
-    local weight, upto = weighed(redis.call('LINDEX', list, place))
-    return mark - upto + weight <= most
-  end
+-- The bytes of the entries from this index to the newest one, whose mark is `mark`.
+local function bytes_from(list, index, mark)
+  local weight, upto = weighed(redis.call('LINDEX', list, index))
+  return mark - upto + weight
+end
+
+-- The index of the oldest entry that counts: of the last `size` entries, as many of the newest as `most` bytes hold. The
+-- newest entry counts whatever its weight. There are `kept` entries, and `mark` is the mark of the newest.
+local function first_that_counts(list, kept, mark, size, most)
   local low, high = math.max(kept - size, 0), kept - 1
-  if low >= high or mark <= most or fits(low) then return low end
-  while high - low > 1 do -- at `low` it does not fit, at `high` it does, or that is the newest
+  if low >= high or mark <= most or bytes_from(list, low, mark) <= most then return low end
+  while high - low > 1 do -- from `low` on they are too many bytes; from `high` on they fit, or that is the newest
     local middle = math.floor((low + high) / 2)
-    if fits(middle) then high = middle else low = middle end
+    if bytes_from(list, middle, mark) <= most then high = middle else low = middle end
   end
   return high
+end
+
+local function newest_mark(list)
+  local _, mark = weighed(redis.call('LINDEX', list, -1))
+  return mark
 end
 
 local function expire(list, before)
@@ -121,10 +129,9 @@ local function store(keys, args, call)
     else
       if key ~= '' then added[#added + 1] = key end
       offset = offset + 1
-      if not mark then mark = select(2, weighed(redis.call('LINDEX', keys[2], -1))) end
-      mark = mark + struct.unpack('>I4', body, #body - 11)
-      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body)
-        .. string.sub(body, 1, -9) .. struct.pack('>I8', mark)
+      if not mark then mark = newest_mark(keys[2]) end
+      mark = mark + struct.unpack('>I4', body, #body - 3)
+      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body + MARK_BYTES) .. body .. struct.pack('>I8', mark)
       outcomes[#outcomes + 1] = '1'
     end
   end
@@ -135,7 +142,7 @@ local function store(keys, args, call)
     call.pushed = pushed
   end
   local size = tonumber(args[3])
-  call.surplus = surplus(keys[2], kept, mark, size, tonumber(args[7]))
+  call.surplus = first_that_counts(keys[2], kept, mark, size, tonumber(args[7]))
   call.is_over = call.surplus > math.max(kept - size, 0)
   if call.surplus > 0 then trimmed = offset - kept + call.surplus end
   redis.call('PEXPIRE', keys[2], args[4])
@@ -155,7 +162,7 @@ local function publish(channel, entries)
   end
 end
 
--- args: now, seed, size, ttl, dedupe ttl, position ttl, bytes of a history; then digest of the key ('' if it has none) and
+-- args: now, seed, size, ttl, dedupe ttl, position ttl, max bytes of a history; then digest of the key ('' if it has none) and
 -- body of each event.
 -- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
 -- A command may fail, for want of a right or on a key of another type. Then nothing of the call stays: an id without its

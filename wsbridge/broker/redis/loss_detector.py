@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from wsbridge.broker.base import BrokerUnavailable
-from wsbridge.broker.redis.codec import all_positions, keys_of, position
+from wsbridge.broker.redis.codec import all_positions, keys_of, parse_position
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.server import Server
@@ -58,7 +58,7 @@ class LossDetector:
     async def close(self) -> None:
         await self._pipeline.close()
 
-    def confirmed(self, positions: Mapping[str, Position]) -> None:
+    def record(self, positions: Mapping[str, Position]) -> None:
         """Appends of these users are on the server."""
         now = time.monotonic()
         with contextlib.suppress(BrokerUnavailable):  # the cluster is changing; the next append will be looked for
@@ -115,7 +115,7 @@ class LossDetector:
         users = list(users)
         keys = [keys_of(self._prefix, user).position for user in users]
         _, *texts = await self._ask(_PING, *(Command(key, ("GET", key)) for key in keys))
-        return dict(zip(users, map(position, texts), strict=True))
+        return dict(zip(users, map(parse_position, texts), strict=True))
 
     async def _forget(self, node: str, user: str) -> None:
         """All positions of the node, unless another replica has done so since we looked last."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.append import Limits, seed
 from wsbridge.broker.redis.bodies import Bodies
-from wsbridge.broker.redis.codec import Referenced, entries, keys_of, position
+from wsbridge.broker.redis.codec import Referenced, decode_entries, keys_of, parse_position
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.forwarder import to_monotonic
 from wsbridge.broker.redis.pipeline import Pipeline
@@ -33,7 +33,7 @@ class Reader:
         (reply,) = await self._pipeline.do([Command(key, ("GET", key))])
         if isinstance(reply, BrokerUnavailable):
             raise reply
-        return position(reply)
+        return parse_position(reply)
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         asked = Position.parse(after) if after else None
@@ -50,7 +50,7 @@ class Reader:
         resume = decide_resume(after, top, kept, trimmed)
         if not (resume.recovered and packed):
             return resume
-        return await self._completed(resume, top, entries(user, b"".join(packed), to_monotonic()), wait=wait)
+        return await self._completed(resume, top, decode_entries(user, b"".join(packed), to_monotonic()), wait=wait)
 
     async def _completed(
         self, resume: Resume, top: Position, found: Iterable[Entry | Referenced], *, wait: bool

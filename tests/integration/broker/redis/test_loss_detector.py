@@ -15,7 +15,7 @@ from tests.support.running import until_told
 from tests.support.valkey import Cluster, Valkey, is_linked, settled
 from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.broker.redis.broker import RedisBroker
-from wsbridge.broker.redis.codec import body, keys_of, position
+from wsbridge.broker.redis.codec import encode_body, keys_of, parse_position
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.loss_detector import LossDetector
 from wsbridge.broker.redis.pipeline import Pipeline
@@ -40,7 +40,7 @@ class Witness:
         self._pipeline = Pipeline(server)
 
     async def append(self, user: str, count: int = 1, *, connected: bool = False) -> Position:
-        packed = [part for _ in range(count) for part in (b"", body(event(user), "now"))]
+        packed = [part for _ in range(count) for part in (b"", encode_body(event(user), "now"))]
         keys = keys_of(self.prefix, user)
         seed = secrets.token_hex(8)
         (reply,) = await self._pipeline.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, 10**6, *packed)])
@@ -48,7 +48,7 @@ class Witness:
             raise reply
         epoch, offset, _ = reply.decode().split(" ")
         last = Position(epoch, int(offset))
-        self.detector.confirmed({user: last})
+        self.detector.record({user: last})
         if connected:
             self.known[user] = last
         return last
@@ -56,7 +56,7 @@ class Witness:
     async def top(self, user: str) -> Position | None:
         key = keys_of(self.prefix, user).position
         (reply,) = await self._pipeline.do([Command(key, ("GET", key))])
-        return position(reply)
+        return parse_position(reply)
 
     async def call(self, function: str, *args: str | int) -> Any:
         return (await self._pipeline.do([call(function, [keys_of(self.prefix, "a").position], *args)]))[0]
@@ -413,7 +413,7 @@ async def test_evidence_of_a_primary_that_was_a_replica_in_between_is_not_truste
 
 
 async def has(valkey: Valkey, last: Position) -> bool:
-    return position(await valkey.ask("GET", keys_of("w", "c").position)) == last
+    return parse_position(await valkey.ask("GET", keys_of("w", "c").position)) == last
 
 
 async def asked_of(witness: Witness, valkey: Valkey, *, instead_of: Valkey) -> None:

@@ -8,11 +8,12 @@ import pytest
 import pytest_asyncio
 from redis.crc import key_slot
 
+from tests.support.bench import event
 from tests.support.pipelines import KEYS, get, is_called, names, one, pipeline_to, put, serving, tell, why
 from tests.support.running import until, until_told
 from tests.support.valkey import Cluster, Valkey, settled
 from wsbridge.broker.base import BrokerUnavailable
-from wsbridge.broker.redis.codec import keys_of
+from wsbridge.broker.redis.codec import encode_body, keys_of
 from wsbridge.broker.redis.commands import LIBRARY, Command, call
 from wsbridge.broker.redis.pipeline import BATCH
 from wsbridge.broker.redis.topology import ClusterServer
@@ -108,10 +109,11 @@ async def test_a_server_without_memory_is_away_for_writes(tmp_path: Path) -> Non
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         assert await one(pipeline, tell("u")) == 0
         await valkey.ask("CONFIG", "SET", "maxmemory", "1")
-        keys = keys_of("w", "u")
-        assert "maxmemory" in await why(pipeline, call("append", keys, "", "s", 5, 1000, 1000, 1000, b"", b"x"))
+        args: list[str | bytes | int] = ["", "s", 5, 1000, 1000, 1000, 1000, b"", encode_body(event(), "now")]
+        append = call("append", keys_of("w", "u"), *args)
+        assert "maxmemory" in await why(pipeline, append)
         await valkey.ask("CONFIG", "SET", "maxmemory", "0")
-        assert isinstance(await one(pipeline, call("append", keys, "", "s", 5, 1000, 1000, 1000, b"", b"x")), bytes)
+        assert isinstance(await one(pipeline, append), bytes)
 
 
 async def test_a_replica_takes_no_writes_and_is_not_kept(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from tests.support.bench import event
-from wsbridge.broker.redis.codec import body, entries, keys_of, position, remembered
+from wsbridge.broker.redis.codec import decode_entries, dedupe_key, encode_body, keys_of, parse_position
 from wsbridge.core.events import Entry, Event, Position
 
 STAMP = "2026-02-07T12:00:00.000Z"
@@ -20,8 +20,8 @@ ODD = ["w", "a*", "?", "[ab]", "[^a]", "a-z", "^", "\\", "a\\*", "]", "ü😀", 
 
 
 def packed(event: Event, offset: int, epoch: str = "abcdefgh") -> bytes:
-    """As history.lua packs it: '>c8I8I8I4' and the body."""
-    content = body(event, STAMP)
+    """An entry as history.lua packs it: '>c8I8I8I4', the body and the mark."""
+    content = encode_body(event, STAMP) + struct.pack(">Q", 7)
     return struct.pack(">8sQQI", epoch.encode(), offset, 1_700_000_000_000, len(content)) + content
 
 
@@ -73,12 +73,12 @@ def test_names_stay_as_they_are() -> None:
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_an_event_is_known_again_by_its_key_alone(one: str, other: str) -> None:
     first, second = event(key=one), event("somebody", data='{"n":1}', key=other)
-    assert (remembered(first) == remembered(second)) == (one == other)
-    assert len(remembered(first)) == 16
+    assert (dedupe_key(first) == dedupe_key(second)) == (one == other)
+    assert len(dedupe_key(first)) == 16
 
 
 def test_what_nothing_names_is_not_remembered() -> None:
-    assert remembered(event(key="")) == b""
+    assert dedupe_key(event(key="")) == b""
 
 
 # What is in them.
@@ -88,14 +88,14 @@ def test_what_nothing_names_is_not_remembered() -> None:
 @given(st.lists(EVENTS, max_size=5), USERS, st.integers(1, 2**53))
 def test_what_was_stored_comes_back(events: list[Event], user: str, first: int) -> None:
     message = b"".join(packed(event, first + place) for place, event in enumerate(events))
-    assert list(entries(user, message, lambda _: 7.0)) == [
+    assert list(decode_entries(user, message, lambda _: 7.0)) == [
         Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id, event.produced)
         for place, event in enumerate(events)
     ]
 
 
 def test_an_id_that_is_no_unicode_breaks_nothing() -> None:
-    (entry,) = entries("u", packed(Event(("u",), b"{}", "task_update", "a\ud800b", "k"), 1), lambda _: 0.0)
+    (entry,) = decode_entries("u", packed(Event(("u",), b"{}", "task_update", "a\ud800b", "k"), 1), lambda _: 0.0)
     assert isinstance(entry, Entry)
     assert entry.event_id == "a?b"
 
@@ -104,7 +104,7 @@ def test_an_id_that_is_no_unicode_breaks_nothing() -> None:
 def test_half_an_entry_is_an_error_and_not_another_one(cut: int) -> None:
     message = packed(event(), 1) + packed(event(), 2)[:-cut]
     with pytest.raises((struct.error, msgspec.DecodeError)):
-        list(entries("u", message, lambda _: 0.0))
+        list(decode_entries("u", message, lambda _: 0.0))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_half_an_entry_is_an_error_and_not_another_one(cut: int) -> None:
     ],
 )
 def test_a_position_is_read(text: bytes, found: Position) -> None:
-    assert position(text) == found
+    assert parse_position(text) == found
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_a_position_is_read(text: bytes, found: Position) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_position_is_none(text: bytes | None) -> None:
-    assert position(text) is None
+    assert parse_position(text) is None
 
 
 @settings(deadline=None)
 @given(st.binary())
 def test_garbage_is_no_position(text: bytes) -> None:
-    found = position(text)
+    found = parse_position(text)
     assert found is None or text.startswith(f"{found.epoch} ".encode())

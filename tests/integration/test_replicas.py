@@ -246,16 +246,16 @@ async def test_row_21_a_last_message_is_lost_and_nothing_follows(
     monkeypatch.setattr("wsbridge.sessions.reconciler.INTERVAL", 0.1)
     bridge = await start(REDIS_URL=valkey.url)
     ws, _ = await bridge.opened()
-    hear = RedisBroker.on_message
+    on_message = RedisBroker.on_message
 
     async def deaf(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(RedisBroker, "hear", deaf)
+    monkeypatch.setattr(RedisBroker, "on_message", deaf)
     assert await bridge.publish({"user_id": "u1", "n": 1}) == "SUCCESS"
     assert await numbers(ws, 1) == [1]
     await logs.line("session.mended", replayed=1, gap=None)
-    monkeypatch.setattr(RedisBroker, "hear", hear)
+    monkeypatch.setattr(RedisBroker, "on_message", on_message)
     assert await bridge.publish({"user_id": "u1", "n": 2}) == "SUCCESS"
     assert await numbers(ws, 2) == [2]
 

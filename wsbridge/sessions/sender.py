@@ -79,7 +79,8 @@ class Sender:
         if not gathered:
             return False
         size = len(gathered[0]) if len(gathered) == 1 else sum(map(len, gathered))
-        self._count(len(gathered), size)
+        self.messages += len(gathered)  # not `_count`: this runs for each event and session
+        self._metrics.wrote(len(gathered), size)
         waits = self.send(gathered, size)
         gathered.clear()
         return waits

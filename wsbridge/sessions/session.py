@@ -112,7 +112,7 @@ class Session(Record):
 
     def flush(self) -> None:
         """Write what was offered, in one piece if the connection can take it."""
-        if self.state in (State.REPLAYING, State.LIVE) and self._sender.flush():
+        if (self.state is State.LIVE or self.state is State.REPLAYING) and self._sender.flush():
             self._wait()
 
     def attach(self, resume: Resume, hello: bytes) -> None:

@@ -394,3 +394,20 @@ async def test_bridge_whose_job_has_ended_refuses_everything_at_once(
     async with bridge.http.post(f"{bridge.url}/events/task-updates", json=cloud_event({"user_id": "u1"})) as response:
         assert response.status == 503
     assert bridge.bridge.metrics.errors["internal"] == 1
+
+
+TELLS_AT_THE_END = """
+import atexit, gc, resource, sys
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+atexit.register(lambda: print(gc.get_freeze_count(), *resource.getrlimit(resource.RLIMIT_NOFILE), file=sys.stderr))
+"""
+
+
+async def test_serve_raises_the_descriptor_limit_and_freezes_the_objects_of_the_start(spawn: Spawn) -> None:
+    bridge = await spawn(broken=TELLS_AT_THE_END)
+    bridge.terminate()
+    assert await bridge.code() == 0
+    frozen, limit, most = (int(number) for number in bridge.errors.split())
+    assert frozen > 10_000
+    assert 256 < limit <= most

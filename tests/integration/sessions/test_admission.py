@@ -211,3 +211,15 @@ async def test_admission_counts_each_fault_of_a_client_against_its_address(
     assert await logs.line("auth.failed" if is_auth else "session.refused")
     assert faults == ["127.0.0.1"]
     assert bridge.bridge.metrics.errors["auth"] == int(is_auth)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "counted"), [({"token": "x"}, {}, 1), ({}, {"Origin": "https://evil.example"}, 0)]
+)
+async def test_refused_connection_counts_as_an_auth_error_if_its_token_is_wrong(
+    start: Start, query: dict[str, str], headers: dict[str, str], counted: int
+) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    ws = await connect(bridge, query=query, headers=headers)
+    await closed(ws)
+    assert bridge.bridge.metrics.errors["auth"] == counted

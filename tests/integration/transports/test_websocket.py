@@ -165,6 +165,7 @@ async def test_a_bad_auth_message_ends_the_session(
     assert message.type is aiohttp.WSMsgType.CLOSE  # alone, without a goodbye
     assert (message.data, message.extra) == close
     assert logs.of("auth.failed", session=hello["session_id"], code=close[0], reason=close[1])
+    assert bridge.bridge.metrics.errors["auth"] == 1
     assert await logs.line("session.closed", session=hello["session_id"], code=close[0], by="server")
 
 

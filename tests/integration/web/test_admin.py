@@ -10,6 +10,7 @@ import pytest
 from tests.support.frames import BlockedBroadcaster, Peer
 from tests.support.running import SECRET, Logs, Running, Start, closed, cloud_event, receive, token, until
 from wsbridge import __version__
+from wsbridge.broker.base import BrokerUnavailable
 
 ADMIN, METRICS, SIDECAR = "the operator's token", "the scraper's token", "the sidecar's token"
 ROUTES = {
@@ -151,6 +152,21 @@ async def test_user_with_any_id_is_found_and_disconnected(bridge: Running, user:
         assert hello["session_id"] in answer
     async with Peer(bridge.port) as peer:
         assert (await peer.request(f"POST {path}/disconnect HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 202
+    assert await closed(ws) == (4509, "force_disconnect")
+
+
+async def test_disconnect_while_the_broker_is_unavailable_ends_the_sessions_here_and_says_so(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(user: str) -> None:
+        raise BrokerUnavailable("no answer of Redis")
+
+    monkeypatch.setattr(bridge.bridge.broker, "disconnect", unavailable)
+    ws, _ = await bridge.opened()
+    async with bridge.http.post(f"{bridge.url}/users/u1/disconnect") as response:
+        assert response.status == 503
+        assert "no answer of Redis" in await response.text()
+    assert (await receive(ws))["type"] == "goodbye"
     assert await closed(ws) == (4509, "force_disconnect")
 
 

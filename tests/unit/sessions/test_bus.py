@@ -294,3 +294,10 @@ async def test_at_debug_a_delivery_can_be_followed_by_its_id() -> None:
     assert (line["event_id"], line["user"], line["position"], line["sessions"]) == (
         "id-1", "u", "e:1", [peer.session.id],
     )  # fmt: skip
+
+
+def test_disconnect_of_a_user_ends_all_sessions_of_that_user_and_no_other() -> None:
+    bench = Bench()
+    one, two, other = bench.peer(), bench.peer(), bench.peer("somebody else")
+    bench.bus.disconnect("u")
+    assert [peer.session.state for peer in (one, two, other)] == [State.CLOSED, State.CLOSED, State.LIVE]

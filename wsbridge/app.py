@@ -1,9 +1,7 @@
-"""All parts of one replica, wired together. Listens on nothing; only it knows the doors."""
+"""All parts of one replica, wired into aiohttp applications. `server` lets these listen."""
 
-import asyncio
 import contextlib
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -27,6 +25,7 @@ from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.core.close_codes import CLOSE_LABELS
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.dapr.handler import DaprHandler, max_body
+from wsbridge.dapr.sidecar_check import SidecarCheck
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
@@ -39,16 +38,16 @@ from wsbridge.sessions.registry import REGISTRY, Registry
 from wsbridge.sessions.traffic_summary import TrafficSummary
 from wsbridge.supervision.health_checks import Checks
 from wsbridge.supervision.jobs import JobFailed, Jobs
-from wsbridge.telemetry.log import dropped_lines, log
+from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.transports.sse import SseHandler
 from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
+from wsbridge.web.gauges import watch_bridge
 from wsbridge.web.pages import AboutHandler, ClientModuleHandler, DemoPageHandler
 from wsbridge.web.quickstart import program
 
-SIDECAR_PATIENCE = 60.0  # seconds after the start in which a sidecar has to read the subscriptions
 QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
 
 _USER_ID = "{user_id:[^/]+}"  # any text: aiohttp's own pattern leaves out braces
@@ -58,11 +57,10 @@ PATIENCE = 1.0  # seconds that a job has to end at a stop
 
 
 class Bridge:
-    """All parts of one replica, wired. `start` and `stop` give them life; `drain` comes in between."""
+    """All parts of one replica. `running` starts their background work; `drain` ends the sessions before a stop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = s = settings
-        self._created = time.monotonic()
         self.metrics = Metrics(CLOSE_LABELS)
         self.connection_limit = ConnectionLimit(for_connections(), self.metrics)
         self.proxies = TrustedProxies(s.trusted_proxies)
@@ -72,15 +70,16 @@ class Bridge:
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
         self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
-        self._jobs: dict[str, Job] = {}
         self.checks = Checks()
-        self.broker = self._own_histories() if s.redis_url is None else self._shared_histories(s.redis_url)
-        self._catch_up = CatchUp(self.broker, self.metrics)
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
+        watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits)
+        self.broker, broker_jobs = self._memory_broker() if s.redis_url is None else self._redis_broker(s.redis_url)
+        self._catch_up = CatchUp(self.broker, self.metrics)
         self.keys = build(s, self.metrics) if s.authenticates else None
+        verifier = None if self.keys is None else TokenVerifier.of(s, self.keys)
         self.admission = Admission(
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
-            authenticator=Authenticator(self._verifier(), cookie=s.jwt_cookie),
+            authenticator=Authenticator(verifier, cookie=s.jwt_cookie),
             rate_limits=self.rate_limits,
             metrics=self.metrics,
             leeway=s.jwt_leeway,
@@ -104,7 +103,7 @@ class Bridge:
             demo=s.demo,
         )
         heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
-        self._jobs |= {
+        self._jobs: dict[str, Job] = broker_jobs | {
             "broadcast": self.bus.broadcast,
             "heartbeat": heartbeat.run,
             "backlog": self.backlog.run,
@@ -119,8 +118,7 @@ class Bridge:
         self.checks.add("queue", lambda: "nearly full" if self.bus.fullness > QUEUE_WARNING else None)
         self.checks.add("lifecycle", lambda: "draining" if self.admission.draining else None)
         if not s.development:
-            self.checks.add("sidecar", self._sidecar_trouble)
-        self._watch()
+            self.checks.add("sidecar", SidecarCheck(self.metrics).trouble)
 
     def application(self, *, public: bool, internal: bool) -> web.Application:
         """The routes of the public port, of the internal one, or of the one port that is both."""
@@ -128,24 +126,32 @@ class Bridge:
             middlewares=[
                 problem_details.middleware(self.metrics),
                 middleware.middleware(self.metrics, self.rate_limits, self.proxies),
-                self._only_while_whole,  # the last: each request ends in the intake
+                self._only_while_whole,  # innermost: whatever it answers passes the others
             ],
             client_max_size=max_body(self.settings.max_event_bytes),
         )
         app[REGISTRY] = self.registry
         app.on_response_prepare.append(middleware.finish)
         access = Access(self._trust, self.metrics, internal=not public)
-        routes = self._health_routes(access)
-        routes += self._public_routes() if public else []
-        routes += self._internal_routes() if internal else []
-        routes.append(self._front_route(internal=internal))
+        admin = AdminHandler(
+            broker=self.broker,
+            admission=self.admission,
+            metrics=self.metrics,
+            checks=self.checks,
+            shows_details=access.shows_details,
+        )
+        routes: list[Route] = [
+            ("GET", "/health", Caller.ANYONE, admin.health),
+            ("GET", "/healthz", Caller.ANYONE, admin.healthz),
+            self._front_route(internal=internal),
+            *(self._public_routes() if public else ()),
+            *(self._internal_routes(admin) if internal else ()),
+        ]
         for method, path, caller, handler in routes:
-            extra: dict[str, Any] = {"allow_head": False} if path in ("/ws", "/sse") else {}
             guarded = access.guard(caller, handler)
-            if method == "GET":
-                app.router.add_get(path, guarded, **extra)
-            else:
-                app.router.add_route(method, path, guarded)
+            app.router.add_route(method, path, guarded)
+            if method == "GET" and path not in ("/ws", "/sse"):
+                app.router.add_head(path, guarded)
         return app
 
     @contextlib.asynccontextmanager
@@ -157,38 +163,14 @@ class Bridge:
             yield
 
     async def drain(self) -> None:
-        """Let nobody new in, take leave of those who are here, go on taking events meanwhile."""
-        started, sessions = time.monotonic(), len(self.registry)
-        log.info("drain.started", sessions=sessions, timeout=self.settings.drain_timeout)
+        """Admit no new sessions, close the open ones within the time-out, and take events meanwhile."""
         self.admission.draining = True
-        try:
-            await drain(self.registry, self.settings.drain_timeout)
-        finally:
-            log.info(
-                "drain.done",
-                sessions=sessions,
-                left=len(self.registry),
-                seconds=round(time.monotonic() - started, 3),
-            )
+        await drain(self.registry, self.settings.drain_timeout)
 
     def abandon(self) -> None:
         """Close all sessions at once: this bridge is broken, and another one serves them."""
         self.admission.draining = True
         abandon(self.registry)
-
-    def _health_routes(self, access: Access) -> list[Route]:
-        ops = AdminHandler(
-            broker=self.broker,
-            admission=self.admission,
-            metrics=self.metrics,
-            checks=self.checks,
-            shows_details=access.shows_details,
-        )
-        self._ops = ops
-        return [
-            ("GET", "/health", Caller.ANYONE, ops.health),
-            ("GET", "/healthz", Caller.ANYONE, ops.healthz),
-        ]
 
     def _public_routes(self) -> list[Route]:
         sse = SseHandler(self._opener, self.admission.origins, ping_timeout=self.settings.ping_timeout)
@@ -199,8 +181,8 @@ class Bridge:
             ("GET", "/client.js", Caller.ANYONE, ClientModuleHandler().module),
         ]
 
-    def _internal_routes(self) -> list[Route]:
-        s, ops = self.settings, self._ops
+    def _internal_routes(self, admin: AdminHandler) -> list[Route]:
+        s = self.settings
         types = dict(s.topics)
         dapr = DaprHandler(
             DeliveryReader(types, s.user_id_field, s.max_event_bytes, escaped_headers=s.escaped_headers),
@@ -210,15 +192,14 @@ class Bridge:
             topics=list(types),
             dead_letter_topic=s.dead_letter_topic,
         )
-        routes: list[Route] = [
+        return [
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
-            ("GET", "/stats", Caller.OPERATOR, ops.stats),
-            ("GET", f"/users/{_USER_ID}", Caller.OPERATOR, ops.user),
-            ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, ops.disconnect),
-            ("GET", "/metrics", Caller.PROMETHEUS, ops.metrics),
+            ("GET", "/stats", Caller.OPERATOR, admin.stats),
+            ("GET", f"/users/{_USER_ID}", Caller.OPERATOR, admin.user),
+            ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, admin.disconnect),
+            ("GET", "/metrics", Caller.PROMETHEUS, admin.metrics),
         ]
-        return routes
 
     def _front_route(self, *, internal: bool) -> Route:
         s = self.settings
@@ -226,36 +207,20 @@ class Bridge:
             port = str(s.port) if s.internal_port is not None else ""
             pages = DemoPageHandler(public_port=port, command=program(sys.argv[0]))
             return ("GET", "/", Caller.ANYONE, pages.demo)
-        return ("GET", "/", Caller.ANYONE, AboutHandler(_about(s)).sentence)
+        return ("GET", "/", Caller.ANYONE, AboutHandler(has_demo=s.development or s.demo).sentence)
 
-    def _verifier(self) -> TokenVerifier | None:
-        if self.keys is None:
-            return None
-        s = self.settings
-        return TokenVerifier(
-            self.keys,
-            audiences=s.jwt_audience,
-            issuers=s.jwt_issuer,
-            leeway=s.jwt_leeway,
-            claim=s.jwt_user_claim,
-        )
-
-    def _own_histories(self) -> Broker:
+    def _memory_broker(self) -> tuple[Broker, dict[str, Job]]:
         s = self.settings
         broker = MemoryBroker(
-            self.bus,
-            size=s.history_size,
-            ttl=s.history_ttl,
-            max_bytes=s.history_max_bytes,
-            max_bytes_per_user=s.history_max_bytes_per_user,
-            dedupe_ttl=s.dedupe_ttl,
-        )
+            self.bus, size=s.history_size, ttl=s.history_ttl, max_bytes=s.history_max_bytes,
+            max_bytes_per_user=s.history_max_bytes_per_user, dedupe_ttl=s.dedupe_ttl,
+        )  # fmt: skip
         self.metrics.watch("history_bytes", "Memory for histories and remembered ids, about.", lambda: broker.bytes)
         self.metrics.watch("history_users", "Users with a history.", lambda: broker.users)
-        return broker
+        return broker, {}
 
-    def _shared_histories(self, url: RedisUrl) -> Broker:
-        # redis-py takes a good part of the start-up, which most runs on a laptop need not wait for
+    def _redis_broker(self, url: RedisUrl) -> tuple[Broker, dict[str, Job]]:
+        # loading redis-py takes a good part of the start-up, and most runs on a laptop do not need it
         from wsbridge.broker.redis.broker import RedisBroker  # noqa: PLC0415
         from wsbridge.broker.redis.topology import create_server  # noqa: PLC0415
 
@@ -265,28 +230,10 @@ class Bridge:
             max_bytes_per_user=s.history_max_bytes_per_user, dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
             is_pressed=lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
         )  # fmt: skip
-        self._jobs["stream"] = broker.run
-        self._jobs["reconciler"] = Reconciler(broker, self.registry, self.metrics).run
         self.checks.add("redis", lambda: broker.trouble, required=True)
         self.metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
         self.metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)
-        return broker
-
-    def _watch(self) -> None:
-        watch = self.metrics.watch
-        watch("connections", "Open sessions.", lambda: len(self.registry))
-        watch("users", "Users with an open session.", lambda: float(self.registry.user_count))
-        watch("budget_addresses", "Addresses whose failures are remembered.", lambda: self.rate_limits.addresses)
-        watch("queue_depth", "Entries in the bus.", lambda: self.bus.depth)
-        watch(
-            "queue_depth_max",
-            "The most entries that were in the bus since the last scrape, at least in the last minute.",
-            self.bus.most,
-        )
-        watch("tasks", "Tasks of the event loop.", _tasks)
-        self.metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")
-        watch("queue_bytes", "Data of the entries in the bus.", lambda: self.bus.bytes)
-        watch("unsent_bytes", "Bytes that wait for slow peers, shared ones counted once.", lambda: self.backlog.bytes)
+        return broker, {"stream": broker.run, "reconciler": Reconciler(broker, self.registry, self.metrics).run}
 
     @web.middleware
     async def _only_while_whole(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
@@ -296,28 +243,6 @@ class Bridge:
             raise web.HTTPServiceUnavailable(text=text)
         return await handler(request)
 
-    def _sidecar_trouble(self) -> str | None:
-        """A sidecar reads the subscriptions once in its life: where only the bridge restarts, a delivery shows it."""
-        seen = self.metrics.subscription_read_at or self.metrics.delivered_at
-        if seen or time.monotonic() - self._created < SIDECAR_PATIENCE:
-            return None
-        return "no sidecar has read the subscriptions or delivered an event since the start; is APP_API_TOKEN the same?"
-
     def _job_failed(self, failure: JobFailed) -> None:
         self.metrics.failed("internal")
         log.error("job.failed", job=failure.job, exc_info=failure.__cause__ or failure)
-
-
-def _tasks() -> int:
-    try:
-        return len(asyncio.all_tasks())
-    except RuntimeError:  # there is no loop: a caller that only wants the names
-        return 0
-
-
-def _about(s: Settings) -> str:
-    """One sentence for a person who looks at `/` with a browser."""
-    what = "This is wsbridge, which sends a user's events to that user's browsers, at /ws and /sse"
-    if s.development or s.demo:
-        return f"{what}; its demo page is on the port of WSBRIDGE_INTERNAL_PORT."
-    return f"{what}; to try it out with a demo page, set WSBRIDGE_AUTH=none and WSBRIDGE_DEMO=true."

@@ -87,7 +87,7 @@ async def test_health_without_a_sidecar_is_degraded_after_a_minute(
     read = running.bridge.metrics.registry.get_sample_value
     operator = {"Authorization": "Bearer " + "a" * 16}
     assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
-    monkeypatch.setattr("wsbridge.app.SIDECAR_PATIENCE", 0.0)
+    monkeypatch.setattr("wsbridge.dapr.sidecar_check.PATIENCE", 0.0)
     await running.get("/dapr/subscribe", **{"dapr-api-token": "wrong"})
     status, health = await running.get("/health", **operator)
     assert (status, health["status"]) == (200, "degraded")
@@ -103,7 +103,7 @@ async def test_health_without_a_sidecar_is_degraded_after_a_minute(
 async def test_delivery_sets_its_gauge_and_development_needs_no_sidecar(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsbridge.app.SIDECAR_PATIENCE", 0.0)
+    monkeypatch.setattr("wsbridge.dapr.sidecar_check.PATIENCE", 0.0)
     running = await start()
     assert (await running.get("/health"))[1]["status"] == "healthy"
     await running.publish({"user_id": "u1"})

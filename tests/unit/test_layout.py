@@ -103,3 +103,14 @@ def test_errors_of_ours_are_logged_where_they_are_counted() -> None:
     assert {name for name, source in SOURCES.items() if re.search(r'log\.error\(\s*"internal\.error"', source)} == {
         "telemetry.metrics"
     }
+
+
+def test_no_file_has_more_than_250_lines() -> None:
+    files = (path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".lua"))
+    assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 250} == {}
+
+
+def test_top_level_has_few_packages_and_files() -> None:
+    found = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert sum(path.is_dir() for path in found) <= 12
+    assert sum(path.is_file() for path in found) <= 5

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jwt
 from jwt.algorithms import OKPAlgorithm
@@ -51,6 +51,16 @@ class TokenVerifier:
         self._issuers = list(issuers) or None
         self._leeway = leeway
         self._claim = claim
+
+    @classmethod
+    def of(cls, settings: Settings, keys: Keys) -> Self:
+        return cls(
+            keys,
+            audiences=settings.jwt_audience,
+            issuers=settings.jwt_issuer,
+            leeway=settings.jwt_leeway,
+            claim=settings.jwt_user_claim,
+        )
 
     async def verify(self, token: str) -> Identity:
         try:

@@ -1,4 +1,4 @@
-"""Leave politely: an early goodbye to every session, then closes that are spread over the time there is."""
+"""Graceful shutdown: an early goodbye to every session, then closes that are spread over the time-out."""
 
 import asyncio
 import random
@@ -10,6 +10,7 @@ from wsbridge.sessions.record import NEVER
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
+from wsbridge.telemetry.log import log
 
 SLICE = 500  # sessions looked at before others may run
 TICK = 0.05  # seconds
@@ -24,7 +25,8 @@ async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 -
     Updates go on until a session's close, so that a client can open its next connection first. A session that is not
     attached yet is told as soon as it is: its `connected` comes first.
     """
-    started = time.monotonic()
+    started, sessions = time.monotonic(), len(registry)
+    log.info("drain.started", sessions=sessions, timeout=timeout)
     end = started + timeout * USABLE
     try:
         await _look(registry, end)
@@ -35,6 +37,8 @@ async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 -
         for batch in registry.slices(SLICE):
             for session in batch:
                 session.end(SHUTDOWN, explain=session.closes_at == NEVER)
+        seconds = round(time.monotonic() - started, 3)
+        log.info("drain.done", sessions=sessions, left=len(registry), seconds=seconds)
 
 
 def abandon(registry: Registry) -> None:

@@ -65,8 +65,13 @@ def accepts_gzip(header: str) -> bool:
 class AboutHandler:
     """`GET /` without a demo page: 404 with one sentence about the service."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, *, has_demo: bool) -> None:
+        demo = (
+            "its demo page is on the port of WSBRIDGE_INTERNAL_PORT"
+            if has_demo
+            else "to try it out with a demo page, set WSBRIDGE_AUTH=none and WSBRIDGE_DEMO=true"
+        )
+        self._text = f"This is wsbridge, which sends a user's events to that user's browsers, at /ws and /sse; {demo}."
 
     async def sentence(self, request: web.Request) -> web.Response:
         return web.Response(status=404, text=self._text + "\n")

@@ -126,5 +126,5 @@ def test_make_run_on_a_taken_port_names_the_setting_to_change(tmp_path: Path, un
         ended = make(tmp_path, "run", f"PORT={unused_tcp_port}")
     assert ended.returncode == 2
     assert f"cannot listen on 127.0.0.1:{unused_tcp_port}" in ended.stderr
-    assert "set WSBRIDGE_PORT to another one" in ended.stderr
+    assert "set WSBRIDGE_PORT to another port" in ended.stderr
     assert "Open" not in ended.stdout

@@ -1,4 +1,4 @@
-"""The seam on Redis or Valkey: one history for all replicas. Knows no session; `history.lua` has the atomic steps.
+"""The broker on Redis or Valkey: one history for all replicas. Its atomic steps are in `history.lua`.
 
 What is appended, here or elsewhere, comes back through the live stream: nothing reaches a socket any other way.
 """

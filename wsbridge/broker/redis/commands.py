@@ -1,4 +1,4 @@
-"""What is said to a server: commands, and calls of the functions in `history.lua`. Knows no connection."""
+"""Commands for a server, among them calls of the functions in `history.lua` and `loss_detection.lua`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from hiredis import pack_command
 
-_TEXT = (resources.files("wsbridge.broker.redis") / "history.lua").read_text(encoding="utf-8")
+_FILES = ("history.lua", "loss_detection.lua")  # one library, in this order
+_TEXT = "".join((resources.files("wsbridge.broker.redis") / name).read_text(encoding="utf-8") for name in _FILES)
 LIBRARY = "wsbridge_" + hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
 CODE = _TEXT.replace("@LIBRARY@", LIBRARY)
 
 
 class Command(NamedTuple):
-    """What is sent, and a key that says where to. `answer` is how many bytes may come back, where those are many."""
+    """What is sent, and the key whose node it is sent to. `answer` is the most bytes of a large answer."""
 
     key: str
     words: tuple[str | bytes | int, ...]
@@ -21,7 +22,7 @@ class Command(NamedTuple):
 
 
 def call(function: str, keys: Sequence[str], *args: str | bytes | int) -> Command:
-    """One of the functions of history.lua; all keys in one slot."""
+    """A call of a function of the library. All keys must be in one slot."""
     return Command(keys[0], ("FCALL", f"{LIBRARY}_{function}", len(keys), *keys, *args))
 
 

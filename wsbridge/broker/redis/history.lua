@@ -1,6 +1,6 @@
 #!lua name=@LIBRARY@
 
--- The history of one user, on the server: each function is one atomic step. Loaded by redis_server.py under a name with
+-- The history of one user, on the server: each function is one atomic step. Loaded by server.py under a name with
 -- the digest of this text, so that two versions of the bridge can share a server during a rollout.
 --
 -- Keys of one user, all with the user's digest as hash tag, hence in one slot:
@@ -224,66 +224,4 @@ end)
 -- args: a message for all who follow the user's stream; shorter than any entry.
 redis.register_function('@LIBRARY@_tell', function(keys, args)
   return redis.call('SPUBLISH', keys[1], args[1])
-end)
-
--- What the functions run, and what the bridge runs beside them; on keys and the channel of a user.
-local function needs(keys)
-  local position, list, set, body = keys[1], keys[2], keys[3], keys[1] .. ':b'
-  return {
-    { 'GET', position }, { 'SET', position, '' }, { 'UNLINK', position },
-    { 'DEL', list }, { 'LINDEX', list, 0 }, { 'LLEN', list }, { 'LPOP', list }, { 'LRANGE', list, 0, 0 },
-    { 'LTRIM', list, 0, 0 }, { 'PEXPIRE', list, 1 }, { 'RPOP', list, 1 }, { 'RPUSH', list, '' },
-    { 'PEXPIRE', set, 1 }, { 'ZADD', set, 0, '' }, { 'ZREM', set, '' }, { 'ZREMRANGEBYSCORE', set, 0, 0 },
-    { 'SPUBLISH', position, '' }, { 'SSUBSCRIBE', position }, { 'SUNSUBSCRIBE', position }, { 'SCAN', 0 }, { 'TIME' },
-    { 'SETRANGE', body, 0, '' }, { 'GETRANGE', body, 0, 0 }, { 'STRLEN', body }, { 'PTTL', body }, { 'PEXPIRE', body, 1 },
-  }
-end
-
--- args: a random seed, and the time that it is by the caller's own count ('' if it has none). Returns the mark of the last
--- turn that is over, and the time. Fails where another function would fail half done: for want of a right, or of room.
-redis.register_function('@LIBRARY@_look', function(keys, args)
-  for _, command in ipairs(needs(keys)) do
-    if not redis.acl_check_cmd(unpack(command)) then
-      return redis.error_reply('NOPERM this user may not run ' .. command[1] .. ' on ' .. (command[2] or 'it'))
-    end
-  end
-  live(args[1])
-  local now, counted = clock(''), tonumber(args[2])
-  if is_set and counted then
-    now, shift, is_set = counted, shift + now - counted, false
-  end
-  if has_births then turn, has_births = turn + 1, false end
-  return { life * TURNS + turn - 1, now }
-end)
-
--- args: a random seed, the space, the mark of the caller's last look that missed nothing ('' if none), and the answer that
--- it does not wait for any longer to change. The mark up to which positions are to be forgotten, with all of other lives;
--- 'done' if somebody did so since; 'busy' and a number that grows while another one is at it.
--- What was born in this life since that look is sound: what is missing was deleted, and nothing here goes back.
-redis.register_function('@LIBRARY@_forget', function(_, args)
-  live(args[1])
-  local space, seen = space_of(args[2]), tonumber(args[3]) or 0
-  local since = math.floor(seen / TURNS) == life and seen % TURNS or 0
-  if space.forgotten and space.forgotten > since then return 'done' end
-  if space.steps and args[4] ~= 'busy ' .. space.steps then return 'busy ' .. space.steps end
-  space.steps = 0
-  return life * TURNS + since
-end)
-
--- args: the space and the mark that `forget` has returned.
-redis.register_function('@LIBRARY@_drop', function(keys, args)
-  local space, mark = space_of(args[1]), tonumber(args[2])
-  if math.floor(mark / TURNS) ~= life then return redis.error_reply('ERR the server has begun another life') end
-  space.steps = (space.steps or 0) + 1
-  local born = string.match(redis.call('GET', keys[1]) or '', ' (%d+)$')
-  if born and (math.floor(born / TURNS) ~= life or tonumber(born) <= mark) then redis.call('UNLINK', keys[1]) end
-end)
-
--- args: a random seed, the space and that mark: all of its positions were dropped.
-redis.register_function('@LIBRARY@_forgotten', function(_, args)
-  live(args[1])
-  local space, mark = space_of(args[2]), tonumber(args[3])
-  if math.floor(mark / TURNS) ~= life then return redis.error_reply('ERR the server has begun another life') end
-  space.forgotten, space.steps = turn, nil
-  turn, has_births = turn + 1, false
 end)

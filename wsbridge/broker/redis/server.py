@@ -104,7 +104,7 @@ class Server(ABC):
                     return
 
     async def load(self) -> None:
-        """Load the functions of `history.lua` on every node. An error shows at the next call of a function."""
+        """Load the functions of the Lua library on every node. An error shows at the next call of a function."""
         for node in list(self.nodes()):
             with contextlib.suppress(BrokerUnavailable):
                 async with self._connected(node) as connection:

@@ -1,0 +1,40 @@
+"""What the gauges of a bridge show."""
+
+from tests.support.running import Logs
+from wsbridge.connections.rate_limits import RateLimits
+from wsbridge.sessions.backlog import Backlog
+from wsbridge.sessions.bus import Bus
+from wsbridge.sessions.registry import Registry
+from wsbridge.telemetry.metrics import Metrics
+from wsbridge.web.gauges import watch_bridge
+
+
+def watched() -> tuple[Metrics, Bus, RateLimits]:
+    metrics = Metrics()
+    registry = Registry(max_connections=10, max_per_user=10)
+    bus = Bus(registry, metrics, size=10, max_bytes=1_000)
+    rate_limits = RateLimits(failure_rate=1.0, handshake_rate=1.0, trusts=lambda _: False)
+    watch_bridge(metrics, registry, bus, Backlog(metrics, max_session=1_000, max_total=1_000), rate_limits)
+    return metrics, bus, rate_limits
+
+
+def value(metrics: Metrics, name: str) -> float | None:
+    return metrics.registry.get_sample_value(f"wsbridge_{name}")
+
+
+def test_gauge_read_after_a_change_shows_it(logs: Logs) -> None:
+    metrics, bus, rate_limits = watched()
+    assert (value(metrics, "queue_depth"), value(metrics, "budget_addresses")) == (0, 0)
+    bus.depth = 3
+    rate_limits.failed("192.0.2.1")
+    assert (value(metrics, "queue_depth"), value(metrics, "budget_addresses")) == (3, 1)
+
+
+def test_gauge_of_tasks_without_a_loop_is_zero() -> None:
+    metrics, _, _ = watched()
+    assert value(metrics, "tasks") == 0
+
+
+async def test_gauge_of_tasks_with_a_loop_counts_them() -> None:
+    metrics, _, _ = watched()
+    assert (value(metrics, "tasks") or 0) >= 1

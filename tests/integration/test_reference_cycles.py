@@ -76,7 +76,7 @@ KEPT_FOR_A_CONNECTION = (ConnectionGuard, Inbox, RequestHandler, Session, web.Ba
 
 def kept() -> Counter[str]:
     """The objects in memory that belong to connections."""
-    return Counter(type(found).__name__ for found in gc.get_objects() if isinstance(found, KEPT_FOR_A_CONNECTION))
+    return Counter(type(found).__name__ for found in gc.get_objects() if issubclass(type(found), KEPT_FOR_A_CONNECTION))
 
 
 @pytest.fixture

@@ -344,7 +344,7 @@ async def test_a_disconnect_that_cannot_reach_the_others_says_so(pair: tuple[Run
     valkey.freeze()
     async with pair[0].http.post(f"{pair[0].url}/users/u1/disconnect") as response:
         assert response.status == 503
-        assert "try again" in (await response.json())["detail"]
+        assert "Try again" in (await response.json())["detail"]
     assert await closed(ws) == (4509, "force_disconnect")
     status, body = await pair[0].get("/users/u1")
     assert (status, body["last_event_id"]) == (200, None)

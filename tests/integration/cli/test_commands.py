@@ -62,7 +62,7 @@ def test_token_algorithm_defaults_to_the_first_allowed(said: Said) -> None:
 @pytest.mark.parametrize(
     ("environ", "words", "line"),
     [
-        ({}, [], "wsbridge: WSBRIDGE_JWT_SECRET, or WSBRIDGE_JWT_SECRET_FILE, is not set"),
+        ({}, [], "wsbridge: WSBRIDGE_JWT_SECRET (or WSBRIDGE_JWT_SECRET_FILE) is not set"),
         ({"WSBRIDGE_JWT_SECRET": SECRET}, ["--algorithm", "RS256"], "wsbridge: --algorithm: expected one of HS256"),
         ({"WSBRIDGE_PORT": "x", "WSBRIDGE_TOPICS": "x"}, [], "wsbridge: WSBRIDGE_PORT: expected a whole number"),
     ],

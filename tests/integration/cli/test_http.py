@@ -57,10 +57,13 @@ async def test_send_to_a_server_without_http_is_unreachable(answer: bytes, said:
         writer.write(answer)
         writer.close()
         await writer.wait_closed()
+        closed.set()
 
+    closed = asyncio.Event()
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         assert said in await refusal(f"http://127.0.0.1:{port}")
+        await closed.wait()
 
 
 async def test_send_https_to_a_plain_port_says_so(bridge: Running) -> None:

@@ -1,4 +1,4 @@
-"""The sessions whose peers have not taken everything yet, and the bounds on what waits for them.
+"""The sessions with unsent bytes, and the bounds on these bytes.
 
 Both bounds are about time: a fast reader that is sent a lot at once is over a bound for a moment. A session is ended
 only where its peer takes too little of what waits, whether it is over its own bound or one of those that fill memory.

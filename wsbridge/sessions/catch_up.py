@@ -1,4 +1,4 @@
-"""Sessions that wait for what their history has, since they missed a live entry or had a part of it.
+"""Sessions that missed a live entry: reads what they missed from the history and hands it to them.
 
 Knows no transport and no server.
 """

@@ -1,4 +1,4 @@
-"""What one peer has not been sent yet: references to shared frames and entries, taken in portions."""
+"""The unsent messages of one peer: references to shared frames and entries, taken in portions."""
 
 from collections import deque
 from collections.abc import Callable, Iterable

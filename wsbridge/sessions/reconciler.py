@@ -1,4 +1,4 @@
-"""Whether everyone who is connected has what the history has: a lost last message shows in nothing else.
+"""Compares every connected session with the history: the loss of a last message leaves no gap in the positions.
 
 Looks every few seconds, and at once when the stream of messages was interrupted. Knows no transport.
 """

@@ -1,4 +1,4 @@
-"""What a session gets before it is live: the entries that it missed, then those that were published meanwhile."""
+"""The entries that a session gets before it is live: those it missed, then those published meanwhile."""
 
 from collections import deque
 from collections.abc import Callable, Iterable

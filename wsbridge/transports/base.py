@@ -1,4 +1,4 @@
-"""Bytes onto a transport without ever waiting for the peer, what the peer sends, and the end. Knows no frames."""
+"""Writes bytes to a transport without ever waiting for the peer, receives its bytes, and ends the connection."""
 
 import asyncio
 import random

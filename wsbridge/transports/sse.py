@@ -1,4 +1,4 @@
-"""Server-Sent Events for networks that break WebSockets: the same sessions as a stream. Knows nothing of users.
+"""Server-Sent Events for networks that block WebSockets: the same sessions as a stream.
 
 HTML standard §9.2. The stream is written to the transport in HTTP chunks of our own (RFC 9112 §7.1), so that the
 broadcaster can treat it like a socket.

@@ -1,4 +1,4 @@
-"""WebSocket: the upgrade, the messages, the close handshake (RFC 6455). Knows nothing of events.
+"""WebSocket: the upgrade, the messages, the close handshake (RFC 6455).
 
 aiohttp reads the request; behind it the bytes of the connection go to an `Inbox` of ours. aiohttp's own parser joins
 fragments without counting them, and hands messages over behind a queue that outlives the connection.

@@ -1,4 +1,4 @@
-"""Work of many callers, done together: while one batch is on its way the next one gathers. Knows not what it does."""
+"""Coalesces concurrent calls into batches: calls that arrive while a batch is in flight form the next one."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""What a user's keys are called, and what is in them. Knows no server.
+"""Names of a user's keys in Redis, and the encoding of their values.
 
 A user id goes into a key as a digest: an empty one, or one with a brace, would break the hash tag that keeps the keys
 of one user in one slot.

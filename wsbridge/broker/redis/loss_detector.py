@@ -1,4 +1,4 @@
-"""What the server has confirmed, and whether it still has it: after an outage it may be another one, or an older self.
+"""Detects that the server has lost positions that it confirmed: after an outage it may be another or an older one.
 
 Servers lose from the end: whoever has the last append that it confirmed has all that came before. So each replica keeps
 that one, and the positions of those who are connected to it, and looks for them. Knows no session.

@@ -1,4 +1,4 @@
-"""Commands of many callers, over one connection to each node of a server. Knows not what they mean.
+"""A pipeline of the commands of many callers, over one connection to each node of a server.
 
 The connections are our own: redis-py's pipeline costs 25 µs more for each command, and on an error of one node of a
 cluster drops the replies of the others.

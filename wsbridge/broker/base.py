@@ -3,7 +3,7 @@
 Knows nothing of connections: what is published goes to a sink, and who was away asks with `resume`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -122,13 +122,18 @@ class Reservation:
         return Retry.QUEUE_BYTES if self.taken_bytes + size > self._room_bytes else None
 
 
+def always() -> bool:
+    return True
+
+
 class Broker(Protocol):
     """Append and publish are one step: they must be ordered together."""
 
-    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+    async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
         """Store each event in each of its users' histories; one outcome an event, in order.
 
-        Behind a RETRIED event every later one of the same users is RETRIED too, unless they have it already.
+        Behind a RETRIED event every later one of the same users is RETRIED too, unless they have it already. A broker
+        that stores in several steps asks `is_wanted` after each that stored something, and stops with RETRIED if not.
         """
         ...
 

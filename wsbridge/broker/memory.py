@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from wsbridge.broker.base import DUPLICATE, STORED, Outcome, Reservation, Sink
+from wsbridge.broker.base import DUPLICATE, STORED, Outcome, Reservation, Sink, always
 from wsbridge.broker.history import History, RecentKeys, SharedData
 from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.recovery import Resume
@@ -58,7 +58,7 @@ class MemoryBroker:
         """Users that have a history, events in it or not."""
         return len(self._filled) + len(self._empty)
 
-    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+    async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
         now, stamp = self._clock(), timestamp()
         self.expire(now)
         reservation = Reservation(self._sink)

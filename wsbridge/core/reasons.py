@@ -13,6 +13,7 @@ class Retry(StrEnum):
     QUEUE_BYTES = "queue_bytes"  # as many bytes as WSBRIDGE_QUEUE_MAX_BYTES allows
     REDIS_UNAVAILABLE = "redis_unavailable"  # Redis did not confirm the append; the text says why
     FOLLOWS_RETRY = "follows_retry"  # an earlier event of the same user in this delivery is retried
+    ABANDONED = "abandoned"  # the sidecar closed the connection before the whole delivery was stored
     BODY_TOO_LARGE = "body_too_large"  # a bulk delivery that is too large to be read
     BODY_TIMEOUT = "body_timeout"  # the delivery did not arrive in time
     INTERNAL = "internal"  # an internal error; `internal.error` in the log has it

@@ -149,21 +149,21 @@ class DaprHandler:
         if request.content_type != CLOUDEVENT:
             bulk = self._reader.read_bulk(body, topic)
             if bulk is not None:
-                answers = await self._store([event for _, event in bulk], topic)
+                answers = await self._store([event for _, event in bulk], topic, request)
                 return msgspec.json.encode(
                     {"statuses": [EntryAnswer(e, a.status, a.reason) for (e, _), a in zip(bulk, answers, strict=True)]}
                 )
-        (answer,) = await self._store([self._reader.read(body, topic, request.headers)], topic)
+        (answer,) = await self._store([self._reader.read(body, topic, request.headers)], topic, request)
         return msgspec.json.encode(answer)
 
-    async def _store(self, read: Sequence[Event | Rejected], topic: str) -> list[Answer]:
+    async def _store(self, read: Sequence[Event | Rejected], topic: str, request: web.Request) -> list[Answer]:
         """Append the events to the history. Returns an answer for each event and rejection, in order."""
         events = [event for event in read if type(event) is Event]
         now = time.time()
         for event in events:
             if event.produced is not None:
                 self._metrics.aged(now - event.produced)
-        outcomes = await self._broker.append(events) if events else []
+        outcomes = await self._broker.append(events, lambda: request.transport is not None) if events else []
         self._report(events, outcomes, topic)
         rest = iter(outcomes)
         return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in read]

@@ -6,15 +6,15 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.support.frames import BlockedBroadcaster
+from tests.support.frames import BlockedBroadcaster, Peer
 from tests.support.running import Logs, Running, Start, bulk_bytes, bulk_of, cloud_event, enveloped, receive, until
-from wsbridge.broker.base import Outcome, retried
+from wsbridge.broker.base import STORED, Outcome, retried
 from wsbridge.core.events import Event
 from wsbridge.core.reasons import Retry
 
@@ -394,7 +394,7 @@ async def test_log_line_of_an_event_has_its_trace(bridge: Running, logs: Logs) -
 async def test_delivery_with_redis_unavailable_says_so_in_answer_log_and_metric(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def unavailable(events: Sequence[Event]) -> list[Outcome]:
+    async def unavailable(events: Sequence[Event], is_wanted: Callable[[], bool]) -> list[Outcome]:
         return [retried(Retry.REDIS_UNAVAILABLE, "no answer within 1 s") for _ in events]
 
     monkeypatch.setattr(bridge.bridge.broker, "append", unavailable)
@@ -435,3 +435,28 @@ async def test_event_that_waited_in_kafka_shows_its_age(bridge: Running) -> None
     read = bridge.bridge.metrics.registry.get_sample_value
     assert read("wsbridge_event_age_seconds_count") == 1
     assert read("wsbridge_event_age_seconds_sum") == pytest.approx(20, abs=10)
+
+
+async def test_delivery_whose_connection_is_closed_is_no_longer_wanted(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker on Redis stops between two slices of a large bulk then."""
+    wanted: list[Callable[[], bool]] = []
+    done = asyncio.Event()
+
+    async def slow(events: Sequence[Event], is_wanted: Callable[[], bool]) -> list[Outcome]:
+        wanted.append(is_wanted)
+        assert is_wanted()
+        await done.wait()
+        return [STORED] * len(events)
+
+    monkeypatch.setattr(bridge.bridge.broker, "append", slow)
+    async with Peer(bridge.port) as peer:
+        body = json.dumps(cloud_event({"user_id": "u1"}))
+        await peer.send(
+            f"POST /events/task-updates HTTP/1.1\r\nHost: a\r\nContent-Type: application/cloudevents+json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        await until(lambda: wanted)
+    await until(lambda: not wanted[0]())
+    done.set()

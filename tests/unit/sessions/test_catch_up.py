@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tests.support.frames import Bug, Buggy
 from tests.support.peer import Peer, resume
 from tests.support.running import until
-from wsbridge.broker.base import BrokerUnavailable, Outcome
+from wsbridge.broker.base import BrokerUnavailable, Outcome, always
 from wsbridge.core.close_codes import INTERNAL, LOST, SHUTDOWN
 from wsbridge.core.events import Event, Position
 from wsbridge.core.recovery import Gap, Resume
@@ -36,7 +36,7 @@ class Histories:
             raise answer
         return answer
 
-    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+    async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
         raise AssertionError
 
     async def follow(self, user: str) -> None:
@@ -77,7 +77,7 @@ async def running(catch_up: CatchUp) -> AsyncIterator[CatchUp]:
         assert job.cancelled()
 
 
-async def test_what_was_missed_is_sent_and_what_came_meanwhile_behind_it() -> None:
+async def test_catch_up_sends_missed_entries_then_those_of_meanwhile() -> None:
     peer = Peer.live()
     peer.offer(1)
     histories = Histories(resume(1, top=3))
@@ -107,7 +107,7 @@ async def test_a_gap_is_passed_on() -> None:
     assert [(line["log_level"], line["position"], line["gap"]) for line in lines] == [("info", "f:7", "reset")]
 
 
-async def test_who_has_missed_nothing_is_no_news() -> None:
+async def test_catch_up_of_a_complete_session_is_not_logged() -> None:
     peer = Peer.live()
     with capture_logs() as lines:
         async with mending(Histories(resume(0)), peer):

@@ -68,11 +68,14 @@ class Appender:
     async def close(self) -> None:
         await self._pipeline.close()
 
-    async def append(self, events: Sequence[Event]) -> list[Outcome]:
+    async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool]) -> list[Outcome]:
         """Append slice by slice. The room that was reserved for duplicates is free for the next slice."""
         reservation = Reservation(self._sink, self._in_flight, self._in_flight_bytes)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(events):
+            # What is stored stays. Something new first: else a delivery that is given up each time would get nowhere.
+            if STORED in outcomes and not is_wanted():
+                return [*outcomes, *[retried(Retry.ABANDONED)] * (len(events) - len(outcomes))]
             part = _next_slice(reservation, events[len(outcomes) :] if outcomes else events)
             if part:
                 outcomes += await self._append_slice(part, reservation)

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink
+from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink, always
 from wsbridge.broker.redis.append import Appender, Limits
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import DISCONNECT, decode_entries, keys_of
@@ -91,8 +91,8 @@ class RedisBroker:
     def subscriptions(self) -> int:
         return len(self._subscriber)
 
-    async def append(self, events: Sequence[Event]) -> list[Outcome]:
-        return await self._appender.append(events)
+    async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
+        return await self._appender.append(events, is_wanted)
 
     async def follow(self, user: str) -> None:
         channel, now = self._channel(user), time.monotonic()

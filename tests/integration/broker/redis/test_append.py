@@ -92,3 +92,22 @@ async def test_append_next_to_entries_of_a_version_without_weights_is_resumed_wi
 async def test_append_leaves_the_position_as_versions_before_read_it(valkey: Valkey, bench: Bench) -> None:
     await bench.append(numbered(3))
     assert len((await valkey.ask("GET", keys_of("p", "u").position)).split(b" ")) == 4
+
+
+async def test_append_of_an_abandoned_delivery_stops_after_the_first_slice_with_something_new(bench: Bench) -> None:
+    events = [event(key=f"k{n}", data=sized(200_000)) for n in range(9)]  # three or more slices
+
+    async def deliver(*, is_wanted: bool) -> list[str]:
+        outcomes = await bench.broker.append(events, lambda: is_wanted)
+        return [outcome.reason or outcome.status for outcome in outcomes]
+
+    first = await deliver(is_wanted=False)
+    stored = first.count("stored")
+    assert 0 < stored < len(events)
+    assert first == ["stored"] * stored + ["abandoned"] * (len(events) - stored)
+    second = await deliver(is_wanted=False)
+    again = second.count("stored")
+    assert again > 0  # it makes progress, although it is abandoned too
+    assert second[: stored + again] == ["duplicate"] * stored + ["stored"] * again
+    assert set(second[stored + again :]) <= {"abandoned"}
+    assert await deliver(is_wanted=True) == ["duplicate"] * (stored + again) + ["stored"] * (9 - stored - again)

@@ -95,7 +95,7 @@ def logs() -> Iterator[Logs]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Any]:
     """One Chromium for the tests of a module, which share a loop: `pytest.mark.asyncio(loop_scope="module")`."""
-    from tests.support.browser import launched  # noqa: PLC0415 - who uses this has playwright
+    from tests.support.browser import launched  # noqa: PLC0415 - imports playwright, which most tests do without
 
     async with launched() as browser:
         yield browser

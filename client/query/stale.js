@@ -63,7 +63,7 @@ export function createStale(queryClient, within) {
       }
       queryClient.setQueryData(queryKey, (data) => (data === undefined ? data : updater(data)));
     },
-    /** What was not fetched again yet: it is marked as stale, and returned for the next one who binds. */
+    /** Stops, and marks the keys whose fetch is still due as stale. Returns these keys, for the next `bindQueries`. */
     end() {
       clearTimeout(timer);
       unsubscribe();

@@ -148,7 +148,7 @@ function absolute(address) {
 }
 
 /**
- * What it gives; nothing where the engine lacks it, or a page may not use it: storage, channels.
+ * Returns what `use` returns, or undefined if it throws: an engine may lack storage or channels, or forbid them.
  *
  * @template T
  * @param {() => T} use

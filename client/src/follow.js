@@ -68,7 +68,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     client.on('gap', ({ reason }) => {
       clearTimeout(timer);
       if (reason === 'reset') timer = setTimeout(refresh, Math.random() * jitter, 'gap');
-      else refresh('gap'); // this user's alone: nobody else loads now
+      else refresh('gap'); // without delay: the gap is this user's, so other users do not load at the same time
     }),
     client.on('*', (message) => void (message.id && take(message))),
   ];

@@ -28,7 +28,7 @@
  * @property {string | URL} url of the bridge's /ws: ws(s), http(s), or relative to the page
  * @property {string} [userId] may be left out where a token names the user; tabs share a connection only with it
  * @property {(request: {reason: TokenReason, signal: AbortSignal}) => Promise<string | null> | string | null} [getToken]
- *   a JWT; null stops the client; what it throws is tried again later
+ *   a JWT; null stops the client; if it throws, it is called again later
  * @property {string | URL | false} [sse] URL of /sse; by default beside a `url` that ends with /ws; false: no fallback
  * @property {boolean} [share] one connection for all tabs of the origin and user; by default on
  * @property {'memory' | 'session'} [resume] `session` keeps the position over a reload, in sessionStorage. By default
@@ -114,8 +114,8 @@
  * @template {object} M
  * @template S
  * @typedef {object} Follow
- * @property {(request: {cause: 'first' | 'gap', signal: AbortSignal}) => Promise<S> | S} load fetches the state; what it throws is
- *   tried again. The signal is aborted when the answer is not needed any more
+ * @property {(request: {cause: 'first' | 'gap', signal: AbortSignal}) => Promise<S> | S} load fetches the state. It is called
+ *   again if it throws. The signal is aborted when the answer is not needed any more
  * @property {(state: S) => void} [set] replaces the state of the page
  * @property {(update: {[K in keyof M & string]: Update<K, M[K]>}[keyof M & string]) => void} apply changes it. It gets each update
  *   since the load began, also those that the loaded state has already: once more must change nothing

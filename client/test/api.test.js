@@ -19,7 +19,7 @@ function bridge(t) {
   return { sockets, WebSocket, open };
 }
 
-/** Of a promise: what it gave or why it was rejected, if it is settled. */
+/** Returns an object that gets the `value` or the `error` of the promise once it is settled. */
 function outcome(promise) {
   const found = {};
   promise.then((value) => Object.assign(found, { value }), (error) => Object.assign(found, { error }));

@@ -14,7 +14,7 @@ import { fakeSockets, hello, settle, update } from './fakes.js';
 const CLASSES = { ws: ws.WebSocket, undici: undici.WebSocket };
 const DEADLINE = 5_000; // ms; a client that hears of no refusal waits for 10 s
 
-/** A port on which nobody listens. */
+/** A free port: connections to it are refused. */
 async function refusingPort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -199,7 +199,7 @@ async def test_the_connection_is_cut_and_comes_back_at_its_position(demo: Demo) 
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_what_was_published_while_the_plug_was_out_comes_late_and_once(demo: Demo) -> None:
+async def test_demo_event_published_while_unplugged_arrives_late_and_once(demo: Demo) -> None:
     await demo.publish(ALICE, "Before")
     await demo.shows(1, "Before")
     await demo.press("Unplug: alice")

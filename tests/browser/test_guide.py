@@ -125,7 +125,7 @@ async def test_the_state_is_told_in_words(site: Site) -> None:
     await expect(status).to_have_text("ended: 4509 force_disconnect")
 
 
-async def test_what_is_asynchronous_comes_one_after_the_other(site: Site) -> None:
+async def test_guide_asynchronous_handlers_run_one_after_the_other(site: Site) -> None:
     store = """
       window.stored = [];
       const store = async ({ title }) => { await fetch('/api/tasks'); stored.push(title); };

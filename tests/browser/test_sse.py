@@ -89,7 +89,7 @@ async def test_a_stream_carries_its_token_and_gets_a_fresh_one(scene: Scene) -> 
     assert tab.states.count("open") == 1  # the next stream was there before the last one ended
 
 
-async def test_who_wants_no_streams_gets_none(scene: Scene) -> None:
+async def test_client_without_sse_opens_no_stream(scene: Scene) -> None:
     scene.proxy.upgrades = Upgrades.FORBIDDEN
     tab = await scene.open(sse=False)
     await tab.until(lambda: tab.sockets == 4)

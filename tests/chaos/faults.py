@@ -17,6 +17,7 @@ from tests.support.proxy import FaultyProxy
 from tests.support.sidecars import Sidecars
 from tests.support.valkey import DURABLE, Valkey
 
+ANSWERED = 1.0  # seconds in which an answer that was on its way arrives
 RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # that Redis takes away
 
 Say = Callable[[str], None]
@@ -217,7 +218,7 @@ class Faults:
 
     @contextlib.asynccontextmanager
     async def losing(self, really: bool = True) -> AsyncIterator[None]:
-        """What happens in it loses what was acknowledged."""
+        """Record a loss: the body loses events that were acknowledged."""
         if not really:
             yield
             return
@@ -227,7 +228,9 @@ class Faults:
         self.note("  … now")
         yield
         loss.end = time.monotonic()
-        await asyncio.sleep(1)
+        # An answer that was on its way during the loss must come first: its events are lost, and a sidecar that sends
+        # them again after SUCCESS would publish them a second time.
+        await asyncio.sleep(ANSWERED)
         self._sidecars.calm = False
 
     @contextlib.asynccontextmanager

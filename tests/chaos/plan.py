@@ -15,7 +15,7 @@ class Plan:
     history_ttl: float = 8.0
     history_size: int = 60
     rest: float = 2.5  # between two faults, at most
-    redis: bool = True  # else one replica alone: what it held is lost when it goes
+    redis: bool = True  # False: one replica with histories in its process, which are lost when it ends
     only: str = ""  # faults with this in their names
 
     def settings(self) -> dict[str, str]:

@@ -22,6 +22,7 @@ from tests.support.tabs import Socket, Stream, Tab
 PATIENCE = 40.0  # seconds after the last fault until everything has arrived
 PARTITIONS = 6
 SSE = 0.25  # of the clients
+DUPLICATES = 1.0  # seconds after the last event: an event that is sent twice arrives in them, if one does
 _PAUSE = 0.1  # seconds between two looks
 
 
@@ -82,7 +83,7 @@ async def settle(publishing: list[asyncio.Task[None]], viewers: list[Viewer]) ->
     deadline = time.monotonic() + PATIENCE
     while unsettled(viewers) and time.monotonic() < deadline:  # noqa: ASYNC110 - no one event says so
         await asyncio.sleep(_PAUSE)
-    await asyncio.sleep(1)  # time for an event that is delivered twice to show up
+    await asyncio.sleep(DUPLICATES)
     if found := unsettled(viewers):
         viewer, lacking = found
         raise viewer.broken(lacking)

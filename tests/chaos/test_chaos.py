@@ -240,7 +240,7 @@ def test_after_a_gap_there_are_no_holes(story: Story) -> None:
         story.see(visit, (4, "f:2"))
 
 
-def test_what_was_under_way_at_a_loss_may_come_again_after_the_gap(story: Story) -> None:
+def test_oracle_event_in_flight_at_a_loss_may_repeat_after_the_gap(story: Story) -> None:
     visit = story.client()
     story.publish(1, 2)
     story.see(visit, (1, "e:1"), (2, "e:2"))
@@ -250,7 +250,7 @@ def test_what_was_under_way_at_a_loss_may_come_again_after_the_gap(story: Story)
     story.see(visit, (2, "f:1"))
 
 
-def test_what_was_done_long_before_a_loss_does_not_come_again(story: Story) -> None:
+def test_oracle_event_long_before_a_loss_must_not_repeat(story: Story) -> None:
     visit = story.client()
     story.publish(1)
     story.see(visit, (1, "e:1"))

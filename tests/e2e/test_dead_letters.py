@@ -8,7 +8,7 @@ DEAD = "task-updates-dead"
 POISON = {b"[1]": "not_an_object", b'{"title":"whose?"}': "no_user", b'{"user_id":[]}': "no_user"}
 
 
-async def test_what_is_dropped_is_a_dead_letter_and_its_reason_is_logged(chained: Start) -> None:
+async def test_dropped_event_becomes_a_dead_letter_with_a_logged_reason(chained: Start) -> None:
     chain = await chained(DEAD_LETTER_TOPIC=DEAD)
     await chain.kafka.make(DEAD)
     [bridge], starts = chain.bridges, await chain.kafka.ends(DEAD)
@@ -22,7 +22,7 @@ async def test_what_is_dropped_is_a_dead_letter_and_its_reason_is_logged(chained
     assert [line["reason"] for line in bridge.log.of("event.dropped")] == list(POISON.values())
 
 
-async def test_what_has_to_wait_for_redis_is_no_dead_letter(chained: Start, redis: Valkey) -> None:
+async def test_event_that_waits_for_redis_is_not_a_dead_letter(chained: Start, redis: Valkey) -> None:
     chain = await chained(WITH_REDIS, REDIS_URL=redis.url, DEAD_LETTER_TOPIC=DEAD)
     await chain.kafka.make(DEAD)
     [bridge], starts = chain.bridges, await chain.kafka.ends(DEAD)

@@ -83,7 +83,7 @@ POISON: dict[str, tuple[bytes | None, str]] = {
 }
 
 
-async def test_what_is_published_through_dapr_arrives(chain: Chain) -> None:
+async def test_message_published_through_dapr_arrives(chain: Chain) -> None:
     [bridge] = chain.bridges
     tab, _ = await bridge.opened(USER)
     for name, (content_type, sent, arrives) in THROUGH_DAPR.items():
@@ -92,7 +92,7 @@ async def test_what_is_published_through_dapr_arrives(chain: Chain) -> None:
     await until(lambda: bridge.log.of("event.received", event_id="e-1"))
 
 
-async def test_what_is_put_into_kafka_by_others_arrives_byte_for_byte(chain: Chain, kafka: Kafka) -> None:
+async def test_message_of_another_producer_arrives_byte_for_byte(chain: Chain, kafka: Kafka) -> None:
     [bridge] = chain.bridges
     tab, _ = await bridge.opened(USER)
     for name, (value, headers, arrives) in WITHOUT_DAPR.items():
@@ -117,7 +117,7 @@ async def test_attributes_of_a_binary_cloudevent_arrive_as_they_were(chained: St
     await until(lambda: bridge.log.of("event.dropped", event_id="late", reason="expired"))
 
 
-async def test_what_cannot_be_understood_is_dropped_and_blocks_nothing(chain: Chain, kafka: Kafka) -> None:
+async def test_message_that_cannot_be_read_is_dropped_and_blocks_nothing(chain: Chain, kafka: Kafka) -> None:
     [bridge] = chain.bridges
     tab, _ = await bridge.opened(USER)
     before = await kafka.ends()

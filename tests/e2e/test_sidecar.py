@@ -104,7 +104,7 @@ async def test_it_asks_once_and_404_means_no_subscriptions_for_good(beside: Besi
 
 
 @pytest.mark.parametrize("mode", [{}, BULK], ids=["single", "bulk"])
-async def test_what_it_decodes_itself_and_cannot_is_tried_for_ever(
+async def test_sidecar_retries_for_ever_a_message_that_it_cannot_decode(
     beside: Beside, kafka: Kafka, mode: dict[str, Any]
 ) -> None:
     """Why the bridge subscribes with `rawPayload`."""

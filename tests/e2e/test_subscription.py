@@ -17,7 +17,7 @@ async def test_the_sidecar_lists_the_subscription(chain: Chain) -> None:
     assert SUBSCRIPTION.items() <= found.items()
 
 
-async def test_what_the_backend_publishes_reaches_its_user_alone(chain: Chain) -> None:
+async def test_subscription_event_of_the_backend_reaches_its_user_only(chain: Chain) -> None:
     [bridge] = chain.bridges
     alice, _ = await bridge.opened("alice")
     bob, _ = await bridge.opened("bob")
@@ -59,7 +59,7 @@ async def test_a_bridge_takes_nothing_from_a_sidecar_with_another_token(chain: C
     assert await pod.sidecar.subscriptions() == []
 
 
-async def test_who_has_not_the_sidecars_token_cannot_deliver_even_from_loopback(chain: Chain) -> None:
+async def test_delivery_without_the_token_is_refused_even_from_loopback(chain: Chain) -> None:
     [bridge] = chain.bridges
     event = cloud_event({"user_id": "alice"})
     for headers, status in [({}, 401), ({"dapr-api-token": "x"}, 401), ({"dapr-api-token": APP_TOKEN}, 200)]:

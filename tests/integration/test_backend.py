@@ -238,7 +238,7 @@ async def test_too_large_a_body(backend: Client) -> None:
 
 
 @pytest.mark.parametrize(("status", "text"), [(500, "kafka is away"), (400, "pubsub not found"), (403, "not allowed")])
-async def test_what_the_sidecar_refuses_is_not_acknowledged(
+async def test_backend_publish_refused_by_the_sidecar_is_not_acknowledged(
     backend: Client, sidecar: Sidecar, status: int, text: str
 ) -> None:
     sidecar.status, sidecar.text = status, text

@@ -113,7 +113,7 @@ def test_labels() -> None:
     assert short["licenses"] == project()["license"]
 
 
-def test_what_is_copied_exists_and_nothing_else_is_sent() -> None:
+def test_dockerfile_sources_exist_and_the_context_has_no_more() -> None:
     copies = [rest.split() for word, rest in instructions() if word == "COPY" and "--from=" not in rest]
     sources = {source for *several, _ in copies for source in several}
     assert [source for source in sorted(sources) if not (ROOT / source).exists()] == []

@@ -114,7 +114,7 @@ async def test_a_half_close_is_told_to_the_bridge_alone(ends: Ends) -> None:
             peer.sock.recv(1)
 
 
-async def test_what_is_held_goes_nowhere_and_others_do(ends: Ends) -> None:
+async def test_faulty_proxy_holds_one_connection_and_passes_the_others(ends: Ends) -> None:
     async with Peer(ends.proxy.port) as held, Peer(ends.proxy.port) as other:
         await said(held, b"one")
         ends.proxy.hold()

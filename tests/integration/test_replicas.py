@@ -100,7 +100,7 @@ async def numbers(ws: aiohttp.ClientWebSocketResponse, last: int) -> list[int]:
     return found
 
 
-async def test_whoever_takes_an_event_everybody_gets_it(pair: tuple[Running, Running]) -> None:
+async def test_replicas_event_taken_by_one_reaches_clients_of_all(pair: tuple[Running, Running]) -> None:
     one, other = pair
     sockets = [(await replica.opened())[0] for replica in (one, other, other)]
     await Sidecar("u1", one, other).deliver(20)

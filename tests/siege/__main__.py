@@ -21,6 +21,7 @@ from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, bulk_byt
 
 MOST_P99 = 0.1  # seconds
 LONGEST_PAUSE = 0.25  # seconds
+LAST_EVENTS = 1.0  # seconds after the last event for its bytes to reach the clients' process
 AFTERWARDS = 10.0  # seconds that the bridge has to forget the bad peers
 PROBE = 0.02  # seconds between two looks at /healthz
 BULK, BULKS = 50, 10.0  # events in a delivery, deliveries a second
@@ -149,7 +150,7 @@ class Publisher:
             serial += 1
             data = json.dumps({"user_id": users, "text": "x" * LARGE}).encode()
             await self._bridge.post(enveloped(data, id=f"large-{serial}", source="siege"))
-            await asyncio.sleep(1 / LARGES)  # the pace of the load
+            await asyncio.sleep(1 / LARGES)  # the load is a rate: so many large events a second
 
     def _event(self) -> bytes:
         user = f"good-{self._next % self._plan.good}"
@@ -266,7 +267,7 @@ async def besieged(plan: Plan) -> list[str]:
         after = await bridge.state()
         publisher.stopped = True
         await asyncio.gather(*publishing)
-        await asyncio.sleep(1.0)  # the pipe of each client may still hold its last event
+        await asyncio.sleep(LAST_EVENTS)
         seen = json.loads(await ended(good))
     for moment, state in (("before", before), ("during", during), ("after", after)):
         print(f"{moment:8}{state}")

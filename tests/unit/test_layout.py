@@ -66,7 +66,7 @@ def test_the_first_sentence_of_a_module_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(SOURCES) - SPEAKERS))
-def test_whoever_has_something_to_say_says_it_to_the_log(name: str) -> None:
+def test_modules_log_and_do_not_print(name: str) -> None:
     calls = {ast.unparse(node.func) for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)}
     assert not {call for call in calls if call in ("print", "warnings.warn") or call.startswith("logging.")}
 

@@ -129,7 +129,7 @@ def test_pip_installs_by_hash_or_without_the_index(name: str) -> None:
 
 
 @pytest.mark.fault("A1")
-def test_what_is_installed_under_tox_is_the_locked_runtime() -> None:
+def test_requirements_installed_by_tox_are_the_locked_runtime() -> None:
     if os.environ.get("TOX_ENV_NAME", "newest") in FREE and os.environ.get("REQUIRE_ALL_TESTS") != "1":
         pytest.skip("tox installs the lock; this environment was made by hand")
     for name, pin in pins("requirements.txt").items():

@@ -114,7 +114,7 @@ async def test_an_entry_holds_the_event_as_it_came(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("asked", [None, ""])
-async def test_who_asks_for_nothing_gets_the_position_and_nothing_else(bench: Bench, asked: str | None) -> None:
+async def test_broker_resume_without_a_position_returns_the_position_only(bench: Bench, asked: str | None) -> None:
     await bench.take(*numbered(3))
     top = await bench.top("u")
     assert top.offset == 3
@@ -447,7 +447,7 @@ async def test_history_counts_no_bytes_of_events_that_are_expired(tight: Bench) 
 # The contract: following.
 
 
-async def test_what_is_appended_for_who_is_followed_is_heard_and_nothing_else_need_be(bench: Bench) -> None:
+async def test_broker_append_for_a_followed_user_reaches_the_sink(bench: Bench) -> None:
     await bench.follow("u")
     await bench.append([*numbered(3), event("other")])
     await bench.heard("u")

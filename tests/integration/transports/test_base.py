@@ -69,13 +69,13 @@ def accepted_is_closed(transport: asyncio.Transport) -> Any:
     return lambda: transport.get_extra_info("socket").fileno() == -1
 
 
-async def test_what_is_written_arrives(line: Line) -> None:
+async def test_connection_write_arrives_at_the_peer(line: Line) -> None:
     line.connection.write(b"hello")
     assert await line.received() == b"hello"
     assert line.connection.unsent() == 0
 
 
-async def test_what_a_stalled_peer_does_not_take_is_counted_and_nothing_waits(line: Line) -> None:
+async def test_connection_write_to_a_stalled_peer_is_counted_and_does_not_wait(line: Line) -> None:
     line.stall()
     before = line.connection.unsent()
     line.connection.write(MEGABYTE)

@@ -90,14 +90,16 @@ async def test_a_gap_carries_the_position_to_go_on_from(bridge: Running) -> None
     ("query", "status"),
     [({}, 401), ({"user_id": "x" * 257}, 400), ({"user_id": "u1"}, 401), ({"user_id": "u1", "token": "x"}, 401)],
 )
-async def test_what_a_page_must_mend_is_a_status(start: Start, query: dict[str, str], status: int) -> None:
+async def test_sse_refusal_that_needs_the_page_is_an_http_status(
+    start: Start, query: dict[str, str], status: int
+) -> None:
     bridge = await start(JWT_SECRET="s" * 32)
     async with bridge.http.get(url(bridge, **query)) as response:
         assert response.status == status
         assert response.content_type == "application/problem+json"
 
 
-async def test_what_passes_is_a_goodbye(start: Start) -> None:
+async def test_sse_refusal_that_passes_by_itself_is_a_goodbye(start: Start) -> None:
     bridge = await start(MAX_CONNECTIONS_PER_USER="1")
     await bridge.opened("u1")
     async with bridge.http.get(url(bridge, user_id="u1")) as response:

@@ -195,7 +195,7 @@ BAD_MESSAGES = [
 
 
 @pytest.mark.parametrize("text", BAD_MESSAGES, ids=[repr(text[:20]) for text in BAD_MESSAGES])
-async def test_what_is_not_understood_gets_an_error_and_the_connection_stays(bridge: Running, text: str) -> None:
+async def test_websocket_invalid_message_gets_an_error_and_stays_open(bridge: Running, text: str) -> None:
     ws, _ = await bridge.opened()
     await ws.send_str(text)
     answer = await receive(ws)
@@ -313,7 +313,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], int, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("changes", "status", "expected"), REFUSED.values(), ids=REFUSED)
-async def test_what_is_refused_before_the_upgrade(
+async def test_websocket_request_that_is_no_handshake_is_refused_before_the_upgrade(
     bridge: Running, changes: dict[str, str | None], status: int, expected: dict[str, str]
 ) -> None:
     headers = {name: value for name, value in (HEADERS | changes).items() if value is not None}
@@ -365,7 +365,7 @@ def position(frame: bytes) -> str:
     return str(json.loads(frame)["id"])
 
 
-async def test_who_resumes_gets_exactly_what_was_missed_then_live_events(bridge: Running) -> None:
+async def test_websocket_resume_replays_missed_events_then_live_ones(bridge: Running) -> None:
     live = await publish(bridge, 5)
     async with WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened(query=f"&last_event_id={position(live[1])}")
@@ -376,7 +376,7 @@ async def test_who_resumes_gets_exactly_what_was_missed_then_live_events(bridge:
         assert (await peer.frame())[1] == live[5]
 
 
-async def test_who_stored_the_position_of_connected_resumes_from_the_beginning(bridge: Running) -> None:
+async def test_websocket_resume_at_the_position_of_connected_replays_all(bridge: Running) -> None:
     ws, hello = await bridge.opened()
     await ws.close()
     live = await publish(bridge, 2)
@@ -403,7 +403,7 @@ async def test_an_empty_position_is_as_if_absent(bridge: Running) -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"), [({"HISTORY_SIZE": "3"}, "trimmed"), ({"HISTORY_TTL": "0"}, "expired")]
 )
-async def test_what_is_gone_for_good_is_a_gap_and_no_partial_replay(
+async def test_websocket_resume_from_a_trimmed_position_gets_a_gap_only(
     start: Start, logs: Logs, settings: dict[str, str], reason: str
 ) -> None:
     bridge = await start(**settings)

@@ -32,7 +32,7 @@ def test_everything_after_a_position(handled: int) -> None:
     assert [entry.offset for entry in answer.entries] == list(range(handled + 1, 4))
 
 
-def test_what_went_for_want_of_room_is_trimmed_and_what_went_by_time_is_expired() -> None:
+def test_history_gap_is_trimmed_by_size_and_expired_by_time() -> None:
     history = filled(4)
     history.drop_oldest()
     history.trimmed = history.drop_oldest().offset

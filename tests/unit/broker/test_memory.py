@@ -35,7 +35,7 @@ def bench() -> Bench:
     return in_memory()
 
 
-async def test_what_is_taken_is_published_in_one_piece_and_in_order(bench: Bench) -> None:
+async def test_memory_broker_publishes_an_append_in_one_piece_and_in_order(bench: Bench) -> None:
     await bench.append([event("a"), event("b", "c"), event("a")])
     assert bench.sink.puts == 1
     assert [(entry.user, entry.offset) for entry in bench.sink.seen] == [("a", 1), ("b", 1), ("c", 1), ("a", 2)]
@@ -48,7 +48,7 @@ async def test_nothing_to_publish_publishes_nothing(bench: Bench) -> None:
     assert bench.sink.puts == 1
 
 
-async def test_what_is_in_a_history_is_published_whatever_goes_wrong_behind_it(bench: Bench) -> None:
+async def test_memory_broker_publishes_stored_events_after_a_later_error(bench: Bench) -> None:
     broken = Event(("b", ["unhashable"]), b"{}", "task_update", "", "")  # type: ignore[arg-type]  # the point
     with pytest.raises(TypeError):
         await bench.append([event("a"), broken])
@@ -129,7 +129,7 @@ async def test_without_a_history_positions_go_on(size: int, ttl: float) -> None:
     assert (await bench.broker.resume("u", str(top))).recovered is True
 
 
-async def test_what_has_expired_is_freed_without_being_asked_for() -> None:
+async def test_memory_broker_frees_expired_entries_by_itself() -> None:
     bench = in_memory()
     for user in ("a", "b", "c"):
         await bench.take(event(user, data='{"x":1}'), event(user))
@@ -139,7 +139,7 @@ async def test_what_has_expired_is_freed_without_being_asked_for() -> None:
     assert broker_of(bench).users == 4
 
 
-async def test_who_gets_events_all_the_time_keeps_none_that_are_too_old() -> None:
+async def test_memory_broker_busy_user_keeps_no_expired_entries() -> None:
     bench = in_memory(size=100)
     for _ in range(10):
         bench.clock.now += TTL / 2

@@ -204,7 +204,7 @@ async def test_an_event_that_fails_keeps_nothing_from_the_next() -> None:
     assert bench.metrics.errors["internal"] == 1
 
 
-async def test_whatever_goes_wrong_the_broadcaster_goes_on_and_gives_the_room_back() -> None:
+async def test_broadcaster_after_any_error_goes_on_and_frees_the_room() -> None:
     async with running() as bench:
         peer = bench.peer()
         vars(bench.metrics).update(delivered=None)  # a bug where none is expected

@@ -119,7 +119,7 @@ async def test_it_ends_as_soon_as_all_have_left(time: Time) -> None:
     assert [peer.connection.ended for peer in peers] == [[]] * 3
 
 
-async def test_who_has_left_is_freed_at_once_and_not_waited_for(time: Time) -> None:
+async def test_drain_does_not_wait_for_or_keep_ended_sessions(time: Time) -> None:
     registry = Registry()
     stays, leaves = Leaver(registry, time, stalled=True), Leaver(registry, time)
     freed = weakref.ref(leaves.session)
@@ -172,7 +172,7 @@ async def test_with_nobody_there_it_is_over_at_once(time: Time) -> None:
 
 
 @pytest.mark.fault("E9")
-async def test_who_had_no_connected_yet_gets_its_goodbye_and_its_close_behind_it(time: Time) -> None:
+async def test_drain_session_without_connected_gets_it_before_goodbye_and_close(time: Time) -> None:
     registry = Registry()
     early = Peer(now=time.now)
     registry.add(early.session)
@@ -184,7 +184,7 @@ async def test_who_had_no_connected_yet_gets_its_goodbye_and_its_close_behind_it
 
 
 @pytest.mark.fault("E9")
-async def test_who_is_attached_while_others_leave_is_told_at_once_and_has_what_is_left_of_the_time(time: Time) -> None:
+async def test_drain_session_attached_meanwhile_gets_goodbye_and_the_rest_of_the_time(time: Time) -> None:
     registry, late = Registry(), Peer(now=time.now)
     started = time.now
     _stalled = everyone(registry, time, 1, stalled=True)  # the registry keeps nobody alive
@@ -202,7 +202,7 @@ async def test_who_is_attached_while_others_leave_is_told_at_once_and_has_what_i
     assert late.connection.ended == [SHUTDOWN]
 
 
-async def test_who_came_in_meanwhile_is_closed_at_the_end(time: Time) -> None:
+async def test_drain_session_opened_meanwhile_is_closed_at_the_end(time: Time) -> None:
     registry, late = Registry(), list[Leaver]()
     _stalled = everyone(registry, time, 1, stalled=True)  # the registry keeps nobody alive
 
@@ -215,7 +215,7 @@ async def test_who_came_in_meanwhile_is_closed_at_the_end(time: Time) -> None:
     assert [peer.connection.ended for peer in late] == [[SHUTDOWN]]
 
 
-async def test_who_is_closed_for_another_reason_is_not_closed_again(time: Time) -> None:
+async def test_drain_session_closed_for_another_reason_keeps_its_close(time: Time) -> None:
     registry = Registry()
     peer = Leaver(registry, time, stalled=True)
     peer.session.end(POLICY)

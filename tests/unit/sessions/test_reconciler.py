@@ -96,7 +96,7 @@ def reached(offset: int, user: str = "u") -> Peer:
 # One look.
 
 
-async def test_who_has_everything_is_left_alone() -> None:
+async def test_reconciler_leaves_complete_sessions_alone() -> None:
     peer = reached(2)
     bench = Bench(peer)
     for _ in range(3):
@@ -104,7 +104,7 @@ async def test_who_has_everything_is_left_alone() -> None:
     assert (peer.behind, peer.session.state) == ([], State.LIVE)
 
 
-async def test_who_is_behind_is_mended_only_if_it_was_due_at_the_last_look() -> None:
+async def test_reconciler_catches_up_only_sessions_that_were_due_at_the_last_look() -> None:
     """What was appended a moment ago is still on its way."""
     peer = reached(1)
     bench = Bench(peer)
@@ -115,7 +115,7 @@ async def test_who_is_behind_is_mended_only_if_it_was_due_at_the_last_look() -> 
     assert peer.session.state is State.REPLAYING
 
 
-async def test_what_was_under_way_at_the_last_look_and_came_is_not_missed() -> None:
+async def test_reconciler_entry_in_flight_at_the_last_look_is_not_missed() -> None:
     peer = reached(1)
     bench = Bench(peer)
     await bench.look(u=at(2))
@@ -143,7 +143,7 @@ async def test_a_history_that_is_lost_or_another_one_is_looked_at_at_once(found:
     assert peer.behind == [peer.session]
 
 
-async def test_what_was_due_in_a_lost_history_is_not_due_in_the_next() -> None:
+async def test_reconciler_due_position_of_a_lost_history_is_dropped() -> None:
     peer = reached(5)
     bench = Bench(peer)
     await bench.look(u=at(7))
@@ -159,7 +159,7 @@ async def test_only_the_sessions_that_are_behind_are_mended() -> None:
     assert (first.behind, second.behind) == ([first.session], [])
 
 
-async def test_what_is_known_is_where_the_furthest_live_session_is() -> None:
+async def test_reconciler_compares_with_the_furthest_live_session() -> None:
     peers = [reached(2), reached(4), reached(3), reached(1, "other")]
     gone, replaying = reached(9), reached(8)
     gone.session.end(SHUTDOWN)
@@ -182,7 +182,7 @@ async def test_sessions_that_are_not_live_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("change", ["ends", "leaves", "falls behind", "gets it", "another comes"])
-async def test_what_changes_while_the_histories_are_asked_is_respected(change: str) -> None:
+async def test_reconciler_respects_changes_during_its_reads(change: str) -> None:
     peer = reached(1)
     bench = Bench(peer)
     fresh = Peer()
@@ -255,7 +255,7 @@ async def test_it_looks_whenever_something_is_in_doubt_and_sweeps_behind_itself(
     assert bench.histories.patience == [AGAIN, INTERVAL, INTERVAL]
 
 
-async def test_who_may_have_missed_something_is_kept_for_the_time_when_the_histories_are_back() -> None:
+async def test_reconciler_keeps_suspects_until_the_histories_are_available() -> None:
     peer, other = reached(1), reached(1, "other")
     bench = Bench(peer, other, u=at(2), other=at(2))
     bench.histories.fails = BrokerUnavailable("gone")
@@ -271,7 +271,7 @@ async def test_who_may_have_missed_something_is_kept_for_the_time_when_the_histo
     assert bench.histories.patience == [AGAIN, AGAIN, AGAIN, INTERVAL]
 
 
-async def test_whose_turn_it_was_is_not_looked_at_at_once_the_next_time() -> None:
+async def test_reconciler_looks_at_other_sessions_next_time() -> None:
     peer = reached(1)
     bench = Bench(peer, u=at(1))
     async with bench.watching():
@@ -314,7 +314,7 @@ async def test_a_sweep_that_is_cut_short_is_made_again() -> None:
     assert lines == []
 
 
-async def test_who_was_mended_and_is_live_again_is_watched_on() -> None:
+async def test_reconciler_watches_a_session_again_after_its_catch_up() -> None:
     peer = reached(1)
     bench = Bench(peer)
     for top in (3, 5):

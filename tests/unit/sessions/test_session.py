@@ -79,7 +79,7 @@ def test_a_live_event_is_written_at_the_flush_in_order_and_once() -> None:
     assert peer.session.position == Position("e", 3)
 
 
-def test_what_is_offered_between_two_flushes_is_one_write() -> None:
+def test_session_entries_between_two_flushes_are_one_write() -> None:
     peer = Peer.live()
     peer.offer(1, 2, 3)
     peer.session.flush()
@@ -107,7 +107,7 @@ def test_a_hole_in_the_live_events_asks_for_the_history_once(missed: tuple[int, 
     assert peer.connection.ended == []
 
 
-async def test_who_catches_up_gets_what_was_missed_and_then_what_was_held() -> None:
+async def test_session_catch_up_sends_missed_entries_then_held_ones() -> None:
     peer = Peer.live()
     peer.offer(1, 3, 4, 5)
     await peer.catch_up(resume(1, top=4))
@@ -146,7 +146,7 @@ async def test_a_history_that_begins_anew_is_a_gap_in_the_middle() -> None:
     assert peer.metrics.gaps["reset"] == 1
 
 
-async def test_what_is_late_from_an_epoch_that_has_ended_is_not_sent() -> None:
+async def test_session_late_entry_of_an_ended_epoch_is_not_sent() -> None:
     peer = Peer.live()
     peer.session.fall_behind()
     peer.offer(1, 2)  # on their way when the history began anew
@@ -157,7 +157,7 @@ async def test_what_is_late_from_an_epoch_that_has_ended_is_not_sent() -> None:
     assert peer.offer(1, epoch="f") == [True]
 
 
-async def test_who_has_left_does_not_catch_up() -> None:
+async def test_session_that_has_ended_does_not_catch_up() -> None:
     peer = Peer.live()
     peer.offer(2)
     peer.session.end(POLICY)
@@ -400,7 +400,7 @@ def test_a_drop_after_the_end_keeps_the_first_reason() -> None:
     assert peer.connection.aborted == 1
 
 
-def test_who_leaves_by_itself_was_not_closed_by_us() -> None:
+def test_session_ended_by_its_peer_has_no_close_of_ours() -> None:
     peer = Peer.live()
     peer.session.leave()
     assert (peer.session.state, peer.session.close) == (State.CLOSED, None)
@@ -529,7 +529,7 @@ async def test_a_session_that_ends_during_its_replay_is_sent_no_more() -> None:
     assert peer.session.state is State.CLOSED
 
 
-def test_what_is_held_back_is_bounded() -> None:
+def test_session_held_entries_are_bounded() -> None:
     peer = Peer.live()
     peer.session.fall_behind()
     held = large(1, BACKLOG)

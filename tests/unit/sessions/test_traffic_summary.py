@@ -59,7 +59,7 @@ def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
     assert all(set(line) == FIELDS for line in lines)
 
 
-def test_what_happened_before_it_began_is_not_told(lines: list[Any]) -> None:
+def test_traffic_summary_leaves_out_traffic_before_its_start(lines: list[Any]) -> None:
     metrics = Metrics()
     metrics.events_received("stored")
     TrafficSummary(metrics, Registry()).write()

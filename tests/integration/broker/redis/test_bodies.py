@@ -100,7 +100,7 @@ async def test_concurrent_loads_of_one_body_read_it_once(valkey: Valkey) -> None
         assert (await valkey.info())["total_net_output_bytes"] - before < 1_100_000
 
 
-async def test_what_is_kept_at_hand_is_bounded(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bodies_cache_is_bounded(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.bodies.CACHE", 250_000)
     async with bodies(valkey) as one:
         references: list[Reference] = [await one.store(sized(100_000, f"c{n}")) for n in range(3)]

@@ -48,7 +48,7 @@ async def trusting(bench: Bench) -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_one_replica_appends_the_others_hear(pair: tuple[Bench, Bench]) -> None:
+async def test_redis_broker_append_reaches_the_other_replicas(pair: tuple[Bench, Bench]) -> None:
     one, other = pair
     await other.follow("u")
     assert await one.append(numbered(3)) == [STORED] * 3
@@ -70,7 +70,7 @@ async def test_the_events_of_a_user_in_one_delivery_are_one_message(pair: tuple[
     assert one.sink.puts == 2
 
 
-async def test_what_fails_for_one_user_fails_as_a_whole_and_blocks_what_follows(valkey: Valkey) -> None:
+async def test_redis_broker_failure_for_one_user_retries_the_event_and_later_ones(valkey: Valkey) -> None:
     async with on_redis(valkey.url, prefix="p") as bench:
         await bench.take(event("good"))
         (bad,) = (key.decode() for key in await valkey.ask("KEYS", "p:*}"))
@@ -136,7 +136,7 @@ async def test_an_outage_is_told_once_and_its_end_too(valkey: Valkey, logs: Logs
         assert (len(logs.of("redis.unavailable")), len(logs.of("redis.resynced"))) == (1, 1)
 
 
-async def test_who_is_not_wanted_any_more_is_left_after_a_while(
+async def test_redis_broker_unfollowed_user_is_left_after_the_grace_time(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with on_redis(valkey.url) as bench:

@@ -127,7 +127,7 @@ async def test_after_a_wipe_what_was_there_is_missing(tmp_path: Path) -> None:
         assert await witness.check() == ({"a": None, "b": None}, 2)
 
 
-async def test_what_this_replica_has_not_appended_is_missed_by_who_is_connected(tmp_path: Path) -> None:
+async def test_loss_detector_lost_event_of_another_replica_is_seen_by_connected_sessions(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
         await one.append("a", 3)
         snapshot = await valkey.snapshot()
@@ -157,7 +157,7 @@ async def test_a_loss_is_noticed_once_by_all_replicas_together(tmp_path: Path) -
         assert (await one.top("a"), await one.top("b")) == (new["a"], new["b"])
 
 
-async def test_who_misses_something_that_another_replica_has_noticed_forgets_nothing(tmp_path: Path) -> None:
+async def test_loss_detector_loss_noticed_by_another_replica_forgets_nothing_more(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
         await one.append("a", connected=True)
         await other.append("b", connected=True)
@@ -473,9 +473,7 @@ async def taken(bench: Bench, count: int, user: str = "u") -> Position:
 
 
 @pytest.mark.parametrize("restored", [False, True])
-async def test_what_is_left_of_a_forgotten_history_is_not_served_under_another_epoch(
-    tmp_path: Path, restored: bool
-) -> None:
+async def test_loss_detector_rest_of_a_forgotten_history_is_not_served(tmp_path: Path, restored: bool) -> None:
     async with Valkey(tmp_path) as valkey, on_redis(valkey.url) as bench:
         old = await taken(bench, 2)
         snapshot = await valkey.snapshot()

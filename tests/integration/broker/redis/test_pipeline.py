@@ -98,7 +98,7 @@ async def test_an_error_is_that_commands_alone(valkey: Valkey) -> None:
         assert "WRONGTYPE" in str(wrong)
 
 
-async def test_what_a_user_may_not_do_is_said(valkey: Valkey) -> None:
+async def test_pipeline_command_without_the_right_names_it(valkey: Valkey) -> None:
     await valkey.ask("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+get", "+client", "+fcall")
     async with pipeline_to(f"redis://reader:x@{valkey.address}") as pipeline:
         assert await one(pipeline, get("nothing")) is None
@@ -204,7 +204,7 @@ async def test_another_version_of_them_may_be_there(tmp_path: Path) -> None:
         assert await valkey.ask("FCALL", "wsbridge_older_tell", 0) == 7
 
 
-async def test_who_may_not_load_them_is_told_so_at_the_call(valkey: Valkey) -> None:
+async def test_pipeline_without_the_right_to_load_functions_says_so_at_the_call(valkey: Valkey) -> None:
     await valkey.ask("FUNCTION", "FLUSH")
     await valkey.ask("ACL", "SETUSER", "caller", "on", "nopass", "~*", "&*", "+@all", "-function")
     async with pipeline_to(f"redis://caller:x@{valkey.address}") as pipeline:

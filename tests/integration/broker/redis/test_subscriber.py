@@ -124,7 +124,7 @@ async def connections(valkey: Valkey) -> int:
 # Joining and leaving.
 
 
-async def test_what_is_published_after_a_join_is_heard_in_order(tmp_path: Path) -> None:
+async def test_subscriber_messages_after_a_join_arrive_in_order(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         assert (len(it.subscriber), it.subscriber.is_complete()) == (2, True)
@@ -153,7 +153,7 @@ async def test_a_join_waits_until_the_server_has_confirmed_it(tmp_path: Path) ->
         await it.hears("b")
 
 
-async def test_who_joins_before_it_runs_waits_for_that(tmp_path: Path) -> None:
+async def test_subscriber_join_before_run_waits_for_it(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:
         server, ear = create_server(parse(valkey.url)), Ear()
         subscriber = Subscriber(server, ear)
@@ -193,7 +193,7 @@ async def test_two_thousand_join_at_once_over_one_connection(tmp_path: Path) -> 
         assert it.ear.interruptions == []
 
 
-async def test_what_was_left_is_not_heard(tmp_path: Path) -> None:
+async def test_subscriber_message_of_a_left_channel_is_ignored(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         await it.subscriber.unsubscribe(["a"])
@@ -204,7 +204,7 @@ async def test_what_was_left_is_not_heard(tmp_path: Path) -> None:
         assert it.ear.heard == [("b", b"now")]
 
 
-async def test_what_is_joined_again_right_after_it_was_left_is_heard(tmp_path: Path) -> None:
+async def test_subscriber_channel_joined_again_right_after_a_leave_is_heard(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         for _ in range(20):
@@ -229,7 +229,7 @@ async def test_the_last_channel_of_a_node_stays(tmp_path: Path) -> None:
         assert list(it.subscriber.channels) == ["a"]
 
 
-async def test_what_is_left_before_it_was_asked_for_is_not_asked_for(tmp_path: Path) -> None:
+async def test_subscriber_channel_left_before_its_request_is_not_requested(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         it.subscriber.add("a")
         await it.subscriber.unsubscribe(["a"])
@@ -238,7 +238,7 @@ async def test_what_is_left_before_it_was_asked_for_is_not_asked_for(tmp_path: P
         assert list(it.subscriber.channels) == ["b"]
 
 
-async def test_what_is_left_while_nobody_is_there_is_gone_afterwards(tmp_path: Path) -> None:
+async def test_subscriber_channel_left_during_an_outage_is_not_joined_again(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b", "c")
         await valkey.kill()
@@ -384,7 +384,7 @@ async def test_a_server_that_restarts_comes_back_by_itself(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_who_may_not_listen_is_told_why_and_tries_again(tmp_path: Path) -> None:
+async def test_subscriber_without_the_right_says_why_and_retries(tmp_path: Path) -> None:
     """Over the same connection, on which nothing is joined."""
 
     async def pings(valkey: Valkey) -> int:
@@ -534,7 +534,7 @@ async def test_a_slot_that_moves_is_listened_to_where_it_is_then(cluster: Cluste
             assert it.ear.again == ["w:{a}"]
 
 
-async def test_who_joins_where_a_slot_was_before_is_sent_on(cluster: Cluster) -> None:
+async def test_subscriber_join_at_the_old_node_of_a_slot_follows_the_move(cluster: Cluster) -> None:
     async with listening(cluster) as it:
         await it.join(*CHANNELS)
         await cluster.move_slot(key_slot(b"a"), (await elsewhere(cluster, "w:{a}"))[0])

@@ -59,7 +59,7 @@ async def test_while_one_batch_is_under_way_the_next_one_gathers() -> None:
     assert await asyncio.gather(*calls) == [[0], [10], [20, 30], [40]]
 
 
-async def test_who_comes_after_the_last_batch_is_served_too() -> None:
+async def test_batches_call_after_the_last_batch_is_served() -> None:
     work = Work(held=False)
     for _ in range(3):
         assert await work.batches.do([1, 2]) == [10, 20]
@@ -81,7 +81,7 @@ async def test_a_batch_is_no_larger_than_its_bound() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-async def test_what_one_caller_wants_is_one_batch_however_much_it_is(place: int) -> None:
+async def test_batches_items_of_one_call_stay_in_one_batch(place: int) -> None:
     work, many = Work(), list(range(100, 100 + 3 * SIZE))
     asked: list[Sequence[int]] = [[1], [2]]
     asked.insert(place, many)

@@ -77,7 +77,7 @@ def test_an_event_is_known_again_by_its_key_alone(one: str, other: str) -> None:
     assert len(dedupe_key(first)) == 16
 
 
-def test_what_nothing_names_is_not_remembered() -> None:
+def test_dedupe_key_of_an_event_without_an_id_is_empty() -> None:
     assert dedupe_key(event(key="")) == b""
 
 
@@ -86,7 +86,7 @@ def test_what_nothing_names_is_not_remembered() -> None:
 
 @settings(deadline=None)
 @given(st.lists(EVENTS, max_size=5), USERS, st.integers(1, 2**53))
-def test_what_was_stored_comes_back(events: list[Event], user: str, first: int) -> None:
+def test_codec_decodes_what_it_encoded(events: list[Event], user: str, first: int) -> None:
     message = b"".join(packed(event, first + place) for place, event in enumerate(events))
     assert list(decode_entries(user, message, lambda _: 7.0)) == [
         Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id, event.produced)
@@ -128,7 +128,7 @@ def test_a_position_is_read(text: bytes, found: Position) -> None:
         b"x" * 10_000, b"e " + b"9" * 5_000 + b" 0 7",
     ],
 )  # fmt: skip
-def test_what_is_no_position_is_none(text: bytes | None) -> None:
+def test_codec_invalid_position_is_none(text: bytes | None) -> None:
     assert parse_position(text) is None
 
 

@@ -74,17 +74,23 @@ class Bus:
     async def broadcast(self) -> None:
         """Deliver for as long as the bridge lives. All that is queued at one wake-up is one batch, flushed once."""
         while True:
-            batch = list(await self._queue.get())
-            size = data_bytes(batch)
-            while not self._queue.empty():
-                more = self._queue.get_nowait()
-                size += data_bytes(more)
-                batch += more
+            batch, size = await self._next_batch()
             try:
                 await self._deliver_all(batch)
             finally:
                 self.depth -= len(batch)
                 self.bytes -= size
+                del batch  # or its data would stay in memory until the next event
+
+    async def _next_batch(self) -> tuple[list[Entry], int]:
+        """Wait for an entry. Returns all that is queued then, and the bytes of its data."""
+        batch = list(await self._queue.get())
+        size = data_bytes(batch)
+        while not self._queue.empty():
+            more = self._queue.get_nowait()
+            size += data_bytes(more)
+            batch += more
+        return batch, size
 
     async def _deliver_all(self, batch: Sequence[Entry]) -> None:
         """In portions: a frame is a copy of the data, and sockets take those of a portion before the next are made."""

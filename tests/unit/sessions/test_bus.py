@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -202,6 +203,14 @@ async def test_an_event_that_fails_keeps_nothing_from_the_next() -> None:
     assert peer.ids == ["e:1", "e:2"]
     assert [line["event"] for line in lines] == ["internal.error"]
     assert bench.metrics.errors["internal"] == 1
+
+
+async def test_broadcaster_after_a_batch_keeps_none_of_its_data() -> None:
+    data = b'"%d"' % time.monotonic_ns()
+    held = sys.getrefcount(data)
+    async with running() as bench:
+        await bench.deliver(entry(1, user="nobody", data=data))
+        assert sys.getrefcount(data) == held
 
 
 async def test_broadcaster_after_any_error_goes_on_and_frees_the_room() -> None:

@@ -32,7 +32,8 @@ ODD = {
 
 async def next_event(tab: aiohttp.ClientWebSocketResponse) -> bytes:
     """As it came, byte for byte."""
-    text = await tab.receive_str(timeout=DEADLINE)
+    async with asyncio.timeout(DEADLINE):  # the argument `timeout` of aiohttp begins again at each ping
+        text = await tab.receive_str()
     assert json.loads(text)["type"] == "task_update"
     return text.partition('"event":')[2].rpartition(',"timestamp":')[0].encode()
 

@@ -348,19 +348,21 @@ def bulk_bytes(*events: bytes) -> bytes:
 
 async def receive(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     """The next message, which must be a JSON object."""
-    message = json.loads(await ws.receive_str(timeout=DEADLINE))
+    async with asyncio.timeout(DEADLINE):  # the argument `timeout` of aiohttp begins again at each ping
+        message = json.loads(await ws.receive_str())
     assert isinstance(message, dict)
     return message
 
 
 async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
     """Read to the end; the close code and reason. 1006 where the connection just broke."""
-    while True:
-        message = await ws.receive(timeout=DEADLINE)
-        if message.type is aiohttp.WSMsgType.CLOSE:
-            return ws.close_code, message.extra or ""
-        if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
-            return 1006, ""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            message = await ws.receive()
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                return ws.close_code, message.extra or ""
+            if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+                return 1006, ""
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
-from tests.support.running import Running, Start, receive
+from tests.support.running import DEADLINE, Running, Start, receive
 from wsbridge.cli.http import Unreachable
 from wsbridge.cli.publish import cloud_event, to_bridge, to_sidecar
 
@@ -63,7 +63,8 @@ async def test_to_bridge_data_arrives_verbatim(bridge: Running) -> None:
     event = cloud_event("task.created", ["u1", "u2"], {"n": msgspec.Raw(b"12345678901234567890123.10"), "ü": "→"})
     assert await post(bridge.url, event) == ""
     for tab, _ in tabs:
-        text = await tab.receive_str(timeout=5)
+        async with asyncio.timeout(DEADLINE):
+            text = await tab.receive_str()
         assert (
             '"event":{"event_type":"task.created","user_id":["u1","u2"],"n":12345678901234567890123.10,"ü":"→"' in text
         )

@@ -5,16 +5,12 @@ line with the bytes that have passed up and down.
 """
 
 import asyncio
-import contextlib
 import socket
 import sys
-from asyncio import StreamReader, StreamWriter
 from typing import Self
 
+from tests.support.forwarder import BUFFER, Forwarder
 from tests.support.running import ROOT
-
-_CHUNK = 16_384  # bytes that one connection may send before it is another one's turn
-_BUFFER = 65_536  # bytes that are taken from a sender ahead of time
 
 
 class Meter:
@@ -34,54 +30,28 @@ class Meter:
             await asyncio.sleep(self._free - now)
 
 
-class SlowLink:
+class SlowLink(Forwarder):
     """Forwards connections to `target`, a port of this machine: `async with SlowLink(valkey.port, rate=5e6)`."""
 
     def __init__(self, target: int, rate: float) -> None:
-        self._target = target
+        super().__init__(target)
         self.up, self.down = Meter(rate), Meter(rate)
-        self._open: dict[asyncio.Task[None], StreamWriter] = {}
 
-    async def __aenter__(self) -> Self:
+    async def listen(self) -> asyncio.Server:
         listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # else the kernel takes megabytes at once
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # else the kernel takes megabytes at once
         listening.bind(("127.0.0.1", 0))
-        self._server = await asyncio.start_server(self._serve, sock=listening, limit=_BUFFER)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in self._open.values():
-            writer.transport.abort()
-        await asyncio.gather(*self._open, return_exceptions=True)
-        await self._server.wait_closed()
+        return await asyncio.start_server(self.serve, sock=listening, limit=BUFFER)
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
 
-    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open[task] = writer
-        try:
-            with contextlib.suppress(OSError):
-                back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=_BUFFER)
-                await asyncio.gather(
-                    self._pump(reader, back_writer, self.up), self._pump(back_reader, writer, self.down)
-                )
-        finally:
-            writer.close()
-            del self._open[task]
+    async def carry_up(self, size: int) -> None:
+        await self.up.carry(size)
 
-    @staticmethod
-    async def _pump(reader: StreamReader, writer: StreamWriter, meter: Meter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(_CHUNK):
-                await meter.carry(len(chunk))
-                writer.write(chunk)
-                await writer.drain()
-        writer.close()
+    async def carry_down(self, size: int) -> None:
+        await self.down.carry(size)
 
 
 class LinkProcess:

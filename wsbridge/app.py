@@ -126,7 +126,7 @@ class Bridge:
             middlewares=[
                 problem_details.middleware(self.metrics),
                 middleware.middleware(self.metrics, self.rate_limits, self.proxies),
-                self._only_while_whole,  # innermost: whatever it answers passes the others
+                self._only_while_whole,  # innermost: its refusals pass through the others, too
             ],
             client_max_size=max_body(self.settings.max_event_bytes),
         )

@@ -138,23 +138,23 @@ class Broker(Protocol):
         ...
 
     async def follow(self, user: str) -> None:
-        """From its return on, all that is appended for the user reaches the sink; waits for as long as that takes."""
+        """Return once everything that is appended for the user from now on reaches the sink."""
         ...
 
     async def position(self, user: str) -> Position | None:
-        """Where the user's history stands; None if there is none. Only reads: it makes no history and renews none.
+        """The position of the user's history, or None if there is none. Creates and renews no history.
 
         Raises:
-            BrokerUnavailable: the histories cannot be asked now.
+            BrokerUnavailable: the histories cannot be read now.
 
         """
         ...
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
-        """What a client that has handled everything up to `after` has to be sent; None or "" if it asks for nothing.
+        """What to send to a client that has handled everything up to `after`; None or "" if it wants no replay.
 
-        A long history is read in portions: `rest` says that there is more. Without `wait` that may be all of it, where
-        data is large and has to be fetched first.
+        A long history is read in portions: `rest` says that there is more. Without `wait` the first portion may be
+        empty, if large data has to be fetched first.
 
         Raises:
             BrokerUnavailable: the histories cannot be asked now.
@@ -166,7 +166,7 @@ class Broker(Protocol):
         """End all of the user's sessions, wherever they are.
 
         Raises:
-            BrokerUnavailable: those of other replicas cannot be told now.
+            BrokerUnavailable: other replicas cannot be reached now.
 
         """
         ...

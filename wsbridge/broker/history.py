@@ -30,8 +30,8 @@ class History:
         self.offset = 0
         self.trimmed = 0  # the highest offset that was lost for want of room, not of time
         self.weight = 0  # of all entries, see `weight_of`
-        # Not a deque: that takes 700 bytes more while it is empty, as most are. What is dropped goes half a list at a
-        # time: `pop(0)` moves all that is behind it.
+        # Not a deque: that takes 700 bytes more while it is empty, as most are. Dropped entries are removed half a list
+        # at a time, because `pop(0)` moves all later ones.
         self._entries: list[Entry] = []
         self._start = 0  # the place of the oldest entry
 

@@ -67,14 +67,14 @@ class MemoryBroker:
         try:
             for event in events:
                 outcomes.append(self._take(event, reservation, now, stamp, published))  # noqa: PERF401 - it may raise
-        finally:  # whatever went wrong with one: what is in a history is published
+        finally:  # an error with one event must not keep stored ones from being published
             if published:
                 self._sink.put(published)
                 self._shrink()
         return outcomes
 
     async def follow(self, user: str) -> None:
-        """What is appended goes to the sink anyway."""
+        """Nothing to do: every append reaches the sink."""
 
     async def disconnect(self, user: str) -> None:
         self._sink.disconnect(user)

@@ -1,4 +1,4 @@
-"""What each command does. Each returns the exit code and takes its options as values.
+"""The code of each command. A function takes the options as values and returns the exit code.
 
 Each imports what it needs, because importing everything takes half a second.
 """

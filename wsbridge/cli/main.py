@@ -1,4 +1,4 @@
-"""The `wsbridge` command line: commands, options and help. What the commands do is in `commands`.
+"""The `wsbridge` command line: commands, options and help. `commands` has their code.
 
 Built on click. With argparse, help pages, suggestions for mistyped names and options between arguments need own code.
 """

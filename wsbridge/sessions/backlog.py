@@ -85,7 +85,7 @@ class Backlog:
 
     @property
     def bytes(self) -> int:
-        """What waits for all peers: frames that several wait for once, and the transports' buffers."""
+        """All unsent bytes: shared frames counted once, and the transports' buffers."""
         return self.ledger.bytes + sum(session.buffered() for session in self._waiting)
 
     def add(self, session: Waiting) -> None:

@@ -1,4 +1,4 @@
-"""What a session needs of a connection, whatever its transport."""
+"""The interface that a session needs from a connection of any transport."""
 
 from typing import Protocol
 

@@ -112,5 +112,5 @@ class Outbox:
 
 
 def _held(item: bytes | Entry) -> bytes:
-    """What is counted of it: the part that others may share."""
+    """The bytes that count for the item: those that other outboxes may share."""
     return item if isinstance(item, bytes) else item.data

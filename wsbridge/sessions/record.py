@@ -1,4 +1,4 @@
-"""What is noted about one connection: whose it is, how far it is, and how it has ended."""
+"""Facts about one session: its user, its position, its times and how it ended."""
 
 import secrets
 
@@ -37,7 +37,7 @@ class Record:
 
     @property
     def ended_by(self) -> str:
-        """Who closed the connection first: `server`, `client`, or `network` if nobody did."""
+        """The side that closed the connection first: `server` or `client`, or `network` if neither did."""
         if self.close is not None and self.close.code != LOST.code:
             return "server"
         return "client" if self.peers_close is not None else "network"

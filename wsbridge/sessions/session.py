@@ -1,4 +1,4 @@
-"""One user's connection, whatever its transport: its state, what is written to it and in which order.
+"""One connection of a user, over any transport: its state, and what is written to it in which order.
 
 Only `pump` waits for the peer. A session ends in one of these ways:
 
@@ -30,7 +30,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What all sessions of a replica share."""
+    """The parts that all sessions of a replica share."""
 
     metrics: Metrics
     backlog: Backlog

@@ -78,7 +78,7 @@ class Metrics:
         self.subscription_read_at = time.time()
 
     def delivery_came(self) -> None:
-        """Record that the sidecar has posted a delivery, whatever the outcome."""
+        """Record that the sidecar has posted a delivery, with any outcome."""
         self.delivered_at = time.time()
 
     def aged(self, seconds: float) -> None:

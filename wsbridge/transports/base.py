@@ -19,7 +19,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel too throws away w
 
 
 class BaseConnection:
-    """What all transports have in common. `writer` is aiohttp's, to wait with; it writes nothing for us."""
+    """The part that all transports share. aiohttp's `writer` is only used to wait until the transport drains."""
 
     __slots__ = ("_awake", "_timer", "_transport", "_waiter", "_writer", "is_over", "peer_has_closed")
 

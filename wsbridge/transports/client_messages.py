@@ -14,9 +14,9 @@ MAX_INVALID, INVALID_WINDOW = 10, 60.0  # that many invalid messages within that
 
 
 class ClientMessages:
-    """What one session's client sends. Acts at once, except on an `auth` message: to check its token takes time.
+    """Acts on the messages of one session's client, at once except for `auth`: checking its token takes time.
 
-    `token` is set until then; the caller must take no more frames while it is.
+    `token` is set until the check is done. The caller must pass no further frames while it is set.
     """
 
     __slots__ = ("_invalid_at", "_metrics", "session", "token")

@@ -28,7 +28,7 @@ from wsbridge.sessions.session import Session
 from wsbridge.transports.base import BaseConnection, Receiver
 
 COMMENT_INTERVAL = 15.0  # seconds between two comment lines
-RETRY = 30.0  # seconds that a client waits where there is no use in coming back at once
+RETRY = 30.0  # seconds until a refused client tries again
 _HEAD = {
     hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
     hdrs.CACHE_CONTROL: "no-cache, no-store, no-transform",  # a proxy that compresses the stream would hold it back
@@ -153,7 +153,7 @@ async def _prepare(response: web.StreamResponse, request: web.Request) -> None:
 
 
 async def _refuse(request: web.Request, refused: Refused, cors: dict[str, str]) -> web.StreamResponse:
-    """`EventSource` stops for good at any status but 200: only what a page must mend first is one."""
+    """Refuse a stream. Only what the page must correct gets an error status: `EventSource` gives up at any but 200."""
     close = refused.close
     if close.code in _STATUS:
         raise _STATUS[close.code](text=close.reason, headers=cors)

@@ -73,7 +73,7 @@ class Appender:
         reservation = Reservation(self._sink, self._in_flight, self._in_flight_bytes)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(events):
-            # What is stored stays. Something new first: else a delivery that is given up each time would get nowhere.
+            # Stored events stay. Stop only after a new one: else deliveries that are always abandoned make no progress.
             if STORED in outcomes and not is_wanted():
                 return [*outcomes, *[retried(Retry.ABANDONED)] * (len(events) - len(outcomes))]
             part = _next_slice(reservation, events[len(outcomes) :] if outcomes else events)

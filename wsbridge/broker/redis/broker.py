@@ -113,7 +113,7 @@ class RedisBroker:
         if isinstance(reply, BrokerUnavailable):
             raise reply
 
-    # What the stream tells.
+    # Callbacks of the subscriber.
 
     async def on_message(self, channel: str, payload: bytes) -> None:
         subscription = self._subscriptions[channel]

@@ -19,15 +19,15 @@ from wsbridge.core.events import Entry, Event, Position
 _HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
 _WEIGHT = struct.Struct(">IQ")  # at the end of a body: its weight, and the mark that history.lua appends
 MARK_BYTES = 8
-DISCONNECT = b"disconnect"  # to all who follow a user; shorter than any entry
+DISCONNECT = b"disconnect"  # a message on a user's channel; shorter than any entry
 _POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
 
 
 class _Body(msgspec.Struct, array_like=True, gc=False):
-    """What follows the header of an entry. If it has a `size`, `data` is the name of data under a key of its own.
+    """The body of an entry, after its header. If `size` is set, `data` is the name of the key that holds the data.
 
-    Behind these fields a body has a weight and a mark for history.lua. The decoder skips them, as it skips all that
-    later versions may add, so that two versions can share a server during a rollout.
+    After these fields come a weight and a mark for history.lua. The decoder skips them, and any field that a later
+    version adds, so that two versions can share a server during a rollout.
     """
 
     type: str
@@ -111,7 +111,7 @@ def decode_entries(user: str, packed: bytes, received: Callable[[str], float]) -
 
 
 def parse_position(text: bytes | None) -> Position | None:
-    """What stands under a key of a position, if anything does."""
+    """Parse the value of a position's key. None if there is none, or if it is not a position."""
     found = _POSITION.fullmatch(text or b"")
     return Position(found[1].decode(), int(found[2])) if found else None
 

@@ -14,7 +14,7 @@ CODE = _TEXT.replace("@LIBRARY@", LIBRARY)
 
 
 class Command(NamedTuple):
-    """What is sent, and the key whose node it is sent to. `answer` is the most bytes of a large answer."""
+    """The words of a command, and the key whose node gets it. `answer` is the maximum size of a large reply."""
 
     key: str
     words: tuple[str | bytes | int, ...]

@@ -40,7 +40,7 @@ class Forwarder:
         self._queues: dict[str, deque[Sequence[Entry | Referenced]]] = {}  # by channel, while a job works on it
         self._waiting = 0
         self._pacing = asyncio.Lock()  # of large data, one after the other
-        self._putting = asyncio.Lock()  # whoever waits for room is served in order
+        self._putting = asyncio.Lock()  # callers that wait for room are served in order
 
     async def take(self, channel: str, found: Sequence[Entry | Referenced]) -> None:
         """Entries of one user, in order. Waits for room in the sink, but not for data."""
@@ -63,7 +63,7 @@ class Forwarder:
         await self._jobs.close()
 
     async def _work(self, channel: str, queue: deque[Sequence[Entry | Referenced]]) -> None:
-        """Put what waits for one user. What cannot be had is missed, with all that has come behind it."""
+        """Put the entries that wait for one user. If one cannot be completed, it and all later ones are missed."""
         try:
             while queue:
                 for entry in queue[0]:

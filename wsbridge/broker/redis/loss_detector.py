@@ -1,10 +1,10 @@
 """Detects that the server has lost positions that it confirmed: after an outage it may be another or an older one.
 
-Servers lose from the end: whoever has the last append that it confirmed has all that came before. So each replica keeps
-that one, and the positions of those who are connected to it, and looks for them. Knows no session.
+A server loses from the end: if it has the last append that it confirmed, it has all earlier ones. So each replica
+remembers that append and the positions of its connected users, and looks for them on the server.
 
-No wall clock has a part in this: the server orders what happens in its process by turns (`history.lua`), and what is
-measured here is measured on the monotonic clock.
+No wall clock is used: the server orders what happens in its process by turns (`history.lua`), and durations are
+measured on the monotonic clock.
 """
 
 import contextlib
@@ -66,10 +66,10 @@ class LossDetector:
                 self._confirmed[node] = _Confirmed(user, positions[user], now)
 
     async def check(self, known: Mapping[str, Position]) -> tuple[dict[str, Position | None], int]:
-        """The positions of these users, who are known to have been that far; and how many histories were lost.
+        """Compare `known` positions with the server's. Returns its positions, and how many histories it lost.
 
-        If anything is missing, no position of that node can be trusted: they are all forgotten, and begin anew under
-        another epoch, so that no offset is ever used twice within one.
+        If one is missing, no position of that node can be trusted. All of them are forgotten and begin from scratch
+        under another epoch, so that no offset is used twice within one epoch.
 
         Raises:
             BrokerUnavailable: the server cannot be asked now.
@@ -102,11 +102,11 @@ class LossDetector:
         return {node: _Look(mark, at, now) for node, (mark, at) in zip(nodes, replies[1:], strict=True)}
 
     def _probes(self) -> list[str]:
-        """Names that need not be anybody's: most likely one on each node, also where nobody is expected."""
+        """Names of users that need not exist, enough of them that each node has one with high probability."""
         return [f"probe {number}" for number in range(PROBES * len(list(self._server.nodes())))]
 
     def _time(self, node: str) -> int | str:
-        """What that node would count now; of one that is new, what the slowest would: rather late than early."""
+        """The time by that node's count; for a new node by the slowest count, so that nothing expires too early."""
         now = time.monotonic()
         looks = [self._looks[node]] if node in self._looks else self._looks.values()
         return min((look.time + round((now - look.at) * 1000) for look in looks), default="")

@@ -21,7 +21,7 @@ from wsbridge.broker.redis.server import TIMEOUT, Server
 BATCH = 256  # commands on their way at a time
 BATCH_BYTES = 524_288  # of commands and answers on their way at a time, or one caller's: 0.1 s at 5 MB/s
 PORTION = 131_072  # bytes that are sent within the time-out
-PROGRESS = 16  # replies after which the time for an answer begins anew, or fewer if they are long in coming
+PROGRESS = 16  # replies after which the time-out restarts; fewer if replies are large
 _ELSEWHERE = (MovedError, AskError, TryAgainError)  # a slot is moving, or has moved
 
 
@@ -101,7 +101,7 @@ class Pipeline:
         return replies
 
     async def _receive(self, connection: Connection, packets: Sequence[_Packet], replies: list[Any]) -> None:
-        """The time-out is for progress: it begins anew with every few replies."""
+        """Receive the replies. The time-out is for progress: it restarts after every few replies."""
         loop, count = asyncio.get_running_loop(), len(packets)
         every = max(1, min(PROGRESS, PORTION * count // max(1, _weight(packets))))
         try:

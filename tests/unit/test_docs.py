@@ -210,3 +210,9 @@ def test_document_line_that_can_be_broken_fits_the_width(path: Path) -> None:
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
     long = [number for number, line in lines if len(line) > WIDTH and not line.startswith("|") and " " in line.strip()]
     assert long == []
+
+
+def test_contributing_names_files_that_exist() -> None:
+    named = re.findall(r"`([\w.-]+(?:/[\w.-]+)+|[A-Z_]+\.md)`", DOCS["CONTRIBUTING.md"])
+    assert len(named) > 25
+    assert [path for path in named if not (ROOT / path).exists()] == []

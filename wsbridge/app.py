@@ -191,6 +191,7 @@ class Bridge:
             pubsub=s.pubsub_name,
             topics=list(types),
             dead_letter_topic=s.dead_letter_topic,
+            bulk_wait=s.bulk_wait,
         )
         return [
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),

@@ -72,6 +72,9 @@ class Settings:
         text="true if the Kafka component sets escapeHeaders: keys and headers are decoded",
     )
     dead_letter_topic: str | None = _setting(None, TEXT, "topic for events answered DROP")
+    bulk_wait: float = _setting(
+        0.001, seconds(0.001, 10), "time for which the sidecar may collect events into one request"
+    )
     trusted_proxies: tuple[str, ...] = _setting(
         ("private",),
         NETWORK_LIST,

@@ -17,7 +17,6 @@ from wsbridge.telemetry.metrics import Metrics
 
 BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body; then 408, and the sidecar delivers again
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
-BULK_WAIT_MS = 20  # how long the sidecar may wait to fill a request; its default for Kafka is 10,000
 SMALL_BODY = 65_536  # bytes; less than every limit
 BROKER_BYTES = 1_048_588  # of a message: the default of Kafka's message.max.bytes
 ENVELOPE_BYTES = 16_384  # of all that is around the data of one message
@@ -66,7 +65,9 @@ class DaprHandler:
         pubsub: str,
         topics: Sequence[str],
         dead_letter_topic: str | None,
+        bulk_wait: float,
     ) -> None:
+        """`bulk_wait` is in seconds: how long the sidecar may wait to fill a request. Dapr's unit is whole ms."""
         self._reader = reader
         self._broker = broker
         self._metrics = metrics
@@ -75,7 +76,7 @@ class DaprHandler:
         # here and blocks the others forever. In bulk it would also round integers and sort fields (docs/dapr.md).
         raw = {"rawPayload": "true"}
         dead_letter = {"deadLetterTopic": dead_letter_topic} if dead_letter_topic else {}
-        bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": BULK_WAIT_MS}
+        bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": round(bulk_wait * 1000)}
         self._subscriptions = msgspec.json.encode(
             [
                 {

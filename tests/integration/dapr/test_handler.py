@@ -64,10 +64,19 @@ async def test_subscriptions_by_default_are_one_topic_verbatim_in_bulk(bridge: R
                 "topic": "task-updates",
                 "route": "/events/task-updates",
                 "metadata": {"rawPayload": "true"},  # a string: a sidecar refuses the whole list for anything else
-                "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 20},
+                "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 1},
             }
         ],
     )
+
+
+@pytest.mark.parametrize(("seconds", "milliseconds"), [("0.001", 1), ("0.0149", 15), ("0.02", 20), ("10", 10_000)])
+async def test_subscriptions_bulk_wait_is_the_setting_in_milliseconds(
+    start: Start, seconds: str, milliseconds: int
+) -> None:
+    bridge = await start(BULK_WAIT=seconds)
+    _, [subscription] = await bridge.get("/dapr/subscribe")
+    assert subscription["bulkSubscribe"]["maxAwaitDurationMs"] == milliseconds
 
 
 async def test_subscriptions_with_several_topics_and_a_dead_letter_topic_list_them(start: Start) -> None:

@@ -139,6 +139,9 @@ def test_load_valid_text_becomes_a_value(name: str, text: str, value: object) ->
         ("MAX_EVENT_BYTES", "0"),
         ("MAX_BACKLOG_BYTES", "0"),
         ("QUEUE_SIZE", "0"),
+        ("BULK_WAIT", "0"),  # Dapr would take its own default, 10 s
+        ("BULK_WAIT", "0.0009"),
+        ("BULK_WAIT", "11"),
         ("PING_INTERVAL", "0"),
         ("PING_TIMEOUT", "1d"),
         ("DRAIN_TIMEOUT", "-1"),

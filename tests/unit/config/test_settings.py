@@ -22,6 +22,7 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "TOPICS": (("task-updates", "task_update"),),
     "USER_ID_FIELD": "user_id",
     "DEAD_LETTER_TOPIC": None,
+    "BULK_WAIT": 0.001,
     "DEMO": False,
     "AUTH": None,  # by the keys and the host: see environment.py
     "JWT_SECRET": None,

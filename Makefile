@@ -11,7 +11,7 @@ installed := $(venv)/.installed
 tools := $(venv)/.tools
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
-# Variables of the shell that belong to other Pythons, or would install into another place than $(venv).
+# Variables of the shell that belong to another Python, or would install into another place than $(venv).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 # tox installs with the pip of the locked virtualenv, not with a later one.
 export VIRTUALENV_NO_PERIODIC_UPDATE := 1
@@ -27,7 +27,7 @@ run: $(installed) ## run the bridge in development mode on 127.0.0.1:8004; PORT=
 	    WSBRIDGE_DRAIN_TIMEOUT=1 WSBRIDGE_LOG_FORMAT=console APP_API_TOKEN= $(bin)/wsbridge serve
 
 .PHONY: check
-check: $(tools) ## lint, types, imports and the unit tests: what to run before each commit
+check: $(tools) ## run lint, types, imports and the unit tests; do so before each commit
 	$(bin)/tox run -q -e check
 
 .PHONY: test
@@ -51,7 +51,7 @@ fuzz: $(tools) ## fuzz every parser for two minutes; SECONDS=3600 for longer
 	$(bin)/tox run -e fuzz -- --seconds $(or $(SECONDS),120) $(TARGETS)
 
 .PHONY: mutants
-mutants: $(tools) ## break the code on an event's way in a thousand places: do the unit tests notice? ONLY='wsbridge.core*'
+mutants: $(tools) ## break the code of the hot path in a thousand places, to see if unit tests fail; ONLY='wsbridge.core*' for a part
 	$(bin)/tox run -e mutants -- $(if $(ONLY),'$(ONLY)')
 
 .PHONY: e2e
@@ -94,7 +94,7 @@ $(tools): requirements/tools.txt | $(made)
 	@$(pip) install --require-hashes -r requirements/tools.txt
 	@touch $@
 
-# Marked as done only when it is complete: without Debian's python3-venv it has a python but no pip.
+# Marked as done only when complete: without Debian's package python3-venv, `venv` fails halfway, without pip.
 $(made):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "wsbridge needs Python 3.11 or newer, and $(PYTHON) --version says '$$($(PYTHON) --version 2>&1)': name another," \

@@ -1,6 +1,6 @@
 """The `wsbridge` command line: commands, options and help. `commands` has their code.
 
-Built on click. With argparse, help pages, suggestions for mistyped names and options between arguments need own code.
+Built on click. With argparse, help pages, suggestions for mistyped names and options between arguments would need code.
 """
 
 import itertools

@@ -59,8 +59,12 @@ e2e: $(tools) ## test with real Kafka, Dapr sidecars, two bridges, Redis and Chr
 	$(bin)/tox run -e e2e
 
 .PHONY: bench
-bench: $(tools) ## measure latency and throughput with several subscriptions; needs the same as e2e, and an idle machine
+bench: $(tools) ## compare the cost of events and connections with other servers; needs cc and two idle cores
 	$(bin)/tox run -e bench
+
+.PHONY: chain
+chain: $(tools) ## measure latency and throughput with several subscriptions; needs the same as e2e, and an idle machine
+	$(bin)/tox run -e chain
 
 .PHONY: screenshots
 screenshots: $(tools) ## take the pictures of the demo page in docs; needs chromium
@@ -76,6 +80,7 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 	$(lock) requirements/build.txt --constraints requirements/test.txt --group build
 	$(lock) requirements/tools.txt --group tools
 	$(lock) requirements/mutants.txt --constraints requirements/test.txt --group mutants pyproject.toml
+	$(lock) requirements/bench.txt --constraints requirements/test.txt --group bench pyproject.toml
 	$(lock) requirements/fuzz.txt --constraints requirements/test.txt --group fuzz pyproject.toml
 
 .PHONY: clean

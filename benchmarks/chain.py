@@ -1,6 +1,6 @@
 """From the backend's publish call to the socket: how late an event is, and how fast a backlog drains.
 
-Real Kafka, sidecars and bridge on this machine, which also runs the publisher and the clients: `make bench`.
+Real Kafka, sidecars and bridge on this machine, which also runs the publisher and the clients: `make chain`.
 Prints the table of docs/performance.md, where µs are those of a core for each event, of the bridge + of its sidecar.
 Asserts that everything arrives, and nothing about time.
 """

@@ -1,0 +1,103 @@
+"""One contender as a running process on the core of the servers."""
+
+import os
+import resource
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+from benchmarks.contenders import Contender
+from benchmarks.pinned import LOAD_CORE, SERVER_CORE, cpu_seconds, family, memory_kilobytes, spawn
+from tests.support.running import ROOT
+from tests.support.valkey import binary, free_port
+
+PATIENCE = 20.0  # seconds until it listens
+
+
+class Server:
+    """`with Server(contender, directory, …) as server`."""
+
+    def __init__(self, contender: Contender, directory: Path) -> None:
+        self.contender = contender
+        self.port = free_port()
+        self._log = directory / "server.log"
+        clean = {name: text for name, text in os.environ.items() if not name.startswith("WSBRIDGE_")}
+        self._redis = _redis(directory) if contender.redis else None
+        settings = {"WSBRIDGE_PORT": str(self.port)}
+        if self._redis:
+            settings["WSBRIDGE_REDIS_URL"] = f"unix://{directory}/redis.sock"
+        with self._log.open("wb") as log:
+            self._process = spawn(
+                contender.command(self.port, directory),
+                SERVER_CORE,
+                cwd=ROOT,
+                env=clean | contender.environment | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._pids: list[int] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._wait_until_it_listens()
+        except BaseException:
+            self.kill()
+            raise
+        self._pids = family(self._process.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def cpu(self) -> float:
+        """Seconds used so far."""
+        return cpu_seconds(self._pids)
+
+    @property
+    def redis_cpu(self) -> float:
+        """The same of its Redis, if it has one."""
+        return cpu_seconds([self._redis.pid]) if self._redis else 0.0
+
+    @property
+    def memory(self) -> int:
+        """Kilobytes."""
+        return memory_kilobytes(self._pids)
+
+    def kill(self) -> None:
+        for process in (self._process, self._redis):
+            if process:
+                process.kill()
+                process.wait()
+
+    def log(self) -> str:
+        """Its last lines."""
+        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+    def _wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.contender.name} does not listen:\n{self.log()}")
+
+
+def _redis(directory: Path) -> subprocess.Popen[bytes]:
+    """On the core of the load: it shares the server's core nowhere, and its time is counted apart."""
+    options = f"--port 0 --unixsocket {directory}/redis.sock --save --appendonly no --dir {directory}"
+    process = spawn([binary(), *options.split()], LOAD_CORE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    while not (directory / "redis.sock").exists():
+        time.sleep(0.01)
+    return process
+
+
+def raise_descriptor_limit() -> int:
+    """For this process and all that it starts; the limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most

@@ -123,7 +123,7 @@ async def test_metrics_at_the_start_are_those_of_the_documentation() -> None:
     table = document[document.index("### Metrics") :]
     names = re.findall(r"^\| (`wsbridge_.*?) \|", table, re.MULTILINE)
     documented = set(re.findall(r"`(wsbridge_[a-z_]+)`", " ".join(names)))
-    families = [f for of in (bridge(), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.families()]
+    families = [f for of in (bridge(), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.collect()]
     assert {f.name + "_total" * (f.type == "counter") for f in families} == documented
     assert [f.name for f in families if not f.samples] == []
 

@@ -78,7 +78,7 @@ def test_every_metric() -> None:
     names = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for environ in ({}, {"WSBRIDGE_REDIS_URL": "redis://localhost"})
-        for family in Bridge(load(environ)[0]).metrics.families()
+        for family in Bridge(load(environ)[0]).metrics.collect()
     }
     documented = set(re.findall(r"`(wsbridge_\w+)`", DOCS["protocol.md"]))
     assert documented == names

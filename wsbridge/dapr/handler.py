@@ -93,13 +93,13 @@ class DaprHandler:
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
-        self._metrics.subscription_read()
+        self._metrics.subscription_read_at = time.time()
         log.info("subscriptions.read", peer=address_of(request), topics=sorted(self._topics))
         return _json(self._subscriptions)
 
     async def events(self, request: web.Request) -> web.Response:
         """One delivery, single or bulk."""
-        self._metrics.delivery_came()
+        self._metrics.delivered_at = time.time()
         topic = request.match_info["topic"]
         if topic not in self._topics:
             self._metrics.dropped(Drop.UNKNOWN_TOPIC)

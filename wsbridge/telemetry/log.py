@@ -45,10 +45,9 @@ def configure(level: str, style: str | None, sink: LineSink) -> str:
         _Budgeted(),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _bound,
         _ordered,
         structlog.processors.format_exc_info,
-        _without_secrets,
+        _safe,
     ]
     last: list[structlog.typing.Processor]
     if style == "json":
@@ -110,41 +109,21 @@ def debugging() -> bool:
     return _least <= logging.DEBUG
 
 
-def _bound(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Cut long values: untrusted input must not fill the disk."""
+def _safe(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Cut long values, because untrusted input must not fill the disk. Mask tokens, as in a URL or an error's text."""
     for name, value in fields.items():
-        if name != "exc_info":
-            fields[name] = _short(value)
+        fields[name] = scrubbed(value) if name == "exception" else _safe_value(value)
     return fields
 
 
-def _short(value: Any) -> Any:
+def _safe_value(value: Any) -> Any:
     match value:
         case str():
-            return value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + "…"
+            return scrubbed(value if len(value) <= LONGEST_VALUE else value[:LONGEST_VALUE] + "…")
         case list() | tuple():
-            return [_short(item) for item in value]
+            return [_safe_value(item) for item in value]
         case dict():
-            return {name: _short(item) for name, item in value.items()}
-        case _:
-            return value
-
-
-def _without_secrets(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Mask tokens, for example in a URL or in the text of an error."""
-    for name, value in fields.items():
-        fields[name] = _scrubbed(value)
-    return fields
-
-
-def _scrubbed(value: Any) -> Any:
-    match value:
-        case str():
-            return scrubbed(value)
-        case list() | tuple():
-            return [_scrubbed(item) for item in value]
-        case dict():
-            return {name: _scrubbed(item) for name, item in value.items()}
+            return {name: _safe_value(item) for name, item in value.items()}
         case _:
             return value
 

@@ -5,7 +5,8 @@ Counts are plain ints: an increment takes 62 ns, that of a labelled counter of p
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,46 +22,111 @@ REFUSALS = (
     "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
     "pipelined", "silence",
 )  # fmt: skip
+Labels = TypeVar("Labels", str, tuple[str, str])  # the value of one label, or of two
 
 
-class Metrics:
+class Metrics(Collector):
     """The metrics of one replica. Labels never contain user ids."""
 
     def __init__(self, closes: Iterable[tuple[str, str]] = ()) -> None:
         """`closes` are all close codes and reasons: a series must exist before its first increment to show it."""
         self.registry = CollectorRegistry()
-        self.events: Counter[str] = Counter(stored=0, duplicate=0, dropped=0, retried=0)
-        self.retries: Counter[str] = Counter(dict.fromkeys(Retry, 0))
-        self.drops: Counter[str] = Counter(dict.fromkeys(Drop, 0))
-        self.deliveries = 0
-        self.sent = 0
-        self.sent_bytes = self.received_bytes = 0
-        self.messages: Counter[str] = Counter(ping=0, auth=0, bad=0)
-        self.opened = self.mends = 0
-        self.gaps: Counter[str] = Counter(expired=0, trimmed=0, reset=0)
-        self.closes: Counter[tuple[str, str]] = Counter(dict.fromkeys(closes, 0))
-        self.refusals: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
-        self.errors: Counter[str] = Counter(dict.fromkeys(ERRORS, 0))
+        self._families: list[Callable[[], Metric]] = []
+        self.deliveries = self.sent = self.sent_bytes = self.received_bytes = self.opened = self.mends = 0
         self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 means never
-        self._latency = Histogram(LATENCY)
-        self._age = Histogram(AGE)
-        self._way = Histogram(AGE)
-        self._redis = Histogram(LATENCY)
-        self._duration = Histogram(DURATION)
-        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
-        self._counters: list[tuple[str, str, Counter[str], str]] = []
+        self.watch(
+            "last_subscription_read_timestamp_seconds",
+            "When a sidecar last read the subscriptions, in seconds since 1970; 0 if it has not since the start.",
+            lambda: self.subscription_read_at,
+        )
+        self.watch(
+            "last_delivery_timestamp_seconds",
+            "When a sidecar last posted a delivery, in seconds since 1970; 0 if it has not since the start.",
+            lambda: self.delivered_at,
+        )
+        self._total("deliveries", "Events written to sockets, one for each socket.", lambda: self.deliveries)
+        self._total("messages_sent", "Messages written to sockets.", lambda: self.sent)
+        self._total("sent_bytes", "Bytes written to sockets.", lambda: self.sent_bytes)
+        self._total("received_bytes", "Text of clients' messages.", lambda: self.received_bytes)
+        self._total("connections_opened", "Sessions that were opened.", lambda: self.opened)
+        self._total("sessions_mended", "Sessions that missed a live event and read the history.", lambda: self.mends)
+        self.events = self._counts(
+            "events_received",
+            "Events that the sidecar delivered, by what became of them.",
+            ("stored", "duplicate", "dropped", "retried"),
+            "outcome",
+        )
+        self.retries = self._counts("events_retried", "Events that were answered RETRY, by reason.", Retry, "reason")
+        self.drops = self._counts("events_dropped", "Events that were answered DROP, by reason.", Drop, "reason")
+        self.messages = self._counts(
+            "messages_received", "Messages of clients, by kind.", ("ping", "auth", "bad"), "kind"
+        )
+        self.gaps = self._counts(
+            "gaps", "Clients that were told of a gap, by reason.", ("expired", "trimmed", "reset"), "reason"
+        )
+        self.closes = self._counts(
+            "closes", "Connections that ended, by close code and reason.", closes, "code", "reason"
+        )
+        self.errors = self._counts("errors", "What went wrong, by kind.", ERRORS, "kind")
+        self.refusals = self._counts(
+            "connections_refused",
+            "Connections that were refused or cut before a request of theirs was answered, by reason.",
+            REFUSALS,
+            "reason",
+        )
+        self._latency = self._histogram(
+            "event_latency_seconds",
+            "From an event's receipt to its write to the sockets. With Redis the receipt is that of the replica which "
+            "took it, by that machine's clock; what is negative by it counts as 0.",
+            LATENCY,
+        )
+        self._age = self._histogram(
+            "event_age_seconds",
+            "From an event's time in Kafka to its receipt, by two machines' clocks; what is negative counts as 0.",
+            AGE,
+        )
+        self._way = self._histogram(
+            "event_delivery_age_seconds",
+            "From an event's time in Kafka to its write to the sockets, by two machines' clocks; what is negative "
+            "counts as 0.",
+            AGE,
+        )
+        self.redis_round_trip = self._histogram(
+            "redis_round_trip_seconds",
+            "From a call to Redis to its answer, with the wait for the batch before; time-outs count, too.",
+            LATENCY,
+        )
+        self._duration = self._histogram("connection_duration_seconds", "How long sessions lasted.", DURATION)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.registry.register(_MetricsCollector(self))
+        self.registry.register(self)
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Register a gauge, which is read at each scrape."""
-        self._gauges.append((name, text, read))
+        self._families.append(lambda: GaugeMetricFamily(f"wsbridge_{name}", text, value=read()))
 
-    def count(self, name: str, text: str, counts: Counter[str], label: str) -> None:
-        """Register a counter of another part, whose `counts` contain every value of the label from the start."""
-        self._counters.append((name, text, counts, label))
+    def count(self, name: str, text: str, counts: Mapping[Labels, int], *labels: str) -> None:
+        """Register a counter of another part, whose `counts` contain every value of the labels from the start."""
+
+        def family() -> Metric:
+            found = CounterMetricFamily(f"wsbridge_{name}", text, labels=labels)
+            for values, count in sorted(counts.items()):
+                found.add_metric([values] if isinstance(values, str) else values, count)
+            return found
+
+        self._families.append(family)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing. Without this method the registration would call `collect` before the gauges exist."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("wsbridge_info", "The running version.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        for family in self._families:
+            yield family()
 
     def events_received(self, outcome: str, events: int = 1) -> None:
         """Count events that are in the history now; `outcome` is stored or duplicate."""
@@ -74,13 +140,6 @@ class Metrics:
         self.events["dropped"] += events
         self.drops[reason] += events
 
-    def subscription_read(self) -> None:
-        self.subscription_read_at = time.time()
-
-    def delivery_came(self) -> None:
-        """Record that the sidecar has posted a delivery, with any outcome."""
-        self.delivered_at = time.time()
-
     def aged(self, seconds: float) -> None:
         """Record the age of a received event. It can be negative, since two clocks differ; then it counts as 0."""
         self._age.observe(max(0.0, seconds))
@@ -90,9 +149,6 @@ class Metrics:
         now = time.time()
         for at in produced:
             self._way.observe(max(0.0, now - at))
-
-    def redis_answered(self, seconds: float) -> None:
-        self._redis.observe(seconds)
 
     def delivered(self, latency: float, events: int, sockets: int) -> None:
         """Record a batch of events: seconds from receipt to write, number of events, number of writes to sockets."""
@@ -142,92 +198,17 @@ class Metrics:
         self.failed("internal")
         log.error("internal.error", doing=doing, **fields, exc_info=error)
 
-    def families(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("wsbridge_info", "The running version.", labels=["version"])
-        info.add_metric([__version__], 1)
-        yield info
-        yield GaugeMetricFamily(
-            "wsbridge_last_subscription_read_timestamp_seconds",
-            "When a sidecar last read the subscriptions, in seconds since 1970; 0 if it has not since the start.",
-            value=self.subscription_read_at,
-        )
-        yield GaugeMetricFamily(
-            "wsbridge_last_delivery_timestamp_seconds",
-            "When a sidecar last posted a delivery, in seconds since 1970; 0 if it has not since the start.",
-            value=self.delivered_at,
-        )
-        for name, text, read in self._gauges:
-            yield GaugeMetricFamily(f"wsbridge_{name}", text, value=read())
-        for name, text, counts, label in self._counters:
-            yield _counter(name, text, counts, label)
-        yield _counter(
-            "events_received",
-            "Events that the sidecar delivered, by what became of them.",
-            self.events,
-            "outcome",
-        )
-        yield _counter("events_retried", "Events that were answered RETRY, by reason.", self.retries, "reason")
-        yield _counter("events_dropped", "Events that were answered DROP, by reason.", self.drops, "reason")
-        yield CounterMetricFamily(
-            "wsbridge_deliveries", "Events written to sockets, one for each socket.", self.deliveries
-        )
-        yield CounterMetricFamily("wsbridge_messages_sent", "Messages written to sockets.", self.sent)
-        yield CounterMetricFamily("wsbridge_sent_bytes", "Bytes written to sockets.", self.sent_bytes)
-        yield _counter("messages_received", "Messages of clients, by kind.", self.messages, "kind")
-        yield CounterMetricFamily("wsbridge_connections_opened", "Sessions that were opened.", self.opened)
-        yield CounterMetricFamily(
-            "wsbridge_sessions_mended", "Sessions that missed a live event and read the history.", self.mends
-        )
-        yield _counter("gaps", "Clients that were told of a gap, by reason.", self.gaps, "reason")
-        yield CounterMetricFamily("wsbridge_received_bytes", "Text of clients' messages.", self.received_bytes)
-        closes = CounterMetricFamily(
-            "wsbridge_closes", "Connections that ended, by close code and reason.", labels=["code", "reason"]
-        )
-        for labels, count in sorted(self.closes.items()):
-            closes.add_metric(labels, count)
-        yield closes
-        yield _counter("errors", "What went wrong, by kind.", self.errors, "kind")
-        yield _counter(
-            "connections_refused",
-            "Connections that were refused or cut before a request of theirs was answered, by reason.",
-            self.refusals,
-            "reason",
-        )
-        yield self._latency.family(
-            "wsbridge_event_latency_seconds",
-            "From an event's receipt to its write to the sockets. With Redis the receipt is that of the replica which "
-            "took it, by that machine's clock; what is negative by it counts as 0.",
-        )
-        yield self._age.family(
-            "wsbridge_event_age_seconds",
-            "From an event's time in Kafka to its receipt, by two machines' clocks; what is negative counts as 0.",
-        )
-        yield self._way.family(
-            "wsbridge_event_delivery_age_seconds",
-            "From an event's time in Kafka to its write to the sockets, by two machines' clocks; what is negative "
-            "counts as 0.",
-        )
-        yield self._redis.family(
-            "wsbridge_redis_round_trip_seconds",
-            "From a call to Redis to its answer, with the wait for the batch before; time-outs count, too.",
-        )
-        yield self._duration.family("wsbridge_connection_duration_seconds", "How long sessions lasted.")
+    def _total(self, name: str, text: str, read: Callable[[], int]) -> None:
+        """Register a counter without labels."""
+        self._families.append(lambda: CounterMetricFamily(f"wsbridge_{name}", text, read()))
 
+    def _counts(self, name: str, text: str, values: Iterable[Labels], *labels: str) -> Counter[Labels]:
+        """Register a counter with a series for each of the values."""
+        counts = Counter(dict.fromkeys(values, 0))
+        self.count(name, text, counts, *labels)
+        return counts
 
-def _counter(name: str, text: str, counts: Counter[str], label: str) -> Metric:
-    family = CounterMetricFamily(f"wsbridge_{name}", text, labels=[label])
-    for value, count in sorted(counts.items()):
-        family.add_metric([value], count)
-    return family
-
-
-class _MetricsCollector(Collector):
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing. Without this method the registration would call `collect` before the gauges exist."""
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics.families()
+    def _histogram(self, name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
+        histogram = Histogram(bounds)
+        self._families.append(lambda: histogram.family(f"wsbridge_{name}", text))
+        return histogram

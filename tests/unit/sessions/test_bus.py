@@ -274,7 +274,7 @@ async def test_latency_is_from_receipt_to_write() -> None:
         await bench.deliver(Entry("u", "e", 1, "task_update", b"{}", "", 10.0, ""))
     counted = {
         sample.labels["le"]: sample.value
-        for family in bench.metrics.families()
+        for family in bench.metrics.collect()
         if family.name == "wsbridge_event_latency_seconds"
         for sample in family.samples
         if sample.name.endswith("_bucket")

@@ -75,7 +75,7 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
     "refused": (lambda m: m.session_closed(("4401", "token_missing"), None), {"closes_total": 1}),
     "aged": (lambda m: m.aged(20), {"event_age_seconds_count": 1, "event_age_seconds_sum": 20}),
     "aged by a clock that is behind": (lambda m: m.aged(-20), {"event_age_seconds_count": 1}),
-    "redis": (lambda m: m.redis_answered(0.5), {"redis_round_trip_seconds_count": 1}),
+    "redis": (lambda m: m.redis_round_trip.observe(0.5), {"redis_round_trip_seconds_count": 1}),
     "failed": (lambda m: m.failed("internal"), {'errors_total{kind="internal"}': 1}),
 }
 
@@ -127,6 +127,6 @@ def test_latency_counts_in_its_bucket_and_all_above(seconds: float, bucket: str)
 def test_metrics_names_and_help_texts_follow_prometheus_conventions() -> None:
     metrics = Metrics()
     metrics.watch("connections", "Open sessions.", lambda: 0)
-    for family in metrics.families():
+    for family in metrics.collect():
         assert re.fullmatch(r"wsbridge_[a-z_]+", family.name)
         assert re.fullmatch(r"[A-Z].*\.", family.documentation)

@@ -138,7 +138,7 @@ class Appender:
         try:
             return await self._pipeline.do(commands)
         finally:
-            self._metrics.redis_answered(time.monotonic() - began)
+            self._metrics.redis_round_trip.observe(time.monotonic() - began)
 
     def _evaluate(
         self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]

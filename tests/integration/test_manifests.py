@@ -38,7 +38,7 @@ from tests.support.running import APP_TOKEN, SECRET, Start, cloud_event, receive
 from tests.support.valkey import Valkey
 from wsbridge import __version__
 from wsbridge.config.env import load
-from wsbridge.config.settings import NAMES, PREFIX, UNPREFIXED, SettingsError
+from wsbridge.config.settings import HELP, PREFIX, UNPREFIXED, SettingsError
 from wsbridge.config.weaknesses import weaknesses
 
 RECOMMENDED = {"name", "instance", "version", "component", "part-of", "managed-by"}
@@ -341,7 +341,7 @@ def test_environment_is_accepted_as_it_stands(path: Path, tmp_path: Path) -> Non
     secret.write_text("s" * 48 + "\n", encoding="utf-8")
     url.write_text("redis://:secret@valkey:6379/0\n", encoding="utf-8")
     found = environment(path)
-    assert {name.removeprefix(PREFIX).removesuffix("_FILE") for name in found} <= NAMES
+    assert {name.removeprefix(PREFIX).removesuffix("_FILE") for name in found} <= set(HELP)
     assert all(name.startswith(PREFIX) or name in UNPREFIXED for name in found)
     values = {name: value if isinstance(value, str) else "t" * 32 for name, value in found.items()}
     files = {name: str(url if "REDIS" in name else secret) for name in found if name.endswith("_FILE")}

@@ -64,7 +64,7 @@ def test_every_setting_with_its_default_and_help() -> None:
 
 
 def test_which_settings_may_come_from_a_file() -> None:
-    files = {f.name for f in fields(Settings) if f.metadata["file"]}
+    files = {f.name for f in fields(Settings) if f.metadata["type"].has_file}
     documented = rows("configuration.md")
     marked = {n.removeprefix(PREFIX).lower() for n, cells in documented.items() if "*or file*" in cells[0]}
     assert marked == files

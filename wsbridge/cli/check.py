@@ -9,7 +9,7 @@ from wsbridge.config.env import read
 from wsbridge.config.settings import HELP, Settings, SettingsError
 from wsbridge.config.weaknesses import weaknesses
 
-_FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["file"]]
+_FILES = [name for name, f in zip(HELP, fields(Settings), strict=True) if f.metadata["type"].has_file]
 WIDEST_VALUE = 32  # columns; a wider value moves the help of its own line only
 
 

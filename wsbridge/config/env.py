@@ -1,7 +1,7 @@
 """Reads the settings from environment variables and from the files that they name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from wsbridge.config.redis_url import RedisUrlError
-from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsError, is_loopback, variable
+from wsbridge.config.settings import KEYS, PREFIX, SECRET_BYTES, Settings, SettingsError, is_loopback, variable
 
-_KEYS = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
-_AUTHENTICATION = {PREFIX + name for name in ("AUTH", "HOST", "JWT_ALGORITHMS", "JWT_SECRET_PREVIOUS", *_KEYS)}
+_AUTHENTICATION = {PREFIX + name for name in ("AUTH", "HOST", "JWT_ALGORITHMS", "JWT_SECRET_PREVIOUS", *KEYS)}
 
 
 class Reading(NamedTuple):
@@ -50,7 +49,7 @@ def read(environ: Mapping[str, str]) -> Reading:
     settings = Settings(**values)
     if not wrong.keys() & _AUTHENTICATION:  # else what follows would be a consequence of them
         settings = replace(settings, auth=settings.auth or _default_auth(settings))
-        wrong |= _contradictions_of_keys(settings)
+        wrong |= {PREFIX + name: line for name, line in _contradictions_of_keys(settings)}
     if settings.internal_port and settings.internal_port == settings.port:
         line = f"expected a port other than {PREFIX}PORT ({settings.port})"
         wrong[f"{PREFIX}INTERNAL_PORT"] = f"{PREFIX}INTERNAL_PORT: {line}"
@@ -60,7 +59,7 @@ def read(environ: Mapping[str, str]) -> Reading:
 def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
     """The text from NAME or from the file in NAME_FILE; None for neither. Empty counts as not set."""
     name = variable(f)
-    direct, path = environ.get(name), environ.get(name + "_FILE") if f.metadata["file"] else None
+    direct, path = environ.get(name), environ.get(name + "_FILE") if f.metadata["type"].has_file else None
     if direct and not _is_utf8(direct):
         raise SettingsError(f"{name}: expected UTF-8 text")
     if direct and path:
@@ -88,7 +87,7 @@ def _parse(f: Field[Any], text: str) -> Any:
     except RedisUrlError as error:
         raise SettingsError(f"{name}: expected {value_type.expected}; {error}") from None
     except (ValueError, msgspec.ValidationError):
-        shown = "" if f.metadata["file"] else f", got {text[:80]!r}"
+        shown = "" if f.metadata["type"].has_file else f", got {text[:80]!r}"
         if text.startswith("tcp://"):
             shown += " (Kubernetes injects it for a Service of that name; set enableServiceLinks: false in the pod)"
         raise SettingsError(f"{name}: expected {value_type.expected}{shown}") from None
@@ -96,44 +95,36 @@ def _parse(f: Field[Any], text: str) -> Any:
 
 def _default_auth(settings: Settings) -> str | None:
     """The default of `AUTH`; None if it must be set, because others can reach the host."""
-    if any(getattr(settings, name.lower()) for name in _KEYS):
+    if settings.keys:
         return "required"
     return "none" if is_loopback(settings.host) else None
 
 
-def _contradictions_of_keys(s: Settings) -> dict[str, str]:
-    keys = [PREFIX + name for name in _KEYS if getattr(s, name.lower())]
-    one_of_them = ", ".join(PREFIX + name for name in _KEYS)
-    found = {}
-    if len(keys) > 1:
-        found[keys[0]] = f"{keys[0]} and {keys[1]} are both set; set one of them"
+def _contradictions_of_keys(s: Settings) -> Iterator[tuple[str, str]]:
+    """Pairs of a name without its prefix and a line."""
+    one_of_them = ", ".join(PREFIX + name for name in KEYS)
+    if len(s.keys) > 1:
+        yield s.keys[0].removeprefix(PREFIX), f"{s.keys[0]} and {s.keys[1]} are both set; set one of them"
     if s.auth is None:
-        found[f"{PREFIX}AUTH"] = (
-            f"{PREFIX}AUTH: no key is set, and others can reach {PREFIX}HOST={s.host}; set one of {one_of_them}, or "
-            f"{PREFIX}AUTH=none to let anyone connect as any user"
-        )
-    if s.auth == "required" and not keys:
-        found[f"{PREFIX}AUTH"] = f"{PREFIX}AUTH=required needs one of {one_of_them}"
+        todo = f"set one of {one_of_them}, or {PREFIX}AUTH=none to let anyone connect as any user"
+        yield "AUTH", f"{PREFIX}AUTH: no key is set, and others can reach {PREFIX}HOST={s.host}; {todo}"
+    if s.authenticates and not s.keys:
+        yield "AUTH", f"{PREFIX}AUTH=required needs one of {one_of_them}"
     if s.demo and s.authenticates:
-        name = f"{PREFIX}DEMO"
-        found[name] = f"{name}=true opens all routes to everybody; it needs {PREFIX}AUTH=none"
+        yield "DEMO", f"{PREFIX}DEMO=true opens all routes to everybody; it needs {PREFIX}AUTH=none"
     if s.jwt_secret_previous and not s.jwt_secret:
-        name = f"{PREFIX}JWT_SECRET_PREVIOUS"
-        found[name] = f"{name} is set without {PREFIX}JWT_SECRET; set both or neither"
+        name = "JWT_SECRET_PREVIOUS"
+        yield name, f"{PREFIX}{name} is set without {PREFIX}JWT_SECRET; set both or neither"
     least = min(SECRET_BYTES.get(algorithm, 32) for algorithm in s.jwt_algorithms or ("HS256",))
     for name, secret in (("JWT_SECRET", s.jwt_secret), ("JWT_SECRET_PREVIOUS", s.jwt_secret_previous)):
-        if secret and len(secret.encode()) < least:
-            found[PREFIX + name] = (
-                f"{PREFIX}{name}: expected {least} bytes or more, got {len(secret.encode())}; "
-                "make one with: openssl rand -base64 48"
-            )
-    return found
+        if secret and (size := len(secret.encode())) < least:
+            todo = "make one with: openssl rand -base64 48"
+            yield name, f"{PREFIX}{name}: expected {least} bytes or more, got {size}; {todo}"
 
 
 def _unknown(environ: Mapping[str, str]) -> list[str]:
-    known = {variable(f) for f in fields(Settings)} | {
-        variable(f) + "_FILE" for f in fields(Settings) if f.metadata["file"]
-    }
+    known = {variable(f) for f in fields(Settings)}
+    known |= {variable(f) + "_FILE" for f in fields(Settings) if f.metadata["type"].has_file}
     found = []
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in known:

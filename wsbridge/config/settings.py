@@ -9,33 +9,13 @@ import ipaddress
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from wsbridge.config import value_types as types
 from wsbridge.config.redis_url import RedisUrl
-from wsbridge.config.value_types import (
-    ALGORITHM_LIST,
-    BOOLEAN,
-    HOST,
-    HTTP_URL,
-    KEY_PREFIX,
-    NETWORK_LIST,
-    ORIGIN_LIST,
-    PEM,
-    PORT,
-    REDIS_URL,
-    SECRET,
-    TEXT,
-    TEXT_LIST,
-    TOKEN,
-    TOPIC_LIST,
-    USER_FIELD,
-    ValueType,
-    one_of,
-    seconds,
-    whole,
-)
 
 PREFIX = "WSBRIDGE_"
 UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key at least as long as the hash
+KEYS = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")  # settings of which one holds the key or keys for tokens
 
 
 class SettingsError(Exception):
@@ -46,106 +26,121 @@ class SettingsError(Exception):
         self.lines = lines
 
 
-def _setting(default: Any, value_type: ValueType, text: str, *, secret: bool = False, file: bool = False) -> Any:
-    return field(default=default, metadata={"type": value_type, "help": text, "secret": secret, "file": file or secret})
+def _setting(default: Any, value_type: types.ValueType, text: str) -> Any:
+    return field(default=default, metadata={"type": value_type, "help": text})
+
+
+def _flag(text: str) -> Any:
+    return _setting(default=False, value_type=types.BOOLEAN, text=text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All settings, as docs/configuration.md lists them; durations in seconds, sizes in bytes."""
 
-    host: str = _setting("127.0.0.1", HOST, "address or name to listen on; :: is IPv6 and IPv4")
-    port: int = _setting(8004, PORT, "port to listen on; 0 picks a free one")
-    internal_port: int | None = _setting(None, PORT, "second port, for all routes but /ws and /sse")
-    pubsub_name: str = _setting("pubsub-kafka", TEXT, "name of the Dapr pub/sub component")
+    host: str = _setting("127.0.0.1", types.HOST, "address or name to listen on; :: is IPv6 and IPv4")
+    port: int = _setting(8004, types.PORT, "port to listen on; 0 picks a free one")
+    internal_port: int | None = _setting(None, types.PORT, "second port, for all routes but /ws and /sse")
+    pubsub_name: str = _setting("pubsub-kafka", types.TEXT, "name of the Dapr pub/sub component")
     topics: tuple[tuple[str, str], ...] = _setting(
-        (("task-updates", "task_update"),), TOPIC_LIST, "topic=message type, comma-separated"
+        (("task-updates", "task_update"),), types.TOPIC_LIST, "topic=message type, comma-separated"
     )
     user_id_field: str = _setting(
         "user_id",
-        USER_FIELD,
+        types.USER_FIELD,
         "field that holds the user: a dotted path in the data, @subject of the CloudEvent or @key of the Kafka message",
     )
-    escaped_headers: bool = _setting(
-        default=False,
-        value_type=BOOLEAN,
-        text="true if the Kafka component sets escapeHeaders: keys and headers are decoded",
-    )
-    dead_letter_topic: str | None = _setting(None, TEXT, "topic for events answered DROP")
+    escaped_headers: bool = _flag("true if the Kafka component sets escapeHeaders: keys and headers are decoded")
+    dead_letter_topic: str | None = _setting(None, types.TEXT, "topic for events answered DROP")
     bulk_wait: float = _setting(
-        0.001, seconds(0.001, 10), "time for which the sidecar may collect events into one request"
+        0.001, types.seconds(0.001, 10), "time for which the sidecar may collect events into one request"
     )
     trusted_proxies: tuple[str, ...] = _setting(
         ("private",),
-        NETWORK_LIST,
+        types.NETWORK_LIST,
         "addresses and networks whose X-Forwarded-For is trusted; private means all private networks",
     )
-    failure_rate: int = _setting(5, whole(0), "failed requests a second that one address may make; 0 is no limit")
-    handshake_rate: int = _setting(1000, whole(0), "new WebSockets and streams a second in all; 0 is no limit")
-    max_header_bytes: int = _setting(32_768, whole(4_096, 1_048_576), "a request with a larger header is refused")
+    failure_rate: int = _setting(5, types.whole(0), "failed requests a second that one address may make; 0 is no limit")
+    handshake_rate: int = _setting(1000, types.whole(0), "new WebSockets and streams a second in all; 0 is no limit")
+    max_header_bytes: int = _setting(32_768, types.whole(4_096, 1_048_576), "a request with a larger header is refused")
     auth: str | None = _setting(
         None,
-        one_of("required", "none"),
+        types.one_of("required", "none"),
         "required or none; default: required if a key is set, else none, but only on a loopback host",
     )
-    demo: bool = _setting(
-        default=False,
-        value_type=BOOLEAN,
-        text="demo page, and all routes open to everybody; needs AUTH=none",
+    demo: bool = _flag("demo page, and all routes open to everybody; needs AUTH=none")
+    jwt_secret: str | None = _setting(None, types.SECRET, "secret for HS256, HS384, HS512; 32 bytes or more")
+    jwt_secret_previous: str | None = _setting(None, types.SECRET, "second accepted secret, for a rotation")
+    jwt_public_key: str | None = _setting(None, types.PEM, "PEM of RSA, EC or Ed25519 public keys")
+    jwt_jwks_url: str | None = _setting(None, types.HTTP_URL, "URL of a JSON Web Key Set")
+    jwt_algorithms: tuple[str, ...] = _setting(
+        (), types.ALGORITHM_LIST, "allowed algorithms; default: those of the key"
     )
-    jwt_secret: str | None = _setting(None, SECRET, "secret for HS256, HS384, HS512; 32 bytes or more", secret=True)
-    jwt_secret_previous: str | None = _setting(None, SECRET, "second accepted secret, for a rotation", secret=True)
-    jwt_public_key: str | None = _setting(None, PEM, "PEM of RSA, EC or Ed25519 public keys", file=True)
-    jwt_jwks_url: str | None = _setting(None, HTTP_URL, "URL of a JSON Web Key Set")
-    jwt_algorithms: tuple[str, ...] = _setting((), ALGORITHM_LIST, "allowed algorithms; default: those of the key")
-    jwt_audience: tuple[str, ...] = _setting((), TEXT_LIST, "accepted audiences, comma-separated; default: not checked")
-    jwt_issuer: tuple[str, ...] = _setting((), TEXT_LIST, "accepted issuers, comma-separated; default: not checked")
-    jwt_leeway: float = _setting(10.0, seconds(0, 3600), "tolerated clock difference")
-    jwt_user_claim: str = _setting("sub", TEXT, "claim that holds the user id; a dotted path reads from an object")
-    jwt_cookie: str | None = _setting(None, TEXT, "cookie that may hold the token")
+    jwt_audience: tuple[str, ...] = _setting(
+        (), types.TEXT_LIST, "accepted audiences, comma-separated; default: not checked"
+    )
+    jwt_issuer: tuple[str, ...] = _setting(
+        (), types.TEXT_LIST, "accepted issuers, comma-separated; default: not checked"
+    )
+    jwt_leeway: float = _setting(10.0, types.seconds(0, 3600), "tolerated clock difference")
+    jwt_user_claim: str = _setting(
+        "sub", types.TEXT, "claim that holds the user id; a dotted path reads from an object"
+    )
+    jwt_cookie: str | None = _setting(None, types.TEXT, "cookie that may hold the token")
     allowed_origins: tuple[str, ...] = _setting(
-        (), ORIGIN_LIST, "origins of pages that may connect; default: the bridge's own origin"
+        (), types.ORIGIN_LIST, "origins of pages that may connect; default: the bridge's own origin"
     )
-    admin_token: str | None = _setting(None, TOKEN, "bearer token for /stats and /users", secret=True)
-    metrics_token: str | None = _setting(None, TOKEN, "bearer token for /metrics", secret=True)
-    app_api_token: str | None = _setting(None, TOKEN, "token that the sidecar sends (Dapr's own name)", secret=True)
-    redis_url: RedisUrl | None = _setting(None, REDIS_URL, "Redis or Valkey shared by all replicas", file=True)  # noqa: RUF009 - a field
-    redis_prefix: str = _setting("wsbridge", KEY_PREFIX, "prefix of all keys and channels in Redis")
-    history_size: int = _setting(100, whole(0, 100_000), "events kept for each user")
-    history_ttl: float = _setting(300.0, seconds(0, 604_800), "how long an event is kept")
-    history_max_bytes_per_user: int = _setting(134_217_728, whole(65_536), "size of the events kept for each user")
-    history_max_bytes: int = _setting(268_435_456, whole(65_536), "memory for histories and remembered ids in process")
-    dedupe_ttl: float = _setting(3600.0, seconds(0, 604_800), "how long an event's id is remembered")
-    max_connections: int = _setting(0, whole(0), "connections to this replica; 0 is no limit")
-    max_connections_per_user: int = _setting(20, whole(0), "connections of one user to this replica; 0 is no limit")
-    max_event_bytes: int = _setting(1_048_576, whole(1, 2**30), "largest event; larger ones are dropped")
+    admin_token: str | None = _setting(None, types.TOKEN, "bearer token for /stats and /users")
+    metrics_token: str | None = _setting(None, types.TOKEN, "bearer token for /metrics")
+    app_api_token: str | None = _setting(None, types.TOKEN, "token that the sidecar sends (Dapr's own name)")
+    redis_url: RedisUrl | None = _setting(None, types.REDIS_URL, "Redis or Valkey shared by all replicas")  # noqa: RUF009 - a field
+    redis_prefix: str = _setting("wsbridge", types.KEY_PREFIX, "prefix of all keys and channels in Redis")
+    history_size: int = _setting(100, types.whole(0, 100_000), "events kept for each user")
+    history_ttl: float = _setting(300.0, types.seconds(0, 604_800), "how long an event is kept")
+    history_max_bytes_per_user: int = _setting(
+        134_217_728, types.whole(65_536), "size of the events kept for each user"
+    )
+    history_max_bytes: int = _setting(
+        268_435_456, types.whole(65_536), "memory for histories and remembered ids in process"
+    )
+    dedupe_ttl: float = _setting(3600.0, types.seconds(0, 604_800), "how long an event's id is remembered")
+    max_connections: int = _setting(0, types.whole(0), "connections to this replica; 0 is no limit")
+    max_connections_per_user: int = _setting(
+        20, types.whole(0), "connections of one user to this replica; 0 is no limit"
+    )
+    max_event_bytes: int = _setting(1_048_576, types.whole(1, 2**30), "largest event; larger ones are dropped")
     max_backlog_bytes: int = _setting(
-        4_194_304, whole(1, 2**31), "unsent bytes of one session; over that, its client must make progress"
+        4_194_304, types.whole(1, 2**31), "unsent bytes of a session over which its client must make progress"
     )
     max_unsent_bytes: int = _setting(
-        134_217_728, whole(1), "unsent bytes of all sessions; over that, the slowest are closed"
+        134_217_728, types.whole(1), "unsent bytes of all sessions over which the slowest are closed"
     )
     queue_size: int = _setting(
-        10_000, whole(1), "entries in the queue, one for each user of an event; more are answered RETRY"
+        10_000, types.whole(1), "entries in the queue, one for each user of an event; more are answered RETRY"
     )
     queue_max_bytes: int = _setting(
         134_217_728,
-        whole(65_536),
+        types.whole(65_536),
         "bytes in the queue; more are answered RETRY. A larger event waits for an empty queue",
     )
-    ping_interval: float = _setting(25.0, seconds(0.05, 3600), "time between two pings")
+    ping_interval: float = _setting(25.0, types.seconds(0.05, 3600), "time between two pings")
     ping_timeout: float = _setting(
-        10.0, seconds(0.05, 3600), "a peer that is silent for this time after a ping is dropped"
+        10.0, types.seconds(0.05, 3600), "silence after a ping after which a session is closed"
     )
-    drain_timeout: float = _setting(20.0, seconds(0, 3600), "time within which a shutdown closes all connections")
-    log_level: str = _setting("info", one_of("debug", "info", "warning", "error"), "lowest level that is logged")
+    drain_timeout: float = _setting(20.0, types.seconds(0, 3600), "time within which a shutdown closes all connections")
+    log_level: str = _setting("info", types.one_of("debug", "info", "warning", "error"), "lowest level that is logged")
     log_format: str | None = _setting(
-        None, one_of("json", "console"), "json or console; default: console on a terminal, else json"
+        None, types.one_of("json", "console"), "json or console; default: console on a terminal, else json"
     )
 
     @property
     def authenticates(self) -> bool:
         return self.auth == "required"
+
+    @property
+    def keys(self) -> list[str]:
+        """The variables of `KEYS` that are set."""
+        return [PREFIX + name for name in KEYS if getattr(self, name.lower())]
 
     @property
     def development(self) -> bool:
@@ -179,12 +174,7 @@ def variable(f: Field[Any]) -> str:
 
 
 def _show(f: Field[Any], value: Any) -> str:
-    if value is None or value == ():
-        return "-"
-    if f.metadata["secret"]:
-        return "***"
-    return str(f.metadata["type"].show(value))
+    return "-" if value is None or value == () else str(f.metadata["type"].show(value))
 
 
-NAMES = frozenset(variable(f).removeprefix(PREFIX) for f in fields(Settings))
 HELP = {variable(f).removeprefix(PREFIX): str(f.metadata["help"]) for f in fields(Settings)}

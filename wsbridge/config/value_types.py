@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +23,7 @@ ALGORITHMS = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
     "Ed25519",
 )  # fmt: skip
+Value = TypeVar("Value")
 TOKEN_BYTES = 16  # a shorter one can be guessed
 _NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path, as msgspec allows it
 _OTHER_ORIGINS = {"*", "null", "file://"}  # any; sandboxed frames and data: URLs; pages from a disk in some apps
@@ -36,11 +37,15 @@ def without_secrets(url: str) -> str:
 
 @dataclass(frozen=True)
 class ValueType:
-    """`parse` raises ValueError or ValidationError for a text that is not `expected`; `show` is for people and logs."""
+    """`parse` raises ValueError or ValidationError for a text that is not `expected`; `show` is for people and logs.
+
+    `has_file` tells whether `NAME_FILE` may name a file with the value.
+    """
 
     expected: str
     parse: Callable[[str], Any]
     show: Callable[[Any], str] = str
+    has_file: bool = False
 
 
 def _convert(expected: str, python_type: Any, show: Callable[[Any], str] = str) -> ValueType:
@@ -62,11 +67,21 @@ def one_of(*allowed: str) -> ValueType:
     return ValueType(choice.expected, lambda text: choice.parse(text.lower()))
 
 
+def _accepted(value: Value, condition: object) -> Value:
+    """Return the value.
+
+    Raises:
+        ValueError: the condition is false.
+
+    """
+    if not condition:
+        raise ValueError
+    return value
+
+
 def _word(text: str) -> str:
     text = text.strip()
-    if not (text and text.isprintable()):
-        raise ValueError
-    return text
+    return _accepted(text, text and text.isprintable())
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -75,39 +90,29 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _some_words(text: str) -> tuple[str, ...]:
     words = _words(text)
-    if not words or not text.strip().isprintable():
-        raise ValueError
-    return words
+    return _accepted(words, words and text.strip().isprintable())
 
 
 def _algorithms(text: str) -> tuple[str, ...]:
     words = _words(text)
-    if not words or not set(words) <= set(ALGORITHMS):
-        raise ValueError
-    return words
+    return _accepted(words, words and set(words) <= set(ALGORITHMS))
 
 
 def _origins(text: str) -> tuple[str, ...]:
     words = tuple(word if word in _OTHER_ORIGINS else word.rstrip("/") for word in _words(text.lower()))
-    if not all(word in _OTHER_ORIGINS or ORIGIN.fullmatch(word) for word in words):
-        raise ValueError
-    return words
+    return _accepted(words, all(word in _OTHER_ORIGINS or ORIGIN.fullmatch(word) for word in words))
 
 
 def _topics(text: str) -> tuple[tuple[str, str], ...]:
     found = [re.fullmatch(r"([\w.-]+)\s*=\s*([a-z]\w*)", word) for word in _words(text)]
     pairs = tuple((pair[1], pair[2]) for pair in found if pair and pair[2] not in RESERVED_TYPES)
-    if not found or len({topic for topic, _ in pairs}) != len(found):
-        raise ValueError
-    return pairs
+    return _accepted(pairs, found and len(dict(pairs)) == len(found))
 
 
 def _user_field(text: str) -> str:
     text = _word(text)
-    names = text.split(".")
-    if text not in ("@subject", "@key") and (text.startswith("@") or not all(map(_NAME.fullmatch, names))):
-        raise ValueError
-    return text
+    is_path = not text.startswith("@") and all(map(_NAME.fullmatch, text.split(".")))
+    return _accepted(text, is_path or text in ("@subject", "@key"))
 
 
 def _host(text: str) -> str:
@@ -117,9 +122,7 @@ def _host(text: str) -> str:
         return str(ipaddress.IPv6Address(bracketed[1]))
     if ":" in text:
         return str(ipaddress.IPv6Address(text))
-    if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?", text):
-        raise ValueError
-    return text
+    return _accepted(text, re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?", text))
 
 
 def _networks(text: str) -> tuple[str, ...]:
@@ -127,54 +130,52 @@ def _networks(text: str) -> tuple[str, ...]:
 
 
 def _http_url(text: str) -> str:
-    url = urlsplit(text.strip())
-    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:  # `port` raises if it is malformed
-        raise ValueError
-    return text.strip()
+    text = text.strip()
+    url = urlsplit(text)  # its `port` raises ValueError if it is malformed
+    return _accepted(text, url.scheme in ("http", "https") and url.hostname and url.port != 0)
 
 
 def _pem(text: str) -> str:
     text = text.replace("\\n", "\n")  # as often written in environment files
-    if "-----BEGIN " not in text:
-        raise ValueError
-    return text
+    return _accepted(text, "-----BEGIN " in text)
 
 
 def _secret(text: str) -> str:
     text = text.strip("\r\n")
-    if not text:
-        raise ValueError
-    return text
+    return _accepted(text, text)
 
 
 def _token(text: str) -> str:
     text = _secret(text)
-    if len(text.encode()) < TOKEN_BYTES:
-        raise ValueError
-    return text
+    return _accepted(text, len(text.encode()) >= TOKEN_BYTES)
+
+
+def _masked(_: str) -> str:
+    return "***"
 
 
 def _key_prefix(text: str) -> str:
     text = text.strip()
-    if not re.fullmatch(r"[^\s{}]+", text) or not text.isprintable():
-        raise ValueError
-    return text
+    return _accepted(text, re.fullmatch(r"[^\s{}]+", text) and text.isprintable())
 
 
 USER_FIELD = ValueType("a dotted path, @subject or @key", _user_field)
 HTTP_URL = ValueType("an http or https URL", _http_url, without_secrets)
-PEM = ValueType("one or more public keys in PEM", _pem, lambda pem: f"{pem.count('-----BEGIN ')} key(s)")
+PEM = ValueType("one or more public keys in PEM", _pem, lambda pem: f"{pem.count('-----BEGIN ')} key(s)", has_file=True)
 BOOLEAN = _convert("true or false", bool, lambda value: str(value).lower())
 TEXT = ValueType("a word", _word)
 HOST = ValueType("an IPv4 address, an IPv6 address or a host name, without a port", _host)
 TEXT_LIST = ValueType("comma-separated words", _some_words, ",".join)
 PORT = whole(0, 65535)
-SECRET = ValueType("a secret that is not empty", _secret)
-TOKEN = ValueType(f"a token of {TOKEN_BYTES} bytes or more; make one with: openssl rand -hex 32", _token)
+SECRET = ValueType("a secret that is not empty", _secret, _masked, has_file=True)
+TOKEN = ValueType(
+    f"a token of {TOKEN_BYTES} bytes or more; make one with: openssl rand -hex 32", _token, _masked, has_file=True
+)
 REDIS_URL = ValueType(
     "a URL such as redis://host:6379/0, rediss://, unix:///path, redis+sentinel://host,host/service "
     "or redis+cluster://host,host",
     redis_url.parse,
+    has_file=True,
 )
 KEY_PREFIX = ValueType("a word without braces", _key_prefix)  # braces mark the hash tag that follows it in each key
 ALGORITHM_LIST = ValueType("a comma-separated list of " + ", ".join(ALGORITHMS), _algorithms, ",".join)

@@ -20,10 +20,8 @@ def _authentication(s: Settings) -> Iterator[str]:
         yield f"{PREFIX}DEMO=true: everybody who can reach the bridge can connect as any user, publish and disconnect"
     elif not s.authenticates:
         yield f"{PREFIX}AUTH=none: everybody who can reach {PREFIX}HOST={s.host} can connect as any user"
-    sources = (("JWT_SECRET", s.jwt_secret), ("JWT_PUBLIC_KEY", s.jwt_public_key), ("JWT_JWKS_URL", s.jwt_jwks_url))
-    keys = [PREFIX + name for name, value in sources if value]
-    if keys and not s.authenticates:
-        yield f"{PREFIX}AUTH=none: {keys[0]} is set, but no token is checked; remove {PREFIX}AUTH"
+    if s.keys and not s.authenticates:
+        yield f"{PREFIX}AUTH=none: {s.keys[0]} is set, but no token is checked; remove {PREFIX}AUTH"
     if s.authenticates and s.jwt_jwks_url:
         url = urlsplit(s.jwt_jwks_url)
         if url.scheme == "http" and not is_loopback(url.hostname or ""):

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from wsbridge.cli.check import catalogue, examine
-from wsbridge.config.settings import HELP, NAMES
+from wsbridge.config.settings import HELP
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PEM = (
@@ -26,7 +26,7 @@ def row(table: str, name: str) -> list[str]:
 
 def test_catalogue_has_every_name_with_its_default() -> None:
     text = catalogue()
-    assert all(name in text and HELP[name] in text for name in NAMES)
+    assert all(name in text and HELP[name] in text for name in HELP)
     assert row(text, "WSBRIDGE_PORT")[1] == "8004"
     assert row(text, "WSBRIDGE_PING_INTERVAL")[-1] == "(seconds)"
     assert "JWT_PUBLIC_KEY, ADMIN_TOKEN" in text.splitlines()[-1]

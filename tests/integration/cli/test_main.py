@@ -20,7 +20,7 @@ from tests.support.command import Command, command, environment, finished
 from tests.support.running import DEADLINE, ROOT, Running, Start, closed, cloud_event, until
 from wsbridge import __version__
 from wsbridge.cli import main
-from wsbridge.config.settings import NAMES
+from wsbridge.config.settings import HELP
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -90,7 +90,7 @@ def test_help_of_the_group_has_examples_of_the_commands() -> None:
 
 def test_help_of_serve_lists_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run_and_read(capsys, "serve", "--help")
-    assert all(name in out for name in NAMES)
+    assert all(name in out for name in HELP)
 
 
 def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wsbridge.config.env import load
 from wsbridge.config.redis_url import RedisUrl
-from wsbridge.config.settings import NAMES, Settings, SettingsError
+from wsbridge.config.settings import HELP, Settings, SettingsError
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PEM = "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----"
@@ -159,7 +159,7 @@ def test_load_malformed_value_says_what_is_expected(name: str, text: str) -> Non
     assert line.startswith(f"{'' if name == 'APP_API_TOKEN' else 'WSBRIDGE_'}{name}: expected ")
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(HELP))
 def test_load_text_that_is_not_utf8_is_refused(name: str) -> None:
     assert mistake(**{name: "\udcff" * 40}).endswith(f"{name}: expected UTF-8 text")
 
@@ -169,7 +169,7 @@ def test_load_reports_all_malformed_values() -> None:
     assert [line.split(":")[0] for line in lines] == ["WSBRIDGE_PORT", "WSBRIDGE_QUEUE_SIZE", "WSBRIDGE_LOG_LEVEL"]
 
 
-@given(st.sampled_from(sorted(NAMES)), st.text())
+@given(st.sampled_from(sorted(HELP)), st.text())
 @settings(deadline=None, max_examples=300)
 def test_load_any_text_raises_only_settings_errors(name: str, text: str) -> None:
     lines: tuple[str, ...] = ()

@@ -76,7 +76,7 @@ class Bridge:
         self.broker, broker_jobs = self._memory_broker() if s.redis_url is None else self._redis_broker(s.redis_url)
         self._catch_up = CatchUp(self.broker, self.metrics)
         self.keys = build(s, self.metrics) if s.authenticates else None
-        verifier = None if self.keys is None else TokenVerifier.of(s, self.keys)
+        verifier = None if self.keys is None else TokenVerifier(self.keys, s)
         self.admission = Admission(
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
             authenticator=Authenticator(verifier, cookie=s.jwt_cookie),

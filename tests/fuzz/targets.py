@@ -23,6 +23,7 @@ from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import TokenVerifier
 from wsbridge.broker.redis.codec import decode_entries, parse_position
 from wsbridge.config.env import read as read_environment
+from wsbridge.config.settings import Settings
 from wsbridge.core.close_codes import Refused
 from wsbridge.core.events import Entry, Event, Position, Rejected, is_user
 from wsbridge.core.messages import read_message
@@ -99,7 +100,7 @@ def check(found: Event | Rejected) -> None:
 
 # Clients.
 
-VERIFIER = TokenVerifier(FixedKeys([Key(SECRET, HMAC)]), audiences=("a",), issuers=(), leeway=10.0, claim="user.id")
+VERIFIER = TokenVerifier(FixedKeys([Key(SECRET, HMAC)]), Settings(jwt_audience=("a",), jwt_user_claim="user.id"))
 ORIGINS = [Origins(allowed, development=False) for allowed in ((), ("https://*.example.com", "https://bücher.example"))]
 
 

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from wsbridge.auth.access import bearer
 from wsbridge.auth.keys import Unavailable
-from wsbridge.auth.tokens import Identity, Verifier
+from wsbridge.auth.tokens import Identity, TokenVerifier
 from wsbridge.connections.websocket_handshake import offered_subprotocols
 from wsbridge.core.close_codes import (
     TOKEN_EXPIRED,
@@ -27,7 +27,7 @@ _BEARER = "bearer."
 class Authenticator:
     """Identifies requests. Without a `verifier` the `user_id` of the query is trusted, and tokens are ignored."""
 
-    def __init__(self, verifier: Verifier | None, *, cookie: str | None) -> None:
+    def __init__(self, verifier: TokenVerifier | None, *, cookie: str | None) -> None:
         self._verifier = verifier
         self._cookie = cookie
 
@@ -62,7 +62,7 @@ class Authenticator:
             raise Refused(USER_MISMATCH, "the new token belongs to another user")
         return identity
 
-    async def _by_token(self, verifier: Verifier, request: web.Request, asked: str | None) -> Identity:
+    async def _by_token(self, verifier: TokenVerifier, request: web.Request, asked: str | None) -> Identity:
         """The identity of the first valid token. A stale cookie or a credential of a proxy may come before it."""
         refusals: list[Refused] = []
         for token in islice(offered_tokens(request, self._cookie), MOST_TOKENS):

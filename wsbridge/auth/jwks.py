@@ -86,8 +86,3 @@ def _usable(entry: Any, allowed: tuple[str, ...]) -> Key:
 def _same(name: str) -> tuple[str, ...]:
     """All names of an algorithm: the key set may use one and the tokens another."""
     return ED25519 if name in ED25519 else (name,)
-
-
-def nothing_usable(passed_over: tuple[str, ...]) -> str:
-    """The error text for a key set without a usable key."""
-    return f"the key set has no usable key ({'; '.join(passed_over) or 'it is empty'})"

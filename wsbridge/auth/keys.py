@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
 
 import aiohttp
 import msgspec
@@ -24,7 +23,6 @@ from wsbridge.auth.jwks import (
     Key,
     algorithms_of,
     keys_of_set,
-    nothing_usable,
 )
 from wsbridge.config.settings import PREFIX, Settings, SettingsError
 from wsbridge.config.value_types import without_secrets
@@ -42,19 +40,6 @@ _PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z ]+)-----.*?-----END (?P=kind)-----"
 
 class Unavailable(Exception):  # noqa: N818 - a temporary state
     """There is no key to verify a token with now; the text gives the reason."""
-
-
-class Keys(Protocol):
-    """A source of keys."""
-
-    async def candidates(self, kid: str | None) -> Sequence[Key]:
-        """The keys to try for a token with this `kid`.
-
-        Raises:
-            Unavailable: there are no keys yet.
-
-        """
-        ...
 
 
 class FixedKeys:
@@ -83,6 +68,12 @@ class RemoteKeys:
         self._fetching: asyncio.Event | None = None  # set when the current fetch ends
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
+        """The keys to try for a token with this `kid`.
+
+        Raises:
+            Unavailable: there are no keys yet.
+
+        """
         found = self._matching(kid)
         if not found:
             await self._fetch_soon()
@@ -141,8 +132,12 @@ class RemoteKeys:
             log.warning("jwks.failed", url=self._shown, error=why, keys=len(self._keys))
             return
         self._keys = keys
-        self.trouble = None if keys else nothing_usable(passed_over)
+        nothing_usable = f"the key set has no usable key ({'; '.join(passed_over) or 'it is empty'})"
+        self.trouble = None if keys else nothing_usable
         (log.info if keys else log.warning)("jwks.fetched", url=self._shown, keys=len(keys), passed_over=passed_over)
+
+
+Keys = FixedKeys | RemoteKeys
 
 
 def _described(error: Exception) -> str:

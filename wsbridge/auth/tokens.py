@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jwt
 from jwt.algorithms import OKPAlgorithm
@@ -26,8 +26,15 @@ class Identity(NamedTuple):
     expires: float
 
 
-class Verifier(Protocol):
-    """Verifies tokens."""
+class TokenVerifier:
+    """Verifies JSON Web Tokens, with the checks that PyJWT leaves to the caller."""
+
+    def __init__(self, keys: Keys, settings: Settings) -> None:
+        self._keys = keys
+        self._audiences = list(settings.jwt_audience) or None
+        self._issuers = list(settings.jwt_issuer) or None
+        self._leeway = settings.jwt_leeway
+        self._claim = settings.jwt_user_claim
 
     async def verify(self, token: str) -> Identity:
         """The identity of a token.
@@ -37,32 +44,6 @@ class Verifier(Protocol):
             Unavailable: there is no key to verify it with now.
 
         """
-        ...
-
-
-class TokenVerifier:
-    """Verifies JSON Web Tokens, with the checks that PyJWT leaves to the caller."""
-
-    def __init__(
-        self, keys: Keys, *, audiences: Sequence[str], issuers: Sequence[str], leeway: float, claim: str
-    ) -> None:
-        self._keys = keys
-        self._audiences = list(audiences) or None
-        self._issuers = list(issuers) or None
-        self._leeway = leeway
-        self._claim = claim
-
-    @classmethod
-    def of(cls, settings: Settings, keys: Keys) -> Self:
-        return cls(
-            keys,
-            audiences=settings.jwt_audience,
-            issuers=settings.jwt_issuer,
-            leeway=settings.jwt_leeway,
-            claim=settings.jwt_user_claim,
-        )
-
-    async def verify(self, token: str) -> Identity:
         try:
             header = jwt.get_unverified_header(token)
         except Exception as error:  # untrusted input: any error of the parser means an invalid token

@@ -16,10 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wsbridge.auth.jwks import Key
-from wsbridge.auth.keys import Unavailable, build
+from wsbridge.auth.keys import FixedKeys, Unavailable, build
 from wsbridge.auth.tokens import FOREVER, Identity, TokenVerifier, mint
 from wsbridge.config.env import load
-from wsbridge.config.settings import SettingsError
+from wsbridge.config.settings import Settings, SettingsError
 from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Close, Refused
 from wsbridge.telemetry.metrics import Metrics
 
@@ -41,13 +41,7 @@ def pem(algorithm: str) -> str:
 def verifier(**values: str) -> TokenVerifier:
     """As the bridge makes one from its settings."""
     loaded, _ = load({f"WSBRIDGE_{name}": text for name, text in ({"JWT_SECRET": SECRET} | values).items() if text})
-    return TokenVerifier(
-        build(loaded, Metrics()),
-        audiences=loaded.jwt_audience,
-        issuers=loaded.jwt_issuer,
-        leeway=loaded.jwt_leeway,
-        claim=loaded.jwt_user_claim,
-    )
+    return TokenVerifier(build(loaded, Metrics()), loaded)
 
 
 def token(claims: Mapping[str, Any] | None = None, key: Any = SECRET, algorithm: str = "HS256", **headers: Any) -> str:
@@ -369,20 +363,21 @@ def test_verifier_for_any_signed_claims_returns_a_user_or_refuses(
 # Keys that have an id, and keys that are not there.
 
 
-class Known:
+class Known(FixedKeys):
     """Keys by id."""
 
     def __init__(self, **keys: Key) -> None:
-        self._keys = keys
+        super().__init__(list(keys.values()))
+        self._by_id = keys
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
-        if not self._keys:
+        if not self._by_id:
             raise Unavailable
-        return [self._keys[kid]] if kid in self._keys else []
+        return [self._by_id[kid]] if kid in self._by_id else []
 
 
 def known(**keys: Key) -> TokenVerifier:
-    return TokenVerifier(Known(**keys), audiences=(), issuers=(), leeway=0, claim="sub")
+    return TokenVerifier(Known(**keys), Settings(jwt_leeway=0))
 
 
 def test_verifier_selects_the_key_by_kid() -> None:

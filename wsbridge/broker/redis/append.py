@@ -3,12 +3,13 @@
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from wsbridge.broker.base import DUPLICATE, STORED, BrokerUnavailable, Outcome, Reservation, Sink, Status, retried
 from wsbridge.broker.redis.bodies import Bodies, is_large
 from wsbridge.broker.redis.codec import dedupe_key, encode_body, keys_of
-from wsbridge.broker.redis.commands import Command, call
+from wsbridge.broker.redis.commands import call
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry
@@ -29,6 +30,7 @@ class Limits(NamedTuple):
     max_bytes: int
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
 class Appender:
     """Callbacks:
 
@@ -39,38 +41,22 @@ class Appender:
     - `now` returns the time in ms, or "" to use the server's clock.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        bodies: Bodies,
-        sink: Sink,
-        *,
-        prefix: str,
-        limits: Limits,
-        now: Callable[[], str | int],
-        metrics: Metrics,
-        wait_until_trusted: Callable[[], Awaitable[None]],
-        on_confirmed: Callable[[Mapping[str, Position]], None],
-        on_failed: Callable[[BrokerUnavailable], None],
-    ) -> None:
-        self._pipeline = pipeline
-        self._bodies = bodies
-        self._sink = sink
-        self._prefix = prefix
-        self._limits = limits
-        self._now = now
-        self._metrics = metrics
-        self._wait_until_trusted = wait_until_trusted
-        self._on_confirmed = on_confirmed
-        self._on_failed = on_failed
-        self._in_flight = self._in_flight_bytes = 0  # entries that are sent and not confirmed; bytes of their data
-
-    async def close(self) -> None:
-        await self._pipeline.close()
+    pipeline: Pipeline
+    bodies: Bodies
+    sink: Sink
+    prefix: str
+    limits: Limits
+    metrics: Metrics
+    now: Callable[[], str | int]
+    wait_until_trusted: Callable[[], Awaitable[None]]
+    on_confirmed: Callable[[Mapping[str, Position]], None]
+    on_failed: Callable[[BrokerUnavailable], None]
+    _in_flight: int = 0  # entries that are sent and not confirmed
+    _in_flight_bytes: int = 0  # of their data
 
     async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool]) -> list[Outcome]:
         """Append slice by slice. The room that was reserved for duplicates is free for the next slice."""
-        reservation = Reservation(self._sink, self._in_flight, self._in_flight_bytes)
+        reservation = Reservation(self.sink, self._in_flight, self._in_flight_bytes)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(events):
             # Stored events stay. Stop only after a new one: else deliveries that are always abandoned make no progress.
@@ -119,26 +105,22 @@ class Appender:
     async def _call(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> Sequence[Any]:
         """Return the reply for each user."""
         try:
-            await self._wait_until_trusted()
-            stamp, now = timestamp(), self._now()
-            references = [await self._bodies.store(event) if is_large(event) else None for event in events]
+            await self.wait_until_trusted()
+            stamp, now = timestamp(), self.now()
+            references = [await self.bodies.store(event) if is_large(event) else None for event in events]
         except BrokerUnavailable as why:
             return [why] * len(places)
-        options = (now, seed(), *self._limits)
+        options = (now, seed(), *self.limits)
         args = [(dedupe_key(e), encode_body(e, stamp, r)) for e, r in zip(events, references, strict=True)]
-        return await self._timed(
-            [
-                call("append", keys_of(self._prefix, user), *options, *[arg for place in own for arg in args[place]])
-                for user, own in places.items()
-            ]
-        )
-
-    async def _timed(self, commands: Sequence[Command]) -> Sequence[Any]:
+        commands = [
+            call("append", keys_of(self.prefix, user), *options, *[arg for place in own for arg in args[place]])
+            for user, own in places.items()
+        ]
         began = time.monotonic()
         try:
-            return await self._pipeline.do(commands)
+            return await self.pipeline.do(commands)
         finally:
-            self._metrics.redis_round_trip.observe(time.monotonic() - began)
+            self.metrics.redis_round_trip.observe(time.monotonic() - began)
 
     def _evaluate(
         self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]
@@ -150,7 +132,7 @@ class Appender:
         for (user, own), reply in zip(places.items(), replies, strict=True):
             if isinstance(reply, BrokerUnavailable):
                 failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
-                self._on_failed(reply)
+                self.on_failed(reply)
                 continue
             epoch, offset, news = reply.decode().split(" ")
             confirmed[user] = Position(epoch, int(offset))
@@ -158,7 +140,7 @@ class Appender:
             for place, is_new in zip(own, news, strict=True):
                 if is_new == "1":
                     outcomes[place] = STORED
-        self._on_confirmed(confirmed)
+        self.on_confirmed(confirmed)
         return failed, stored
 
 

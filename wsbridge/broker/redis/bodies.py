@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.coalescer import Coalescer
 from wsbridge.broker.redis.codec import Reference, Referenced, body_key
 from wsbridge.broker.redis.commands import Command, call
@@ -56,11 +55,13 @@ class Bodies:
         name = hashlib.blake2b(data, digest_size=16, key=hashlib.blake2b(seed, digest_size=32).digest()).digest()
         reference = Reference(name, len(data), zlib.crc32(data))
         key = body_key(self._prefix, name)
-        (is_there,) = await self._do(call("renew", [key], len(data), self._ttl, MARGIN))
+        (is_there,) = await self._pipeline.ask(call("renew", [key], len(data), self._ttl, MARGIN))
         if not is_there:
             for places in _groups(len(data)):
-                await self._do(*(call("put", [key], MARGIN, place, data[place : place + CHUNK]) for place in places))
-            await self._do(call("renew", [key], len(data), self._ttl, 0))
+                await self._pipeline.ask(
+                    *(call("put", [key], MARGIN, place, data[place : place + CHUNK]) for place in places)
+                )
+            await self._pipeline.ask(call("renew", [key], len(data), self._ttl, 0))
         self._keep(name, data)
         return reference
 
@@ -105,19 +106,12 @@ class Bodies:
         async with self._slots:
             for places in _groups(reference.size):
                 commands = [Command(key, ("GETRANGE", key, at, at + CHUNK - 1), CHUNK) for at in places]
-                chunks |= zip(places, await self._do(*commands), strict=True)
+                chunks |= zip(places, await self._pipeline.ask(*commands), strict=True)
         data = b"".join(chunks[place] for place in sorted(chunks))
         if len(data) != reference.size or zlib.crc32(data) != reference.check:
             return None
         self._keep(reference.name, data)
         return data
-
-    async def _do(self, *commands: Command) -> list[bytes]:
-        replies = list(await self._pipeline.do(commands))
-        for reply in replies:
-            if isinstance(reply, BrokerUnavailable):
-                raise reply
-        return replies
 
     def _keep(self, name: bytes, data: bytes) -> None:
         self._cached += len(data) - len(self._cache.pop(name, b""))

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink, always
 from wsbridge.broker.redis.append import Appender, Limits
@@ -31,13 +32,11 @@ TOUCH = DAY / 4  # seconds after which the position of a connected user is made 
 GRACE = 15.0  # seconds that a user is followed after the last session has ended
 
 
+@dataclass(slots=True)
 class _Subscription:
-    __slots__ = ("touched", "user", "wanted")
-
-    def __init__(self, user: str, now: float) -> None:
-        self.user = user
-        self.wanted = now  # when somebody was connected last
-        self.touched = now  # when its position was made to last
+    user: str
+    wanted: float  # when somebody was connected last
+    touched: float  # when its position was made to last
 
 
 class RedisBroker:
@@ -67,19 +66,16 @@ class RedisBroker:
         self._loss_detector = LossDetector(server, prefix)
         self._reads = Pipeline(server)
         self._bodies = Bodies(server, prefix, limits.ttl)
-        self._reader = Reader(self._reads, self._bodies, prefix=prefix, limits=limits, now=self._now)
+        self._reader = Reader(pipeline=self._reads, bodies=self._bodies, prefix=prefix, limits=limits, now=self._now)
         self._appender = Appender(
-            Pipeline(server), self._bodies, sink, prefix=prefix, limits=limits, now=self._now, metrics=metrics,
-            wait_until_trusted=self._wait_until_trusted, on_confirmed=self._loss_detector.record,
+            pipeline=Pipeline(server), bodies=self._bodies, sink=sink, prefix=prefix, limits=limits, metrics=metrics,
+            now=self._now, wait_until_trusted=self._wait_until_trusted, on_confirmed=self._loss_detector.record,
             on_failed=self._on_append_failed,
         )  # fmt: skip
         self._forwarder = Forwarder(
-            sink,
-            complete=self._bodies.completed,
-            is_pressed=is_pressed,
-            missed=self.on_resubscribed,
+            sink=sink, complete=self._bodies.completed, is_pressed=is_pressed, missed=self.on_resubscribed,
             failed=self.on_error,
-        )
+        )  # fmt: skip
         self._subscriptions: dict[str, _Subscription] = {}  # by channel
         self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing
         self._doubt = asyncio.Event()
@@ -96,7 +92,7 @@ class RedisBroker:
 
     async def follow(self, user: str) -> None:
         channel, now = self._channel(user), time.monotonic()
-        subscription = self._subscriptions.setdefault(channel, _Subscription(user, now))
+        subscription = self._subscriptions.setdefault(channel, _Subscription(user, now, now))
         subscription.wanted = now
         await self._subscriber.subscribe(channel)
 
@@ -109,9 +105,7 @@ class RedisBroker:
         return await self._reader.resume(user, after, wait=wait)
 
     async def disconnect(self, user: str) -> None:
-        (reply,) = await self._reads.do([call("tell", [self._channel(user)], DISCONNECT)])
-        if isinstance(reply, BrokerUnavailable):
-            raise reply
+        await self._reads.ask(call("tell", [self._channel(user)], DISCONNECT))
 
     # Callbacks of the subscriber.
 
@@ -145,7 +139,7 @@ class RedisBroker:
             self._doubt.set()
             await self._subscriber.run()
         finally:
-            for part in (self._forwarder, self._bodies, self._appender, self._reads, self._loss_detector):
+            for part in (self._forwarder, self._bodies, self._appender.pipeline, self._reads, self._loss_detector):
                 await part.close()
             await self._server.close()
 

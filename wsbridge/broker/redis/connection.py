@@ -9,6 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -30,14 +31,12 @@ class Operation(StrEnum):
 _REPLIES = {b"ssubscribe": Operation.SUBSCRIBE, b"sunsubscribe": Operation.UNSUBSCRIBE, b"pong": Operation.PING}
 
 
+@dataclass(eq=False, slots=True)
 class Request:
     """Compared by identity, because two requests for one channel have a reply each."""
 
-    __slots__ = ("channel", "operation")
-
-    def __init__(self, operation: Operation, channel: str) -> None:
-        self.operation = operation
-        self.channel = channel
+    operation: Operation
+    channel: str
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -102,18 +101,14 @@ class SubscriberConnection:
         kind, channel = reply[0], reply[1].decode()
         if kind == b"smessage":
             return Incoming(channel, message=reply[2])
-        if kind == b"sunsubscribe" and not self._is_expected(Operation.UNSUBSCRIBE, channel):
+        oldest = self._unanswered[0] if self._unanswered else None
+        is_answer = oldest and (oldest.operation, oldest.channel) == (Operation.UNSUBSCRIBE, channel)
+        if kind == b"sunsubscribe" and not is_answer:
             return Incoming(channel)
         request = self._pop_request()
         if request.operation is not _REPLIES[kind] or request.channel != channel:
             raise RuntimeError(f"unexpected reply {kind!r} for {channel} to {request.words}")
         return None if kind == b"pong" else Incoming(channel, request)
-
-    def _is_expected(self, operation: Operation, channel: str) -> bool:
-        if not self._unanswered:
-            return False
-        oldest = self._unanswered[0]
-        return (oldest.operation, oldest.channel) == (operation, channel)
 
     def _pop_request(self) -> Request:
         if not self._unanswered:

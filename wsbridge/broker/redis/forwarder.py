@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from wsbridge.broker.base import BrokerUnavailable, Sink
@@ -17,25 +18,19 @@ PATIENCE = 2.0  # seconds that large data waits at most until peers have taken s
 LOOK = 0.01  # seconds between two looks
 
 
+@dataclass(eq=False, kw_only=True)
 class Forwarder:
     """`is_pressed` tells whether much waits for peers already: large data then waits, too.
 
     `missed` is called with a channel of which entries are not put: its users' sessions must read the history."""
 
-    def __init__(
-        self,
-        sink: Sink,
-        *,
-        complete: Callable[[Sequence[Entry | Referenced]], Awaitable[Sequence[Entry] | None]],
-        is_pressed: Callable[[], bool],
-        missed: Callable[[str], None],
-        failed: Callable[[str, Exception], None],
-    ) -> None:
-        self._sink = sink
-        self._complete = complete
-        self._is_pressed = is_pressed
-        self._missed = missed
-        self._failed = failed
+    sink: Sink
+    complete: Callable[[Sequence[Entry | Referenced]], Awaitable[Sequence[Entry] | None]]
+    is_pressed: Callable[[], bool]
+    missed: Callable[[str], None]
+    failed: Callable[[str, Exception], None]
+
+    def __post_init__(self) -> None:
         self._jobs = Jobs()
         self._queues: dict[str, deque[Sequence[Entry | Referenced]]] = {}  # by channel, while a job works on it
         self._waiting = 0
@@ -54,7 +49,7 @@ class Forwarder:
             self._waiting += len(found)
             await self._jobs.spawn("arrivals", partial(self._work, channel, queue))
         elif self._waiting + len(found) > WAITING:
-            self._missed(channel)
+            self.missed(channel)
         else:
             self._waiting += len(found)
             queue.append(found)
@@ -67,43 +62,39 @@ class Forwarder:
         try:
             while queue:
                 for entry in queue[0]:
-                    complete = await self._completed(entry)
+                    complete = await self.complete([entry])
                     if complete is None:
-                        self._missed(channel)
+                        self.missed(channel)
                         return
                     if isinstance(entry, Referenced):
                         await self._put_large(complete)
                     else:
                         await self._put(complete)
                 self._waiting -= len(queue.popleft())
+        except BrokerUnavailable:
+            self.missed(channel)
         except Exception as error:  # the task boundary: the history has what was not put
-            self._failed("arrivals", error)
-            self._missed(channel)
+            self.failed("arrivals", error)
+            self.missed(channel)
         finally:
             self._waiting -= sum(map(len, queue))
             del self._queues[channel]
-
-    async def _completed(self, entry: Entry | Referenced) -> Sequence[Entry] | None:
-        try:
-            return await self._complete([entry])
-        except BrokerUnavailable:
-            return None
 
     async def _put_large(self, entries: Sequence[Entry]) -> None:
         """As peers take what was put before, within reason: one that takes nothing is ended by others, in time."""
         async with self._pacing:
             for _ in range(round(PATIENCE / LOOK)):
-                if not self._is_pressed() and self._sink.is_empty():
+                if not self.is_pressed() and self.sink.is_empty():
                     break
-                await asyncio.sleep(0 if not self._is_pressed() else LOOK)
+                await asyncio.sleep(0 if not self.is_pressed() else LOOK)
             await self._put(entries)
 
     async def _put(self, entries: Sequence[Entry]) -> None:
         size = sum(len(entry.data) for entry in entries)
         async with self._putting:
-            while not self._sink.is_empty() and (self._sink.room() < len(entries) or self._sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
+            while not self.sink.is_empty() and (self.sink.room() < len(entries) or self.sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
                 await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
-            self._sink.put(entries)
+            self.sink.put(entries)
 
 
 def to_monotonic() -> Callable[[str], float]:

@@ -97,7 +97,7 @@ class LossDetector:
             call("look", keys_of(self._prefix, user), secrets.token_hex(8), self._time(node))
             for node, user in nodes.items()
         ]
-        replies = await self._ask(_PING, *commands)
+        replies = await self._pipeline.ask(_PING, *commands)
         now = time.monotonic()
         return {node: _Look(mark, at, now) for node, (mark, at) in zip(nodes, replies[1:], strict=True)}
 
@@ -114,7 +114,7 @@ class LossDetector:
     async def _positions(self, users: Iterable[str]) -> dict[str, Position | None]:
         users = list(users)
         keys = [keys_of(self._prefix, user).position for user in users]
-        _, *texts = await self._ask(_PING, *(Command(key, ("GET", key)) for key in keys))
+        _, *texts = await self._pipeline.ask(_PING, *(Command(key, ("GET", key)) for key in keys))
         return dict(zip(users, map(parse_position, texts), strict=True))
 
     async def _forget(self, node: str, user: str) -> None:
@@ -128,7 +128,7 @@ class LossDetector:
             case int(mark):
                 log.warning("history.lost", node=node)
                 async for keys in self._server.scan(node, all_positions(self._prefix)):
-                    await self._ask(*(call("drop", [key], self._space, mark) for key in keys))
+                    await self._pipeline.ask(*(call("drop", [key], self._space, mark) for key in keys))
                 await self._call("forgotten", user, secrets.token_hex(8), self._space, mark)
             case progress:
                 self._busy[node] = busy if busy and busy.progress == progress else _Busy(progress, now)
@@ -136,14 +136,7 @@ class LossDetector:
 
     async def _call(self, function: str, user: str, *args: str | bytes | int) -> Any:
         """On the node that has the user."""
-        return (await self._ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
-
-    async def _ask(self, *commands: Command) -> list[Any]:
-        replies = list(await self._pipeline.do(commands))
-        for reply in replies:
-            if isinstance(reply, BrokerUnavailable):
-                raise reply
-        return replies
+        return (await self._pipeline.ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
 
     def _node(self, user: str) -> str:
         return self._server.node_of(keys_of(self._prefix, user).position)

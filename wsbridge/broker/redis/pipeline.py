@@ -46,6 +46,19 @@ class Pipeline:
         packets = [_Packet(command, packed(command.words)) for command in commands]
         return await self._batches.do(packets, _weight(packets))
 
+    async def ask(self, *commands: Command) -> Sequence[Any]:
+        """As `do`, for callers that need every reply.
+
+        Raises:
+            BrokerUnavailable: a command has failed.
+
+        """
+        replies = await self.do(commands)
+        for reply in replies:
+            if isinstance(reply, BrokerUnavailable):
+                raise reply
+        return replies
+
     async def close(self) -> None:
         await self._batches.close()
         for connection in self._connections.values():

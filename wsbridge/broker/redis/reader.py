@@ -1,8 +1,8 @@
 """Histories as they are read from the server, in portions: with their data, or a gap where the server has lost some."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.append import Limits, seed
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import Referenced, decode_entries, keys_of, parse_position
@@ -16,35 +16,27 @@ PORTION = 262_144  # bytes of a history that are read at a time
 LOADED = 1_048_576  # the same with data that is elsewhere
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
 class Reader:
     """`now` is in ms, or empty where the server's clock counts. What `Broker` promises holds here, too."""
 
-    def __init__(
-        self, pipeline: Pipeline, bodies: Bodies, *, prefix: str, limits: Limits, now: Callable[[], str | int]
-    ) -> None:
-        self._pipeline = pipeline
-        self._bodies = bodies
-        self._prefix = prefix
-        self._limits = limits
-        self._now = now
+    pipeline: Pipeline
+    bodies: Bodies
+    prefix: str
+    limits: Limits
+    now: Callable[[], str | int]
 
     async def position(self, user: str) -> Position | None:
-        key = keys_of(self._prefix, user).position
-        (reply,) = await self._pipeline.do([Command(key, ("GET", key))])
-        if isinstance(reply, BrokerUnavailable):
-            raise reply
+        key = keys_of(self.prefix, user).position
+        (reply,) = await self.pipeline.ask(Command(key, ("GET", key)))
         return parse_position(reply)
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         asked = Position.parse(after) if after else None
-        keys = keys_of(self._prefix, user)
         known = (asked.epoch, asked.offset) if asked else ("", 0)
-        size, ttl, lasts = self._limits.size, self._limits.ttl, self._limits.position_ttl
-        (reply,) = await self._pipeline.do(
-            [call("resume", keys[:2], self._now(), seed(), size, ttl, lasts, *known, PORTION)]
-        )
-        if isinstance(reply, BrokerUnavailable):
-            raise reply
+        limits = (self.limits.size, self.limits.ttl, self.limits.position_ttl)
+        keys = keys_of(self.prefix, user)[:2]
+        (reply,) = await self.pipeline.ask(call("resume", keys, self.now(), seed(), *limits, *known, PORTION))
         epoch, offset, trimmed, kept, packed = reply
         top = Position(epoch.decode(), offset)
         resume = decide_resume(after, top, kept, trimmed)
@@ -59,7 +51,7 @@ class Reader:
         portion, size = list[Entry | Referenced](), 0
         for entry in found:
             if isinstance(entry, Referenced):
-                if not wait and self._bodies.known(entry.reference) is None:
+                if not wait and self.bodies.known(entry.reference) is None:
                     break
                 size += entry.reference.size
             else:
@@ -67,7 +59,7 @@ class Reader:
             if portion and size > LOADED:
                 break
             portion.append(entry)
-        complete = await self._bodies.completed(portion)
+        complete = await self.bodies.completed(portion)
         if complete is None:  # the server has lost some: what is behind it is no use without it
             return Resume(top, (), False, Gap(resume.position, "expired"))  # noqa: FBT003 - `recovered`
         rest = top.offset - resume.position.offset - len(portion)

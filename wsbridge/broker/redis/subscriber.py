@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -43,14 +44,12 @@ class Listener(Protocol):
         ...
 
 
+@dataclass(slots=True)
 class _Channel:
-    __slots__ = ("confirmed", "node", "request", "was_subscribed")
-
-    def __init__(self) -> None:
-        self.request: Request | None = None  # whose reply confirms the subscription
-        self.node: str | None = None  # where the request was sent
-        self.confirmed: asyncio.Event | None = asyncio.Event()  # None once the subscription is confirmed
-        self.was_subscribed = False  # at any time before
+    request: Request | None = None  # whose reply confirms the subscription
+    node: str | None = None  # where the request was sent
+    confirmed: asyncio.Event | None = field(default_factory=asyncio.Event)  # None once the subscription is confirmed
+    was_subscribed: bool = False  # at any time before
 
 
 class Subscriber:

@@ -24,7 +24,7 @@ class Bench:
         self.pressed = False
         self.failed: list[Exception] = []
         self.arrivals = Forwarder(
-            self.sink,
+            sink=self.sink,
             complete=self._complete,
             is_pressed=lambda: self.pressed,
             missed=self.missed.append,

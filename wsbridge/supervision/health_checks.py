@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from wsbridge.telemetry.log import log
 
@@ -13,13 +14,12 @@ OK = "ok"
 Check = Callable[[], str | None]  # returns None if all is well, else the reason
 
 
+@dataclass(slots=True)
 class _State:
-    __slots__ = ("failing_since", "has_succeeded", "reminded")
-
-    def __init__(self, *, has_succeeded: bool) -> None:
-        self.has_succeeded = has_succeeded
-        self.failing_since: float | None = None
-        self.reminded: float | None = None  # time of the last line about this failure
+    check: Check
+    has_succeeded: bool
+    failing_since: float | None = None
+    reminded: float | None = None  # time of the last line about this failure
 
 
 class Checks:
@@ -32,21 +32,19 @@ class Checks:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._checks: dict[str, Check] = {}
-        self._states: dict[str, _State] = {}
+        self._checks: dict[str, _State] = {}
 
     def add(self, name: str, check: Check, *, required: bool = False) -> None:
-        self._checks[name] = check
-        self._states[name] = _State(has_succeeded=not required)
+        self._checks[name] = _State(check, has_succeeded=not required)
 
     def run(self) -> Mapping[str, str]:
         """Run all checks. Returns `ok` or the reason for each name."""
         now = self._clock()
-        return {name: self._run(name, check, now) or OK for name, check in self._checks.items()}
+        return {name: self._run(name, state, now) or OK for name, state in self._checks.items()}
 
     def are_ready(self) -> bool:
         """Whether every required check has succeeded in a run."""
-        return all(state.has_succeeded for state in self._states.values())
+        return all(state.has_succeeded for state in self._checks.values())
 
     async def watch(self) -> None:
         """Run the checks periodically, so that a short success between two health requests counts."""
@@ -54,24 +52,17 @@ class Checks:
             self.run()
             await asyncio.sleep(INTERVAL)
 
-    def _run(self, name: str, check: Check, now: float) -> str | None:
-        reason, state = check(), self._states[name]
+    def _run(self, name: str, state: _State, now: float) -> str | None:
+        reason = state.check()
         if reason is None:
-            self._recovered(name, state, now)
-        else:
-            self._remind(name, state, now, reason)
-        return reason
-
-    def _recovered(self, name: str, state: _State, now: float) -> None:
-        state.has_succeeded = True
-        if state.reminded is not None and state.failing_since is not None:
-            log.info("check.recovered", check=name, seconds=round(now - state.failing_since))
-        state.failing_since = state.reminded = None
-
-    def _remind(self, name: str, state: _State, now: float, reason: str) -> None:
+            state.has_succeeded = True
+            if state.reminded is not None and state.failing_since is not None:
+                log.info("check.recovered", check=name, seconds=round(now - state.failing_since))
+            state.failing_since = state.reminded = None
+            return None
         if state.failing_since is None:
             state.failing_since = now
         if now - (state.failing_since if state.reminded is None else state.reminded) >= REMIND:
-            state.reminded = now
-            seconds = round(now - state.failing_since)
+            state.reminded, seconds = now, round(now - state.failing_since)
             log.warning("check.failing", check=name, why=reason, seconds=seconds, ready=state.has_succeeded)
+        return reason

@@ -110,10 +110,10 @@ class Settings:
     )
     max_event_bytes: int = _setting(1_048_576, types.whole(1, 2**30), "largest event; larger ones are dropped")
     max_backlog_bytes: int = _setting(
-        4_194_304, types.whole(1, 2**31), "unsent bytes of a session over which its client must make progress"
+        4_194_304, types.whole(1, 2**31), "unsent bytes of one session; over that, its client must make progress"
     )
     max_unsent_bytes: int = _setting(
-        134_217_728, types.whole(1), "unsent bytes of all sessions over which the slowest are closed"
+        134_217_728, types.whole(1), "unsent bytes of all sessions; over that, the slowest are closed"
     )
     queue_size: int = _setting(
         10_000, types.whole(1), "entries in the queue, one for each user of an event; more are answered RETRY"
@@ -125,7 +125,7 @@ class Settings:
     )
     ping_interval: float = _setting(25.0, types.seconds(0.05, 3600), "time between two pings")
     ping_timeout: float = _setting(
-        10.0, types.seconds(0.05, 3600), "silence after a ping after which a session is closed"
+        10.0, types.seconds(0.05, 3600), "a peer that is silent for this time after a ping is dropped"
     )
     drain_timeout: float = _setting(20.0, types.seconds(0, 3600), "time within which a shutdown closes all connections")
     log_level: str = _setting("info", types.one_of("debug", "info", "warning", "error"), "lowest level that is logged")

@@ -1,5 +1,6 @@
 """Fixtures: a real bridge on a free loopback port, and what speaks to it."""
 
+import gc
 import os
 import resource
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -11,15 +12,12 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
+from tests.support.examples import PROFILE
 from tests.support.running import Logs, Running, Spawn, Spawned, Start, variables
 from wsbridge.config.env import load
 from wsbridge.server import serving
 
-# How fast examples are found is no matter of right or wrong, and depends on who else uses the machine.
-TOO_SLOW = [hypothesis.HealthCheck.too_slow]
-hypothesis.settings.register_profile("tests", suppress_health_check=TOO_SLOW)
-hypothesis.settings.register_profile("quick", max_examples=10, suppress_health_check=TOO_SLOW)  # `make check`
-hypothesis.settings.load_profile("tests")
+hypothesis.settings.load_profile(PROFILE)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -135,3 +133,9 @@ async def natural(everyday: Any, service: Any) -> AsyncIterator[Any]:
 
     async with Scene(everyday, service) as scene:
         yield scene
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays to the end: the tests that collect garbage need not look through it each time."""
+    gc.collect()
+    gc.freeze()

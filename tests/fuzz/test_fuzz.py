@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.pump import OutOfProportion, check
 from tests.fuzz.targets import CORPUS, TARGETS, Target, seeds
+from tests.support.examples import tries
 
 JUNK = st.sampled_from(
     [
@@ -52,7 +53,7 @@ def test_target_takes_its_corpus_in_proportion(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=50, phases=PHASES)
+@settings(tries(50), phases=PHASES)
 def test_target_takes_damaged_input_without_an_unnamed_exception(name: str, data: st.DataObject) -> None:
     seed = data.draw(st.sampled_from(seeds(name)))
     damaged = edited(seed, data.draw(EDITS))

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support.bench import DUPLICATE, STORED, event
 from tests.support.clocks import WallClock
+from tests.support.examples import tries
 from tests.support.replica import LIMITS, Client, Replica, replica_at, replica_of_its_own
 from tests.support.running import DEADLINE, until
 from tests.support.valkey import DURABLE, Valkey
@@ -244,7 +245,7 @@ def _event(user: str, number: int) -> Event:
     return event(user, data=f'{{"user_id":"{user}","n":{number}}}', key=f"source\n{number}")
 
 
-InProcess.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)
+InProcess.TestCase.settings = settings(tries(40), stateful_step_count=25)
 TestInProcess = InProcess.TestCase
-OnServer.TestCase.settings = settings(deadline=None, max_examples=8, stateful_step_count=25)
+OnServer.TestCase.settings = settings(tries(8), stateful_step_count=25)
 TestOnServer = OnServer.TestCase

@@ -196,10 +196,9 @@ def test_every_fault_in_the_table_has_the_tests_that_it_names() -> None:
     marked: dict[str, set[str]] = {}
     for path in (ROOT / "tests").rglob("test_*.py"):
         name = str(path.relative_to(ROOT / "tests").with_suffix(""))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
-                for fault in node.args:
-                    marked.setdefault(ast.literal_eval(fault), set()).add(name)
+        for arguments in re.findall(r"\bpytest\.mark\.fault\(([^)]*)\)", path.read_text(encoding="utf-8")):
+            for fault in re.findall(r'"(\w+)"', arguments):
+                marked.setdefault(fault, set()).add(name)
     listed = re.findall(r"^\| ([A-H]\d+) \|.*\| ([^|]*) \|$", DOCS["reliability.md"], re.MULTILINE)
     assert {fault: set(re.findall(r"`([\w/]+)`", tests)) for fault, tests in listed} == marked
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.captured_log import CONTROLS, Output, logging_to
@@ -118,7 +118,6 @@ def test_untrusted_text_is_cut_and_stays_on_one_line(style: str, place: Callable
     st.lists(st.text(st.characters()), max_size=3),
     st.sampled_from(["json", "console"]),
 )
-@settings(deadline=None)
 def test_any_text_is_one_line(text: str, more: list[str], style: str) -> None:
     with logging_to(style) as output:
         log.info("session.opened", user=text, events=more)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from tests.support.key_material import EC_KEYS, ED, ED_KEY, RS, RSA_KEY, SECRET, jwk
 from wsbridge.auth.jwks import keys_of_set
 
@@ -98,6 +99,6 @@ MEMBERS = {"kty": st.sampled_from(["RSA", "EC", "OKP", "oct"]), "crv": st.sample
         },
     )
 )
-@settings(deadline=None, max_examples=200)
+@tries(200)
 def test_keys_of_set_with_any_malformed_entry_keeps_the_others(entry: dict[str, object]) -> None:
     assert "good" in [key.id for key in keys_of_set({"keys": [entry, jwk(ED_KEY, "good")]}, ())[0]]

@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wsbridge.auth.origins import Origins
@@ -101,7 +101,6 @@ def test_origins_with_a_list_allow_its_origins_only(allowed: str, origin: str, g
 
 
 @given(st.text(st.sampled_from("ab.:/@#?-%*104 3"), min_size=1, max_size=9))
-@settings(deadline=None)
 def test_origins_with_text_behind_an_allowed_origin_refuse(suffix: str) -> None:
     assert allows("https://example.com" + suffix, "https://example.com") is (suffix in (":443", ".", ".:443"))
 

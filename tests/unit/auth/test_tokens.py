@@ -12,9 +12,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from wsbridge.auth.jwks import Key
 from wsbridge.auth.keys import FixedKeys, Unavailable, build
 from wsbridge.auth.tokens import FOREVER, Identity, TokenVerifier, mint
@@ -323,7 +324,7 @@ BYTES = st.binary(max_size=60).map(lambda data: data.decode("utf-8", "surrogatee
 
 
 @given(st.text(st.characters()) | BYTES | st.lists(BYTES | st.text(), min_size=3, max_size=3).map(".".join))
-@settings(deadline=None, max_examples=300)
+@tries(300)
 def test_verifier_for_any_text_raises_refused_only(text: str) -> None:
     assert refusal(STRICT, text) == TOKEN_INVALID
 
@@ -345,7 +346,7 @@ VERIFIERS = (STRICT, verifier(JWT_AUDIENCE="a", JWT_ISSUER="i"))
 
 @given(HEADERS, CLAIMS)
 @example({"alg": "HS256"}, {"sub": "\ud800", "exp": 1e10})
-@settings(deadline=None, max_examples=250)
+@tries(250)
 def test_verifier_for_any_signed_claims_returns_a_user_or_refuses(
     header: dict[str, Any], claims: dict[str, Any]
 ) -> None:

@@ -22,6 +22,7 @@ from tests.support.bench import (
     in_memory,
     numbered,
 )
+from tests.support.examples import tries
 from wsbridge.broker.base import Status
 from wsbridge.broker.memory import AT_ONCE, ENTRY_BYTES, HISTORY_BYTES, MemoryBroker
 from wsbridge.core.events import Event, Position
@@ -325,5 +326,5 @@ class Walk(RuleBasedStateMachine):
         assert 0 <= broker_of(self.bench).bytes <= self.max_bytes
 
 
-Walk.TestCase.settings = settings(deadline=None, max_examples=100, stateful_step_count=25)
+Walk.TestCase.settings = settings(tries(100), stateful_step_count=25)
 TestWalk = Walk.TestCase

@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from wsbridge.config.env import load
 from wsbridge.config.redis_url import RedisUrl
 from wsbridge.config.settings import HELP, Settings, SettingsError
@@ -170,7 +171,7 @@ def test_load_reports_all_malformed_values() -> None:
 
 
 @given(st.sampled_from(sorted(HELP)), st.text())
-@settings(deadline=None, max_examples=300)
+@tries(300)
 def test_load_any_text_raises_only_settings_errors(name: str, text: str) -> None:
     lines: tuple[str, ...] = ()
     try:
@@ -395,7 +396,6 @@ VALUES = {
 
 
 @given(st.fixed_dictionaries({}, optional=VALUES))
-@settings(deadline=None)
 def test_masked_text_loads_as_the_same_settings(values: dict[str, str]) -> None:
     first = loaded(**values)
     again, warnings = load({name: text for name, text in first.masked().items() if text != "-"})

@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from wsbridge.config.redis_url import Mode, RedisUrl, RedisUrlError, parse
 
 R = (("r", 6379),)
@@ -155,19 +156,19 @@ def said(text: str) -> str:
 
 
 @given(URLS)
-@settings(deadline=None, max_examples=500)
+@tries(500)
 def test_redis_url_secret_is_never_shown(text: str) -> None:
     assert SECRET not in said(text)
 
 
 @given(st.text() | st.builds("{}://{}".format, st.sampled_from(["redis", "unix", "redis+sentinel"]), st.text()))
-@settings(deadline=None, max_examples=500)
+@tries(500)
 def test_parse_any_text_raises_only_printable_errors(text: str) -> None:
     assert said(text).isprintable()
 
 
 @given(URLS)
-@settings(deadline=None, max_examples=300)
+@tries(300)
 def test_redis_url_shown_text_parses_to_the_same_server(text: str) -> None:
     try:
         url = parse(text)

@@ -5,7 +5,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.running import ROOT
@@ -37,7 +37,6 @@ def test_positions_compare_as_integers_within_one_epoch(case: dict[str, Any]) ->
 
 
 @given(st.text(string.ascii_letters + string.digits, min_size=1, max_size=32), st.integers(0, 10**19 - 1))
-@settings(deadline=None)
 def test_position_as_text_is_parsed_back(epoch: str, offset: int) -> None:
     position = Position(epoch, offset)
     assert Position.parse(str(position)) == position
@@ -46,7 +45,6 @@ def test_position_as_text_is_parsed_back(epoch: str, offset: int) -> None:
 @given(st.text() | st.text("aB:01239-"))
 @example("k3f9x2:\u0661")
 @example("k3f9x2:1\ud800")
-@settings(deadline=None)
 def test_position_of_any_text_has_one_spelling(text: str) -> None:
     position = Position.parse(text)
     assert position is None or str(position) == text

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websockets import frames as foreign
 from websockets.streams import StreamReader
@@ -49,7 +49,6 @@ def test_whole_frames_equal_their_vectors() -> None:
 
 
 @given(EDGES | st.integers(0, 200_000))
-@settings(deadline=None)
 def test_text_frame_of_any_size_is_read_by_another_library(size: int) -> None:
     frame = decoded(text_frame(b"x" * size))
     assert (frame.opcode, frame.fin, len(frame.data)) == (foreign.Opcode.TEXT, True, size)
@@ -57,7 +56,6 @@ def test_text_frame_of_any_size_is_read_by_another_library(size: int) -> None:
 
 
 @given(st.binary(max_size=125))
-@settings(deadline=None)
 def test_pong_frame_with_any_payload_is_read_by_another_library(payload: bytes) -> None:
     frame = decoded(pong_frame(payload))
     assert (frame.opcode, frame.data) == (foreign.Opcode.PONG, payload)

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.running import ROOT
@@ -41,7 +41,6 @@ def test_read_message_of_a_client_gives_what_its_vector_says(case: dict[str, Any
 @given(st.text(st.characters()) | st.text(st.sampled_from('{}[]":,typeaungk 0\ud800')))
 @example("[" * 100_000)
 @example('{"type":"ping","x":%s}' % ("9" * 10_000))
-@settings(deadline=None)
 def test_read_message_of_any_text_never_raises_and_explains_itself_in_one_line(text: str) -> None:
     message = read_message(text)
     assert not isinstance(message, Invalid) or message.text.isprintable()
@@ -52,7 +51,6 @@ def test_pong_has_no_other_field() -> None:
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.none()), st.integers(0, 2**60), st.booleans())
-@settings(deadline=None)
 def test_update_with_any_data_holds_it_verbatim(fields: dict[str, object], offset: int, ascii_only: bool) -> None:
     data = json.dumps(fields, ensure_ascii=ascii_only, indent=1).encode()
     message = update(Entry("u", "k3f9x2", offset, "task_update", data, "2026-02-07T12:00:00.000Z", 0.0, "e-1"))

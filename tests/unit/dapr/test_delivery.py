@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from tests.support.growth import LINEAR, growth
 from tests.support.running import ROOT
 from wsbridge.core.events import Event, Rejected
@@ -137,7 +138,7 @@ DATA = st.dictionaries(
     st.booleans(),
     st.sampled_from([enveloped, in_base64, in_string, raw_envelope, bytes]),
 )
-@settings(deadline=None, max_examples=200)
+@tries(200)
 def test_read_in_every_form_keeps_the_data_verbatim(
     fields: dict[str, object], indent: int | str | None, ascii_only: bool, form: Callable[[bytes], bytes]
 ) -> None:
@@ -182,7 +183,7 @@ JUNK = st.sampled_from([b"\xff", b"\x00", b'"', b"\\", b"\\ud800", b"[" * 3000, 
 @example(enveloped('"'), 0, 0, b"")
 @example(b'{"specversion":"1.0","data":"\xff"}', 0, 0, b"")
 @example(enveloped(b'{"user_id":%b}' % (b"9" * 5_000)), 0, 0, b"")
-@settings(deadline=None, max_examples=400)
+@tries(400)
 def test_read_of_a_damaged_delivery_never_raises(body: bytes, place: int, cut: int, junk: bytes) -> None:
     damaged = body[:place] + junk + body[place + cut :]
     for source in (reader(), reader("a.b"), reader("@subject"), reader("@key")):
@@ -193,7 +194,7 @@ def test_read_of_a_damaged_delivery_never_raises(body: bytes, place: int, cut: i
 
 
 @given(st.lists(st.sampled_from(TAKEN), min_size=1, max_size=3), st.integers(0, 600), st.integers(0, 9), JUNK)
-@settings(deadline=None, max_examples=200)
+@tries(200)
 def test_read_bulk_of_a_damaged_body_never_raises(events: list[bytes], place: int, cut: int, junk: bytes) -> None:
     body = bulk_of(*events)
     found = reader().read_bulk(body[:place] + junk + body[place + cut :], TOPIC)
@@ -201,7 +202,6 @@ def test_read_bulk_of_a_damaged_body_never_raises(events: list[bytes], place: in
 
 
 @given(st.binary())
-@settings(deadline=None)
 def test_read_of_arbitrary_bytes_is_rejected(body: bytes) -> None:
     assert reader().read_bulk(body, TOPIC) is None
     assert isinstance(read(reader(), body), Rejected)
@@ -259,7 +259,7 @@ def test_read_bulk_with_one_bad_entry_takes_the_others(poison: bytes, reason: st
 
 
 @given(st.lists(st.sampled_from([None, *sorted(set(POISON) - {"100,000 deep"})]), max_size=6))
-@settings(deadline=None, max_examples=60)
+@tries(60)
 def test_read_bulk_with_several_bad_entries_takes_the_others_in_order(mixture: list[str | None]) -> None:
     cases = [POISON[name] if name else (enveloped(b'{"user_id":%d}' % n), (str(n),)) for n, name in enumerate(mixture)]
     found = reader().read_bulk(bulk_of(*(entry for entry, _ in cases)), TOPIC)

@@ -3,23 +3,24 @@
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from tests.support.growth import LINEAR, growth
 from tests.support.json_texts import LAYOUTS, SIGNS, VALUES
 from wsbridge.dapr.json_pieces import _TOKEN, elements, members
 
 
 @given(st.lists(VALUES), LAYOUTS)
-@settings(deadline=None, max_examples=80)
+@tries(80)
 def test_elements_of_an_array_are_those_of_the_decoder(document: list[object], layout: dict[str, object]) -> None:
     text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
     assert [json.loads(piece) for piece in elements(text.encode()) or []] == document
 
 
 @given(st.dictionaries(SIGNS | st.text(), VALUES), LAYOUTS)
-@settings(deadline=None, max_examples=80)
+@tries(80)
 def test_members_of_an_object_are_those_of_the_decoder(document: dict[str, object], layout: dict[str, object]) -> None:
     text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
     assert {name: json.loads(value) for name, value in members(text.encode()).items()} == document
@@ -28,7 +29,6 @@ def test_members_of_an_object_are_those_of_the_decoder(document: dict[str, objec
 @given(st.binary() | st.text(st.sampled_from('[]{},:"\\a1 ')).map(str.encode))
 @example(b'["')
 @example(b'{"a":"}')
-@settings(deadline=None)
 def test_cutting_of_arbitrary_bytes_never_raises(text: bytes) -> None:
     assert all(piece in text for piece in elements(text) or [])
     assert all(piece in text for piece in members(text).values())
@@ -73,7 +73,7 @@ QUOTES = st.lists(st.sampled_from([b'"', b"\\", b'\\"', b"[", b"]", b"{", b"}", 
 @given(QUOTES)
 @example(b'"' + b'\\"' * 50)
 @example(b'"\\')
-@settings(deadline=None, max_examples=300)
+@tries(300)
 def test_token_at_every_quote_ends_at_the_next_quote_or_at_the_end(text: bytes) -> None:
     for place in range(len(text)):
         if text[place] == ord('"'):

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from tests.support.growth import LINEAR, growth
 from tests.support.json_texts import LAYOUTS, VALUES
 from wsbridge.core.events import Rejected
@@ -120,7 +121,7 @@ def levels_of(document: object) -> int:
 
 
 @given(VALUES, LAYOUTS)
-@settings(deadline=None, max_examples=80)
+@tries(80)
 def test_depth_is_that_of_the_document(document: object, layout: dict[str, object]) -> None:
     text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
     assert depth(text.encode()) == levels_of(document)

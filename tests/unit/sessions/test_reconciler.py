@@ -5,10 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from tests.support.examples import tries
 from tests.support.peer import Peer, resume
 from tests.support.running import until
 from wsbridge.broker.base import BrokerUnavailable
@@ -221,7 +222,7 @@ async def test_while_the_histories_are_away_nobody_is_judged() -> None:
     tops=st.lists(st.fixed_dictionaries({"a": st.integers(5, 9), "b": st.integers(5, 9)}), min_size=2, max_size=2),
     missed=st.sets(st.sampled_from("ab")),
 )
-@settings(deadline=None, max_examples=60)
+@tries(60)
 def test_nobody_who_is_behind_for_two_looks_stays_so(
     offsets: list[tuple[str, int]], tops: list[dict[str, int]], missed: set[str]
 ) -> None:

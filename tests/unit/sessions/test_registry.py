@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_connection import FakeConnection
@@ -195,7 +195,6 @@ def test_registry_refusal_names_the_setting() -> None:
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 10))
-@settings(deadline=None)
 def test_registry_slices_hold_each_session_once(users: list[str], size: int) -> None:
     crowd = Crowd()
     added = crowd.add(*users)

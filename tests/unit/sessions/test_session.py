@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from tests.support.examples import tries
 from tests.support.peer import BACKLOG, HELLO, Peer, entry, resume
 from wsbridge.core.close_codes import (
     FORCE_DISCONNECT,
@@ -551,7 +552,7 @@ def test_session_held_entries_are_bounded() -> None:
     lost=st.sets(st.integers(0, 160)),
 )
 @example(history=29, asked=0, early=0, during=[20, 20], late=5, lost={74})
-@settings(deadline=None, max_examples=60)
+@tries(60)
 def test_whenever_events_come_or_are_lost_the_client_sees_each_once_and_in_order(
     history: int, asked: int, early: int, during: list[int], late: int, lost: set[int]
 ) -> None:

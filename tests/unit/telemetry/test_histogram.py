@@ -1,14 +1,13 @@
 """Buckets, sums and counts."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wsbridge.telemetry.histogram import DURATION, Histogram
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(1, 9))))
-@settings(deadline=None)
 def test_histogram_counts_each_observation_in_its_bucket_and_all_above(observed: list[tuple[float, int]]) -> None:
     histogram = Histogram(DURATION)
     for seconds, times in observed:

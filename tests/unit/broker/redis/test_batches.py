@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import tries
 from tests.support.running import until
 from wsbridge.broker.redis.batches import Batches
 
@@ -98,7 +99,7 @@ async def test_batches_items_of_one_call_stay_in_one_batch(place: int) -> None:
     early=st.integers(0, 20),
     failing=st.sets(st.integers(0, 99), max_size=2),
 )
-@settings(deadline=None, max_examples=60)
+@tries(60)
 def test_each_gets_its_own_answers_in_order_and_none_waits_for_ever(
     calls: list[list[int]], size: int, early: int, failing: set[int]
 ) -> None:

@@ -4,7 +4,7 @@ import struct
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -28,7 +28,6 @@ def packed(event: Event, offset: int, epoch: str = "abcdefgh") -> bytes:
 # Names.
 
 
-@settings(deadline=None)
 @given(USERS, st.sampled_from(ODD))
 def test_all_keys_of_a_user_are_in_one_slot(user: str, prefix: str) -> None:
     assert len({key_slot(key.encode()) for key in keys_of(prefix, user)}) == 1
@@ -39,13 +38,11 @@ def test_users_are_spread_over_the_slots() -> None:
     assert len(slots) > 950
 
 
-@settings(deadline=None)
 @given(USERS, USERS)
 def test_users_share_no_key(one: str, other: str) -> None:
     assert (one == other) == (not set(keys_of("w", one)).isdisjoint(keys_of("w", other)))
 
 
-@settings(deadline=None)
 @given(USERS)
 def test_a_name_shows_nothing_of_the_user_and_breaks_nothing(user: str) -> None:
     keys = keys_of("w", user)
@@ -69,7 +66,6 @@ def test_names_stay_as_they_are() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_an_event_is_known_again_by_its_key_alone(one: str, other: str) -> None:
     first, second = event(key=one), event("somebody", data='{"n":1}', key=other)
@@ -84,7 +80,6 @@ def test_dedupe_key_of_an_event_without_an_id_is_empty() -> None:
 # What is in them.
 
 
-@settings(deadline=None)
 @given(st.lists(EVENTS, max_size=5), USERS, st.integers(1, 2**53))
 def test_codec_decodes_what_it_encoded(events: list[Event], user: str, first: int) -> None:
     message = b"".join(packed(event, first + place) for place, event in enumerate(events))
@@ -132,7 +127,6 @@ def test_codec_invalid_position_is_none(text: bytes | None) -> None:
     assert parse_position(text) is None
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_garbage_is_no_position(text: bytes) -> None:
     found = parse_position(text)

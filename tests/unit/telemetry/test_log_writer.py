@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.running import DEADLINE, until
+from wsbridge.telemetry import log_writer
 from wsbridge.telemetry.log_writer import FAILED, SLOW, LogWriter
 
 LINE = b"x" * 1_023 + b"\n"
@@ -113,7 +114,8 @@ async def test_log_writer_after_a_partial_line_starts_a_new_one() -> None:
     assert stream.taken.startswith(b"torn\nha\nnext\n")
 
 
-def test_log_writer_exit_with_a_blocked_stream_does_not_wait() -> None:
+def test_log_writer_exit_with_a_blocked_stream_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_writer, "CLOSE_TIMEOUT", 0.01)
     stream = Stream()
     stream.free.clear()
     with writing(stream) as (writer, dropped):

@@ -62,8 +62,8 @@ def listen(environ: Environ, *, user: str, token: str | None, url: str | None, l
     from wsbridge.cli.output import shower, while_read
 
     listener = Listener(
-        url or f"ws://{_address(load(environ)[0])}/ws",
-        user,
+        url=url or f"ws://{_address(load(environ)[0])}/ws",
+        user=user,
         tokens=_tokens(environ, user, token),
         position=last_event_id,
         show=shower(sys.stdout, environ),

@@ -81,12 +81,13 @@ def pretty(text: str, *, colours: bool) -> str:
         message = None
     if not isinstance(message, dict):
         return printable(text)
-    paint = _painted if colours else _plain
+
+    def paint(colour: str, word: str) -> str:
+        return f"{colour}{printable(word)}{_RESET}" if colours and word else printable(word)
+
     message_type, position = str(message.pop("type", "")), message.pop("id", None)
-    words = [
-        paint(_DIM, _clock(message.pop("timestamp", None))),
-        paint(_COLOURS.get(message_type, _UPDATE), message_type),
-    ]
+    colour = _COLOURS.get(message_type, _UPDATE)
+    words = [paint(_DIM, _clock(message.pop("timestamp", None))), paint(colour, message_type)]
     event = message.get("event")
     if isinstance(event, dict):
         message = event
@@ -109,14 +110,6 @@ def _clock(timestamp: Any) -> str:
     except (TypeError, ValueError, OverflowError):
         when = datetime.now().astimezone()
     return when.strftime("%H:%M:%S.%f")[:-3]
-
-
-def _painted(colour: str, text: str) -> str:
-    return f"{colour}{printable(text)}{_RESET}" if text else ""
-
-
-def _plain(_: str, text: str) -> str:
-    return printable(text)
 
 
 def _escaped(char: str) -> str:

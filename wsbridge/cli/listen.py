@@ -8,6 +8,7 @@ whether and when to reconnect. aiohttp's client would take twice as long to impo
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -53,6 +54,7 @@ class _Message(msgspec.Struct):
 _message = msgspec.json.Decoder(_Message)
 
 
+@dataclass(eq=False, kw_only=True)
 class Listener:
     """Follows `/ws` at `url` until a close code forbids to reconnect.
 
@@ -60,28 +62,18 @@ class Listener:
     the last message that was shown.
     """
 
-    def __init__(
-        self,
-        url: str,
-        user: str,
-        *,
-        tokens: Tokens,
-        position: str | None,
-        show: Callable[[bytes], None],
-        note: Callable[[str], None],
-        delays: Callable[[], Iterator[float]] = backoff.delays,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.position = position
-        self._url = url
-        self._user = user
-        self._tokens = tokens
-        self._token_was_given = not tokens.renew and tokens.get() is not None
-        self._show = show
-        self._note = note
-        self._clock = clock
-        self._new_delays = delays
-        self._delays = delays()
+    url: str
+    user: str
+    tokens: Tokens
+    position: str | None
+    show: Callable[[bytes], None]
+    note: Callable[[str], None]
+    new_delays: Callable[[], Iterator[float]] = backoff.delays
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._token_was_given = not self.tokens.renew and self.tokens.get() is not None
+        self._delays = self.new_delays()
         self._return_at = 0.0  # on the clock: the time that a goodbye named for the next connection
         self._connected_at: float | None = None
         self._renewed = False  # the last connection was made at once with a fresh token, and was not stable yet
@@ -98,7 +90,7 @@ class Listener:
     async def _one_connection(self) -> float | None:
         """Connect, read until the close; return the seconds to wait before the next connection, None for the end."""
         self._connected_at, self._return_at = None, 0.0
-        token = self._tokens.get()
+        token = self.tokens.get()
         attempt = connect(
             self._target(),
             additional_headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -127,8 +119,8 @@ class Listener:
 
     def _target(self) -> str:
         """The URL with user and position; http is ws there, and https is wss."""
-        parts = urlsplit(self._url)
-        fields = {"user_id": self._user} | ({"last_event_id": self.position} if self.position else {})
+        parts = urlsplit(self.url)
+        fields = {"user_id": self.user} | ({"last_event_id": self.position} if self.position else {})
         query = "&".join(filter(None, (parts.query, urlencode(fields))))
         return parts._replace(scheme=parts.scheme.replace("http", "ws"), query=query).geturl()
 
@@ -146,7 +138,7 @@ class Listener:
             self._take(text)
 
     def _take(self, text: bytes) -> None:
-        self._show(text)
+        self.show(text)
         try:
             message = _message.decode(text)
         except (ValueError, RecursionError):
@@ -154,51 +146,47 @@ class Listener:
         if message.recovered is not False:  # else the gap that follows has the position
             self.position = message.id or message.last_event_id or self.position
         if message.type == "connected":
-            self._connected_at = self._clock()
+            self._connected_at = self.clock()
             self._check_token(message)
         elif message.type == "goodbye" and message.reconnect:
-            self._return_at = self._clock() + message.reconnect_after_ms / 1000
+            self._return_at = self.clock() + message.reconnect_after_ms / 1000
         elif message.type == "gap":
             after = f"after {message.after} " if message.after else ""
-            self._note(
-                printable(
-                    f"gap ({message.reason}): the events {after}are lost; an application loads its state again here. "
-                    f"Events continue from {self.position}"
-                )
-            )
+            lost = f"gap ({message.reason}): the events {after}are lost; an application loads its state again here"
+            self.note(printable(f"{lost}. Events continue from {self.position}"))
 
     def _check_token(self, message: _Message) -> None:
         """Note once if the bridge ignores the given token: only a bridge that verified it says when it expires."""
         if self._token_was_given and message.expires_in_ms is None:
             self._token_was_given = False
-            self._note("this bridge does not check tokens: --token had no effect")
+            self.note("this bridge does not check tokens: --token had no effect")
 
     def _closed(self, close: Close) -> float | None:
-        now = self._clock()
+        now = self.clock()
         if self._connected_at is not None and now - self._connected_at >= STABLE:
-            self._delays = self._new_delays()
+            self._delays = self.new_delays()
             self._renewed = False
         needs_token = close.code == TOKEN_MISSING.code
-        if not close.reconnect or (needs_token and not self._tokens.renew):
-            self._note(explain(close))
+        if not close.reconnect or (needs_token and not self.tokens.renew):
+            self.note(explain(close))
             return None
         if needs_token and not self._renewed:
             self._renewed = True
-            self._note(f"{explain(close)}. Reconnecting now with a new token")
+            self.note(f"{explain(close)}. Reconnecting now with a new token")
             return 0.0
         wait = max(next(self._delays), self._return_at - now)
-        self._note(f"{explain(close)}. Reconnecting in {wait:.1f} s")
+        self.note(f"{explain(close)}. Reconnecting in {wait:.1f} s")
         return wait
 
     def _refused(self, status: int) -> float | None:
         """Retry what a proxy or a server that shuts down answers; nothing else will change by itself."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TEMPORARY:
             return self._unreachable(f"HTTP status {status}")
-        self._note(f"no WebSocket at {self._url} (HTTP status {status}); check --url")
+        self.note(f"no WebSocket at {self.url} (HTTP status {status}); check --url")
         return None
 
     def _unreachable(self, why: str) -> float:
         if why != self._trouble:
             self._trouble = why
-            self._note(f"cannot reach {self._url}: {printable(why)}. Retrying until it answers")
+            self.note(f"cannot reach {self.url}: {printable(why)}. Retrying until it answers")
         return next(self._delays)

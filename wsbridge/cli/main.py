@@ -6,13 +6,14 @@ Built on click. With argparse, help pages, suggestions for mistyped names and op
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
 from wsbridge import __version__
 from wsbridge.cli import arg_types, commands
+from wsbridge.cli.commands import Environ
 from wsbridge.config.settings import Settings, SettingsError
 
 INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as shells count signals
@@ -20,7 +21,6 @@ DEFAULTS = Settings()
 BRIDGE = f"http://{DEFAULTS.host}:{DEFAULTS.port}"
 WEBSOCKET = f"ws://{DEFAULTS.host}:{DEFAULTS.port}/ws"
 SIDECAR = "http://127.0.0.1:3500"  # Dapr's default
-Environ = Mapping[str, str]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

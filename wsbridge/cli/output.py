@@ -34,20 +34,22 @@ async def while_read(stream: TextIO, work: Coroutine[None, None, None]) -> None:
 
     """
     loop, output = asyncio.get_running_loop(), stream.fileno()
-    # Not in the background: both end with this function.
-    task, unread = loop.create_task(work), asyncio.Event()
-    watcher = loop.create_task(unread.wait())
+    task, unread = loop.create_task(work), False  # not in the background: it ends with this function
+
+    def end() -> None:
+        nonlocal unread
+        unread = True
+        task.cancel()
+
     is_pipe = stat.S_ISFIFO(os.fstat(output).st_mode)
     if is_pipe:  # the writing end of a pipe becomes readable when its reader has gone
-        loop.add_reader(output, unread.set)
+        loop.add_reader(output, end)
     try:
-        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-        if unread.is_set():
-            raise BrokenPipeError
-        task.result()
+        await task
+    except asyncio.CancelledError:
+        if unread:
+            raise BrokenPipeError from None
+        raise
     finally:
         if is_pipe:
             loop.remove_reader(output)
-        for each in (task, watcher):
-            each.cancel()
-        await asyncio.gather(task, watcher, return_exceptions=True)

@@ -49,7 +49,6 @@ def cloud_event(
     values: Mapping[str, Any],
     *,
     event_id: str | None = None,
-    source: str = SOURCE,
     user_field: str = "user_id",
 ) -> dict[str, Any]:
     """A structured CloudEvent 1.0 in JSON; `user_field` is as in `WSBRIDGE_USER_ID_FIELD`."""
@@ -64,7 +63,7 @@ def cloud_event(
     return {
         "specversion": "1.0",
         "id": event_id or str(uuid.uuid4()),
-        "source": source,
+        "source": SOURCE,
         "type": event_type,
         "time": now,
         "datacontenttype": "application/json",

@@ -51,10 +51,10 @@ class Envelope(msgspec.Struct, gc=False):
     def content(self) -> bytes | Rejected:
         """The data: a JSON value verbatim, or the content of a string or of base64."""
         if self.is_base64:
-            return _without_bom(from_base64(self.data_base64))
+            return from_base64(self.data_base64)
         data = bytes(self.data)
         if data.startswith(b'"'):
-            return _without_bom(from_string(data))
+            return from_string(data)
         if not data or data == b"null":
             return Rejected(Drop.NO_DATA, "the CloudEvent has no data; publish a JSON object as its data")
         return data
@@ -141,10 +141,7 @@ def _unwrapped(posted: bytes, content_type: str | None) -> tuple[Envelope | Reje
         if isinstance(envelope, Rejected) or envelope.source != SIDECAR or not envelope.is_base64:
             return envelope, posted
         body = from_base64(envelope.data_base64)
-    if isinstance(body, Rejected):
-        return body, b""
-    body = without_bom(body)
-    return _read_envelope(body), body
+    return (body, b"") if isinstance(body, Rejected) else (_read_envelope(body), body)
 
 
 def _read_envelope(body: bytes) -> Envelope | Rejected:
@@ -152,10 +149,6 @@ def _read_envelope(body: bytes) -> Envelope | Rejected:
         return _envelope.decode(body)
     except REFUSED as error:
         return rejection(body, error)
-
-
-def _without_bom(data: bytes | Rejected) -> bytes | Rejected:
-    return data if isinstance(data, Rejected) else without_bom(data)
 
 
 def _named(rejected: Rejected, event_id: str, topic: str, metadata: Mapping[str, Any]) -> Rejected:

@@ -26,19 +26,15 @@ SHOWN = 5  # ids in a log line about several events; the others are left out
 SHOWN_TEXTS = 3  # different texts about one reason in a log line; the others are left out
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The answer for one event. The sidecar acts on the status and ignores the reason, which is for people."""
+class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    """The answer for one event. The sidecar acts on the status and ignores the reason, which is for people.
+
+    `entry_id` is that of the entry of a bulk.
+    """
 
     status: str
     reason: str = ""
-
-
-class EntryAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
-    """The answer for an entry of a bulk."""
-
-    entry_id: str
-    status: str
-    reason: str = ""
+    entry_id: str | None = None
 
 
 _STORED = Answer(SUCCESS)
@@ -152,7 +148,7 @@ class DaprHandler:
             if bulk is not None:
                 answers = await self._store([event for _, event in bulk], topic, request)
                 return msgspec.json.encode(
-                    {"statuses": [EntryAnswer(e, a.status, a.reason) for (e, _), a in zip(bulk, answers, strict=True)]}
+                    {"statuses": [Answer(a.status, a.reason, e) for (e, _), a in zip(bulk, answers, strict=True)]}
                 )
         (answer,) = await self._store([self._reader.read(body, topic, request.headers)], topic, request)
         return msgspec.json.encode(answer)

@@ -37,17 +37,17 @@ def without_bom(data: bytes) -> bytes:
 
 
 def from_base64(string: bytes | msgspec.Raw) -> bytes | Rejected:
-    """Decode the base64 in a JSON string."""
+    """Decode the base64 in a JSON string, without a byte order mark."""
     try:
-        return _base64.decode(string)
+        return without_bom(_base64.decode(string))
     except REFUSED:
         return Rejected(Drop.NOT_JSON, "the data is not base64; check how its publisher encodes it")
 
 
 def from_string(string: bytes | msgspec.Raw) -> bytes | Rejected:
-    """Decode a JSON string that holds text."""
+    """Decode a JSON string that holds text, without a byte order mark."""
     try:
-        return _string.decode(string).encode()
+        return without_bom(_string.decode(string).encode())
     except REFUSED as error:
         return rejection(bytes(string), error)
 

@@ -31,13 +31,13 @@ class Following:
         self.now = 1000.0
         self.waits: list[float] = []
         self.listener = Listener(
-            url,
-            "u1",
+            url=url,
+            user="u1",
             tokens=tokens,
             position=position,
             show=self.shown.append,
             note=self.notes.append,
-            delays=lambda: delays(self._wait),
+            new_delays=lambda: delays(self._wait),
             clock=lambda: self.now,
         )
 
@@ -276,7 +276,7 @@ async def test_listen_broken_output_raises(bridge: Running) -> None:
     def broken(_: bytes) -> None:
         raise BrokenPipeError
 
-    listener = Listener(f"{bridge.url}/ws", "u1", tokens=NO_TOKEN, position=None, show=broken, note=broken)  # type: ignore[arg-type]  # it is not called
+    listener = Listener(url=f"{bridge.url}/ws", user="u1", tokens=NO_TOKEN, position=None, show=broken, note=broken)  # type: ignore[arg-type]  # it is not called
     with pytest.raises(BrokenPipeError):
         await listener.follow()
 

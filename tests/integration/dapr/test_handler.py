@@ -152,7 +152,7 @@ async def test_answers_are_compact_json(bridge: Running) -> None:
         assert await response.read() == b'{"status":"SUCCESS"}'
         assert response.content_type == JSON
     async with bridge.http.post(f"{bridge.url}/events/task-updates", json=bulk_of(cloud_event(TASK))) as response:
-        assert await response.read() == b'{"statuses":[{"entryId":"0","status":"SUCCESS"}]}'
+        assert await response.read() == b'{"statuses":[{"status":"SUCCESS","entryId":"0"}]}'
 
 
 async def test_event_of_a_user_who_is_not_connected_is_stored(bridge: Running) -> None:

@@ -56,7 +56,7 @@ _message = msgspec.json.Decoder(_Message)
 
 @dataclass(eq=False, kw_only=True)
 class Listener:
-    """Follows `/ws` at `url` until a close code forbids to reconnect.
+    """Follows `/ws` at `url` until a close code forbids reconnecting.
 
     `show` is called with each message, byte for byte; `note` with each explanation for a person. `position` is that of
     the last message that was shown.
@@ -179,7 +179,7 @@ class Listener:
         return wait
 
     def _refused(self, status: int) -> float | None:
-        """Retry what a proxy or a server that shuts down answers; nothing else will change by itself."""
+        """Retry after a status that is temporary, such as that of a proxy or of a server that shuts down."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TEMPORARY:
             return self._unreachable(f"HTTP status {status}")
         self.note(f"no WebSocket at {self.url} (HTTP status {status}); check --url")

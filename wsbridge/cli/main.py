@@ -49,7 +49,7 @@ def run(argv: Sequence[str], environ: Environ) -> int:
         return commands.USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader has gone, as with `| head -1`
+    except BrokenPipeError:  # the reader has exited, as with `| head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
         return BROKEN_PIPE
 
@@ -167,12 +167,12 @@ def token(environ: Environ, /, **options: Any) -> int:
 def listen(environ: Environ, /, **options: Any) -> int:
     """Show the events of a user as they arrive.
 
-    In a pipe, prints each message as one line of JSON, byte for byte as it came. Explains each close and each gap on
+    In a pipe, prints each message as one line of JSON, byte for byte as received. Explains each close and each gap on
     standard error. Reconnects as a client should, and resumes after the last message that it printed.
 
     Without --token, makes a token for each connection if WSBRIDGE_JWT_SECRET is set.
 
-    Ends with exit code 1 after a close code that forbids to reconnect, and when the bridge refuses --token.
+    Ends with exit code 1 after a close code that forbids reconnecting, and when the bridge refuses --token.
     """
     return commands.listen(environ, **options)
 

@@ -25,12 +25,12 @@ def _write(stream: TextIO, line: bytes) -> None:
 
 
 async def while_read(stream: TextIO, work: Coroutine[None, None, None]) -> None:
-    """Run `work`, but end at once when the reader of the stream has gone, as with `| head -1`.
+    """Run `work`, but end at once when the reader of the stream has exited, as with `| head -1`.
 
     Without it the command would end only at the next message, which may be hours later.
 
     Raises:
-        BrokenPipeError: the reader has gone.
+        BrokenPipeError: the reader has exited.
 
     """
     loop, output = asyncio.get_running_loop(), stream.fileno()
@@ -42,7 +42,7 @@ async def while_read(stream: TextIO, work: Coroutine[None, None, None]) -> None:
         task.cancel()
 
     is_pipe = stat.S_ISFIFO(os.fstat(output).st_mode)
-    if is_pipe:  # the writing end of a pipe becomes readable when its reader has gone
+    if is_pipe:  # the writing end of a pipe becomes readable when its reader has exited
         loop.add_reader(output, end)
     try:
         await task

@@ -1,8 +1,8 @@
 """Types of settings: how the text of a variable becomes a value, what was expected instead, how a value is shown.
 
-msgspec converts and checks numbers, booleans and choices. pydantic-settings and environs were tried: both need the
-parsers of this module all the same, as well as own code for masked secrets, unknown names and error texts that say what
-to do. `wsbridge publish` and `wsbridge healthcheck` would take 1.7 to 2.4 times as long to start.
+msgspec converts and checks numbers, booleans and choices. pydantic-settings and environs were tried. Both would still
+need the parsers of this module, and code for masked secrets, unknown names and error texts that say what to do.
+`wsbridge publish` and `wsbridge healthcheck` would take 1.7 to 2.4 times as long to start.
 """
 
 import ipaddress

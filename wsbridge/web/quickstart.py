@@ -1,4 +1,4 @@
-"""The first commands to try, printed after the start of `wsbridge dev` and shown on the demo page."""
+"""The first commands to try. `wsbridge serve` prints them on a terminal in development mode."""
 
 import shlex
 import shutil

@@ -1,7 +1,7 @@
-"""Everything that can go wrong, while events flow: `python -m tests.chaos --seed 1 --seconds 120`, or `make chaos`.
+"""Injects every kind of fault while events flow: `python -m tests.chaos --seed 1 --seconds 120`, or `make chaos`.
 
-Two replicas, a real Redis or Valkey, a publisher like Dapr, clients that come and go, and faults one after the other.
-What is published and which faults come is repeatable by the seed; how they meet in time is not.
+Two replicas, a real Redis or Valkey, a publisher like Dapr, clients that connect and disconnect, and faults one after
+the other. The seed repeats the events and the order of the faults, but not their exact timing.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tests.support.oracle import Broken
 
 
 def report(plan: Plan, tally: Counter[str]) -> str:
-    """What it counted, one line each."""
+    """The counters of a run, one line each."""
     return "\n".join(f"{count:9,}  {name}" for name, count in sorted(tally.items()))
 
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def interruptible(run: Coroutine[Any, Any, Counter[str]]) -> Counter[str]:
-    """A SIGTERM ends it as Ctrl-C does: with all processes that it started."""
+    """Make SIGTERM end the run as Ctrl-C does, with all processes that it started."""
     task = asyncio.ensure_future(run)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task

@@ -1,4 +1,4 @@
-"""The faults, one after the other, in an order that the seed decides."""
+"""Injects the faults, one after the other, in an order that the seed decides."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,8 @@ from tests.support.proxy import FaultyProxy
 from tests.support.sidecars import Sidecars
 from tests.support.valkey import DURABLE, Valkey
 
-ANSWERED = 1.0  # seconds in which an answer that was on its way arrives
-RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # that Redis takes away
+ANSWERED = 1.0  # seconds within which an answer in flight arrives
+RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # commands that Redis may forbid
 
 Say = Callable[[str], None]
 
@@ -44,7 +44,7 @@ class Redis:
 
 
 class Faults:
-    """What goes wrong, one after the other: all kinds in some order, then all in another one."""
+    """Injects one fault after the other: all kinds in a random order, then all in another order."""
 
     def __init__(
         self, plan: Plan, replicas: list[Replica], redis: "Redis | None", sidecars: Sidecars, say: Say
@@ -112,7 +112,7 @@ class Faults:
         self._say(f"{now - self._started:6.1f} s  {what}")
 
     async def kill(self) -> None:
-        """`kill -9`, and a new one on the same port."""
+        """`kill -9`, then a new process on the same port."""
         replica = self._dice.choice(self._replicas)
         async with self.losing(not self._redis):
             await replica.kill()
@@ -120,21 +120,24 @@ class Faults:
             await replica.start()
 
     async def drain(self) -> None:
-        """SIGTERM, and a new one when it has gone."""
+        """SIGTERM; once it has ended, a new process."""
         replica = self._dice.choice(self._replicas)
         async with self.losing(not self._redis):
             await replica.drain()
             await replica.start()
 
     async def end_broadcaster(self) -> None:
-        """A job of it ends, so it ends, and whoever watches over it starts it again."""
+        """End a background job; the process exits, and is started again."""
         replica = self._dice.choice(self._replicas)
         async with self.losing(not self._redis):
             await replica.lose_broadcaster()
             await replica.start()
 
     async def pause(self) -> None:
-        """As when its machine stands still: what it was sent meanwhile, and was given up, it does later."""
+        """Freeze the process, as when its machine stands still.
+
+        Afterwards it handles requests that were abandoned meanwhile.
+        """
         with self._dice.choice(self._replicas).paused():
             await asyncio.sleep(self._dice.uniform(1, 4))
 
@@ -147,7 +150,7 @@ class Faults:
             pass
 
     async def freeze_and_kill(self) -> None:
-        """The new one comes before Redis does."""
+        """Kill a replica while Redis is frozen; its successor starts before Redis continues."""
         async with self._frozen(self._dice.uniform(2, 4)):
             await asyncio.sleep(self._dice.uniform(0, 2))
             await self.kill()
@@ -162,20 +165,20 @@ class Faults:
             await asyncio.sleep(self._dice.uniform(0, 1))
 
     async def cut_off_all(self) -> None:
-        """Some commands were carried out whose answer nobody got."""
+        """Cut all connections to Redis: some commands were executed, but nobody got the reply."""
         for _ in range(self._dice.randrange(1, 4)):
             await self.valkey.kill_subscribers()
             await self.valkey.ask("CLIENT", "KILL", "TYPE", "normal")
             await asyncio.sleep(self._dice.uniform(0, 1))
 
     async def restart(self) -> None:
-        """With all that it had acknowledged."""
+        """Restart Redis with all data that it had acknowledged."""
         await self.valkey.kill()
         await asyncio.sleep(self._dice.choice([0, 0.5, 4]))
         await self.valkey.restart()
 
     async def restore(self) -> None:
-        """The state of some seconds ago, or an older one: from before another loss, or from the start."""
+        """Restore a snapshot: of some seconds ago, from before another loss, or from the start."""
         self._backups.append(await self.valkey.snapshot())
         await asyncio.sleep(self._dice.uniform(1, 3))
         async with self.losing():
@@ -189,7 +192,7 @@ class Faults:
                 await self.valkey.ask("FUNCTION", "FLUSH")
 
     async def fill(self) -> None:
-        """It refuses to write, and answers everything else."""
+        """Fill Redis: it refuses writes and answers everything else."""
         await self.valkey.ask("CONFIG", "SET", "maxmemory", 1)
         await asyncio.sleep(self._dice.uniform(1, 4))
         await self.valkey.ask("CONFIG", "SET", "maxmemory", 0)
@@ -208,7 +211,7 @@ class Faults:
         link.rate = link.delay = 0
 
     async def set_back(self) -> None:
-        """And never ahead: keys of Redis would expire, which is a gap that the oracle does not expect."""
+        """Set the clock back. It is never set ahead: keys would expire, and the oracle would not expect that gap."""
         clock = self.redis.clock
         clock.set(clock.ahead - self._dice.choice([15, 60, 600, 10_800]))
 
@@ -218,7 +221,7 @@ class Faults:
 
     @contextlib.asynccontextmanager
     async def losing(self, really: bool = True) -> AsyncIterator[None]:
-        """Record a loss: the body loses events that were acknowledged."""
+        """Record a loss: inside the context, acknowledged events are lost."""
         if not really:
             yield
             return
@@ -228,14 +231,14 @@ class Faults:
         self.note("  … now")
         yield
         loss.end = time.monotonic()
-        # An answer that was on its way during the loss must come first: its events are lost, and a sidecar that sends
-        # them again after SUCCESS would publish them a second time.
+        # An answer that is in flight during the loss must arrive first. Its events are lost, and a sidecar that
+        # redelivers them after SUCCESS would publish them a second time.
         await asyncio.sleep(ANSWERED)
         self._sidecars.calm = False
 
     @contextlib.asynccontextmanager
     async def _frozen(self, seconds: float) -> AsyncIterator[None]:
-        """For at least that long."""
+        """Freeze Redis for at least this time."""
         self.valkey.freeze()
         until = time.monotonic() + seconds
         try:

@@ -1,28 +1,28 @@
-"""What a run of `python -m tests.chaos` does."""
+"""The plan of a run of `python -m tests.chaos`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run does; durations in seconds."""
+    """The plan of a run; durations in seconds."""
 
     seed: int
-    seconds: float  # of faults
+    seconds: float  # duration of the faults
     users: int = 60
     clients: int = 200
     batches: float = 12.0  # a second, of each partition
     history_ttl: float = 8.0
     history_size: int = 60
-    rest: float = 2.5  # between two faults, at most
+    rest: float = 2.5  # at most, between two faults
     redis: bool = True  # False: one replica with histories in its process, which are lost when it ends
-    only: str = ""  # faults with this in their names
+    only: str = ""  # only faults whose names contain this
 
     def settings(self) -> dict[str, str]:
         return {
             "HISTORY_TTL": str(self.history_ttl),
             "HISTORY_SIZE": str(self.history_size),
-            "DEDUPE_TTL": "120",  # longer than anything comes again
+            "DEDUPE_TTL": "120",  # longer than the time until the last redelivery
             "DRAIN_TIMEOUT": "3",
             "MAX_CONNECTIONS_PER_USER": "0",
         }

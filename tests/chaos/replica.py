@@ -12,8 +12,8 @@ from tests.support.oracle import Broken
 from tests.support.running import Spawned
 from tests.support.valkey import free_port
 
-# Nothing outside of a replica can end one of its background jobs. So each is started with a broadcaster that dies at
-# a signal: at its next event, as it would from a fault of its own.
+# A background job cannot be ended from outside the process. So each replica starts with a broadcaster that raises at
+# its next event after a signal.
 MORTAL = """
 import signal
 from wsbridge.sessions.bus import Bus
@@ -35,7 +35,7 @@ class Replica:
 
     def __init__(self, http: aiohttp.ClientSession, name: str, settings: dict[str, str]) -> None:
         self.port = free_port()
-        self.lines: list[dict[str, Any]] = []  # of all its logs
+        self.lines: list[dict[str, Any]] = []  # of the logs of all its processes
         self._http = http
         self._name = name
         self._settings = settings | {"PORT": str(self.port)}
@@ -76,7 +76,7 @@ class Replica:
             raise Broken(f"{self._name} was drained and exited with {code}: {self._process.errors.decode()}")
 
     async def lose_broadcaster(self) -> None:
-        """A background job ends, and with it the process, which says why."""
+        """End a background job, which ends the process; the log names the job."""
         assert self._process is not None
         self.check()
         before = len(self._process.of("job.failed"))
@@ -88,7 +88,7 @@ class Replica:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """It keeps its connections, and does nothing."""
+        """Freeze the process inside the context; its connections stay open."""
         assert self._process is not None
         process = self._process.process
         process.send_signal(signal.SIGSTOP)
@@ -99,7 +99,7 @@ class Replica:
 
     @contextlib.contextmanager
     def unread(self) -> Iterator[None]:
-        """Whoever collects its log reads nothing: the pipe is full after a while."""
+        """Do not read its log inside the context: after a while the pipe is full."""
         assert self._process is not None
         process = self._process
         process.listening.clear()
@@ -109,7 +109,7 @@ class Replica:
             process.listening.set()
 
     def check(self) -> None:
-        """It lives, and found no fault in itself."""
+        """Check that the process runs and logged no internal error."""
         assert self._process is not None
         if self._process.process.returncode is not None:
             raise Broken(f"{self._name} ended by itself: {self._process.errors.decode()}")

@@ -19,15 +19,15 @@ from tests.support.oracle import Broken, Ledger, Viewer, unsettled
 from tests.support.sidecars import Partition, Sidecars
 from tests.support.tabs import Socket, Stream, Tab
 
-PATIENCE = 40.0  # seconds after the last fault until everything has arrived
+PATIENCE = 40.0  # seconds after the last fault until all events must have arrived
 PARTITIONS = 6
-SSE = 0.25  # of the clients
-DUPLICATES = 1.0  # seconds after the last event: an event that is sent twice arrives in them, if one does
+SSE = 0.25  # of the clients use SSE
+DUPLICATES = 1.0  # seconds after the last event in which a duplicate would arrive
 _PAUSE = 0.1  # seconds between two looks
 
 
 async def chaos(plan: Plan, say: Say) -> Counter[str]:
-    """One run; what it counted. Raises `Broken` at the first broken promise."""
+    """Run the plan; return the counters. Raises `Broken` at the first broken promise."""
     tally: Counter[str] = Counter()
     ledger = Ledger(ttl=plan.history_ttl, size=plan.history_size)
     settling = asyncio.Event()
@@ -76,12 +76,12 @@ async def chaos(plan: Plan, say: Say) -> Counter[str]:
 
 
 async def settle(publishing: list[asyncio.Task[None]], viewers: list[Viewer]) -> None:
-    """Everything had its SUCCESS, and arrived."""
+    """Wait until every event has got SUCCESS and has arrived."""
     _, stuck = await asyncio.wait(publishing, timeout=PATIENCE)
     if stuck:
         raise Broken(f"{len(stuck)} partitions still wait for SUCCESS, {PATIENCE:g} s after the last fault")
     deadline = time.monotonic() + PATIENCE
-    while unsettled(viewers) and time.monotonic() < deadline:  # noqa: ASYNC110 - no one event says so
+    while unsettled(viewers) and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no single event to wait for
         await asyncio.sleep(_PAUSE)
     await asyncio.sleep(DUPLICATES)
     if found := unsettled(viewers):
@@ -90,7 +90,7 @@ async def settle(publishing: list[asyncio.Task[None]], viewers: list[Viewer]) ->
 
 
 def leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    """The first is what the others followed."""
+    """The exceptions inside a group. The first one caused the others."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)

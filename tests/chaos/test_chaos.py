@@ -1,4 +1,4 @@
-"""A short run of chaos; and its oracle notices each broken promise that it is shown."""
+"""A short run of chaos, and the tests of its oracle, which must notice each broken promise."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ BATCH = [Message("u1", 1, b""), Message("u2", 1, b""), Message("u1", 2, b"")]
 
 
 class Story:
-    """What was published and what the clients of u1 saw, told in order; every sentence takes a second."""
+    """Published events and the messages of u1's clients, told in order; every step takes a second."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -32,7 +32,7 @@ class Story:
             self.ledger.answered(user, serial, self.now, success=acked)
 
     def client(self, at: str = "e:0") -> Visit:
-        """A new one, that has connected."""
+        """Connect a new client."""
         viewer = Viewer(self.ledger, "u1", f"client {len(self.viewers)}")
         self.viewers.append(viewer)
         visit = viewer.visit(self.tick())
@@ -40,7 +40,7 @@ class Story:
         return visit
 
     def back(self, *, recovered: bool = True, at: str = "") -> Visit:
-        """The last client connects again."""
+        """Connect the last client again."""
         visit = self.viewers[-1].visit(self.tick())
         visit.connected(Position.read(at or str(visit.asked)), recovered=recovered, now=self.tick())
         return visit
@@ -53,7 +53,7 @@ class Story:
         visit.gap(Position.read(after), Position.read(last), reason, self.tick())
 
     def lose(self) -> None:
-        """Redis loses something."""
+        """Let Redis lose data."""
         self.ledger.losses.append(Loss("", self.tick(), self.tick()))
 
     def lacking(self) -> str:
@@ -70,36 +70,36 @@ def story() -> Story:
     return Story()
 
 
-def test_a_promise_that_is_kept(story: Story) -> None:
+def test_oracle_kept_promise_is_accepted(story: Story) -> None:
     one = story.client()
     story.publish(1, 2)
     story.see(one, (1, "e:1"), (2, "e:2"))
     two = story.client("e:2")
     story.publish(3)
     story.see(two, (3, "e:3"))
-    assert story.lacking() == "event 3 never came"
+    assert story.lacking() == "event 3 did not arrive"
     story.see(one, (3, "e:3"))
     assert story.lacking() == ""
     story.see(story.back())
     assert story.lacking() == ""
 
 
-def test_a_hole(story: Story) -> None:
+def test_oracle_missed_event_is_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1, 2, 3)
     story.see(visit, (1, "e:1"))
-    with pytest.raises(Broken, match="a hole: event 3 came after 1, and no gap was told"):
+    with pytest.raises(Broken, match="missed: event 3 came after 1 without a gap"):
         story.see(visit, (3, "e:2"))
 
 
-def test_a_hole_before_the_first_event(story: Story) -> None:
+def test_oracle_missed_first_event_is_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1, 2)
-    with pytest.raises(Broken, match="a hole: event 1 was first sent after"):
+    with pytest.raises(Broken, match="missed: event 1 was first sent after"):
         story.see(visit, (2, "e:1"))
 
 
-def test_a_hole_in_the_positions(story: Story) -> None:
+def test_oracle_positions_that_skip_an_offset_are_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1, 2)
     story.see(visit, (1, "e:1"))
@@ -107,17 +107,17 @@ def test_a_hole_in_the_positions(story: Story) -> None:
         story.see(visit, (2, "e:3"))
 
 
-def test_the_end_is_missing(story: Story) -> None:
+def test_oracle_missing_last_event_is_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1, 2)
     story.see(visit, (1, "e:1"))
-    assert story.lacking() == "event 2 never came"
+    assert story.lacking() == "event 2 did not arrive"
     story.publish(3, acked=False)
     story.see(visit, (2, "e:2"))
-    assert story.lacking() == ""  # 3 may come, or not
+    assert story.lacking() == ""  # 3 may arrive, or not
 
 
-def test_a_duplicate(story: Story) -> None:
+def test_oracle_duplicate_is_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1)
     story.see(visit, (1, "e:1"))
@@ -127,7 +127,7 @@ def test_a_duplicate(story: Story) -> None:
         story.see(visit, (1, "e:2"))
 
 
-def test_a_duplicate_after_a_resume(story: Story) -> None:
+def test_oracle_duplicate_after_a_resume_is_noticed(story: Story) -> None:
     story.publish(1)
     visit = story.client()
     story.publish(2)
@@ -136,41 +136,41 @@ def test_a_duplicate_after_a_resume(story: Story) -> None:
         story.see(story.back(), (2, "e:1"))
 
 
-def test_an_event_from_before_the_connection(story: Story) -> None:
+def test_oracle_event_from_before_the_connection_is_noticed(story: Story) -> None:
     story.publish(1)
     with pytest.raises(Broken, match="event 1 came after 1"):
         story.see(story.client(), (1, "e:1"))
 
 
-def test_a_swap(story: Story) -> None:
+def test_oracle_swapped_events_are_noticed(story: Story) -> None:
     story.publish(1, 2, acked=False)
     visit = story.client()
-    story.see(visit, (2, "e:1"))  # 1 may be from before it connected
+    story.see(visit, (2, "e:1"))  # 1 may be from before the connection
     with pytest.raises(Broken, match="event 1 came after 2: twice, or out of order"):
         story.see(visit, (1, "e:2"))
 
 
-def test_a_foreign_event(story: Story) -> None:
+def test_oracle_event_of_another_user_is_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1, user="u2")
     with pytest.raises(Broken, match="an event of u2"):
         story.see(visit, (1, "e:1"), user="u2")
 
 
-def test_an_event_that_nobody_published(story: Story) -> None:
+def test_oracle_unpublished_event_is_noticed(story: Story) -> None:
     visit = story.client()
     with pytest.raises(Broken, match="event 1 is not as it was published"):
         story.see(visit, (1, "e:1"))
 
 
-def test_an_event_with_other_bytes(story: Story) -> None:
+def test_oracle_event_with_changed_bytes_is_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1)
     with pytest.raises(Broken, match="event 1 is not as it was published"):
         story.see(visit, (1, "e:1"), text=b"u1  1")
 
 
-def test_an_offset_used_twice(story: Story) -> None:
+def test_oracle_offset_used_twice_is_noticed(story: Story) -> None:
     one, two = story.client(), story.client()
     story.publish(1, 2)
     story.see(one, (1, "e:1"))
@@ -185,7 +185,7 @@ def test_an_offset_used_twice(story: Story) -> None:
     ("reason", "events", "seconds"),
     [("reset", 1, 0), ("expired", 1, 0), ("expired", 0, 100), ("trimmed", 1, 100), ("whim", 1, 100)],
 )
-def test_a_gap_though_nothing_was_lost(story: Story, reason: str, events: int, seconds: float) -> None:
+def test_oracle_gap_without_a_loss_is_noticed(story: Story, reason: str, events: int, seconds: float) -> None:
     visit = story.client()
     story.publish(*range(1, events + 1))
     story.now += seconds
@@ -193,7 +193,7 @@ def test_a_gap_though_nothing_was_lost(story: Story, reason: str, events: int, s
         story.gap(visit, "e:0", "e:7", reason)
 
 
-def test_gaps_for_what_was_lost(story: Story) -> None:
+def test_oracle_gaps_after_losses_are_accepted(story: Story) -> None:
     visit = story.client()
     story.publish(1)
     story.now += TTL
@@ -202,7 +202,7 @@ def test_gaps_for_what_was_lost(story: Story) -> None:
     story.gap(visit, "e:1", "e:7", "trimmed")
     story.lose()
     story.publish(8)
-    assert story.lacking() == "event 8 never came"
+    assert story.lacking() == "event 8 did not arrive"
     story.gap(visit, "e:7", "f:1")
     assert story.lacking() == ""
     story.publish(9)
@@ -210,7 +210,7 @@ def test_gaps_for_what_was_lost(story: Story) -> None:
     assert story.lacking() == ""
 
 
-def test_a_loss_is_told_soon(story: Story) -> None:
+def test_oracle_gap_long_after_its_loss_is_noticed(story: Story) -> None:
     visit = story.client()
     story.lose()
     story.now += DETECTION
@@ -220,23 +220,23 @@ def test_a_loss_is_told_soon(story: Story) -> None:
         story.gap(visit, "e:1", "f:0")
 
 
-def test_a_gap_covers_nothing_after_it(story: Story) -> None:
+def test_oracle_gap_does_not_excuse_later_events(story: Story) -> None:
     visit = story.client()
     story.lose()
     story.gap(visit, "e:0", "f:0")
     story.publish(1, 2)
-    assert story.lacking() == "event 2 never came"
-    with pytest.raises(Broken, match="event 1 was first sent after the gap that was told"):
+    assert story.lacking() == "event 2 did not arrive"
+    with pytest.raises(Broken, match="event 1 was first sent after the gap"):
         story.see(visit, (2, "f:1"))
 
 
-def test_after_a_gap_there_are_no_holes(story: Story) -> None:
+def test_oracle_missed_event_after_a_gap_is_noticed(story: Story) -> None:
     visit = story.client()
     story.publish(1, 2, 3, 4)
     story.lose()
     story.gap(visit, "e:0", "f:0")
     story.see(visit, (2, "f:1"))
-    with pytest.raises(Broken, match="a hole: event 4 came after 2"):
+    with pytest.raises(Broken, match="missed: event 4 came after 2"):
         story.see(visit, (4, "f:2"))
 
 
@@ -261,7 +261,7 @@ def test_oracle_event_long_before_a_loss_must_not_repeat(story: Story) -> None:
         story.see(visit, (1, "f:1"))
 
 
-def test_a_gap_that_starts_or_leads_elsewhere(story: Story) -> None:
+def test_oracle_gap_with_wrong_positions_is_noticed(story: Story) -> None:
     visit = story.client("e:3")
     story.lose()
     with pytest.raises(Broken, match="a gap after e:2 where e:3"):
@@ -273,7 +273,7 @@ def test_a_gap_that_starts_or_leads_elsewhere(story: Story) -> None:
         story.gap(visit, "e:3", "f:1")
 
 
-def test_a_gap_that_was_promised_and_never_came(story: Story) -> None:
+def test_oracle_missing_gap_after_connected_is_noticed(story: Story) -> None:
     story.client()
     story.lose()
     visit = story.back(recovered=False, at="f:0")
@@ -282,7 +282,7 @@ def test_a_gap_that_was_promised_and_never_came(story: Story) -> None:
         story.see(visit, (1, "f:1"))
 
 
-def test_a_wrong_recovered(story: Story) -> None:
+def test_oracle_wrong_recovered_is_noticed(story: Story) -> None:
     story.client("e:3")
     with pytest.raises(Broken, match="recovered, and e:4 is not what was asked for"):
         story.back(at="e:4")
@@ -292,7 +292,7 @@ def test_a_wrong_recovered(story: Story) -> None:
         Viewer(story.ledger, "u1", "").visit(0).connected(Position("e", 3), recovered=True, now=story.tick())
 
 
-def test_a_change_over_may_bring_twice_what_the_old_connection_had(story: Story) -> None:
+def test_oracle_next_connection_may_repeat_events_of_the_old_one(story: Story) -> None:
     old = story.client()
     new = story.viewers[0].visit(story.tick())
     story.publish(1, 2, 3)
@@ -304,7 +304,7 @@ def test_a_change_over_may_bring_twice_what_the_old_connection_had(story: Story)
         story.see(new, (3, "e:3"))
 
 
-def test_a_change_over_may_bring_a_gap_that_the_old_connection_had_not(story: Story) -> None:
+def test_oracle_next_connection_may_have_a_gap_of_its_own(story: Story) -> None:
     old = story.client()
     story.publish(1)
     new = story.viewers[0].visit(story.tick())
@@ -319,7 +319,7 @@ def test_a_change_over_may_bring_a_gap_that_the_old_connection_had_not(story: St
     assert story.viewers[0].tally["twice in a change-over"] == 1
 
 
-def test_a_client_may_be_set_back_by_a_loss(story: Story) -> None:
+def test_oracle_client_may_be_set_back_by_a_loss(story: Story) -> None:
     visit = story.client()
     story.publish(1, 2, 3)
     story.see(visit, (1, "e:1"), (2, "e:2"), (3, "e:3"))
@@ -332,13 +332,13 @@ def test_a_client_may_be_set_back_by_a_loss(story: Story) -> None:
     assert story.lacking() == ""
 
 
-def test_clients_of_one_user_end_at_one_position(story: Story) -> None:
+def test_oracle_clients_of_one_user_end_at_one_position(story: Story) -> None:
     story.client("e:0")
     story.client("f:0")
     assert story.lacking() == "it is at f:0, another one of the same user at e:0"
 
 
-def test_an_account_says_what_happened(story: Story) -> None:
+def test_oracle_report_describes_what_happened(story: Story) -> None:
     visit = story.client()
     story.ledger.faults.append((story.tick(), "Redis frozen"))
     story.publish(1, 2, 3)
@@ -346,7 +346,7 @@ def test_an_account_says_what_happened(story: Story) -> None:
         story.see(visit, (1, "e:1"), (3, "e:2"))
     account = str(found.value)
     for part in (
-        "client 0 of u1: a hole",
+        "client 0 of u1: missed",
         "event 1 at e:1",
         "event 2: first sent 5.000, SUCCESS 5.000",
         "Redis frozen",
@@ -363,12 +363,12 @@ def test_an_account_says_what_happened(story: Story) -> None:
         ({"0": "RETRY", "1": "SUCCESS", "2": "SUCCESS"}, "event 2 of u1 was answered SUCCESS after one with RETRY"),
     ],
 )
-def test_an_answer_that_breaks_the_promise(found: dict[str, str], account: str) -> None:
+def test_sidecars_answer_that_breaks_the_promise_is_noticed(found: dict[str, str], account: str) -> None:
     with pytest.raises(Broken, match=re.escape(account)):
         statuses([{"entryId": entry, "status": status} for entry, status in found.items()], BATCH)
 
 
-def test_an_answer_in_another_order() -> None:
+def test_sidecars_answer_in_another_order_is_understood() -> None:
     found = {"2": "RETRY", "1": "SUCCESS", "0": "RETRY"}
     answer = [{"entryId": entry, "status": status} for entry, status in found.items()]
     assert statuses(answer, BATCH) == ["RETRY", "SUCCESS", "RETRY"]
@@ -383,7 +383,7 @@ def test_an_answer_in_another_order() -> None:
         Plan(seed=1, seconds=1, rest=0.1, only="broadcaster of a replica dead"),
     ],
 )
-async def test_a_short_run(plan: Plan) -> None:
+async def test_chaos_short_run_keeps_every_promise(plan: Plan) -> None:
     asyncio.get_running_loop().set_debug(False)
     tally = await chaos(plan, print)
     assert tally["delivered"] > tally["events"] > 0

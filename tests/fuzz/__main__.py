@@ -1,6 +1,6 @@
-"""Fuzz the parsers with atheris, which follows the code that inputs reach; `make fuzz`.
+"""Fuzzes the parsers with atheris, guided by coverage; `make fuzz`.
 
-Exits with 1 at the first finding, which is then in `tests/fuzz/corpus`, and is a test from there on.
+Exits with 1 at the first finding. It is saved in `tests/fuzz/corpus`, and so becomes a test.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _in_a_process(name: str, seconds: int) -> int:
-    """libFuzzer ends the process that it runs in."""
+    """Run a target in its own process, because libFuzzer ends the process."""
     sys.stdout.write(f"{name}: {seconds} s\n")
     sys.stdout.flush()
     command = [sys.executable, "-m", "tests.fuzz", "--one", "--seconds", str(seconds), name]
@@ -44,7 +44,7 @@ def _in_a_process(name: str, seconds: int) -> int:
 
 
 def _fuzz(name: str, seconds: int) -> None:
-    atheris = importlib.import_module("atheris")  # it has no types, and is there for this alone
+    atheris = importlib.import_module("atheris")  # it has no types, and only this environment has it
     with atheris.instrument_imports(include=["wsbridge"]):
         target = importlib.import_module("tests.fuzz.targets").TARGETS[name]
     pump = importlib.import_module("tests.fuzz.pump")

@@ -1,4 +1,4 @@
-"""The second oracle: an input whose middle is repeated must not cost more than in proportion."""
+"""The second oracle: if the middle of an input is repeated, work must grow in proportion."""
 
 import time
 
@@ -6,16 +6,16 @@ from tests.fuzz.targets import Target
 from tests.support.growth import LINEAR, TIMES, growth
 
 SIZE = 4_000  # bytes of the smaller one of two inputs; the larger one has eight times as many
-HOPELESS = 1.0  # seconds of CPU for the larger one: no work in proportion takes so long
-SUSPICIOUS = 0.05  # seconds of CPU for the larger one: less is not looked at more closely
+HOPELESS = 1.0  # seconds of CPU for the larger input; proportional work never takes as long
+SUSPICIOUS = 0.05  # seconds of CPU for the larger input; below this it is not measured again
 
 
-class OutOfProportion(AssertionError):  # noqa: N818 - it is what the text says
-    """Work that grows faster than its input."""
+class OutOfProportion(AssertionError):  # noqa: N818 - named after the broken promise
+    """Work grows faster than the input."""
 
 
 def check(target: Target, data: bytes, start: int, end: int) -> None:
-    """Hold `data`, with its bytes from `start` to `end` many times over, against the promise."""
+    """Check the promise for `data` with its bytes from `start` to `end` repeated."""
     head, middle, tail = data[:start], data[start:end] or b"a", data[end:]
 
     def work(size: int) -> None:

@@ -1,4 +1,4 @@
-"""The parsers, each behind a function of bytes that checks what it gives back."""
+"""The parsers, each wrapped into a function of bytes that checks the result."""
 
 import base64
 import contextlib
@@ -40,13 +40,13 @@ AT = {"__key": "k", "__partition": "3", "__offset": "41", "__timestamp": "179594
 
 
 class Target(NamedTuple):
-    """A parser; `named` are the exceptions that it promises for bad input."""
+    """A parser; `named` are the exceptions that it documents for bad input."""
 
     work: Callable[[bytes], object]
     named: tuple[type[Exception], ...] = ()
 
     def run(self, data: bytes) -> None:
-        """Raises what must not happen."""
+        """Parse. Raises an undocumented exception or a failed check."""
         with contextlib.suppress(*self.named):
             self.work(data)
 
@@ -69,7 +69,7 @@ def event(data: bytes) -> None:
 
 
 def message(data: bytes) -> None:
-    """A raw message behind its headers, one a line up to an empty one."""
+    """A raw message. Its headers come first, one a line, then an empty line."""
     head, _, body = data.partition(b"\n\n")
     headers = dict(line.partition("=")[::2] for line in text_of(head).split("\n"))
     entry = {"entryId": "0", "event": base64.b64encode(body).decode(), "contentType": "application/octet-stream"}
@@ -88,7 +88,7 @@ def bulk(data: bytes) -> None:
 
 
 def check(found: Event | Rejected) -> None:
-    """It can be passed on, logged and stored."""
+    """Check that the event can be passed on, logged and stored."""
     if isinstance(found, Rejected):
         assert found.reason in Drop
         found.event_id.encode()
@@ -105,7 +105,7 @@ ORIGINS = [Origins(allowed, development=False) for allowed in ((), ("https://*.e
 
 
 def result(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Of one that never waits."""
+    """The result of a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -115,7 +115,7 @@ def result(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def token(data: bytes) -> None:
-    """A token as it is; or a header and claims, one a line, with a signature that is right."""
+    """A verbatim token; or a header and claims, one a line, with a valid signature."""
     head, newline, claims = data.partition(b"\n")
     text = signed(head, claims) if newline else text_of(data)
     identity = result(VERIFIER.verify(text))
@@ -131,11 +131,11 @@ def signed(header: bytes, claims: bytes) -> str:
 
 
 def request(data: bytes, *names: str) -> web.Request:
-    """With headers of these names, whose values are the lines."""
+    """A request with headers of these names, whose values are the lines."""
     headers = CIMultiDict[str]()
     for name, line in zip(names, text_of(data).split("\n"), strict=False):
         headers.add(name, line)
-    return cast("web.Request", SimpleNamespace(headers=headers, query=MultiDict[str]()))  # all that the parsers read
+    return cast("web.Request", SimpleNamespace(headers=headers, query=MultiDict[str]()))  # parsers read nothing else
 
 
 def cookie(data: bytes) -> None:
@@ -168,7 +168,7 @@ def resume_position(data: bytes) -> None:
 
 
 def settings(data: bytes) -> None:
-    """Lines such as NAME=value; no files are read."""
+    """Lines such as NAME=value; files are not read."""
     pairs = (line.partition("=") for line in text_of(data).replace("\0", "").split("\n"))
     environ = {name: value for name, _, value in pairs if "_FILE" not in name}
     reading = read_environment(environ)
@@ -192,7 +192,7 @@ def redis_position(data: bytes) -> None:
 
 
 def text_of(data: bytes) -> str:
-    """As aiohttp decodes headers."""
+    """Decode headers as aiohttp does."""
     return data.decode(errors="surrogateescape")
 
 

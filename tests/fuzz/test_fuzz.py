@@ -1,4 +1,4 @@
-"""Parsers under damaged input: what was found once stays found, and fifty new inputs of each parser at every run."""
+"""Fuzzes each parser with the corpus of earlier findings and with fifty new inputs at every run."""
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -26,7 +26,7 @@ JUNK = st.sampled_from(
         b"=",
     ]
 )
-PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # to shrink an input that takes long takes longer
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # without shrinking, because it takes too long for slow inputs
 EDITS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 9), JUNK | st.binary(max_size=4)), max_size=4)
 
 
@@ -62,7 +62,7 @@ def test_target_takes_damaged_input_without_an_unnamed_exception(name: str, data
     check(TARGETS[name], damaged, start, start + data.draw(st.integers(1, 4)))
 
 
-def test_check_of_quadratic_work_is_a_finding() -> None:
+def test_check_of_quadratic_work_reports_a_finding() -> None:
     def quadratic(data: bytes) -> None:
         for place in range(len(data)):
             data.count(b"x", place)

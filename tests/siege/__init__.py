@@ -1,1 +1,4 @@
-"""Good clients, bad peers of every kind and a full log, all at once against one real bridge: `make siege`."""
+"""Good clients, misbehaving peers of every kind and an unread log at the same time, against one real bridge:
+
+`make siege`.
+"""

@@ -1,4 +1,7 @@
-"""`python -m tests.siege`: calm, siege, and what is left ten seconds later. Exit code 1 if a promise is broken."""
+"""`python -m tests.siege`: a calm phase, the siege, and a look at what is left ten seconds later.
+
+Exits with 1 if a promise is broken.
+"""
 
 import argparse
 import asyncio
@@ -22,18 +25,18 @@ from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, bulk_byt
 MOST_P99 = 0.1  # seconds
 LONGEST_PAUSE = 0.25  # seconds
 LAST_EVENTS = 1.0  # seconds after the last event for its bytes to reach the clients' process
-AFTERWARDS = 10.0  # seconds that the bridge has to forget the bad peers
+AFTERWARDS = 10.0  # seconds after which nothing of the bad peers may be left
 PROBE = 0.02  # seconds between two looks at /healthz
 BULK, BULKS = 50, 10.0  # events in a delivery, deliveries a second
-LARGE, LARGES = 50_000, 2.0  # bytes of an event for all that never read, such events a second
-MORE_MEMORY = 64  # MiB that the allocator may keep
-LEAST_FLOOD = 0.9  # of the planned rate: the flood shares the machine with what it loads
-PATIENCE = 180.0  # seconds, for what has to happen once
+LARGE, LARGES = 50_000, 2.0  # bytes of an event for the peers that never read, and such events a second
+MORE_MEMORY = 64  # MiB that may stay in use
+LEAST_FLOOD = 0.9  # of the planned rate: the flood shares the machine with the bridge
+PATIENCE = 180.0  # seconds, for each step of the setup
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How large and how long; `bad` is kind → how many, `handshakes` are bad ones a second."""
+    """The scale; `bad` is kind → number of peers, `handshakes` are bad ones a second."""
 
     good: int
     seconds: float
@@ -56,7 +59,7 @@ SHORT = Plan(
 
 @dataclass
 class State:
-    """What the bridge holds."""
+    """What the bridge holds in memory."""
 
     connections: int
     descriptors: int
@@ -66,13 +69,13 @@ class State:
 
 @dataclass
 class Phase:
-    """A stretch of time, on the monotonic clock that all processes share."""
+    """A period, on the monotonic clock that all processes share."""
 
     name: str
     began: float = 0.0
     ended: float = 0.0
-    probes: list[float] = field(default_factory=list)  # seconds that /healthz took
-    cpu: dict[str, float] = field(default_factory=dict)  # what each process took of a core
+    probes: list[float] = field(default_factory=list)  # seconds that each GET of /healthz took
+    cpu: dict[str, float] = field(default_factory=dict)  # process → its share of a core
 
     @property
     def seconds(self) -> float:
@@ -88,7 +91,7 @@ def cpu_seconds(process: int) -> float:
 
 
 class Bridge:
-    """One real bridge, whose log nobody reads."""
+    """One real bridge, whose log is not read."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, http: aiohttp.ClientSession) -> None:
         self.process = process
@@ -127,7 +130,7 @@ class Bridge:
 
 
 class Publisher:
-    """Events for good clients, each user's in order, and large ones for those that never read."""
+    """Publishes events for good clients, each user's in order, and large ones for the peers that never read."""
 
     def __init__(self, bridge: Bridge, plan: Plan) -> None:
         self.published: Counter[str] = Counter()
@@ -162,7 +165,7 @@ class Publisher:
 
 
 async def probing(bridge: Bridge, probes: list[float]) -> None:
-    """How long the bridge's loop is busy with others: nobody needs a token for /healthz, and it costs nothing."""
+    """Measure how long the bridge's loop is busy: /healthz needs no token and almost no work."""
     async with aiohttp.ClientSession() as http:
         while True:
             started = time.monotonic()
@@ -192,7 +195,7 @@ async def running(*words: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def ended(process: asyncio.subprocess.Process) -> bytes:
-    """Tell a process to end; what it has to say."""
+    """End a process; return its output."""
     async with asyncio.timeout(PATIENCE):
         out, _ = await process.communicate(b"")
     return out
@@ -200,7 +203,7 @@ async def ended(process: asyncio.subprocess.Process) -> bytes:
 
 @contextlib.asynccontextmanager
 async def bridged() -> AsyncIterator[Bridge]:
-    """A bridge in production mode; after its first line nobody reads its log."""
+    """A bridge in production mode; its log is not read after the first line."""
     reading, writing = os.pipe()
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     settings = variables(
@@ -209,8 +212,8 @@ async def bridged() -> AsyncIterator[Bridge]:
             "JWT_SECRET": SECRET,
             "METRICS_TOKEN": ADMIN_TOKEN,
             "MAX_CONNECTIONS": "10000",
-            "HISTORY_SIZE": "1",  # what histories grow by would hide what bad peers leave behind
-            "TRUSTED_PROXIES": "10.0.0.0/8",  # loopback is not among them, so bad peers have budgets of their own
+            "HISTORY_SIZE": "1",  # growing histories would hide the memory that bad peers leave in use
+            "TRUSTED_PROXIES": "10.0.0.0/8",  # not loopback, so that each bad peer has its own budget
         }
     )
     with os.fdopen(reading, "rb", buffering=0) as log_of_it, os.fdopen(writing, "wb") as its_stdout:
@@ -231,7 +234,7 @@ async def bridged() -> AsyncIterator[Bridge]:
 
 @contextlib.asynccontextmanager
 async def phase(name: str, bridge: Bridge, others: dict[str, int]) -> AsyncIterator[Phase]:
-    """Probes, for as long as it lasts; `others` are the processes that load the machine beside the bridge."""
+    """Probe for the whole phase; `others` are the processes that load the machine beside the bridge."""
     pids = {"bridge": bridge.process.pid, **others, "this": os.getpid()}
     found = Phase(name, began=time.monotonic())
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
@@ -244,7 +247,7 @@ async def phase(name: str, bridge: Bridge, others: dict[str, int]) -> AsyncItera
 
 
 async def besieged(plan: Plan) -> list[str]:
-    """Run the plan, print what was measured; the promises that were broken."""
+    """Run the plan and print the measurements; return the broken promises."""
     async with contextlib.AsyncExitStack() as stack:
         bridge = await stack.enter_async_context(bridged())
         good = await stack.enter_async_context(running("tests.siege.good", str(bridge.port), str(plan.good)))

@@ -1,6 +1,6 @@
-"""Bad peers, in a process of their own: `python -m tests.siege.bad PORT PLAN`, the plan as JSON (kind → how many).
+"""Misbehaving peers in their own process: `python -m tests.siege.bad PORT PLAN`, with the plan as JSON (kind → number).
 
-Each peer begins again when the bridge has had enough of it.
+A peer that the bridge disconnects begins again.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ PAUSE = 1.0  # seconds before a peer begins again
 DRIP = 1.0  # seconds between two bytes
 ADDRESSES = 20  # that bad peers come from
 FLOOD = 200  # frames in one write
-SENDING = 16_384  # bytes that the kernel holds of what a peer sends: more, that nobody reads, loads the generator only
+SENDING = 16_384  # bytes of send buffer; more would only load the generator
 BOMB = 1 << 30  # bytes, after decompression
 
 
@@ -43,7 +43,7 @@ class Local(WebSocketPeer):
         return self
 
     async def admitted(self, user: str) -> None:
-        """A connection with a good token: not everybody who is known is good."""
+        """A connection with a good token: known users may misbehave too."""
         await self.send((UPGRADE.format(path=f"/ws?token={token(user, ttl=3600)}") + "\r\n").encode())
         await self.until(b"\r\n\r\n")
 
@@ -53,12 +53,12 @@ class Stalled(Local):
 
 
 async def silent(peer: Local, user: str) -> None:
-    """Connects and says nothing."""
+    """Connects and sends nothing."""
     await peer.rest()
 
 
 async def unread(peer: Local, user: str) -> None:
-    """Is known, gets events and never reads."""
+    """Has a good token, gets events and never reads."""
     await peer.admitted(user)
     await asyncio.Event().wait()
 
@@ -92,12 +92,12 @@ async def fragmenting(peer: Local, user: str) -> None:
 
 
 async def talking(peer: Local, user: str) -> None:
-    """Messages that mean nothing, as fast as they are taken."""
+    """Sends meaningless messages as fast as the bridge reads them."""
     await _flood(peer, user, frame(TEXT, b'{"type":"ping"}'))
 
 
 async def garbage(peer: Local, user: str) -> None:
-    """No HTTP at all, then no frames at all."""
+    """Sends bytes that are not HTTP, and bytes that are not frames."""
     await peer.send(os.urandom(512))
     await peer.rest()
 
@@ -109,7 +109,7 @@ async def garbled(peer: Local, user: str) -> None:
 
 
 async def half_closed(peer: Local, user: str) -> None:
-    """Ends its own direction and stays."""
+    """Closes its own direction only."""
     await peer.admitted(user)
     peer.sock.shutdown(1)
     await peer.rest()
@@ -124,7 +124,7 @@ _bomb = b""
 
 
 async def bombing(peer: Local, user: str) -> None:
-    """A body that unpacks to a gigabyte, on a route that nobody has."""
+    """A body that unpacks to a gigabyte, for a route that does not exist."""
     head = f"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {len(_bomb)}\r\n\r\n"
     await peer.send(head.encode() + _bomb)
     await peer.rest()
@@ -140,7 +140,7 @@ STALLED = {"unread", "pinging"}
 
 
 async def again_and_again(port: int, kind: str, number: int) -> None:
-    """One bad peer: when it is thrown out, it comes back."""
+    """Run one bad peer; when the bridge disconnects it, begin again."""
     while True:
         peer = (Stalled if kind in STALLED else Local)(port)
         with contextlib.suppress(OSError, EOFError, TimeoutError):
@@ -151,7 +151,7 @@ async def again_and_again(port: int, kind: str, number: int) -> None:
 
 async def main(port: int, plan: dict[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    global _bomb  # noqa: PLW0603 - a megabyte that takes seconds to make, for one kind only
+    global _bomb  # noqa: PLW0603 - takes seconds to make, and only one kind needs it
     if plan.get("bombing"):
         _bomb = b"".join(_squeezed(BOMB))
     tasks = [
@@ -167,7 +167,7 @@ async def main(port: int, plan: dict[str, int]) -> None:
 
 
 def _squeezed(size: int) -> list[bytes]:
-    """Gzip members of zeros: a member again and again is as good as one of that size."""
+    """Gzip members of zeros: one member repeated has the same effect as a single large one."""
     member = gzip.compress(bytes(1 << 20))
     return [member] * (size >> 20)
 

@@ -1,7 +1,7 @@
-"""Bad handshakes, in a process of their own: `python -m tests.siege.flood PORT RATE`, the rate in handshakes a second.
+"""Bad handshakes in their own process: `python -m tests.siege.flood PORT RATE`, the rate in handshakes a second.
 
-At the end of its input it prints how many were refused, a second. Plain sockets without tasks: on a machine that is
-shared, the load must cost less than what it measures.
+At the end of its input it prints the number of refusals a second. It uses plain sockets without tasks, because on a
+shared machine the load must cost less than the bridge.
 """
 
 import contextlib
@@ -17,23 +17,23 @@ from tests.siege.bad import address
 from tests.support.frames import UPGRADE
 
 SWEEP = 0.01  # seconds, at most, between two bursts
-MOST_OPEN = 400  # handshakes under way; beyond, the flood waits for answers
+MOST_OPEN = 400  # open handshakes; at this number the flood waits for answers
 REQUEST = (UPGRADE.format(path="/ws?token=eyJhbGciOiJIUzI1NiJ9.e30.bad") + "\r\n").encode()
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: no port is left in TIME_WAIT
 
 
 class Flood:
-    """Handshakes with a token that is none."""
+    """Handshakes with an invalid token."""
 
     def __init__(self, port: int, rate: float) -> None:
         self._port = port
         self._rate = rate
         self._selector = selectors.DefaultSelector()
         self._begun = self._refused = 0
-        self.reached = 0.0  # refused a second, in whatever way
+        self.reached = 0.0  # refusals a second, of any kind
 
     def run(self, stopped: threading.Event) -> None:
-        """Keep to the rate until it is stopped; what is under way then is left to the end of the process."""
+        """Keep to the rate until stopped; open handshakes end with the process."""
         started = time.monotonic()
         while not stopped.is_set():
             due = int((time.monotonic() - started) * self._rate) - self._begun
@@ -54,7 +54,7 @@ class Flood:
         self._selector.register(sock, selectors.EVENT_WRITE)
 
     def _go_on(self, sock: socket.socket, events: int) -> None:
-        """Send the request once it is connected; an answer, or an end without one, is all that it waits for."""
+        """Send the request once connected, then wait for an answer or the end of the connection."""
         with contextlib.suppress(OSError):
             if events & selectors.EVENT_WRITE:
                 sock.send(REQUEST)

@@ -1,7 +1,7 @@
-"""Good clients, in a process of their own: `python -m tests.siege.good PORT COUNT`, with the secret in the environment.
+"""Good clients in their own process: `python -m tests.siege.good PORT COUNT`, with the secret in the environment.
 
-Each has a user, a token, an address of its own and one WebSocket. Prints `ready` when all are connected; at the end
-of its input it prints what they saw, as JSON.
+Each has its own user and token and one WebSocket. Prints `ready` when all are connected. At the end of its input it
+prints the results as JSON.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from tests.support.frames import PING, TEXT, UPGRADE, frame
 from tests.support.running import token
 
 ADDRESSES = 50  # of loopback, that the clients share
-AT_ONCE = 100  # handshakes under way
-PATIENCE = 120.0  # seconds until all have to be connected
-AGAIN = 0.5  # seconds until a refused client tries once more
+AT_ONCE = 100  # open handshakes
+PATIENCE = 120.0  # seconds within which all must be connected
+AGAIN = 0.5  # seconds before a refused client tries again
 _PONG = 10
 
 
@@ -38,10 +38,10 @@ class Message(msgspec.Struct):
 
 @dataclass
 class Seen:
-    """What all clients saw."""
+    """The results of all clients."""
 
-    latencies: list[tuple[float, float]] = field(default_factory=list)  # when it was sent, and seconds to the client
-    received: Counter[str] = field(default_factory=Counter)  # user → events
+    latencies: list[tuple[float, float]] = field(default_factory=list)  # (published at, seconds)
+    received: Counter[str] = field(default_factory=Counter)  # user → number of events
     broken: list[str] = field(default_factory=list)  # promises that were not kept
     refused: int = 0  # handshakes that had to be repeated
 
@@ -55,7 +55,7 @@ class Seen:
 
 
 class Client(asyncio.Protocol):
-    """One connection: the frames of a server, which are whole and unmasked (RFC 6455 §5.2)."""
+    """One connection. A server's frames are unfragmented and unmasked (RFC 6455 §5.2)."""
 
     def __init__(self, user: str, seen: Seen) -> None:
         self.user = user
@@ -85,7 +85,7 @@ class Client(asyncio.Protocol):
         self._buffer = self._frames(data)
 
     def _frames(self, data: bytes) -> bytes:
-        """Takes whole frames; what is left."""
+        """Consume complete frames; return the rest."""
         at = 0
         while len(data) - at >= 2:
             size, start = data[at + 1], at + 2
@@ -136,7 +136,7 @@ class Client(asyncio.Protocol):
 
 
 async def connected(port: int, number: int, seen: Seen, limit: asyncio.Semaphore) -> Client:
-    """A client; one that is refused tries again."""
+    """Connect a client; try again if it is refused."""
     address = f"127.1.0.{1 + number % ADDRESSES}"
     while True:
         async with limit:

@@ -1,4 +1,4 @@
-"""A broker with all that its tests need, in process or on a real server; and the events that they speak of."""
+"""A broker with everything that its tests need, in the process or on a real server, and the events that they use."""
 
 import asyncio
 import contextlib
@@ -77,11 +77,11 @@ class Bench:
     before: Callable[[], None] = lambda: None  # causes a fault before the next append
 
     async def append(self, events: Sequence[Event]) -> list[Status]:
-        """What became of each, in one word."""
+        """Append entries; return the outcome of each in one word."""
         return [outcome.status for outcome in await self.broker.append(events)]
 
     async def take(self, *events: Event) -> list[Status]:
-        """Append, wait until all of it is heard, and let the bus drain."""
+        """Append, wait until the subscription has received all of it, and let the bus drain."""
         self.before()
         users = {user for event in events for user in event.users}
         for user in sorted(users):
@@ -97,7 +97,7 @@ class Bench:
         await self.broker.follow(user)
 
     async def heard(self, user: str) -> None:
-        """Wait until the sink has all that the user got while somebody subscription."""
+        """Wait until the sink has all events that the user got while somebody was subscribed."""
         top = await self.top(user)
         if top.offset:
             await until(lambda: self.sink.of(user) and _position(self.sink.of(user)[-1]) == top)
@@ -106,12 +106,12 @@ class Bench:
         return (await self.broker.resume(user, None)).position
 
     async def resume(self, user: str, after: str | None) -> Resume:
-        """The answer, to be compared with what the sink has seen."""
+        """The broker's answer to a resume, to be compared with the entries of the sink."""
         found = await self.broker.resume(user, after)
         return found._replace(entries=timeless(found.entries))
 
     async def resume_all(self, user: str, after: str) -> Resume:
-        """All portions of the answer in one."""
+        """All portions of the answer joined."""
         found = await self.resume(user, after)
         while found.rest:
             last = found.entries[-1]
@@ -122,12 +122,12 @@ class Bench:
         return found
 
     def fill(self, entries: int) -> None:
-        """Put so many entries of somebody else into the queue."""
+        """Put this many entries of another user into the queue."""
         self.sink.queue += [Entry("x", "e", 1, "task_update", b"{}", "", 0.0, "")] * entries
 
 
 def timeless(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """When this replica got them is not of their essence."""
+    """The entries without the times at which this replica received them, which may differ."""
     return tuple(msgspec.structs.replace(entry, received_at=0.0) for entry in entries)
 
 
@@ -166,7 +166,10 @@ async def on_redis(
     max_bytes_per_user: int = USER_BYTES,
     served: bool = False,
 ) -> AsyncIterator[Bench]:
-    """Another prefix each time is another world on the same server. `served` is on the server's clock."""
+    """A bench on a real server.
+
+    Each has its own prefix, so tests do not see each other's keys. `served` is on the server's clock.
+    """
     sink, clock = Sink(), Clock()
     prefix = prefix or f"t{secrets.token_hex(4)}"
     server = create_server(parse(url))

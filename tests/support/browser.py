@@ -1,4 +1,4 @@
-"""A real headless Chromium, and the bridge that it talks to, a process of its own."""
+"""A real headless Chromium, and the bridge that it talks to, in its own process."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ if not REQUIRED:
 
 from playwright.async_api import Browser, BrowserContext, async_playwright, expect  # noqa: E402 - after the skip
 
-DEADLINE = 30.0  # seconds that anything may take before it counts as broken
+DEADLINE = 30.0  # seconds that any step may take
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
@@ -43,7 +43,7 @@ def chromium() -> str:
 
 @contextlib.asynccontextmanager
 async def launched(*flags: str, **options: Any) -> AsyncIterator[Browser]:
-    """Closed at the end, with every page; `options` are Playwright's."""
+    """Chromium, closed at the end with every page; `options` are Playwright's."""
     expect.set_options(timeout=DEADLINE * 1000)
     args = [*FLAGS.split(), f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1", *flags]
     async with async_playwright() as playwright:
@@ -54,8 +54,10 @@ async def launched(*flags: str, **options: Any) -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def as_people_have_it() -> AsyncIterator[BrowserContext]:
-    """What Playwright keeps from its pages: a tab behind another is hidden, can be frozen, and goes to the back-forward
-    cache. Only its default profile is like that, which is given."""
+    """A browser with the default profile.
+
+    Only there are hidden tabs hidden and freezable, and pages go to the back-forward cache.
+    """
     port = free_port()
     left_out = ["--disable-back-forward-cache"]
     async with launched(f"--remote-debugging-port={port}", ignore_default_args=left_out) as browser:
@@ -64,7 +66,7 @@ async def as_people_have_it() -> AsyncIterator[BrowserContext]:
 
 
 class Bridge:
-    """The service as `make run` starts it, with the settings given as keywords; its port outlives a restart."""
+    """The bridge as `make run` starts it, with the settings given as keywords; a restart keeps its port."""
 
     def __init__(self, **settings: str) -> None:
         self.port = free_port()
@@ -98,10 +100,10 @@ class Bridge:
         async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
             while not await self._healthy(http):
                 assert self.running, "the bridge did not start"
-                await asyncio.sleep(0.02)  # looking without a pause would take the CPU from what is waited for
+                await asyncio.sleep(0.02)  # looking without a pause would take CPU time from the bridge
 
     async def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """And wait for its end."""
+        """Terminate the process and wait for its end."""
         self.send(how)
         if self._process is not None:
             await asyncio.wait_for(self._process.wait(), DEADLINE)
@@ -115,12 +117,12 @@ class Bridge:
         return aiohttp.ClientSession(headers=credentials(variables(self._settings)))
 
     async def ask(self, path: str) -> Any:
-        """The JSON of a route."""
+        """Send a request to a route; return its JSON."""
         async with self.http() as http, http.get(self.url + path) as response:
             return await response.json()
 
     async def publish(self, user: str, *numbers: int) -> None:
-        """An event for each number `n`, all in one delivery, taken when this returns."""
+        """Publish an event for each number `n`, all in one delivery; return when it is accepted."""
         events = [cloud_event({"event_type": "task.created", "user_id": user, "n": n}) for n in numbers]
         url = f"{self.url}/events/task-updates"
         async with self.http() as http, http.post(url, json=bulk_of(*events)) as response:

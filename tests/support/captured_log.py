@@ -1,4 +1,4 @@
-"""What is logged, caught by a test: the lines and the records."""
+"""Captures the log for a test: the lines and the records."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ CONTROLS = {chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2
 
 
 class Output(io.BytesIO):
-    """A stream that can be taken for a terminal."""
+    """A stream that can pretend to be a terminal."""
 
     terminal = False
 
@@ -30,7 +30,7 @@ class Output(io.BytesIO):
 
     @property
     def lines(self) -> list[str]:
-        """As a reader of lines sees them; the last one is complete."""
+        """The lines written so far, without an incomplete last one."""
         assert self.text == "" or self.text.endswith("\n")
         return self.text.splitlines()
 
@@ -41,7 +41,7 @@ class Output(io.BytesIO):
 
 @contextlib.contextmanager
 def logging_to(style: str | None = "json", level: str = "debug", *, terminal: bool = False) -> Iterator[Output]:
-    """What is logged meanwhile; the configuration is global, so everything is put back at the end."""
+    """Capture the log inside the context. At the end the global configuration is restored."""
     root, websocket = logging.getLogger(), logging.getLogger("aiohttp.websocket")
     before, least = (root.handlers, root.level, websocket.disabled), module._least
     output = Output()

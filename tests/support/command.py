@@ -1,4 +1,4 @@
-"""The command line as a process of its own."""
+"""The command line in its own process."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ LONGEST_LINE = 4_194_304  # bytes
 
 @dataclass
 class Command:
-    """One run of `wsbridge`, while it runs."""
+    """One run of `wsbridge`."""
 
     process: asyncio.subprocess.Process
 
@@ -26,20 +26,20 @@ class Command:
             return (await self.process.stdout.readline()).decode()
 
     async def note(self) -> str:
-        """The next line that it has for a person; "" at the end."""
+        """The next line on standard error; "" at the end."""
         assert self.process.stderr is not None
         async with asyncio.timeout(DEADLINE):
             return (await self.process.stderr.readline()).decode()
 
     async def line_with(self, text: str) -> str:
-        """The next line of its output in which the text stands."""
+        """The next line of its output that contains the text."""
         while line := await self.line():
             if text in line:
                 return line
         raise AssertionError(f"it ended without {text!r}: {await self.note()}")
 
     async def ended(self) -> int:
-        """Its exit code; what is left of its output stays to be read."""
+        """Wait for the exit code. The rest of the output can still be read."""
         async with asyncio.timeout(DEADLINE):
             return await self.process.wait()
 
@@ -48,14 +48,14 @@ class Command:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Nothing of this shell's but what Python and coverage need."""
+    """An environment without this shell's variables, except those that Python and coverage need."""
     kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE")}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"} | settings
 
 
 @contextlib.asynccontextmanager
 async def command(*words: str, stdout: int | None = None, **settings: str) -> AsyncIterator[Command]:
-    """Start `wsbridge` with these words and this environment; it is killed at the end if it still runs."""
+    """Start `wsbridge` with these arguments and this environment; kill it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "wsbridge", *words),
@@ -64,7 +64,7 @@ async def command(*words: str, stdout: int | None = None, **settings: str) -> As
         stderr=asyncio.subprocess.PIPE,
         env=environment(**settings),
         limit=LONGEST_LINE,
-        # Who runs the tests in the background has SIGINT ignored, and children inherit that.
+        # A shell ignores SIGINT in background jobs, and their child processes inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )
     try:
@@ -76,7 +76,7 @@ async def command(*words: str, stdout: int | None = None, **settings: str) -> As
 
 
 async def finished(*words: str, **settings: str) -> tuple[int, str, str]:
-    """The exit code, the output and the notes of a command that ends by itself."""
+    """Run a command to its end; return its exit code, output and notes."""
     async with command(*words, stdout=None, **settings) as run, asyncio.timeout(DEADLINE):
         out, notes = await run.process.communicate()
         assert run.process.returncode is not None

@@ -1,4 +1,4 @@
-"""A connection without a socket: it keeps what it is given."""
+"""A connection without a socket, which records what is written to it."""
 
 import asyncio
 import contextlib
@@ -13,23 +13,23 @@ from wsbridge.sessions.session import Session
 
 
 class FakeConnection:
-    """A transport that keeps what it is given: a message a line, as in `written`."""
+    """A transport that records what is written: a message a line, in `written`."""
 
     transport_name = "fake"
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.buffered = 0  # what the peer has not taken
+        self.buffered = 0  # bytes that the peer has not read
         self.ended: list[Close] = []
         self.aborted = 0
-        self.timers: list[bool] = []  # whether each was to be a short one
+        self.timers: list[bool] = []  # of each call of `abort_later`: whether it was a short time-out
         self.pings = 0
         self.gone = False
         self.answers = True
         self.ping_interval: float | None = None
         self.positions: list[Position | None] = []
         self.draining: Callable[[], Any] = lambda: asyncio.sleep(0)
-        self.session: Session | None = None  # pumped by a task where there is a loop, as its handler does
+        self.session: Session | None = None  # if a loop runs, a task pumps it, as its handler does
         self.pumping: asyncio.Task[None] | None = None
         self.woken = 0
 
@@ -54,7 +54,7 @@ class FakeConnection:
 
     def wake(self) -> None:
         self.woken += 1
-        with contextlib.suppress(RuntimeError):  # no loop: the test looks at what waits
+        with contextlib.suppress(RuntimeError):  # no loop: the test checks the outbox itself
             if self.session and (self.pumping is None or self.pumping.done()):
                 self.pumping = asyncio.get_running_loop().create_task(self._pump(self.session))
 

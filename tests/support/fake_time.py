@@ -1,4 +1,4 @@
-"""A clock that only the tests let go on."""
+"""A clock that only the tests advance."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ REAL_SLEEP = asyncio.sleep
 
 
 class Time(SimpleNamespace):
-    """In place of the modules `time` and `asyncio`: a sleep lets the clock go on, and is over at once."""
+    """Replaces the modules `time` and `asyncio`: a sleep advances the clock and returns at once."""
 
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
         super().__init__(now=1_000.0, slept=list[float](), monotonic=lambda: self.now, sleep=self._sleep)
@@ -25,7 +25,7 @@ class Time(SimpleNamespace):
 
 
 async def run_until(time: Time, end: float, job: Awaitable[None]) -> None:
-    """Let a job that never ends go on until the clock says `end`."""
+    """Run an endless job until the clock shows `end`."""
     task = asyncio.ensure_future(job)
     while time.now < end and not task.done():
         await REAL_SLEEP(0)

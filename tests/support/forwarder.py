@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 CHUNK = 16_384  # bytes that are forwarded at once
-BUFFER = 65_536  # bytes that are taken from a sender ahead of time
+BUFFER = 65_536  # bytes that are buffered from a sender
 Carry = Callable[[int], Awaitable[None]]
 
 
 class Forwarder:
-    """`async with` a subclass that says where to listen, and what happens to the bytes that pass."""
+    """Base class, used with `async with`. Subclasses choose where to listen and what happens to the forwarded bytes."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -34,14 +34,14 @@ class Forwarder:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def listen(self) -> asyncio.Server:
-        """A server that calls `serve`."""
+        """Return a server that calls `serve`."""
         raise NotImplementedError
 
     async def carry_up(self, size: int) -> None:
-        """Called before so many bytes go to the target."""
+        """Called before this many bytes go to the target."""
 
     async def carry_down(self, size: int) -> None:
-        """Called before so many bytes come back."""
+        """Called before this many bytes come back."""
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
@@ -58,7 +58,7 @@ class Forwarder:
 
 
 async def _pump(reader: StreamReader, writer: StreamWriter, carry: Carry) -> None:
-    """One direction, until either end goes."""
+    """Forward one direction until either end closes."""
     with contextlib.suppress(OSError):
         while chunk := await reader.read(CHUNK):
             await carry(len(chunk))

@@ -1,4 +1,7 @@
-"""What can go wrong, each a named class. Raw sockets: a client library would mend too much of it."""
+"""Misbehaving peers and injected bugs, each a named class.
+
+They use raw sockets, because a client library corrects many mistakes.
+"""
 
 import asyncio
 import functools
@@ -17,17 +20,17 @@ from tests.support.running import DEADLINE, Running, cloud_event, receive, until
 from wsbridge.sessions.bus import Bus
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-PACE = 0.005  # seconds between the events of a bystander, who would take the CPU from what is watched otherwise
-LITTLE = 4096  # bytes: the receive buffer of a peer that is soon full
+PACE = 0.005  # seconds between the events of a bystander; without a pause it would take CPU time from the tested peer
+LITTLE = 4096  # bytes: a receive buffer that is full soon
 UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
-GOOD = UPGRADE.format(path="/ws?user_id=u1")  # and an empty line
+GOOD = UPGRADE.format(path="/ws?user_id=u1")  # an empty line must follow
 
 
 class Peer:
-    """A TCP connection and nothing more. `receive_buffer` is in bytes: what the kernel takes before anybody reads."""
+    """A plain TCP connection. `receive_buffer` is in bytes: the kernel takes as many although nobody reads."""
 
     receive_buffer: int | None = None
 
@@ -50,7 +53,7 @@ class Peer:
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
     async def read(self) -> bytes:
-        """What comes next; nothing at the end, however it came."""
+        """The next bytes; b"" at the end of the connection, even after a reset."""
         async with asyncio.timeout(DEADLINE):
             try:
                 return await asyncio.get_running_loop().sock_recv(self.sock, 65_536)
@@ -58,14 +61,14 @@ class Peer:
                 return b""
 
     async def rest(self) -> bytes:
-        """Everything until the other side closes."""
+        """All bytes until the other side closes."""
         found, self._buffer = self._buffer, b""
         while chunk := await self.read():
             found += chunk
         return found
 
     async def until(self, end: bytes) -> bytes:
-        """Everything up to and with `end`, or to the end of the connection."""
+        """All bytes up to and including `end`, or up to the end of the connection."""
         while end not in self._buffer and (chunk := await self.read()):
             self._buffer += chunk
         found, end, self._buffer = self._buffer.partition(end)
@@ -81,7 +84,7 @@ class Peer:
         return found
 
     async def request(self, request: str | bytes) -> tuple[int, str]:
-        """Send a request; the status and all of the answer. 0 where the connection ended instead."""
+        """Send a request; return the status and the whole response. The status is 0 if the connection ended first."""
         await self.send(request if isinstance(request, bytes) else request.encode())
         head = (await self.until(b"\r\n\r\n")).decode("latin-1")
         size = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
@@ -89,13 +92,13 @@ class Peer:
         return int(head.split(" ")[1]) if head else 0, head + body.decode("latin-1")
 
     def reset(self) -> None:
-        """Leave with a RST: what is on the way is thrown away on both sides."""
+        """Close with a RST, which discards unsent bytes on both sides."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
 
 class WebSocketPeer(Peer):
-    """A client that does nothing by itself: it answers no ping, echoes no close, reads only when it is told to."""
+    """A client that does nothing by itself: it answers no ping, echoes no close, and reads only when asked to."""
 
     async def upgrade(self, user: str = "u1", query: str = "", headers: str = "") -> None:
         await self.send((UPGRADE.format(path=f"/ws?user_id={user}{query}") + headers + "\r\n").encode("latin-1"))
@@ -104,14 +107,14 @@ class WebSocketPeer(Peer):
         assert b"extensions" not in head.lower()  # nothing is ever compressed, so there is no bomb to send
 
     async def opened(self, user: str = "u1", query: str = "", headers: str = "") -> dict[str, Any]:
-        """Upgraded, and the first message."""
+        """Upgrade; return the first message."""
         await self.upgrade(user, query, headers)
         return await self.message()
 
     async def send_frame(
         self, opcode: int, payload: bytes = b"", *, final: bool = True, reserved: int = 0, claims: int | None = None
     ) -> None:
-        """`claims` is the length that the header tells; the mask is zeros."""
+        """Send a frame. `claims` is the length in its header, if it differs from the real one; the mask is zeros."""
         await self.send(frame(opcode, payload, final=final, reserved=reserved, claims=claims))
 
     async def frame(self) -> tuple[int, bytes]:
@@ -124,7 +127,7 @@ class WebSocketPeer(Peer):
         return first & 0x0F, await self.exactly(size)
 
     async def message(self) -> dict[str, Any]:
-        """The next text message; pings before it are passed over."""
+        """The next text message; skips pings."""
         while True:
             opcode, payload = await self.frame()
             if opcode == TEXT:
@@ -134,7 +137,7 @@ class WebSocketPeer(Peer):
             assert opcode == PING, (opcode, payload)
 
     async def closed(self) -> tuple[int, str]:
-        """Read to the close frame; its code and reason. 1006 where the connection just broke."""
+        """Read up to the close frame; return its code and reason, or 1006 if the connection ended without one."""
         try:
             while True:
                 opcode, payload = await self.frame()
@@ -161,25 +164,25 @@ class StalledReader(WebSocketPeer):
 
 
 class VanishedPeer(WebSocketPeer):
-    """Was there, and is silent now: no FIN, no answer to a ping. What a silent proxy or a lost network looks like."""
+    """Stays connected and silent: no FIN, no answer to a ping, as behind a silent proxy or a lost network."""
 
     receive_buffer = LITTLE
 
 
 class Dripping(Peer):
-    """Sends something a byte at a time, and never comes to an end."""
+    """Sends its data one byte at a time, without end."""
 
     start = b""
     drop = b"x"
 
     async def drip(self) -> bytes:
-        """Until the other side has had enough; what it said to that."""
+        """Send bytes until the other side closes; return its answer."""
         await self.send(self.start)
         loop, answer = asyncio.get_running_loop(), b""
         dripping = asyncio.create_task(self._drops())
         try:
             async with asyncio.timeout(DEADLINE):
-                while chunk := await loop.sock_recv(self.sock, 65_536):  # no time-out on each: it could lose a chunk
+                while chunk := await loop.sock_recv(self.sock, 65_536):  # a time-out of each could lose a chunk
                     answer += chunk
         except ConnectionError:
             pass
@@ -199,13 +202,13 @@ class SlowHeaders(Dripping):
 
 
 class SlowSecondHeaders(Dripping):
-    """The same after a good request on the connection."""
+    """The same, as the second request on a connection."""
 
     start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nX-Slow: "
 
 
 class SilentFromTheStart(Dripping):
-    """Connects and says nothing."""
+    """Connects and sends nothing."""
 
     drop = b""
 
@@ -217,12 +220,12 @@ class SlowBody(Dripping):
     )
 
 
-class Bug(Exception):  # noqa: N818 - it stands for anything
-    """Raised where nobody expects it."""
+class Bug(Exception):  # noqa: N818 - it may stand for any error
+    """Raised by a `Buggy` function."""
 
 
 class Buggy:
-    """Stands in for a function of ours; the calls whose arguments `unlucky` picks raise."""
+    """Replaces a function of wsbridge; raises for the calls that `unlucky` picks by their arguments."""
 
     def __init__(self, real: Callable[..., Any], unlucky: Callable[..., bool] = lambda *_: True) -> None:
         self._real = real
@@ -234,12 +237,12 @@ class Buggy:
         return self._real(*args, **named)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """As a method."""
+        """Bind to an instance, as a method."""
         return functools.partial(self, instance)
 
 
 class Counted:
-    """Stands in for a function of ours and counts its calls."""
+    """Replaces a function of wsbridge and counts its calls."""
 
     def __init__(self, real: Callable[..., Any]) -> None:
         self._real = real
@@ -250,12 +253,12 @@ class Counted:
         return self._real(*args, **named)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """As a method."""
+        """Bind to an instance, as a method."""
         return functools.partial(self, instance)
 
 
 class BlockedBroadcaster:
-    """Bridges started from now on take nothing from their queue until `release`."""
+    """Bridges that are started after this one take no entries from their queue until `release`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._gate = asyncio.Event()
@@ -272,7 +275,7 @@ class BlockedBroadcaster:
 
 
 class Bystander:
-    """Another user, who gets one event after the other while something goes wrong elsewhere: `async with`."""
+    """Another user, who gets one event after the other while a fault is injected: `async with`."""
 
     PATIENCE = 10.0  # seconds that one event may take, on a busy machine
 
@@ -298,7 +301,7 @@ class Bystander:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def served(self) -> None:
-        """One event more, there and back."""
+        """Wait for one more event from publisher to client."""
         before = self.count
         await until(lambda: self.count > before + 1 or self._task.done())
         if self._task.done():
@@ -308,7 +311,7 @@ class Bystander:
         while True:
             data = {"user_id": "bystander", "n": self.count + 1}
             started = time.monotonic()
-            # a connection that is kept could be closed as idle at the moment at which it is used again
+            # a kept connection could be closed as idle at the moment of the next request
             answer = await self._bridge.post(cloud_event(data), connection="close")
             assert answer == {"status": "SUCCESS"}
             message = await receive(ws)

@@ -1,18 +1,18 @@
-"""Whether work grows with its input or out of proportion to it."""
+"""Measures whether work grows in proportion to its input."""
 
 import time
 from collections.abc import Callable
 
-TIMES = 8  # how much larger the larger input is
-LINEAR = 24  # times as long at most: twice or thrice eight, for caches and noise; quadratic work takes 64 times
-LEAST = 0.001  # seconds of CPU below which a measurement says nothing
+TIMES = 8  # how many times larger the larger input is
+LINEAR = 24  # allowed factor: three times eight, for caches and noise; quadratic work takes 64 times as long
+LEAST = 0.001  # seconds of CPU below which a measurement is too inexact
 
 
 def growth(work: Callable[[int], object], size: int) -> float:
     """How many times as long `work` takes for an input that is eight times as large.
 
-    In CPU time of this thread, the best of several runs, so that other processes do not count. Where even the larger
-    input takes no time worth measuring the answer is 1.
+    In CPU time of this thread, the best of several runs, so that other processes do not count. The result is 1 if even
+    the larger input takes too little time to be measured.
     """
     large = _best(work, size * TIMES)
     return large / max(_best(work, size), LEAST / TIMES) if large > LEAST else 1.0

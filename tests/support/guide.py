@@ -1,4 +1,4 @@
-"""The code of FRONTEND_INTEGRATION.md, and a site of somebody who has read it."""
+"""The code of FRONTEND_INTEGRATION.md, and a site that uses it."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.browser import Bridge  # before playwright: it skips where that is not installed
+from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.proxy import FaultyProxy
 from tests.support.running import ROOT, Served, cloud_event, until_told
 
@@ -17,11 +17,11 @@ from tests.support.running import ROOT, Served, cloud_event, until_told
 from playwright.async_api import BrowserContext, Page
 
 GUIDE = (ROOT / "FRONTEND_INTEGRATION.md").read_text(encoding="utf-8")
-USER = "alice"  # whom the guide's code is for
+USER = "alice"  # the user in the guide's code
 
 
 def code(heading: str, language: str) -> str:
-    """The first code in this language under a heading."""
+    """The first code block of this language under a heading."""
     section = GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0] if heading else GUIDE
     found = re.search(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
     assert found, (heading, language)
@@ -33,18 +33,21 @@ def module(text: str) -> str:
 
 
 class Site(Served):
-    """What the code asks for, and the code itself as a page; its bridge is behind a network that can break."""
+    """A site with the endpoints that the guide's code calls and the code itself as a page.
+
+    Its bridge is behind a network that can fail.
+    """
 
     def __init__(self, bridge: Bridge, context: BrowserContext) -> None:
         self.bridge = bridge
         self.context = context
         self.proxy = FaultyProxy(bridge.port)  # between the page and the bridge
         self.user: str | None = USER  # who is logged in
-        self.tasks: list[dict[str, Any]] = []  # the state
-        self.loads = 0  # how often it was asked for
-        self.ready = asyncio.Event()  # and is answered
+        self.tasks: list[dict[str, Any]] = []  # the state that `load` fetches
+        self.loads = 0  # number of requests for it
+        self.ready = asyncio.Event()  # the answers wait until this is set
         self.ready.set()
-        self.errors: list[str] = []  # exceptions of its pages that nobody caught
+        self.errors: list[str] = []  # uncaught exceptions of its pages
         self._html = ""
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -64,7 +67,7 @@ class Site(Served):
         assert self.errors == []
 
     async def open(self, body: str) -> Page:
-        """A page with this in it, where `import` finds the client."""
+        """Open a page with this body, in which `import` finds the client."""
         imports = {"imports": {"wsbridge-client": f"{self.proxy.url}/client.js"}}
         body = body.replace("http://localhost:8004", self.proxy.url)
         body = body.replace("url: '/ws'", f"url: '{self.proxy.url}/ws'")
@@ -77,7 +80,7 @@ class Site(Served):
         return page
 
     async def connected(self) -> None:
-        """The page is, by what the bridge knows."""
+        """Wait until the bridge has a session of the page."""
 
         async def told() -> object:
             return (await self.bridge.ask("/stats"))["users"].get(USER)
@@ -85,7 +88,7 @@ class Site(Served):
         await until_told(told)
 
     async def publish(self, *titles: str) -> None:
-        """A task each, which is named like its title."""
+        """Publish a task for each title."""
         for title in titles:
             task = {"event_type": "task.created", "user_id": USER, "task_id": title, "title": title}
             async with self.bridge.http() as http:
@@ -94,7 +97,7 @@ class Site(Served):
                     assert await response.json() == {"status": "SUCCESS"}
 
     async def publish_in_the_dark(self, *titles: str) -> None:
-        """While the page has no connection."""
+        """Publish while the page has no connection."""
         await self.proxy.refuse()
         self.proxy.cut()
         await self.publish(*titles)

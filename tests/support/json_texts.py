@@ -1,4 +1,4 @@
-"""Hypothesis strategies for JSON values, and for the ways to write them."""
+"""Hypothesis strategies for JSON values and for the ways to write them."""
 
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""Keys to sign and verify with in tests."""
+"""Keys for signing and verifying in tests."""
 
 from typing import Any
 

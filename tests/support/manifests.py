@@ -1,4 +1,4 @@
-"""The Kubernetes manifests, read for what they deploy."""
+"""Reads the Kubernetes manifests."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def kind(path: Path, name: str) -> dict[str, Any]:
 
 
 def workload(path: Path) -> dict[str, Any]:
-    """What makes the pods."""
+    """The Deployment or StatefulSet."""
     return kind(path, "StatefulSet" if path == GROUPS else "Deployment")
 
 
@@ -51,12 +51,12 @@ def annotations(path: Path) -> dict[str, str]:
 
 
 def environment(path: Path) -> dict[str, Any]:
-    """Name → value, or where it comes from."""
+    """Name → value, or the place where it comes from."""
     return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container(path)["env"]}
 
 
 def settings_of(path: Path) -> Settings:
-    """As the pod has them, but for what comes out of a Secret."""
+    """The settings of the pod, except those from a Secret."""
     plain = {
         name: value
         for name, value in environment(path).items()
@@ -67,7 +67,7 @@ def settings_of(path: Path) -> Settings:
 
 
 def head(path: Path) -> str:
-    """The comment at its top: what an operator reads."""
+    """The comment at the top of the file, for operators."""
     return re.split(r"^(?!#)", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
 
 
@@ -76,7 +76,7 @@ def values_of(component: dict[str, Any]) -> dict[str, Any]:
 
 
 def secrets(path: Path) -> Iterator[tuple[str, str]]:
-    """Each Secret and key that its container reads."""
+    """Each Secret and key that the container reads."""
     folders = {mount["mountPath"]: mount["name"] for mount in container(path).get("volumeMounts", [])}
     volumes = {volume["name"]: volume["secret"] for volume in pod(path).get("volumes", [])}
     for name, value in environment(path).items():
@@ -90,7 +90,7 @@ def secrets(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def differences(a: Any, b: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Path → what is there in each; None where nothing is. Lists of named things are compared by name."""
+    """Path → the values in both documents; None if missing. Lists of named items are compared by name."""
     if isinstance(a, list) and isinstance(b, list) and all(isinstance(x, dict) and "name" in x for x in a + b):
         a, b = ({item["name"]: item for item in items} for items in (a, b))
     if isinstance(a, dict) and isinstance(b, dict):

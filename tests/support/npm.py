@@ -1,4 +1,4 @@
-"""`python -m tests.support.npm`: all that the client's package checks by itself, with Node.js; how tox runs it."""
+"""`python -m tests.support.npm`: runs all checks of the client's package with Node.js, for tox."""
 
 import os
 import re
@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[2] / "client"
-SCRIPTS = ("types", "test", "size", "package")  # of its package.json
-NODE = 20  # the oldest one that it is tested on
+SCRIPTS = ("types", "test", "size", "package")  # names of scripts in package.json
+NODE = 20  # the oldest version that is tested
 
 
 def missing() -> str:
-    """What is needed and not there; "" for nothing."""
+    """The name of a missing program; "" if nothing is missing."""
     if absent := [name for name in ("node", "npm") if shutil.which(name) is None]:
         return f"{' and '.join(absent)} not found"
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -22,7 +22,7 @@ def missing() -> str:
 
 
 def install() -> None:
-    """What the lock file says, unless it is installed already."""
+    """Install the packages of the lock file, unless they are installed already."""
     lock, installed = CLIENT / "package-lock.json", CLIENT / "node_modules" / ".installed"
     if installed.exists() and installed.read_bytes() == lock.read_bytes():
         return
@@ -31,7 +31,7 @@ def install() -> None:
 
 
 def npm(*arguments: str) -> None:
-    """Ends the program with its exit code if it fails."""
+    """Run npm; exit with its code if it fails."""
     print("npm", *arguments, flush=True)  # noqa: T201 - a program
     if code := subprocess.run(["npm", *arguments], cwd=CLIENT, check=False).returncode:
         sys.exit(code)

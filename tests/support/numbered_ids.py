@@ -1,6 +1,6 @@
-"""A pytest plugin for `make mutants`: parameters are named by numbers.
+"""A pytest plugin for `make mutants`: names parameters by numbers.
 
-mutmut runs tests by their ids, and pytest does not find an id again that has a backslash in it.
+mutmut runs tests by their ids, and pytest cannot find an id that contains a backslash.
 """
 
 import itertools

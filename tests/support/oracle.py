@@ -1,4 +1,4 @@
-"""The promise, held against what was seen. Knows the publisher's log and what each client was sent; does no I/O.
+"""Checks the promise: compares the publisher's log with the messages that each client got. Does no I/O.
 
 A user's events have serial numbers from 1, in the order of their partition. Times are seconds of one clock.
 """
@@ -9,13 +9,13 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-DETECTION = 4.0  # seconds after a loss in which clients may still be given positions that are then taken back
-LATE = 5.0  # seconds that a request may go on in a bridge when its sender has given it up
-_REMEMBERED = 12  # observations of a client that an account shows
+DETECTION = 4.0  # seconds after a loss in which clients may still get positions that are withdrawn later
+LATE = 5.0  # seconds for which a bridge may continue a request that its sender has abandoned
+_REMEMBERED = 12  # observations of a client that a report shows
 
 
 class Broken(Exception):  # noqa: N818 - a promise, not an error
-    """A promise was not kept; the text is an account of it."""
+    """A promise was broken; the text describes how."""
 
 
 class Position(NamedTuple):
@@ -37,13 +37,13 @@ class Position(NamedTuple):
         return Position(self.epoch, self.offset + 1)
 
     def holds(self, other: "Position") -> bool:
-        """Whether the other one is not after this one; positions of two epochs say nothing of each other."""
+        """Whether the other position is at or before this one. Positions of two epochs cannot be compared."""
         return self.epoch == other.epoch and other.offset <= self.offset
 
 
 @dataclass
 class Loss:
-    """Redis lost a part of what it had acknowledged, at some time between the two."""
+    """Redis lost a part of the data that it had acknowledged, at some time between the two."""
 
     kind: str
     start: float
@@ -53,8 +53,8 @@ class Loss:
 @dataclass
 class _Event:
     digest: bytes
-    tried: float  # when somebody last waited for an answer
-    waiting: int = 0  # requests that it is in
+    tried: float  # when a request with it last ended
+    waiting: int = 0  # number of open requests that contain it
     acked: float | None = None
 
 
@@ -63,13 +63,13 @@ class _Stream:
     """A user's events, in order; the first has serial 1."""
 
     events: list[_Event] = field(default_factory=list)
-    sent: list[float] = field(default_factory=list)  # when each was first sent: never falls
-    acked: list[float] = field(default_factory=list)  # when it and all before it had their SUCCESS: never falls
+    sent: list[float] = field(default_factory=list)  # when each was first sent; ascending
+    acked: list[float] = field(default_factory=list)  # when it and all before it had got SUCCESS; ascending
     required: int = 0  # the last one that got SUCCESS
 
 
 class Ledger:
-    """The publisher's own log: what was sent, what got SUCCESS, in which order; and what was done to the servers."""
+    """The publisher's own log: events sent, events that got SUCCESS, their order, and the faults of the servers."""
 
     def __init__(self, *, ttl: float, size: int) -> None:
         """`ttl` and `size` are those of the histories."""
@@ -78,10 +78,10 @@ class Ledger:
         self.losses: list[Loss] = []
         self.faults: list[tuple[float, str]] = []
         self._streams: dict[str, _Stream] = {}
-        self._places: dict[tuple[str, Position], int] = {}  # which event each position is
+        self._places: dict[tuple[str, Position], int] = {}  # the event of each position
 
     def sending(self, user: str, serial: int, data: bytes, now: float) -> None:
-        """A request with this event in it begins."""
+        """Note that a request with this event begins."""
         stream = self._streams.setdefault(user, _Stream())
         if serial == len(stream.events) + 1:
             stream.events.append(_Event(_digest(data), now))
@@ -89,7 +89,7 @@ class Ledger:
         stream.events[serial - 1].waiting += 1
 
     def answered(self, user: str, serial: int, now: float, *, success: bool) -> None:
-        """That request has ended, with or without SUCCESS for this event."""
+        """Note that this request has ended, with or without SUCCESS for this event."""
         stream = self._streams[user]
         event = stream.events[serial - 1]
         event.waiting -= 1
@@ -101,7 +101,7 @@ class Ledger:
                 stream.acked.append(now)
 
     def count(self, user: str) -> int:
-        """Events that were sent."""
+        """Number of events that were sent."""
         return len(self._streams[user].events) if user in self._streams else 0
 
     def required(self, user: str) -> int:
@@ -109,7 +109,7 @@ class Ledger:
         return self._streams[user].required if user in self._streams else 0
 
     def acked_by(self, user: str, time: float) -> int:
-        """The last event that, with all before it, had got SUCCESS before that time."""
+        """The last event such that it and all before it had got SUCCESS before that time."""
         return bisect_left(self._streams[user].acked, time) if user in self._streams else 0
 
     def sent_by(self, user: str, time: float) -> int:
@@ -124,17 +124,17 @@ class Ledger:
         return 1 <= serial <= self.count(user) and self._streams[user].events[serial - 1].digest == _digest(data)
 
     def may_come_again(self, user: str, serial: int) -> bool:
-        """Whether it was on its way to a bridge when Redis lost that it knew it."""
+        """Whether the event was in a request when Redis lost the event's id."""
         event, sent = self._streams[user].events[serial - 1], self.sent_at(user, serial)
         tried = float("inf") if event.waiting else event.tried + LATE
         return any(sent <= loss.end + DETECTION and tried >= loss.start for loss in self.losses)
 
     def placed(self, user: str, position: Position, serial: int) -> int:
-        """The event that was seen first at this position."""
+        """The event that was first seen at this position."""
         return self._places.setdefault((user, position), serial)
 
     def describe(self, user: str, around: int) -> list[str]:
-        """The events around one, for an account."""
+        """Describe the events around one, for a report."""
         lines = []
         for serial in range(max(1, around - 4), min(self.count(user), around + 4) + 1):
             event = self._streams[user].events[serial - 1]
@@ -149,46 +149,46 @@ def _digest(data: bytes) -> bytes:
 
 
 class Viewer:
-    """One client, over all of its connections. It has handled everything up to `serial`, or was told of a gap."""
+    """One client with all its connections. It has handled everything up to `serial`, or was told of a gap."""
 
     def __init__(self, ledger: Ledger, user: str, name: str) -> None:
         self.user = user
         self.name = name
-        self.position: Position | None = None  # the last that it handled: where it resumes
+        self.position: Position | None = None  # of the last handled event, from which it resumes
         self.tally: Counter[str] = Counter()
         self.ledger = ledger
         self.serial = 0
-        self._excused: float | None = None  # no event since a gap: what was first sent before this time may be missing
-        self._obtained = 0.0  # when it got its position
+        self._excused: float | None = None  # after a gap: events from before this may be missing
+        self._obtained = 0.0  # when the client got its position
         self._seen: deque[str] = deque(maxlen=_REMEMBERED)
 
     def visit(self, now: float) -> "Visit":
-        """It begins to connect, and resumes if it can."""
+        """Note that a connection begins; it resumes if the client has a position."""
         return Visit(self, self.position, self.serial, now)
 
     def attached(self, last: Position, started: float, now: float) -> None:
-        """Its first connection: what comes from now on is to reach it, and nothing that had SUCCESS before."""
+        """Note the first connection. From then on all events must arrive, and none that had got SUCCESS before."""
         self._move(last, now)
         self.serial = self.ledger.acked_by(self.user, started)
         self._excused = now
 
     def handle(self, position: Position, serial: int, now: float) -> None:
-        """The next event, exactly once and in order; after a gap what follows it."""
+        """Check the next event: exactly once and in order, or after a gap."""
         self._move(position, now)
         if serial <= self.serial:
             if self._excused is None or not self.ledger.may_come_again(self.user, serial):
                 raise self.broken(f"event {serial} came after {self.serial}: twice, or out of order", serial)
         elif serial > self.serial + 1:
             if self._excused is None:
-                raise self.broken(f"a hole: event {serial} came after {self.serial}, and no gap was told", serial)
+                raise self.broken(f"missed: event {serial} came after {self.serial} without a gap", serial)
             if self.ledger.sent_at(self.user, serial - 1) >= self._excused:
-                raise self.broken(f"a hole: event {serial - 1} was first sent after the gap that was told", serial)
+                raise self.broken(f"missed: event {serial - 1} was first sent after the gap", serial)
         self.serial = serial
         self._excused = None
         self.tally["delivered"] += 1
 
     def skip(self, last: Position, reason: str, after: int, started: float, now: float) -> None:
-        """A gap was told, after that event, on a connection that was begun at `started`."""
+        """Note a gap after that event, on a connection that began at `started`."""
         if not self._is_allowed(reason, after, now):
             raise self.broken(f"a gap ({reason}) though nothing was lost", after + 1)
         again = reason == "reset" and any(loss.end < self._obtained for loss in self.ledger.losses[-1:])
@@ -198,21 +198,21 @@ class Viewer:
         self._excused = now
 
     def lacks(self) -> str | None:
-        """What it still has to get, or to be told of."""
+        """The event or gap that the client still lacks, in words; None if there is none."""
         if self.position is None:
-            return "it never connected"
+            return "it did not connect"
         required = self.ledger.required(self.user)
         if self.serial >= required:
             return None
         if self._excused is None:
-            return f"event {self.serial + 1} never came"
-        return f"event {required} never came" if self.ledger.sent_at(self.user, required) >= self._excused else None
+            return f"event {self.serial + 1} did not arrive"
+        return f"event {required} did not arrive" if self.ledger.sent_at(self.user, required) >= self._excused else None
 
     def note(self, now: float, text: str) -> None:
         self._seen.append(f"{now:.3f} {text}")
 
     def broken(self, what: str, around: int | None = None) -> Broken:
-        """The account."""
+        """Make the report of a broken promise."""
         lines = [f"{self.name} of {self.user}: {what}", *self._seen]
         lines += self.ledger.describe(self.user, self.serial + 1 if around is None else around)
         lines += [f"{at:.3f} {fault}" for at, fault in self.ledger.faults[-6:]]
@@ -223,7 +223,7 @@ class Viewer:
         self._obtained = now
 
     def _is_allowed(self, reason: str, after: int, now: float) -> bool:
-        """Whether what is told as lost can be: too old, too many, or held by a server that lost it."""
+        """Whether the events before a gap may be lost: too old, too many, or lost by a server."""
         missed = self.ledger.sent_by(self.user, now) - after
         match reason:
             case "expired":
@@ -237,16 +237,16 @@ class Viewer:
 
 
 class Visit:
-    """One connection of a client: what it is sent must follow from what it asked for."""
+    """One connection of a client: the messages must fit the position that it asked for."""
 
     def __init__(self, viewer: Viewer, asked: Position | None, serial: int, started: float) -> None:
         self.asked = asked
-        self._serial = serial  # of the last event on this connection, or before it
+        self._serial = serial  # of the last event on this connection, or of the position before it
         self._viewer = viewer
         self._started = started
         self._position: Position | None = None
-        self._promised: Position | None = None  # by `connected`, for the gap that must follow
-        self._behind: Position | None = None  # a connection before this one went on to here: until then all is twice
+        self._promised: Position | None = None  # from `connected`, for the gap that must follow
+        self._behind: Position | None = None  # an older connection continued up to here: events up to it arrive twice
 
     def connected(self, last: Position, *, recovered: bool | None, now: float) -> None:
         viewer, asked = self._viewer, self.asked
@@ -303,7 +303,7 @@ class Visit:
 
 
 def unsettled(viewers: list[Viewer]) -> tuple[Viewer, str] | None:
-    """Somebody who still waits for something; at the end all clients of a user are at the same position."""
+    """A client that still waits for an event. At the end all clients of a user are at the same position."""
     tops: dict[str, Position | None] = {}
     for viewer in viewers:
         if lacking := viewer.lacks():

@@ -1,4 +1,4 @@
-"""A session on a fake connection, and the entries that it is offered."""
+"""A session on a fake connection, and entries to offer to it."""
 
 from collections.abc import Callable
 
@@ -21,13 +21,13 @@ class Peer:
     ) -> None:
         self.connection = FakeConnection()
         self.metrics = metrics or Metrics()
-        self.behind: list[Session] = []  # those that asked to be mended
+        self.behind: list[Session] = []  # sessions for which `mend` was called
         self.on_missed: Callable[[Session], object] = self.behind.append
         self.now = now
         if backlog is None:
             backlog = Backlog(self.metrics, max_session=BACKLOG, max_total=10**9, clock=lambda: self.now)
         self.backlog = backlog
-        self.left: list[Session] = []  # once for each call of `leave`
+        self.left: list[Session] = []  # one for each call of `leave`
         shared = Shared(
             metrics=self.metrics,
             backlog=backlog,
@@ -45,13 +45,13 @@ class Peer:
     def live(
         cls, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: Backlog | None = None
     ) -> "Peer":
-        """One that is attached at e:0, before the first event."""
+        """A session that is attached at e:0, before the first event."""
         peer = cls(user, now, metrics, backlog)
         peer.session.attach(Resume(Position("e", 0)), HELLO)
         return peer
 
     async def attach(self, resume: Resume) -> None:
-        """And wait until the replay is out, if there is one."""
+        """Attach, and wait until the replay is complete, if there is one."""
         self.session.attach(resume, HELLO)
         await self.pumped()
 
@@ -80,5 +80,5 @@ def entry(offset: int, epoch: str = "e", user: str = "u", data: bytes = b"{}") -
 
 
 def resume(last: int, *, top: int = 0, epoch: str = "e") -> Resume:
-    """What follows `last` up to `top`."""
+    """The entries after `last` up to `top`."""
     return Resume(Position(epoch, last), tuple(entry(n, epoch) for n in range(last + 1, top + 1)), recovered=True)

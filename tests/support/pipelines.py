@@ -1,4 +1,4 @@
-"""What tests say to a server over a pipeline, in few words."""
+"""Short forms for the commands that tests send over a pipeline."""
 
 import contextlib
 import re
@@ -44,7 +44,7 @@ def get(key: str) -> Command:
 
 
 def tell(user: str) -> Command:
-    """One of our functions."""
+    """A call of a function of the library."""
     return call("tell", [keys_of("w", user).position], b"x")
 
 
@@ -65,7 +65,7 @@ async def succeeds(pipeline: Pipeline, command: Command) -> bool:
 
 
 async def names(valkey: Valkey) -> list[str]:
-    """Of those who are connected and have one."""
+    """The names of all connected clients that have one."""
     return re.findall(r" name=(\S+)", (await valkey.ask("CLIENT", "LIST")).decode())
 
 

@@ -1,4 +1,4 @@
-"""A TCP proxy whose network goes wrong on request. Knows of HTTP only what an upgrade to WebSocket looks like."""
+"""A TCP proxy with a network that fails on request. Of HTTP it recognises only the upgrade to WebSocket."""
 
 import asyncio
 import contextlib
@@ -18,26 +18,26 @@ _FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\
 
 
 class Upgrades(Enum):
-    """What becomes of requests for a WebSocket."""
+    """How requests for a WebSocket are treated."""
 
     PASSED = "passed"
-    STRIPPED = "stripped"  # of the header that asks, as by a proxy that never heard of it
+    STRIPPED = "stripped"  # passed on without the header `Upgrade`, as by a proxy that does not support it
     FORBIDDEN = "forbidden"  # answered with 403, as by a filter
-    SWALLOWED = "swallowed"  # taken, and never answered
+    SWALLOWED = "swallowed"  # accepted and never answered
 
 
 class FaultyProxy:
-    """Forwards what comes to `port`, which is its own and stays, to `target`: `async with`."""
+    """Forwards connections from its own `port`, which stays the same, to `target`: `async with`."""
 
     def __init__(self, target: int) -> None:
-        self.target = target  # port of connections that come from now on
+        self.target = target  # port for connections that are opened from now on
         self.port = free_port()
         self.upgrades = Upgrades.PASSED
-        self.delay = 0.0  # seconds that a chunk is on its way longer, in both directions
-        self.rate = 0.0  # bytes a second that a direction of a connection lets through; 0 is as many as come
-        self.silent = False  # connections that come from now on are taken, and nothing comes through
+        self.delay = 0.0  # seconds by which a chunk is delayed, in both directions
+        self.rate = 0.0  # bytes a second in each direction of a connection; 0 is no limit
+        self.silent = False  # if True, new connections are accepted and nothing is forwarded
         self._tunnels: set[_Tunnel] = set()
-        self._open: dict[asyncio.Task[None], StreamWriter] = {}  # with one to the browser
+        self._open: dict[asyncio.Task[None], StreamWriter] = {}  # with the writer to the browser
         self._server: asyncio.Server | None = None
         self._ended = False
 
@@ -61,34 +61,33 @@ class FaultyProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def refuse(self) -> None:
-        """New connections, until `listen`."""
+        """Refuse new connections until `listen`."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
     def cut(self) -> None:
-        """Every connection, on both sides and with a RST: what is on its way is lost."""
+        """Reset every connection on both sides; data in flight is lost."""
         for tunnel in list(self._tunnels):
             tunnel.cut()
 
     def hold(self) -> None:
-        """The connections stay, and nothing comes through any more: a lost network, a laptop that slept too long."""
+        """Keep the connections but forward nothing: a lost network, or a laptop that slept too long."""
         for tunnel in self._tunnels:
             tunnel.held = True
 
     def half_close(self) -> None:
-        """The bridge is told that the browser has sent its last, and the browser is told nothing: neither that nor
-        that the bridge leaves then."""
+        """Send the bridge a FIN as if from the browser. The browser gets neither that nor the bridge's close."""
         for tunnel in self._tunnels:
             tunnel.half_close()
 
     def hang_up(self) -> None:
-        """The browser is told that the bridge has sent its last (a FIN without a close frame), the bridge nothing."""
+        """Send the browser a FIN without a close frame, as if from the bridge. The bridge gets nothing."""
         for tunnel in self._tunnels:
             tunnel.hang_up()
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        if self._ended:  # it was accepted just before, and is in nobody's list yet
+        if self._ended:  # it was accepted just now, and is in no list yet
             writer.transport.abort()
             return
         task = asyncio.current_task()
@@ -102,7 +101,7 @@ class FaultyProxy:
             del self._open[task]
 
     async def _tunnel(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """From its first chunk, which in a browser is a whole head, to the end of both directions."""
+        """Forward from the first chunk, which in a browser is a whole head, to the end of both directions."""
         head = await reader.read(_CHUNK)
         if _UPGRADE.search(head) and self.upgrades is Upgrades.FORBIDDEN:
             writer.write(_FORBIDDEN)
@@ -120,7 +119,7 @@ class FaultyProxy:
         self._tunnels.add(tunnel)
         try:
             await asyncio.gather(tunnel.pump(reader, back_writer), tunnel.pump(back_reader, writer))
-        except OSError:  # one side was reset, or is gone
+        except OSError:  # one side was reset or closed
             tunnel.cut()
         finally:
             self._tunnels.discard(tunnel)
@@ -128,7 +127,7 @@ class FaultyProxy:
 
 
 class _Tunnel:
-    """One connection of a browser and the one to the bridge that belongs to it."""
+    """One connection of a browser, and its connection to the bridge."""
 
     def __init__(self, proxy: FaultyProxy, browser: StreamWriter, bridge: StreamWriter) -> None:
         self.held = proxy.silent
@@ -137,7 +136,7 @@ class _Tunnel:
         self._bridge = bridge
 
     async def pump(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """One direction, until its end, which is told to the other side as well."""
+        """Forward one direction up to its end, and close the other side then."""
         while chunk := await reader.read(_CHUNK):
             if self._proxy.delay:
                 await asyncio.sleep(self._proxy.delay)  # the fault itself
@@ -151,7 +150,7 @@ class _Tunnel:
 
     def cut(self) -> None:
         for writer in (self._browser, self._bridge):
-            with contextlib.suppress(OSError):  # it is gone already
+            with contextlib.suppress(OSError):  # it is closed already
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""One replica without its doors: a broker and all behind it, with clients on wires that keep what they are sent."""
+"""One replica without HTTP and transports: a broker, sessions, and clients on fake connections."""
 
 import asyncio
 import contextlib
@@ -37,12 +37,12 @@ class Client:
     session: Session
     connection: FakeConnection
     seen: list[int] = field(default_factory=list)
-    positions: list[Position] = field(default_factory=list)  # each that it could resume after, in order
+    positions: list[Position] = field(default_factory=list)  # each position that it could resume after, in order
     gaps: list[str] = field(default_factory=list)
     _read: int = 0
 
     def read(self) -> None:
-        """Take what has come since, and hold its positions to be contiguous."""
+        """Take the new messages, and check that their positions are contiguous."""
         messages = self.connection.messages
         for message in messages[self._read :]:
             match message["type"]:
@@ -67,7 +67,7 @@ def _position(text: str) -> Position:
 
 
 class Watching(Reconciler):
-    """Counts how often it has seen that all is well, or made it so."""
+    """Counts how often it has found every session up to date, or has brought it up to date."""
 
     looks = 0
 
@@ -89,7 +89,7 @@ class Replica:
         self.reconciler: Watching
 
     async def connect(self, user: str, after: Position | None = None) -> Client:
-        """As admission does it: count in, follow, read, attach."""
+        """Connect a client as admission does: count, subscribe, read, attach."""
         connection = FakeConnection()
         shared = Shared(
             metrics=self.metrics, backlog=self.backlog, on_missed=self.catch_up.request, on_leave=self.registry.remove
@@ -106,7 +106,7 @@ class Replica:
         return (await self._resume(user, None)).position
 
     async def _resume(self, user: str, after: str | None) -> Resume:
-        """As admission does it: as soon as the history can be read."""
+        """Resume as admission does: as soon as the history can be read."""
         async with asyncio.timeout(DEADLINE):
             while True:
                 try:
@@ -119,7 +119,7 @@ class Replica:
         self.registry.remove(client.session)
 
     async def settle(self, client: Client) -> None:
-        """Wait until it has all that the history has."""
+        """Wait until every session is level with the history."""
         top = await self.position(client.user)
         await until(lambda: client.session.state is State.LIVE and client.session.position == top)
         client.read()
@@ -127,7 +127,7 @@ class Replica:
 
 @contextlib.asynccontextmanager
 async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
-    """Histories in process."""
+    """A replica with its histories in the process."""
     replica = Replica()
     replica.broker = MemoryBroker(replica.bus, max_bytes=10**9, **(LIMITS | limits))
     replica.catch_up = CatchUp(replica.broker, replica.metrics)
@@ -137,7 +137,7 @@ async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
 
 @contextlib.asynccontextmanager
 async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncIterator[Replica]:
-    """Histories on a server."""
+    """A replica with its histories on a server."""
     replica = Replica()
     replica.broker = broker = RedisBroker(create_server(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
     replica.catch_up = CatchUp(broker, replica.metrics)

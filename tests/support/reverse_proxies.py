@@ -1,4 +1,4 @@
-"""Real reverse proxies in front of a bridge on the same host, configured as their own documentation shows it."""
+"""Real reverse proxies in front of a bridge on the same host, configured as in their own documentation."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import pytest
 from tests.support.running import DEADLINE
 from tests.support.valkey import free_port
 
-# Unless told to, nginx passes on neither a stranger's address nor the `Host` that was asked for; HAProxy only `Host`.
+# By default nginx passes on neither the client's address nor the requested `Host`; HAProxy passes on `Host` only.
 NGINX = """\
 daemon off;
 {user}
@@ -62,7 +62,7 @@ http://:{port} {{
 """
 TEXTS = {
     "nginx": NGINX.replace("{upgrade}", UPGRADE),
-    "nginx without upgrade": NGINX.replace("{upgrade}", ""),  # it speaks HTTP/1.0 to the bridge then
+    "nginx without upgrade": NGINX.replace("{upgrade}", ""),  # then it sends HTTP/1.0 to the bridge
     "haproxy": HAPROXY,
     "caddy": CADDY,
 }
@@ -70,7 +70,7 @@ UPGRADING = [name for name in TEXTS if name != "nginx without upgrade"]
 
 
 class ReverseProxy:
-    """One of them in front of the bridge at `upstream`, until the end of the context."""
+    """A reverse proxy in front of the bridge at `upstream`, until the end of the context."""
 
     def __init__(self, name: str, folder: Path, upstream: int) -> None:
         self.port = free_port()
@@ -121,7 +121,7 @@ class ReverseProxy:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 except OSError:
-                    await asyncio.sleep(0.02)  # looking without a pause would take the CPU from what is waited for
+                    await asyncio.sleep(0.02)  # looking without a pause would take CPU time from the proxy
                 else:
                     writer.close()
                     return

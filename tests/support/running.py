@@ -1,4 +1,4 @@
-"""What tests say about a running bridge, in few words."""
+"""Runs a bridge and talks to it: the functions that most tests use."""
 
 import asyncio
 import contextlib
@@ -26,12 +26,12 @@ from wsbridge.app import Bridge
 from wsbridge.server import Server
 from wsbridge.telemetry.log import configure, log
 
-DEADLINE = 30.0  # seconds: how long a test waits for what must happen, on a machine that others use too
-IMPATIENT = 20  # looks at once; most things happen in the next few turns of the loop
-PAUSE = 0.002  # seconds between later ones: looking all the time would take the CPU from what is waited for
+DEADLINE = 30.0  # seconds that a test waits for an expected event, on a machine with other work
+IMPATIENT = 20  # checks without a pause: most conditions become true within a few turns of the loop
+PAUSE = 0.002  # seconds between later checks; without a pause they would take CPU time from the bridge
 SECRET = "a secret of thirty-two bytes or more"
 APP_TOKEN, ADMIN_TOKEN = "what only the sidecar knows", "what only operators know"
-EXAMPLE = (  # the data of an event
+EXAMPLE = (  # data of an event
     b'{"event_type":"task.created","user_id":"user-123","task_id":"456","title":"New Task",'
     b'"timestamp":"2026-02-07T12:00:00.000Z"}'
 )
@@ -41,8 +41,8 @@ ROOT = Path(__file__).parents[2]
 class Reachable:
     """A bridge at a port of this machine."""
 
-    app_token: str | None = None  # that a delivery shows
-    admin_token: str | None = None  # that a GET shows
+    app_token: str | None = None  # sent with a delivery
+    admin_token: str | None = None  # sent with a GET
 
     def __init__(self, port: int, http: aiohttp.ClientSession) -> None:
         self.port = port
@@ -54,7 +54,7 @@ class Reachable:
         return f"http://127.0.0.1:{self.port}"
 
     async def connect(self, user: str | None = "u1", **query: str) -> aiohttp.ClientWebSocketResponse:
-        """A WebSocket, before its first message was read."""
+        """Open a WebSocket without reading its first message."""
         params = query if user is None else {"user_id": user, **query}
         ws = await self.http.ws_connect(f"{self.url}/ws", params=params)
         self.sockets.append(ws)
@@ -66,19 +66,19 @@ class Reachable:
             await ws.close()
 
     async def opened(self, user: str = "u1", **query: str) -> tuple[aiohttp.ClientWebSocketResponse, dict[str, Any]]:
-        """A WebSocket and its `connected` message."""
+        """Open a WebSocket and read its `connected` message."""
         ws = await self.connect(user, **query)
         return ws, await receive(ws)
 
     async def publish(self, data: Any, **envelope: Any) -> str:
-        """Post one enveloped event; the status that the bridge answers."""
+        """Post one enveloped event; return the status in the answer."""
         answer = await self.post(cloud_event(data, **envelope))
         return str(answer["status"])
 
     async def post(
         self, body: Any, content_type: str = "application/cloudevents+json", topic: str = "task-updates", **headers: str
     ) -> Any:
-        """Post a body as the sidecar does; the JSON that comes back."""
+        """Post a body as the sidecar does; return the JSON of the answer."""
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         token = {"dapr-api-token": self.app_token} if self.app_token else {}
         headers = {"content-type": content_type} | token | headers
@@ -87,7 +87,7 @@ class Reachable:
             return await response.json()
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:
-        """Status and JSON (or text) of an operator's GET."""
+        """Send an operator's GET; return the status and the JSON or text."""
         token = {"Authorization": f"Bearer {self.admin_token}"} if self.admin_token else {}
         async with self.http.get(self.url + path, headers=token | headers) as response:
             is_json = response.content_type.endswith("json")
@@ -117,14 +117,14 @@ async def connect(
 
 
 class Spawned(Reachable):
-    """A bridge in a process of its own, as an operator starts it."""
+    """A bridge in its own process, started as by an operator."""
 
     def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession) -> None:
         super().__init__(0, http)
         self.process = process
         self.lines: list[dict[str, Any]] = []  # of its log
         self.errors = b""
-        self.listening = asyncio.Event()  # while it is cleared, the log is not read and its pipe fills up
+        self.listening = asyncio.Event()  # while it is cleared, the log is not read, so its pipe fills up
         self.listening.set()
         self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
 
@@ -139,7 +139,7 @@ class Spawned(Reachable):
         broken: str = "",
         **settings: str,
     ) -> "Spawned":
-        """Run until the end of the test, or until it ends by itself: then `code` and `errors` say why.
+        """Run a bridge until the end of the test or its own end; then `code` and `errors` have the reason.
 
         `descriptors` limits how many it may open; `broken` is Python that breaks a part of it before it serves.
         """
@@ -159,7 +159,7 @@ class Spawned(Reachable):
         spawned.app_token, spawned.admin_token = environ.get("APP_API_TOKEN"), environ.get("WSBRIDGE_ADMIN_TOKEN")
         try:
             await until(lambda: spawned.of("server.started") or process.returncode is not None)
-        except BaseException:  # nobody else knows of it yet
+        except BaseException:  # no fixture has it yet
             await spawned.end()
             raise
         spawned.port = next((line["ports"][0] for line in spawned.of("server.started")), 0)
@@ -177,7 +177,7 @@ class Spawned(Reachable):
         self.process.send_signal(signal.SIGTERM)
 
     async def code(self) -> int:
-        """Wait for the end; the exit code."""
+        """Wait for the end; return the exit code."""
         async with asyncio.timeout(2 * DEADLINE):
             await asyncio.gather(*self._readers)
             return await self.process.wait()
@@ -199,7 +199,7 @@ class Spawned(Reachable):
 
 
 class Served:
-    """What a test itself serves on loopback: `routes()`, at `port`, or at any port where that is 0."""
+    """A server of the test itself on loopback: `routes()` at `port`, or at any free port if that is 0."""
 
     port = 0
 
@@ -209,7 +209,7 @@ class Served:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.add_routes(self.routes())
-        self._runner = web.AppRunner(app, shutdown_timeout=0)  # not for handlers that are slow on purpose
+        self._runner = web.AppRunner(app, shutdown_timeout=0)  # do not wait for handlers that are slow on purpose
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
         self.port = self._runner.addresses[0][1]
@@ -220,11 +220,11 @@ class Served:
 
 
 class Logs:
-    """What the bridge in this process has logged, at every level and as JSON, as an operator reads it."""
+    """The log of the bridge in this process, at every level and as JSON."""
 
     def __init__(self) -> None:
         self.stream = io.BytesIO()
-        self.expected: set[str] = set()  # events of level error that the test causes on purpose
+        self.expected: set[str] = set()  # events at level error that the test causes on purpose
         self._lines: list[dict[str, Any]] = []
         self._read = 0
 
@@ -245,7 +245,7 @@ class Logs:
         return [line for line in self.lines if line["event"] == event and fields.items() <= line.items()]
 
     async def line(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Wait for such a line; the first one."""
+        """Wait for such a line; return the first one."""
         with contextlib.suppress(TimeoutError):
             await until(lambda: self.of(event, **fields))
         found = self.of(event, **fields)
@@ -253,7 +253,7 @@ class Logs:
         return found[0]
 
     def check(self) -> None:
-        """Nothing went wrong but what the test wanted to."""
+        """Check that every error in the log was expected."""
         wrong = [line for line in self.lines if line["level"] in ("error", "critical")]
         unexpected = [line for line in wrong if line["event"] not in self.expected]
         assert not unexpected, json.dumps(unexpected, indent=1).replace("\\n", "\n")
@@ -262,7 +262,7 @@ class Logs:
     @classmethod
     @contextlib.contextmanager
     def captured(cls) -> Iterator["Logs"]:
-        """Put everything back as it was at the end: the configuration is global."""
+        """Capture the log. At the end the global configuration is restored."""
         logs, root, websocket = cls(), logging.getLogger(), logging.getLogger("aiohttp.websocket")
         before = root.handlers, root.level, websocket.disabled
         with warnings.catch_warnings():
@@ -312,7 +312,7 @@ def cloud_event(data: Any, **envelope: Any) -> dict[str, Any]:
 
 
 def bulk_of(*events: Any, **entry: Any) -> dict[str, Any]:
-    """A bulk delivery as daprd 1.18 posts it; entry ids are the events' places."""
+    """A bulk delivery as daprd 1.18 posts it. The ids of the entries are their indexes."""
     return {
         "id": str(uuid.uuid4()),
         "type": "com.dapr.event.sent.bulk",
@@ -333,14 +333,14 @@ def bulk_of(*events: Any, **entry: Any) -> dict[str, Any]:
 
 
 def enveloped(data: bytes, **envelope: Any) -> bytes:
-    """The same as `cloud_event`, as bytes, with the data as they are."""
+    """`cloud_event` as bytes, with the data verbatim."""
     event = cloud_event(None, **envelope)
     del event["data"]
     return json.dumps(event).encode()[:-1] + b',"data":' + data + b"}"
 
 
 def bulk_bytes(*events: bytes) -> bytes:
-    """The same as `bulk_of`, as bytes, with the events as they are."""
+    """`bulk_of` as bytes, with the events verbatim."""
     entry = b'{"entryId":"%d","event":%b,"contentType":"application/cloudevents+json","metadata":{"__key":"k"}}'
     entries = b",".join(entry % numbered for numbered in enumerate(events))
     return json.dumps(bulk_of()).encode().replace(b'"entries": []', b'"entries": [' + entries + b"]")
@@ -355,7 +355,7 @@ async def receive(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
 
 
 async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
-    """Read to the end; the close code and reason. 1006 where the connection just broke."""
+    """Read to the end; return the close code and reason, or 1006 if the connection ended without a close frame."""
     async with asyncio.timeout(DEADLINE):
         while True:
             message = await ws.receive()
@@ -366,7 +366,7 @@ async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something to become true; the test fails if it does not."""
+    """Wait until the condition is true; the test fails if it does not become true."""
 
     async def told() -> object:
         return condition()
@@ -375,7 +375,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def until_told(condition: Callable[[], Awaitable[object]]) -> None:
-    """The same for what has to be asked over the network."""
+    """Wait until an asynchronous condition is true, such as one that sends a request."""
     async with asyncio.timeout(DEADLINE):
         for look in itertools.count():
             if await condition():

@@ -1,10 +1,10 @@
-"""A user's tabs, a bridge, and between them a network that can go wrong: what tests of the browser client play in."""
+"""A user's tabs, a bridge, and between them a network that can fail: for tests of the browser client."""
 
 import contextlib
 import uuid
 from typing import Any, Self
 
-from tests.support.browser import Bridge  # before playwright: it skips where that is not installed
+from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.proxy import FaultyProxy
 from tests.support.running import until_told
 from tests.support.site import Site
@@ -17,13 +17,13 @@ from playwright.async_api import BrowserContext
 
 
 class Scene:
-    """`async with Scene(context, bridge)`; a user of its own, so that it may share the bridge with others.
+    """`async with Scene(context, bridge)`. Each has its own user, so scenes can share a bridge.
 
     Tabs of one context share storage, locks and channels.
     """
 
     def __init__(self, context: BrowserContext, bridge: Bridge) -> None:
-        self.bridge = bridge  # which events are posted to
+        self.bridge = bridge  # the bridge to which events are posted
         self.context = context
         self.user = f"alice-{uuid.uuid4().hex[:8]}"
         self.proxy = FaultyProxy(bridge.port)
@@ -46,14 +46,14 @@ class Scene:
             raise AssertionError(errors)
 
     async def start(self, **settings: str) -> Bridge:
-        """Another bridge, to be used from now on instead."""
+        """Start another bridge and use it from now on."""
         settings = {"ALLOWED_ORIGINS": self.site.origin} | settings
         self.bridge = await self._stack.enter_async_context(Bridge(**settings))
         self.proxy.target = self.bridge.port
         return self.bridge
 
     async def open(self, *, with_token: bool = False, **options: Any) -> Tab:
-        """A tab whose page connects; `options` are createClient's."""
+        """Open a tab whose page connects; `options` are createClient's."""
         tab = await Tab.of(await self.context.new_page())
         self.tabs.append(tab)
         options = {"url": f"{self.proxy.url}/ws", "userId": self.user} | options
@@ -61,13 +61,13 @@ class Scene:
         return tab
 
     async def opened(self, **options: Any) -> Tab:
-        """The same, and connected."""
+        """Open a tab and wait until it is connected."""
         tab = await self.open(**options)
         await tab.is_in("open")
         return tab
 
     async def publish(self, *numbers: int) -> None:
-        """An update for each number, to this scene's user."""
+        """Publish an update for each number to this scene's user."""
         await self.bridge.publish(self.user, *numbers)
 
     async def _close(self) -> None:
@@ -75,12 +75,12 @@ class Scene:
             await tab.page.close()
 
     async def hurry(self) -> None:
-        """Tabs that wait for their next try do so within a second, as when a machine comes online."""
+        """Make waiting tabs try to reconnect within a second, as when a machine comes online."""
         for tab in self.tabs:
             await tab.page.evaluate("dispatchEvent(new Event('online'))")
 
     async def has_sessions(self, count: int) -> None:
-        """Wait until this scene's user has as many on the bridge: a stream that ended is noticed a second later."""
+        """Wait until the bridge has this many sessions of the user. It notices the end of a stream a second late."""
 
         async def counted() -> bool:
             return bool((await self.bridge.ask("/stats"))["users"].get(self.user, 0) == count)

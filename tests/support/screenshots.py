@@ -1,6 +1,6 @@
-"""The pictures of the demo page in docs/: `make screenshots`.
+"""Makes the pictures of the demo page in docs/: `make screenshots`.
 
-Drawn in Inter and JetBrains Mono where those are installed (Debian: fonts-inter, fonts-jetbrains-mono).
+Drawn in Inter and JetBrains Mono if those are installed (Debian: fonts-inter, fonts-jetbrains-mono).
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from tests.support.running import ROOT
 from playwright.async_api import Browser, Page, expect
 
 FONTS = ":root { --sans: Inter, system-ui; --mono: 'JetBrains Mono', monospace; }"
-SIZES = {"desktop": (1280, 800, 1), "phone": (390, 844, 1.5)}  # CSS pixels, and pixels of the picture to each
+SIZES = {"desktop": (1280, 800, 1), "phone": (390, 844, 1.5)}  # in CSS pixels; the third is the scale
 SCHEMES = ("light", "dark")
-AWAY = ("Call the dentist", "Book the night train")  # what alice's tabs are told when they are back
+AWAY = ("Call the dentist", "Book the night train")  # the updates that alice gets after she is plugged in again
 
 
 async def press(page: Page, name: str) -> None:
@@ -31,7 +31,7 @@ async def publish(page: Page, user: str, title: str) -> None:
 
 
 async def play(page: Page) -> None:
-    """Alice is away for two updates."""
+    """Unplug alice for two updates."""
     await expect(page.locator(".tab .badge")).to_have_text(["open"] * 3)
     await publish(page, "bob", "Mow the lawn")
     await publish(page, "alice", "Buy milk")

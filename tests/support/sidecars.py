@@ -1,4 +1,4 @@
-"""A publisher that acts like Dapr's sidecars: partitions in order, one request at a time, again until all is SUCCESS.
+"""A publisher that acts like Dapr's sidecars: partitions in order, one request at a time, repeated until SUCCESS.
 
 Knows the bridges by their URLs, and keeps the oracle's ledger.
 """
@@ -18,12 +18,12 @@ from tests.support.oracle import Broken, Ledger
 from tests.support.running import bulk_bytes, enveloped
 
 PATIENCE = 10.0  # seconds that a sidecar waits for an answer
-IMPATIENT = 0.01  # of the requests are given up after a moment, whatever becomes of them
-FORGETFUL = 0.05  # of what had SUCCESS comes again: its consumer left before it could commit
-RECUT = 0.3  # of what failed comes again in other batches
-REBALANCED = 0.02  # of the requests, and half of those that failed, go to another bridge than the one before
-_PAUSE = 0.05  # seconds before what failed comes again
-_FORGOTTEN = 3.0  # seconds before what had SUCCESS comes again, at most
+IMPATIENT = 0.01  # of the requests are abandoned after a moment, whatever their result
+FORGETFUL = 0.05  # of the events with SUCCESS are delivered again, as by a consumer that left before it committed
+RECUT = 0.3  # of the failed events are delivered again in other batches
+REBALANCED = 0.02  # of the requests, and half of the failed ones, go to another bridge than the one before
+_PAUSE = 0.05  # seconds before a failed event is delivered again
+_FORGOTTEN = 3.0  # seconds, at most, before an event with SUCCESS is delivered again
 _TITLES = ("Buy milk", "Zoë", "買う", "a\u2028b", '"quoted"', "😀" * 3)
 
 
@@ -40,25 +40,25 @@ class Message(NamedTuple):
 
 
 class Sidecars:
-    """What all partitions share."""
+    """The state that all partitions share."""
 
     def __init__(self, urls: Sequence[str], ledger: Ledger, tally: Counter[str], http: aiohttp.ClientSession) -> None:
         self.urls = [f"{url}/events/task-updates" for url in urls]
         self.ledger = ledger
         self.tally = tally
-        self.stopped = False  # no new events; what was begun gets its SUCCESS
-        self.calm = False  # nothing comes again that had SUCCESS, and no answer is given up
-        self.careless = 0  # how much that had SUCCESS comes again, or will
+        self.stopped = False  # no new events; those that were begun still get their SUCCESS
+        self.calm = False  # no event with SUCCESS is delivered again, and no request is abandoned
+        self.careless = 0  # number of events with SUCCESS that are being delivered again
         self._http = http
 
     async def calm_down(self) -> None:
-        """Before Redis loses what it knew of events: what comes again after that is new to it, and rightly so."""
+        """Stop redeliveries before Redis loses its ids: to a Redis that lost them, a redelivery is a new event."""
         self.calm = True
         while self.careless:  # noqa: ASYNC110 - several partitions count in it
             await asyncio.sleep(_PAUSE)
 
     async def post(self, place: int, batch: Sequence[Message], timeout: float) -> list[str]:  # noqa: ASYNC109
-        """The statuses, one for each; none where there was no proper answer."""
+        """Return the status of each event; empty without a proper answer."""
         self.tally["requests"] += 1
         single = len(batch) == 1
         kind = "application/cloudevents+json" if single else "application/json"
@@ -76,7 +76,7 @@ class Sidecars:
 
 
 class Partition:
-    """Users whose events are in one order, some busier than others. What it sends is repeatable, when is not."""
+    """Users whose events have one order, some busier than others. The seed repeats the content, but not the times."""
 
     def __init__(self, sidecars: Sidecars, users: Sequence[str], seed: str) -> None:
         self._sidecars = sidecars
@@ -84,11 +84,11 @@ class Partition:
         self._weights = [1 / place for place, _ in enumerate(users, 1)]
         self._serials = dict.fromkeys(users, 0)
         self._dice = Random(seed)
-        self._luck = Random(f"{seed} luck")  # apart: how often it is asked depends on the faults
+        self._luck = Random(f"{seed} luck")  # a separate generator: the number of its calls depends on the faults
         self._place = self._luck.randrange(len(sidecars.urls))
 
     async def publish(self, rate: float) -> None:
-        """`rate` batches a second, until the sidecars are stopped."""
+        """Publish `rate` batches a second until the sidecars are stopped."""
         async with asyncio.TaskGroup() as tasks:
             while not self._sidecars.stopped:
                 batch = [self._next() for _ in range(self._dice.choice([1, 1, 1, 2, 5, 20]))]
@@ -108,7 +108,7 @@ class Partition:
         return Message(user, self._serials[user], text.encode())
 
     async def _deliver(self, batch: Sequence[Message]) -> None:
-        """As a whole, until all of it has SUCCESS."""
+        """Deliver a batch until all of it has SUCCESS."""
         while not await self._attempt(batch):
             self._sidecars.tally["events redelivered"] += len(batch)
             await asyncio.sleep(_PAUSE)
@@ -118,7 +118,7 @@ class Partition:
                 batch = batch[cut:]
 
     async def _attempt(self, batch: Sequence[Message]) -> bool:
-        """Whether all of it had SUCCESS."""
+        """Return whether all of it had SUCCESS."""
         impatient = not self._sidecars.calm and self._luck.random() < IMPATIENT
         timeout = self._luck.uniform(0.001, 0.1) if impatient else PATIENCE
         found = await self._post(batch, timeout)
@@ -127,7 +127,7 @@ class Partition:
         return all(status == "SUCCESS" for status in found) and bool(found)
 
     async def _post(self, batch: Sequence[Message], timeout: float) -> list[str]:  # noqa: ASYNC109
-        """Noted in the ledger, whatever happens."""
+        """Post a batch and note the result in the ledger, even after an error."""
         ledger, found = self._sidecars.ledger, list[str]()
         for message in batch:
             ledger.sending(*message, time.monotonic())
@@ -145,7 +145,7 @@ class Partition:
         return found
 
     async def _forget(self, batch: Sequence[Message]) -> None:
-        """It comes again a little later, to whichever bridge."""
+        """Deliver it again a little later, to any bridge."""
         try:
             await asyncio.sleep(self._luck.uniform(0, _FORGOTTEN))
             if not self._sidecars.calm:
@@ -157,7 +157,10 @@ class Partition:
 
 
 def statuses(entries: Sequence[dict[str, Any]], batch: Sequence[Message]) -> list[str]:
-    """One for each event of the batch, as Dapr understands them: what is missing or unknown would be its end."""
+    """The status of each event of the batch, as Dapr reads the answer.
+
+    A missing or unknown status fails the whole batch.
+    """
     found = {entry["entryId"]: entry["status"] for entry in entries}
     if len(entries) != len(batch) or found.keys() != {str(place) for place in range(len(batch))}:
         raise Broken(f"a bulk of {len(batch)} was answered for the entries {[entry['entryId'] for entry in entries]}")

@@ -1,4 +1,4 @@
-"""A site that uses the browser client: one page, and the endpoint that gives it tokens."""
+"""A site that uses the browser client: one page, and its token endpoint."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -44,7 +44,7 @@ class Site(Served):
         self.host = "127.0.0.1"
         self.port = port
         self.user = user
-        self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # given the reason
+        self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # called with the reason
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         return (
@@ -58,7 +58,7 @@ class Site(Served):
         return f"http://{self.host}:{self.port}"
 
     def page(self, bridge: str, *, with_token: bool, **options: Any) -> str:
-        """The address of the page; `bridge` is where it gets client.js, `options` are createClient's."""
+        """The address of the page, which loads client.js from `bridge`; `options` are createClient's."""
         page = {"bridge": bridge, "options": options, "withToken": with_token}
         return f"{self.origin}/?{urlencode({'page': json.dumps(page)})}"
 

@@ -1,6 +1,6 @@
-"""Many users' sockets in a process of their own: `python -m tests.support.slow_crowd URL USERS BYTES`.
+"""Sockets of many users in their own process: `python -m tests.support.slow_crowd URL USERS BYTES`.
 
-Says `open` once all are connected, then how many got the event.
+Prints `open` once all are connected, then the number of sockets that got the event.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ async def main(url: str, users: int, size: int) -> None:
         for ws in sockets:
             async with asyncio.timeout(DEADLINE):
                 await ws.receive()
-        print("open", flush=True)  # noqa: T201 - to the test
+        print("open", flush=True)  # noqa: T201 - for the test
         found = await asyncio.gather(*(_largest(ws, size) for ws in sockets))
         print(sum(found), flush=True)  # noqa: T201
 
 
 async def _largest(ws: aiohttp.ClientWebSocketResponse, size: int) -> bool:
-    """Whether the next message has data of that size; not parsed, that takes longer than to get it."""
+    """Whether the next message has data of that size. It is not parsed, since that takes longer than to receive it."""
     async with asyncio.timeout(2 * DEADLINE):
         text = await ws.receive_str()
     return text.startswith('{"type":"task_update"') and size < len(text) < size + 1_000 and '"n": 1,' in text[:50_000]

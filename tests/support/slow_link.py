@@ -1,7 +1,7 @@
-"""A TCP link with a limited rate in each direction, shared by all of its connections, which take turns.
+"""A TCP link with a limited rate in each direction, which all of its connections share by turns.
 
-`python -m tests.support.slow_link PORT RATE` is one in a process of its own: it says its port, and answers each
-line with the bytes that have passed up and down.
+`python -m tests.support.slow_link PORT RATE` runs one in its own process. It prints its port, and answers each line
+with the bytes that have passed up and down.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ class Meter:
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.bytes = 0
-        self._free = 0.0  # when the link is free again, on the loop's clock
+        self._free = 0.0  # when the link is free again, in the loop's time
 
     async def carry(self, size: int) -> None:
-        """Wait until so many bytes have passed."""
+        """Wait until this many bytes have passed."""
         now = asyncio.get_running_loop().time()
         self.bytes += size
         self._free = max(self._free, now) + size / self.rate
@@ -39,7 +39,7 @@ class SlowLink(Forwarder):
 
     async def listen(self) -> asyncio.Server:
         listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # else the kernel takes megabytes at once
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # or the kernel takes megabytes
         listening.bind(("127.0.0.1", 0))
         return await asyncio.start_server(self.serve, sock=listening, limit=BUFFER)
 
@@ -55,7 +55,7 @@ class SlowLink(Forwarder):
 
 
 class LinkProcess:
-    """The same, in a process that nothing else slows down: `async with`."""
+    """The same in its own process, which no other work slows down: `async with`."""
 
     def __init__(self, target: int, rate: float) -> None:
         self._arguments = (str(target), str(rate))
@@ -73,7 +73,7 @@ class LinkProcess:
         await self._process.wait()
 
     async def bytes(self) -> tuple[int, int]:
-        """Up and down, since the start."""
+        """Bytes up and down since the start."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         up, down = (await self._answer()).split()
@@ -86,7 +86,7 @@ class LinkProcess:
 
 async def main(target: int, rate: float) -> None:
     async with SlowLink(target, rate) as link:
-        print(link.url, flush=True)  # noqa: T201 - to the test
+        print(link.url, flush=True)  # noqa: T201 - for the test
         while await asyncio.to_thread(sys.stdin.readline):
             print(link.up.bytes, link.down.bytes, flush=True)  # noqa: T201
 

@@ -1,4 +1,4 @@
-"""Two replicas, a slow link to Redis, and the largest that may be sent: what must hold, at any scale."""
+"""Two replicas, a slow link to Redis and the largest allowed data: what must hold at any scale."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from tests.support.running import ROOT, Spawned, bulk_of, cloud_event, receive, 
 from tests.support.slow_link import LinkProcess
 
 LATE = 2.0  # seconds that an event of another user may take at most
-MEMORY = 1 << 30  # bytes that a replica may take: the limit in k8s/websocket-service.yaml
+MEMORY = 1 << 30  # bytes of memory of a replica: the limit in k8s/websocket-service.yaml
 PACE = 0.2  # seconds between a bystander's events
 
 
@@ -37,7 +37,7 @@ FULL = Scale(rate=5e6, users=1_000, event=1_048_576, bulk=100, tabs=20, history=
 
 
 class Replicas:
-    """Deliveries come to one, clients are connected to the other."""
+    """Two replicas: one gets the deliveries, the other has the clients."""
 
     def __init__(self, scale: Scale, link: LinkProcess, taking: Spawned, serving: Spawned) -> None:
         self.scale = scale
@@ -81,7 +81,7 @@ class Replicas:
         assert given_up
         assert found == list(range(1, self.scale.bulk + 1))
         assert await self.taking.publish({"user_id": "bulk", "n": 0}) == "SUCCESS"
-        assert await numbers(ws, 1) == [0]  # and nothing twice before it
+        assert await numbers(ws, 1) == [0]  # and no duplicate before it
         await ws.close()
 
     async def tabs_resume_a_long_history(self) -> None:
@@ -96,7 +96,7 @@ class Replicas:
 
     @contextlib.asynccontextmanager
     async def nobody_else_waits(self) -> AsyncIterator[None]:
-        """Another user's events, one after the other meanwhile."""
+        """Publish events of another user meanwhile, one after the other."""
         ws, _ = await self.serving.opened("bystander")
         latencies: list[float] = []
 
@@ -126,7 +126,7 @@ class Replicas:
         return await numbers(ws, self.scale.history)
 
     async def _deliver(self, events: Sequence[Any], patience: float | None = None) -> int:
-        """Until all of it is taken: as a sidecar does, the whole delivery again. How often it gave up before."""
+        """Deliver again as a sidecar does, until all is accepted. Return how often it gave up before."""
         single = len(events) == 1
         body = json.dumps(events[0] if single else bulk_of(*events)).encode()
         kind = "application/cloudevents+json" if single else "application/json"
@@ -144,7 +144,7 @@ class Replicas:
 
 
 def event(users: Sequence[str], n: int, size: int) -> dict[str, Any]:
-    """Of exactly so many bytes of data."""
+    """An event with exactly this many bytes of data."""
     data = {"user_id": list(users), "n": n, "x": ""}
     data["x"] = "x" * (size - len(json.dumps(data)))
     return cloud_event(data)
@@ -160,14 +160,14 @@ async def numbers(ws: aiohttp.ClientWebSocketResponse, count: int) -> list[int]:
 
 
 def peak_memory(replica: Spawned) -> int:
-    """The most that it ever had, in bytes."""
+    """The highest memory use of the process so far, in bytes."""
     status = Path(f"/proc/{replica.process.pid}/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 @contextlib.asynccontextmanager
 async def replicas(scale: Scale, port: int, spawn: Callable[..., Awaitable[Spawned]]) -> AsyncIterator[Replicas]:
-    many = aiohttp.TCPConnector(limit=0)  # sockets at a time
+    many = aiohttp.TCPConnector(limit=0)  # any number of sockets at once
     async with LinkProcess(port, scale.rate) as link, aiohttp.ClientSession(connector=many) as http:
         taking, serving = await spawn(REDIS_URL=link.url), await spawn(REDIS_URL=link.url)
         serving.http = http

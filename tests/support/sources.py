@@ -1,4 +1,4 @@
-"""The source of each module of the package, by its name: `broker.redis.codec`."""
+"""The source of each module of the package, by its name, such as `broker.redis.codec`."""
 
 from pathlib import Path
 

@@ -1,11 +1,11 @@
-"""A tab of the browser, and what its page has told of its client."""
+"""A tab of the browser, and the reports of its page about the client."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.browser import DEADLINE  # before playwright: it skips where that is not installed
+from tests.support.browser import DEADLINE  # before playwright: it skips the tests if that is not installed
 
 # isort: split
 
@@ -28,11 +28,11 @@ window.WebSocket = class extends WebSocket {
 
 @dataclass
 class Tab:
-    """`told` is all that it told, in order, as (kind, value); it outlives the page and its reloads."""
+    """`told` has all reports in order, as (kind, value). It outlives the page and its reloads."""
 
     page: Page
     told: list[tuple[str, Any]] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)  # exceptions that nobody caught
+    errors: list[str] = field(default_factory=list)  # uncaught exceptions
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -56,22 +56,22 @@ class Tab:
 
     @property
     def numbers(self) -> list[int]:
-        """The `n` of each update, as they came."""
+        """The `n` of each update, in the order of arrival."""
         return [update["event"]["n"] for update in self.frames("task_update")]
 
     @property
     def sockets(self) -> int:
-        """WebSockets that it opened, or tried to."""
+        """The WebSockets that it opened or tried to open."""
         return len(self.of_kind("opening"))
 
     @property
     def reasons(self) -> list[str]:
-        """Why it asked for tokens."""
+        """The reasons with which it asked for tokens."""
         return self.of_kind("asked")
 
     @property
     def states(self) -> list[str]:
-        """The statuses; of several of the same one after the other only one."""
+        """The statuses, without repetitions."""
         statuses = [state["status"] for state in self.of_kind("state")]
         return [one for one, before in zip(statuses, ["", *statuses], strict=False) if one != before]
 
@@ -81,7 +81,7 @@ class Tab:
         return (self.of_kind("state") or [{"status": "idle"}])[-1]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that depends on what it tells."""
+        """Wait until a condition on the reports is true."""
         try:
             async with asyncio.timeout(DEADLINE):
                 while not condition():
@@ -92,21 +92,21 @@ class Tab:
             raise AssertionError(f"it did not happen; this did:\n{account}\n{self.errors}") from None
 
     async def is_in(self, status: str, **fields: Any) -> None:
-        """Wait for that state; None stands for a field that is not there."""
+        """Wait for that state; None means a missing field."""
         wanted = {"status": status} | fields
         await self.until(lambda: all(self.state.get(name) == value for name, value in wanted.items()))
 
     async def hears(self, kind: str, count: int = 1) -> None:
-        """Wait for as many frames of a type."""
+        """Wait until it has this many frames of a type."""
         await self.until(lambda: len(self.frames(kind)) >= count)
 
     async def has(self, *numbers: int) -> None:
-        """Wait until it has as many updates, which must be these: once and in order."""
+        """Wait until it has as many updates; they must be exactly these, once and in order."""
         await self.until(lambda: len(self.numbers) >= len(numbers))
         assert self.numbers == list(numbers)
 
     async def freeze(self) -> None:
-        """As a browser does with a tab in the background: no timer, no message, and not the end of it."""
+        """Freeze the page as a browser does with a background tab: it gets no timers, no messages and no closes."""
         before = len(self.of_kind("frozen"))
         await self._lifecycle("frozen")
         await self.until(lambda: len(self.of_kind("frozen")) > before)
@@ -119,5 +119,5 @@ class Tab:
         await devtools.send("Page.setWebLifecycleState", {"state": state})
 
     async def client(self, call: str) -> Any:
-        """`client.` and this, in the page."""
+        """Evaluate `client.` and this text in the page."""
         return await self.page.evaluate(f"client.{call}")

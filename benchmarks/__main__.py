@@ -4,69 +4,83 @@ Everything that is counted is checked: a server that loses, repeats, reorders or
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.chart import chart
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.load import Load, MiscountError, compiled
 from benchmarks.pinned import LOAD_CORE, SERVER_CORE
-from benchmarks.report import Results, machine, written
-from benchmarks.scenarios import Plan, Visit
+from benchmarks.plan import QUICK, Measured, Plan
+from benchmarks.report import markdown
+from benchmarks.results import Results
+from benchmarks.scenarios import Visit
 from benchmarks.server import Server, raise_descriptor_limit
 
-QUICK = Plan(seconds=0.1, rounds=1, users=100, idle=300, handshakes=100)
+USUAL_PING = 25.0  # seconds
 
 
 def measure(contenders: Sequence[Contender], plan: Plan, absent: dict[str, str]) -> Results:
     """All rounds. Contenders take turns, so that a slow minute of the machine hits all of them."""
     results = Results(contenders, plan, absent)
+    kinds = [(Visit.costs, USUAL_PING)] * plan.rounds
+    kinds += [(Visit.heartbeats, plan.ping_seconds), (Visit.crowd, USUAL_PING)]
     with tempfile.TemporaryDirectory() as name:
         program = compiled("load", Path(name))
-        for number in range(plan.rounds):
+        for place, (kind, ping_seconds) in enumerate(kinds, 1):
             for contender in contenders:
                 start = time.monotonic()
-                _visit(contender, plan, program, results)
-                print(
-                    f"round {number + 1} of {plan.rounds}: {contender.name}, {time.monotonic() - start:.0f} s",
-                    file=sys.stderr,
-                )
+                for scenario, measured in _visit(contender, plan, program, kind, ping_seconds):
+                    results.add(contender.name, scenario, measured)
+                done = f"{place} of {len(kinds)}: {contender.name}, {time.monotonic() - start:.0f} s"
+                print(done, file=sys.stderr, flush=True)
     return results
 
 
-def _visit(contender: Contender, plan: Plan, program: Path, results: Results) -> None:
-    with tempfile.TemporaryDirectory() as name, Server(contender, Path(name)) as server:
-        options = {"upgrade": contender.dialect.upgrade, **contender.dialect.options}
-        with Load(program, server.port, options) as load:
-            try:
-                for scenario, measured in Visit(server, load, plan).all():
-                    results.add(contender.name, scenario, measured)
-            except MiscountError as error:
-                raise SystemExit(f"{contender.name}: {error}\n{server.log()}") from error
+def _visit(
+    contender: Contender,
+    plan: Plan,
+    program: Path,
+    kind: Callable[[Visit], Iterator[tuple[str, Measured]]],
+    ping_seconds: float,
+) -> Iterator[tuple[str, Measured]]:
+    options = {"upgrade": contender.dialect.upgrade, **contender.dialect.options}
+    with (
+        tempfile.TemporaryDirectory() as name,
+        Server(contender, Path(name), ping_seconds) as server,
+        Load(program, server.port, options, posts=server.port + contender.posts_at) as load,
+    ):
+        try:
+            yield from kind(Visit(server, load, plan))
+        except MiscountError as error:
+            raise SystemExit(f"{contender.name}: {error}\n{server.log()}") from error
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, which checks the counts; no numbers")
+    parser.add_argument("--quick", action="store_true", help="less of everything: checks the counts, not the costs")
     parser.add_argument("--rounds", type=int, default=Plan.rounds)
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="of each measurement")
     parser.add_argument("--only", nargs="*", default=[], help="contenders whose names begin with one of these")
-    parser.add_argument("--output", type=Path, default=Path("build/bench"), help="directory for bench.json")
+    parser.add_argument("--output", type=Path, default=Path("build/bench"), help="directory of the files")
     asked = parser.parse_args()
     if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
         raise SystemExit("make bench needs two cores: one for the server, one for the load")
-    raise_descriptor_limit()
     plan = QUICK if asked.quick else Plan(seconds=asked.seconds, rounds=asked.rounds)
+    if raise_descriptor_limit() < (needed := plan.most + 1_000):
+        raise SystemExit(f"make bench needs {needed:,} descriptors in a process: raise the hard limit (ulimit -Hn)")
     chosen = [one for one in CONTENDERS if not asked.only or one.name.startswith(tuple(asked.only))]
     absent = {one.name: reason for one in chosen if (reason := one.missing())}
     results = measure([one for one in chosen if one.name not in absent], plan, absent)
-    print(", ".join(machine().values()))
-    print()
-    print(results.as_markdown())
-    written(results, asked.output)
+    print(markdown(results))
+    asked.output.mkdir(parents=True, exist_ok=True)
+    (asked.output / "bench.json").write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
+    (asked.output / "bench.svg").write_text(chart(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

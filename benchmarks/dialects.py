@@ -23,6 +23,7 @@ class Dialect:
     single: dict[str, str]
     bulk: dict[str, str]
     options: dict[str, str] = field(default_factory=dict)
+    resume: str = ""  # the handshake of a client that was connected before
 
     def settings(self, *, is_bulk: bool) -> dict[str, str]:
         """What to `set` before posting."""
@@ -52,6 +53,7 @@ SIDECAR = Dialect(  # wsbridge, and services that were written by hand to take t
         "suffix": "]}",
     },
     {"greeting": "{", "refused": '"reason"'},
+    upgrade("/ws?user_id=u%u&last_event_id=%p"),
 )
 SOCKET_IO = Dialect(
     upgrade("/socket.io/?EIO=4&transport=websocket&user_id=u%u"),
@@ -66,7 +68,7 @@ FLOOR = Dialect(
 )
 NCHAN = Dialect(  # takes one message in a request: a bulk is sent as so many requests, without waiting for answers
     upgrade("/sub/u%u"),
-    {"head": _head("/pub/u%u"), "entry": MESSAGE},
+    {"head": _head("/pub/u%u"), "entry": MESSAGE, "each": "1"},
     {"head": _head("/pub/u%u"), "entry": MESSAGE, "each": "1"},
 )
 _PUBLISH = f'{{"channel":"u%u","data":{MESSAGE}}}'
@@ -80,5 +82,5 @@ CENTRIFUGO = Dialect(
         "between": ",",
         "suffix": "]}",
     },
-    {"greeting": "{", "refused": '"error"'},
+    {"greeting": "{", "refused": '"error"', "ping": "{}"},
 )

@@ -10,6 +10,7 @@
  *                                     sent when the last one is answered and all its events have arrived.
  *   idle SECONDS                      answer pings, nothing else
  *   drop                              reset all sockets, but remember what each has seen
+ *   redial                            forget the connections for requests, because the server was started again
  *   close                             reset all sockets and forget them
  *
  * Every event carries a mark, ~user.number.lane.time~, which a server must pass on. The generator checks each frame:
@@ -18,10 +19,12 @@
  *
  * Templates: `upgrade` is the handshake, `hello` a text that is sent after it. A request is `head`, its length,
  * `prefix`, SIZE times `entry` with `between` between them, and `suffix`; with `each` set, every entry is a request of
- * its own. In templates %u is the user, %m the mark, %i a number that no other event has, %p the socket's position.
- * Options: `port`; `greeting`, if a socket is open only after a message that begins with it; `resume`, if events missed
- * while disconnected are expected; `ping` and `pong`, for protocols that have their own; `refused`, a text that no
- * answer may contain; `patience`, seconds without progress after which a command gives up.
+ * its own, and its `head` may have %u. In templates %u is the user, %m the mark, %i a number that no other event has,
+ * %p the socket's position.
+ * Options: `port`; `posts`, the port for requests; `greeting`, if a socket is open only after a message that begins
+ * with it; `resume`, if events missed while disconnected are expected; `ping` and `pong`, for protocols that have their
+ * own; `refused`, a text that no answer may contain; `patience`, seconds without progress after which a command gives
+ * up.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -53,20 +56,21 @@ typedef struct { /* one WebSocket */
 typedef struct { /* one connection that posts */
     int fd;
     uint32_t answers, deliveries; /* expected for its last request */
+    uint32_t turn;                /* events so far */
     size_t kept;
     char *rest;
 } Lane;
 
 static const char *NAMES[] = {"upgrade", "hello", "head", "prefix", "entry", "between", "suffix", "each", "port",
-                              "greeting", "resume", "ping", "pong", "refused", "patience"};
-enum { UPGRADE, HELLO, HEAD, PREFIX, ENTRY, BETWEEN, SUFFIX, EACH, PORT, GREETS, RESUME, PING, PONG, REFUSED, PATIENCE, OPTIONS };
+                              "greeting", "resume", "ping", "pong", "refused", "patience", "posts"};
+enum { UPGRADE, HELLO, HEAD, PREFIX, ENTRY, BETWEEN, SUFFIX, EACH, PORT, GREETS, RESUME, PING, PONG, REFUSED, PATIENCE, POSTS, OPTIONS };
 static char *option[OPTIONS];
 
 static Peer *peers;
 static Lane lanes[LANES];
 static uint64_t *sent;               /* events of each user so far */
 static uint32_t *tabs;               /* open sockets of each user */
-static uint32_t peer_count, per_user, user_count, open_count, lane_count, turn;
+static uint32_t peer_count, per_user, user_count, open_count, lane_count;
 static uint64_t events, deliveries, due, wrong, lost, refused, pings, reads, identity, progress;
 static uint32_t *late;               /* latency of each delivery, in units of 100 ns */
 static size_t late_count, late_space;
@@ -115,20 +119,22 @@ static char *with_head(char *to, uint32_t user, const char *content, size_t size
     return (char *)mempcpy(to, content, size);
 }
 
-static void post(uint32_t place, uint32_t size, uint64_t at) {
+/* A lane has users of its own, because a server may handle requests of two connections in any order. */
+static void post(uint32_t place, uint32_t count, uint32_t size, uint64_t at) {
     Lane *lane = &lanes[place];
     char mark[80], *end = stpcpy(body, option[PREFIX]), *out = request;
-    for (uint32_t i = 0; i < size; i++, turn = (turn + 1) % user_count) {
-        snprintf(mark, sizeof mark, "~%u.%llu.%u.%llu~", turn, (unsigned long long)++sent[turn], place,
+    for (uint32_t i = 0; i < size; i++) {
+        uint32_t user = place + count * (lane->turn++ % (user_count / count));
+        snprintf(mark, sizeof mark, "~%u.%llu.%u.%llu~", user, (unsigned long long)++sent[user], place,
                  (unsigned long long)at);
         identity++;
-        lane->deliveries += tabs[turn], due += tabs[turn];
+        lane->deliveries += tabs[user], due += tabs[user];
         if (is_set(EACH)) {
-            end = expand(body, option[ENTRY], turn, mark, "");
-            out = with_head(out, turn, body, end - body);
+            end = expand(body, option[ENTRY], user, mark, "");
+            out = with_head(out, user, body, end - body);
         } else {
             if (i) end = stpcpy(end, option[BETWEEN]);
-            end = expand(end, option[ENTRY], turn, mark, "");
+            end = expand(end, option[ENTRY], user, mark, "");
         }
     }
     if (!is_set(EACH)) {
@@ -172,8 +178,10 @@ static void take_text(Peer *peer, char *text, size_t size) {
     char *mark = memchr(text, '~', size);
     if (!mark) {
         if (peer->state == GREETING && begins_with(text, size, GREETS)) peer->state = OPEN, open_count++;
-        if (is_set(PING) && size == strlen(option[PING]) && begins_with(text, size, PING))
-            pings++, send_frame(peer, 1, option[PONG], strlen(option[PONG]));
+        if (is_set(PING) && size == strlen(option[PING]) && begins_with(text, size, PING)) {
+            pings++;
+            if (is_set(PONG)) send_frame(peer, 1, option[PONG], strlen(option[PONG]));
+        }
         if (is_set(RESUME) && !peer->position[0]) remember_position(peer, "\"last_event_id\":\"", text, size);
         return;
     }
@@ -181,7 +189,12 @@ static void take_text(Peer *peer, char *text, size_t size) {
     uint64_t number = strtoull(mark + 1, &mark, 10);
     uint32_t lane = strtoul(mark + 1, &mark, 10);
     uint64_t at = strtoull(mark + 1, &mark, 10);
-    if (user != peer->user || number != peer->next || *mark != '~') wrong++, fail("wrong event", text, size);
+    if (user != peer->user || number != peer->next || *mark != '~') {
+        char note[200];
+        int length = snprintf(note, sizeof note, "number %llu instead of %llu, user %u instead of %u",
+                              (unsigned long long)number, (unsigned long long)peer->next, user, peer->user);
+        wrong++, fail("wrong event", note, length);
+    }
     peer->next = number + 1;
     deliveries++;
     if (lane < LANES && lanes[lane].deliveries) lanes[lane].deliveries--;
@@ -216,18 +229,22 @@ static char *take_handshake(Peer *peer, char *at, char *end) {
     return take_frames(peer, rest + 4, end);
 }
 
+static char *end_of_answer(char *at, char *end) { /* NULL if it is not complete */
+    char *rest = memmem(at, end - at, "\r\n\r\n", 4);
+    if (!rest) return NULL;
+    *rest = '\0';
+    char *length = strcasestr(at, "\r\ncontent-length:");
+    *rest = '\r';
+    if (length) rest += 4 + strtoul(length + 17, NULL, 10);
+    else if ((rest = memmem(rest, end - rest, "\r\n0\r\n\r\n", 7))) rest += 7; /* chunked */
+    return rest && rest <= end ? rest : NULL;
+}
+
 static char *take_answers(Lane *lane, char *at, char *end) {
-    char *rest, *length;
-    while ((rest = memmem(at, end - at, "\r\n\r\n", 4))) {
-        *rest = '\0';
-        if (!(length = strcasestr(at, "\r\ncontent-length:"))) die("an answer without its length");
-        size_t size = strtoul(length + 17, NULL, 10);
-        *rest = '\r';
-        if (end < rest + 4 + size) break;
-        int is_refused = is_set(REFUSED) && memmem(rest, 4 + size, option[REFUSED], strlen(option[REFUSED]));
-        if (at[9] != '2' || is_refused) refused++, fail("refused", at, rest + 4 + size - at);
+    for (char *rest; (rest = end_of_answer(at, end)); at = rest) {
+        int is_refused = is_set(REFUSED) && memmem(at, rest - at, option[REFUSED], strlen(option[REFUSED]));
+        if (at[9] != '2' || is_refused) refused++, fail("refused", at, rest - at);
         lane->answers--;
-        at = rest + 4 + size;
     }
     return at;
 }
@@ -276,8 +293,8 @@ static int is_stalled(void) {
 
 /* Commands */
 
-static int dial(uint64_t tag) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(option[PORT]))};
+static int dial(int port, uint64_t tag) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(option[port]))};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to)) die("connect");
@@ -307,12 +324,13 @@ static void forget(void) {
     drop();
     free(peers), free(sent), free(tabs);
     peers = NULL, sent = NULL, tabs = NULL;
-    peer_count = user_count = turn = 0;
+    peer_count = user_count = 0;
+    for (int i = 0; i < LANES; i++) lanes[i].turn = 0;
 }
 
 static void connect_peer(uint32_t place) {
     Peer *peer = &peers[place];
-    peer->fd = dial(place);
+    peer->fd = dial(PORT, place);
     peer->state = UPGRADING;
     char *end = expand(request, option[UPGRADE], peer->user, "", peer->position);
     write_all(peer->fd, request, end - request);
@@ -321,7 +339,7 @@ static void connect_peer(uint32_t place) {
 static void open_all(uint32_t count, uint32_t each, uint32_t window) {
     uint32_t first = peer_count;
     if (open_count < peer_count) first = 0; /* after `drop` */
-    else {
+    else if (count) {
         per_user = each, peer_count += count, user_count = peer_count / per_user;
         peers = realloc(peers, peer_count * sizeof *peers);
         sent = realloc(sent, user_count * sizeof *sent), tabs = realloc(tabs, user_count * sizeof *tabs);
@@ -345,14 +363,14 @@ static void open_all(uint32_t count, uint32_t each, uint32_t window) {
 
 static void post_all(uint64_t most, double seconds, uint32_t count, uint32_t size, double rate) {
     uint64_t start = now(CLOCK_MONOTONIC), end = start + seconds * 1e9, done = 0, at, next;
-    while (lane_count < count) lanes[lane_count] = (Lane){.fd = dial(1ull << 32 | lane_count)}, lane_count++;
+    while (lane_count < count) lanes[lane_count] = (Lane){.fd = dial(POSTS, 1ull << 32 | lane_count)}, lane_count++;
     while (done < most && (at = now(CLOCK_MONOTONIC)) < end && !is_stalled() && !lost && !wrong) {
         next = at + 1000000000;
         for (uint32_t i = 0; i < count && done < most; i++) {
             uint64_t planned = rate > 0 ? start + done / rate * 1e9 : at;
             if (planned > at) { next = planned; break; }
             if (lanes[i].answers || (rate == 0 && lanes[i].deliveries)) continue;
-            post(i, size, rate > 0 ? planned : now(CLOCK_MONOTONIC)), done++;
+            post(i, count, size, rate > 0 ? planned : now(CLOCK_MONOTONIC)), done++;
         }
         pump(next);
     }
@@ -417,6 +435,8 @@ static void obey(char *line) {
     else if (sscanf(line, "idle %lf", &seconds) == 1)
         while (now(CLOCK_MONOTONIC) < start + seconds * 1e9) pump(start + seconds * 1e9);
     else if (!strcmp(line, "drop")) drop();
+    else if (!strcmp(line, "redial"))
+        for (; lane_count; lane_count--) hang_up(lanes[lane_count - 1].fd);
     else if (!strcmp(line, "close")) forget();
     else fail("unknown command", line, strlen(line));
     answer((now(CLOCK_MONOTONIC) - start) / 1e9, (now(CLOCK_PROCESS_CPUTIME_ID) - used) / 1e9);

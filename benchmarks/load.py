@@ -54,9 +54,9 @@ def compiled(name: str, directory: Path) -> Path:
 class Load:
     """One generator process for one server."""
 
-    def __init__(self, program: Path, port: int, options: dict[str, str]) -> None:
+    def __init__(self, program: Path, port: int, options: dict[str, str], *, posts: int = 0) -> None:
         self._process = spawn([str(program)], LOAD_CORE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.set({"port": str(port)} | options)
+        self.set({"port": str(port), "posts": str(posts or port)} | options)
 
     def __enter__(self) -> Self:
         return self

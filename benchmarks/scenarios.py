@@ -1,94 +1,94 @@
-"""What `make bench` measures of one running contender."""
+"""How each scenario is measured on a running contender."""
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from benchmarks.load import Answer, Load
+from benchmarks.plan import Measured, Plan
 from benchmarks.server import Server
 
 MANY = 1_000_000_000  # requests: the time ends them
 AT_ONCE = 32  # handshakes, where they are not what is measured
+STORM = 256  # handshakes at once of clients that all lost their connection
 LANES = 8  # connections of publishers that saturate a server
+BULK = 100
 SETTLE = 0.3  # seconds until a server is done with what it does after a handshake or a burst
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much of each."""
-
-    seconds: float = 1.0  # of each measurement
-    rounds: int = 3
-    users: int = 1_000
-    idle: int = 5_000
-    handshakes: int = 2_000
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One number, with what is needed to judge it. Latencies are milliseconds."""
-
-    value: float
-    load_share: float  # of its core
-    redis: float = 0.0  # the same as `value`, of Redis
-    rate: float = 0.0  # a second
-    p50: float = 0.0
-    p99: float = 0.0
-    worst: float = 0.0
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A column of the table."""
-
-    name: str
-    title: str
-    unit: str
-
-
-SCENARIOS = [
-    Scenario("single", "one POST → one of 1,000 users", "µs an event"),
-    Scenario("bulk", "bulk of 100 → 100 of 1,000 users", "µs an event"),
-    Scenario("bursts", "bulk of 50 for 10 users × 3 sockets", "µs a delivery"),
-    Scenario("fanout", "one event → 1,000 sockets", "µs a delivery"),
-    Scenario("idle", "an idle connection", "KB"),
-    Scenario("handshake", "a handshake, one after the other", "µs"),
-]
-
-
 class Visit:
-    """A running server, its load, and the measurements in order."""
+    """A running server, its load, and measurements in an order that suits them."""
 
     def __init__(self, server: Server, load: Load, plan: Plan) -> None:
         self._server, self._load, self._plan = server, load, plan
         self._dialect = server.contender.dialect
 
-    def all(self) -> Iterator[tuple[str, Measured]]:
-        """Scenario by scenario. Memory comes first, while the process has not kept any from earlier ones."""
+    def costs(self) -> Iterator[tuple[str, Measured]]:
+        """The first table. Memory comes first, while the process has not kept any from earlier scenarios."""
         self._warm_up()
         yield from self._connections()
         self._open(self._plan.users, 1)
         yield "single", self._posting(1, _events)
-        yield "bulk", self._posting(100, _events)
+        yield "latency", self._latency()
+        yield "bulk", self._posting(BULK, _events)
         self._open(30, 3)
         yield "bursts", self._posting(50, _deliveries)
         self._open(self._plan.users, self._plan.users)
         yield "fanout", self._posting(1, _deliveries)
 
+    def heartbeats(self) -> Iterator[tuple[str, Measured]]:
+        """Of a server that pings every `plan.ping_seconds`."""
+        self._open(self._plan.many, 1)
+        measured = self._measured(f"idle {2 * self._plan.ping_seconds}", lambda answer: answer.pings or 1)
+        if measured.rate > 1:  # the floor sends none
+            yield "heartbeat", measured
+
+    def crowd(self) -> Iterator[tuple[str, Measured]]:
+        """Many connections: all reconnect, then more come."""
+        if self._server.contender.resumes:
+            self._load.set({"resume": "1"})
+        self._open(self._plan.many, 1)
+        yield "storm", self._storm()
+        self._load.set({"resume": ""})
+        self._load.tell(f"open {self._plan.most - self._plan.many} 1 {AT_ONCE}")
+        time.sleep(SETTLE)
+        yield "crowd", self._posting(BULK, _events)
+
     def _warm_up(self) -> None:
         self._open(10, 1)
-        for size in (1, 100):
-            self._post(size, self._plan.seconds / 5)
+        for size in (1, BULK):
+            self._post(size, self._plan.seconds / 2)
 
     def _connections(self) -> Iterator[tuple[str, Measured]]:
         self._load.tell("close")
         time.sleep(SETTLE)
         before = self._server.memory
         plan = self._plan
-        yield "handshake", self._measured(f"open {plan.handshakes} 1 1", lambda answer: answer.open)
+        yield "handshake", self._measured(f"open {plan.handshakes} 1 1", _open)
         self._load.tell(f"open {plan.idle - plan.handshakes} 1 {AT_ONCE}")
         time.sleep(SETTLE)
-        yield "idle", Measured((self._server.memory - before) / plan.idle, 0.0)
+        yield "idle", Measured((self._server.memory - before) / plan.idle)
+
+    def _latency(self) -> Measured:
+        """First the highest rate, then latencies at half of it, from the time at which each request was due."""
+        highest = self._load.tell(f"post {MANY} {self._plan.seconds} {LANES} 1 0")
+        rate = highest.events / highest.seconds / 2
+        measured = self._measured(f"post {MANY} {2 * self._plan.seconds} {LANES} 1 {rate}", _events)
+        return Measured(**(vars(measured) | {"value": measured.p99, "redis": 0.0}))
+
+    def _storm(self) -> Measured:
+        """All connections break. Where clients can resume, events are published meanwhile, and all must arrive.
+
+        A replica with Redis is killed as well, and another one started. A history in the process would be lost.
+        """
+        self._load.tell("drop")
+        if self._server.contender.resumes:
+            self._load.set(self._dialect.settings(is_bulk=True))
+            self._load.tell(f"post {self._plan.many * self._plan.missed // BULK} {MANY} 1 {BULK} 0")
+            self._load.set({"upgrade": self._dialect.resume})
+        if self._server.contender.redis:
+            self._server.restart()
+            self._load.tell("redial")
+        return self._measured(f"open 0 1 {STORM}", _open)
 
     def _open(self, sockets: int, per_user: int) -> None:
         self._load.tell("close")
@@ -96,7 +96,7 @@ class Visit:
         time.sleep(SETTLE)
 
     def _posting(self, size: int, count: Callable[[Answer], int]) -> Measured:
-        self._post(size, self._plan.seconds / 5)  # caches
+        self._post(size, self._plan.seconds / 2)  # caches and compilers
         return self._measured(f"post {MANY} {self._plan.seconds} 1 {size} 0", count)
 
     def _post(self, size: int, seconds: float) -> None:
@@ -108,13 +108,14 @@ class Visit:
         answer = self._load.tell(command)
         units = count(answer)
         return Measured(
-            1e6 * (self._server.cpu - cpu) / units,
-            answer.load_share,
-            1e6 * (self._server.redis_cpu - redis) / units,
-            units / answer.seconds,
-            answer.p50 / 1e3,
-            answer.p99 / 1e3,
-            answer.max / 1e3,
+            value=1e6 * (self._server.cpu - cpu) / units,
+            load_share=answer.load_share,
+            redis=1e6 * (self._server.redis_cpu - redis) / units,
+            rate=units / answer.seconds,
+            seconds=answer.seconds,
+            p50=answer.p50 / 1e3,
+            p99=answer.p99 / 1e3,
+            worst=answer.max / 1e3,
         )
 
 
@@ -124,3 +125,7 @@ def _events(answer: Answer) -> int:
 
 def _deliveries(answer: Answer) -> int:
     return answer.deliveries
+
+
+def _open(answer: Answer) -> int:
+    return answer.open

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from benchmarks.contenders import Contender
+from benchmarks.contenders import Contender, Start
 from benchmarks.pinned import LOAD_CORE, SERVER_CORE, cpu_seconds, family, memory_kilobytes, spawn
 from tests.support.running import ROOT
 from tests.support.valkey import binary, free_port
@@ -19,34 +19,26 @@ PATIENCE = 20.0  # seconds until it listens
 class Server:
     """`with Server(contender, directory, …) as server`."""
 
-    def __init__(self, contender: Contender, directory: Path) -> None:
+    def __init__(self, contender: Contender, directory: Path, ping_seconds: float = 25.0) -> None:
         self.contender = contender
         self.port = free_port()
         self._log = directory / "server.log"
         clean = {name: text for name, text in os.environ.items() if not name.startswith("WSBRIDGE_")}
         self._redis = _redis(directory) if contender.redis else None
-        settings = {"WSBRIDGE_PORT": str(self.port)}
+        settings = {
+            "WSBRIDGE_PORT": str(self.port),
+            "WSBRIDGE_PING_INTERVAL": str(ping_seconds),
+            "BENCH_PING_SECONDS": str(ping_seconds),
+        }
         if self._redis:
             settings["WSBRIDGE_REDIS_URL"] = f"unix://{directory}/redis.sock"
-        with self._log.open("wb") as log:
-            self._process = spawn(
-                contender.command(self.port, directory),
-                SERVER_CORE,
-                cwd=ROOT,
-                env=clean | contender.environment | settings,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._command = contender.command(Start(self.port, directory, ping_seconds))
+        self._environment = clean | contender.environment | settings
+        self._process = self._spawn()
         self._pids: list[int] = []
 
     def __enter__(self) -> Self:
-        try:
-            self._wait_until_it_listens()
-        except BaseException:
-            self.kill()
-            raise
-        self._pids = family(self._process.pid)
+        self._wait_until_it_listens()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,17 +65,33 @@ class Server:
                 process.kill()
                 process.wait()
 
+    def restart(self) -> None:
+        """Kill the server, but not its Redis, and start it again."""
+        self._process.kill()
+        self._process.wait()
+        self._process = self._spawn()
+        self._wait_until_it_listens()
+
     def log(self) -> str:
         """Its last lines."""
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log.open("wb") as log:
+            return spawn(
+                self._command, SERVER_CORE,
+                cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
 
     def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    self._pids = family(self._process.pid)
                     return
             time.sleep(0.02)
+        self.kill()
         raise RuntimeError(f"{self.contender.name} does not listen:\n{self.log()}")
 
 

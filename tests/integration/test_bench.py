@@ -16,7 +16,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.dialects import SIDECAR
 from benchmarks.load import Load, MiscountError, compiled
 from benchmarks.pinned import LOAD_CORE, SERVER_CORE
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.plan import AT_SCALE, SCENARIOS
 from tests.support.running import ROOT, Served
 
 if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
@@ -106,5 +106,7 @@ def test_quick_run_measures_every_scenario_and_reports_it(tmp_path: Path) -> Non
     results = json.loads((tmp_path / "bench.json").read_text())
     present = {one.name for one in CONTENDERS if one.name.startswith(ALWAYS) and not one.missing()}
     found = {(result["contender"], result["scenario"]) for result in results["results"]}
-    assert found == {(name, scenario.name) for name in present for scenario in SCENARIOS}
+    every = {(name, scenario.name) for name in present for scenario in (*SCENARIOS, *AT_SCALE)}
+    assert found == every - {("C floor", "heartbeat")}  # it has none
+    assert (tmp_path / "bench.svg").read_text().count("<rect") == len(present) * len(SCENARIOS)
     assert all(f"| {name} |" in done.stdout for name in present)

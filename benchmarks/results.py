@@ -1,0 +1,87 @@
+"""All measurements of a run, and what follows from them."""
+
+import dataclasses
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import Contender
+from benchmarks.plan import AT_SCALE, SCENARIOS, Measured, Plan, Scenario
+from tests.support.running import ROOT
+
+BUSY = 0.7  # share of its core above which the load generator may have been the bottleneck
+OURS = "wsbridge"
+FLOOR = "C floor"
+
+
+class Results:
+    """One measurement for each contender, scenario and round."""
+
+    def __init__(self, contenders: Sequence[Contender], plan: Plan, absent: dict[str, str]) -> None:
+        self.names = [contender.name for contender in contenders]
+        self.versions = {contender.name: contender.version() for contender in contenders}
+        self.plan, self.absent = plan, absent
+        self._rounds: dict[tuple[str, str], list[Measured]] = {}
+
+    def add(self, contender: str, scenario: str, measured: Measured) -> None:
+        self._rounds.setdefault((contender, scenario), []).append(measured)
+
+    def typical(self, contender: str, scenario: str) -> Measured | None:
+        """The median of each number."""
+        rounds = [dataclasses.astuple(measured) for measured in self._rounds.get((contender, scenario), [])]
+        return Measured(*map(statistics.median, zip(*rounds, strict=True))) if rounds else None
+
+    def spread(self, contender: str, scenario: str) -> float:
+        """From the least to the greatest value, as a part of the median."""
+        values = [measured.value for measured in self._rounds.get((contender, scenario), [])]
+        return (max(values) - min(values)) / statistics.median(values) if values and any(values) else 0.0
+
+    def ratio(self, contender: str, scenario: Scenario, to: str) -> float | None:
+        """How many times another contender's value."""
+        own, other = self.typical(contender, scenario.name), self.typical(to, scenario.name)
+        return own.value / other.value if own and other and other.value else None
+
+    def is_busy(self, contender: str, scenario: str) -> bool:
+        """Whether the load generator may have been the bottleneck."""
+        return any(measured.load_share > BUSY for measured in self._rounds.get((contender, scenario), []))
+
+    def ahead(self) -> list[tuple[Scenario, float, list[tuple[str, float]]]]:
+        """Where others are better than every wsbridge: scenario, our best value, the better ones, best first."""
+        found = []
+        for scenario in (*SCENARIOS, *AT_SCALE):
+            values = [(name, one.value) for name in self.names if (one := self.typical(name, scenario.name))]
+            ours = min((value for name, value in values if name.startswith(OURS)), default=0.0)
+            better = [(name, value) for name, value in values if value < ours and name != FLOOR]
+            if better:
+                found.append((scenario, ours, sorted(better, key=lambda one: one[1])))
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "machine": machine(),
+            "plan": dataclasses.asdict(self.plan),
+            "versions": self.versions,
+            "absent": self.absent,
+            "results": [
+                {"contender": contender, "scenario": scenario, "rounds": [dataclasses.asdict(one) for one in rounds]}
+                for (contender, scenario), rounds in self._rounds.items()
+            ],
+        }
+
+
+def machine() -> dict[str, str]:
+    """What the numbers depend on."""
+    models = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line]
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "cpu": models[0].partition(": ")[2] if models else platform.processor(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip() or "unknown",
+    }

@@ -2,6 +2,7 @@
 
 import bisect
 import math
+import operator
 import secrets
 import string
 
@@ -75,17 +76,14 @@ class History:
 
     def since(self, asked: str | None, expired: float = -math.inf) -> Resume:
         """All entries after the position, or a gap. Entries that were received until `expired` do not count."""
-        first = bisect.bisect_right(self._entries, expired, self._start, key=_received)
+        first = bisect.bisect_right(self._entries, expired, self._start, key=_RECEIVED)
         resume = decide_resume(asked, self.top, len(self._entries) - first, self.trimmed)
         missed = self.offset - resume.position.offset
         return resume._replace(entries=tuple(self._entries[-missed:])) if missed else resume
 
 
 _DROPPED = Entry("", "", 0, "", b"", "", 0.0, "")
-
-
-def _received(entry: Entry) -> float:
-    return entry.received_at
+_RECEIVED = operator.attrgetter("received_at")
 
 
 class SharedData:

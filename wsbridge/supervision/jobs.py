@@ -42,11 +42,15 @@ class Jobs:
 
     async def keep(self, name: str, work: Work) -> None:
         """Start an endless job: an exception is a failure, and so is its return."""
-        await self._start(name, work, endless=True)
+        await self.spawn(name, work, endless=True)
 
-    async def spawn(self, name: str, work: Work) -> None:
-        """Start a job that ends by itself: only an exception is a failure."""
-        await self._start(name, work, endless=False)
+    async def spawn(self, name: str, work: Work, *, endless: bool = False) -> None:
+        """Start a job. Unless it is endless, only an exception is a failure."""
+        if self._scheduler is None:
+            self._scheduler = aiojobs.Scheduler(
+                limit=None, close_timeout=self._patience, exception_handler=_already_reported
+            )
+        await self._scheduler.spawn(self._watched(name, work, endless=endless), name=name)
 
     async def failed(self) -> NoReturn:
         """Wait for the first failure and raise it."""
@@ -63,13 +67,6 @@ class Jobs:
             self._closing = True
             await self._scheduler.close()
             self._scheduler, self._closing = None, False
-
-    async def _start(self, name: str, work: Work, *, endless: bool) -> None:
-        if self._scheduler is None:
-            self._scheduler = aiojobs.Scheduler(
-                limit=None, close_timeout=self._patience, exception_handler=_already_reported
-            )
-        await self._scheduler.spawn(self._watched(name, work, endless=endless), name=name)
 
     async def _watched(self, name: str, work: Work, *, endless: bool) -> None:
         """Run a job and report its failure. A `CancelledError` without `close` is a failure, too."""

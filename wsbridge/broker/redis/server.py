@@ -1,7 +1,6 @@
-"""The interface to a Redis or Valkey server, whether it is one node or a cluster; `topology` implements it."""
+"""A Redis or Valkey server: its nodes, connections, keys and functions. `topology` has servers of several nodes."""
 
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -15,12 +14,14 @@ TIMEOUT = 1.0  # seconds to connect and to wait for a reply; only callers retry,
 SCAN_COUNT = 1_000  # keys that the server looks at in one step of a scan
 
 
-class Server(ABC):
-    """Redis 7.0 or newer, or Valkey. Each node has a name. Callers `refresh` after a redirection."""
+class Server:
+    """A single Redis 7.0 or newer, or Valkey. Each node has a name. Callers `refresh` after a redirection."""
 
-    database = 0
+    def __init__(self, pool: Any, database: int) -> None:
+        self._pool = pool  # creates connections, does not keep them
+        self._connection("")  # raises for wrong options
+        self.database = database
 
-    @abstractmethod
     def node_of(self, key: str) -> str:
         """Return the node that owns the key, as of the last `refresh`.
 
@@ -28,30 +29,31 @@ class Server(ABC):
             BrokerUnavailable: none is known.
 
         """
+        return ""
 
-    @abstractmethod
     def nodes(self) -> Iterable[str]:
         """Return the nodes that accept writes, as of the last `refresh`."""
+        return ("",)
 
-    @abstractmethod
     async def refresh(self) -> None:
-        """Ask the cluster which node owns which keys.
+        """Ask a cluster which node owns which keys.
 
         Raises:
             BrokerUnavailable: no node answers.
 
         """
 
-    @abstractmethod
     async def redirect(self, command: Command) -> Any:
         """Return the reply to a command that its node has rejected because the slot is moving."""
+        return BrokerUnavailable("the server is a node of a cluster; the URL must begin with redis+cluster://")
 
-    @abstractmethod
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close what the server keeps. Connections are closed by their users."""
 
-    @abstractmethod
     def _connection(self, node: str) -> Connection:
         """Return a connection that is not connected yet."""
+        connection: Connection = self._pool.make_connection()
+        return connection
 
     async def connect(self, node: str) -> Connection:
         """Open a connection that only the caller uses.

@@ -1,4 +1,4 @@
-"""Servers by topology: a single server, a server behind Sentinel, a cluster."""
+"""Creates the server of a URL: a single one, one behind Sentinel, or a cluster."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,40 +19,12 @@ from wsbridge.config.redis_url import Mode, RedisUrl
 from wsbridge.config.settings import PREFIX, SettingsError
 
 
-class SingleServer(Server):
-    """One server at a fixed address."""
-
-    def __init__(self, url: RedisUrl) -> None:
-        self._pool: Any = _pool(url)  # creates connections, does not keep them
-        self._connection("")  # raises for wrong options
-        self.database = url.db
-
-    def node_of(self, key: str) -> str:
-        return ""
-
-    def nodes(self) -> Iterable[str]:
-        return ("",)
-
-    async def refresh(self) -> None: ...
-
-    async def redirect(self, command: Command) -> Any:
-        return BrokerUnavailable("the server is a node of a cluster; the URL must begin with redis+cluster://")
-
-    async def close(self) -> None: ...
-
-    def _connection(self, node: str) -> Connection:
-        connection: Connection = self._pool.make_connection()
-        return connection
-
-
-class SentinelServer(SingleServer):
+class SentinelServer(Server):
     """One server whose address every new connection asks the sentinels for."""
 
     def __init__(self, url: RedisUrl) -> None:
         self._sentinels = _sentinels(url)
-        self._pool = self._sentinels.master_for(url.service, db=url.db).connection_pool
-        self._connection("")  # raises for wrong options
-        self.database = url.db
+        super().__init__(self._sentinels.master_for(url.service, db=url.db).connection_pool, url.db)
 
     async def close(self) -> None:
         for sentinel in self._sentinels.sentinels:
@@ -64,6 +36,7 @@ class ClusterServer(Server):
 
     def __init__(self, url: RedisUrl) -> None:
         nodes = [ClusterNode(host, port) for host, port in url.hosts]
+        self.database = 0
         self._redis = RedisCluster(startup_nodes=nodes, ssl=url.tls, require_full_coverage=False, **_keywords(url))
         self._known = False
 
@@ -119,7 +92,7 @@ def create_server(url: RedisUrl) -> Server:
             case Mode.SENTINEL:
                 return SentinelServer(url)
             case _:
-                return SingleServer(url)
+                return Server(_pool(url), url.db)
     except (TypeError, ValueError, RedisError) as error:  # their texts may show a value, so only the name is used
         name = next((name for name, _ in url.options if name in str(error)), "an option")
         why = "unknown option or wrong value"

@@ -80,50 +80,35 @@ def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
     if call.invoked:
         # The sidecar drops a message that is answered with 404. After 403 it would redeliver for ever a message that
         # happens to have such a header itself.
-        return Refusal(
-            "invocation",
-            404 if call.delivered else 403,
-            "This route must not be called through Dapr service invocation.",
-        )
+        status = 404 if call.delivered else 403
+        return Refusal("invocation", status, "This route must not be called through Dapr service invocation.")
     token = trust.tokens[caller]
+    if token and hmac.compare_digest(call.token.encode("utf-8", "surrogateescape"), token.encode()):
+        return None
     if token:
-        return None if _equal(call.token, token) else Refusal("token", 401, _how_to_send(caller))
+        header = f"the header {DAPR_TOKEN}" if caller is Caller.SIDECAR else "the header Authorization: Bearer"
+        text = f"This route needs the {caller.value}'s token: send the value of {TOKENS[caller]} in {header}."
+        return Refusal("token", 401, text)
     return _refusal_without_token(caller, call, trust)
 
 
 def _refusal_without_token(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
     name = TOKENS[caller]
     if call.foreign:
-        return Refusal(
-            "foreign_page", 403, f"A page of another origin must not call this route without a token. Set {name}."
-        )
-    if trust.development:
-        return (
-            None
-            if call.local
-            else Refusal("not_local", 403, f"In development mode only this machine may call this route. Set {name}.")
-        )
-    if trust.demo or (call.internal and caller is not Caller.SIDECAR):
+        text = f"A page of another origin must not call this route without a token. Set {name}."
+        return Refusal("foreign_page", 403, text)
+    if trust.development and not call.local:
+        return Refusal("not_local", 403, f"In development mode only this machine may call this route. Set {name}.")
+    if trust.development or trust.demo or (call.internal and caller is not Caller.SIDECAR):
         return None
-    return Refusal("no_token", 403, _how_to_set(caller))
-
-
-def _how_to_send(caller: Caller) -> str:
-    header = f"the header {DAPR_TOKEN}" if caller is Caller.SIDECAR else "the header Authorization: Bearer"
-    return f"This route needs the {caller.value}'s token: send the value of {TOKENS[caller]} in {header}."
-
-
-def _how_to_set(caller: Caller) -> str:
     if caller is Caller.SIDECAR:
-        return f"This route needs a token: set {TOKENS[caller]} to the same value for wsbridge and for its sidecar."
-    return (
-        f"This route needs a token or a port of its own: set {TOKENS[caller]} and send it in the header "
-        f"Authorization: Bearer, or set {PREFIX}INTERNAL_PORT and call that port."
-    )
-
-
-def _equal(sent: str, token: str) -> bool:
-    return hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), token.encode())
+        text = f"This route needs a token: set {name} to the same value for wsbridge and for its sidecar."
+    else:
+        text = (
+            f"This route needs a token or a port of its own: set {name} and send it in the header "
+            f"Authorization: Bearer, or set {PREFIX}INTERNAL_PORT and call that port."
+        )
+    return Refusal("no_token", 403, text)
 
 
 class Access:

@@ -34,9 +34,7 @@ class Authenticator:
     async def identify(self, request: web.Request) -> Identity:
         """The user of a request; `expires` is infinite without authentication.
 
-        Raises:
-            Refused: no valid token, a token of another user than `user_id`, or no key to verify with now.
-
+        Raises `Refused` if there is no valid token, a token of another user than `user_id`, or no key to verify with.
         """
         asked = request.query.get("user_id") or None
         if asked is not None and not is_user(asked):

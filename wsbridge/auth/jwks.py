@@ -39,9 +39,7 @@ def algorithms_of(public: Any) -> tuple[str, ...]:
 def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[tuple[Key, ...], tuple[str, ...]]:
     """The usable public keys of a parsed JWKS, and for each of the others its name and why it was skipped.
 
-    Raises:
-        ValueError: the document is not a key set.
-
+    Raises `ValueError` if the document is not a key set.
     """
     entries = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(entries, list):
@@ -57,12 +55,7 @@ def keys_of_set(document: Any, allowed: tuple[str, ...]) -> tuple[tuple[Key, ...
 
 
 def _usable(entry: Any, allowed: tuple[str, ...]) -> Key:
-    """One entry of a key set.
-
-    Raises:
-        ValueError: the key is not usable; the text gives the reason.
-
-    """
+    """One entry of a key set. Raises `ValueError` if the key is not usable; the text gives the reason."""
     if not isinstance(entry, Mapping):
         raise ValueError("it is not an object")  # noqa: TRY004 - the input is external data
     named, use, kid = entry.get("alg"), entry.get("use", "sig"), entry.get("kid")
@@ -77,12 +70,9 @@ def _usable(entry: Any, allowed: tuple[str, ...]) -> Key:
         raise ValueError("its type, curve or size is not supported")
     if named is not None and named not in possible:
         raise ValueError(f"its alg is {named!r}, not one of {', '.join(possible)}")
-    chosen = tuple(name for name in (_same(named) if named else possible) if not allowed or name in allowed)
+    if named and named not in ED25519:  # else all names: the key set may use one of them and the tokens another
+        possible = (named,)
+    chosen = tuple(name for name in possible if not allowed or name in allowed)
     if not chosen:
         raise ValueError(f"WSBRIDGE_JWT_ALGORITHMS does not allow {named or ', '.join(possible)}")
     return Key(public, chosen, kid if isinstance(kid, str) else None)
-
-
-def _same(name: str) -> tuple[str, ...]:
-    """All names of an algorithm: the key set may use one and the tokens another."""
-    return ED25519 if name in ED25519 else (name,)

@@ -68,12 +68,7 @@ class RemoteKeys:
         self._fetching: asyncio.Event | None = None  # set when the current fetch ends
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
-        """The keys to try for a token with this `kid`.
-
-        Raises:
-            Unavailable: there are no keys yet.
-
-        """
+        """The keys to try for a token with this `kid`. Raises `Unavailable` if there are no keys yet."""
         found = self._matching(kid)
         if not found:
             await self._fetch_soon()
@@ -149,9 +144,7 @@ def _described(error: Exception) -> str:
 def build(settings: Settings, metrics: Metrics) -> Keys:
     """The key source that is configured.
 
-    Raises:
-        SettingsError: a PEM is malformed, or a key does not support a configured algorithm.
-
+    Raises `SettingsError` if a PEM is malformed, or a key does not support a configured algorithm.
     """
     allowed = settings.jwt_algorithms
     if settings.jwt_jwks_url:

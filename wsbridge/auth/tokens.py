@@ -94,9 +94,7 @@ class TokenVerifier:
 def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256", now: float | None = None) -> str:
     """A token for tests, signed with the configured secret, valid for `ttl` seconds.
 
-    Raises:
-        SettingsError: no secret is configured, or the algorithm does not fit it.
-
+    Raises `SettingsError` if no secret is configured, or the algorithm does not fit it.
     """
     if not settings.jwt_secret:
         raise SettingsError(

@@ -144,9 +144,7 @@ class Broker(Protocol):
     async def position(self, user: str) -> Position | None:
         """The position of the user's history, or None if there is none. Creates and renews no history.
 
-        Raises:
-            BrokerUnavailable: the histories cannot be read now.
-
+        Raises `BrokerUnavailable` if the histories cannot be read now.
         """
         ...
 
@@ -154,19 +152,13 @@ class Broker(Protocol):
         """What to send to a client that has handled everything up to `after`; None or "" if it wants no replay.
 
         A long history is read in portions: `rest` says that there is more. Without `wait` the first portion may be
-        empty, if large data has to be fetched first.
-
-        Raises:
-            BrokerUnavailable: the histories cannot be asked now.
-
+        empty, if large data has to be fetched first. Raises `BrokerUnavailable` if the histories cannot be asked now.
         """
         ...
 
     async def disconnect(self, user: str) -> None:
         """End all of the user's sessions, wherever they are.
 
-        Raises:
-            BrokerUnavailable: other replicas cannot be reached now.
-
+        Raises `BrokerUnavailable` if other replicas cannot be reached now.
         """
         ...

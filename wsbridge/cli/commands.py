@@ -135,9 +135,7 @@ def _reached(user: str, count: int | None) -> str:
 def _settings(environ: Environ, *needed: str) -> Settings:
     """The settings; mistakes in others than the needed ones are ignored.
 
-    Raises:
-        SettingsError: a needed setting has a mistake.
-
+    Raises `SettingsError` if a needed setting has a mistake.
     """
     settings, wrong, _ = read(environ)
     if mistakes := [text for name, text in wrong.items() if name.removeprefix(PREFIX) in needed]:

@@ -37,9 +37,7 @@ def send(
 ) -> Answer:
     """Send one request; follow no redirect, use no proxy. `timeout` is in seconds.
 
-    Raises:
-        Unreachable: no response came, or one that is not HTTP.
-
+    Raises `Unreachable` if no response came, or one that is not HTTP.
     """
     parts = urlsplit(url)
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

@@ -27,11 +27,8 @@ def _write(stream: TextIO, line: bytes) -> None:
 async def while_read(stream: TextIO, work: Coroutine[None, None, None]) -> None:
     """Run `work`, but end at once when the reader of the stream has exited, as with `| head -1`.
 
-    Without it the command would end only at the next message, which may be hours later.
-
-    Raises:
-        BrokenPipeError: the reader has exited.
-
+    Without it the command would end only at the next message, which may be hours later. Raises `BrokenPipeError` if the
+    reader has exited.
     """
     loop, output = asyncio.get_running_loop(), stream.fileno()
     task, unread = loop.create_task(work), False  # not in the background: it ends with this function

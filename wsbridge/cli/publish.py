@@ -82,9 +82,7 @@ def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
 def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | None) -> str:
     """Post the event; return "" if it is in the history of its users, else what went wrong.
 
-    Raises:
-        Unreachable: no bridge answered.
-
+    Raises `Unreachable` if no bridge answered.
     """
     answer = _post(event, f"{url.rstrip('/')}/events/{quote(topic, safe='')}", token)
     status = _status(answer) if answer.status == 200 else ""  # noqa: PLR2004 - HTTP's OK
@@ -108,11 +106,7 @@ def connections(url: str, user: str, *, token: str | None) -> int | None:
 def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> str:
     """Publish the event; return "" if the sidecar has published it, else what went wrong.
 
-    `key` is the partition key: the events of one partition stay in order.
-
-    Raises:
-        Unreachable: no sidecar answered.
-
+    `key` is the partition key: the events of one partition stay in order. Raises `Unreachable` if no sidecar answered.
     """
     query = urlencode({"metadata.partitionKey": key})
     answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)

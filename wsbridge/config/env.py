@@ -25,9 +25,7 @@ class Reading(NamedTuple):
 def load(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     """The settings and the warnings about unknown names.
 
-    Raises:
-        SettingsError: one line for each malformed value or contradiction.
-
+    Raises `SettingsError` with one line for each malformed value or contradiction.
     """
     settings, wrong, unknown = read(environ)
     if wrong:

@@ -67,11 +67,8 @@ class RedisUrl:
 def parse(text: str) -> RedisUrl:
     """`redis[s]://`, `unix://`, `redis[s]+sentinel://` or `redis[s]+cluster://`; `valkey` means the same as `redis`.
 
-    As in redis-py, the query may hold `db`, `username` and `password`.
-
-    Raises:
-        RedisUrlError: it is none of these, or ambiguous.
-
+    As in redis-py, the query may hold `db`, `username` and `password`. Raises `RedisUrlError` if it is none of these,
+    or ambiguous.
     """
     parts = _split(text.strip())
     scheme, path = parts["scheme"].lower(), unquote(parts["path"])

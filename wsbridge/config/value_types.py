@@ -68,12 +68,7 @@ def one_of(*allowed: str) -> ValueType:
 
 
 def _accepted(value: Value, condition: object) -> Value:
-    """Return the value.
-
-    Raises:
-        ValueError: the condition is false.
-
-    """
+    """Return the value. Raises `ValueError` if the condition is false."""
     if not condition:
         raise ValueError
     return value

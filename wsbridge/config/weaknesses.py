@@ -12,7 +12,7 @@ def weaknesses(settings: Settings) -> list[str]:
     """The lines; none in development mode."""
     if settings.development:
         return []
-    return [*_authentication(settings), *_pages(settings), *_proxies(settings), *_routes(settings)]
+    return [*_authentication(settings), *_lists(settings), *_routes(settings)]
 
 
 def _authentication(s: Settings) -> Iterator[str]:
@@ -30,16 +30,13 @@ def _authentication(s: Settings) -> Iterator[str]:
         yield f"{PREFIX}JWT_AUDIENCE is not set: tokens of the issuer for other applications are accepted; set it"
 
 
-def _pages(s: Settings) -> Iterator[str]:
+def _lists(s: Settings) -> Iterator[str]:
     found = sorted(_ANY_PAGE & set(s.allowed_origins))
     if found and s.authenticates and s.jwt_cookie:
         yield (
             f"{PREFIX}ALLOWED_ORIGINS has {found[0]} and {PREFIX}JWT_COOKIE is set: every page that a user visits can "
             "read that user's events; list only your own origins"
         )
-
-
-def _proxies(s: Settings) -> Iterator[str]:
     everywhere = [network for network in s.trusted_proxies if network.endswith("/0")]
     if everywhere:
         yield (

@@ -114,9 +114,7 @@ class DaprHandler:
     async def _body(self, request: web.Request) -> bytes:
         """The body of the request.
 
-        Raises:
-            web.HTTPRequestTimeout: It did not arrive within `BODY_TIMEOUT`. The sidecar delivers again.
-
+        Raises `web.HTTPRequestTimeout` if it did not arrive within `BODY_TIMEOUT`. The sidecar delivers again.
         """
         content = request.content
         if content.is_eof() and content.total_bytes <= SMALL_BODY:  # it came with the headers, as usual

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, Self
+from typing import NoReturn, Self
 
 import aiojobs
 
@@ -48,7 +48,10 @@ class Jobs:
         """Start a job. Unless it is endless, only an exception is a failure."""
         if self._scheduler is None:
             self._scheduler = aiojobs.Scheduler(
-                limit=None, close_timeout=self._patience, exception_handler=_already_reported
+                limit=None,
+                close_timeout=self._patience,
+                # The default handler would log. `_watched` reports failures; errors during `close` are ignored.
+                exception_handler=lambda *_: None,
             )
         await self._scheduler.spawn(self._watched(name, work, endless=endless), name=name)
 
@@ -89,7 +92,3 @@ class Jobs:
             self._failed.set()
             if self._on_failure:
                 self._on_failure(failure)
-
-
-def _already_reported(_: aiojobs.Scheduler, __: dict[str, Any]) -> None:
-    """Replaces the default handler, which logs. `_watched` reports failures; errors during `close` are ignored."""

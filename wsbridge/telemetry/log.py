@@ -159,7 +159,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         name = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical"}.get(record.levelname, "info")
-        getattr(log, name)("library.log", logger=record.name, message=_message(record), **_exception(record.exc_info))
+        getattr(log, name)("library.log", logger=record.name, message=_message(record), exc_info=record.exc_info)
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -167,7 +167,3 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception:  # a wrong logging call in a library must not raise in its caller
         return f"{record.msg} {record.args}"
-
-
-def _exception(exc_info: Any) -> dict[str, Any]:
-    return {"exc_info": exc_info} if exc_info and exc_info[0] else {}

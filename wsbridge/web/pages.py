@@ -5,7 +5,6 @@ import hashlib
 import html
 import re
 from importlib.resources import files
-from typing import NamedTuple, Self
 
 from aiohttp import ETag, hdrs, web
 
@@ -22,35 +21,26 @@ class ClientModuleHandler:
 
     def __init__(self) -> None:
         text = bundle(_STATIC.joinpath("client"), "client").encode()
-        self._plain = _Representation.of(text, "")
-        self._gzip = _Representation.of(gzip.compress(text, 9, mtime=0), "gzip")
+        bodies = {"": text, "gzip": gzip.compress(text, 9, mtime=0)}
+        self._representations = {
+            encoding: (body, ETag(hashlib.sha256(body).hexdigest()[:32])) for encoding, body in bodies.items()
+        }
 
     async def module(self, request: web.Request) -> web.Response:
-        chosen = self._gzip if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")) else self._plain
+        encoding = "gzip" if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")) else ""
+        body, tag = self._representations[encoding]
         response = web.Response(content_type="text/javascript", charset="utf-8")
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
         response.headers[hdrs.CACHE_CONTROL] = "no-cache"  # revalidate each time: a new version is used at once
         response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
-        response.etag = chosen.etag
-        if any(etag.value in (chosen.etag.value, "*") for etag in request.if_none_match or ()):
+        response.etag = tag
+        if any(etag.value in (tag.value, "*") for etag in request.if_none_match or ()):
             response.set_status(304)
             return response
-        response.body = chosen.body
-        if chosen.encoding:
-            response.headers[hdrs.CONTENT_ENCODING] = chosen.encoding
+        response.body = body
+        if encoding:
+            response.headers[hdrs.CONTENT_ENCODING] = encoding
         return response
-
-
-class _Representation(NamedTuple):
-    """The bytes of one content coding."""
-
-    body: bytes
-    encoding: str
-    etag: ETag
-
-    @classmethod
-    def of(cls, body: bytes, encoding: str) -> Self:
-        return cls(body, encoding, ETag(hashlib.sha256(body).hexdigest()[:32]))
 
 
 def accepts_gzip(header: str) -> bool:

@@ -24,10 +24,6 @@ def response(error: web.HTTPException) -> web.Response:
     )
 
 
-def _is_disconnected(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
 def middleware(metrics: Metrics) -> Middleware:
     """Translate exceptions of handlers: HTTP errors into problem documents, all others into a 500 without details."""
 
@@ -44,7 +40,8 @@ def middleware(metrics: Metrics) -> Middleware:
             log.info("request.bad", peer=address_of(request), error=type(error).__name__)
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
         except Exception as error:  # the task boundary
-            if isinstance(error, ConnectionError) and _is_disconnected(request):  # the response reaches nobody
+            is_lost = request.transport is None or request.transport.is_closing()
+            if isinstance(error, ConnectionError) and is_lost:  # the response reaches nobody
                 tracebacks.release(error)  # as above
                 return response(web.HTTPBadRequest(text="The connection was lost."))
             metrics.internal(f"{request.method} {request.path}", error)

@@ -47,9 +47,7 @@ class Bodies:
     async def store(self, event: Event) -> Reference:
         """Write the data, unless a delivery before has done so.
 
-        Raises:
-            BrokerUnavailable: not all of it was written.
-
+        Raises `BrokerUnavailable` if not all of it was written.
         """
         data, seed = event.data, event.key.encode(errors="surrogatepass") or secrets.token_bytes(16)
         name = hashlib.blake2b(data, digest_size=16, key=hashlib.blake2b(seed, digest_size=32).digest()).digest()
@@ -75,9 +73,7 @@ class Bodies:
     async def load(self, reference: Reference) -> bytes | None:
         """The data; None if the server does not have it any more.
 
-        Raises:
-            BrokerUnavailable: the server cannot be asked now.
-
+        Raises `BrokerUnavailable` if the server cannot be asked now.
         """
         data = self.known(reference)
         return data if data is not None else await self._loading.do(reference.name, partial(self._load, reference))

@@ -157,9 +157,7 @@ class RedisBroker:
     async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
         """The positions of these users, who are known to have been that far; None where there is none any more.
 
-        Raises:
-            BrokerUnavailable: the server cannot be asked now.
-
+        Raises `BrokerUnavailable` if the server cannot be asked now.
         """
         try:
             found, lost = await self._loss_detector.check(known)

@@ -71,9 +71,7 @@ class SubscriberConnection:
     async def flush(self) -> None:
         """Send all enqueued requests.
 
-        Raises:
-            BrokerUnavailable: the connection has ended. `receive` fails then, too.
-
+        Raises `BrokerUnavailable` if the connection has ended. `receive` fails then, too.
         """
         async with self._sending:  # keeps the order if another task is sending
             while self._unsent:

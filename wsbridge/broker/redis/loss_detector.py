@@ -69,11 +69,8 @@ class LossDetector:
         """Compare `known` positions with the server's. Returns its positions, and how many histories it lost.
 
         If one is missing, no position of that node can be trusted. All of them are forgotten and begin from scratch
-        under another epoch, so that no offset is used twice within one epoch.
-
-        Raises:
-            BrokerUnavailable: the server cannot be asked now.
-
+        under another epoch, so that no offset is used twice within one epoch. Raises `BrokerUnavailable` if the server
+        cannot be asked now.
         """
         now = time.monotonic()
         latest = [(c.user, c.position) for c in self._confirmed.values() if now - c.at < LASTS]

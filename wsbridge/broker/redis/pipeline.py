@@ -47,12 +47,7 @@ class Pipeline:
         return await self._batches.do(packets, _weight(packets))
 
     async def ask(self, *commands: Command) -> Sequence[Any]:
-        """As `do`, for callers that need every reply.
-
-        Raises:
-            BrokerUnavailable: a command has failed.
-
-        """
+        """As `do`, for callers that need every reply. Raises `BrokerUnavailable` if a command has failed."""
         replies = await self.do(commands)
         for reply in replies:
             if isinstance(reply, BrokerUnavailable):

@@ -23,12 +23,7 @@ class Server:
         self.database = database
 
     def node_of(self, key: str) -> str:
-        """Return the node that owns the key, as of the last `refresh`.
-
-        Raises:
-            BrokerUnavailable: none is known.
-
-        """
+        """Return the node that owns the key, as of the last `refresh`. Raises `BrokerUnavailable` if none is known."""
         return ""
 
     def nodes(self) -> Iterable[str]:
@@ -36,12 +31,7 @@ class Server:
         return ("",)
 
     async def refresh(self) -> None:
-        """Ask a cluster which node owns which keys.
-
-        Raises:
-            BrokerUnavailable: no node answers.
-
-        """
+        """Ask a cluster which node owns which keys. Raises `BrokerUnavailable` if no node answers."""
 
     async def redirect(self, command: Command) -> Any:
         """Return the reply to a command that its node has rejected because the slot is moving."""
@@ -56,24 +46,14 @@ class Server:
         return connection
 
     async def connect(self, node: str) -> Connection:
-        """Open a connection that only the caller uses.
-
-        Raises:
-            BrokerUnavailable: the node cannot be reached.
-
-        """
+        """Open a connection that only the caller uses. Raises `BrokerUnavailable` if the node cannot be reached."""
         with translated_errors():
             connection = self._connection(node)
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
             return connection
 
     async def ask(self, connection: Connection, *words: str | int) -> Any:
-        """Execute one command.
-
-        Raises:
-            BrokerUnavailable: the connection has ended, or the reply is an error.
-
-        """
+        """Execute one command. Raises `BrokerUnavailable` if the connection has ended, or the reply is an error."""
         with translated_errors():
             await connection.send_packed_command(packed(words), check_health=False)
             return await connection.read_response()
@@ -90,12 +70,7 @@ class Server:
         return policy if policy != "noeviction" else None
 
     async def scan(self, node: str, pattern: str) -> AsyncIterator[list[str]]:
-        """Yield the matching keys of the node, in portions.
-
-        Raises:
-            BrokerUnavailable: the node does not answer.
-
-        """
+        """Yield the matching keys of the node, in portions. Raises `BrokerUnavailable` if the node does not answer."""
         cursor = "0"
         async with self._connected(node) as connection:
             while True:

@@ -81,9 +81,7 @@ class ClusterServer(Server):
 def create_server(url: RedisUrl) -> Server:
     """Create the server, without connecting to it.
 
-    Raises:
-        SettingsError: redis-py does not take an option of the query.
-
+    Raises `SettingsError` if redis-py does not take an option of the query.
     """
     try:
         match url.mode:

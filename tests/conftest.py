@@ -1,9 +1,10 @@
 """Fixtures: a real bridge on a free loopback port, and what speaks to it."""
 
+import asyncio
 import gc
 import os
 import resource
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.support.examples import PROFILE
 from tests.support.running import Logs, Running, Spawn, Spawned, Start, variables
 from wsbridge.config.env import load
 from wsbridge.server import serving
+from wsbridge.supervision import event_loop
 
 hypothesis.settings.load_profile(PROFILE)
 
@@ -26,6 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()) or item.path.parent.name == "browser":
             item.add_marker("browser")
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loop of this process, which is asyncio's own unless `TEST_LOOP` is uvloop.
+
+    Bridges in processes of their own have the default of `WSBRIDGE_LOOP`.
+    """
+    name = os.environ.get("TEST_LOOP", "asyncio")
+    return {name: event_loop.factory(name)}
 
 
 @pytest.hookimpl(wrapper=True)

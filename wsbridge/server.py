@@ -25,6 +25,7 @@ from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.listener import Listener
 from wsbridge.connections.refusals import Refusals
 from wsbridge.connections.request_head import MAX_LINES
+from wsbridge.supervision import event_loop
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
 
@@ -156,6 +157,7 @@ def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:
 async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
     """Run a bridge and its server. At the end they stop without a drain."""
     bridge = Bridge(settings)
+    bridge.metrics.loop = event_loop.running_name()
     server = Server(bridge)
     async with bridge.running():
         try:
@@ -196,7 +198,7 @@ async def serve(
         for weakness in weaknesses(settings):
             log.warning("settings.weak", why=weakness)
         shown = settings.changed() if brief else settings.masked()
-        log.info("server.started", version=__version__, ports=server.ports, settings=shown)
+        log.info("server.started", version=__version__, loop=bridge.metrics.loop, ports=server.ports, settings=shown)
         if started:
             started(server.ports)
         gc.collect()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
+from importlib.util import find_spec
 from typing import Any
 
 import aiohttp
@@ -24,8 +25,11 @@ from tests.support.running import (
     until,
     until_told,
 )
+from wsbridge import __version__
 from wsbridge.server import GC_THRESHOLDS
 from wsbridge.sessions.drain import SPREAD
+
+DEFAULT_LOOP = "uvloop" if find_spec("uvloop") else "asyncio"
 
 
 async def test_event_reaches_every_tab_of_its_user_only(bridge: Running) -> None:
@@ -171,6 +175,15 @@ async def test_start_is_logged_with_masked_secrets(spawn: Spawn) -> None:
     assert line["settings"]["WSBRIDGE_JWT_SECRET"] == line["settings"]["WSBRIDGE_ADMIN_TOKEN"] == "***"
     assert line["settings"]["WSBRIDGE_HISTORY_SIZE"] == "100"
     assert not [line for line in bridge.lines if SECRET in json.dumps(line) or "the operator's" in json.dumps(line)]
+
+
+@pytest.mark.parametrize(("setting", "loop"), [("auto", DEFAULT_LOOP), ("asyncio", "asyncio")])
+async def test_start_names_the_event_loop_in_the_log_and_in_a_metric(spawn: Spawn, setting: str, loop: str) -> None:
+    bridge = await spawn(LOOP=setting)
+    (line,) = bridge.of("server.started")
+    assert line["loop"] == loop
+    _, metrics = await bridge.get("/metrics")
+    assert f'wsbridge_info{{loop="{loop}",version="{__version__}"}} 1.0' in metrics
 
 
 async def test_unknown_setting_is_a_warning_with_the_nearest_name(spawn: Spawn) -> None:

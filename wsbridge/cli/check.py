@@ -48,9 +48,15 @@ def examine(environ: Mapping[str, str]) -> Examined:
 
 def _of_parts(settings: Settings) -> Iterator[str]:
     """Mistakes that only show when the parts are built from the settings, as the bridge does at its start."""
+    from wsbridge.supervision import event_loop  # noqa: PLC0415 - slow to import, and the catalogue does without
+
+    try:
+        event_loop.factory(settings.loop)
+    except SettingsError as error:
+        yield from error.lines
     if settings.authenticates:
-        from wsbridge.auth import keys  # noqa: PLC0415 - slow to import, and the catalogue does without
-        from wsbridge.telemetry import metrics  # noqa: PLC0415
+        from wsbridge.auth import keys  # noqa: PLC0415 - as above
+        from wsbridge.telemetry import metrics  # noqa: PLC0415 - as above
 
         try:
             keys.build(settings, metrics.Metrics())

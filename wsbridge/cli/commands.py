@@ -29,11 +29,13 @@ def serve(environ: Environ) -> int:
     import asyncio
 
     from wsbridge import server
+    from wsbridge.supervision import event_loop
     from wsbridge.supervision.jobs import JobFailed
     from wsbridge.telemetry import log
     from wsbridge.telemetry.log_writer import LogWriter
     from wsbridge.web.quickstart import program, welcome
 
+    loop_factory = event_loop.factory(settings.loop)
     with LogWriter(sys.stdout.buffer, log.dropped_lines, log.report_dropped) as writer:
         style = log.configure(settings.log_level, settings.log_format, writer)
         for_people = style == "console"
@@ -43,7 +45,8 @@ def serve(environ: Environ) -> int:
                 writer.write(welcome(program(sys.argv[0]), _host(settings), ports).encode())
 
         try:
-            asyncio.run(server.serve(settings, unknown, brief=for_people, started=started))
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                runner.run(server.serve(settings, unknown, brief=for_people, started=started))
         except JobFailed:  # the log has it
             return FAILED
     return OK

@@ -128,6 +128,11 @@ class Settings:
         10.0, types.seconds(0.05, 3600), "a peer that is silent for this time after a ping is dropped"
     )
     drain_timeout: float = _setting(20.0, types.seconds(0, 3600), "time within which a shutdown closes all connections")
+    loop: str = _setting(
+        "auto",
+        types.one_of("auto", "uvloop", "asyncio"),
+        "event loop; auto is uvloop where it is installed, else asyncio",
+    )
     log_level: str = _setting("info", types.one_of("debug", "info", "warning", "error"), "lowest level that is logged")
     log_format: str | None = _setting(
         None, types.one_of("json", "console"), "json or console; default: console on a terminal, else json"

@@ -6,6 +6,7 @@ connection without a complete head takes a few hundred bytes, and a refusal need
 
 import asyncio
 from enum import Enum, auto
+from typing import cast
 
 from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.head_buffer import HeadBuffer
@@ -49,8 +50,7 @@ class ConnectionGuard(asyncio.Protocol):
     # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker: true for every socket
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
         self._port.connection_limit.enter(self, known=self.known)
         self._set_timer(self._port.keep_alive if self.known else self._port.head_timeout)
 

@@ -1,1 +1,1 @@
-"""Background jobs and health checks. A job that ends unexpectedly is a failure of the process."""
+"""Background jobs, health checks and the event loop. A job that ends unexpectedly is a failure of the process."""

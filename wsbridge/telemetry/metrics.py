@@ -33,6 +33,7 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self._families: list[Callable[[], Metric]] = []
         self.deliveries = self.sent = self.sent_bytes = self.received_bytes = self.opened = self.mends = 0
+        self.loop = ""  # the name of the event loop
         self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 means never
         self.watch(
             "last_subscription_read_timestamp_seconds",
@@ -122,8 +123,8 @@ class Metrics(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("wsbridge_info", "The running version.", labels=["version"])
-        info.add_metric([__version__], 1)
+        info = GaugeMetricFamily("wsbridge_info", "The version and the event loop.", labels=["version", "loop"])
+        info.add_metric([__version__, self.loop], 1)
         yield info
         for family in self._families:
             yield family()

@@ -83,8 +83,8 @@ class BaseConnection:
         try:
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
-        except (OSError, AttributeError, RuntimeError):
-            return  # it was gone already: CPython 3.11 raises AttributeError there, uvloop RuntimeError
+        except (OSError, AttributeError, RuntimeError, ValueError):
+            return  # it was gone already: CPython 3.11 raises AttributeError there, uvloop any but OSError
 
     def abort_later(self, *, soon: bool = False) -> None:
         """In 2 s, or within a second, unless it has finished by then."""

@@ -1,5 +1,6 @@
 """`wsbridge check`: every mistake, and none that is only another's consequence."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,10 @@ def test_examine_option_of_redis_that_redis_py_does_not_take_is_a_mistake(url: s
 def test_examine_options_of_redis_that_redis_py_takes_are_no_mistake() -> None:
     for url in ("rediss://h?ssl_ca_certs=/ca.pem&socket_timeout=2", "redis+sentinel://h/m?sentinel_password=x"):
         assert examine({"WSBRIDGE_REDIS_URL": url}).mistakes == []
+
+
+def test_examine_without_uvloop_refuses_the_setting_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    [mistake] = examine({"WSBRIDGE_LOOP": "uvloop"}).mistakes
+    assert mistake.startswith("WSBRIDGE_LOOP=uvloop: ")
+    assert examine({"WSBRIDGE_LOOP": "auto"}).mistakes == []

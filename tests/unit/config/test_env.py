@@ -148,6 +148,7 @@ def test_load_valid_text_becomes_a_value(name: str, text: str, value: object) ->
         ("DRAIN_TIMEOUT", "-1"),
         ("LOG_LEVEL", "verbose"),
         ("LOG_FORMAT", "xml"),
+        ("LOOP", "trio"),
         ("ADMIN_TOKEN", "\n"),
         ("APP_API_TOKEN", "\n"),
         ("APP_API_TOKEN", "x" * 15),

@@ -23,6 +23,7 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "USER_ID_FIELD": "user_id",
     "DEAD_LETTER_TOPIC": None,
     "BULK_WAIT": 0.001,
+    "LOOP": "auto",
     "DEMO": False,
     "AUTH": None,  # by the keys and the host: see environment.py
     "JWT_SECRET": None,

@@ -42,7 +42,7 @@ def test_metrics_at_the_start_contain_all_series() -> None:
         assert value(metrics, "messages_received_total", kind=kind) == 0
     for name in ("deliveries_total", "messages_sent_total", "sent_bytes_total", "connections_opened_total"):
         assert value(metrics, name) == 0
-    assert value(metrics, "info", version=__version__) == 1
+    assert value(metrics, "info", version=__version__, loop="") == 1
     assert value(metrics, "event_latency_seconds_count") == 0
     assert value(metrics, "connection_duration_seconds_count") == 0
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 
 import pytest
 
@@ -113,3 +114,9 @@ def test_top_level_has_few_packages_and_files() -> None:
     found = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
     assert sum(path.is_dir() for path in found) <= 12
     assert sum(path.is_file() for path in found) <= 5
+
+
+def test_mutated_files_exist() -> None:
+    """A pattern that matches no file would leave out a module that was renamed, without a word."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
+    assert [pattern for pattern in settings["only_mutate"] if not list(ROOT.glob(pattern))] == []

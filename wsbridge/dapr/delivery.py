@@ -12,9 +12,7 @@ from wsbridge.dapr.routing import Router
 class DeliveryReader:
     """Reads deliveries. The arguments are those of `Router`; `escaped_headers` counts for all Kafka headers."""
 
-    def __init__(
-        self, types: Mapping[str, str], user_field: str, max_bytes: int, *, escaped_headers: bool = False
-    ) -> None:
+    def __init__(self, types: Mapping[str, str], user_field: str, max_bytes: int, *, escaped_headers: bool) -> None:
         self._router = Router(types, user_field, max_bytes, escaped_keys=escaped_headers)
         self._escaped = escaped_headers
 

@@ -115,14 +115,13 @@ def read_headers(metadata: Mapping[str, Any], *, escaped: bool) -> Envelope:
         text = as_text(metadata.get(f"ce_{name}"))
         return unescaped(text) if escaped else text
 
-    expiration = as_text(metadata.get("ce_expiration"))
     return Envelope(
         "1.0",
         attribute("id"),
         attribute("source"),
         attribute("subject"),
         traceparent=attribute("traceparent"),
-        expiration=expiration if ":" in expiration else unquote(expiration),  # a time has colons, unless it is escaped
+        expiration=unquote(as_text(metadata.get("ce_expiration"))),  # changes nothing in a time that is not escaped
     )
 
 

@@ -52,6 +52,4 @@ def _cut(text: bytes, separators: bytes) -> Iterator[bytes]:
             case sign if depth == 1 and sign in separators:
                 yield text[start : token.start()].strip()
                 start = token.end()
-            case _:
-                pass
     yield text[start:-1].strip()

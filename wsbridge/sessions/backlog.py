@@ -5,6 +5,7 @@ only where its peer takes too little of what waits, whether it is over its own b
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -50,11 +51,11 @@ class Progress:
     """How far a peer was at the last look, and when it last took as much as it must."""
 
     __slots__ = ("at", "goal", "pace", "seen", "taken")
+    pace: float  # bytes a second between the last two looks
 
     def __init__(self, taken: int, now: float, goal: int) -> None:
         self.at = now
         self.goal = goal
-        self.pace = float("inf")  # bytes a second between the last two looks; unknown before the first
         self.seen = self.taken = taken
 
     def look(self, taken: int, now: float, seconds: float) -> bool:
@@ -118,7 +119,7 @@ class Backlog:
             if progress.look(session.taken(), now, seconds):
                 session.alive(now)
             if paused:  # nobody could take anything while this process stood still
-                progress.at, progress.pace = now, float("inf")
+                progress.at = now
             elif self._is_too_slow(session, now - progress.at):
                 session.end(SLOW_CONSUMER)
         if not paused:
@@ -130,8 +131,7 @@ class Backlog:
         return session.is_replaying and idle >= REPLAY_PATIENCE
 
     def _relieve(self) -> None:
-        excess = self.bytes - self._max_total
-        if excess <= 0:
+        if self.bytes <= self._max_total:
             return
         left = {session: _seconds_left(session, progress) for session, progress in self._waiting.items()}
         worst = sorted(left, key=lambda session: (left[session], session.unsent()), reverse=True)
@@ -142,4 +142,4 @@ class Backlog:
 
 
 def _seconds_left(session: Waiting, progress: Progress) -> float:
-    return session.unsent() / progress.pace if progress.pace > 0 else float("inf")
+    return session.unsent() / progress.pace if progress.pace > 0 else math.inf

@@ -42,6 +42,23 @@ async def test_memory_broker_publishes_an_append_in_one_piece_and_in_order(bench
     assert [(entry.user, entry.offset) for entry in bench.sink.seen] == [("a", 1), ("b", 1), ("c", 1), ("a", 2)]
 
 
+async def test_memory_broker_position_is_that_of_the_last_event_with_and_without_entries() -> None:
+    bench = in_memory(size=0)
+    assert await bench.broker.position("u") is None
+    await bench.take(event("u"))
+    assert await bench.broker.position("u") == Position(bench.sink.seen[0].epoch, 1)
+    bench = in_memory()
+    await bench.append([event("u"), event("u"), event("v")])
+    assert await bench.broker.position("u") == Position(bench.sink.seen[0].epoch, 2)
+    assert await bench.broker.position("w") is None
+    assert broker_of(bench).users == 2
+
+
+async def test_memory_broker_disconnect_reaches_the_sink(bench: Bench) -> None:
+    await bench.broker.disconnect("u")
+    assert bench.sink.disconnected == ["u"]
+
+
 async def test_nothing_to_publish_publishes_nothing(bench: Bench) -> None:
     assert await bench.append([]) == []
     await bench.take(event(key="a"))

@@ -38,6 +38,19 @@ def test_read_message_of_a_client_gives_what_its_vector_says(case: dict[str, Any
         assert message.token == case["token"]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[]", 'expected a JSON object such as {"type":"ping"}'),
+        ('{"type":"auth"}', 'expected {"type":"auth","token":"<jwt>"}'),
+        ('{"type":"auth","token":""}', 'expected {"type":"auth","token":"<jwt>"}'),
+        ('{"type":"hello","token":"x"}', "unknown type; clients send ping and auth"),
+    ],
+)
+def test_read_message_that_is_invalid_says_what_is_expected(text: str, expected: str) -> None:
+    assert read_message(text) == Invalid(expected)
+
+
 @given(st.text(st.characters()) | st.text(st.sampled_from('{}[]":,typeaungk 0\ud800')))
 @example("[" * 100_000)
 @example('{"type":"ping","x":%s}' % ("9" * 10_000))

@@ -11,7 +11,19 @@ from wsbridge.dapr.attributes import LONGEST_ID, as_text, short_id
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("a", "a"), ("", ""), (7, "7"), (-1, "-1"), (True, ""), (1.5, ""), (None, ""), ([], ""), (10**300, "")],
+    [
+        ("a", "a"),
+        ("", ""),
+        (7, "7"),
+        (-1, "-1"),
+        (True, ""),
+        (1.5, ""),
+        (None, ""),
+        ([], ""),
+        (10**300, ""),
+        (10**256, ""),
+        (10**256 - 1, "9" * 256),
+    ],
 )
 def test_as_text_of_a_value_is_a_string_or_nothing(value: Any, expected: str) -> None:
     assert as_text(value) == expected

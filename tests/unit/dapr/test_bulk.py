@@ -37,6 +37,23 @@ def test_read_entries_with_a_malformed_entry_rejects_it_alone(bad: bytes) -> Non
     assert rejected[1].reason == "not_json"
 
 
+def test_read_entries_with_a_malformed_one_says_where() -> None:
+    ((_, rejected),) = read_entries(bulk(b'{"entryId":"1","event":NaN}')) or []
+    assert isinstance(rejected, Rejected)
+    assert rejected.text == (
+        "the data is not JSON; publish a JSON object. JSON is malformed: invalid character (byte 23)"
+    )
+
+
+def test_read_entries_with_a_field_of_another_type_says_which() -> None:
+    ((_, rejected),) = read_entries(bulk(b'{"entryId":"1","metadata":7}')) or []
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.text) == (
+        "not_json",
+        "the entry of the bulk is malformed: Expected `object | null`, got `int` - at `$.metadata`",
+    )
+
+
 @pytest.mark.parametrize("bad", [b'{"entryId":7}', b"NaN", b"7", b"null", b"{}", b'{"entryId":"\\ud800"}'])
 def test_read_entries_with_an_unreadable_id_leaves_the_entry_out(bad: bytes) -> None:
     entries = read_entries(bulk(bad, b'{"entryId":"1"}'))

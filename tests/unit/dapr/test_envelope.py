@@ -116,6 +116,25 @@ def test_open_message_that_is_rejected_has_reason_and_id(posted: bytes, content_
     assert rejected(posted, content_type, AT | {"ce_id": "e-1"}).event_id == "e-1"
 
 
+@pytest.mark.parametrize(
+    ("posted", "text"),
+    [
+        (b'{"specversion":"1.0"}', "the CloudEvent has no data; publish a JSON object as its data"),
+        (
+            b'{"specversion":"1.0","data":{},"expiration":"2026-02-07T12:00:00Z"}',
+            "the event's time to live ended at 2026-02-07T12:00:00Z, before it was delivered",
+        ),
+    ],
+)
+def test_open_message_that_is_rejected_says_why(posted: bytes, text: str) -> None:
+    assert rejected(posted).text == text
+
+
+def test_open_message_with_an_empty_specversion_is_bare() -> None:
+    posted = b'{"specversion":"","id":"a","source":"b","data":{}}'
+    assert opened(posted) == Message(posted, "a", "", None, "")
+
+
 BINARY = {
     "ce_specversion": "1.0",
     "ce_id": "e-1",

@@ -15,6 +15,7 @@ NO_TIMESTAMPS: list[Any] = ["", "-1", "1.5", "now", "٣", "9" * 16, "9" * 5_000,
     [
         ({"__timestamp": "1795948413123"}, 1_795_948_413.123),
         ({"__timestamp": "0"}, 0.0),
+        ({"__timestamp": "9" * 15}, 999_999_999_999.999),
         ({}, None),
         *(({"__timestamp": text}, None) for text in NO_TIMESTAMPS),
     ],

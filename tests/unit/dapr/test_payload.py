@@ -47,8 +47,7 @@ def test_without_bom_skips_one_byte_order_mark() -> None:
 @pytest.mark.parametrize("text", ['{"user_id":"u"}', "[1]"])
 def test_rejection_of_another_encoding_names_it(text: str, encoding: str) -> None:
     rejected = refused(text.encode(encoding))
-    assert rejected.reason == "utf16"
-    assert "UTF-16" in rejected.text
+    assert (rejected.reason, rejected.text) == ("utf16", "the data is UTF-16 or UTF-32; encode the JSON as UTF-8")
 
 
 @pytest.mark.fault("H2")
@@ -57,7 +56,26 @@ def test_rejection_of_another_encoding_names_it(text: str, encoding: str) -> Non
 def test_rejection_of_a_schema_registry_message_names_the_schema(schema: int, data: bytes) -> None:
     rejected = refused(b"\0" + schema.to_bytes(4, "big") + data)
     assert rejected.reason == "schema_registry"
-    assert f"schema {schema})" in rejected.text
+    assert rejected.text == (
+        f"the data begins with the five bytes of a schema registry (schema {schema}); publish plain JSON"
+    )
+
+
+def test_rejection_of_five_bytes_is_not_that_of_a_schema_registry() -> None:
+    assert refused(b"\0\0\0\0\7").reason == "not_json"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"x":' + b"[" * 100_000, "the data is nested more than 500 levels deep; publish flatter data"),
+        (b'{"\xff":1', "the data is not UTF-8; encode the JSON as UTF-8"),
+        (b"{", "the data is not JSON; publish a JSON object. Input data was truncated"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_rejection_text_says_what_is_wrong_and_what_to_do(data: bytes, text: str) -> None:
+    assert refused(data).text == text
 
 
 @pytest.mark.parametrize(
@@ -94,6 +112,12 @@ def test_strings_and_base64_are_decoded_or_rejected() -> None:
         assert rejected.reason == reason
 
 
+def test_from_string_that_is_rejected_says_where_it_is_not_json() -> None:
+    rejected = from_string(rb'"\ud800"')
+    assert isinstance(rejected, Rejected)
+    assert rejected.text == "the data is not JSON; publish a JSON object. Input data was truncated"
+
+
 @given(st.binary())
 def test_is_utf8_agrees_with_the_decoder(data: bytes) -> None:
     try:
@@ -108,6 +132,17 @@ def test_is_utf8_agrees_with_the_decoder(data: bytes) -> None:
 def test_too_deep_is_one_level_more_than_the_limit(levels: int, rejected: bool) -> None:
     assert (too_deep(b"[" * levels + b"]" * levels) is not None) is rejected
     assert too_deep(b"[" + b"[]," * 10_000 + b"[]]") is None
+    beside = b"[[]," + b"[" * (levels - 1) + b"]" * levels
+    assert (too_deep(beside) is not None) is rejected
+
+
+def test_too_deep_says_how_deep_data_may_be() -> None:
+    rejected = too_deep(b"[" * 501 + b"]" * 501)
+    assert rejected is not None
+    assert (rejected.reason, rejected.text) == (
+        "not_json",
+        "the data is nested more than 500 levels deep; publish flatter data",
+    )
 
 
 def levels_of(document: object) -> int:
@@ -125,6 +160,14 @@ def levels_of(document: object) -> int:
 def test_depth_is_that_of_the_document(document: object, layout: dict[str, object]) -> None:
     text = json.dumps(document, **layout)  # type: ignore[arg-type]  # the strategy knows the names
     assert depth(text.encode()) == levels_of(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"), [(r'["\\",[[]]]', 3), (r'["\"[[[[",[]]', 2), (r'["\\\"[[[[",[]]', 2), ("7", 0)]
+)
+def test_depth_of_strings_with_quotes_and_backslashes_counts_brackets_outside_only(text: str, levels: int) -> None:
+    json.loads(text)
+    assert depth(text.encode()) == levels
 
 
 def test_depth_has_no_limit_of_its_own() -> None:

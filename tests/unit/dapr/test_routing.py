@@ -105,6 +105,12 @@ def test_route_by_subject_or_key_rejects_data_that_is_not_an_object(field: str, 
     assert isinstance(route(data, field, subject="u", metadata={"__key": "u"}), Rejected)
 
 
+@pytest.mark.parametrize("field", ["@subject", "@key"])
+def test_route_by_subject_or_key_does_not_read_a_field_of_that_name(field: str) -> None:
+    event = route(f'{{"{field}":true}}', field, subject="u", metadata={"__key": "u"})
+    assert outcome(event) == ("u",)
+
+
 @pytest.mark.parametrize(
     ("key", "expected"),
     [("u", ("u",)), (7, ("7",)), ("", "no_user"), ("\udcff", "bad_user"), ("x" * 257, "bad_user"), (["u"], ("u",))],
@@ -136,20 +142,21 @@ def test_route_gives_the_message_type_of_the_topic() -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        ('{"user_id":"' + "u" * 100 + '"}', "WSBRIDGE_MAX_EVENT_BYTES allows 99"),
+        ('{"user_id":"' + "u" * 6_000 + '"}', "the data has 6014 bytes; WSBRIDGE_MAX_EVENT_BYTES allows 6000"),
         ("{}", "user_id has no user; publish it there, or change WSBRIDGE_USER_ID_FIELD"),
         ('{"user_id":true}', "user_id must be a string, an integer or a list of these"),
         ('{"user_id":[""]}', "a user in user_id is neither a string of 1 to 256 bytes nor an integer"),
+        ('{"user_id":%s}' % ([7] * 1_001), "user_id has 1001 users, more than 1000; split the event"),
+        (' {"user_id":true}', "user_id must be a string, an integer or a list of these"),
         ("[1]", "the data is JSON but not an object; publish a JSON object"),
         (b'{"user_id":"u","x":"\xff"}', "the data is not UTF-8; encode the JSON as UTF-8"),
     ],
     ids=lambda value: repr(value)[:30],
 )
 def test_route_that_rejects_says_which_event_what_is_wrong_and_what_to_do(data: str | bytes, text: str) -> None:
-    rejected = route(data, max_bytes=99)
+    rejected = route(data, max_bytes=6_000)
     assert isinstance(rejected, Rejected)
-    assert rejected.event_id == "e-1"
-    assert text in rejected.text
+    assert (rejected.event_id, rejected.text) == ("e-1", text)
 
 
 @pytest.mark.fault("D5")
@@ -158,7 +165,12 @@ def test_route_with_data_times_users_over_the_bound_is_too_large(monkeypatch: py
     monkeypatch.setattr("wsbridge.dapr.routing.MAX_SENT", 2 * len(two))
     assert outcome(route(two)) == ("u", "v")
     monkeypatch.setattr("wsbridge.dapr.routing.MAX_SENT", 2 * len(two) - 1)
-    assert outcome(route(two)) == "too_large"
+    rejected = route(two)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.text) == (
+        "too_large",
+        "21 bytes of data for 2 users exceed 41 bytes in all; split the event",
+    )
     assert outcome(route(one)) == ("u",)
 
 

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from wsbridge.core.close_codes import SLOW_CONSUMER, Close
-from wsbridge.sessions.backlog import LOOK, PATIENCE, REPLAY_PATIENCE, SHARE, Backlog
+from wsbridge.sessions.backlog import HEALTHY, LATE, LOOK, PATIENCE, REPLAY_PATIENCE, SHARE, Backlog
 from wsbridge.telemetry.metrics import Metrics
 
 BOUND, TOTAL = 16_000, 100_000
@@ -92,6 +92,30 @@ def test_backlog_over_the_bound_ends_who_takes_too_little(waits: int, pace: floa
     assert (session.closed == SLOW_CONSUMER) is slow
 
 
+def test_backlog_over_the_bound_ends_who_took_much_and_takes_nothing_now() -> None:
+    bench = Bench()
+    session = Slow(bench, 10 * BOUND, pace=4 * BOUND)
+    bench.wait(LOOK)
+    session.pace = 0
+    bench.wait(PATIENCE)
+    assert session.closed == SLOW_CONSUMER
+
+
+@pytest.mark.parametrize("bound", [1, SHARE + 1])
+def test_backlog_over_a_small_bound_spares_who_takes_the_least_share(bound: int) -> None:
+    bench = Bench(max_session=bound)
+    session = Slow(bench, 1_000, pace=1 / PATIENCE)
+    bench.wait(3 * PATIENCE)
+    assert session.closed is None
+
+
+def test_backlog_look_that_is_as_late_as_it_may_be_counts() -> None:
+    bench = Bench()
+    session = Slow(bench, BOUND + 1)
+    bench.pause(LOOK + LATE)
+    assert session.closed == SLOW_CONSUMER
+
+
 def test_backlog_of_a_replay_ends_who_takes_nothing_for_half_a_minute() -> None:
     bench = Bench()
     session = Slow(bench, 1, replaying=True)
@@ -123,6 +147,43 @@ def test_backlog_over_the_total_ends_the_worst_first_and_no_more_than_needed() -
 
 
 @pytest.mark.fault("C5")
+def test_backlog_over_the_total_that_is_just_enough_afterwards_ends_no_other() -> None:
+    bench = Bench(max_session=10**9, max_total=TOTAL)
+    worst, bad = Slow(bench, TOTAL + 1), Slow(bench, TOTAL)
+    bench.wait(LOOK)
+    assert (worst.closed, bad.closed) == (SLOW_CONSUMER, None)
+
+
+@pytest.mark.fault("C5")
+def test_backlog_over_the_total_ends_who_took_much_and_takes_nothing_now() -> None:
+    bench = Bench(max_session=10**9, max_total=10**9)
+    took, takes = Slow(bench, TOTAL, pace=TOTAL), Slow(bench, TOTAL, pace=TOTAL / 100)
+    bench.wait(LOOK)
+    took.pace, bench.backlog._max_total = 0, TOTAL
+    bench.wait(LOOK)
+    assert (took.closed, takes.closed) == (SLOW_CONSUMER, None)
+
+
+@pytest.mark.fault("C5")
+def test_backlog_over_the_total_ends_who_takes_nothing_before_who_takes_a_byte_a_second() -> None:
+    bench = Bench(max_session=10**9, max_total=TOTAL)
+    takes, stalls = Slow(bench, TOTAL, pace=1), Slow(bench, TOTAL // 2)
+    for session in bench.sessions:
+        session.go_on(1)
+    bench.pause(1)
+    assert (takes.closed, stalls.closed) == (None, SLOW_CONSUMER)
+    assert takes.heard == bench.now
+
+
+@pytest.mark.fault("C5")
+def test_backlog_over_the_total_spares_who_has_all_within_the_healthy_time() -> None:
+    bench = Bench(max_session=10**9, max_total=1)
+    healthy = Slow(bench, 1_000 * round(HEALTHY) + 250, pace=1_000)
+    bench.wait(LOOK)
+    assert (healthy.unsent() / healthy.pace, healthy.closed) == (HEALTHY, None)
+
+
+@pytest.mark.fault("C5")
 def test_backlog_over_the_total_spares_who_reads_well() -> None:
     bench = Bench(max_session=10**9, max_total=1)
     healthy = Slow(bench, 10**6, pace=500_000)
@@ -141,7 +202,7 @@ def test_backlog_of_a_peer_that_takes_something_is_a_sign_of_life() -> None:
 
 
 async def test_backlog_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, looks = Bench(), list[int]()
+    bench, looks, pauses = Bench(), list[int](), list[float]()
 
     def look() -> None:
         looks.append(1)
@@ -149,10 +210,13 @@ async def test_backlog_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -
             raise Enough
         raise RuntimeError("a bug")
 
-    async def at_once(_: float) -> None: ...
+    async def at_once(seconds: float) -> None:
+        pauses.append(seconds)
 
     monkeypatch.setattr("wsbridge.sessions.backlog.asyncio.sleep", at_once)
     monkeypatch.setattr(bench.backlog, "look", look)
     with capture_logs() as lines, pytest.raises(Enough):
         await bench.backlog.run()
-    assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "backlog")]
+    assert pauses == [LOOK, LOOK]
+    (line,) = lines
+    assert (line["event"], line["doing"], str(line["exc_info"])) == ("internal.error", "backlog", "a bug")

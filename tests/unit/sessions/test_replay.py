@@ -16,6 +16,18 @@ def test_replay_takes_missed_entries_in_portions_of_entries_and_bytes() -> None:
     assert (frames, offset, replay.is_done) == ([b"the last"], REPLAY_PORTION + 2, True)
 
 
+def test_replay_of_small_frames_takes_them_until_a_portion_is_full() -> None:
+    replay = Replay(Ledger())
+    replay.begin([entry(offset) for offset in range(1, 6)])
+    sizes = iter([PORTION - 2, 1, 1, 1, 1])
+    frames, offset = replay.take(lambda _: bytes(next(sizes)))
+    assert (len(frames), offset) == (3, 3)
+
+
+def test_replay_of_nothing_gives_no_frame() -> None:
+    assert Replay(Ledger()).take(lambda _: b"") == ([], 0)
+
+
 def test_replay_counts_shared_data_in_the_ledger_until_it_is_taken_or_cleared() -> None:
     ledger = Ledger()
     missed, held = entry(1, data=bytes(1_000)), entry(2, data=bytes(100))
@@ -38,6 +50,7 @@ def test_replay_that_is_to_be_read_on_has_not_begun_and_keeps_what_is_held() -> 
     assert not replay.end()
     replay.begin([])
     replay.hold(entry(2), 5)
+    replay.hold(entry(3), 7)
     assert replay.end()
-    assert not replay.has_begun
-    assert replay.take_held() == [entry(2)]
+    assert (replay.has_begun, replay.held_bytes) == (False, 12)
+    assert replay.take_held() == [entry(2), entry(3)]

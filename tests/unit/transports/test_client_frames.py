@@ -128,7 +128,7 @@ def test_text_that_is_not_utf_8_is_said_so() -> None:
     for payload in (b"\xff", b"\xed\xa0\x80"):
         with pytest.raises(FrameError) as refused:
             text_of(payload)
-        assert refused.value.close == BAD_UTF8
+        assert (refused.value.close, str(refused.value)) == (BAD_UTF8, "text that is not UTF-8")
     with pytest.raises(FrameError):
         close_of((1000).to_bytes(2, "big") + b"\xff")
 

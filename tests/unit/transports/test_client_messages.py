@@ -26,13 +26,34 @@ class Client:
 def test_client_messages_answer_a_ping_with_a_pong() -> None:
     client = Client()
     client.send('{"type":"ping"}')
-    assert (client.answers, client.peer.session.messages_received) == (["pong"], 1)
+    client.send('{"type":"ping"}')
+    assert (client.answers, client.peer.session.messages_received) == (["pong", "pong"], 2)
 
 
 def test_client_messages_keep_the_token_of_auth_and_wake_the_handler() -> None:
     client = Client()
     client.send('{"type":"auth","token":"a.b.c"}')
     assert (client.messages.token, client.peer.connection.woken, client.answers) == ("a.b.c", 1, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [('{"type":"ping"}', "ping"), ('{"type":"auth","token":"x"}', "auth"), ("[]", "bad")]
+)
+def test_client_messages_count_each_by_its_kind_and_characters(text: str, kind: str) -> None:
+    client = Client()
+    client.send(text)
+    assert +client.peer.metrics.messages == {kind: 1}
+    assert client.peer.metrics.received_bytes == len(text)
+
+
+def test_client_messages_answer_an_invalid_one_with_an_error_that_explains_it() -> None:
+    client = Client()
+    client.send("[]")
+    assert client.peer.connection.messages[-1] == {
+        "type": "error",
+        "code": "bad_message",
+        "message": 'expected a JSON object such as {"type":"ping"}',
+    }
 
 
 def test_client_messages_answer_a_ping_frame_uncounted() -> None:
@@ -59,7 +80,7 @@ def test_client_messages_refuse_text_that_is_not_utf8() -> None:
 def test_client_messages_close_after_ten_invalid_ones_within_the_window_only(
     monkeypatch: pytest.MonkeyPatch, pause: float, closed: bool
 ) -> None:
-    now = [0.0]
+    now = [1_000.0]
     monkeypatch.setattr("wsbridge.transports.client_messages.time", SimpleNamespace(monotonic=lambda: now[0]))
     client = Client()
     for number in range(MAX_INVALID):

@@ -42,6 +42,13 @@ def test_history_gap_is_trimmed_by_size_and_expired_by_time() -> None:
     assert all(answer.entries == () and answer.position == history.top for answer in reasons)
 
 
+def test_history_since_a_dropped_entry_that_still_takes_a_place_is_a_gap() -> None:
+    history = filled(10)
+    history.drop_oldest()
+    history.drop_oldest()
+    assert [bool(history.since(f"{history.epoch}:{handled}").gap) for handled in range(4)] == [True, True, False, False]
+
+
 @pytest.mark.parametrize("asked", ["x", "foreign:1", "{epoch}:4"])
 def test_any_other_position_is_a_reset(asked: str) -> None:
     history = filled(3)
@@ -80,11 +87,12 @@ def test_history_after_any_appends_and_drops_keeps_the_newest(steps: list[str]) 
     history, kept = History(), list[int]()
     for step in steps:
         if step == "append":
-            kept.append(history.append("u", Event(("u",), b"{}", "", "", ""), "", 0.0).offset)
+            data = bytes(history.offset)
+            kept.append(history.append("u", Event(("u",), data, "", "id", ""), "", 0.0).offset)
         elif kept:
             assert history.oldest.offset == kept[0]
             assert history.drop_oldest().offset == kept.pop(0)
-        assert history.kept == len(kept)
+        assert (history.kept, history.weight) == (len(kept), sum(offset - 1 + len("id") for offset in kept))
         first = kept[0] - 1 if kept else history.offset
         assert [entry.offset for entry in history.since(f"{history.epoch}:{first}").entries] == kept
         assert len(history._entries) <= 2 * len(kept) + 1
@@ -105,6 +113,31 @@ def test_shared_data_is_counted_once_however_many_hold_it() -> None:
     assert held.release(own) == 10
     assert [held.release(data) for _ in range(3)] == [0, 0, 100]
     assert held.hold(data, shared=True) == 100
+
+
+@pytest.mark.parametrize("most", [2, 3, 5, 100, 101])
+def test_keys_remembered_are_the_latest_half_of_the_bound_at_least(most: int) -> None:
+    recent = RecentKeys(ttl=1_000, most=most)
+    for n in range(1_000):
+        recent.add(("u", str(n)))
+        assert len(recent) <= most
+        assert all(recent.has(("u", str(at))) for at in range(max(0, n - most // 2 + 1), n + 1))
+
+
+def test_keys_with_a_bound_of_one_are_the_last_two() -> None:
+    recent = RecentKeys(ttl=1_000, most=1)
+    for n in range(3):
+        recent.add(("u", str(n)))
+    assert [recent.has(("u", str(n))) for n in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize("silence", [40, 1_000])
+def test_key_after_twice_its_time_is_forgotten(silence: int) -> None:
+    recent = RecentKeys(ttl=20, most=100)
+    recent.age(0)
+    recent.add(("u", "a"))
+    recent.age(silence)
+    assert (recent.has(("u", "a")), len(recent)) == (False, 0)
 
 
 def test_keys_are_bounded_in_number_without_being_aged() -> None:

@@ -24,7 +24,7 @@ from tests.support.bench import (
 )
 from tests.support.examples import tries
 from wsbridge.broker.base import Status
-from wsbridge.broker.memory import AT_ONCE, ENTRY_BYTES, HISTORY_BYTES, MemoryBroker
+from wsbridge.broker.memory import AT_ONCE, ENTRY_BYTES, HISTORY_BYTES, REMEMBERED_BYTES, MemoryBroker
 from wsbridge.core.events import Event, Position
 from wsbridge.core.recovery import Gap, Resume
 
@@ -209,6 +209,94 @@ async def test_event_for_many_users_is_counted_once_and_evicts_nobody() -> None:
     for _ in range(2):  # each frees so many entries at most
         await bench.broker.append([])
     assert broker_of(bench).bytes <= before + 1_000 * (HISTORY_BYTES + 4)
+
+
+def kept(bench: Bench) -> list[int]:
+    """The offsets in the history of u."""
+    history = broker_of(bench)._filled["u"]
+    return list(range(history.oldest.offset, history.offset + 1))
+
+
+async def gap_at(bench: Bench, offset: int) -> str:
+    """The reason of the gap after that offset in the history of u; "" for none."""
+    top = await bench.top("u")
+    gap = (await bench.broker.resume("u", f"{top.epoch}:{offset}")).gap
+    return gap.reason if gap else ""
+
+
+def of_size(size: int) -> Event:
+    return event("u", data='{"x":"%s"}' % ("x" * (size - 8)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([50, 50], [1, 2]),
+        ([50, 51], [2]),
+        ([10, 10, 10, 80], [2, 3, 4]),
+        ([50, 500], [2]),
+        ([500], [1]),
+        ([500, 50], [2]),
+    ],
+)
+async def test_history_over_its_bytes_drops_the_oldest_and_never_the_newest(
+    sizes: list[int], expected: list[int]
+) -> None:
+    bench = in_memory(max_bytes_per_user=100)
+    for size in sizes:
+        await bench.take(of_size(size))
+    assert kept(bench) == expected
+    assert [await gap_at(bench, offset) for offset in range(len(sizes) + 1)] == [
+        "trimmed" if offset + 1 < expected[0] else "" for offset in range(len(sizes) + 1)
+    ]
+
+
+async def test_history_of_the_full_number_and_bytes_keeps_both() -> None:
+    bench = in_memory(size=2, max_bytes_per_user=100)
+    for _ in range(3):
+        await bench.take(of_size(50))
+    assert kept(bench) == [2, 3]
+
+
+async def test_append_drops_an_entry_that_expires_now_as_expired_and_keeps_a_newer_one() -> None:
+    bench = in_memory(size=3)
+    for seconds in (0, 1, TTL - 1):
+        bench.clock.now += seconds
+        await bench.take(event())
+    assert kept(bench) == [2, 3]
+    assert [await gap_at(bench, offset) for offset in range(3)] == ["expired", "", ""]
+
+
+async def test_append_drops_two_expired_entries_at_once() -> None:
+    bench = in_memory(size=10)
+    await bench.append([event() for _ in range(4)])
+    bench.clock.now += 1
+    await bench.append([event()])
+    bench.clock.now += TTL - 1
+    await bench.append([event()])
+    assert kept(bench) == [3, 4, 5, 6]
+
+
+async def test_entry_has_the_timestamp_of_its_append(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    monkeypatch.setattr("wsbridge.broker.memory.timestamp", lambda: "2026-02-07T12:00:00.000Z")
+    await bench.append([event()])
+    assert bench.sink.queue[0].timestamp == "2026-02-07T12:00:00.000Z"
+
+
+async def test_data_for_two_users_is_counted_once_and_data_for_one_is_not_registered(bench: Bench) -> None:
+    await bench.append([event("a", data="{}")])
+    assert broker_of(bench)._data._held == {}
+    before = broker_of(bench).bytes
+    await bench.append([event("b", "c", data='{"x":1}')])
+    assert broker_of(bench).bytes - before == 2 * (HISTORY_BYTES + 1 + ENTRY_BYTES) + 7
+
+
+async def test_remembered_ids_take_half_of_the_memory() -> None:
+    bench = in_memory(room=10**9, max_bytes=2 * 100 * REMEMBERED_BYTES)
+    for n in range(1_000):
+        await bench.append([event("u", key=f"k{n}")])
+    assert await bench.append([event("u", key="k950")]) == [DUPLICATE]
+    assert await bench.append([event("u", key="k899")]) == [STORED]
 
 
 @pytest.mark.fault("D5")

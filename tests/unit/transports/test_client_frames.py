@@ -72,6 +72,37 @@ def test_reader_takes_every_length_up_to_the_bound(size: int) -> None:
     assert taken(reader) == [Frame(TEXT, b"x" * size)]
 
 
+def test_reader_takes_a_length_in_eight_bytes() -> None:
+    reader = FrameReader()
+    reader.feed(b"\x81\xff" + (3).to_bytes(8, "big") + bytes(4) + b"abc")
+    assert taken(reader) == [Frame(TEXT, b"abc")]
+
+
+@pytest.mark.parametrize("head", [b"\x81\xfe\x40\x01", b"\x81\xff" + (16_385).to_bytes(8, "big")])
+def test_reader_refuses_a_message_that_is_too_large_by_its_head(head: bytes) -> None:
+    reader = FrameReader()
+    reader.feed(head[:-1])
+    assert taken(reader) == []
+    reader.feed(head[-1:])
+    with pytest.raises(FrameError):
+        taken(reader)
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+def test_reader_takes_a_control_frame_of_125_bytes_within_a_message_of_any_size(opcode: int) -> None:
+    reader = FrameReader()
+    reader.feed(masked_with_zeros(TEXT, b"x" * MAX_MESSAGE_BYTES, final=False) + foreign(opcode, b"y" * 125))
+    reader.feed(masked_with_zeros(CONTINUATION))
+    assert taken(reader) == [Frame(CONTINUATION), Frame(opcode, b"y" * 125), Frame(TEXT, b"x" * MAX_MESSAGE_BYTES)]
+
+
+def test_reader_after_a_message_in_parts_takes_one_of_the_full_size() -> None:
+    reader = FrameReader()
+    reader.feed(masked_with_zeros(TEXT, b"x", final=False) + masked_with_zeros(CONTINUATION, b"y"))
+    reader.feed(foreign(TEXT, b"z" * MAX_MESSAGE_BYTES))
+    assert taken(reader) == [Frame(CONTINUATION), Frame(TEXT, b"xy"), Frame(TEXT, b"z" * MAX_MESSAGE_BYTES)]
+
+
 BAD: dict[str, tuple[bytes, Close]] = {
     "not masked": (b"\x81\x01x", PROTOCOL_ERROR),
     "not masked, empty": (b"\x89\x00", PROTOCOL_ERROR),
@@ -79,6 +110,8 @@ BAD: dict[str, tuple[bytes, Close]] = {
     "opcode 3": (masked_with_zeros(3), PROTOCOL_ERROR),
     "opcode 15": (masked_with_zeros(15), PROTOCOL_ERROR),
     "fragmented ping": (masked_with_zeros(PING, final=False), PROTOCOL_ERROR),
+    "fragmented close": (masked_with_zeros(CLOSE, final=False), PROTOCOL_ERROR),
+    "long close": (masked_with_zeros(CLOSE, b"x" * 126), PROTOCOL_ERROR),
     "long pong": (masked_with_zeros(PONG, b"x" * 126), PROTOCOL_ERROR),
     "continuation of nothing": (masked_with_zeros(CONTINUATION), PROTOCOL_ERROR),
     "message within another": (masked_with_zeros(TEXT, final=False) + masked_with_zeros(TEXT), PROTOCOL_ERROR),
@@ -86,6 +119,12 @@ BAD: dict[str, tuple[bytes, Close]] = {
     "announced 2^63": (masked_with_zeros(TEXT, claims=2**63), TOO_LARGE),
     "too large in parts": (
         masked_with_zeros(TEXT, b"x" * MAX_MESSAGE_BYTES, final=False) + masked_with_zeros(CONTINUATION, b"x"),
+        TOO_LARGE,
+    ),
+    "too large in three parts": (
+        masked_with_zeros(TEXT, b"x" * (MAX_MESSAGE_BYTES // 2), final=False)
+        + masked_with_zeros(CONTINUATION, b"x" * (MAX_MESSAGE_BYTES // 2), final=False)
+        + masked_with_zeros(CONTINUATION, b"x"),
         TOO_LARGE,
     ),
 }

@@ -37,7 +37,7 @@ from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import REGISTRY, Registry
 from wsbridge.sessions.traffic_summary import TrafficSummary
 from wsbridge.supervision.health_checks import Checks
-from wsbridge.supervision.jobs import JobFailed, Jobs
+from wsbridge.supervision.jobs import JobFailed, Jobs, Starter
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.transports.sse import SseHandler
@@ -74,7 +74,7 @@ class Bridge:
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits)
         self.broker, broker_jobs = self._memory_broker() if s.redis_url is None else self._redis_broker(s.redis_url)
-        self._catch_up = CatchUp(self.broker, self.metrics)
+        self._starter = Starter()
         self.keys = build(s, self.metrics) if s.authenticates else None
         verifier = None if self.keys is None else TokenVerifier(self.keys, s)
         self.admission = Admission(
@@ -90,7 +90,7 @@ class Bridge:
             broker=self.broker,
             metrics=self.metrics,
             backlog=self.backlog,
-            on_missed=self._catch_up.request,
+            on_missed=CatchUp(self.broker, self._starter, self.metrics).request,
             ping_interval=s.ping_interval,
         )
         self._trust = Trust(
@@ -107,7 +107,7 @@ class Bridge:
             "broadcast": self.bus.broadcast,
             "heartbeat": heartbeat.run,
             "backlog": self.backlog.run,
-            "catch_up": self._catch_up.run,
+            "starter": self._starter.run,
             "checks": self.checks.watch,
             "summary": TrafficSummary(self.metrics, self.registry).run,
         }
@@ -173,9 +173,10 @@ class Bridge:
         abandon(self.registry)
 
     def _public_routes(self) -> list[Route]:
+        web_socket = WebSocketHandler(self._opener, self.admission, self._starter, self.metrics)
         sse = SseHandler(self._opener, self.admission.origins, ping_timeout=self.settings.ping_timeout)
         return [
-            ("GET", "/ws", Caller.ANYONE, WebSocketHandler(self._opener, self.admission, self.metrics).connect),
+            ("GET", "/ws", Caller.ANYONE, web_socket.connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),
             ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
             ("GET", "/client.js", Caller.ANYONE, ClientModuleHandler().module),

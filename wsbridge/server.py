@@ -32,6 +32,7 @@ from wsbridge.telemetry.log import log
 HEADER_TIMEOUT = 10.0  # seconds from the first to the last byte of a head, and before the first of an unknown peer
 KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than in load balancers (60 to 75 s)
 SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: a delivery fails if its connection is cut just then
+STOP_TIMEOUT = 1.0  # seconds for requests that are being answered, and then for the close handshakes of sessions
 LINGER = 2.0  # seconds to receive and discard the rest of a body after an early response
 # Thresholds of the garbage collector: allocations before a collection of generation 0, and collections of a generation
 # before one of the next. The pause grows with the number of objects: 20 ms for 25,000 of them in generation 1, 140 ms
@@ -75,6 +76,7 @@ class Server:
         self._bridge.connection_limit.close()
         for runner in self._runners:
             await runner.cleanup()
+        await self._bridge.connection_limit.end_all(STOP_TIMEOUT)
 
     async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
         make = await self._guards(app, keep_alive, is_internal=is_internal)
@@ -107,13 +109,12 @@ class Server:
             max_field_size=limit,
             max_headers=MAX_LINES,
             auto_decompress=False,  # aiohttp would decompress even bodies that it discards
-            shutdown_timeout=1.0,
+            shutdown_timeout=STOP_TIMEOUT,
         )
         await runner.setup()
         self._runners.append(runner)
         server = runner.server
         assert server is not None  # noqa: S101 - for the type checker: `setup` sets it
-        cookie = bridge.settings.jwt_cookie
         port = GuardedPort(
             server=server,
             connection_limit=bridge.connection_limit,
@@ -123,7 +124,6 @@ class Server:
             max_header_bytes=limit,
             head_timeout=HEADER_TIMEOUT,
             keep_alive=keep_alive,
-            cookie=cookie.encode() if cookie else None,
         )
         return lambda peer: ConnectionGuard(port, peer, known=is_internal or bridge.proxies.trusts(peer))
 

@@ -430,8 +430,8 @@ async def test_row_8_bytes_that_drip_too_fast_are_not_read_for_the_rest_of_the_s
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "READS_PER_SECOND", 3)
-    fed = Counted(inbox.Inbox.feed_data)
-    monkeypatch.setattr(inbox.Inbox, "feed_data", fed)
+    fed = Counted(inbox.Inbox.data_received)
+    monkeypatch.setattr(inbox.Inbox, "data_received", fed)
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
         started = time.monotonic()

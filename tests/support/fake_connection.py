@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from wsbridge.core.close_codes import LOST, Close
+from wsbridge.core.close_codes import Close
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import update
 from wsbridge.sessions.session import Session
@@ -24,7 +24,6 @@ class FakeConnection:
         self.aborted = 0
         self.timers: list[bool] = []  # of each call of `abort_later`: whether it was a short time-out
         self.pings = 0
-        self.gone = False
         self.answers = True
         self.ping_interval: float | None = None
         self.positions: list[Position | None] = []
@@ -46,9 +45,6 @@ class FakeConnection:
     def unsent(self) -> int:
         return self.buffered
 
-    def is_gone(self) -> bool:
-        return self.gone
-
     def ping(self) -> None:
         self.pings += 1
 
@@ -59,10 +55,10 @@ class FakeConnection:
                 self.pumping = asyncio.get_running_loop().create_task(self._pump(self.session))
 
     async def _pump(self, session: Session) -> None:
-        try:
-            await session.pump()
-        except ConnectionError:
-            session.drop(LOST.reason)
+        while session.is_pumped:
+            await self.draining()
+            session.pump()
+            await asyncio.sleep(0)
 
     def abort_later(self, *, soon: bool = False) -> None:
         self.timers.append(soon)
@@ -72,9 +68,6 @@ class FakeConnection:
 
     def abort(self) -> None:
         self.aborted += 1
-
-    async def drain(self) -> None:
-        await self.draining()
 
     @property
     def messages(self) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, Shared
 from wsbridge.sessions.state import State
+from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
 
 LIMITS: dict[str, Any] = {"size": 10, "max_bytes_per_user": 10**6, "ttl": 600.0, "dedupe_ttl": 3_600.0}
@@ -130,8 +131,9 @@ async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
     """A replica with its histories in the process."""
     replica = Replica()
     replica.broker = MemoryBroker(replica.bus, max_bytes=10**9, **(LIMITS | limits))
-    replica.catch_up = CatchUp(replica.broker, replica.metrics)
-    async with _running(replica.bus.broadcast(), replica.catch_up.run()):
+    jobs = Starter()
+    replica.catch_up = CatchUp(replica.broker, jobs, replica.metrics)
+    async with _running(replica.bus.broadcast(), jobs.run()):
         yield replica
 
 
@@ -140,9 +142,10 @@ async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncI
     """A replica with its histories on a server."""
     replica = Replica()
     replica.broker = broker = RedisBroker(create_server(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
-    replica.catch_up = CatchUp(broker, replica.metrics)
+    starter = Starter()
+    replica.catch_up = CatchUp(broker, starter, replica.metrics)
     replica.reconciler = Watching(broker, replica.registry, replica.metrics)
-    jobs = replica.bus.broadcast(), broker.run(), replica.reconciler.run(), replica.catch_up.run()
+    jobs = replica.bus.broadcast(), broker.run(), replica.reconciler.run(), starter.run()
     async with _running(*jobs):
         await until(lambda: not broker.trouble)
         yield replica

@@ -1,5 +1,7 @@
 """Limits the TCP connections of the process, and chooses the connection to cut above the limit."""
 
+import asyncio
+import contextlib
 from typing import Protocol
 
 from wsbridge.telemetry.metrics import Metrics
@@ -8,15 +10,19 @@ MAX_HEAD_BYTES = 33_554_432  # of all incomplete heads together; above, the conn
 MARGIN = 32  # connections above the limit, for probes and sidecars; above, new connections are refused
 
 
-class LimitedConnection(Protocol):
-    """The interface of a connection that is counted here."""
-
-    def cut(self, reason: str) -> None:
-        """End the connection at once."""
-        ...
+class CountedConnection(Protocol):
+    """The interface of any connection."""
 
     def close(self) -> None:
         """End the connection, because the server stops."""
+        ...
+
+
+class LimitedConnection(CountedConnection, Protocol):
+    """The interface of a connection that may wait for a request."""
+
+    def cut(self, reason: str) -> None:
+        """End the connection at once."""
         ...
 
 
@@ -26,41 +32,52 @@ class ConnectionLimit:
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self.limit = limit
         self._metrics = metrics
-        self._size = 0
+        self._members: set[CountedConnection] = set()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
         self._head_bytes = 0
         # Connections that wait for a request, the longest wait first. Those of unknown peers are cut before known ones.
         self._waiting: dict[bool, dict[LimitedConnection, None]] = {False: {}, True: {}}
         self._unfinished: dict[LimitedConnection, int] = {}  # bytes of incomplete heads, oldest first
-        metrics.watch("sockets", "Open TCP connections.", lambda: self._size)
+        metrics.watch("sockets", "Open TCP connections.", lambda: len(self._members))
         metrics.watch("head_bytes", "Memory for unfinished request heads.", lambda: self._head_bytes)
 
     @property
     def is_full(self) -> bool:
-        return self._size > self.limit
+        return len(self._members) > self.limit
 
     @property
     def is_overflowing(self) -> bool:
         """Whether new connections must be refused, even those of probes."""
-        return self._size >= self.limit + MARGIN
+        return len(self._members) >= self.limit + MARGIN
 
     def enter(self, member: LimitedConnection, *, known: bool) -> None:
         """Add a new connection. Above the limit, cut an idle one."""
-        self._size += 1
+        self._members.add(member)
+        self._is_empty.clear()
         if self.is_full:
             self.make_room()
         self.wait(member, known=known)
 
-    def leave(self, member: LimitedConnection, *, known: bool) -> None:
-        self._size -= 1
-        self._waiting[known].pop(member, None)
+    def replace(self, member: LimitedConnection, successor: CountedConnection) -> None:
+        """The connection is a WebSocket or a stream from now on, which is never cut to make room."""
+        self.work(member)
+        self._members.discard(member)
+        self._members.add(successor)
+
+    def leave(self, member: CountedConnection) -> None:
+        self._members.discard(member)
+        if not self._members:
+            self._is_empty.set()
 
     def wait(self, member: LimitedConnection, *, known: bool) -> None:
         """The connection waits for a request: it may be cut."""
         self._waiting[known][member] = None
 
-    def work(self, member: LimitedConnection, *, known: bool) -> None:
+    def work(self, member: LimitedConnection) -> None:
         """A request of the connection is being answered: it must not be cut."""
-        self._waiting[known].pop(member, None)
+        for waiting in self._waiting.values():
+            waiting.pop(member, None)
 
     def hold(self, member: LimitedConnection, size: int) -> None:
         """Set the size of the incomplete head of a connection, in bytes; 0 if it has none."""
@@ -75,6 +92,14 @@ class ConnectionLimit:
     def close(self) -> None:
         """The server stops: close all idle connections."""
         for member in [member for waiting in self._waiting.values() for member in waiting]:
+            member.close()
+
+    async def end_all(self, timeout: float) -> None:  # noqa: ASYNC109 - what follows it is no error
+        """Wait `timeout` seconds for the peers' part of the closes. Then reset the connections that are left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._is_empty.wait()
+        for member in list(self._members):
             member.close()
 
     def make_room(self) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from enum import Enum, auto
 from typing import cast
 
+from wsbridge.connections.connection_limit import ConnectionLimit, CountedConnection
 from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.head_buffer import HeadBuffer
 from wsbridge.connections.request_head import Body, Head, Malformed
@@ -19,7 +20,6 @@ class Stage(Enum):
     HEAD = auto()
     BODY = auto()
     TAIL = auto()  # after a head that asks for an upgrade, until that is granted
-    UPGRADED = auto()  # WebSocket frames: passed on
     REFUSED = auto()  # discarded
 
 
@@ -56,7 +56,8 @@ class ConnectionGuard(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._release()
-        self._port.connection_limit.leave(self, known=self.known)
+        self._port.connection_limit.work(self)
+        self._port.connection_limit.leave(self)
         if self._inner is not None:
             self._inner.connection_lost(exc)
 
@@ -72,8 +73,6 @@ class ConnectionGuard(asyncio.Protocol):
             self._inner.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._stage is Stage.UPGRADED and self._inner is not None:
-            return self._inner.data_received(data)
         try:
             while data and self._stage is not Stage.REFUSED:
                 data = self._take(data)
@@ -82,9 +81,11 @@ class ConnectionGuard(asyncio.Protocol):
 
     # Called by the application.
 
-    def upgraded(self) -> None:
-        """The upgrade is granted."""
-        self._stage = Stage.UPGRADED
+    def hand_over(self, successor: CountedConnection) -> ConnectionLimit:
+        """The transport has another protocol from now on, which counts towards the limit instead of this one."""
+        self._port.connection_limit.replace(self, successor)
+        self._transport = None
+        return self._port.connection_limit
 
     def answering(self) -> None:
         """The response to the last request begins."""
@@ -102,7 +103,7 @@ class ConnectionGuard(asyncio.Protocol):
     def answered(self) -> None:
         """The handler of the last request has returned."""
         self._has_paid = False
-        if self._stage is Stage.UPGRADED or self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
             self._is_working = False
             return
         self._port.connection_limit.wait(self, known=self.known)
@@ -178,10 +179,8 @@ class ConnectionGuard(asyncio.Protocol):
             self._refuse(response)
             return b""
         self._has_paid = head.asks_for(b"/ws")
-        if self._has_paid or head.asks_for(b"/sse"):
-            raw = head.trimmed(self._port.cookie)
         self._is_working, self._has_answered = True, False
-        self._port.connection_limit.work(self, known=self.known)
+        self._port.connection_limit.work(self)
         body = head.body()
         taken = body.feed(rest)
         self._body = None if body.is_done else body
@@ -226,7 +225,7 @@ class ConnectionGuard(asyncio.Protocol):
     def _stop(self) -> None:
         self._stage = Stage.REFUSED
         self._release()
-        self._port.connection_limit.work(self, known=self.known)
+        self._port.connection_limit.work(self)
 
     def _release(self) -> None:
         self._clear_head()

@@ -23,7 +23,6 @@ class GuardedPort:
     max_header_bytes: int
     head_timeout: float  # from the first byte of a head to its last; for an unknown peer also from the connection on
     keep_alive: float  # for which a connection may be idle
-    cookie: bytes | None  # the only cookie of a handshake that is passed on
 
     def refusal(self, head: Head, peer: str) -> bytes | None:
         """The response to a head that must not be passed on; None if it is accepted."""

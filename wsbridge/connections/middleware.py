@@ -46,11 +46,8 @@ async def finish(request: web.Request, response: web.StreamResponse) -> None:
     if guard is None:
         return
     guard.answering()
-    if not guard.asks_for_upgrade:
-        return
-    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
-        guard.upgraded()
-    else:  # the bytes that follow may be HTTP or the other protocol: close the connection
+    if guard.asks_for_upgrade and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        # the bytes that follow may be HTTP or the other protocol: close the connection
         response.force_close()
         response.headers[hdrs.CONNECTION] = "close"
 

@@ -10,22 +10,11 @@ END = b"\r\n\r\n"
 MAX_CHUNK_LINE = 4_096  # bytes of a chunk's size with its extensions: daprd and proxies send a few
 _START = re.compile(rb"[A-Za-z!#$%&'*+.^_`|~0-9-]")  # the first byte of a method, a token (RFC 9110 §5.6.2)
 MAX_LINES = 128  # header lines of a head
-_LINE = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e\x80-\xff]*")
 _FOLD = re.compile(rb"\r\n[ \t]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # The path of a GET, behind scheme and host in the absolute form (RFC 9112 §3.2.2).
 _PATH = re.compile(rb"GET (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?# ]*)?([^?# ]*)")
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
-
-# The headers that are read for a WebSocket or stream request. aiohttp would keep all others for the whole connection.
-READ_BY_HANDSHAKES = frozenset(
-    {
-        b"host", b"upgrade", b"connection", b"origin", b"authorization", b"user-agent", b"expect",
-        b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol", b"last-event-id",
-        b"x-forwarded-for", b"forwarded", b"content-length", b"transfer-encoding", b"content-encoding",
-        b"access-control-request-method", b"access-control-request-headers", b"sec-fetch-site",
-    }
-)  # fmt: skip
 
 
 class Malformed(Exception):  # noqa: N818 - an adjective reads better
@@ -88,24 +77,6 @@ class Head:
         expected = self.field(b"expect")
         if expected and expected.lower() != b"100-continue":
             raise Malformed("Expect is not 100-continue")
-
-    def trimmed(self, cookie: bytes | None) -> bytes:
-        """The head without the lines that no handshake reads, because aiohttp would keep them for the whole connection.
-
-        Of the cookies only the one of that name is kept. Malformed lines are kept, so that aiohttp refuses them.
-        """
-        request, *lines = self.raw[: -len(END)].split(b"\r\n")
-        kept = [line for line in lines if _name(line) in READ_BY_HANDSHAKES or not _LINE.fullmatch(line)]
-        if cookie:
-            pairs = [
-                pair.strip()
-                for line in lines
-                if _name(line) == b"cookie" and _LINE.fullmatch(line)
-                for pair in line[7:].split(b";")
-                if pair.partition(b"=")[0].strip() == cookie
-            ]
-            kept += [b"Cookie: " + b"; ".join(pairs)] if pairs else []
-        return b"\r\n".join([request, *kept]) + END
 
 
 def _name(line: bytes) -> bytes:

@@ -10,7 +10,7 @@ from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.core.close_codes import INTERNAL
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
-from wsbridge.supervision.jobs import Jobs
+from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
@@ -18,22 +18,16 @@ AGAIN = 0.5  # seconds until the next try, while the history is away
 
 
 class CatchUp:
-    """A job for each session that is behind: none waits for the slow peer of another."""
+    """Starts a job for each session that missed an entry: none waits for the slow peer of another."""
 
-    def __init__(self, broker: Broker, metrics: Metrics) -> None:
+    def __init__(self, broker: Broker, jobs: Starter, metrics: Metrics) -> None:
         self._broker = broker
+        self._jobs = jobs
         self._metrics = metrics
-        self._behind: asyncio.Queue[Session] = asyncio.Queue()  # bounded by the sessions: each is in it once at most
 
     def request(self, session: Session) -> None:
         """Let the session catch up from its position, as soon as the history can be read."""
-        self._behind.put_nowait(session)
-
-    async def run(self) -> None:
-        """Start a job for each session that `request` was called with, for as long as the bridge lives."""
-        async with Jobs() as jobs:
-            while True:
-                await jobs.spawn("catch_up", partial(self._catch_up, await self._behind.get()))
+        self._jobs.start("catch_up", partial(self._catch_up, session))
 
     async def _catch_up(self, session: Session) -> None:
         try:

@@ -7,7 +7,7 @@ from wsbridge.core.events import Entry, Position
 
 
 class Connection(Protocol):
-    """One connection of one transport (WebSocket or SSE). Only `drain` waits."""
+    """One connection of one transport (WebSocket or SSE). Nothing waits."""
 
     transport_name: str  # "websocket" or "sse", as in logs and metrics
 
@@ -35,14 +35,10 @@ class Connection(Protocol):
         """Return the number of bytes in the write buffer."""
         ...
 
-    def is_gone(self) -> bool:
-        """Return whether the peer has disconnected without a close."""
-        ...
-
     def ping(self) -> None: ...
 
     def wake(self) -> None:
-        """Let the task that handles the connection call `Session.pump`."""
+        """Call `Session.pump` in a later turn of the loop, whenever the write buffer is nearly empty."""
         ...
 
     def abort_later(self, *, soon: bool = False) -> None:
@@ -55,8 +51,4 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Reset the connection and free all that it holds."""
-        ...
-
-    async def drain(self) -> None:
-        """Wait until the write buffer is nearly empty."""
         ...

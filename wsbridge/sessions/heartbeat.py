@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from wsbridge.core.close_codes import LOST, TOKEN_EXPIRED
+from wsbridge.core.close_codes import TOKEN_EXPIRED
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
@@ -86,8 +86,6 @@ class Heartbeat:
             return
         if now >= session.expires_at:
             session.end(TOKEN_EXPIRED, explain=True)
-        elif session.connection.is_gone():
-            session.drop(LOST.reason)
         elif self._is_silent(session, now):
             session.drop("ping_timeout")
         elif (

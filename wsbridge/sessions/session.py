@@ -1,6 +1,6 @@
 """One connection of a user, over any transport: its state, and what is written to it in which order.
 
-Only `pump` waits for the peer. A session ends in one of these ways:
+Nothing waits for the peer. A session ends in one of these ways:
 
 | method | caller | what the peer gets |
 |---|---|---|
@@ -12,7 +12,6 @@ Each of them lets the connection end. Then its handler calls `leave`, which free
 is removed from the registry, counted and logged, once.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -143,17 +142,13 @@ class Session(Record):
         else:
             self._end_replay()
 
-    async def pump(self) -> None:
-        """Write what waits, at the peer's pace, until nothing does.
-
-        Raises:
-            ConnectionError: the peer is gone.
-
-        """
-        while self.is_pumped:
-            await self.connection.drain()
-            self._write_portion()
-            await asyncio.sleep(0)  # a peer that takes everything at once must not keep the others waiting
+    def pump(self) -> None:
+        """Write a portion of what waits. Must be called while `is_pumped`, at the peer's pace."""
+        if self._sender.has_replayed:
+            self._end_replay()
+            return
+        self.offset = self._sender.write_portion() or self.offset
+        self._settle()
 
     def end(self, close: Close, *, explain: bool = False) -> None:
         """Close the connection, behind `connected`; only the first close counts. `explain` sends a goodbye first."""
@@ -166,9 +161,13 @@ class Session(Record):
             self._close(close)
 
     def fail(self, doing: str, error: Exception) -> None:
-        """End the session because of an error of ours, which is counted and logged."""
+        """End the session because of an internal error, which is counted and logged."""
         self._shared.metrics.internal(doing, error, session=self.id)
-        self.end(INTERNAL)
+        if self.state is State.JOINING:  # its `connected` is what failed
+            self.close = INTERNAL
+            self._close(INTERNAL)
+        else:
+            self.end(INTERNAL)
 
     def answer_close(self, close: Close) -> None:
         """Note the peer's close and answer it with its code, unless our close came first."""
@@ -201,13 +200,6 @@ class Session(Record):
     def _wait(self) -> None:
         self._shared.backlog.add(self)
         self.connection.wake()
-
-    def _write_portion(self) -> None:
-        if self._sender.has_replayed:
-            self._end_replay()
-            return
-        self.offset = self._sender.write_portion() or self.offset
-        self._settle()
 
     def _end_replay(self) -> None:
         self._sender.end_replay()

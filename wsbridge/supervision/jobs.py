@@ -92,3 +92,20 @@ class Jobs:
             self._failed.set()
             if self._on_failure:
                 self._on_failure(failure)
+
+
+class Starter:
+    """Starts jobs for code that cannot wait. Bounded by its callers, each of which has one job at most at a time."""
+
+    def __init__(self) -> None:
+        self._wanted: asyncio.Queue[tuple[str, Work]] = asyncio.Queue()
+
+    def start(self, name: str, work: Work) -> None:
+        """Start a job that handles its own exceptions, in the next turn of the loop."""
+        self._wanted.put_nowait((name, work))
+
+    async def run(self) -> None:
+        """Start the jobs, for as long as the bridge lives, and cancel them at its end."""
+        async with Jobs() as jobs:
+            while True:
+                await jobs.spawn(*await self._wanted.get())

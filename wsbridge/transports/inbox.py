@@ -1,11 +1,11 @@
-"""What a client sends on its WebSocket: bytes become frames, which are taken at a bounded rate."""
+"""The receiving side of a WebSocket: bytes become frames, which are taken at a bounded rate."""
 
 import asyncio
 import time
 
 from wsbridge.core.close_codes import POLICY, Close
 from wsbridge.sessions.state import State
-from wsbridge.transports.base import BaseConnection, Receiver
+from wsbridge.transports.base import BaseConnection
 from wsbridge.transports.client_frames import CLOSE, FrameError, FrameReader, close_of
 from wsbridge.transports.client_messages import ClientMessages
 
@@ -14,32 +14,36 @@ READS_PER_SECOND = 1_000  # from the socket; then it is not read for the rest of
 MAX_WAITING = 65_536  # bytes that may wait; a client that sends more too fast is closed with 1008
 
 
-class Inbox(Receiver):
+class Inbox(BaseConnection):
     """Takes nothing until it is opened. After the close of either side it takes a close only."""
 
-    __slots__ = ("_count", "_is_broken", "_is_open", "_messages", "_reader", "_reads", "_timer", "_window")
+    __slots__ = (
+        "_count", "_is_broken", "_is_open", "_messages", "_reader", "_reads", "_slowed", "_window", "invalid_at",
+        "is_checking", "peer_has_closed",
+    )  # fmt: skip
 
-    def __init__(self, connection: BaseConnection) -> None:
-        super().__init__(connection)
-        self._messages: ClientMessages | None = None
+    def __init__(self, transport: asyncio.Transport, messages: ClientMessages) -> None:
+        super().__init__(transport)
+        self._messages = messages
         self._reader: FrameReader | None = None  # only while bytes wait, or fragments of a message
         self._is_open = False
-        self._is_broken = False  # what comes now cannot be understood any more
-        self._timer: asyncio.TimerHandle | None = None  # runs while the client sends too fast
+        self._is_broken = False  # further bytes cannot be understood
+        self._slowed: asyncio.TimerHandle | None = None  # runs while the client sends too fast
         self._window = time.monotonic()  # when the second began in which frames and reads are counted
         self._count = self._reads = 0
+        self.peer_has_closed = False
+        self.is_checking = False  # a token of the client: frames wait until it is verified
+        self.invalid_at: list[float] | None = None  # when the latest invalid messages came
 
-    def open(self, messages: ClientMessages | None) -> None:
-        """Take the frames that have come, and those to come. Without `messages`, take a close only."""
-        self._messages = messages
-        self.session = messages.session if messages is not None else None
+    def open(self) -> None:
+        """Take the frames that have come, and those to come. Without a session, take a close only."""
         self._is_open = True
         self.take_waiting()
 
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        if self._is_broken:
-            self.ignore()
-            return False, b""
+    def data_received(self, data: bytes) -> None:
+        if self._is_broken or self.is_over:
+            super().data_received(data)
+            return
         if self.session is not None:
             self.session.heard_at = time.monotonic()
         if self._reader is None:
@@ -49,18 +53,17 @@ class Inbox(Receiver):
         if self._reads >= READS_PER_SECOND:
             self._slow_down(reading=False)
         self.take_waiting()
-        return False, b""
 
-    def feed_eof(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def over(self) -> None:
+        if self._slowed is not None:
+            self._slowed.cancel()
+            self._slowed = None
         self._break()
-        super().feed_eof()
+        super().over()
 
     @property
     def _is_taking(self) -> bool:
-        is_checking = self._messages is not None and self._messages.token is not None
-        return self._is_open and self._timer is None and not is_checking
+        return self._is_open and self._slowed is None and not self.is_checking
 
     def take_waiting(self) -> None:
         """Take the frames that have come, unless they must wait: for the next second, or for the check of a token."""
@@ -71,14 +74,14 @@ class Inbox(Receiver):
                     break
                 if frame.opcode == CLOSE:
                     self._take_close(close_of(frame.payload))
-                elif self._messages is not None:
-                    self._messages.take(frame)
+                elif self.session is not None:
+                    self._messages.take(self, self.session, frame)
                 self._count += 1
                 if self._count >= FRAMES_PER_SECOND:
                     self._slow_down(reading=True)
         except FrameError as error:
             self._end(error.close)
-        except Exception as error:  # the boundary to aiohttp, which would only log it
+        except Exception as error:  # the boundary to the loop, which would only log it
             if self.session is None:
                 raise
             self.session.fail("talk", error)
@@ -86,11 +89,11 @@ class Inbox(Receiver):
 
     def _take_close(self, close: Close) -> None:
         self._break()
-        self.connection.peer_has_closed = True
+        self.peer_has_closed = True
         if self.session is not None:
             self.session.answer_close(close)
         if self.session is None or not self.session.is_pumped:
-            self.connection.over()
+            self.over()
 
     def _slow_down(self, *, reading: bool) -> None:
         """Wait for the rest of the second, if this one is not over yet. With `reading`, go on reading meanwhile."""
@@ -99,17 +102,17 @@ class Inbox(Receiver):
         if left <= 0:
             self._window, self._count, self._reads = now, 0, 0
         elif self.session is not None and self.session.state is State.CLOSED:
-            self._break()
-            self.connection.abort()  # its two seconds are for the peer's close, and for nothing else
-        elif self._timer is None:
-            if not reading:
-                self.connection.pause()
-            self._timer = asyncio.get_running_loop().call_later(left, self._go_on)
+            self.abort()  # its two seconds are for the peer's close, and for nothing else
+        elif self._slowed is None:
+            if not reading and not self._transport.is_closing():
+                self._transport.pause_reading()  # not for long: the end of a connection is read, too
+            self._slowed = asyncio.get_running_loop().call_later(left, self._go_on)
 
     def _go_on(self) -> None:
-        self._timer = None
+        self._slowed = None
         self._window, self._count, self._reads = time.monotonic(), 0, 0
-        self.connection.resume()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
         self.take_waiting()
 
     def _check_size(self) -> None:
@@ -126,7 +129,7 @@ class Inbox(Receiver):
         if self.session is not None:
             self.session.end(close)
         else:
-            self.connection.abort()
+            self.abort()
 
     def _break(self) -> None:
         """Take nothing more, and free the bytes that wait."""

@@ -5,14 +5,13 @@ broadcaster can treat it like a socket.
 """
 
 import asyncio
-import contextlib
 import re
 import socket
-from typing import Any, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from wsbridge.auth.origins import Origins
+from wsbridge.connections.handover import hand_over
 from wsbridge.core.close_codes import (
     LOST,
     ORIGIN_FORBIDDEN,
@@ -24,8 +23,7 @@ from wsbridge.core.close_codes import (
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import goodbye, update
 from wsbridge.sessions.opening import SessionOpener
-from wsbridge.sessions.session import Session
-from wsbridge.transports.base import BaseConnection, Receiver
+from wsbridge.transports.base import BaseConnection
 
 COMMENT_INTERVAL = 15.0  # seconds between two comment lines
 RETRY = 30.0  # seconds until a refused client tries again
@@ -44,6 +42,7 @@ _STATUS: dict[int, type[web.HTTPException]] = {
     USER_ID_REQUIRED.code: web.HTTPBadRequest,
     ORIGIN_FORBIDDEN.code: web.HTTPForbidden,
 }
+_LAST_CHUNK = b"0\r\n\r\n"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -67,7 +66,7 @@ class SseConnection(BaseConnection):
     answers = False
 
     def __init__(self, request: web.Request, transport: asyncio.Transport, *, ping_timeout: float) -> None:
-        super().__init__(transport, request.writer)
+        super().__init__(transport)
         self._chunked = request.version >= HttpVersion11
         sock = transport.get_extra_info("socket")
         if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -86,8 +85,9 @@ class SseConnection(BaseConnection):
         self.write(b":\n\n")
 
     def send_close(self, close: Close) -> None:
-        """End the stream; its goodbye, if there is one, is out."""
-        self.abort_later()
+        """End the stream; its goodbye, if there is one, was written."""
+        if self._chunked:
+            super().write(_LAST_CHUNK)
         self.over()
 
 
@@ -104,7 +104,7 @@ class SseHandler:
         return web.Response(status=204, headers=self._origins.refusal_cors(request) | _PREFLIGHT)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """The whole life of one stream."""
+        """Open a stream. It goes on without this handler."""
         cors = self._origins.cors(request)
         transport = request.transport
         if transport is None:
@@ -117,32 +117,16 @@ class SseHandler:
             if refused.close is ORIGIN_FORBIDDEN:
                 cors = self._origins.refusal_cors(request)
             return await _refuse(request, refused, cors)
-        receiver = Receiver(connection)
-        receiver.session = session
-        request.protocol.set_parser(cast("Any", receiver))  # typed as aiohttp's WebSocket reader, used as any parser
         response = web.StreamResponse(headers=_HEAD | cors)
         try:
             await _prepare(response, request)
-            session.attach(resume, hello)
-            await _pump(session, connection)
-        except ConnectionError:
+        except BaseException:
             session.drop(LOST.reason)
-        except Exception as failure:  # the task boundary: this stream ends, the others do not notice
-            session.fail("stream", failure)
-        finally:
             session.leave()
-        try:
-            with contextlib.suppress(ConnectionError):  # the peer has left
-                await response.write_eof()  # the last chunk; a peer that does not take it is cut off by the timer
-        finally:
-            connection.finish()
+            raise
+        hand_over(request, connection)
+        connection.serve(session, resume, hello)
         return response
-
-
-async def _pump(session: Session, connection: SseConnection) -> None:
-    while not connection.is_over:
-        await session.pump()
-        await connection.wait()
 
 
 async def _prepare(response: web.StreamResponse, request: web.Request) -> None:

@@ -13,25 +13,13 @@ from wsbridge.transports.base import CLOSE_TIMEOUT, SLOW_CLOSE_TIMEOUT, SPREAD, 
 MEGABYTE = b"x" * 1_048_576
 
 
-class Writer:
-    """In place of aiohttp's."""
-
-    def __init__(self) -> None:
-        self.drained = 0
-
-    async def drain(self) -> None:
-        self.drained += 1
-
-
 class Line:
     """A connection, and the socket at its other end."""
 
     def __init__(self, transport: asyncio.Transport, peer: socket.socket) -> None:
-        writer: Any = Writer()
-        self.writer = writer
         self.transport = transport
         self.peer = peer
-        self.connection = BaseConnection(transport, writer)
+        self.connection = BaseConnection(transport)
 
     def stall(self) -> None:
         """Write more than the kernel takes; the peer reads nothing."""
@@ -102,13 +90,13 @@ async def test_an_abort_of_what_has_ended_is_harmless(line: Line) -> None:
     await until(accepted_is_closed(line.transport))
     line.connection.abort()
     line.connection.write(b"hello")
-    line.connection.finish()
+    line.connection.over()
 
 
 async def test_an_end_gives_the_socket_back_at_once_if_all_was_sent(line: Line) -> None:
     line.connection.write(b"bye")
     line.connection.abort_later()
-    line.connection.finish()
+    line.connection.over()
     await until(accepted_is_closed(line.transport))
     assert await line.received() == b"bye"
     assert await line.end() == "closed"
@@ -116,14 +104,14 @@ async def test_an_end_gives_the_socket_back_at_once_if_all_was_sent(line: Line) 
 
 async def test_an_end_lets_the_peer_take_the_rest_for_a_while(line: Line) -> None:
     line.stall()
-    line.connection.finish()
+    line.connection.over()
     assert await line.end() == "closed"
 
 
 async def test_an_end_waits_for_a_stalled_peer_no_longer_than_that(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 0.05)
     line.stall()
-    line.connection.finish()
+    line.connection.over()
     await until(accepted_is_closed(line.transport))
     assert await line.end() == "reset"
 
@@ -147,8 +135,3 @@ async def test_abort_later_of_many_slow_peers_comes_at_different_moments(
     assert SLOW_CLOSE_TIMEOUT <= min(seconds) < max(seconds) <= SLOW_CLOSE_TIMEOUT + SPREAD
     line.connection.abort_later()
     assert seconds[-1] == CLOSE_TIMEOUT
-
-
-async def test_to_wait_for_the_peer_is_aiohttps_to_do(line: Line) -> None:
-    await line.connection.drain()
-    assert line.writer.drained == 1

@@ -205,7 +205,7 @@ async def test_an_error_of_ours_ends_this_stream_only(
         patched.setattr("wsbridge.sessions.session.Session.attach", attach)
         async with bridge.http.get(url(bridge, user_id="u1")) as response:
             assert await asyncio.wait_for(response.text(), DEADLINE) == ""
-    assert logs.of("internal.error", doing="stream")
+    assert logs.of("internal.error", doing="attach")
     logs.expected = {"internal.error"}
     assert not len(bridge.bridge.registry)
     async with bridge.http.get(url(bridge, user_id="u1")) as response:

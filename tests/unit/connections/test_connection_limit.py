@@ -1,7 +1,10 @@
 """How many connections there may be, and which goes first."""
 
+import asyncio
+
 import pytest
 
+from tests.support.running import DEADLINE
 from wsbridge.connections import connection_limit
 from wsbridge.connections.connection_limit import MARGIN, ConnectionLimit
 from wsbridge.telemetry.metrics import Metrics
@@ -16,9 +19,9 @@ class Connection:
 
     def cut(self, reason: str) -> None:
         self.was_cut = reason
-        self._limit.work(self, known=self.known)
+        self._limit.work(self)
         self._limit.hold(self, 0)
-        self._limit.leave(self, known=self.known)
+        self._limit.leave(self)
 
     def close(self) -> None:
         self.cut("stop")
@@ -28,10 +31,10 @@ class Connection:
 def test_connection_limit_exceeded_cuts_the_longest_idle_unknown_peer_first() -> None:
     found = ConnectionLimit(3, Metrics())
     known, busy, first = Connection(found, known=True), Connection(found), Connection(found)
-    found.work(busy, known=False)
+    found.work(busy)
     second = Connection(found)
     assert (first.was_cut, second.was_cut) == ("descriptors", "")
-    found.work(second, known=False)
+    found.work(second)
     third = Connection(found)
     assert [c.was_cut for c in (known, busy, second, third)] == ["descriptors", "", "", ""]
 
@@ -42,7 +45,7 @@ def test_connection_limit_with_busy_connections_is_full_then_overflowing() -> No
     members = []
     while not found.is_overflowing:
         members.append(Connection(found))
-        found.work(members[-1], known=False)
+        found.work(members[-1])
         assert found.is_full is (len(members) > 3)
     assert len(members) == 3 + MARGIN
     assert not any(member.was_cut for member in members)
@@ -66,6 +69,25 @@ def test_connection_limit_on_head_memory_cuts_the_oldest_head(monkeypatch: pytes
 def test_connection_limit_close_closes_idle_connections() -> None:
     found = ConnectionLimit(10, Metrics())
     waiting, working = Connection(found), Connection(found)
-    found.work(working, known=False)
+    found.work(working)
     found.close()
     assert (waiting.was_cut, working.was_cut) == ("stop", "")
+
+
+async def test_connection_limit_end_all_waits_for_connections_then_cuts_the_rest() -> None:
+    found = ConnectionLimit(10, Metrics())
+    first, ends, stays = Connection(found), Connection(found), Connection(found)
+    found.leave(first)
+    asyncio.get_running_loop().call_soon(found.leave, ends)
+    await found.end_all(0.1)
+    assert (ends.was_cut, stays.was_cut) == ("", "stop")
+    await found.end_all(DEADLINE)
+
+
+@pytest.mark.fault("C4")
+def test_connection_limit_never_cuts_a_connection_that_was_handed_over() -> None:
+    found = ConnectionLimit(1, Metrics())
+    first, successor = Connection(found), Connection(ConnectionLimit(10, Metrics()))
+    found.replace(first, successor)
+    second, third = Connection(found), Connection(found)
+    assert (found.is_full, successor.was_cut, second.was_cut, third.was_cut) == (True, "", "descriptors", "")

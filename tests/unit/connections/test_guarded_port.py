@@ -23,7 +23,6 @@ def port(metrics: Metrics, *, limit: int, handshake_rate: float) -> GuardedPort:
         max_header_bytes=1_000,
         head_timeout=1.0,
         keep_alive=1.0,
-        cookie=None,
     )
 
 

@@ -1,17 +1,12 @@
 """Where heads and bodies end, whatever pieces they come in; on real sockets in test_guard and test_faults."""
 
-import re
-
 import pytest
-from aiohttp import hdrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.sources import SOURCES
 from wsbridge.connections.request_head import (
     MAX_CHUNK_LINE,
     MAX_LINES,
-    READ_BY_HANDSHAKES,
     Chunks,
     Head,
     Length,
@@ -59,36 +54,6 @@ def test_check_of_a_malformed_head_raises(bad: Head) -> None:
 )
 def test_check_of_a_valid_head_passes(good: Head) -> None:
     good.check()
-
-
-@pytest.mark.fault("C9")
-def test_trimmed_keeps_headers_of_handshakes_only() -> None:
-    found = Head(GET + b"Cookie: a=1; session=x;b=2\r\nX-Long: " + b"x" * 9_000 + b"\r\nOrigin: http://a\r\n\r\n")
-    assert found.trimmed(None) == GET + b"Origin: http://a\r\n\r\n"
-    assert found.trimmed(b"session") == GET + b"Origin: http://a\r\nCookie: session=x\r\n\r\n"
-
-
-@pytest.mark.parametrize("line", [b"nonsense", b"X Y: z", b"X: \x00", b": z", b"X: a\nY: b", b"Cookie: \x00"])
-def test_trimmed_keeps_malformed_lines(line: bytes) -> None:
-    assert line in Head(GET + line + b"\r\n\r\n").trimmed(b"session")
-
-
-READERS = ("auth.", "connections.", "sessions.", "transports.")  # what is behind it, before the route has decided
-NEVER_ON_HANDSHAKES = {b"cookie", b"dapr-api-token"}  # the first is treated by itself
-
-
-def test_trimmed_keeps_every_header_that_later_modules_read() -> None:
-    read = set()
-    for text in (text for name, text in SOURCES.items() if name.startswith(READERS)):
-        for constant, literal in re.findall(r"headers(?:\.get(?:all)?\(|\[)(?:hdrs\.(\w+)|\"([\w-]+)\")", text):
-            read.add((str(getattr(hdrs, constant)) if constant else literal).lower().encode())
-    assert b"origin" in read
-    assert read - NEVER_ON_HANDSHAKES <= READ_BY_HANDSHAKES
-
-
-def test_trimmed_keeps_all_cookies_of_the_name_in_order() -> None:
-    found = Head(GET + b"cookie: session=1; x=y; session=2\r\nCOOKIE: session=3\r\n\r\n")
-    assert found.trimmed(b"session").endswith(b"Cookie: session=1; session=2; session=3\r\n\r\n")
 
 
 @pytest.mark.parametrize("start", [b"\x16\x03\x01", b"\x00", b" GET", b"GET / HTTP/1.1\nHost: a"])

@@ -16,6 +16,7 @@ from wsbridge.core.events import Event, Position
 from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.state import State
+from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -58,7 +59,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def mending(histories: Histories, *peers: Peer) -> AsyncIterator[Metrics]:
     """Peers that have missed something, and a catch_up that works on them."""
     metrics = Metrics()
-    async with running(CatchUp(histories, metrics)) as catch_up:
+    async with running(histories, metrics) as catch_up:
         for peer in peers:
             peer.session.fall_behind()
             assert peer.behind == [peer.session]
@@ -67,10 +68,11 @@ async def mending(histories: Histories, *peers: Peer) -> AsyncIterator[Metrics]:
 
 
 @contextlib.asynccontextmanager
-async def running(catch_up: CatchUp) -> AsyncIterator[CatchUp]:
-    job = asyncio.create_task(catch_up.run())
+async def running(histories: Histories, metrics: Metrics | None = None) -> AsyncIterator[CatchUp]:
+    jobs = Starter()
+    job = asyncio.create_task(jobs.run())
     try:
-        yield catch_up
+        yield CatchUp(histories, jobs, metrics or Metrics())
     finally:
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
@@ -168,7 +170,7 @@ async def test_another_hole_is_mended_again() -> None:
     """What came during the replay did not begin where it ended."""
     peer, histories = Peer.live(), Histories(resume(0, top=1), resume(1, top=3))
     histories.open.clear()
-    async with running(CatchUp(histories, Metrics())) as catch_up:
+    async with running(histories) as catch_up:
         peer.on_missed = catch_up.request
         peer.session.fall_behind()
         await until(lambda: histories.asked)
@@ -201,7 +203,7 @@ async def test_at_the_close_nothing_goes_on() -> None:
     peer, slow, histories = Peer.live(), Peer.live("slow"), Histories(BrokerUnavailable("gone"))
     metrics = Metrics()
     with capture_logs() as lines:
-        async with running(CatchUp(histories, metrics)) as catch_up:
+        async with running(histories, metrics) as catch_up:
             for each in (peer, slow):
                 each.session.fall_behind()
                 catch_up.request(each.session)
@@ -228,9 +230,8 @@ async def test_mender_whose_read_is_cancelled_by_the_history_ends_the_session(mo
 
 async def test_a_session_that_is_live_again_is_left_alone() -> None:
     peer, histories = Peer.live(), Histories(resume(0, top=1))
-    async with running(CatchUp(histories, Metrics())) as catch_up:
+    async with running(histories) as catch_up:
         catch_up.request(peer.session)
-        await until(catch_up._behind.empty)
-        for _ in range(5):
+        for _ in range(10):
             await asyncio.sleep(0)
     assert histories.asked == []

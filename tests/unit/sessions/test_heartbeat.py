@@ -107,19 +107,10 @@ def test_a_fresh_token_keeps_the_session() -> None:
     assert peer.session.close == TOKEN_EXPIRED
 
 
-def test_a_peer_that_left_unnoticed_is_dropped_at_the_next_look() -> None:
-    peer = Peer.live()
-    peer.connection.gone = True
-    wheel(Time(), peer).check(peer.session, 0.1)
-    assert peer.session.close == LOST
-    assert peer.connection.aborted == 1
-
-
 @pytest.mark.parametrize("now", [0.0, 1e9])
 def test_a_session_that_is_closed_already_is_left_alone(now: float) -> None:
     peer = Peer.live()
     peer.session.end(POLICY)
-    peer.connection.gone = True
     wheel(Time(), peer).check(peer.session, now)
     assert (peer.connection.pings, peer.connection.aborted, peer.connection.ended) == (0, 0, [POLICY])
 

@@ -233,7 +233,7 @@ def test_session_whose_peer_does_not_read_shares_the_data_of_an_event_with_other
     for peer in peers:
         assert peer.session.messages_sent == 4
         while peer.session.is_pumped:
-            peer.session._write_portion()
+            peer.session.pump()
         assert peer.ids == ["e:1", "e:2", "e:3"]
     assert backlog.ledger.bytes == 0
 
@@ -272,11 +272,11 @@ def test_a_session_over_its_bound_has_some_time_and_is_then_a_slow_consumer() ->
 def test_the_close_of_a_slow_consumer_comes_behind_the_rest_of_the_frame_that_was_begun() -> None:
     peer = Peer.live()
     first, _ = give(peer, large(1, 2 * PORTION), large(2))
-    peer.session._write_portion()
+    peer.session.pump()
     peer.session.end(SLOW_CONSUMER)
     assert peer.connection.ended == []
     while peer.session.is_pumped:
-        peer.session._write_portion()
+        peer.session.pump()
     assert b"".join(peer.connection.written[1:]) == first
     assert peer.connection.ended == [SLOW_CONSUMER]
 
@@ -287,7 +287,7 @@ async def test_an_operators_close_comes_behind_all_that_waits() -> None:
     peer.session.end(FORCE_DISCONNECT, explain=True)
     assert peer.connection.ended == []
     assert peer.connection.timers == [False]
-    await peer.session.pump()
+    await peer.pumped()
     assert [m["type"] for m in peer.connection.messages[1:]] == ["task_update", "task_update", "goodbye"]
     assert peer.connection.ended == [FORCE_DISCONNECT]
 
@@ -295,11 +295,11 @@ async def test_an_operators_close_comes_behind_all_that_waits() -> None:
 def test_pings_and_pongs_never_cut_a_frame_in_two() -> None:
     peer = Peer.live()
     (frame,) = give(peer, large(1, 2 * PORTION))
-    peer.session._write_portion()
+    peer.session.pump()
     peer.session.ping()
     peer.session.pong(b"pong\n")
     while peer.session.is_pumped:
-        peer.session._write_portion()
+        peer.session.pump()
     assert peer.connection.pings == 0
     assert b"".join(peer.connection.written[1:]) == frame + b"pong\n"
     peer.session.ping()
@@ -309,7 +309,7 @@ def test_pings_and_pongs_never_cut_a_frame_in_two() -> None:
 def test_a_peer_that_takes_what_waits_is_alive() -> None:
     peer = Peer.live()
     give(peer, large(1))
-    peer.session._write_portion()
+    peer.session.pump()
     peer.now = 7.0
     peer.backlog.look()
     assert peer.session.heard_at == 7.0
@@ -501,17 +501,12 @@ async def test_a_peer_that_does_not_take_its_replay_is_a_slow_consumer() -> None
     await asyncio.gather(attaching, peer.connection.pumping, return_exceptions=True)
 
 
-async def test_a_peer_that_is_lost_during_its_replay_is_no_error() -> None:
+def test_session_whose_peer_is_lost_during_its_replay_keeps_nothing() -> None:
     peer = Peer()
-
-    async def draining() -> None:
-        raise ConnectionResetError
-
-    peer.connection.draining = draining
-    await peer.attach(resume(0, top=2 * REPLAY_PORTION))
-    assert peer.session.close == LOST
-    assert peer.connection.aborted == 1
-    assert peer.ids == []
+    peer.connection.session = None  # that would pump it
+    peer.session.attach(resume(0, top=2 * REPLAY_PORTION), HELLO)
+    peer.session.leave()
+    assert (peer.session.final_close, peer.session.is_pumped, peer.ids) == (LOST, False, [])
     assert peer.backlog.bytes == 0
 
 

@@ -1,22 +1,62 @@
 """What a client's frames do to its session."""
 
+import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.support.peer import Peer
-from wsbridge.core.close_codes import BAD_UTF8, POLICY, UNSUPPORTED
+from tests.support.running import until
+from wsbridge.core.close_codes import BAD_UTF8, INTERNAL, POLICY, UNSUPPORTED
+from wsbridge.sessions.session import Session
+from wsbridge.supervision.jobs import Starter
 from wsbridge.transports.client_frames import BINARY, PING, TEXT, Frame, FrameError
 from wsbridge.transports.client_messages import INVALID_WINDOW, MAX_INVALID, ClientMessages
 
 
+class Checked:
+    """Stands in for an admission: it keeps the tokens that it was given."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self.error: Exception | None = None
+
+    async def reauthenticate(self, _: Session, token: str) -> None:
+        self.tokens.append(token)
+        if self.error:
+            raise self.error
+
+
 class Client:
+    """A session, and the state of the connection that its frames come from."""
+
     def __init__(self) -> None:
         self.peer = Peer.live()
-        self.messages = ClientMessages(self.peer.session, self.peer.metrics)
+        self.is_checking = False
+        self.invalid_at: list[float] | None = None
+        self.waited = 0
+        self.jobs = Starter()
+        self.admission = Checked()
+        admission: Any = self.admission
+        self.messages = ClientMessages(admission, self.jobs, self.peer.metrics)
+
+    def take_waiting(self) -> None:
+        assert not self.is_checking
+        self.waited += 1
+
+    def take(self, opcode: int, payload: bytes) -> None:
+        self.messages.take(self, self.peer.session, Frame(opcode, payload))
 
     def send(self, text: str) -> None:
-        self.messages.take(Frame(TEXT, text.encode()))
+        self.take(TEXT, text.encode())
+
+    async def work(self) -> None:
+        """Run the jobs that were started."""
+        running = asyncio.create_task(self.jobs.run())
+        await until(lambda: self.waited)
+        running.cancel()
+        await asyncio.wait([running])
 
     @property
     def answers(self) -> list[str]:
@@ -30,10 +70,20 @@ def test_client_messages_answer_a_ping_with_a_pong() -> None:
     assert (client.answers, client.peer.session.messages_received) == (["pong", "pong"], 2)
 
 
-def test_client_messages_keep_the_token_of_auth_and_wake_the_handler() -> None:
+async def test_client_messages_check_the_token_of_auth_in_a_job_and_go_on_behind_it() -> None:
     client = Client()
     client.send('{"type":"auth","token":"a.b.c"}')
-    assert (client.messages.token, client.peer.connection.woken, client.answers) == ("a.b.c", 1, [])
+    assert (client.is_checking, client.admission.tokens, client.answers) == (True, [], [])
+    await client.work()
+    assert (client.is_checking, client.admission.tokens, client.waited) == (False, ["a.b.c"], 1)
+
+
+async def test_client_messages_whose_check_fails_unexpectedly_end_the_session() -> None:
+    client = Client()
+    client.admission.error = ZeroDivisionError()
+    client.send('{"type":"auth","token":"a.b.c"}')
+    await client.work()
+    assert client.peer.connection.ended == [INTERNAL]
 
 
 @pytest.mark.parametrize(
@@ -58,21 +108,21 @@ def test_client_messages_answer_an_invalid_one_with_an_error_that_explains_it() 
 
 def test_client_messages_answer_a_ping_frame_uncounted() -> None:
     client = Client()
-    client.messages.take(Frame(PING, b"x"))
+    client.take(PING, b"x")
     assert client.peer.connection.written[-1] == b"\x8a\x01x"
     assert (client.peer.session.messages_sent, client.peer.session.messages_received) == (1, 0)
 
 
 def test_client_messages_close_on_a_binary_frame_and_ignore_what_follows() -> None:
     client = Client()
-    client.messages.take(Frame(BINARY, b"x"))
+    client.take(BINARY, b"x")
     client.send('{"type":"ping"}')
     assert (client.peer.connection.ended, client.answers) == ([UNSUPPORTED], [])
 
 
 def test_client_messages_refuse_text_that_is_not_utf8() -> None:
     with pytest.raises(FrameError) as caught:
-        Client().messages.take(Frame(TEXT, b"\xff"))
+        Client().take(TEXT, b"\xff")
     assert caught.value.close == BAD_UTF8
 
 

@@ -6,46 +6,30 @@ from typing import Any
 
 import pytest
 
+from tests.support.fake_transport import FakeTransport
 from tests.support.frames import BINARY, CLOSE, PING, TEXT, frame
 from tests.support.peer import Peer
 from tests.support.running import until
 from wsbridge.core.close_codes import INTERNAL, POLICY, PROTOCOL_ERROR, UNSUPPORTED, Close
+from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
+from wsbridge.transports.base import MAX_IGNORED
 from wsbridge.transports.client_frames import Frame
-from wsbridge.transports.client_messages import ClientMessages
+from wsbridge.transports.client_messages import ClientMessages, Sender
 from wsbridge.transports.inbox import FRAMES_PER_SECOND, MAX_WAITING, Inbox
 
 
-class Line:
-    """Stands in for a transport's connection."""
-
-    def __init__(self) -> None:
-        self.peer_has_closed = self.is_over = False
-        self.aborted = self.paused = self.resumed = 0
-
-    def over(self) -> None:
-        self.is_over = True
-
-    def abort(self) -> None:
-        self.aborted += 1
-
-    def pause(self) -> None:
-        self.paused += 1
-
-    def resume(self) -> None:
-        self.resumed += 1
-
-
-class Heard(ClientMessages):
+class Recorded(ClientMessages):
     """Keeps the text messages in `texts`, in place of acting on them."""
 
-    def __init__(self, peer: Peer) -> None:
-        super().__init__(peer.session, peer.metrics)
+    def __init__(self) -> None:
+        nothing: Any = None
+        super().__init__(nothing, nothing, nothing)
         self.texts: list[str] = []
 
-    def take(self, frame: Frame) -> None:
-        if frame.opcode != TEXT or self.session.state is State.CLOSED:
-            super().take(frame)
+    def take(self, sender: Sender, session: Session, frame: Frame) -> None:
+        if frame.opcode != TEXT or session.state is State.CLOSED:
+            super().take(sender, session, frame)
         elif frame.payload == b"bug":
             raise ZeroDivisionError
         else:
@@ -53,16 +37,16 @@ class Heard(ClientMessages):
 
 
 class Client:
-    """An inbox of a live session; `heard` are its text messages."""
+    """An inbox with a live session, which has a connection of its own; `heard` are its text messages."""
 
     def __init__(self, *, opened: bool = True) -> None:
-        line: Any = Line()
-        self.connection: Line = line
-        self.inbox = Inbox(line)
+        self.transport = FakeTransport()
+        self.messages = Recorded()
+        self.inbox = Inbox(self.transport, self.messages)
         self.peer = Peer.live()
-        self.messages = Heard(self.peer)
         if opened:
-            self.inbox.open(self.messages)
+            self.inbox.session = self.peer.session
+            self.inbox.open()
 
     @property
     def heard(self) -> list[str]:
@@ -71,7 +55,7 @@ class Client:
 
 async def test_inbox_hands_text_over_at_once_and_answers_pings() -> None:
     client = Client()
-    assert client.inbox.feed_data(frame(TEXT, b"a") + frame(PING, b"b") + frame(TEXT, b"c")) == (False, b"")
+    client.inbox.data_received(frame(TEXT, b"a") + frame(PING, b"b") + frame(TEXT, b"c"))
     assert client.heard == ["a", "c"]
     assert client.peer.connection.written[-1] == b"\x8a\x01b"
     assert client.inbox._reader is None  # an idle connection keeps no parser
@@ -79,11 +63,11 @@ async def test_inbox_hands_text_over_at_once_and_answers_pings() -> None:
 
 async def test_inbox_lets_everything_wait_in_order_while_a_token_is_checked() -> None:
     client = Client()
-    client.messages.token = "a.b.c"
-    client.inbox.feed_data(frame(TEXT, b"a"))
-    client.inbox.feed_data(frame(TEXT, b"b"))
+    client.inbox.is_checking = True
+    client.inbox.data_received(frame(TEXT, b"a"))
+    client.inbox.data_received(frame(TEXT, b"b"))
     assert client.heard == []
-    client.messages.token = None
+    client.inbox.is_checking = False
     client.inbox.take_waiting()
     assert client.heard == ["a", "b"]
 
@@ -91,9 +75,9 @@ async def test_inbox_lets_everything_wait_in_order_while_a_token_is_checked() ->
 @pytest.mark.fault("C7")
 async def test_inbox_lets_frames_over_the_pace_wait_for_the_next_second() -> None:
     client = Client()
-    client.inbox.feed_data(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 1))
+    client.inbox.data_received(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 1))
     assert len(client.heard) == FRAMES_PER_SECOND
-    client.inbox.feed_data(frame(TEXT, b"b"))
+    client.inbox.data_received(frame(TEXT, b"b"))
     assert len(client.heard) == FRAMES_PER_SECOND
     await until(lambda: len(client.heard) > FRAMES_PER_SECOND)
     assert client.heard[-2:] == ["a", "b"]
@@ -102,61 +86,60 @@ async def test_inbox_lets_frames_over_the_pace_wait_for_the_next_second() -> Non
 @pytest.mark.fault("C7")
 async def test_inbox_of_which_too_much_waits_is_a_policy_close() -> None:
     client = Client()
-    client.inbox.feed_data(frame(TEXT, b"a") * FRAMES_PER_SECOND + frame(PING, b"x" * 125) * (MAX_WAITING // 131))
+    client.inbox.data_received(frame(TEXT, b"a") * FRAMES_PER_SECOND + frame(PING, b"x" * 125) * (MAX_WAITING // 131))
     closes = [client.peer.session.close]
-    client.inbox.feed_data(frame(PING, b"x" * 125))
+    client.inbox.data_received(frame(PING, b"x" * 125))
     closes.append(client.peer.session.close)
     assert closes == [None, POLICY]
     assert client.inbox._reader is None
-    client.inbox.feed_eof()
+    client.inbox.connection_lost(None)
 
 
 @pytest.mark.fault("C7")
 async def test_inbox_before_its_session_holds_a_bounded_amount() -> None:
     client = Client(opened=False)
-    client.inbox.feed_data(b"x" * MAX_WAITING)
-    assert client.connection.aborted == 0
-    client.inbox.feed_data(b"x")
-    assert client.connection.aborted == 1
+    client.inbox.data_received(b"x" * MAX_WAITING)
+    assert client.transport.aborted == 0
+    client.inbox.data_received(b"x")
+    assert client.transport.aborted == 1
 
 
 @pytest.mark.fault("C7")
 async def test_inbox_after_our_close_takes_only_a_few_frames_more() -> None:
     client = Client()
     client.peer.session.end(UNSUPPORTED)
-    client.inbox.feed_data(frame(TEXT, b"a") * (FRAMES_PER_SECOND - 1))
-    assert (client.heard, client.connection.aborted) == ([], 0)
-    client.inbox.feed_data(frame(TEXT, b"a"))
-    assert client.connection.aborted == 1
+    client.inbox.data_received(frame(TEXT, b"a") * (FRAMES_PER_SECOND - 1))
+    assert (client.heard, client.transport.aborted) == ([], 0)
+    client.inbox.data_received(frame(TEXT, b"a"))
+    assert client.transport.aborted == 1
 
 
 @pytest.mark.fault("C7")
 async def test_inbox_after_our_close_still_hears_the_peers() -> None:
     client = Client()
-    client.inbox.feed_data(frame(BINARY, b"a") + frame(TEXT, b"b") + frame(CLOSE, b"\x03\xeb"))
+    client.inbox.data_received(frame(BINARY, b"a") + frame(TEXT, b"b") + frame(CLOSE, b"\x03\xeb"))
     assert client.heard == []
     assert client.peer.session.peers_close == Close(1003, "")
-    assert client.connection.is_over
+    assert client.inbox.is_over
 
 
 @pytest.mark.fault("C11")
 async def test_inbox_after_a_broken_frame_reads_nothing_and_then_nothing_for_long() -> None:
     client = Client()
-    client.inbox.feed_data(b"\x81\x01x" + frame(TEXT, b"a"))
+    client.inbox.data_received(b"\x81\x01x" + frame(TEXT, b"a"))
     assert client.peer.session.close == PROTOCOL_ERROR
-    for _ in range(Inbox.IGNORED):
-        client.inbox.feed_data(frame(TEXT, b"a"))
-    assert (client.heard, client.connection.aborted) == ([], 0)
-    client.inbox.feed_data(frame(TEXT, b"a"))
-    assert client.connection.aborted == 1
+    client.inbox.data_received(b"x" * MAX_IGNORED)
+    assert (client.heard, client.transport.aborted) == ([], 0)
+    client.inbox.data_received(b"x")
+    assert client.transport.aborted == 1
 
 
 @pytest.mark.fault("C8")
 async def test_inbox_of_a_lost_connection_ends_at_once_whatever_waits() -> None:
     client = Client()
-    client.inbox.feed_data(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 50))
-    client.inbox.feed_eof()
-    assert (client.peer.left, client.connection.is_over) == ([client.peer.session], True)
+    client.inbox.data_received(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 50))
+    client.inbox.connection_lost(None)
+    assert (client.peer.left, client.inbox.is_over) == ([client.peer.session], True)
     assert client.inbox._reader is None
     await asyncio.sleep(0)
     assert len(client.heard) == FRAMES_PER_SECOND
@@ -164,16 +147,16 @@ async def test_inbox_of_a_lost_connection_ends_at_once_whatever_waits() -> None:
 
 async def test_inbox_echoes_the_code_of_a_close_and_hears_no_more() -> None:
     client = Client()
-    client.inbox.feed_data(frame(CLOSE, b"\x0b\xb8bye") + frame(TEXT, b"a"))
+    client.inbox.data_received(frame(CLOSE, b"\x0b\xb8bye") + frame(TEXT, b"a"))
     assert client.peer.session.peers_close == Close(3000, "bye")
     assert client.peer.connection.ended == [Close(3000, "")]
     assert (client.peer.session.state, client.peer.session.close) == (State.CLOSED, None)
-    assert (client.heard, client.connection.peer_has_closed) == ([], True)
+    assert (client.heard, client.inbox.peer_has_closed) == ([], True)
 
 
 async def test_inbox_reports_a_bug_and_is_not_heard_of_by_aiohttp() -> None:
     client = Client()
-    client.inbox.feed_data(frame(TEXT, b"bug"))
+    client.inbox.data_received(frame(TEXT, b"bug"))
     assert client.peer.session.close == INTERNAL
     assert client.peer.metrics.errors["internal"] == 1
 
@@ -181,14 +164,14 @@ async def test_inbox_reports_a_bug_and_is_not_heard_of_by_aiohttp() -> None:
 async def test_inbox_notes_when_anything_came() -> None:
     client = Client()
     before = time.monotonic()
-    client.inbox.feed_data(b"\x81")
+    client.inbox.data_received(b"\x81")
     assert client.peer.session.heard_at >= before
 
 
 async def test_inbox_that_is_opened_without_a_session_takes_a_close_only() -> None:
     client = Client(opened=False)
-    client.inbox.feed_data(frame(TEXT, b"a") + frame(BINARY, b"b"))
-    client.inbox.open(None)
-    assert not client.connection.is_over
-    client.inbox.feed_data(frame(CLOSE, b"\x03\xe8"))
-    assert (client.connection.is_over, client.connection.peer_has_closed) == (True, True)
+    client.inbox.data_received(frame(TEXT, b"a") + frame(BINARY, b"b"))
+    client.inbox.open()
+    assert not client.inbox.is_over
+    client.inbox.data_received(frame(CLOSE, b"\x03\xe8"))
+    assert (client.inbox.is_over, client.inbox.peer_has_closed) == (True, True)

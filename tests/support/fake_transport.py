@@ -1,0 +1,39 @@
+"""A transport without a socket, for connections: it keeps what is written."""
+
+import asyncio
+from types import SimpleNamespace
+
+
+class FakeTransport(asyncio.Transport):
+    """`buffered` is the number of bytes that the peer has not taken."""
+
+    def __init__(self) -> None:
+        super().__init__({"socket": SimpleNamespace(setsockopt=lambda *_: None)})
+        self.written: list[bytes] = []
+        self.buffered = 0
+        self.closed = False
+        self.aborted = self.paused = self.resumed = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted += 1
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        self.paused += 1
+
+    def resume_reading(self) -> None:
+        self.resumed += 1

@@ -1,0 +1,55 @@
+"""Takes a connection out of aiohttp once its request is accepted as a WebSocket or a stream.
+
+aiohttp would keep a task, the request, a parser and a writer for it: 15 KB, which an idle connection does not need.
+"""
+
+import asyncio
+from typing import Any, Protocol, cast
+
+from aiohttp import web
+
+from wsbridge.connections.connection_limit import ConnectionLimit, CountedConnection
+from wsbridge.connections.middleware import guard_of
+
+
+class Successor(CountedConnection, Protocol):
+    """The protocol that takes over. Must call `limit.leave` with itself when the connection is lost."""
+
+    limit: ConnectionLimit | None
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+
+class _Tail:
+    """Stands in for aiohttp's WebSocket reader, to get the bytes that came together with the handshake."""
+
+    def __init__(self) -> None:
+        self.bytes = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.bytes += data
+        return False, b""
+
+    def feed_eof(self) -> None: ...
+
+
+def hand_over(request: web.Request, successor: Successor) -> None:
+    """Make `successor` the protocol of the request's transport. The head of the response must have been written.
+
+    The handler must return that response. aiohttp finds no transport then, logs the request and ends its task.
+    """
+    transport, handler, guard = request.transport, request.protocol, guard_of(request)
+    if transport is None:  # the client disconnected meanwhile
+        successor.connection_lost(None)
+        return
+    tail = _Tail()
+    handler.set_parser(cast("Any", tail))
+    transport.set_protocol(cast("asyncio.Protocol", successor))
+    handler.transport = None  # or the next line would close it
+    handler.connection_lost(None)  # frees the parser and the keep-alive timer
+    if guard is not None:
+        successor.limit = guard.hand_over(successor)
+    if tail.bytes:
+        successor.data_received(tail.bytes)

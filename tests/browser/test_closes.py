@@ -1,4 +1,4 @@
-"""Which close codes end it for a real browser, and which do not."""
+"""Close codes in a real browser: after which ones the client reconnects."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 class Closing(Served):
-    """Says `connected` and closes with `code`, the first time; who comes again stays. Nothing of it is the bridge."""
+    """A server, not the bridge: it sends `connected` and closes with `code` once; later connections stay open."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -33,12 +33,12 @@ class Closing(Served):
         await ws.send_json(hello | {"timestamp": "", "last_event_id": "e:0", "ping_interval_ms": 25_000})
         if self.visits == 1:
             await ws.close(code=self.code, message=b"a reason")
-        await ws.receive()  # until the page has gone
+        await ws.receive()  # until the page has closed it
         return ws
 
 
 @pytest.mark.parametrize("code", [1008, 4500, 4503, 4509, 4599, 4999])
-async def test_a_code_that_is_final(scene: Scene, code: int) -> None:
+async def test_client_after_a_final_code_does_not_reconnect(scene: Scene, code: int) -> None:
     await scene.context.clock.install()
     async with Closing(code) as closing:
         leader = await scene.open(url=closing.url)
@@ -48,27 +48,27 @@ async def test_a_code_that_is_final(scene: Scene, code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 3000, 4000, 4408, 4429, 4499])
-async def test_a_code_that_is_not(scene: Scene, code: int) -> None:
+async def test_client_after_another_code_reconnects(scene: Scene, code: int) -> None:
     async with Closing(code) as closing:
         tab = await scene.open(url=closing.url)
         await tab.hears("connected", 2)
         assert tab.states == ["connecting", "open", "waiting", "connecting", "open"]
         waiting = next(state for state in tab.of_kind("state") if state["status"] == "waiting")
         assert (waiting["code"], waiting["reason"]) == (code, "a reason")
-        assert waiting["delay"] > 0 or code == 4408  # it was too slow, and is not kept longer from what it has to read
+        assert waiting["delay"] > 0 or code == 4408  # a slow consumer reconnects without a delay
         await tab.client("close()")
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
 @pytest.mark.parametrize("with_token", [False, True], ids=["no token", "token"])
-async def test_origin_that_is_not_allowed_is_told_so(scene: Scene, transport: str, with_token: bool) -> None:
+async def test_client_of_a_forbidden_origin_gets_the_reason(scene: Scene, transport: str, with_token: bool) -> None:
     await scene.start(ALLOWED_ORIGINS="https://app.example.com")
     tab = await scene.open(with_token=with_token, transports=[transport])
     await tab.is_in("closed", code=4503, reason="origin_forbidden", problem="misconfigured")
     assert tab.sockets == (1 if transport == "websocket" else 0)
 
 
-async def test_an_operator_ends_all_tabs(scene: Scene) -> None:
+async def test_client_disconnected_by_an_operator_ends_all_tabs(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     url = f"{scene.bridge.url}/users/{scene.user}/disconnect"
     async with scene.bridge.http() as http, http.post(url) as response:
@@ -77,7 +77,7 @@ async def test_an_operator_ends_all_tabs(scene: Scene) -> None:
         await tab.is_in("closed", code=4509, reason="force_disconnect")
     await scene.has_sessions(0)
 
-    await follower.client("connect()")  # a person says so
+    await follower.client("connect()")  # as a person does with a button
     await follower.is_in("open")
     await scene.publish(1)
     await follower.has(1)

@@ -1,4 +1,4 @@
-"""The page that a newcomer sees, in a real browser on the real bridge."""
+"""The demo page in a real browser on a real bridge."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips where that is not installed
+from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.running import ROOT
 from tests.support.valkey import free_port
 
@@ -32,11 +32,11 @@ ALICE, BOB = "alice", "bob"
 
 @dataclass
 class Demo:
-    """The open page, and everything that it complained about. Tabs are numbered: 0 and 1 are alice's, 2 is bob's."""
+    """The open page with its errors and warnings. Tabs are numbered: 0 and 1 are alice's, 2 is bob's."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)  # console errors and warnings
-    errors: list[str] = field(default_factory=list)  # exceptions that nobody caught
+    errors: list[str] = field(default_factory=list)  # uncaught exceptions
 
     def watch(self) -> None:
         self.page.on("console", self._console)
@@ -67,11 +67,11 @@ class Demo:
         await expect(self.page.locator("#answer")).to_contain_text("SUCCESS")
 
     async def shows(self, number: int, *titles: str) -> None:
-        """These and no others, the last one first."""
+        """Check that it shows exactly these, the newest first."""
         await expect(self.tab(number).locator(".tasks .title")).to_have_text(list(reversed(titles)))
 
     async def marks(self, number: int, *titles: str) -> None:
-        """These as late, and no others."""
+        """Check that it marks exactly these as late."""
         late = self.tab(number).locator(".tasks li:has(.late:visible) .title")
         await expect(late).to_have_text(list(reversed(titles)))
 
@@ -79,7 +79,7 @@ class Demo:
         await expect(self.browser(user).locator(".line .badge")).to_have_text(text)
 
     async def wire(self, user: str) -> list[str]:
-        """What came over this user's WebSockets, as it came."""
+        """The messages on this user's WebSockets, verbatim."""
         return await self.browser(user).locator(".log .in pre").all_text_contents()
 
     async def frames(self, user: str, kind: str) -> list[Any]:
@@ -95,7 +95,7 @@ async def started() -> AsyncIterator[Bridge]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def bridge(started: Bridge) -> Bridge:
-    """One process for all tests; a test that failed in the middle of a restart leaves it to the next one."""
+    """One process for all tests. If a test failed during a restart, the next one starts it again."""
     if not started.running:
         await started.start()
     return started
@@ -114,12 +114,12 @@ async def demo(browser: Browser, bridge: Bridge) -> AsyncIterator[Demo]:
         await context.close()
 
 
-async def test_an_update_reaches_both_tabs_of_its_user_over_one_socket_and_nobody_else(demo: Demo) -> None:
+async def test_demo_update_reaches_both_tabs_of_its_user_over_one_socket(demo: Demo) -> None:
     await demo.publish(ALICE, "Buy milk")
     await demo.shows(0, "Buy milk")
     await demo.shows(1, "Buy milk")
     await expect(demo.page.locator("#answer")).to_contain_text("reached 2 tabs of alice")
-    await demo.publish(BOB, "Mow the lawn")  # after this one, alice's would have been at bob's
+    await demo.publish(BOB, "Mow the lawn")  # a wrong event for bob would arrive before this one
     await demo.shows(2, "Mow the lawn")
 
     for user, title in ((ALICE, "Buy milk"), (BOB, "Mow the lawn")):
@@ -133,18 +133,18 @@ async def test_an_update_reaches_both_tabs_of_its_user_over_one_socket_and_nobod
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_a_task_is_changed_and_completed_by_its_id(demo: Demo) -> None:
+async def test_demo_task_is_changed_and_completed_by_its_id(demo: Demo) -> None:
     await demo.publish(ALICE, "Buy milk")
     await demo.shows(1, "Buy milk")
     await demo.publish(ALICE, "Buy oat milk", "task.updated")
     await demo.shows(1, "Buy oat milk")
-    await demo.tab(0).get_by_role("checkbox").click()  # by way of the bridge, so in the other tab as well
+    await demo.tab(0).get_by_role("checkbox").click()  # through the bridge, so the other tab shows it
     await expect(demo.tab(1).get_by_role("checkbox")).to_be_checked()
     await expect(demo.tab(0).get_by_role("checkbox")).to_be_checked()
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_the_curl_line_does_what_the_form_does(demo: Demo) -> None:
+async def test_demo_curl_command_publishes_as_the_form_does(demo: Demo) -> None:
     await demo.page.get_by_role("textbox", name="Title", exact=True).fill(HOSTILE)
     line = await demo.page.locator("#curl").inner_text()
     assert HOSTILE.replace("'", "'\\''").replace('"', '\\"') in line
@@ -157,7 +157,7 @@ async def test_the_curl_line_does_what_the_form_does(demo: Demo) -> None:
 
 
 @pytest.mark.fault("A3", "A5")
-async def test_the_offered_command_is_for_this_bridge_and_seen_on_the_page(demo: Demo, bridge: Bridge) -> None:
+async def test_demo_command_publishes_to_this_bridge(demo: Demo, bridge: Bridge) -> None:
     assert (await demo.page.locator("#listen").inner_text()).endswith(f" --url ws://127.0.0.1:{bridge.port}/ws")
     line = await demo.page.locator("#command").inner_text()
     assert line.startswith("wsbridge publish ")
@@ -169,19 +169,19 @@ async def test_the_offered_command_is_for_this_bridge_and_seen_on_the_page(demo:
     await demo.shows(1, "Buy milk")
 
 
-async def test_a_hostile_title_is_text(demo: Demo) -> None:
+async def test_demo_title_with_html_is_shown_as_text(demo: Demo) -> None:
     await demo.publish(ALICE, HOSTILE)
     await demo.shows(0, HOSTILE)
     await demo.shows(1, HOSTILE)
     assert json.loads((await demo.wire(ALICE))[-1])["event"]["title"] == HOSTILE
-    await demo.publish(ALICE, "Afterwards", "task.updated")  # the list to choose from held the title, too
+    await demo.publish(ALICE, "Afterwards", "task.updated")  # the menu held the title as well
     await demo.shows(0, "Afterwards")
     assert await demo.page.locator("img").count() == 0
     assert await demo.page.evaluate("window.ran") is None
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_the_connection_is_cut_and_comes_back_at_its_position(demo: Demo) -> None:
+async def test_demo_cut_connection_resumes_at_its_position(demo: Demo) -> None:
     await demo.publish(ALICE, "Before")
     await demo.shows(1, "Before")
     position = await demo.tab(0).locator(".position").inner_text()
@@ -223,7 +223,7 @@ async def test_demo_event_published_while_unplugged_arrives_late_and_once(demo: 
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_where_websockets_are_blocked_a_stream_takes_over(demo: Demo) -> None:
+async def test_demo_with_blocked_websockets_uses_a_stream(demo: Demo) -> None:
     await demo.press("Block WebSockets: alice")
     await demo.link(ALICE, "1 event stream for 2 tabs")
     await demo.open_tabs(0, 1)
@@ -233,17 +233,17 @@ async def test_where_websockets_are_blocked_a_stream_takes_over(demo: Demo) -> N
     await demo.shows(0, "Streamed")
     await demo.shows(1, "Streamed")
     await expect(demo.browser(ALICE).locator(".log")).to_contain_text("event: task_update")
-    await demo.press("Cut: alice")  # a stream, too
+    await demo.press("Cut: alice")  # a stream can be cut too
     await expect(demo.tab(1).locator(".news")).to_have_text("Resumed: nothing was missed.")
     await demo.link(BOB, "1 WebSocket")
     address = demo.browser(ALICE).locator(".address")
     failed = demo.browser(ALICE).locator(".log b", has_text="WebSocket failed")
-    await expect(failed).to_have_count(4)  # the last one beside the stream
+    await expect(failed).to_have_count(4)  # the last of them while the stream was open
     await expect(address).to_have_text(re.compile("^http://.*/sse"))
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_a_tab_disconnects_and_the_other_takes_the_connection(demo: Demo) -> None:
+async def test_demo_tab_that_disconnects_leaves_the_connection_to_the_other(demo: Demo) -> None:
     await demo.press("Disconnect alice, tab 1")
     await expect(demo.tab(0).locator(".badge")).to_have_text("closed")
     await expect(demo.tab(1).locator(".why")).to_have_text("Has the WebSocket.")
@@ -258,7 +258,7 @@ async def test_a_tab_disconnects_and_the_other_takes_the_connection(demo: Demo) 
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_another_page_shares_the_connection_as_well(demo: Demo, bridge: Bridge) -> None:
+async def test_demo_second_page_shares_the_connection(demo: Demo, bridge: Bridge) -> None:
     other = Demo(await demo.page.context.new_page())
     other.watch()
     await other.page.goto(bridge.url)
@@ -270,7 +270,7 @@ async def test_another_page_shares_the_connection_as_well(demo: Demo, bridge: Br
     await demo.shows(1, "For both pages")
     await expect(demo.page.locator("#bridge")).to_have_text("healthy · 2 connections of 2 users")
 
-    await other.press("Unplug: alice")  # one network for both
+    await other.press("Unplug: alice")  # both pages share the simulated network
     for page in (demo, other):
         await page.link(ALICE, "unplugged")
     third = Demo(await demo.page.context.new_page())
@@ -284,7 +284,9 @@ async def test_another_page_shares_the_connection_as_well(demo: Demo, bridge: Br
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
-async def test_a_restart_of_the_bridge_is_a_gap_and_it_goes_on(demo: Demo, bridge: Bridge, how: signal.Signals) -> None:
+async def test_demo_after_a_restart_of_the_bridge_shows_a_gap_and_continues(
+    demo: Demo, bridge: Bridge, how: signal.Signals
+) -> None:
     await demo.publish(ALICE, "Before")
     await demo.shows(1, "Before")
     await bridge.stop(how)
@@ -297,10 +299,10 @@ async def test_a_restart_of_the_bridge_is_a_gap_and_it_goes_on(demo: Demo, bridg
         await demo.shows(number, "Before", "Still here")
         await demo.tab(number).get_by_role("button", name="Dismiss").click()
         await expect(demo.tab(number).locator(".gap")).to_be_hidden()
-    assert demo.errors == []  # the console does tell of the refused connections
+    assert demo.errors == []  # the console reports refused connections, which are not errors of the page
 
 
-async def test_an_ended_session_stays_away_in_all_tabs(demo: Demo, bridge: Bridge) -> None:
+async def test_demo_session_ended_by_an_operator_ends_all_tabs(demo: Demo, bridge: Bridge) -> None:
     async with aiohttp.ClientSession() as http, http.post(f"{bridge.url}/users/alice/disconnect") as response:
         assert response.status == 202
     for number in (0, 1):
@@ -308,11 +310,11 @@ async def test_an_ended_session_stays_away_in_all_tabs(demo: Demo, bridge: Bridg
         why = demo.tab(number).locator(".why")
         await expect(why).to_have_text("4509 force_disconnect: an operator ended the session. Stays away.")
     await demo.open_tabs(2)
-    await demo.press("Connect alice, tab 2")  # a person may
+    await demo.press("Connect alice, tab 2")  # a person may reconnect
     await demo.open_tabs(1)
 
 
-async def test_it_works_where_the_page_is_on_a_port_of_its_own(browser: Browser) -> None:
+async def test_demo_page_on_an_internal_port_works(browser: Browser) -> None:
     internal = free_port()
     async with Bridge(INTERNAL_PORT=str(internal)) as bridge, await browser.new_context() as context:
         demo = Demo(await context.new_page())
@@ -327,14 +329,14 @@ async def test_it_works_where_the_page_is_on_a_port_of_its_own(browser: Browser)
         assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_it_has_words_for_every_close_code() -> None:
+async def test_demo_describes_every_close_code() -> None:
     page = (ROOT / "wsbridge" / "web" / "static" / "demo.html").read_text(encoding="utf-8")
     (table,) = re.findall(r"const MEANING = \{(.*?)\};", page, re.DOTALL)
     closes = json.loads((ROOT / "tests" / "vectors" / "closes.json").read_text(encoding="utf-8"))["closes"]
     assert {str(close["code"]) for close in closes} <= set(re.findall(r"(\d{4}): '", table))
 
 
-async def test_nothing_scrolls_sideways(demo: Demo) -> None:
+async def test_demo_does_not_scroll_sideways(demo: Demo) -> None:
     await demo.publish(ALICE, "Verylongwordwithoutanybreak" * 8)
     await expect(demo.tab(1).locator(".tasks label")).to_have_count(1)
     for width in (390, 320, 641, 1001, 1280):
@@ -343,7 +345,7 @@ async def test_nothing_scrolls_sideways(demo: Demo) -> None:
         assert await demo.page.locator("html, body, .browser, .tab, .log, .tasks").evaluate_all(wider) == [], width
 
 
-async def test_the_page_needs_nothing_from_elsewhere(demo: Demo, bridge: Bridge) -> None:
+async def test_demo_loads_nothing_from_other_hosts(demo: Demo, bridge: Bridge) -> None:
     asked: list[str] = []
     demo.page.on("request", lambda request: asked.append(request.url))
     await demo.page.reload()

@@ -1,6 +1,6 @@
-"""The code of FRONTEND_INTEGRATION.md, run as it stands, in a real browser and on a real bridge.
+"""Runs the code of FRONTEND_INTEGRATION.md verbatim, in a real browser and on a real bridge.
 
-client/test/guide.test.js has what needs no browser.
+client/test/guide.test.js has the parts that need no browser.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips where that is not installed
+from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.guide import USER, Site, code, module
 from tests.support.running import ROOT, SECRET, until_told
 
@@ -45,7 +45,7 @@ async def site(service: Bridge, context: BrowserContext) -> AsyncIterator[Site]:
         yield site
 
 
-async def test_the_first_page_shows_updates_over_a_broken_connection(site: Site) -> None:
+async def test_guide_first_page_after_a_broken_connection_shows_updates(site: Site) -> None:
     page = await site.open(code("", "html"))
     await site.connected()
     await site.publish("One")
@@ -55,7 +55,7 @@ async def test_the_first_page_shows_updates_over_a_broken_connection(site: Site)
 
 
 async def looks(page: Page, expression: str, value: Any) -> None:
-    """Wait until it is that in the page."""
+    """Wait until the page's element has this text."""
     await page.wait_for_function(
         f"(value) => JSON.stringify({expression}) === JSON.stringify(value)", arg=value, timeout=DEADLINE * 1000
     )
@@ -64,13 +64,13 @@ async def looks(page: Page, expression: str, value: Any) -> None:
 FIRST_LOAD = module(f"{code('First load', 'js')}\nwindow.look = () => [...tasks.keys()];\nwindow.client = client;")
 
 
-async def test_the_first_load_loses_nothing_and_doubles_nothing(site: Site) -> None:
+async def test_guide_first_load_shows_each_update_once(site: Site) -> None:
     site.tasks = [{"task_id": "Old", "title": "Old"}]
     site.ready.clear()
     page = await site.open(FIRST_LOAD)
     await until_told(lambda: asyncio.sleep(0, site.loads))
     await page.evaluate("void (window.updates = 0, client.on('task_update', () => updates++))")
-    await site.publish("New", "Old")  # while the answer, which has only one of them, is on its way
+    await site.publish("New", "Old")  # published while the answer is on its way, which has only one of them
     await looks(page, "updates", 2)
     assert await page.evaluate("look()") == []
     site.ready.set()
@@ -82,7 +82,7 @@ async def test_the_first_load_loses_nothing_and_doubles_nothing(site: Site) -> N
     assert site.loads == 1
 
 
-async def test_after_a_gap_the_state_is_loaded_anew(context: BrowserContext) -> None:
+async def test_guide_after_a_gap_loads_the_state_again(context: BrowserContext) -> None:
     async with Bridge(HISTORY_SIZE="1") as bridge, Site(bridge, context) as site:
         page = await site.open(FIRST_LOAD)
         await until_told(lambda: asyncio.sleep(0, site.loads))
@@ -94,20 +94,20 @@ async def test_after_a_gap_the_state_is_loaded_anew(context: BrowserContext) -> 
 
 @pytest.fixture
 def secret(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("WSBRIDGE_JWT_SECRET", SECRET)  # where the guide's endpoint looks
+    monkeypatch.setenv("WSBRIDGE_JWT_SECRET", SECRET)  # the guide's endpoint reads it
     return SECRET
 
 
-async def test_the_token_endpoint_and_getToken_fit_the_bridge(context: BrowserContext, secret: str) -> None:  # noqa: N802 - its name
+async def test_guide_token_endpoint_and_getToken_fit_the_bridge(context: BrowserContext, secret: str) -> None:  # noqa: N802 - its name
     async with Bridge(JWT_SECRET=secret, ALLOWED_ORIGINS="*") as bridge, Site(bridge, context) as site:
         page = await site.open(module(code("Tokens", "js") + CONNECT + "window.client = client;"))
         await looks(page, "client.state.status", "open")
-        site.user = None  # logged out: at the next connection it is told
+        site.user = None  # logged out: the page notices at its next connection
         site.proxy.cut()
         await looks(page, "[client.state.status, client.state.reason]", ["closed", "no_token"])
 
 
-async def test_the_state_is_told_in_words(site: Site) -> None:
+async def test_guide_state_is_shown_in_words(site: Site) -> None:
     page = await site.open('<p id="status"></p>' + module(CLIENT + code("State", "js") + CONNECT))
     status = page.locator("#status")
     await expect(status).to_have_text("live")
@@ -135,12 +135,12 @@ async def test_guide_asynchronous_handlers_run_one_after_the_other(site: Site) -
     site.ready.clear()
     await site.publish("One", "Two")
     await until_told(lambda: asyncio.sleep(0, site.loads))
-    assert site.loads == 1  # the second one waits
+    assert site.loads == 1  # the second handler waits for the first
     site.ready.set()
     await looks(page, "stored", ["One", "Two"])
 
 
-async def test_in_node(site: Site, tmp_path: Path) -> None:
+async def test_guide_code_for_node_prints_updates(site: Site, tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
@@ -148,7 +148,7 @@ async def test_in_node(site: Site, tmp_path: Path) -> None:
     (tmp_path / "node_modules" / "wsbridge-client").symlink_to(ROOT / "client")
     program = code("Node", "js").replace("localhost:8004", f"127.0.0.1:{site.proxy.port}")
     (tmp_path / "follow.mjs").write_text(program, encoding="utf-8")
-    flags = ("--experimental-websocket", "--no-warnings")  # which Node 20 wants and later ones take
+    flags = ("--experimental-websocket", "--no-warnings")  # Node 20 needs it, later versions accept it
     process = await create_subprocess_exec(node, *flags, tmp_path / "follow.mjs", stdout=PIPE)
     assert process.stdout
     try:
@@ -180,12 +180,12 @@ follow(`${bridge.replace('http', 'ws')}/ws`, {
 
 
 async def raw(site: Site, *, with_tokens: bool = False) -> Page:
-    """A page of somebody who wants no client."""
+    """A page without the client."""
     given = f"const bridge = 'http://localhost:8004', withTokens = {json.dumps(with_tokens)};"
     return await site.open(module(RAW + given + FOLLOW))
 
 
-async def test_without_the_client_nothing_is_lost_or_doubled(site: Site) -> None:
+async def test_guide_without_the_client_gets_each_update_once(site: Site) -> None:
     page = await raw(site)
     await site.connected()
     await site.publish("One")
@@ -202,7 +202,7 @@ async def test_without_the_client_nothing_is_lost_or_doubled(site: Site) -> None
     assert await page.evaluate("gaps") == []
 
 
-async def test_without_the_client_a_gap_is_told(context: BrowserContext) -> None:
+async def test_guide_without_the_client_reports_a_gap(context: BrowserContext) -> None:
     async with Bridge(HISTORY_SIZE="1") as bridge, Site(bridge, context) as site:
         page = await raw(site)
         await site.connected()
@@ -212,18 +212,18 @@ async def test_without_the_client_a_gap_is_told(context: BrowserContext) -> None
         await looks(page, "updates", ["Three"])
 
 
-async def test_without_the_client_a_token_is_fetched_anew(context: BrowserContext, secret: str) -> None:
+async def test_guide_without_the_client_fetches_another_token(context: BrowserContext, secret: str) -> None:
     settings = {"JWT_SECRET": secret, "ALLOWED_ORIGINS": "*"}
     async with Bridge(**settings) as bridge, Site(bridge, context) as site:
         page = await raw(site, with_tokens=True)
         await site.connected()
         assert await page.evaluate("asked") == ["connect"]
     async with Bridge(**settings, JWT_AUDIENCE="bridge") as bridge, Site(bridge, context) as site:
-        page = await raw(site, with_tokens=True)  # which do not name that audience
+        page = await raw(site, with_tokens=True)  # its tokens do not name that audience
         await looks(page, "asked.slice(0, 3)", ["connect", "token_invalid", "token_invalid"])
 
 
-# Sockets that do what the test says, and a clock that it turns: of each user's follower.
+# Sockets and a clock that the test controls, for each follower.
 FAKES = """
 window.sockets = [];
 window.WebSocket = class {
@@ -245,14 +245,14 @@ window.start = (userId) => follow('ws://bridge/ws', { userId, onUpdate: hear, on
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def faked(site: Site) -> Page:
-    """A page with the guide's code among those."""
+    """A page with the guide's code and those sockets and clock."""
     page = await site.open(module(f"{RAW}{FAKES}"))
     await page.clock.install(time=0)
-    await page.clock.pause_at(1_000_000)  # else it runs by itself
+    await page.clock.pause_at(1_000_000)  # otherwise the clock runs by itself
     return page
 
 
-async def test_without_the_client_each_close_code_is_obeyed(faked: Page) -> None:
+async def test_guide_without_the_client_obeys_each_close_code(faked: Page) -> None:
     closes = [*CLOSES["closes"], *CLOSES["any_code"]]
     await faked.evaluate("closes => closes.forEach((_, n) => start(`${n}`))", closes)
     await faked.evaluate(
@@ -276,7 +276,7 @@ async def test_without_the_client_each_close_code_is_obeyed(faked: Page) -> None
     ]
 
 
-async def test_without_the_client_a_goodbye_leaves_no_dark_moment(faked: Page) -> None:
+async def test_guide_without_the_client_stays_connected_during_a_goodbye(faked: Page) -> None:
     goodbye = {"type": "goodbye", "code": 1012, "reconnect": True, "reconnect_after_ms": 300, "close_after_ms": 20_000}
     await faked.evaluate("void start('u')")
     await faked.evaluate("bye => [connected('a:8'), update('a:9'), bye].forEach((it) => sockets[0].say(it))", goodbye)
@@ -293,17 +293,17 @@ async def test_without_the_client_a_goodbye_leaves_no_dark_moment(faked: Page) -
     assert await faked.evaluate("sockets[0].closed") is True
 
 
-async def test_without_the_client_silence_is_noticed_and_it_tries_for_ever(faked: Page) -> None:
+async def test_guide_without_the_client_reconnects_after_silence_forever(faked: Page) -> None:
     await faked.evaluate("void start('u')")
     await faked.evaluate("sockets[0].say(connected('a:0'))")
     await faked.clock.run_for(25_000)
     assert await faked.evaluate("[sockets[0].sent, sockets[0].closed]") == [["ping"], False]
     await faked.evaluate("sockets[0].say({ type: 'pong' })")
-    await faked.clock.run_for(34_999)  # asked once more, and not answered
+    await faked.clock.run_for(34_999)  # it sends one more ping, which is not answered
     assert await faked.evaluate("[sockets[0].sent, sockets[0].closed]") == [["ping", "ping"], False]
     await faked.clock.run_for(501)
     assert await faked.evaluate("[sockets[0].closed, sockets.length]") == [True, 2]
-    for tries in range(3, 13):  # each says nothing for 10 s, and the next comes within 20 s
+    for tries in range(3, 13):  # each connection is silent for 10 s, and the next one follows within 20 s
         await faked.clock.run_for(30_000)
         assert await faked.evaluate("sockets.length") >= tries
     assert await faked.evaluate("sockets.slice(0, -1).every(({ closed }) => closed)")

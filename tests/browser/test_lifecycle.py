@@ -11,7 +11,7 @@ MINUTE = 60_000  # ms
 
 
 async def becomes(tab: Tab, visibility: str) -> None:
-    """As the page sees it: in a headless browser every page stays visible."""
+    """Set what the page sees: in a headless browser every page stays visible."""
     script = """state => {
         Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
         Object.defineProperty(document, 'hidden', { value: state === 'hidden', configurable: true });
@@ -20,14 +20,14 @@ async def becomes(tab: Tab, visibility: str) -> None:
     await tab.page.evaluate(script, visibility)
 
 
-async def test_a_hidden_page_whose_timers_are_throttled_does_not_flap(scene: Scene) -> None:
+async def test_page_hidden_with_throttled_timers_stays_connected(scene: Scene) -> None:
     await scene.context.clock.install()
     tab = await scene.opened()
     await becomes(tab, "hidden")
     scene.proxy.delay = 0.3
     for n in range(1, 6):
-        # Each due timer fires once and late, at the second time before the answer to what was asked at the first: as
-        # when a browser lets a page run once a minute. It does that after five, which is why the clock is a false one.
+        # Each due timer fires once and late. At the second time, the answer to the first ping is not there yet. So it
+        # is when a browser lets a page run once a minute; a real one does so after five minutes, hence the fake clock.
         await scene.context.clock.fast_forward(MINUTE)
         await scene.context.clock.fast_forward(MINUTE)
         await scene.publish(n)
@@ -39,7 +39,7 @@ async def test_a_hidden_page_whose_timers_are_throttled_does_not_flap(scene: Sce
     assert (tab.sockets, tab.states) == (1, ["connecting", "open"])
 
 
-async def test_a_connection_that_died_in_the_sleep_is_replaced_quickly(scene: Scene) -> None:
+async def test_page_after_sleep_with_a_dead_connection_reconnects_quickly(scene: Scene) -> None:
     await scene.context.clock.install(time=0)
     tab = await scene.opened()
     await scene.publish(1)
@@ -49,14 +49,14 @@ async def test_a_connection_that_died_in_the_sleep_is_replaced_quickly(scene: Sc
     await scene.publish(2)
     await scene.context.clock.pause_at(120 * MINUTE)
     await becomes(tab, "visible")
-    await scene.context.clock.run_for(3_000)  # for an answer
+    await scene.context.clock.run_for(3_000)  # the time-out of an answer
     await tab.is_in("waiting", code=1006)
     await scene.context.clock.run_for(500)
     await tab.has(1, 2)
     assert tab.sockets == 2
 
 
-async def test_a_connection_that_outlived_the_sleep_stays(scene: Scene) -> None:
+async def test_page_after_sleep_with_a_live_connection_keeps_it(scene: Scene) -> None:
     await scene.context.clock.install()
     tab = await scene.opened()
     await scene.context.clock.fast_forward(120 * MINUTE)
@@ -69,14 +69,14 @@ async def test_a_connection_that_outlived_the_sleep_stays(scene: Scene) -> None:
     assert (tab.sockets, tab.states) == (1, ["connecting", "open"])
 
 
-async def test_the_network_comes_back_and_so_does_the_tab(scene: Scene) -> None:
+async def test_page_back_online_reconnects(scene: Scene) -> None:
     await scene.context.clock.install(time=0)
     tab = await scene.opened()
     await scene.context.clock.pause_at(MINUTE)
-    scene.proxy.cut()  # before the browser is offline: it may keep from a page what happens to a socket then
+    scene.proxy.cut()  # cut first: an offline browser may hide the end of a socket from the page
     await tab.is_in("waiting", attempt=1)
     await scene.context.set_offline(True)
-    while (waiting := tab.state)["delay"] < 5_000:  # until it has become patient
+    while (waiting := tab.state)["delay"] < 5_000:  # until its delays are long
         await scene.context.clock.run_for(waiting["delay"])
         await tab.is_in("waiting", attempt=waiting["attempt"] + 1)
     await scene.publish(1)
@@ -85,7 +85,7 @@ async def test_the_network_comes_back_and_so_does_the_tab(scene: Scene) -> None:
     await tab.has(1)
 
 
-async def test_the_tab_with_the_socket_is_frozen(natural: Scene) -> None:
+async def test_leader_that_is_frozen_is_replaced(natural: Scene) -> None:
     leader, one, other = [await natural.opened() for _ in range(3)]
     await natural.publish(1)
     await leader.has(1)
@@ -96,15 +96,15 @@ async def test_the_tab_with_the_socket_is_frozen(natural: Scene) -> None:
 
     assert {one.state["transport"], other.state["transport"]} == {"websocket", "tab"}
     await leader.thaw()
-    await leader.has(1, 2)  # what it missed, although those who lead now are ahead of it
+    await leader.has(1, 2)  # the updates that it missed, although the present leader is ahead of it
     await natural.publish(3)
     for tab in (leader, one, other):
         await tab.has(1, 2, 3)
     await natural.has_sessions(1)
 
 
-async def test_the_tab_with_the_socket_hangs(natural: Scene) -> None:
-    """Its script waits for a dialog, so that it cannot even say that it gives up the socket."""
+async def test_leader_that_hangs_is_replaced(natural: Scene) -> None:
+    """Its script waits for a dialog, so it cannot even give up the socket."""
     leader, follower = await natural.opened(), await natural.opened()
     await leader.page.bring_to_front()
     await natural.publish(1)
@@ -112,7 +112,7 @@ async def test_the_tab_with_the_socket_hangs(natural: Scene) -> None:
     async with leader.page.expect_event("dialog") as hanging:
         await leader.page.evaluate("() => void setTimeout(() => alert('Wait'))")
     await natural.publish(2)
-    await follower.page.bring_to_front()  # looked at again, it asks whether the other is still there
+    await follower.page.bring_to_front()  # visible again, it asks whether the leader still responds
     await follower.has(1, 2)
     assert follower.state["transport"] == "websocket"
 
@@ -125,7 +125,7 @@ async def test_the_tab_with_the_socket_hangs(natural: Scene) -> None:
     await natural.has_sessions(1)
 
 
-async def test_a_follower_was_frozen_and_is_behind(natural: Scene) -> None:
+async def test_follower_after_a_freeze_catches_up(natural: Scene) -> None:
     leader, follower = await natural.opened(), await natural.opened()
     await leader.page.bring_to_front()  # only a hidden tab can be frozen
     await natural.publish(1)
@@ -141,8 +141,8 @@ async def test_a_follower_was_frozen_and_is_behind(natural: Scene) -> None:
     await natural.has_sessions(1)
 
 
-async def test_a_follower_was_frozen_for_too_long(natural: Scene) -> None:
-    """It alone is told of the gap: the tab with the socket, which resumes for it, has all."""
+async def test_follower_after_a_long_freeze_gets_a_gap(natural: Scene) -> None:
+    """Only this tab gets the gap: the tab with the socket, which resumes for it, has everything."""
     await natural.start(HISTORY_SIZE="10")
     leader, follower = await natural.opened(), await natural.opened()
     await leader.page.bring_to_front()
@@ -159,7 +159,7 @@ async def test_a_follower_was_frozen_for_too_long(natural: Scene) -> None:
     assert (len(follower.frames("gap")), leader.frames("gap")) == (1, [])
 
 
-async def test_a_page_returns_from_the_back_forward_cache(natural: Scene) -> None:
+async def test_page_restored_from_the_back_forward_cache_resumes(natural: Scene) -> None:
     tab = await natural.opened()
     await natural.publish(1)
     await tab.has(1)
@@ -174,7 +174,7 @@ async def test_a_page_returns_from_the_back_forward_cache(natural: Scene) -> Non
     assert tab.frames("gap") == []
 
 
-async def test_the_tab_with_the_socket_goes_to_the_cache_and_returns_behind(natural: Scene) -> None:
+async def test_leader_restored_from_the_back_forward_cache_catches_up(natural: Scene) -> None:
     leader, follower = await natural.opened(), await natural.opened()
     await natural.publish(1)
     await leader.has(1)

@@ -1,4 +1,4 @@
-"""The client's adapters for React and TanStack Query, in a page that Vite builds, in StrictMode, in a real browser."""
+"""The client's adapters for React and TanStack Query, in a page built by Vite, in StrictMode, in a real browser."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.support.browser import REQUIRED, Bridge  # before playwright: it skips where that is not installed
+from tests.support.browser import REQUIRED, Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.running import ROOT, Served, bulk_of, cloud_event
 
 # isort: split
@@ -70,13 +70,13 @@ def dependencies() -> Path:
             unavailable(f"the React page cannot be built (Vite 8 wants Node.js 20.19 and npm 11): {error}")
         try:
             started.rename(found)
-        except OSError:  # another run was quicker
+        except OSError:  # another run was faster
             shutil.rmtree(started)
     return found / "node_modules"
 
 
 def install_client(project: Path) -> None:
-    """What `npm pack` makes, as the page's users would get it, but for the types."""
+    """Install the output of `npm pack`, as users of the package would, without the types."""
     run("npm", "pack", "--ignore-scripts", "--pack-destination", project, cwd=ROOT / "client")
     (tarball,) = project.glob("*.tgz")
     with tarfile.open(tarball) as tar:
@@ -86,7 +86,7 @@ def install_client(project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's sources, and beside them all that it needs."""
+    """The page's sources with everything that they need."""
     installed = dependencies()
     project = tmp_path_factory.mktemp("react") / "page"
     shutil.copytree(SOURCE, project, ignore=shutil.ignore_patterns("node_modules"))
@@ -98,7 +98,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Site(Served):
-    """The built page, and how many tasks there are: what it fetches."""
+    """The built page, and the number of tasks that it fetches."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -118,7 +118,7 @@ class Site(Served):
 
 
 class Scene:
-    """The page of one user, who is new."""
+    """The page of a new user."""
 
     def __init__(self, page: Page, bridge: Bridge, site: Site) -> None:
         self.page = page
@@ -126,7 +126,7 @@ class Scene:
         self.site = site
         self.user = uuid.uuid4().hex
         self.sockets: list[WebSocket] = []
-        self.complaints: list[str] = []  # of React and the browser
+        self.complaints: list[str] = []  # warnings of React and the browser
 
     async def open(self) -> None:
         self.page.on("websocket", lambda socket: self.sockets.append(socket))  # noqa: PLW0108 - Playwright marks it
@@ -146,7 +146,7 @@ class Scene:
         await self.page.get_by_role("button", name=button, exact=True).click()
 
     async def publish(self, *numbers: int) -> None:
-        """As one bulk."""
+        """Publish as one bulk."""
         self.site.count += len(numbers)
         body = bulk_of(*[cloud_event({"user_id": self.user, "n": n}) for n in numbers])
         url = f"{self.bridge.url}/events/task-updates"
@@ -154,24 +154,24 @@ class Scene:
             assert {each["status"] for each in (await response.json())["statuses"]} == {"SUCCESS"}
 
     async def saw(self, *pairs: tuple[int, int]) -> None:
-        """Wait for as many calls of the handler, which must be these: the event's `n`, and of which render it was."""
+        """Wait for these calls of the handler: the event's `n`, and the number of the render."""
         await self.page.wait_for_function("count => window.seen.length >= count", arg=len(pairs))
         assert [tuple(pair) for pair in await self.page.evaluate("window.seen")] == list(pairs)
 
     async def closed(self) -> None:
-        """Wait until the client says so, and its first socket has ended."""
+        """Wait until the client is closed and its first socket has ended."""
         await self.page.wait_for_function("window.client.state.status === 'closed'")
         if not self.sockets[0].is_closed():
             await self.sockets[0].wait_for_event("close")
 
     async def sessions(self) -> Any:
-        """How many the bridge has of the user."""
+        """The number of the user's sessions on the bridge."""
         return (await self.bridge.ask("/stats"))["users"].get(self.user, 0)
 
 
 @pytest.fixture(scope="module", params=REACTS)
 def built(project: Path, request: pytest.FixtureRequest) -> Path:
-    """The page, with each React that the hooks are for."""
+    """The page, built with each supported version of React."""
     folder = project / f"react-{request.param}"
     vite = project / "node_modules" / ".bin" / "vite"
     run(vite, "build", "--logLevel", "error", "--outDir", folder, cwd=project, REACT=request.param)
@@ -194,24 +194,24 @@ async def scene(site: Site, service: Bridge, browser: Browser) -> AsyncIterator[
         assert scene.complaints == []
 
 
-async def test_the_page_is_what_it_says(scene: Scene) -> None:
-    """Its React is of that version, and runs effects twice: StrictMode, in a development build."""
+async def test_react_page_has_the_version_and_strict_mode(scene: Scene) -> None:
+    """The right version of React, and effects run twice: StrictMode in a development build."""
     await expect(scene.page.get_by_text(f"React {scene.site.folder.name[-2:]}.")).to_be_visible()
     assert await scene.page.evaluate("window.effects") == 2
 
 
-async def test_strict_mode_connects_once_and_the_state_is_shown(scene: Scene) -> None:
+async def test_react_strict_mode_connects_once_and_shows_the_state(scene: Scene) -> None:
     await scene.shows("transport", "websocket")
     assert (len(scene.sockets), await scene.sessions()) == (1, 1)
     assert "closed" not in await scene.page.evaluate("window.statuses")
 
 
-async def test_a_thousand_messages_in_one_bulk_reach_the_handler_a_thousand_times(scene: Scene) -> None:
+async def test_react_use_event_gets_each_of_a_thousand_messages_in_a_bulk(scene: Scene) -> None:
     await scene.publish(*range(BURST))
     await scene.saw(*[(n, 1) for n in range(BURST)])
 
 
-async def test_the_query_cache_follows_with_few_fetches(scene: Scene) -> None:
+async def test_react_query_cache_is_updated_with_few_fetches(scene: Scene) -> None:
     await scene.shows("latest", "none yet")
     before = scene.site.fetches
     await scene.publish(*range(BURST))
@@ -220,7 +220,7 @@ async def test_the_query_cache_follows_with_few_fetches(scene: Scene) -> None:
     assert 1 <= scene.site.fetches - before < BURST / 50
 
 
-async def test_the_handler_of_the_latest_render_is_called(scene: Scene) -> None:
+async def test_react_use_event_calls_the_handler_of_the_latest_render(scene: Scene) -> None:
     await scene.publish(1)
     await scene.saw((1, 1))
     await scene.press("Render")
@@ -230,7 +230,7 @@ async def test_the_handler_of_the_latest_render_is_called(scene: Scene) -> None:
     assert len(scene.sockets) == 1
 
 
-async def test_unmounting_closes_and_mounting_resumes(scene: Scene) -> None:
+async def test_react_provider_unmounted_closes_and_mounted_again_resumes(scene: Scene) -> None:
     await scene.publish(1)
     await scene.saw((1, 1))
     await scene.press("Unmount")
@@ -242,7 +242,7 @@ async def test_unmounting_closes_and_mounting_resumes(scene: Scene) -> None:
     assert (len(scene.sockets), await scene.sessions()) == (2, 1)
 
 
-async def test_the_last_of_two_providers_closes(scene: Scene) -> None:
+async def test_react_last_of_two_providers_closes_the_client(scene: Scene) -> None:
     await scene.press("Mount a second")
     await scene.press("Unmount")
     await expect(scene.page.get_by_role("button", name="Mount", exact=True)).to_be_visible()
@@ -253,7 +253,7 @@ async def test_the_last_of_two_providers_closes(scene: Scene) -> None:
     assert len(scene.sockets) == 1
 
 
-async def test_another_client_takes_the_place_of_the_first(scene: Scene) -> None:
+async def test_react_provider_with_another_client_replaces_the_first(scene: Scene) -> None:
     await scene.press("Switch user")
     await scene.closed()
     await scene.shows("status", "open")

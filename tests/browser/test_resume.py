@@ -1,4 +1,4 @@
-"""Connections of a real browser that break, and bridges that do: nothing is lost or doubled."""
+"""Connections of a real browser that break, and bridges that restart: each update arrives once."""
 
 import signal
 from collections.abc import Callable
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 @pytest.mark.parametrize("fault", [FaultyProxy.cut, FaultyProxy.hang_up], ids=lambda fault: fault.__name__)
-async def test_a_connection_breaks(scene: Scene, fault: Callable[[FaultyProxy], None]) -> None:
+async def test_client_after_a_broken_connection_resumes(scene: Scene, fault: Callable[[FaultyProxy], None]) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     await scene.publish(1)
     await follower.has(1)
@@ -35,7 +35,7 @@ async def test_a_connection_breaks(scene: Scene, fault: Callable[[FaultyProxy], 
         assert [frame.get("recovered") for frame in tab.frames("connected")] == [None, True]
 
 
-async def test_a_connection_breaks_in_the_middle_of_a_replay(scene: Scene) -> None:
+async def test_client_after_a_broken_replay_resumes(scene: Scene) -> None:
     tab = await scene.opened()
     await scene.publish(1)
     await tab.has(1)
@@ -50,7 +50,7 @@ async def test_a_connection_breaks_in_the_middle_of_a_replay(scene: Scene) -> No
     await tab.has(*range(1, 40))
 
 
-async def test_a_slow_network_changes_nothing(scene: Scene) -> None:
+async def test_client_on_a_slow_network_gets_each_update_once(scene: Scene) -> None:
     scene.proxy.delay = 0.2
     leader, follower = await scene.opened(), await scene.opened()
     await scene.publish(1, 2, 3)
@@ -60,23 +60,23 @@ async def test_a_slow_network_changes_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("fault", [FaultyProxy.hold, FaultyProxy.half_close], ids=lambda fault: fault.__name__)
-async def test_a_connection_goes_silent(scene: Scene, fault: Callable[[FaultyProxy], None]) -> None:
+async def test_client_on_a_silent_connection_reconnects(scene: Scene, fault: Callable[[FaultyProxy], None]) -> None:
     await scene.context.clock.install()
     tab = await scene.opened()
     await scene.publish(1)
     await tab.has(1)
     fault(scene.proxy)
     await scene.publish(2)
-    await scene.context.clock.run_for(25_000)  # the ping interval: then it asks
+    await scene.context.clock.run_for(25_000)  # the ping interval, after which the client sends a ping
     assert tab.states == ["connecting", "open"]
-    await scene.context.clock.run_for(11_000)  # and has no answer
+    await scene.context.clock.run_for(11_000)  # no answer arrives in time
     await tab.until(lambda: "waiting" in tab.states)
     await scene.context.clock.run_for(1_000)
     await tab.has(1, 2)
     assert tab.sockets == 2
 
 
-async def test_a_bridge_that_takes_connections_and_says_nothing(scene: Scene) -> None:
+async def test_client_of_a_silent_bridge_keeps_trying(scene: Scene) -> None:
     await scene.context.clock.install()
     tab = await scene.opened(sse=False)
     scene.proxy.silent = True
@@ -84,14 +84,16 @@ async def test_a_bridge_that_takes_connections_and_says_nothing(scene: Scene) ->
     await tab.until(lambda: tab.sockets == 2)
     await scene.publish(1)
     scene.proxy.silent = False
-    await scene.context.clock.run_for(11_000)  # until it has waited long enough
+    await scene.context.clock.run_for(11_000)  # until its time-out is over
     await tab.is_in("open")
     await tab.has(1)
     assert tab.sockets == 3
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
-async def test_a_bridge_with_histories_in_redis_comes_back(scene: Scene, tmp_path: Path, how: signal.Signals) -> None:
+async def test_client_after_a_restart_of_a_bridge_with_redis_resumes(
+    scene: Scene, tmp_path: Path, how: signal.Signals
+) -> None:
     async with Valkey(tmp_path, **DURABLE) as valkey:
         bridge = await scene.start(REDIS_URL=valkey.url)
         leader, follower = await scene.opened(), await scene.opened()
@@ -99,7 +101,7 @@ async def test_a_bridge_with_histories_in_redis_comes_back(scene: Scene, tmp_pat
         await leader.has(1, 2)
         await bridge.stop(how)
         await leader.is_in("waiting")
-        async with Bridge(REDIS_URL=valkey.url) as other:  # takes events meanwhile, as another replica
+        async with Bridge(REDIS_URL=valkey.url) as other:  # it accepts events meanwhile, like another replica
             await other.publish(scene.user, 3, 4)
         await bridge.start()
         await scene.hurry()
@@ -110,7 +112,7 @@ async def test_a_bridge_with_histories_in_redis_comes_back(scene: Scene, tmp_pat
             assert tab.frames("gap") == []
 
 
-async def test_a_bridge_with_histories_of_its_own_comes_back_with_one_gap_in_each_tab(scene: Scene) -> None:
+async def test_client_after_a_restart_of_a_bridge_without_redis_gets_one_gap(scene: Scene) -> None:
     bridge = await scene.start()
     leader, follower = await scene.opened(), await scene.opened()
     await scene.publish(1)
@@ -130,7 +132,7 @@ async def test_a_bridge_with_histories_of_its_own_comes_back_with_one_gap_in_eac
         assert order == ["connected", "task_update", "connected", "gap", "task_update"]
 
 
-async def test_tabs_that_were_away_for_too_long_are_told_once_and_go_on(scene: Scene) -> None:
+async def test_tabs_disconnected_for_too_long_get_one_gap_and_continue(scene: Scene) -> None:
     await scene.start(HISTORY_SIZE="10")
     leader, follower = await scene.opened(), await scene.opened()
     await scene.publish(1)
@@ -150,20 +152,20 @@ async def test_tabs_that_were_away_for_too_long_are_told_once_and_go_on(scene: S
         assert await tab.client("position") == tab.frames("task_update")[-1]["id"]
 
 
-async def test_many_updates_at_once(scene: Scene) -> None:
+async def test_client_with_many_updates_at_once_gets_each_once(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     await scene.publish(*range(100))
     await leader.has(*range(100))
     await follower.has(*range(100))
 
 
-async def test_a_deploy_leaves_no_dark_moment(scene: Scene, tmp_path: Path) -> None:
+async def test_client_during_a_deploy_stays_connected(scene: Scene, tmp_path: Path) -> None:
     async with Valkey(tmp_path, **DURABLE) as valkey:
         old = await scene.start(REDIS_URL=valkey.url, DRAIN_TIMEOUT="8")
         leader, follower = await scene.opened(), await scene.opened()
         await scene.publish(1)
         await leader.has(1)
-        await scene.start(REDIS_URL=valkey.url)  # where new connections go from now on
+        await scene.start(REDIS_URL=valkey.url)  # new connections go to this bridge
         old.send(signal.SIGTERM)
         await leader.hears("goodbye")
         await scene.publish(2)
@@ -179,8 +181,8 @@ async def test_a_deploy_leaves_no_dark_moment(scene: Scene, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("resume", "seen"), [("memory", [1, 3]), ("session", [1, 2, 3])])
-async def test_a_reload(scene: Scene, resume: str, seen: list[int]) -> None:
-    """Only who asks for it gets what it missed while it was reloading: its page shows the new state already."""
+async def test_client_after_a_reload_resumes_only_if_configured(scene: Scene, resume: str, seen: list[int]) -> None:
+    """Only a page that keeps its position gets the updates of the reload; others show the new state already."""
     tab = await scene.opened(resume=resume)
     await scene.publish(1)
     await tab.has(1)
@@ -192,7 +194,7 @@ async def test_a_reload(scene: Scene, resume: str, seen: list[int]) -> None:
     await tab.has(*seen)
 
 
-async def test_a_position_of_another_user_is_not_resumed_from(scene: Scene) -> None:
+async def test_client_of_another_user_ignores_the_stored_position(scene: Scene) -> None:
     tab = await scene.opened(resume="session")
     await scene.publish(1)
     await tab.has(1)

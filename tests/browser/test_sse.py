@@ -1,4 +1,4 @@
-"""Networks that break WebSockets: a real browser goes over to Server-Sent Events, and back."""
+"""Networks that break WebSockets: a real browser falls back to Server-Sent Events, and returns to a WebSocket later."""
 
 import pytest
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 @pytest.mark.parametrize("blocked", [Upgrades.STRIPPED, Upgrades.FORBIDDEN], ids=lambda blocked: blocked.value)
-async def test_a_stream_takes_over_until_a_websocket_comes_through(scene: Scene, blocked: Upgrades) -> None:
+async def test_stream_is_used_until_a_websocket_opens(scene: Scene, blocked: Upgrades) -> None:
     await scene.context.clock.install()
     scene.proxy.upgrades = blocked
     leader, follower = await scene.open(), await scene.open()
@@ -20,18 +20,18 @@ async def test_a_stream_takes_over_until_a_websocket_comes_through(scene: Scene,
     await leader.has(1)
     await follower.has(1)
 
-    scene.proxy.cut()  # a stream resumes as a socket does
+    scene.proxy.cut()  # a stream resumes like a socket
     await scene.publish(2)
     await leader.has(1, 2)
     assert leader.state["transport"] == "sse"
 
-    await scene.context.clock.fast_forward(11_000)  # a first look whether one comes through
+    await scene.context.clock.fast_forward(11_000)  # the first try of a WebSocket
     await leader.until(lambda: len(leader.of_kind("closed")) >= 4)
     scene.proxy.upgrades = Upgrades.PASSED
     await scene.publish(3)
     await leader.has(1, 2, 3)
     assert leader.state["transport"] == "sse"
-    await scene.context.clock.fast_forward(21_000)  # a second one, after twice the time
+    await scene.context.clock.fast_forward(21_000)  # the second try, after twice the time
     await leader.is_in("open", transport="websocket")
     await scene.publish(4)
     for tab in (leader, follower):
@@ -58,19 +58,19 @@ async def test_stream_beside_a_swallowed_upgrade_opens_within_3_s_and_is_remembe
     await follower.has(1, 2)
     assert (leader.sockets, follower.sockets) == (1, 0)
 
-    await follower.page.reload()  # and so does the page that is loaded again
+    await follower.page.reload()  # so does the reloaded page
     await follower.until(lambda: len(follower.frames("connected")) == 3)
     assert (follower.state["transport"], follower.sockets) == ("sse", 0)
 
 
-async def test_streams_only_open_no_socket(scene: Scene) -> None:
+async def test_client_with_streams_only_opens_no_socket(scene: Scene) -> None:
     tab = await scene.opened(transports=["sse"])
     await scene.publish(1)
     await tab.has(1)
     assert (tab.state["transport"], tab.sockets) == ("sse", 0)
 
 
-async def test_a_stream_carries_its_token_and_gets_a_fresh_one(scene: Scene) -> None:
+async def test_stream_sends_its_token_and_a_fresh_one_later(scene: Scene) -> None:
     async def grant(reason: str) -> str:
         return token(scene.user, ttl=60 if reason == "refresh" else 7)
 
@@ -86,7 +86,7 @@ async def test_a_stream_carries_its_token_and_gets_a_fresh_one(scene: Scene) -> 
     await tab.has(1, 2)
     assert tab.frames("connected")[1]["recovered"]
     assert tab.states[-1] == "open"
-    assert tab.states.count("open") == 1  # the next stream was there before the last one ended
+    assert tab.states.count("open") == 1  # the next stream opened before the last one ended
 
 
 async def test_client_without_sse_opens_no_stream(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""All tabs of a user on one socket, in a real browser: who has it, and who takes over."""
+"""All tabs of a user on one socket in a real browser: which tab has it, and which one takes over."""
 
 import contextlib
 
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 async def of_three(scene: Scene) -> tuple[Tab, Tab, Tab]:
-    """The one with the socket first."""
+    """Three tabs, the one with the socket first."""
     return await scene.opened(), await scene.opened(), await scene.opened()
 
 
-async def test_two_tabs_share_a_socket_and_another_user_has_its_own(scene: Scene) -> None:
+async def test_tabs_of_one_user_share_a_socket_and_another_user_has_its_own(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     other = await scene.opened(userId=f"{scene.user}-other")
     await scene.publish(1, 2)
     await leader.has(1, 2)
     await follower.has(1, 2)
     await scene.bridge.publish(f"{scene.user}-other", 7)
-    await other.has(7)  # nothing of the first user's, which was sent before
+    await other.has(7)  # none of the first user's updates, which were published before
 
     session = (await scene.bridge.ask(f"/users/{scene.user}"))["sessions"][0]["session_id"]
     assert (leader.sockets, follower.sockets, other.sockets) == (1, 0, 1)
@@ -38,7 +38,7 @@ async def test_two_tabs_share_a_socket_and_another_user_has_its_own(scene: Scene
     assert [frame["session_id"] for tab in (leader, follower) for frame in tab.frames("connected")] == [session] * 2
 
 
-async def test_a_tab_that_joins_gets_what_follows(scene: Scene) -> None:
+async def test_tab_that_joins_gets_the_following_updates(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     await scene.publish(1)
     await follower.has(1)
@@ -52,7 +52,7 @@ async def test_a_tab_that_joins_gets_what_follows(scene: Scene) -> None:
     await scene.has_sessions(1)
 
 
-async def test_tabs_that_do_not_want_to_share_do_not(scene: Scene) -> None:
+async def test_tabs_with_share_false_have_their_own_sockets(scene: Scene) -> None:
     tabs = [await scene.opened(share=False) for _ in range(2)]
     await scene.publish(1)
     for tab in tabs:
@@ -61,8 +61,8 @@ async def test_tabs_that_do_not_want_to_share_do_not(scene: Scene) -> None:
     await scene.has_sessions(2)
 
 
-async def test_a_page_that_may_have_no_locks_has_a_socket_of_its_own(scene: Scene) -> None:
-    """On plain HTTP, away from localhost, a browser offers none."""
+async def test_tab_without_web_locks_has_its_own_socket(scene: Scene) -> None:
+    """On plain HTTP, outside of localhost, a browser has no Web Locks."""
     scene.site.host = INSECURE
     tabs = [await scene.opened() for _ in range(2)]
     assert await tabs[0].page.evaluate("[isSecureContext, 'locks' in navigator]") == [False, False]
@@ -72,12 +72,12 @@ async def test_a_page_that_may_have_no_locks_has_a_socket_of_its_own(scene: Scen
     assert [tab.sockets for tab in tabs] == [1, 1]
 
 
-async def test_the_tab_with_the_socket_is_closed_and_another_takes_over(scene: Scene) -> None:
+async def test_leader_that_is_closed_is_replaced(scene: Scene) -> None:
     leader, one, other = await of_three(scene)
     await scene.publish(1)
     await one.has(1)
     await other.has(1)
-    await scene.proxy.refuse()  # until the updates are there, that nobody gets live
+    await scene.proxy.refuse()  # until the updates are published, which no tab gets live
     await leader.page.close()
     await scene.publish(2, 3)
     await scene.proxy.listen()
@@ -92,7 +92,7 @@ async def test_the_tab_with_the_socket_is_closed_and_another_takes_over(scene: S
     assert {one.state["transport"], other.state["transport"]} == {"websocket", "tab"}
 
 
-async def test_a_tab_that_logs_out_gives_up_the_socket(scene: Scene) -> None:
+async def test_leader_that_logs_out_gives_up_the_socket(scene: Scene) -> None:
     leader, one, other = await of_three(scene)
     await scene.publish(1)
     await other.has(1)
@@ -104,7 +104,7 @@ async def test_a_tab_that_logs_out_gives_up_the_socket(scene: Scene) -> None:
     assert (leader.sockets, one.sockets + other.sockets) == (1, 1)
     await scene.has_sessions(1)
 
-    await leader.client("connect()")  # logged in again: behind those who stayed, and it catches up
+    await leader.client("connect()")  # logged in again, it is behind the other tabs and catches up
     await leader.has(1, 2)
     await scene.publish(3)
     for tab in (leader, one, other):
@@ -113,7 +113,7 @@ async def test_a_tab_that_logs_out_gives_up_the_socket(scene: Scene) -> None:
     await scene.has_sessions(1)
 
 
-async def test_a_crashed_tab_leaves_the_socket_to_another(scene: Scene) -> None:
+async def test_leader_that_crashes_is_replaced(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()
     await scene.publish(1)
     await follower.has(1)

@@ -1,4 +1,4 @@
-"""Tokens in a real browser: they end and are fetched in time, or are not."""
+"""Tokens in a real browser: they expire, and are refreshed in time or not."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ SHORT = 7  # seconds: a token is not refreshed in its first five
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def guarded(scene: Scene) -> Scene:
-    """The bridge wants a token, and ends a session a second after its token."""
+    """A bridge that requires tokens, with a leeway of one second."""
     await scene.start(JWT_SECRET=SECRET, JWT_LEEWAY="1")
     return scene
 
@@ -30,13 +30,13 @@ def waiting(tab: Tab) -> list[dict[str, Any]]:
     return [state for state in tab.of_kind("state") if state["status"] == "waiting"]
 
 
-async def test_a_token_is_refreshed_without_a_drop(guarded: Scene) -> None:
+async def test_token_is_refreshed_without_a_reconnect(guarded: Scene) -> None:
     async def short(_: str) -> str:
         return token(guarded.user, ttl=SHORT)
 
     guarded.site.grant = short
     leader, follower = await guarded.opened(with_token=True), await guarded.opened(with_token=True)
-    await leader.until(lambda: leader.reasons.count("refresh") == 2)  # by now the first token has ended
+    await leader.until(lambda: leader.reasons.count("refresh") == 2)  # by now the first token has expired
     await guarded.publish(1)
     for tab in (leader, follower):
         await tab.has(1)
@@ -46,7 +46,7 @@ async def test_a_token_is_refreshed_without_a_drop(guarded: Scene) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["it fails", "it is slow"])
-async def test_a_token_that_could_not_be_refreshed_in_time(guarded: Scene, trouble: str) -> None:
+async def test_token_not_refreshed_in_time_reconnects(guarded: Scene, trouble: str) -> None:
     late = asyncio.Event()
 
     async def grant(reason: str) -> str:
@@ -74,7 +74,7 @@ async def test_a_token_that_could_not_be_refreshed_in_time(guarded: Scene, troub
     assert leader.sockets == 2
 
 
-async def test_a_bad_token_is_replaced_at_once_and_then_with_patience(guarded: Scene) -> None:
+async def test_token_that_is_refused_is_replaced_at_once_then_with_backoff(guarded: Scene) -> None:
     good = False
 
     async def grant(_: str) -> str:
@@ -92,7 +92,7 @@ async def test_a_bad_token_is_replaced_at_once_and_then_with_patience(guarded: S
     assert tab.reasons[:3] == ["connect", "token_invalid", "token_invalid"]
 
 
-async def test_no_token_is_the_end_for_the_tab_alone(guarded: Scene) -> None:
+async def test_token_null_closes_only_this_tab(guarded: Scene) -> None:
     async def nobody(_: str) -> None:
         return None
 
@@ -107,7 +107,7 @@ async def test_no_token_is_the_end_for_the_tab_alone(guarded: Scene) -> None:
     assert (leader.state["status"], leader.sockets, leader.numbers) == ("closed", 0, [])
 
 
-async def test_a_tab_that_has_no_token_any_more_leaves_the_socket_to_others(guarded: Scene) -> None:
+async def test_leader_without_a_token_leaves_the_socket_to_others(guarded: Scene) -> None:
     granted: list[str | None] = [token(guarded.user), None]
 
     async def once(_: str) -> str | None:
@@ -122,7 +122,7 @@ async def test_a_tab_that_has_no_token_any_more_leaves_the_socket_to_others(guar
     assert (leader.sockets, follower.sockets) == (1, 1)
 
 
-async def test_a_token_endpoint_that_fails_is_asked_again(guarded: Scene) -> None:
+async def test_token_endpoint_that_fails_is_called_again(guarded: Scene) -> None:
     async def failing(_: str) -> str:
         raise web.HTTPServiceUnavailable
 
@@ -138,7 +138,7 @@ async def test_a_token_endpoint_that_fails_is_asked_again(guarded: Scene) -> Non
     await tab.is_in("open", error=None)
 
 
-async def test_another_users_token_is_the_end_for_all_tabs(guarded: Scene) -> None:
+async def test_token_of_another_user_closes_all_tabs(guarded: Scene) -> None:
     async def wrong(_: str) -> str:
         return token("mallory")
 
@@ -151,7 +151,7 @@ async def test_another_users_token_is_the_end_for_all_tabs(guarded: Scene) -> No
 
 
 @pytest.mark.parametrize("upgrades", [Upgrades.PASSED, Upgrades.FORBIDDEN], ids=["websocket", "sse"])
-async def test_a_cookie_is_a_token(scene: Scene, upgrades: Upgrades) -> None:
+async def test_cookie_with_a_token_authenticates(scene: Scene, upgrades: Upgrades) -> None:
     await scene.start(JWT_SECRET=SECRET, JWT_COOKIE="session")
     await scene.context.add_cookies([{"name": "session", "value": token(scene.user), "url": scene.site.origin}])
     scene.proxy.upgrades = upgrades
@@ -161,7 +161,7 @@ async def test_a_cookie_is_a_token(scene: Scene, upgrades: Upgrades) -> None:
     assert tab.state["transport"] == ("websocket" if upgrades is Upgrades.PASSED else "sse")
 
 
-async def test_tabs_whose_user_only_the_token_knows_share_nothing(guarded: Scene) -> None:
+async def test_tabs_without_user_id_do_not_share(guarded: Scene) -> None:
     tabs = [await guarded.opened(with_token=True, userId=None) for _ in range(2)]
     await guarded.publish(1)
     for tab in tabs:
@@ -169,7 +169,7 @@ async def test_tabs_whose_user_only_the_token_knows_share_nothing(guarded: Scene
     assert [tab.sockets for tab in tabs] == [1, 1]
 
 
-async def test_a_token_is_never_in_an_address(guarded: Scene) -> None:
+async def test_token_is_never_in_a_url(guarded: Scene) -> None:
     tab = await guarded.opened(with_token=True)
     [opening] = tab.of_kind("opening")
     assert "eyJ" not in opening["url"]

@@ -1,4 +1,4 @@
-"""Tabs that come, leave and freeze on a network that breaks all the time, in random order: all see each update once."""
+"""Tabs that open, close and freeze at random on an unreliable network: each tab gets each update once."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 class Walk:
-    """`seed` is all that it depends on, but for the timing."""
+    """A random walk. It is determined by `seed`, except for its timing."""
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self._scene = scene
@@ -25,13 +25,13 @@ class Walk:
 
     @contextlib.asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
-        """All the time, one event after the other."""
+        """Publish one event after the other inside the context."""
         ending = False
 
         async def on_and_on() -> None:
             while not ending:
                 await self.publish()
-                await asyncio.sleep(0.03)  # the pace of a backend
+                await asyncio.sleep(0.03)  # the rate of a backend
 
         task = asyncio.create_task(on_and_on())
         try:
@@ -50,10 +50,10 @@ class Walk:
         step = self._random.choice(network + tabs)
         self.account.append(step.__name__)
         await step()
-        await self._while(0.5)  # what comes next finds the tabs in any state
+        await self._while(0.5)  # the next fault finds the tabs in any state
 
     async def _while(self, most: float) -> None:
-        """How long something lasts is a part of the walk: up to so many seconds."""
+        """Wait for a random time of up to this many seconds."""
         await asyncio.sleep(self._random.uniform(0, most))
 
     async def cut(self) -> None:
@@ -104,7 +104,7 @@ class Walk:
         self._scene.proxy.upgrades = self._random.choice(list(Upgrades))
 
     async def settle(self) -> None:
-        """One last fault, which the bridge notices as well; then all get the last one."""
+        """Inject one last fault, which the bridge notices as well; then wait until all tabs have the last update."""
         self._scene.proxy.upgrades = Upgrades.PASSED
         self._scene.proxy.cut()
         await self._scene.hurry()
@@ -117,9 +117,9 @@ class Walk:
         await tab.until(lambda: tab.numbers[-1:] == [self._published])
 
     async def check(self, tab: Tab) -> None:
-        """From its first update on, every one, once and in order.
+        """Check that each tab has every update since its first one, once and in order.
 
-        The page itself is asked: what it tells at the moment in which it leaves gets lost.
+        The page itself is read, because a report that it sends while it unloads is lost.
         """
         numbers = await tab.page.evaluate("seen")
         first = numbers[0] if numbers else 0
@@ -128,7 +128,7 @@ class Walk:
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_a_walk(natural: Scene, seed: int) -> None:
+async def test_tabs_in_a_random_walk_get_each_update_once(natural: Scene, seed: int) -> None:
     await natural.start(HISTORY_SIZE="100000")
     for _ in range(3):
         await natural.opened()

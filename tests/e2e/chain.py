@@ -1,4 +1,4 @@
-"""All of it: a backend, Kafka, sidecars, bridges behind a proxy, and Redis if the manifest wants it."""
+"""The whole chain: a backend, Kafka, sidecars, bridges behind a proxy, and Redis if the manifest needs it."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,12 @@ APP_TOKEN = "what only the sidecar knows"
 BACKEND = ROOT / "examples" / "tasks-backend"
 ONE, WITH_REDIS, GROUP_EACH = (
     f"{way}websocket-service.yaml" for way in ("", "redis/", "consumer-groups/")
-)  # manifests below k8s/
+)  # paths below k8s/
 SETTINGS = {"AUTH": "none", "DRAIN_TIMEOUT": "3", "LOG_LEVEL": "debug"}
 
 
 class App(Reachable):
-    """What a sidecar stands beside, in one process after the other on the same port."""
+    """An app with a sidecar, in one process after the other on the same port."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class App(Reachable):
         *,
         internal: int | None = None,
     ) -> None:
-        """`internal` is its other port, if it has one."""
+        """`internal` is its internal port, if it has one."""
         super().__init__(port, http)
         self.internal = Reachable(internal or port, http)
         self.log = log
@@ -63,7 +63,7 @@ class App(Reachable):
         self.process.terminate()
 
     async def ready(self) -> None:
-        """Wait until its health says so."""
+        """Wait until its health check succeeds."""
         await settled(self._is_healthy)
 
     async def _is_healthy(self) -> bool:
@@ -78,7 +78,7 @@ class Pod:
     """A bridge and its sidecar, which start and end together."""
 
     def __init__(self, name: str, bridge: App, sidecar: Sidecar, group: str, *, is_native: bool) -> None:
-        """`group` is the Kafka consumer group that it is in, `is_native` whether its sidecar ends after its bridge."""
+        """`group` is its Kafka consumer group; `is_native` is True if the sidecar ends after the bridge."""
         self.name = name
         self.bridge = bridge
         self.sidecar = sidecar
@@ -90,12 +90,12 @@ class Pod:
         self.sidecar.start()
 
     def kill(self) -> None:
-        """As when its node is gone."""
+        """Kill both, as when the node is lost."""
         self.bridge.kill()
         self.sidecar.kill()
 
     async def stop(self) -> None:
-        """As Kubernetes does it: SIGTERM, and a time to leave in."""
+        """Stop it as Kubernetes does: SIGTERM and a grace period."""
         if not self._is_native:
             self.sidecar.terminate()
         self.bridge.terminate()
@@ -106,9 +106,9 @@ class Pod:
 
 
 class Chain:
-    """`async with Chain(kafka, directory) as chain`: then every part is ready, and Kafka's partitions are assigned.
+    """`async with Chain(kafka, directory) as chain`. Inside, every part is ready and the partitions are assigned.
 
-    Without a token anybody is whom they say they are, as in development mode; settings are the bridges'.
+    Without tokens, as in development mode; the settings are those of the bridges.
     """
 
     def __init__(
@@ -120,12 +120,12 @@ class Chain:
         replicas: int = 1,
         **settings: str,
     ) -> None:
-        """`manifest` is below k8s/: which of the three ways to run the bridge it is."""
+        """`manifest` is a path below k8s/ and selects one of the three ways to run the bridge."""
         self.kafka = kafka
         self.proxy = Proxy()
         self.pods: list[Pod] = []
         self.backend: App
-        self.publisher: Sidecar  # the backend's
+        self.publisher: Sidecar  # the sidecar of the backend
         self.http: aiohttp.ClientSession
         self._directory = directory
         self._manifest = Manifest.read(K8S / manifest)
@@ -161,7 +161,7 @@ class Chain:
 
     @property
     def groups(self) -> set[str]:
-        """Kafka consumer groups of the bridges."""
+        """The Kafka consumer groups of the bridges."""
         return {pod.group for pod in self.pods}
 
     @property
@@ -169,18 +169,18 @@ class Chain:
         return [pod.bridge for pod in self.pods]
 
     async def ready(self) -> None:
-        """Wait until all of it is: each partition has its reader, too, which no sidecar's health tells."""
+        """Wait until every part is ready and each partition has a consumer."""
         await asyncio.gather(self.backend.ready(), self.publisher.ready(), *(pod.bridge.ready() for pod in self.pods))
         for group in self.groups:
             await self.kafka.read_by(group, sum(pod.group == group for pod in self.pods))
 
     async def publish(self, user: str, **data: Any) -> None:
-        """An event of that user, through the backend's sidecar; Kafka has it when this returns."""
+        """Publish an event of that user through the backend's sidecar; return once Kafka has it."""
         await self.publisher.publish(msgspec.json.encode({"user_id": user} | data), user)
 
     @contextlib.asynccontextmanager
     async def rolled_over(self, pod: Pod) -> AsyncIterator[None]:
-        """As in a deploy: it leaves, and after what is done meanwhile a new one is ready in its place."""
+        """Replace the pod as in a deploy: stop it, run the body, then start a new one and wait until it is ready."""
         self.proxy.ports.remove(pod.bridge.port)
         await pod.stop()
         yield
@@ -189,13 +189,13 @@ class Chain:
         self.proxy.ports.append(pod.bridge.port)
 
     async def take_down(self, pod: Pod) -> None:
-        """At once, but not so that Kafka takes it for a member of its group for 10 s more."""
+        """Stop the pod at once. The sidecar leaves its group first, or Kafka would wait 10 s for it."""
         pod.sidecar.terminate()
         await self.kafka.read_by(pod.group, sum(other.group == pod.group for other in self.pods if other is not pod))
         pod.kill()
 
     async def _leave(self) -> None:
-        """The next test finds the groups empty."""
+        """Let all members leave, so that the next test finds empty groups."""
         for pod in self.pods:
             pod.sidecar.terminate()
         if self.kafka.running:

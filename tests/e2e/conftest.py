@@ -14,7 +14,7 @@ from tests.support.valkey import DURABLE, Valkey
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """It starts while other parts do: a chain waits for it."""
+    """Kafka starts while other parts do; a chain waits for it."""
     parts.required(parts.daprd)
     with Kafka(tmp_path_factory.mktemp("kafka")) as kafka:
         yield kafka
@@ -40,5 +40,5 @@ async def chained(kafka: Kafka, tmp_path: Path) -> AsyncIterator[Start]:
 
 @pytest.fixture
 async def chain(chained: Start) -> Chain:
-    """One bridge, as k8s/websocket-service.yaml has it."""
+    """A chain with one bridge, as in k8s/websocket-service.yaml."""
     return await chained()

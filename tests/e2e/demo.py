@@ -1,7 +1,7 @@
-"""The demo page before several bridges. It is on a bridge's internal port only, with that bridge's own sockets."""
+"""The demo page in front of several bridges. A bridge serves it on its internal port, for its own sockets."""
 
 from tests.e2e.chain import Chain
-from tests.support.browser import launched  # before playwright: it skips where that is not installed
+from tests.support.browser import launched  # before playwright: it skips the tests if that is not installed
 
 # isort: split
 
@@ -11,7 +11,7 @@ __all__ = ["launched", "open_demo"]
 
 
 async def open_demo(page: Page, chain: Chain) -> None:
-    """As if the proxy had it: what it connects to is behind the proxy."""
+    """Open the page with its connections going through the proxy."""
     bridge = chain.bridges[0]
     status, served = await bridge.internal.get("/")
     found = f'<meta name="wsbridge-port" content="{bridge.port}">'

@@ -1,4 +1,4 @@
-"""A real Kafka broker on a free loopback port, and what an operator does with it."""
+"""A real Kafka broker on a free loopback port, and the commands of its operator."""
 
 import asyncio
 import base64
@@ -29,14 +29,14 @@ from tests.support.valkey import free_port
 PARTITIONS = 3
 TOPIC = "task-updates"
 _ANSWER = 10.0  # seconds
-_AGAIN = 3.0  # seconds for one answer: librdkafka may wait in vain for a coordinator that was not there at first
+_AGAIN = 3.0  # seconds for one answer: librdkafka may wait in vain for a coordinator that did not exist at first
 _AT_REST = {ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
 _NOT_YET = {
     KafkaError._TIMED_OUT,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
-    KafkaError.NON_EMPTY_GROUP,  # members that were killed are there until their sessions end
+    KafkaError.NON_EMPTY_GROUP,  # killed members stay until their sessions time out
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError._TIMED_OUT,
@@ -70,7 +70,7 @@ class Kafka:
         self._directory = directory
         self._config = directory / "server.properties"
         self._process: Process | None = None
-        self._admin: Any  # its types know half of it
+        self._admin: Any  # its type hints are incomplete
         self._producer: Producer
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class Kafka:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Also again, on the same port and with what it had."""
+        """Start, or start again with the same port and data."""
         self._process = Process(_command("kafka.Kafka", str(self._config)), self.log)
         client: dict[str, Any] = {"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 100, "log_level": 0}
         self._admin, self._producer = AdminClient(client), Producer(client)
@@ -104,10 +104,10 @@ class Kafka:
         return self._process is not None and self._process.running
 
     def kill(self) -> None:
-        """As `kill -9` does.
+        """Kill as `kill -9` does.
 
-        Its clients go first. One that outlives a broker finds no coordinator of groups again; and one that is destroyed
-        while it has a lost connection to tell of waits for ever, since it holds the lock that it would need for that.
+        Its clients are deleted first. A client that outlives its broker never finds a group coordinator again. A client
+        that is deleted while it has a lost connection to report deadlocks.
         """
         if self._process is not None:
             del self._admin, self._producer
@@ -119,13 +119,13 @@ class Kafka:
         await settled(self._answers)
 
     async def make(self, topic: str) -> None:
-        """Unless it is there."""
+        """Create the topic unless it exists."""
         with contextlib.suppress(KafkaException):
             await _answered(lambda: self._admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic])
 
     async def ends(self, topic: str = TOPIC) -> list[int]:
         """The offset of the next message of each partition."""
-        latest: Any = OffsetSpec  # untyped
+        latest: Any = OffsetSpec  # has no type hints
 
         async def end(place: TopicPartition) -> int:
             return int((await _answered(lambda: self._admin.list_offsets({place: latest.latest()})[place])).offset)
@@ -133,7 +133,7 @@ class Kafka:
         return [await end(TopicPartition(topic, place)) for place in range(PARTITIONS)]
 
     async def commit_latest(self, group: str, topic: str = TOPIC) -> None:
-        """What the heads of the manifests say to do before a group's first start."""
+        """Commit offsets, as the heads of the manifests require before a group's first start."""
         await self.read_by(group, 0)
         places = [TopicPartition(topic, place, offset) for place, offset in enumerate(await self.ends(topic))]
         request = ConsumerGroupTopicPartitions(group, places)
@@ -143,13 +143,13 @@ class Kafka:
         assert not any(place.error for place in found.topic_partitions), found.topic_partitions
 
     async def committed(self, group: str, topic: str = TOPIC) -> list[int]:
-        """The offset of each partition up to which the group has had everything; below 0 where there is none."""
+        """The committed offset of the group in each partition; negative if there is none."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, place) for place in range(PARTITIONS)])
         found = await _answered(lambda: self._admin.list_consumer_group_offsets([asked], request_timeout=_AGAIN)[group])
         return [place.offset for place in sorted(found.topic_partitions, key=lambda place: place.partition)]
 
     async def members(self, group: str, topic: str = TOPIC) -> list[set[int]] | None:
-        """The partitions of each member; None while they are divided anew. One that was killed stays for 10 s."""
+        """The partitions of each member; None during a rebalance. A killed member stays for 10 s."""
         found = await _answered(lambda: self._admin.describe_consumer_groups([group], request_timeout=_AGAIN)[group])
         if found.state not in _AT_REST:
             return None
@@ -159,7 +159,7 @@ class Kafka:
         ]
 
     async def read_by(self, group: str, members: int, topic: str = TOPIC) -> None:
-        """Wait until the group has that many members, and each partition its reader if there are any."""
+        """Wait until the group has that many members and, if there are any, each partition has a consumer."""
 
         async def is_read() -> bool:
             found = await self.members(group, topic)
@@ -177,9 +177,9 @@ class Kafka:
         topic: str = TOPIC,
         at: float = 0.0,
     ) -> None:
-        """A message that does not come through Dapr; it is stored when this returns.
+        """Store a message that is not published through Dapr; return once it is stored.
 
-        `at` is its time, in seconds since the epoch; now, if it is 0.
+        `at` is its time in seconds since the epoch; 0 means now.
         """
         done: Future[None] = Future()
 
@@ -202,7 +202,7 @@ class Kafka:
         done.result(0)
 
     async def messages(self, topic: str, starts: Sequence[int], count: int) -> list[Message]:
-        """Wait for as many, from these offsets on; within a partition they are in order."""
+        """Wait for this many messages after these offsets; those of one partition are in order."""
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": "tests", "enable.auto.commit": False})
         found: list[Message] = []
 
@@ -238,7 +238,7 @@ def _command(program: str, *arguments: str) -> list[str]:
 
 
 async def _answered(ask: Callable[[], Future[Any]]) -> Any:
-    """Asked again as long as Kafka only says that it is not that far yet."""
+    """Repeat a request while Kafka answers that it is not ready for it."""
     async with asyncio.timeout(PATIENCE):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A backend that publishes for many users, and their tabs, while things go wrong; the oracle judges what tabs see."""
+"""A backend publishes for many users while faults are injected; the oracle checks what their tabs get."""
 
 import asyncio
 import contextlib
@@ -17,14 +17,14 @@ from tests.support.tabs import Socket, Tab
 
 USERS = [f"user-{number}" for number in range(20)]
 TABS = 2  # of each user
-SETTINGS = {"HISTORY_SIZE": "1000", "HISTORY_TTL": "600", "MAX_CONNECTIONS_PER_USER": "0"}  # nothing becomes a gap
-AWAY = 3.0  # seconds that a tab may be away
+SETTINGS = {"HISTORY_SIZE": "1000", "HISTORY_TTL": "600", "MAX_CONNECTIONS_PER_USER": "0"}  # large enough to avoid gaps
+AWAY = 3.0  # seconds, at most, that a tab stays disconnected
 BEAT = 0.3  # seconds between two events of a user
 ANSWER = 10.0  # seconds that the backend waits for its sidecar
 
 
 class Load:
-    """Use `loaded`."""
+    """The load; use `loaded`."""
 
     def __init__(self, chain: Chain) -> None:
         self.tally = Counter[str]()
@@ -39,11 +39,11 @@ class Load:
         return Tab(viewer, Socket, [self._chain.proxy.url], self.tally, self._chain.http, dice, self.settling)
 
     async def publish(self, user: str) -> None:
-        """One event after the other; each until it is known to be in Kafka."""
+        """Publish one event after the other. Repeat each until it is known to be in Kafka."""
         serial = 0
         while not self.stopped:
             serial += 1
-            data = msgspec.json.encode({"n": serial, "user_id": user})  # as the sidecar writes it: in this order
+            data = msgspec.json.encode({"n": serial, "user_id": user})  # with sorted fields, as the sidecar writes it
             event = b'{"specversion":"1.0","id":"%d","source":"%b","type":"t","data":%b}' % (
                 serial,
                 user.encode(),
@@ -56,15 +56,15 @@ class Load:
             await asyncio.sleep(BEAT)
 
     async def flow(self, count: int = 10) -> None:
-        """Wait until every tab has had that many more events."""
+        """Wait until every tab has got that many more events."""
         aims = [(viewer, viewer.serial + count) for viewer in self.viewers]
         await self.until(lambda: next((viewer for viewer, aim in aims if viewer.serial < aim), None))
 
     async def until(self, lacking: Callable[[], Viewer | None]) -> None:
-        """Nobody lacks anything any more; the account of somebody who does."""
+        """Wait until no tab lacks an event; otherwise fail with a report of one that does."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while lacking():  # noqa: ASYNC110 - it is anything, not what could set an event
+                while lacking():  # noqa: ASYNC110 - the condition is any function, so no event can be set
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
             viewer = lacking()
@@ -82,7 +82,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def loaded(chain: Chain) -> AsyncIterator[Load]:
-    """Events flow, and tabs come and go, until its end; then all has arrived."""
+    """Publish events and let tabs connect and disconnect inside the context; at its end, wait until all has arrived."""
     load = Load(chain)
     async with asyncio.TaskGroup() as tasks:
         tabs = [tasks.create_task(load.tab(viewer).live()) for viewer in load.viewers]

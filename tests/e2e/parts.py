@@ -1,4 +1,4 @@
-"""Where the parts come from that pip does not bring: installed, or built once and kept outside the repository."""
+"""Finds the programs that pip does not install, or builds them once in a cache outside the repository."""
 
 import fcntl
 import functools
@@ -19,12 +19,12 @@ _BUILD_TIMEOUT = 1_800  # seconds
 _BUILDINFO = "github.com/dapr/dapr/pkg/buildinfo"
 
 
-class Missing(Exception):  # noqa: N818 - a part, not an error
-    """A part cannot be had on this machine; the text says in one line which and why."""
+class Missing(Exception):  # noqa: N818 - names a missing program
+    """A program is missing on this machine; the text names it and the reason in one line."""
 
 
 def required(part: Callable[[], Path]) -> Path:
-    """What it returns; without it the test is skipped, or fails where all tests have to run."""
+    """Return the part; if it is missing, skip the test, or fail if REQUIRE_ALL_TESTS is set."""
     try:
         return part()
     except Missing as missing:
@@ -35,7 +35,7 @@ def required(part: Callable[[], Path]) -> Path:
 
 @functools.cache
 def daprd() -> Path:
-    """The sidecar, as `dapr init` installs it or else built from the module beside this file."""
+    """The sidecar: installed by `dapr init`, or built from the module beside this file."""
     for found in (shutil.which("daprd"), Path.home() / ".dapr" / "bin" / "daprd"):
         if found and Path(found).is_file():
             return Path(found)
@@ -53,7 +53,7 @@ def daprd() -> Path:
 
 @functools.cache
 def kafka() -> Path:
-    """The folder of a broker's jars: of the Kafka at $KAFKA_HOME, or else from Maven Central."""
+    """The folder of a broker's jars: from the Kafka at $KAFKA_HOME, or from Maven Central."""
     java()
     if home := os.environ.get("KAFKA_HOME"):
         return Path(home) / "libs"
@@ -96,7 +96,7 @@ def _run(name: str, *arguments: str, cwd: Path = HERE) -> None:
 
 
 def _kept(kept: Path, make: Callable[[Path], Path]) -> Path:
-    """It; if it is not there, `make` makes it in a folder beside it, in one process at a time."""
+    """Return the path; if it is missing, `make` creates it first. Only one process does so at a time."""
     if not kept.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as scratch:
@@ -113,5 +113,5 @@ def _found(pattern: str, path: Path) -> str:
 
 
 def _digest(*paths: Path) -> str:
-    """Of the files that a part is built from."""
+    """A digest of the files from which a part is built."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Programs that run beside the tests. Their output is in files, and none outlives the tests."""
+"""Runs programs beside the tests. Their output goes to files, and none outlives the tests."""
 
 import asyncio
 import ctypes
@@ -12,27 +12,27 @@ from typing import Any
 
 from tests.support.running import ROOT
 
-PATIENCE = 90.0  # seconds that anything may take on a busy machine before it counts as broken
-PAUSE = 0.05  # seconds between two looks
+PATIENCE = 90.0  # seconds that any step may take on a busy machine
+PAUSE = 0.05  # seconds between two checks
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None)
 
 
 async def settled(condition: Callable[[], Awaitable[object]]) -> None:
-    """Wait for it; the test fails if it does not come."""
+    """Wait for the condition; the test fails if it does not become true."""
     async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110 - it is anything, not what could set an event
+        while not await condition():  # noqa: ASYNC110 - the condition is any function, so no event can be set
             await asyncio.sleep(PAUSE)
 
 
 def _die_with_parent() -> None:
-    """Whatever becomes of who started it: a kill -9 leaves no time to tidy up."""
+    """Let the kernel kill the program when its parent ends, even after a kill -9 of the parent."""
     if hasattr(_libc, "prctl"):  # on Linux
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Log:
-    """What programs have printed into one file."""
+    """The output of programs in one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Log:
 
     @property
     def lines(self) -> list[str]:
-        """So far, without the last one as long as it has no end."""
+        """The lines so far, without an incomplete last one."""
         with self.path.open("rb") as file:
             file.seek(self._read)
             fresh, end, _ = file.read().rpartition(b"\n")
@@ -53,21 +53,21 @@ class Log:
         return self._lines
 
     def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """Those that are JSON with this event and these fields, as the bridge writes them."""
+        """The lines that are JSON with this event and these fields, as the bridge logs them."""
         _ = self.lines
         return [record for record in self._records if record.get("event") == event and fields.items() <= record.items()]
 
     @property
     def account(self) -> str:
-        """What a failed test shows of it."""
+        """The part that a failed test shows."""
         return "\n".join([f"{self.path.name}:", *self.lines[-20:]])
 
 
 class Process:
-    """Runs from its construction on; whoever makes one calls `kill`."""
+    """A process, which runs from its construction on. The caller must call `kill`."""
 
     def __init__(self, command: Sequence[str], log: Log, environment: Mapping[str, str] | None = None) -> None:
-        """`log` is added to; `environment` is added to this one's."""
+        """`log` is appended to; `environment` is added to this process's own."""
         with log.path.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -76,7 +76,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the tests, which end it
+                start_new_session=True,  # Ctrl-C must reach the tests only, which end it
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - it takes no lock
             )
 
@@ -89,7 +89,7 @@ class Process:
         return self._process.poll() is None
 
     def freeze(self) -> None:
-        """It keeps its connections and does nothing."""
+        """Freeze the process: its connections stay open."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -99,7 +99,7 @@ class Process:
         self._process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for its end; return the exit code."""
 
         async def has_ended() -> bool:
             return not self.running
@@ -108,11 +108,11 @@ class Process:
         return self._process.wait()
 
     def kill(self) -> None:
-        """As `kill -9` does, frozen or not; again is no error."""
+        """Kill as `kill -9` does, even if frozen. May be called again."""
         self._process.kill()
         self._process.wait()
 
 
 def _inherited() -> dict[str, str]:
-    """Without what a shell may have set for another bridge or sidecar."""
+    """The environment without variables for another bridge or sidecar."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("WSBRIDGE_", "DAPR_", "APP_"))}

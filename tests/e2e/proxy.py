@@ -1,4 +1,4 @@
-"""A round-robin TCP proxy before the bridges, as a Service is: it passes on bytes and knows nothing of HTTP."""
+"""A round-robin TCP proxy in front of the bridges, like a Service: it forwards bytes and does not parse HTTP."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from tests.support.valkey import free_port
 
 
 class Proxy:
-    """`async with Proxy() as proxy`. `ports` are those that get new connections: a pod's, as long as it is ready."""
+    """`async with Proxy() as proxy`. `ports` get new connections: those of the pods that are ready."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -43,7 +43,7 @@ class Proxy:
                 self._writers -= {writer, server_writer}
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the next one in turn that is there."""
+        """Connect to the next available port in turn."""
         for _ in range(len(self.ports)):
             with contextlib.suppress(ConnectionRefusedError):
                 return await asyncio.open_connection("127.0.0.1", self.ports[next(self._turn) % len(self.ports)])
@@ -51,7 +51,7 @@ class Proxy:
 
 
 async def _both(*directions: Coroutine[None, None, None]) -> None:
-    """Until both have ended, or one has broken: then the other one has, too."""
+    """Forward until both directions have ended, or one is broken; then end the other one as well."""
     passing = [asyncio.create_task(direction) for direction in directions]
     await asyncio.wait(passing, return_when=asyncio.FIRST_EXCEPTION)
     for task in passing:

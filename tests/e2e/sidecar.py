@@ -1,4 +1,4 @@
-"""A real Dapr sidecar, set up by the manifests and component files that are shipped."""
+"""A real Dapr sidecar, configured by the shipped manifests and component files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tests.support.valkey import free_port
 
 K8S = ROOT / "k8s"
 COMPONENTS = ("dapr/pubsub-kafka.yaml", "dapr/resiliency.yaml", "consumer-groups/pubsub-kafka-websocket.yaml")
-FLAGS = {  # of daprd, by the annotation from which Dapr's injector makes them
+FLAGS = {  # flags of daprd, by the annotation from which Dapr's injector makes them
     "dapr.io/app-id": "app-id",
     "dapr.io/app-protocol": "app-protocol",
     "dapr.io/enable-app-health-check": "enable-app-health-check",
@@ -38,14 +38,14 @@ _IN_KUBERNETES_ONLY = (
 
 @dataclass(frozen=True)
 class Manifest:
-    """What concerns us of a workload."""
+    """The part of a workload that configures the bridge and its sidecar."""
 
     annotations: Mapping[str, str]
-    environment: Mapping[str, str]  # what stands there as text, without where Secrets are mounted
+    environment: Mapping[str, str]  # without mount points of Secrets
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """Of the first document in the file."""
+        """Read the first document of the file."""
         pod = next(yaml.safe_load_all(path.read_text()))["spec"]["template"]
         [container] = pod["spec"]["containers"]
         plain = {
@@ -66,7 +66,7 @@ class Manifest:
 
     @property
     def flags(self) -> list[str]:
-        """Of the sidecar; an annotation that is new to us has to be put where it belongs."""
+        """The flags of the sidecar. An annotation that is missing in the tables above fails here."""
         ours = {name: text for name, text in self.annotations.items() if name.startswith("dapr.io/")}
         ours = {name: text for name, text in ours.items() if not name.startswith(_IN_KUBERNETES_ONLY)}
         ours |= {"dapr.io/config": str(CONFIGURATIONS[ours["dapr.io/config"]])} if "dapr.io/config" in ours else {}
@@ -74,7 +74,7 @@ class Manifest:
 
 
 def components(directory: Path, kafka: str) -> Path:
-    """The folder with those that are shipped, for a broker at that address."""
+    """A folder with the shipped components, for a broker at that address."""
     folder = directory / "components"
     folder.mkdir()
     for name in COMPONENTS:
@@ -84,7 +84,7 @@ def components(directory: Path, kafka: str) -> Path:
 
 
 class Sidecar:
-    """Beside the app on `app_port`, in one process after the other; its own ports stay."""
+    """The sidecar of the app on `app_port`, in one process after the other; its own ports stay the same."""
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class Sidecar:
         app_port: int | None = None,
         app_token: str | None = None,
     ) -> None:
-        """`name` is the pod's."""
+        """`name` is that of the pod."""
         self.port = free_port()
         self.log = log
-        self.app_token = app_token  # that it shows to the app, from its next start on
+        self.app_token = app_token  # sent to the app, from its next start on
         self._http = http
         ports = {"dapr-grpc-port": free_port(), "dapr-internal-grpc-port": free_port(), "dapr-http-port": self.port}
         if app_port is not None:
@@ -126,7 +126,7 @@ class Sidecar:
         return self._process
 
     def start(self) -> None:
-        environment = {"POD_NAME": self._name, "DAPR_HOST_IP": "127.0.0.1"}  # else others look for it elsewhere
+        environment = {"POD_NAME": self._name, "DAPR_HOST_IP": "127.0.0.1"}  # or others look for it elsewhere
         environment |= {"APP_API_TOKEN": self.app_token} if self.app_token else {}
         self._process = Process([str(required(daprd)), *self._arguments], self.log, environment)
 
@@ -136,12 +136,12 @@ class Sidecar:
             self._process.kill()
 
     def terminate(self) -> None:
-        """It leaves its group, and ends in a few seconds; again, or without a process, is no error."""
+        """Terminate: it leaves its group and ends within a few seconds. May be called again."""
         if self._process is not None:
             self._process.terminate()
 
     async def ready(self) -> None:
-        """Wait until it publishes."""
+        """Wait until it can publish."""
         await settled(lambda: self._answers("/v1.0/healthz/outbound"))
 
     async def subscriptions(self) -> list[dict[str, Any]]:
@@ -157,7 +157,7 @@ class Sidecar:
         topic: str = "task-updates",
         **headers: str,
     ) -> None:
-        """One message, stored in Kafka when this returns."""
+        """Publish one message; return once Kafka has stored it."""
         headers |= {"Content-Type": content_type} if content_type else {}
         async with self._http.post(
             f"{self.url}/v1.0/publish/pubsub-kafka/{topic}",
@@ -169,7 +169,7 @@ class Sidecar:
             assert response.status == 204, (response.status, await response.text())
 
     async def publish_bulk(self, events: list[tuple[str, Any]], topic: str = "task-updates") -> None:
-        """Key and data of each; those of one key stay in order."""
+        """Publish keys and data; those of one key stay in order."""
         entries = [
             {
                 "entryId": str(place),

@@ -1,4 +1,4 @@
-"""What nobody can understand goes to the dead-letter topic; what only has to wait does not."""
+"""Events that are never accepted go to the dead-letter topic; those that only have to wait do not."""
 
 from tests.e2e.chain import WITH_REDIS, Start
 from tests.support.running import receive, until

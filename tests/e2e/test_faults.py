@@ -1,4 +1,4 @@
-"""What the whole chain survives: nothing is lost, doubled or out of order, and tabs come back by themselves."""
+"""Faults of the whole chain: no event is lost, doubled or out of order, and tabs reconnect by themselves."""
 
 import pytest
 
@@ -14,8 +14,8 @@ async def pair(chained: Start, redis: Valkey) -> Chain:
     return await chained(WITH_REDIS, replicas=2, REDIS_URL=redis.url, LOG_LEVEL="info", **SETTINGS)
 
 
-async def test_bridges_are_killed(pair: Chain) -> None:
-    """The first one stays away, until its sidecar has noticed and left; the second one is back at once."""
+async def test_chain_with_killed_bridges_loses_nothing(pair: Chain) -> None:
+    """The first one stays dead until its sidecar has left its group; the second one is restarted at once."""
     first, second = pair.pods
     async with loaded(pair) as load:
         first.bridge.kill()
@@ -27,8 +27,8 @@ async def test_bridges_are_killed(pair: Chain) -> None:
         await pair.ready()
 
 
-async def test_sidecars_are_killed(pair: Chain) -> None:
-    """The first one stays away, until Kafka has noticed; the second one is back at once."""
+async def test_chain_with_killed_sidecars_loses_nothing(pair: Chain) -> None:
+    """The first one stays dead until Kafka has removed it; the second one is restarted at once."""
     first, second = pair.pods
     async with loaded(pair) as load:
         first.sidecar.kill()
@@ -39,7 +39,7 @@ async def test_sidecars_are_killed(pair: Chain) -> None:
         second.sidecar.start()
 
 
-async def test_a_whole_replica_is_killed(pair: Chain) -> None:
+async def test_chain_with_a_killed_replica_loses_nothing(pair: Chain) -> None:
     async with loaded(pair) as load:
         pair.pods[0].kill()
         await load.flow()
@@ -47,7 +47,7 @@ async def test_a_whole_replica_is_killed(pair: Chain) -> None:
         await pair.ready()
 
 
-async def test_kafka_is_killed(pair: Chain) -> None:
+async def test_chain_with_a_killed_kafka_loses_nothing(pair: Chain) -> None:
     async with loaded(pair) as load:
         pair.kafka.kill()
         await until(lambda: load.tally["published again"])
@@ -55,14 +55,14 @@ async def test_kafka_is_killed(pair: Chain) -> None:
         await pair.kafka.ready()
 
 
-async def test_redis_is_frozen(pair: Chain, redis: Valkey) -> None:
+async def test_chain_with_a_frozen_redis_loses_nothing(pair: Chain, redis: Valkey) -> None:
     async with loaded(pair):
         redis.freeze()
         await until(lambda: all(bridge.log.of("event.retried") for bridge in pair.bridges))
         redis.thaw()
 
 
-async def test_both_replicas_are_rolled_over(pair: Chain) -> None:
+async def test_chain_during_a_rolling_update_loses_nothing(pair: Chain) -> None:
     async with loaded(pair) as load:
         for pod in pair.pods:
             async with pair.rolled_over(pod):

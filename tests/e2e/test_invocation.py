@@ -1,4 +1,4 @@
-"""What another Dapr app can do to the bridge through its sidecar: real sidecars, no broker."""
+"""Calls of another Dapr app to the bridge through its sidecar: real sidecars, no broker."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ ROUTES = [
     ("POST", "users/alice/disconnect"),
     ("GET", "metrics"),
 ]
-# Both sidecars take what `Connection` names for a matter of one hop, and leave it out: also their own headers.
+# Both sidecars treat headers that `Connection` names as hop-by-hop and remove them, even their own ones.
 STRIPPED = {"Connection": "close, dapr-caller-app-id, dapr-callee-app-id, dapr-caller-namespace"}
 
 
@@ -54,7 +54,7 @@ Pairing = Callable[..., Awaitable[Pair]]
 
 @pytest.fixture
 async def paired(start: Start, tmp_path: Path) -> AsyncIterator[Pairing]:
-    """Start both; `controlled` is with the access control that is shipped."""
+    """Start both; `controlled` adds the shipped access control."""
     (tmp_path / "components").mkdir()
     (tmp_path / "components" / "pubsub.yaml").write_text(IN_MEMORY)
     async with AsyncExitStack() as stack:
@@ -72,7 +72,7 @@ async def paired(start: Start, tmp_path: Path) -> AsyncIterator[Pairing]:
         async def pairing(*, controlled: bool) -> Pair:
             bridge = await start(JWT_SECRET=SECRET, INTERNAL_PORT="0", APP_API_TOKEN=APP_TOKEN, ADMIN_TOKEN="")
             internal = bridge.server.ports[1]
-            app_id = f"websocket-service-{internal}"  # other tests on this machine have sidecars, too
+            app_id = f"websocket-service-{internal}"  # other tests on this machine run sidecars as well
             annotations = dict(Manifest.read(K8S / "websocket-service.yaml").annotations) | {"dapr.io/app-id": app_id}
             if not controlled:
                 del annotations["dapr.io/config"]
@@ -85,7 +85,7 @@ async def paired(start: Start, tmp_path: Path) -> AsyncIterator[Pairing]:
 
 
 @pytest.mark.fault("B2")
-async def test_an_invocation_is_refused_by_the_bridge_and_a_delivery_is_not(paired: Pairing, logs: Logs) -> None:
+async def test_bridge_refuses_an_invocation_and_accepts_a_delivery(paired: Pairing, logs: Logs) -> None:
     pair = await paired(controlled=False)
     tab, _ = await pair.bridge.opened("alice", token=token("alice"))
     for method, path in ROUTES:
@@ -95,12 +95,12 @@ async def test_an_invocation_is_refused_by_the_bridge_and_a_delivery_is_not(pair
     assert (await pair.invoke("GET", "healthz"))[0] == 200
     assert "checks" not in (await pair.invoke("GET", "health"))[1]
     await pair.sidecar.publish(b'{"user_id":"alice","n":2}', "alice")
-    assert (await receive(tab))["event"]["n"] == 2  # and nothing came before it
+    assert (await receive(tab))["event"]["n"] == 2  # the first message: the invocation delivered nothing
 
 
 @pytest.mark.fault("B2")
 @pytest.mark.parametrize("headers", [{}, STRIPPED], ids=["plain", "stripped"])
-async def test_an_invocation_is_refused_by_the_sidecar_with_the_shipped_access_control(
+async def test_sidecar_with_the_shipped_access_control_refuses_an_invocation(
     paired: Pairing, logs: Logs, headers: dict[str, str]
 ) -> None:
     pair = await paired(controlled=True)
@@ -108,13 +108,13 @@ async def test_an_invocation_is_refused_by_the_sidecar_with_the_shipped_access_c
     for method, path in (*ROUTES, ("GET", "healthz")):
         status, text = await pair.invoke(method, path, **headers)
         assert (status, "access control policy has denied access" in text) == (403, True), (path, status, text)
-    assert logs.of("request.denied") == []  # none of them came here
+    assert logs.of("request.denied") == []  # no invocation reached the bridge
     await pair.sidecar.publish(b'{"user_id":"alice","n":2}', "alice")
     assert (await receive(tab))["event"]["n"] == 2
 
 
-async def test_an_invocation_whose_headers_are_stripped_looks_like_a_delivery(paired: Pairing) -> None:
-    """Why the access control is shipped. If this fails, Dapr has mended it, and SECURITY.md can say so."""
+async def test_bridge_accepts_an_invocation_with_stripped_headers(paired: Pairing) -> None:
+    """The reason why the access control is shipped. If this test fails, Dapr has fixed it: update SECURITY.md."""
     pair = await paired(controlled=False)
     status, text = await pair.invoke("POST", "events/task-updates", **STRIPPED)
     assert (status, text) == (200, '{"status":"SUCCESS"}')

@@ -1,4 +1,4 @@
-"""Every form that a message can have in Kafka, and what becomes of it."""
+"""Every form that a message can have in Kafka, and what the bridge does with it."""
 
 import asyncio
 import json
@@ -15,9 +15,9 @@ from tests.support.running import DEADLINE, until
 from tests.support.valkey import settled
 
 LONG_AGO = 3_600.0  # seconds
-USER = "zoë/1"  # neither its key nor its header is ASCII
+USER = "zoë/1"  # as key and header it is not ASCII
 TASK = b'{"z":1, "user_id":"zo\xc3\xab/1","n":12345678901234567890,"f":1.10}'
-SORTED = b'{"f":1.10,"n":12345678901234567890,"user_id":"zo\xc3\xab/1","z":1}'  # by the sidecar that publishes it
+SORTED = b'{"f":1.10,"n":12345678901234567890,"user_id":"zo\xc3\xab/1","z":1}'  # as the publishing sidecar sorts it
 EVENT = b'{"specversion":"1.0","id":"%b","source":"s","type":"t","data":%b}'
 GOOD = b'{"user_id":"zo\xc3\xab/1","good":%d}'
 ODD = {
@@ -31,7 +31,7 @@ ODD = {
 
 
 async def next_event(tab: aiohttp.ClientWebSocketResponse) -> bytes:
-    """As it came, byte for byte."""
+    """The next event, byte for byte."""
     async with asyncio.timeout(DEADLINE):  # the argument `timeout` of aiohttp begins again at each ping
         text = await tab.receive_str()
     assert json.loads(text)["type"] == "task_update"
@@ -39,12 +39,15 @@ async def next_event(tab: aiohttp.ClientWebSocketResponse) -> bytes:
 
 
 async def drops(bridge: App, count: int) -> list[dict[str, Any]]:
-    """Their lines, once there are as many: a thread writes them, perhaps after the next event has arrived."""
+    """The log lines of dropped events, once there are this many.
+
+    A thread writes them, perhaps after the next event has arrived.
+    """
     await until(lambda: len(bridge.log.of("event.dropped")) >= count)
     return bridge.log.of("event.dropped")
 
 
-# Published through the backend's sidecar: content type, what is sent, what arrives.
+# Published through the backend's sidecar: content type, published data, expected data.
 THROUGH_DAPR: dict[str, tuple[str | None, bytes, bytes]] = {
     "JSON": ("application/json", TASK, SORTED),
     "no content type": (None, TASK, TASK),
@@ -52,7 +55,7 @@ THROUGH_DAPR: dict[str, tuple[str | None, bytes, bytes]] = {
     "bytes": ("application/octet-stream", TASK, TASK),
     "a CloudEvent": ("application/cloudevents+json", EVENT % (b"e-1", TASK), SORTED),
 }
-# Put into Kafka by something else: value and headers; what arrives is the value, or the data in it.
+# Stored in Kafka by other producers: value and headers. The value, or the data in it, must arrive.
 WITHOUT_DAPR: dict[str, tuple[bytes, Mapping[str, bytes], bytes]] = {
     "a bare object": (TASK, {}, TASK),
     "a bare object with white space around it": (b" \n" + TASK + b"\n", {}, TASK),
@@ -60,7 +63,7 @@ WITHOUT_DAPR: dict[str, tuple[bytes, Mapping[str, bytes], bytes]] = {
     "a CloudEvent in binary mode": (TASK, {"ce_specversion": b"1.0", "ce_id": b"e-3", "ce_source": b"s"}, TASK),
     "odd headers": (TASK, ODD, TASK),
 }
-# What can never be understood: the value, and the reason in the log.
+# Never accepted: the value, and the reason in the log.
 POISON: dict[str, tuple[bytes | None, str]] = {
     "text": (b"hello", "not_json"),
     "nothing": (b"", "not_json"),
@@ -102,8 +105,8 @@ async def test_message_of_another_producer_arrives_byte_for_byte(chain: Chain, k
     assert not bridge.log.of("request.denied")
 
 
-async def test_attributes_of_a_binary_cloudevent_arrive_as_they_were(chained: Start, kafka: Kafka) -> None:
-    """The shipped component escapes headers, and the shipped bridge knows it."""
+async def test_attributes_of_a_binary_cloudevent_arrive_unchanged(chained: Start, kafka: Kafka) -> None:
+    """The shipped component escapes headers, and the shipped bridge is configured for that."""
     chain = await chained(USER_ID_FIELD="@subject")
     [bridge] = chain.bridges
     tab, _ = await bridge.opened(USER)
@@ -135,11 +138,11 @@ async def test_message_that_cannot_be_read_is_dropped_and_blocks_nothing(chain: 
     async def is_committed() -> bool:
         return (await kafka.committed(group))[1] == ends[1]
 
-    await settled(is_committed)  # nobody has to read it again
+    await settled(is_committed)  # it will not be delivered again
 
 
-async def test_poison_and_good_ones_in_one_delivery(chain: Chain, kafka: Kafka) -> None:
-    """The sidecar's bulk has them all if it takes them at once; what is dropped takes no other with it."""
+async def test_delivery_with_unreadable_messages_accepts_the_others(chain: Chain, kafka: Kafka) -> None:
+    """If the sidecar sends all in one bulk, the dropped entries must not affect the others."""
     [bridge] = chain.bridges
     tab, _ = await bridge.opened(USER)
     for place, (value, _) in enumerate(POISON.values()):

@@ -1,4 +1,4 @@
-"""Many events of many users, over all partitions: each tab has each of its user's once, in order."""
+"""Many events of many users over all partitions: each tab gets each event of its user once and in order."""
 
 import asyncio
 import re
@@ -37,20 +37,20 @@ async def read(chain: Chain, user: str, ready: asyncio.Barrier) -> list[Message]
 
 
 async def publish(chain: Chain) -> None:
-    """Round by round: the users' events are mixed as they are in a busy topic. A request has two rounds."""
+    """Publish round by round, so that the users' events are mixed as in a busy topic. A request has two rounds."""
     for start in range(1, EVENTS, 2):
         bulk = [(user, {"user_id": user, "n": n}) for n in (start, start + 1) for user in USERS]
         await chain.publisher.publish_bulk(bulk)
 
 
 async def delivered(bridge: App) -> int:
-    """Events that were written to sockets, also to those that have left since."""
+    """The number of events that were written to sockets, including those that are closed now."""
     _, text = await bridge.internal.get("/metrics")
     [found] = re.findall(r"^wsbridge_deliveries_total (\S+)$", text, re.MULTILINE)
     return int(float(found))
 
 
-async def test_fifty_thousand_events_reach_a_thousand_tabs_once_and_in_order(chained: Start, redis: Valkey) -> None:
+async def test_chain_delivers_fifty_thousand_events_to_a_thousand_tabs_in_order(chained: Start, redis: Valkey) -> None:
     chain = await chained(WITH_REDIS, replicas=2, REDIS_URL=redis.url, LOG_LEVEL="info")
     before = await chain.kafka.ends()
     ready = asyncio.Barrier(len(USERS) * TABS + 1)

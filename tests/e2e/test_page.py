@@ -1,4 +1,4 @@
-"""What somebody with the page open sees while the bridges are replaced: nothing, but their tasks."""
+"""The demo page stays complete while the bridges are replaced."""
 
 from tests.e2e.chain import WITH_REDIS, Start
 from tests.e2e.demo import launched, open_demo
@@ -9,7 +9,7 @@ from tests.support.valkey import Valkey
 from playwright.async_api import expect
 
 
-async def test_a_page_has_every_task_once_after_both_replicas_were_rolled_over(chained: Start, redis: Valkey) -> None:
+async def test_demo_page_after_a_rolling_update_has_every_task_once(chained: Start, redis: Valkey) -> None:
     chain = await chained(WITH_REDIS, replicas=2, REDIS_URL=redis.url)
     tasks: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Several replicas, in both ways that they are shipped in: every client gets everything, on whichever it is."""
+"""Several replicas, in both shipped ways: every client gets every event, on any replica."""
 
 import asyncio
 
@@ -13,9 +13,7 @@ EVENTS = 25
 
 
 @pytest.mark.parametrize("manifest", [WITH_REDIS, GROUP_EACH])
-async def test_every_client_gets_everything_on_either_of_two_replicas(
-    manifest: str, chained: Start, redis: Valkey
-) -> None:
+async def test_replicas_each_serve_their_clients_every_event(manifest: str, chained: Start, redis: Valkey) -> None:
     settings = {"REDIS_URL": redis.url} if manifest == WITH_REDIS else {}
     chain = await chained(manifest, replicas=2, **settings)
     tabs = [(user, (await bridge.opened(user))[0]) for bridge in chain.bridges for user in USERS]
@@ -26,19 +24,19 @@ async def test_every_client_gets_everything_on_either_of_two_replicas(
         assert seen == [{"user_id": user, "n": n} for n in range(EVENTS)]
 
 
-async def test_with_redis_two_replicas_divide_the_partitions(chained: Start, redis: Valkey) -> None:
+async def test_replicas_with_redis_divide_the_partitions(chained: Start, redis: Valkey) -> None:
     chain = await chained(WITH_REDIS, replicas=2, REDIS_URL=redis.url)
     shares = await chain.kafka.members("websocket-service")
     assert sorted(map(sorted, shares or [])) in ([[0], [1, 2]], [[0, 1], [2]])
 
 
-async def test_without_redis_each_replica_reads_all_partitions(chained: Start) -> None:
+async def test_replicas_without_redis_each_read_all_partitions(chained: Start) -> None:
     chain = await chained(GROUP_EACH, replicas=2)
     for pod in chain.pods:
         assert await chain.kafka.members(f"wsbridge-{pod.name}") == [{0, 1, 2}]
 
 
-async def test_a_client_resumes_on_the_other_replica_with_redis(chained: Start, redis: Valkey) -> None:
+async def test_replicas_with_redis_let_a_client_resume_on_another_one(chained: Start, redis: Valkey) -> None:
     chain = await chained(WITH_REDIS, replicas=2, REDIS_URL=redis.url)
     first, second = chain.bridges
     tab, _ = await first.opened("alice")

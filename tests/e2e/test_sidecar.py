@@ -1,4 +1,4 @@
-"""What docs/dapr.md says of sidecars and a bridge does not show: beside a stand-in, which sees every delivery."""
+"""Statements of docs/dapr.md that a bridge cannot show: a stand-in for the app sees every delivery."""
 
 import base64
 import json
@@ -18,19 +18,19 @@ from tests.e2e.sidecar import Manifest, Sidecar, components
 from tests.support.running import until
 from tests.support.valkey import settled
 
-GROUP = "websocket-service"  # the resiliency policy is for that app id
+GROUP = "websocket-service"  # the resiliency policy applies to this app id
 RAW = {"metadata": {"rawPayload": "true"}}
 BULK = {"bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 20}}
 
 
 class App:
-    """Subscribes like that, and answers RETRY to the events named in `unlucky`, SUCCESS to all others."""
+    """Subscribes as configured. Answers RETRY to the events in `unlucky` and SUCCESS to all others."""
 
     def __init__(self, subscription: Mapping[str, Any] | None) -> None:
-        """Without a subscription it says that it has no such route."""
+        """Without a subscription the route does not exist."""
         self.asked = 0
         self.seen: list[list[str]] = []  # the ids of each delivery, in order
-        self.metadata: list[dict[str, str]] = []  # of each message: of its entry in bulk, else the request's headers
+        self.metadata: list[dict[str, str]] = []  # of each message: of its bulk entry, or the request's headers
         self.unlucky: set[str] = set()
         self._subscription = subscription
 
@@ -70,7 +70,7 @@ Beside = Callable[[App], Awaitable[Sidecar]]
 
 @pytest.fixture
 async def beside(kafka: Kafka, tmp_path: Path, aiohttp_server: AiohttpServer) -> AsyncIterator[Beside]:
-    """A sidecar beside an app: `await beside(App(…))`; it ends with the test."""
+    """Start a sidecar for an app: `await beside(App(…))`; it ends with the test."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         manifest = Manifest({"dapr.io/app-id": GROUP, "dapr.io/app-protocol": "http"}, {})
@@ -95,7 +95,7 @@ async def beside(kafka: Kafka, tmp_path: Path, aiohttp_server: AiohttpServer) ->
         yield starting
 
 
-async def test_it_asks_once_and_404_means_no_subscriptions_for_good(beside: Beside) -> None:
+async def test_sidecar_reads_subscriptions_once_and_takes_404_as_none(beside: Beside) -> None:
     app = App(None)
     sidecar = await beside(app)
     await until(lambda: any("dapr initialized" in line for line in sidecar.log.lines))
@@ -104,10 +104,10 @@ async def test_it_asks_once_and_404_means_no_subscriptions_for_good(beside: Besi
 
 
 @pytest.mark.parametrize("mode", [{}, BULK], ids=["single", "bulk"])
-async def test_sidecar_retries_for_ever_a_message_that_it_cannot_decode(
+async def test_sidecar_retries_a_message_that_it_cannot_decode_forever(
     beside: Beside, kafka: Kafka, mode: dict[str, Any]
 ) -> None:
-    """Why the bridge subscribes with `rawPayload`."""
+    """The reason why the bridge subscribes with `rawPayload`."""
     app = App(mode)
     sidecar = await beside(app)
     await kafka.read_by(GROUP, 1)
@@ -122,7 +122,7 @@ async def test_sidecar_retries_for_ever_a_message_that_it_cannot_decode(
     assert app.seen == []
 
 
-async def test_a_retry_in_bulk_brings_only_what_failed_and_holds_up_the_other_partitions(
+async def test_sidecar_retries_only_failed_bulk_entries_and_blocks_other_partitions(
     beside: Beside, kafka: Kafka
 ) -> None:
     app = App(RAW | BULK)
@@ -138,7 +138,7 @@ async def test_a_retry_in_bulk_brings_only_what_failed_and_holds_up_the_other_pa
     await until(lambda: app.seen[-1] == ["elsewhere"])
 
 
-async def test_single_deliveries_of_other_partitions_do_not_wait(beside: Beside, kafka: Kafka) -> None:
+async def test_sidecar_retrying_a_single_delivery_does_not_block_other_partitions(beside: Beside, kafka: Kafka) -> None:
     app = App(RAW)
     app.unlucky = {"b"}
     await beside(app)
@@ -152,7 +152,7 @@ async def test_single_deliveries_of_other_partitions_do_not_wait(beside: Beside,
 
 
 @pytest.mark.parametrize("mode", [RAW, RAW | BULK], ids=["single", "bulk"])
-async def test_headers_of_a_message_arrive_escaped_and_its_time_in_milliseconds(
+async def test_sidecar_escapes_headers_and_sends_the_time_in_milliseconds(
     beside: Beside, kafka: Kafka, mode: dict[str, Any]
 ) -> None:
     app = App(mode)

@@ -1,4 +1,4 @@
-"""The largest of everything over a link of 5 MB/s to a real Redis: FAULTS.md row 34. It takes two minutes."""
+"""The largest events, bulks and histories over a link of 5 MB/s to a real Redis. Takes two minutes."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +16,7 @@ async def pair(tmp_path: Path, spawn: Spawn) -> AsyncIterator[Replicas]:
         yield pair
 
 
-async def test_everything_at_its_largest_arrives_and_nobody_else_waits(pair: Replicas) -> None:
+async def test_slow_redis_with_the_largest_data_delays_no_other_user(pair: Replicas) -> None:
     async with pair.nobody_else_waits():
         await pair.everybody_gets_the_largest_event()
     async with pair.nobody_else_waits():

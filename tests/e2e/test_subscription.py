@@ -1,4 +1,4 @@
-"""How sidecars and bridges find each other, and whom they let in."""
+"""Sidecars and bridges find each other and check each other's tokens."""
 
 from tests.e2e.chain import APP_TOKEN, Chain, Start
 from tests.support.running import cloud_event, receive, until
@@ -11,7 +11,7 @@ SUBSCRIPTION = {
 }
 
 
-async def test_the_sidecar_lists_the_subscription(chain: Chain) -> None:
+async def test_sidecar_metadata_lists_the_subscription(chain: Chain) -> None:
     [pod] = chain.pods
     [found] = await pod.sidecar.subscriptions()
     assert SUBSCRIPTION.items() <= found.items()
@@ -27,8 +27,8 @@ async def test_subscription_event_of_the_backend_reaches_its_user_only(chain: Ch
     assert (await receive(bob))["event"] == {"user_id": "bob", "n": 2}
 
 
-async def test_many_events_come_in_few_requests(chained: Start) -> None:
-    """Kafka may pass them on over some milliseconds, so the sidecar waits longer than by default."""
+async def test_sidecar_delivers_many_events_in_few_requests(chained: Start) -> None:
+    """Kafka may return them over some milliseconds, so the sidecar waits longer than by default."""
     chain = await chained(BULK_WAIT="0.02")
     [bridge] = chain.bridges
     tab, _ = await bridge.opened("alice")
@@ -36,10 +36,10 @@ async def test_many_events_come_in_few_requests(chained: Start) -> None:
     assert [(await receive(tab))["event"]["n"] for _ in range(200)] == list(range(200))
     await until(lambda: len(bridge.log.of("http.request", path="/events/task-updates")) > 1)
     requests = bridge.log.of("http.request", path="/events/task-updates")
-    assert 2 <= len(requests) < 20  # 100 in each at most
+    assert 2 <= len(requests) < 20  # at most 100 in each
 
 
-async def test_a_bridge_that_starts_after_its_sidecar_is_subscribed(chain: Chain) -> None:
+async def test_bridge_that_starts_after_its_sidecar_is_subscribed(chain: Chain) -> None:
     [pod] = chain.pods
     await chain.take_down(pod)
     pod.sidecar.start()
@@ -51,7 +51,7 @@ async def test_a_bridge_that_starts_after_its_sidecar_is_subscribed(chain: Chain
     assert (await receive(tab))["event"]["n"] == 1
 
 
-async def test_a_bridge_takes_nothing_from_a_sidecar_with_another_token(chain: Chain) -> None:
+async def test_bridge_refuses_a_sidecar_with_another_token(chain: Chain) -> None:
     [pod] = chain.pods
     await chain.take_down(pod)
     pod.sidecar.app_token = "another token"

@@ -1,4 +1,4 @@
-"""What the README has its reader do with a backend: type it, and see it."""
+"""Runs the README's commands for the example backend, and checks what its reader sees."""
 
 import asyncio
 import contextlib
@@ -29,14 +29,14 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def typed(start: str) -> str:
-    """The command of the README's walk-through that starts like that, continued lines joined."""
+    """The command in the README's walk-through that starts with this word, with continued lines joined."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("### The whole way")[1].split("\n## ")[0]
     [found] = re.findall(rf"^{start}.*$", section.replace("\\\n", ""), re.MULTILINE)
     return str(found)
 
 
 async def run(command: str) -> Any:
-    """What it prints, as JSON; `wsbridge` is the one under test, and has the backend's secret."""
+    """Run a command; return its output as JSON. `wsbridge` is the tested one and has the backend's secret."""
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "WSBRIDGE_JWT_SECRET": SECRET}
     process = await asyncio.create_subprocess_shell(command, env=environment, stdout=PIPE, stderr=PIPE)
     output, errors = await process.communicate()
@@ -44,7 +44,7 @@ async def run(command: str) -> Any:
     return json.loads(output)
 
 
-async def test_a_task_posted_with_curl_shows_in_the_terminal_and_on_the_page(chain: Chain, tmp_path: Path) -> None:
+async def test_task_posted_with_curl_shows_in_the_terminal_and_on_the_page(chain: Chain, tmp_path: Path) -> None:
     listen = [*typed("wsbridge listen").split(), "--url", f"{chain.proxy.url}/ws".replace("http", "ws")]
     listening = Process([str(BIN / listen[0]), *listen[1:]], Log(tmp_path / "listen.log"))
     try:
@@ -70,7 +70,7 @@ async def test_a_task_posted_with_curl_shows_in_the_terminal_and_on_the_page(cha
         listening.kill()
 
 
-async def test_the_trace_that_the_backend_was_asked_in_goes_on_in_the_bridges_log(chain: Chain) -> None:
+async def test_trace_of_a_request_to_the_backend_is_in_the_bridges_log(chain: Chain) -> None:
     [pod] = chain.pods
     tab, _ = await pod.bridge.opened("alice")
     headers = {"Authorization": f"Bearer {token('alice')}", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
@@ -86,8 +86,8 @@ async def test_the_trace_that_the_backend_was_asked_in_goes_on_in_the_bridges_lo
 
 @pytest.mark.fault("A2")
 @pytest.mark.parametrize("document", ["README.md", "examples/tasks-backend/README.md"])
-async def test_both_sidecars_of_the_document_run_beside_each_other(document: str, tmp_path: Path) -> None:
-    """The second one once took the metrics port of the first, and ended at once."""
+async def test_both_sidecars_of_the_readme_run_at_the_same_time(document: str, tmp_path: Path) -> None:
+    """An earlier version gave both the same metrics port, and the second one ended at once."""
     text = (ROOT / document).read_text(encoding="utf-8").split("### The whole way")[-1].split("\n## ")[0]
     lines = re.findall(r"^(daprd .*?) ?&?$", text.replace("\\\n", ""), re.MULTILINE)
     (tmp_path / "components").mkdir()

@@ -104,7 +104,7 @@ async def test_row_1_a_garbled_token(start: Start, logs: Logs, text: str) -> Non
         await peer.upgrade(headers=f"Authorization: Bearer {text}\r\n")
         assert await peer.closed() == (4401, "token_invalid")
         assert await logs.line("auth.failed", code=4401, reason="token_invalid", user="u1")
-    assert bridge.bridge.metrics.closed("4401") == bridge.bridge.metrics.errors["auth"] == 1
+    assert bridge.closes("4401") == bridge.bridge.metrics.errors["auth"] == 1
     assert text[:50].encode("latin-1").decode(errors="replace") not in logs.text
 
 
@@ -185,7 +185,7 @@ async def test_row_4_a_foreign_origin(start: Start, logs: Logs, origin: str) -> 
         assert await peer.frame() == (CLOSE, (4503).to_bytes(2, "big") + b"origin_forbidden")
         line = await logs.line("session.refused", code=4503, reason="origin_forbidden")
         assert "WSBRIDGE_ALLOWED_ORIGINS" in line["why"]
-    assert bridge.bridge.metrics.closed("4503") == 1
+    assert bridge.closes("4503") == 1
 
 
 # Row 5: handshakes.
@@ -350,7 +350,7 @@ async def test_rows_6_and_7_a_bad_frame(
         code, _ = await peer.closed()
         assert code in codes
         await logs.line("session.closed", session=hello["session_id"], code=code)
-    assert bridge.bridge.metrics.closed(str(code)) == 1
+    assert bridge.closes(str(code)) == 1
 
 
 FLOODS: dict[str, bytes] = {
@@ -530,7 +530,7 @@ async def test_row_9_a_stalled_reader(start: Start, logs: Logs) -> None:
             assert time.monotonic() - over < 2 + 2  # and some patience with a busy machine
         await bridge.hang_up()
         await until(lambda: footprint() <= (before[0], before[1] + 1))  # our own end of it is open still
-    assert bridge.bridge.metrics.closed("4408") == 1
+    assert bridge.closes("4408") == 1
 
 
 @pytest.mark.fault("D4")
@@ -543,7 +543,7 @@ async def test_row_9_a_fast_reader_of_a_large_bulk_gets_all_of_it_and_stays(brid
         assert [(await peer.message())["event"]["n"] for _ in range(100)] == list(range(100))
         await peer.send_frame(TEXT, b'{"type":"ping"}')
         assert await peer.message() == {"type": "pong"}
-    assert bridge.bridge.metrics.closed("4408") == 0
+    assert bridge.closes("4408") == 0
 
 
 @pytest.mark.fault("C5")
@@ -628,7 +628,7 @@ async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) ->
             assert bridge.bridge.registry.of("vanished") == []
         await bridge.hang_up()
         await until(lambda: footprint() <= (before[0], before[1] + 1))
-    assert bridge.bridge.metrics.closed("1006") == 1
+    assert bridge.closes("1006") == 1
 
 
 @pytest.mark.fault("D9")
@@ -759,7 +759,7 @@ async def test_row_13_the_twenty_first_connection_of_a_user(bridge: Running, log
             await bridge.opened()
         assert await closed(await bridge.connect()) == (4429, "too_many_connections")
         await logs.line("session.refused", code=4429, reason="too_many_connections", user="u1")
-    assert bridge.bridge.metrics.closed("4429") == 1
+    assert bridge.closes("4429") == 1
 
 
 async def test_row_13_the_connection_past_the_servers_limit(start: Start, logs: Logs) -> None:
@@ -768,7 +768,7 @@ async def test_row_13_the_connection_past_the_servers_limit(start: Start, logs: 
         await bridge.opened()
         assert await closed(await bridge.connect("u2")) == (1013, "overloaded")
         await logs.line("session.refused", code=1013, reason="overloaded", user="u2")
-    assert bridge.bridge.metrics.closed("1013") == 1
+    assert bridge.closes("1013") == 1
 
 
 # Row 14: bugs of ours.

@@ -103,6 +103,10 @@ class Running(Reachable):
         self.server = server
         self.app_token, self.admin_token = bridge.settings.app_api_token, bridge.settings.admin_token
 
+    def closes(self, code: str) -> int:
+        """The number of closes with that code, over all reasons."""
+        return sum(count for (known, _), count in self.bridge.metrics.closes.items() if known == code)
+
 
 async def connect(
     bridge: Running,

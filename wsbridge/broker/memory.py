@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from wsbridge.broker.base import DUPLICATE, STORED, Outcome, Reservation, Sink, always
 from wsbridge.broker.history import History, RecentKeys, SharedData
@@ -17,6 +18,7 @@ REMEMBERED_BYTES = 160  # what an event's id costs while it is remembered: 141, 
 AT_ONCE = 1_000  # entries that one call frees because they have expired: what is left is freed by the next calls
 
 
+@dataclass(eq=False)
 class MemoryBroker:
     """`clock` is in seconds and monotonic.
 
@@ -25,25 +27,18 @@ class MemoryBroker:
     over it the oldest entries go, but never the newest.
     """
 
-    def __init__(
-        self,
-        sink: Sink,
-        *,
-        size: int,
-        ttl: float,
-        max_bytes: int,
-        max_bytes_per_user: int,
-        dedupe_ttl: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._sink = sink
-        self._size = size
-        self._ttl = ttl
-        self._max_bytes = max_bytes
-        self._max_bytes_per_user = max_bytes_per_user
-        self._seen = RecentKeys(dedupe_ttl, max_bytes // 2 // REMEMBERED_BYTES)
+    sink: Sink
+    _: KW_ONLY
+    size: int
+    ttl: float
+    max_bytes: int
+    max_bytes_per_user: int
+    dedupe_ttl: float
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._seen = RecentKeys(self.dedupe_ttl, self.max_bytes // 2 // REMEMBERED_BYTES)
         self._data = SharedData()
-        self._clock = clock
         self._filled: OrderedDict[str, History] = OrderedDict()  # with entries, by last append, oldest first
         self._empty: OrderedDict[str, History] = OrderedDict()  # with a position only, by last use, oldest first
         self._bytes = 0  # of histories
@@ -59,9 +54,9 @@ class MemoryBroker:
         return len(self._filled) + len(self._empty)
 
     async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
-        now, stamp = self._clock(), timestamp()
+        now, stamp = self.clock(), timestamp()
         self.expire(now)
-        reservation = Reservation(self._sink)
+        reservation = Reservation(self.sink)
         outcomes: list[Outcome] = []
         published: list[Entry] = []
         try:
@@ -69,7 +64,7 @@ class MemoryBroker:
                 outcomes.append(self._take(event, reservation, now, stamp, published))  # noqa: PERF401 - it may raise
         finally:  # an error with one event must not keep stored ones from being published
             if published:
-                self._sink.put(published)
+                self.sink.put(published)
                 self._shrink()
         return outcomes
 
@@ -77,19 +72,19 @@ class MemoryBroker:
         """Nothing to do: every append reaches the sink."""
 
     async def disconnect(self, user: str) -> None:
-        self._sink.disconnect(user)
+        self.sink.disconnect(user)
 
     async def position(self, user: str) -> Position | None:
         history = self._filled.get(user) or self._empty.get(user)
         return history.top if history else None
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
-        now = self._clock()
+        now = self.clock()
         self.expire(now)
         history = self._filled.get(user)
         if history is None:
             history = self._empty[user] = self._without_entries(user)
-        answer = history.since(after, now - self._ttl)
+        answer = history.since(after, now - self.ttl)
         self._shrink()
         return answer
 
@@ -98,7 +93,7 @@ class MemoryBroker:
         self._seen.age(now)
         for _ in range(AT_ONCE):
             user, history = next(iter(self._filled.items()), (None, None))
-            if history is None or user is None or history.newest.received_at > now - self._ttl:
+            if history is None or user is None or history.newest.received_at > now - self.ttl:
                 return
             self._drop_oldest(history)
             if not history.kept:
@@ -129,9 +124,9 @@ class MemoryBroker:
             published.append(entry)
             self._bytes += ENTRY_BYTES + self._data.hold(event.data, shared=shared)
             if (
-                history.kept > self._size
-                or history.weight > self._max_bytes_per_user
-                or history.oldest.received_at <= now - self._ttl
+                history.kept > self.size
+                or history.weight > self.max_bytes_per_user
+                or history.oldest.received_at <= now - self.ttl
             ):
                 self._trim(history, now)
                 if not history.kept:
@@ -150,12 +145,12 @@ class MemoryBroker:
 
         One large entry may push out many small ones, each of which was appended once.
         """
-        if history.kept > self._size:
+        if history.kept > self.size:
             history.trimmed = self._drop_oldest(history)
-        while history.weight > self._max_bytes_per_user and history.kept > 1:
+        while history.weight > self.max_bytes_per_user and history.kept > 1:
             history.trimmed = self._drop_oldest(history)
         for _ in range(2):
-            if history.kept and history.oldest.received_at <= now - self._ttl:
+            if history.kept and history.oldest.received_at <= now - self.ttl:
                 self._drop_oldest(history)
 
     def _drop_oldest(self, history: History) -> int:
@@ -165,11 +160,11 @@ class MemoryBroker:
 
     def _shrink(self) -> None:
         """Back under the bound: first the events of users who got none for long, then positions not used for long."""
-        while self.bytes > self._max_bytes and self._filled:
+        while self.bytes > self.max_bytes and self._filled:
             user, history = next(iter(self._filled.items()))
             history.trimmed = self._drop_oldest(history)
             if not history.kept:
                 self._empty[user] = self._filled.pop(user)
-        while self.bytes > self._max_bytes and self._empty:
+        while self.bytes > self.max_bytes and self._empty:
             user, _ = self._empty.popitem(last=False)
             self._bytes -= HISTORY_BYTES + len(user)

@@ -9,14 +9,8 @@ from wsbridge.core.close_codes import LOST, NO_STATUS, Close
 
 _JOINERS = "\u200c\u200d"  # invisible and harmless; Persian, Hindi and emoji need them
 _RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
-_COLOURS = {
-    "connected": "\x1b[32m",
-    "authenticated": "\x1b[32m",
-    "gap": "\x1b[33m",
-    "goodbye": "\x1b[33m",
-    "error": "\x1b[31m",
-}
-_UPDATE = "\x1b[36m"
+_RED, _GREEN, _YELLOW, _CYAN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m"
+_COLOURS = {"connected": _GREEN, "authenticated": _GREEN, "gap": _YELLOW, "goodbye": _YELLOW, "error": _RED}
 _BY_CODE = {
     1000: "the server ended the session",
     1001: "the server or a proxy is shutting down",
@@ -86,7 +80,7 @@ def pretty(text: str, *, colours: bool) -> str:
         return f"{colour}{printable(word)}{_RESET}" if colours and word else printable(word)
 
     message_type, position = str(message.pop("type", "")), message.pop("id", None)
-    colour = _COLOURS.get(message_type, _UPDATE)
+    colour = _COLOURS.get(message_type, _CYAN)  # cyan for events
     words = [paint(_DIM, _clock(message.pop("timestamp", None))), paint(colour, message_type)]
     event = message.get("event")
     if isinstance(event, dict):

@@ -54,58 +54,54 @@ def read_message(text: str) -> Ping | Auth | Invalid:
     return Invalid("unknown type; clients send ping and auth")
 
 
+def _encode(**fields: object) -> bytes:
+    """A message without the fields that are None."""
+    return _json({name: value for name, value in fields.items() if value is not None})
+
+
 def connected(
     user: str,
     session: str,
     position: Position,
     ping_interval: float,
-    recovered: bool | None,  # noqa: FBT001 - a field of the message; None leaves it out
+    recovered: bool | None,  # noqa: FBT001 - a field of the message
     expires_in_ms: int | None,
 ) -> bytes:
     """The first message. `position` is the one before the first event that follows; `ping_interval` is in seconds."""
-    message = {
-        "type": "connected",
-        "message": "WebSocket connected successfully",
-        "user_id": user,
-        "timestamp": timestamp(),
-        "session_id": session,
-        "last_event_id": str(position),
-    }
-    optional = {
-        "recovered": recovered,
-        "ping_interval_ms": round(ping_interval * 1000),
-        "expires_in_ms": expires_in_ms,
-    }
-    return _json(message | {name: value for name, value in optional.items() if value is not None})
+    return _encode(
+        type="connected",
+        message="WebSocket connected successfully",
+        user_id=user,
+        timestamp=timestamp(),
+        session_id=session,
+        last_event_id=str(position),
+        recovered=recovered,
+        ping_interval_ms=round(ping_interval * 1000),
+        expires_in_ms=expires_in_ms,
+    )
 
 
 def authenticated(expires_in_ms: int | None) -> bytes:
-    message: dict[str, object] = {"type": "authenticated"}
-    return _json(message if expires_in_ms is None else message | {"expires_in_ms": expires_in_ms})
+    return _encode(type="authenticated", expires_in_ms=expires_in_ms)
 
 
 def gap(after: Position | None, last: Position, reason: str) -> bytes:
-    message = {"type": "gap", "after": str(after), "last_event_id": str(last), "reason": reason}
-    if after is None:
-        del message["after"]
-    return _json(message)
+    return _encode(type="gap", after=after and str(after), last_event_id=str(last), reason=reason)
 
 
 def error(code: str, text: str) -> bytes:
-    return _json({"type": "error", "code": code, "message": text})
+    return _encode(type="error", code=code, message=text)
 
 
 def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0) -> bytes:
     """The last message. `reconnect_after` and `close_after` are in seconds from now."""
-    return _json(
-        {
-            "type": "goodbye",
-            "code": close.code,
-            "reason": close.reason,
-            "reconnect": close.reconnect,
-            "reconnect_after_ms": round(reconnect_after * 1000),
-            "close_after_ms": round(close_after * 1000),
-        }
+    return _encode(
+        type="goodbye",
+        code=close.code,
+        reason=close.reason,
+        reconnect=close.reconnect,
+        reconnect_after_ms=round(reconnect_after * 1000),
+        close_after_ms=round(close_after * 1000),
     )
 
 

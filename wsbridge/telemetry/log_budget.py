@@ -38,10 +38,6 @@ class LogBudget:
             self._refused[event] += 1
         return left >= 1.0
 
-    @property
-    def size(self) -> int:
-        return len(self._buckets)
-
     def due(self) -> dict[str, int]:
         """Event → dropped lines since the last report; empty if that was less than a second ago."""
         if not self._refused or self._clock() - self._reported < REPORT_INTERVAL:

@@ -174,10 +174,6 @@ class Metrics(Collector):
         if seconds is not None:
             self._duration.observe(seconds)
 
-    def closed(self, code: str) -> int:
-        """The number of closes with that code, over all reasons."""
-        return sum(count for (known, _), count in self.closes.items() if known == code)
-
     def session_mended(self) -> None:
         """Count a session that missed a live entry and read it from the history."""
         self.mends += 1

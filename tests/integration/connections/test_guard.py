@@ -269,7 +269,7 @@ async def test_handshakes_over_the_rate_are_closed_with_1013(start: Start, logs:
     async with Peer(bridge.port) as peer:
         await peer.send(b"GET /sse?user_id=u1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b'"code":1013' in await peer.rest()
-    assert refused(bridge, "handshake_rate") == bridge.bridge.metrics.closed("1013") == 3
+    assert refused(bridge, "handshake_rate") == bridge.closes("1013") == 3
     assert [(await receive(ws))["type"] for ws in first] == ["connected"] * 4
     assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # deliveries have no such limit
 

@@ -53,7 +53,7 @@ async def test_opener_refuses_while_the_history_stays_unavailable_and_forgets_th
     assert await closed(await bridge.connect("u1")) == (1013, "unavailable")
     assert "for good" in (await logs.line("session.refused", code=1013, reason="unavailable"))["why"]
     assert len(bridge.bridge.registry) == 0
-    assert (bridge.bridge.metrics.opened, bridge.bridge.metrics.closed("1013")) == (0, 1)
+    assert (bridge.bridge.metrics.opened, bridge.closes("1013")) == (0, 1)
 
 
 async def test_opener_counts_a_session_that_ends_in_several_ways_once(bridge: Running, logs: Logs) -> None:

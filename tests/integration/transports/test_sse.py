@@ -161,7 +161,7 @@ async def test_a_stalled_reader_is_cut_off_and_freed(start: Start) -> None:
                 break
             await bridge.publish({"user_id": "u1", "text": "x" * 100_000})
         await until(lambda: not len(bridge.bridge.registry))
-    assert bridge.bridge.metrics.closed("4408") == 1
+    assert bridge.closes("4408") == 1
 
 
 async def test_http_1_0_gets_the_stream_without_chunks(bridge: Running) -> None:

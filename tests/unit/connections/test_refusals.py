@@ -75,4 +75,4 @@ def test_overloaded_handshake_is_accepted_and_closed_with_1013(
     assert response.startswith(b"HTTP/1.1 101 ")
     assert b'"code":1013' in response
     assert limits.blamed == []
-    assert metrics.closed("1013") == 1
+    assert metrics.closes["1013", "overloaded"] == 1

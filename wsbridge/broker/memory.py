@@ -95,9 +95,7 @@ class MemoryBroker:
             user, history = next(iter(self._filled.items()), (None, None))
             if history is None or user is None or history.newest.received_at > now - self.ttl:
                 return
-            self._drop_oldest(history)
-            if not history.kept:
-                self._empty[user] = self._filled.pop(user)
+            self._drop_oldest(user, history)
 
     def _take(self, event: Event, reservation: Reservation, now: float, stamp: str, published: list[Entry]) -> Outcome:
         users: Sequence[str] = event.users
@@ -128,9 +126,7 @@ class MemoryBroker:
                 or history.weight > self.max_bytes_per_user
                 or history.oldest.received_at <= now - self.ttl
             ):
-                self._trim(history, now)
-                if not history.kept:
-                    self._empty[user] = self._filled.pop(user)
+                self._trim(user, history, now)
 
     def _without_entries(self, user: str) -> History:
         """The history of a user who has no events, which is taken out, or a new one."""
@@ -140,31 +136,32 @@ class MemoryBroker:
             self._bytes += HISTORY_BYTES + len(user)
         return history
 
-    def _trim(self, history: History, now: float) -> None:
+    def _trim(self, user: str, history: History, now: float) -> None:
         """One entry too many, and two expired ones for each that comes: however many have expired, they get fewer.
 
         One large entry may push out many small ones, each of which was appended once.
         """
         if history.kept > self.size:
-            history.trimmed = self._drop_oldest(history)
+            history.trimmed = self._drop_oldest(user, history)
         while history.weight > self.max_bytes_per_user and history.kept > 1:
-            history.trimmed = self._drop_oldest(history)
+            history.trimmed = self._drop_oldest(user, history)
         for _ in range(2):
             if history.kept and history.oldest.received_at <= now - self.ttl:
-                self._drop_oldest(history)
+                self._drop_oldest(user, history)
 
-    def _drop_oldest(self, history: History) -> int:
+    def _drop_oldest(self, user: str, history: History) -> int:
+        """Drop one entry of the history, which has some. Returns its offset."""
         entry = history.drop_oldest()
         self._bytes -= ENTRY_BYTES + self._data.release(entry.data)
+        if not history.kept:
+            self._empty[user] = self._filled.pop(user)
         return entry.offset
 
     def _shrink(self) -> None:
         """Back under the bound: first the events of users who got none for long, then positions not used for long."""
         while self.bytes > self.max_bytes and self._filled:
             user, history = next(iter(self._filled.items()))
-            history.trimmed = self._drop_oldest(history)
-            if not history.kept:
-                self._empty[user] = self._filled.pop(user)
+            history.trimmed = self._drop_oldest(user, history)
         while self.bytes > self.max_bytes and self._empty:
             user, _ = self._empty.popitem(last=False)
             self._bytes -= HISTORY_BYTES + len(user)

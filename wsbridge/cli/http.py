@@ -6,11 +6,12 @@ that they take to start.
 
 import errno
 import http.client
+import json
 import os
 import ssl
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
@@ -25,6 +26,13 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+
+    def field(self, name: str) -> Any:
+        """A field of the JSON object that is the body; None if there is no such field or object."""
+        try:
+            return json.loads(self.body)[name]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
 
 
 def send(

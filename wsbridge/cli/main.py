@@ -6,7 +6,7 @@ Built on click. With argparse, help pages, suggestions for mistyped names and op
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -68,12 +68,11 @@ class _Publish(click.Command):
     """Takes `--dapr` with a URL or without: the word after it may be the type of the event."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(_with_sidecar(args)))
-
-
-def _with_sidecar(argv: Sequence[str]) -> Iterator[str]:
-    for word, following in itertools.pairwise([*argv, ""]):
-        yield f"--dapr={SIDECAR}" if word == "--dapr" and "://" not in following else word
+        words = [
+            f"--dapr={SIDECAR}" if word == "--dapr" and "://" not in following else word
+            for word, following in itertools.pairwise([*args, ""])
+        ]
+        return super().parse_args(ctx, words)
 
 
 def _examples(*lines: str, text: str = "") -> str:

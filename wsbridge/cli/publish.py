@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,7 +14,6 @@ from wsbridge.core.timestamps import timestamp
 SOURCE = "wsbridge-cli"
 CONTENT_TYPE = "application/cloudevents+json"  # with it a sidecar keeps id and type of the envelope
 TIMEOUT = 10.0  # seconds
-ACCEPTED = 204  # the sidecar's success
 SUCCESS = "SUCCESS"
 BY_KEY = "@key"  # the user is the key of the Kafka message, which only a sidecar can set
 _OF_BRIDGE = {
@@ -33,14 +33,6 @@ _OF_STATUS = {
     "DROP": "the bridge cannot use this event: see event.dropped in its log",
     "RETRY": "the bridge cannot store it now: see event.retried in its log, and try again",
 }
-
-
-class _Status(msgspec.Struct):
-    status: str = ""
-
-
-class _User(msgspec.Struct):
-    sessions: list[msgspec.Raw]
 
 
 def cloud_event(
@@ -85,10 +77,10 @@ def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | No
     Raises `Unreachable` if no bridge answered.
     """
     answer = _post(event, f"{url.rstrip('/')}/events/{quote(topic, safe='')}", token)
-    status = _status(answer) if answer.status == 200 else ""  # noqa: PLR2004 - HTTP's OK
+    status = answer.field("status") if answer.status == HTTPStatus.OK else None
     if status == SUCCESS:
         return ""
-    if status in _OF_STATUS:
+    if isinstance(status, str) and status in _OF_STATUS:
         return f"{status}: {_OF_STATUS[status]}"
     return f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "unexpected response; check --url")
 
@@ -98,9 +90,10 @@ def connections(url: str, user: str, *, token: str | None) -> int | None:
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         answer = http.send(f"{url.rstrip('/')}/users/{quote(user, safe='')}", headers=headers, timeout=TIMEOUT)
-        return len(msgspec.json.decode(answer.body, type=_User).sessions) if answer.status == 200 else None  # noqa: PLR2004
-    except (http.Unreachable, ValueError):
+    except http.Unreachable:
         return None
+    sessions = answer.field("sessions")
+    return len(sessions) if answer.status == HTTPStatus.OK and isinstance(sessions, list) else None
 
 
 def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> str:
@@ -110,7 +103,7 @@ def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, top
     """
     query = urlencode({"metadata.partitionKey": key})
     answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)
-    if answer.status == ACCEPTED:
+    if answer.status == HTTPStatus.NO_CONTENT:
         return ""
     return f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "unexpected response; check --dapr")
 
@@ -118,10 +111,3 @@ def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, top
 def _post(event: Mapping[str, Any], url: str, token: str | None) -> http.Answer:
     headers = {"content-type": CONTENT_TYPE} | ({"dapr-api-token": token} if token else {})
     return http.send(url, method="POST", body=msgspec.json.encode(event), headers=headers, timeout=TIMEOUT)
-
-
-def _status(answer: http.Answer) -> str:
-    try:
-        return msgspec.json.decode(answer.body, type=_Status).status
-    except ValueError:  # neither JSON nor UTF-8
-        return ""

@@ -85,7 +85,7 @@ class RedisBroker:
 
     @property
     def subscriptions(self) -> int:
-        return len(self._subscriber)
+        return len(self._subscriber.channels)
 
     async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
         return await self._appender.append(events, is_wanted)

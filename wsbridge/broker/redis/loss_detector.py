@@ -89,7 +89,9 @@ class LossDetector:
 
     async def _look(self, users: Iterable[str]) -> dict[str, _Look]:
         """Whether each node takes what we shall ask of it, and when that was, as it counts."""
-        nodes = {self._node(user): user for user in (*self._probes(), *users)}
+        # The probes are users that need not exist, enough of them that each node has one with high probability.
+        probes = [f"probe {number}" for number in range(PROBES * len(list(self._server.nodes())))]
+        nodes = {self._node(user): user for user in (*probes, *users)}
         commands = [
             call("look", keys_of(self._prefix, user), secrets.token_hex(8), self._time(node))
             for node, user in nodes.items()
@@ -97,10 +99,6 @@ class LossDetector:
         replies = await self._pipeline.ask(_PING, *commands)
         now = time.monotonic()
         return {node: _Look(mark, at, now) for node, (mark, at) in zip(nodes, replies[1:], strict=True)}
-
-    def _probes(self) -> list[str]:
-        """Names of users that need not exist, enough of them that each node has one with high probability."""
-        return [f"probe {number}" for number in range(PROBES * len(list(self._server.nodes())))]
 
     def _time(self, node: str) -> int | str:
         """The time by that node's count; for a new node by the slowest count, so that nothing expires too early."""

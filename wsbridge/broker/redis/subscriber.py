@@ -65,9 +65,6 @@ class Subscriber:
         self._work = asyncio.Event()
         self._is_stale = True  # the owners of the slots may have changed
 
-    def __len__(self) -> int:
-        return len(self._channels)
-
     @property
     def channels(self) -> Collection[str]:
         return self._channels.keys()
@@ -198,15 +195,12 @@ class Subscriber:
             if incoming.error is not None:  # the node does not own that slot any more
                 self._resubscribe(incoming.error, [incoming.channel])
             else:
-                self._confirm(incoming.channel, channel)
-
-    def _confirm(self, name: str, channel: _Channel) -> None:
-        if channel.confirmed is not None:
-            channel.confirmed.set()
-        channel.request = channel.confirmed = None
-        if channel.was_subscribed:
-            self._listener.on_resubscribed(name)
-        channel.was_subscribed = True
+                if channel.confirmed is not None:
+                    channel.confirmed.set()
+                channel.request = channel.confirmed = None
+                if channel.was_subscribed:
+                    self._listener.on_resubscribed(incoming.channel)
+                channel.was_subscribed = True
 
     async def _deliver(self, name: str, payload: bytes) -> None:
         try:

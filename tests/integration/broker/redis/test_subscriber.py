@@ -127,7 +127,7 @@ async def connections(valkey: Valkey) -> int:
 async def test_subscriber_messages_after_a_join_arrive_in_order(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
-        assert (len(it.subscriber), it.subscriber.is_complete()) == (2, True)
+        assert (len(it.subscriber.channels), it.subscriber.is_complete()) == (2, True)
         await it.publish("a", *map(str, range(20)))
         await it.publish("b", "x")
         await it.publish("c", "y")
@@ -143,7 +143,7 @@ async def test_a_join_waits_until_the_server_has_confirmed_it(tmp_path: Path) ->
         await it.join("a")
         valkey.freeze()
         joining = asyncio.create_task(it.join("b"))
-        await until(lambda: len(it.subscriber) == 2)
+        await until(lambda: len(it.subscriber.channels) == 2)
         for _ in range(100):
             await asyncio.sleep(0)
         assert (joining.done(), it.subscriber.is_complete()) == (False, False)
@@ -424,7 +424,7 @@ async def test_in_a_cluster_each_node_is_listened_to(cluster: Cluster) -> None:
         for channel in CHANNELS:
             await it.hears(channel)
         await it.subscriber.unsubscribe(CHANNELS)
-        assert len(it.subscriber) == 3  # one on each node
+        assert len(it.subscriber.channels) == 3  # one on each node
         assert it.ear.interruptions == []
 
 

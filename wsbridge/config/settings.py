@@ -4,6 +4,8 @@ Each field holds the type and the help of its setting. Error messages, `wsbridge
 docs/configuration.md are made from them.
 """
 
+# ruff: noqa: RUF009 - `_env` makes fields
+
 import functools
 import ipaddress
 from dataclasses import Field, dataclass, field, fields
@@ -15,6 +17,7 @@ from wsbridge.config.redis_url import RedisUrl
 PREFIX = "WSBRIDGE_"
 UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key at least as long as the hash
+Words = tuple[str, ...]
 KEYS = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")  # settings of which one holds the key or keys for tokens
 
 
@@ -26,115 +29,103 @@ class SettingsError(Exception):
         self.lines = lines
 
 
-def _setting(default: Any, value_type: types.ValueType, text: str) -> Any:
+def _env(default: Any, value_type: types.ValueType, text: str) -> Any:
     return field(default=default, metadata={"type": value_type, "help": text})
 
 
 def _flag(text: str) -> Any:
-    return _setting(default=False, value_type=types.BOOLEAN, text=text)
+    return _env(default=False, value_type=types.BOOLEAN, text=text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All settings, as docs/configuration.md lists them; durations in seconds, sizes in bytes."""
 
-    host: str = _setting("127.0.0.1", types.HOST, "address or name to listen on; :: is IPv6 and IPv4")
-    port: int = _setting(8004, types.PORT, "port to listen on; 0 picks a free one")
-    internal_port: int | None = _setting(None, types.PORT, "second port, for all routes but /ws and /sse")
-    pubsub_name: str = _setting("pubsub-kafka", types.TEXT, "name of the Dapr pub/sub component")
-    topics: tuple[tuple[str, str], ...] = _setting(
+    host: str = _env("127.0.0.1", types.HOST, "address or name to listen on; :: is IPv6 and IPv4")
+    port: int = _env(8004, types.PORT, "port to listen on; 0 picks a free one")
+    internal_port: int | None = _env(None, types.PORT, "second port, for all routes but /ws and /sse")
+    pubsub_name: str = _env("pubsub-kafka", types.TEXT, "name of the Dapr pub/sub component")
+    topics: tuple[tuple[str, str], ...] = _env(
         (("task-updates", "task_update"),), types.TOPIC_LIST, "topic=message type, comma-separated"
     )
-    user_id_field: str = _setting(
+    user_id_field: str = _env(
         "user_id",
         types.USER_FIELD,
         "field that holds the user: a dotted path in the data, @subject of the CloudEvent or @key of the Kafka message",
     )
     escaped_headers: bool = _flag("true if the Kafka component sets escapeHeaders: keys and headers are decoded")
-    dead_letter_topic: str | None = _setting(None, types.TEXT, "topic for events answered DROP")
-    bulk_wait: float = _setting(
+    dead_letter_topic: str | None = _env(None, types.TEXT, "topic for events answered DROP")
+    bulk_wait: float = _env(
         0.001, types.seconds(0.001, 10), "time for which the sidecar may collect events into one request"
     )
-    trusted_proxies: tuple[str, ...] = _setting(
+    trusted_proxies: Words = _env(
         ("private",),
         types.NETWORK_LIST,
         "addresses and networks whose X-Forwarded-For is trusted; private means all private networks",
     )
-    failure_rate: int = _setting(5, types.whole(0), "failed requests a second that one address may make; 0 is no limit")
-    handshake_rate: int = _setting(1000, types.whole(0), "new WebSockets and streams a second in all; 0 is no limit")
-    max_header_bytes: int = _setting(32_768, types.whole(4_096, 1_048_576), "a request with a larger header is refused")
-    auth: str | None = _setting(
+    failure_rate: int = _env(5, types.whole(0), "failed requests a second that one address may make; 0 is no limit")
+    handshake_rate: int = _env(1000, types.whole(0), "new WebSockets and streams a second in all; 0 is no limit")
+    max_header_bytes: int = _env(32_768, types.whole(4_096, 1_048_576), "a request with a larger header is refused")
+    auth: str | None = _env(
         None,
         types.one_of("required", "none"),
         "required or none; default: required if a key is set, else none, but only on a loopback host",
     )
     demo: bool = _flag("demo page, and all routes open to everybody; needs AUTH=none")
-    jwt_secret: str | None = _setting(None, types.SECRET, "secret for HS256, HS384, HS512; 32 bytes or more")
-    jwt_secret_previous: str | None = _setting(None, types.SECRET, "second accepted secret, for a rotation")
-    jwt_public_key: str | None = _setting(None, types.PEM, "PEM of RSA, EC or Ed25519 public keys")
-    jwt_jwks_url: str | None = _setting(None, types.HTTP_URL, "URL of a JSON Web Key Set")
-    jwt_algorithms: tuple[str, ...] = _setting(
-        (), types.ALGORITHM_LIST, "allowed algorithms; default: those of the key"
-    )
-    jwt_audience: tuple[str, ...] = _setting(
-        (), types.TEXT_LIST, "accepted audiences, comma-separated; default: not checked"
-    )
-    jwt_issuer: tuple[str, ...] = _setting(
-        (), types.TEXT_LIST, "accepted issuers, comma-separated; default: not checked"
-    )
-    jwt_leeway: float = _setting(10.0, types.seconds(0, 3600), "tolerated clock difference")
-    jwt_user_claim: str = _setting(
-        "sub", types.TEXT, "claim that holds the user id; a dotted path reads from an object"
-    )
-    jwt_cookie: str | None = _setting(None, types.TEXT, "cookie that may hold the token")
-    allowed_origins: tuple[str, ...] = _setting(
+    jwt_secret: str | None = _env(None, types.SECRET, "secret for HS256, HS384, HS512; 32 bytes or more")
+    jwt_secret_previous: str | None = _env(None, types.SECRET, "second accepted secret, for a rotation")
+    jwt_public_key: str | None = _env(None, types.PEM, "PEM of RSA, EC or Ed25519 public keys")
+    jwt_jwks_url: str | None = _env(None, types.HTTP_URL, "URL of a JSON Web Key Set")
+    jwt_algorithms: Words = _env((), types.ALGORITHM_LIST, "allowed algorithms; default: those of the key")
+    jwt_audience: Words = _env((), types.TEXT_LIST, "accepted audiences, comma-separated; default: not checked")
+    jwt_issuer: Words = _env((), types.TEXT_LIST, "accepted issuers, comma-separated; default: not checked")
+    jwt_leeway: float = _env(10.0, types.seconds(0, 3600), "tolerated clock difference")
+    jwt_user_claim: str = _env("sub", types.TEXT, "claim that holds the user id; a dotted path reads from an object")
+    jwt_cookie: str | None = _env(None, types.TEXT, "cookie that may hold the token")
+    allowed_origins: Words = _env(
         (), types.ORIGIN_LIST, "origins of pages that may connect; default: the bridge's own origin"
     )
-    admin_token: str | None = _setting(None, types.TOKEN, "bearer token for /stats and /users")
-    metrics_token: str | None = _setting(None, types.TOKEN, "bearer token for /metrics")
-    app_api_token: str | None = _setting(None, types.TOKEN, "token that the sidecar sends (Dapr's own name)")
-    redis_url: RedisUrl | None = _setting(None, types.REDIS_URL, "Redis or Valkey shared by all replicas")  # noqa: RUF009 - a field
-    redis_prefix: str = _setting("wsbridge", types.KEY_PREFIX, "prefix of all keys and channels in Redis")
-    history_size: int = _setting(100, types.whole(0, 100_000), "events kept for each user")
-    history_ttl: float = _setting(300.0, types.seconds(0, 604_800), "how long an event is kept")
-    history_max_bytes_per_user: int = _setting(
-        134_217_728, types.whole(65_536), "size of the events kept for each user"
-    )
-    history_max_bytes: int = _setting(
+    admin_token: str | None = _env(None, types.TOKEN, "bearer token for /stats and /users")
+    metrics_token: str | None = _env(None, types.TOKEN, "bearer token for /metrics")
+    app_api_token: str | None = _env(None, types.TOKEN, "token that the sidecar sends (Dapr's own name)")
+    redis_url: RedisUrl | None = _env(None, types.REDIS_URL, "Redis or Valkey shared by all replicas")
+    redis_prefix: str = _env("wsbridge", types.KEY_PREFIX, "prefix of all keys and channels in Redis")
+    history_size: int = _env(100, types.whole(0, 100_000), "events kept for each user")
+    history_ttl: float = _env(300.0, types.seconds(0, 604_800), "how long an event is kept")
+    history_max_bytes_per_user: int = _env(134_217_728, types.whole(65_536), "size of the events kept for each user")
+    history_max_bytes: int = _env(
         268_435_456, types.whole(65_536), "memory for histories and remembered ids in process"
     )
-    dedupe_ttl: float = _setting(3600.0, types.seconds(0, 604_800), "how long an event's id is remembered")
-    max_connections: int = _setting(0, types.whole(0), "connections to this replica; 0 is no limit")
-    max_connections_per_user: int = _setting(
-        20, types.whole(0), "connections of one user to this replica; 0 is no limit"
-    )
-    max_event_bytes: int = _setting(1_048_576, types.whole(1, 2**30), "largest event; larger ones are dropped")
-    max_backlog_bytes: int = _setting(
+    dedupe_ttl: float = _env(3600.0, types.seconds(0, 604_800), "how long an event's id is remembered")
+    max_connections: int = _env(0, types.whole(0), "connections to this replica; 0 is no limit")
+    max_connections_per_user: int = _env(20, types.whole(0), "connections of one user to this replica; 0 is no limit")
+    max_event_bytes: int = _env(1_048_576, types.whole(1, 2**30), "largest event; larger ones are dropped")
+    max_backlog_bytes: int = _env(
         4_194_304, types.whole(1, 2**31), "unsent bytes of one session; over that, its client must make progress"
     )
-    max_unsent_bytes: int = _setting(
+    max_unsent_bytes: int = _env(
         134_217_728, types.whole(1), "unsent bytes of all sessions; over that, the slowest are closed"
     )
-    queue_size: int = _setting(
+    queue_size: int = _env(
         10_000, types.whole(1), "entries in the queue, one for each user of an event; more are answered RETRY"
     )
-    queue_max_bytes: int = _setting(
+    queue_max_bytes: int = _env(
         134_217_728,
         types.whole(65_536),
         "bytes in the queue; more are answered RETRY. A larger event waits for an empty queue",
     )
-    ping_interval: float = _setting(25.0, types.seconds(0.05, 3600), "time between two pings")
-    ping_timeout: float = _setting(
+    ping_interval: float = _env(25.0, types.seconds(0.05, 3600), "time between two pings")
+    ping_timeout: float = _env(
         10.0, types.seconds(0.05, 3600), "a peer that is silent for this time after a ping is dropped"
     )
-    drain_timeout: float = _setting(20.0, types.seconds(0, 3600), "time within which a shutdown closes all connections")
-    loop: str = _setting(
+    drain_timeout: float = _env(20.0, types.seconds(0, 3600), "time within which a shutdown closes all connections")
+    loop: str = _env(
         "auto",
         types.one_of("auto", "uvloop", "asyncio"),
         "event loop; auto is uvloop where it is installed, else asyncio",
     )
-    log_level: str = _setting("info", types.one_of("debug", "info", "warning", "error"), "lowest level that is logged")
-    log_format: str | None = _setting(
+    log_level: str = _env("info", types.one_of("debug", "info", "warning", "error"), "lowest level that is logged")
+    log_format: str | None = _env(
         None, types.one_of("json", "console"), "json or console; default: console on a terminal, else json"
     )
 

@@ -17,6 +17,7 @@ from wsbridge.core.reasons import Drop, Retry
 from wsbridge.telemetry.histogram import AGE, DURATION, LATENCY, Histogram
 from wsbridge.telemetry.log import log
 
+OUTCOMES = ("stored", "duplicate", "dropped", "retried")
 ERRORS = ("internal", "auth", "denied", "bad_request", "timeout", "jwks")
 REFUSALS = (
     "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
@@ -52,10 +53,7 @@ class Metrics(Collector):
         self._total("connections_opened", "Sessions that were opened.", lambda: self.opened)
         self._total("sessions_mended", "Sessions that missed a live event and read the history.", lambda: self.mends)
         self.events = self._counts(
-            "events_received",
-            "Events that the sidecar delivered, by what became of them.",
-            ("stored", "duplicate", "dropped", "retried"),
-            "outcome",
+            "events_received", "Events that the sidecar delivered, by what became of them.", OUTCOMES, "outcome"
         )
         self.retries = self._counts("events_retried", "Events that were answered RETRY, by reason.", Retry, "reason")
         self.drops = self._counts("events_dropped", "Events that were answered DROP, by reason.", Drop, "reason")

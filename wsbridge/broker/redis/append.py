@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from wsbridge.broker.base import DUPLICATE, STORED, BrokerUnavailable, Outcome, Reservation, Sink, Status, retried
+from wsbridge.broker.base import DUPLICATE, STORED, BrokerUnavailable, Outcome, Reservation, Sink, retried
 from wsbridge.broker.redis.bodies import Bodies, is_large
 from wsbridge.broker.redis.codec import dedupe_key, encode_body, keys_of
 from wsbridge.broker.redis.commands import call
@@ -96,9 +96,8 @@ class Appender:
         """An event that failed for one user is retried for all its users, and so are later events of these users."""
         for place, event in enumerate(events):
             own = next((failed[user] for user in event.users if user in failed), None)
-            if own is not None and outcomes[place].status is not Status.RETRIED:
-                outcomes[place] = own
             if own is not None:
+                outcomes[place] = own
                 for user in event.users:
                     failed.setdefault(user, retried(Retry.FOLLOWS_RETRY))
 

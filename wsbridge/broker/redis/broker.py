@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink, always
 from wsbridge.broker.redis.append import Appender, Limits
 from wsbridge.broker.redis.bodies import Bodies
-from wsbridge.broker.redis.codec import DISCONNECT, decode_entries, keys_of
-from wsbridge.broker.redis.commands import call
+from wsbridge.broker.redis.codec import DISCONNECT, decode_entries, keys_of, parse_position
+from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.errors import Declined
 from wsbridge.broker.redis.forwarder import Forwarder, to_monotonic
 from wsbridge.broker.redis.loss_detector import LossDetector
@@ -97,7 +97,9 @@ class RedisBroker:
         await self._subscriber.subscribe(channel)
 
     async def position(self, user: str) -> Position | None:
-        return await self._reader.position(user)
+        key = self._channel(user)
+        (reply,) = await self._reads.ask(Command(key, ("GET", key)))
+        return parse_position(reply)
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         if not self._trusted.is_set():

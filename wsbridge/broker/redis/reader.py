@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from wsbridge.broker.redis.append import Limits, seed
 from wsbridge.broker.redis.bodies import Bodies
-from wsbridge.broker.redis.codec import Referenced, decode_entries, keys_of, parse_position
-from wsbridge.broker.redis.commands import Command, call
+from wsbridge.broker.redis.codec import Referenced, decode_entries, keys_of
+from wsbridge.broker.redis.commands import call
 from wsbridge.broker.redis.forwarder import to_monotonic
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Entry, Position
@@ -25,11 +25,6 @@ class Reader:
     prefix: str
     limits: Limits
     now: Callable[[], str | int]
-
-    async def position(self, user: str) -> Position | None:
-        key = keys_of(self.prefix, user).position
-        (reply,) = await self.pipeline.ask(Command(key, ("GET", key)))
-        return parse_position(reply)
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         asked = Position.parse(after) if after else None

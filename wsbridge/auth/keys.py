@@ -46,11 +46,11 @@ class FixedKeys:
     """Secrets or PEM keys from the settings."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
-        self._keys = keys
+        self.current = keys
 
     async def candidates(self, kid: str | None) -> Sequence[Key]:
         """All keys: they have no ids to compare `kid` with."""
-        return self._keys
+        return self.current
 
 
 class RemoteKeys:
@@ -61,7 +61,7 @@ class RemoteKeys:
         self._shown = without_secrets(url)
         self._metrics = metrics
         self._allowed = allowed
-        self._keys: tuple[Key, ...] = ()
+        self.current: tuple[Key, ...] = ()  # another object only after a change: tokens are remembered until then
         self.trouble: str | None = "the key set has not been fetched yet"
         self._next_fetch = 0.0
         self._jobs = Jobs()
@@ -73,7 +73,7 @@ class RemoteKeys:
         if not found:
             await self._fetch_soon()
             found = self._matching(kid)
-        if not self._keys:
+        if not self.current:
             raise Unavailable(f"WSBRIDGE_JWT_JWKS_URL: {self.trouble}")
         return found
 
@@ -82,10 +82,10 @@ class RemoteKeys:
         async with self._jobs:
             while True:
                 await self._fetch_soon()
-                await asyncio.sleep(JWKS_TTL if self._keys else JWKS_PAUSE)
+                await asyncio.sleep(JWKS_TTL if self.current else JWKS_PAUSE)
 
     def _matching(self, kid: str | None) -> tuple[Key, ...]:
-        return self._keys if kid is None else tuple(key for key in self._keys if key.id in (kid, None))
+        return self.current if kid is None else tuple(key for key in self.current if key.id in (kid, None))
 
     async def _fetch_soon(self) -> None:
         """Fetch, unless the last fetch was less than `JWKS_PAUSE` ago. Concurrent callers share one fetch."""
@@ -124,9 +124,10 @@ class RemoteKeys:
             self._metrics.failed("jwks")
             why = _described(error)
             self.trouble = self.trouble and f"the key set could not be fetched: {why}"
-            log.warning("jwks.failed", url=self._shown, error=why, keys=len(self._keys))
+            log.warning("jwks.failed", url=self._shown, error=why, keys=len(self.current))
             return
-        self._keys = keys
+        if keys != self.current:
+            self.current = keys
         nothing_usable = f"the key set has no usable key ({'; '.join(passed_over) or 'it is empty'})"
         self.trouble = None if keys else nothing_usable
         (log.info if keys else log.warning)("jwks.fetched", url=self._shown, keys=len(keys), passed_over=passed_over)

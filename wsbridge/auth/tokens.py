@@ -10,6 +10,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from wsbridge.auth.jwks import HMAC
 from wsbridge.auth.keys import Keys
+from wsbridge.auth.token_cache import TokenCache
 from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsError
 from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
 from wsbridge.core.events import is_user
@@ -35,15 +36,23 @@ class TokenVerifier:
         self._issuers = list(settings.jwt_issuer) or None
         self._leeway = settings.jwt_leeway
         self._claim = settings.jwt_user_claim
+        self._cache = TokenCache()
 
     async def verify(self, token: str) -> Identity:
-        """The identity of a token.
+        """The identity of a token, which is remembered until the token expires or the keys change.
 
         Raises:
             Refused: the token is not valid.
             Unavailable: there is no key to verify it with now.
 
         """
+        if (found := self._cache.get(token, self._keys.current)) is not None:
+            return Identity(*found)
+        identity = await self._verify(token)
+        self._cache.put(token, self._keys.current, *identity)  # nothing was awaited since the keys were read
+        return identity
+
+    async def _verify(self, token: str) -> Identity:
         try:
             header = jwt.get_unverified_header(token)
         except Exception as error:  # untrusted input: any error of the parser means an invalid token

@@ -15,11 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from structlog.testing import capture_logs
 
 from tests.support.key_material import EC_KEYS, ED, ED_KEY, ES, PREVIOUS, RS, RSA_KEY, SECRET, jwk, pem
-from tests.support.running import until
+from tests.support.running import token, until
 from wsbridge.auth.jwks import Key
 from wsbridge.auth.keys import JWKS_PAUSE, JWKS_TTL, FixedKeys, RemoteKeys, Unavailable, build
+from wsbridge.auth.tokens import TokenVerifier
 from wsbridge.config.env import load
-from wsbridge.config.settings import SettingsError
+from wsbridge.config.settings import Settings, SettingsError
+from wsbridge.core.close_codes import Refused
 from wsbridge.telemetry.metrics import Metrics
 
 REAL_SLEEP = asyncio.sleep
@@ -219,6 +221,30 @@ async def test_rotation_is_noticed_with_the_first_token_of_the_new_key(server: K
     clock.now += JWKS_PAUSE
     assert await ids(keys, "b") == ["b"]
     assert await ids(keys, "a") == []
+
+
+async def test_current_keys_are_another_object_after_a_change_only(server: KeyServer, clock: Clock) -> None:
+    """`TokenVerifier` remembers tokens while they are the same object."""
+    keys = remote(server)
+    await ids(keys, "a")
+    before = keys.current
+    for change, is_same in ((dict[str, Any](), True), ({"kid": "b"}, False)):
+        server.keys = [jwk(RSA_KEY, "a") | change]
+        clock.now += JWKS_PAUSE
+        await ids(keys, "unknown")
+        assert (keys.current is before) is is_same
+    assert server.hits == 3
+
+
+async def test_token_of_a_withdrawn_key_is_refused_after_the_next_fetch(server: KeyServer, clock: Clock) -> None:
+    keys = remote(server)
+    verifier, text = TokenVerifier(keys, Settings()), token(key=RSA_KEY, algorithm="RS256")
+    assert (await verifier.verify(text)).user == "u1"
+    server.keys = [jwk(ED_KEY, "b")]
+    clock.now += JWKS_PAUSE
+    await ids(keys, "b")
+    with pytest.raises(Refused):
+        await verifier.verify(text)
 
 
 FAULTS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,9 @@ import hmac
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime, timedelta, tzinfo
+from types import SimpleNamespace
+from typing import Any, Self
 
 import jwt
 import pytest
@@ -386,6 +388,72 @@ def test_verifier_selects_the_key_by_kid() -> None:
     assert run(source, token(kid="a")).user == "u1"
     assert refusal(source, token(kid="b")) == TOKEN_INVALID
     assert refusal(source, token(kid="c")) == TOKEN_INVALID
+
+
+# Tokens that are remembered.
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens whose signatures were checked."""
+    found, decode = list[str](), jwt.decode
+
+    def checked(text: str, *args: Any, **options: Any) -> Any:
+        found.append(text)
+        return decode(text, *args, **options)
+
+    monkeypatch.setattr(jwt, "decode", checked)
+    return found
+
+
+def test_verify_a_valid_token_again_needs_no_check(checks: list[str]) -> None:
+    source, first, second = verifier(), token(), token({"sub": "u2"})
+    identities = [run(source, text) for text in (first, second, first, second)]
+    assert [identity.user for identity in identities] == ["u1", "u2"] * 2
+    assert identities[:2] == identities[2:]
+    assert type(identities[2]) is Identity
+    assert checks == [first, second]
+
+
+def test_verify_a_refused_token_again_checks_it_again(checks: list[str]) -> None:
+    source, text = verifier(), token(key=OTHER)
+    assert [refusal(source, text) for _ in range(2)] == [TOKEN_INVALID] * 2
+    assert checks == [text, text]
+
+
+class Later(datetime):
+    """A wall clock that is a minute fast, for PyJWT."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(minutes=1)
+
+
+def test_verify_after_the_expiry_refuses_a_remembered_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, text = verifier(JWT_LEEWAY="0"), token({"exp": int(time.time()) + 60})
+    assert run(source, text).user == "u1"
+    later = time.time() + 60
+    monkeypatch.setattr("wsbridge.auth.token_cache.time", SimpleNamespace(time=lambda: later))
+    monkeypatch.setattr("jwt.api_jwt.datetime", Later)
+    assert refusal(source, text) == TOKEN_EXPIRED
+
+
+def test_verify_within_the_leeway_checks_the_token_each_time(checks: list[str]) -> None:
+    source, text = verifier(JWT_LEEWAY="60"), token({"exp": int(time.time()) - 1})
+    assert [run(source, text).user for _ in range(2)] == ["u1", "u1"]
+    assert checks == [text, text]
+
+
+def test_verify_after_a_key_was_withdrawn_refuses_a_remembered_token(checks: list[str]) -> None:
+    old, new = Key(SECRET, ("HS256",)), Key(OTHER, ("HS256",))
+    keys, text = FixedKeys([old]), token()
+    source = TokenVerifier(keys, Settings())
+    assert run(source, text).user == "u1"
+    keys.current = [old, new]
+    assert run(source, text).user == "u1"
+    keys.current = [new]
+    assert refusal(source, text) == TOKEN_INVALID
+    assert len(checks) == 3
 
 
 def test_verifier_refusal_names_algorithm_and_kid_but_not_the_token() -> None:

@@ -1,4 +1,4 @@
-"""Holds what `make check` relies on: a unit test opens no socket and starts no process."""
+"""Enforces that unit tests open no socket and start no process, so that `make check` is fast."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 FORBIDDEN = {"socket.bind", "socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.fork", "os.posix_spawn"}
-_seen: list[str] | None = None  # None while no unit test runs: one process may run tests of other folders too
+_seen: list[str] | None = None  # None while no unit test runs: the same process may run tests of other folders
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
@@ -22,8 +22,8 @@ sys.addaudithook(_audit)
 
 @pytest.fixture(autouse=True)
 def _sandbox() -> Iterator[None]:
-    """Fail the test also where the code under test caught the error that the audit hook raised."""
-    global _seen  # noqa: PLW0603 - an audit hook is handed nothing of ours, and cannot be removed
+    """Fail the test even if the tested code caught the error that the audit hook raised."""
+    global _seen  # noqa: PLW0603 - an audit hook has no arguments of ours, and cannot be removed
     _seen = []
     yield
     seen, _seen = _seen, None

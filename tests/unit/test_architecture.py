@@ -1,4 +1,4 @@
-"""The pictures of docs/architecture.md, held against the code."""
+"""Compares the pictures of docs/architecture.md with the code."""
 
 import importlib
 import re

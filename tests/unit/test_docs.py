@@ -1,4 +1,4 @@
-"""Nothing is undocumented, and nothing is documented that is not there."""
+"""Compares the documents with the code: nothing is missing, and nothing is invented."""
 
 import ast
 import json
@@ -43,7 +43,7 @@ def vectors(name: str) -> Any:
 
 
 def logged_events() -> set[str]:
-    """Every string in the code that is named like an event and stands where one is logged or chosen."""
+    """Every string in the code that has the form of an event name."""
     found = set()
     for source in SOURCES.values():
         for node in ast.walk(ast.parse(source)):
@@ -52,7 +52,7 @@ def logged_events() -> set[str]:
     return found - NO_EVENTS
 
 
-def test_every_setting_with_its_default_and_help() -> None:
+def test_docs_list_every_setting_with_its_default_and_help() -> None:
     documented = rows("configuration.md")
     defaults = Settings().masked()
     expected = {name if name in UNPREFIXED else PREFIX + name for name in HELP}
@@ -63,18 +63,18 @@ def test_every_setting_with_its_default_and_help() -> None:
         assert cells[2] == HELP[name.removeprefix(PREFIX)], name
 
 
-def test_which_settings_may_come_from_a_file() -> None:
+def test_docs_mark_the_settings_that_may_come_from_a_file() -> None:
     files = {f.name for f in fields(Settings) if f.metadata["type"].has_file}
     documented = rows("configuration.md")
     marked = {n.removeprefix(PREFIX).lower() for n, cells in documented.items() if "*or file*" in cells[0]}
     assert marked == files
 
 
-def test_every_log_event() -> None:
+def test_docs_list_every_log_event() -> None:
     assert set(rows("logging.md")) == logged_events()
 
 
-def test_every_metric() -> None:
+def test_docs_list_every_metric() -> None:
     names = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for environ in ({}, {"WSBRIDGE_REDIS_URL": "redis://localhost"})
@@ -97,7 +97,7 @@ def closes(document: str) -> dict[tuple[int, str], list[str]]:
 
 
 @pytest.mark.parametrize(("document", "cell"), [("protocol.md", 1), ("FRONTEND_INTEGRATION.md", 0)])
-def test_every_close_and_what_a_client_does(document: str, cell: int) -> None:
+def test_docs_list_every_close_with_the_reaction_of_a_client(document: str, cell: int) -> None:
     table = closes(document)
     assert {key for key in table if key[1]} == {tuple(close) for close in CLOSES}
     words = {
@@ -120,12 +120,12 @@ def test_every_close_and_what_a_client_does(document: str, cell: int) -> None:
 
 
 def shape(text: str) -> tuple[str, frozenset[str]]:
-    """Of a message: its type, and which fields it has."""
+    """The type of a message and the set of its fields."""
     message = json.loads(text)
     return message["type"], frozenset(message)
 
 
-def test_the_messages_of_the_bridge_look_like_those_of_the_vectors() -> None:
+def test_docs_messages_of_the_bridge_have_the_fields_of_the_vectors() -> None:
     text, _, _ = DOCS["protocol.md"].partition("## Client → server")
     examples = [*re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE), *re.findall(r"`(\{.*?\})`", text)]
     known = {shape(vector["text"]) for vector in vectors("messages")["server"]} | {("pong", frozenset(["type"]))}
@@ -133,13 +133,13 @@ def test_the_messages_of_the_bridge_look_like_those_of_the_vectors() -> None:
     assert {shape(example) for example in examples} <= known
 
 
-def test_the_messages_of_clients_are_understood() -> None:
+def test_docs_messages_of_clients_are_parsed() -> None:
     _, _, text = DOCS["protocol.md"].partition("## Client → server")
     examples = re.findall(r"^\| `(\{.*?\})` \|", text.partition("## Server-Sent Events")[0], re.MULTILINE)
     assert [type(read_message(example)) for example in examples] == [Ping, Auth]
 
 
-def test_every_option_of_the_client() -> None:
+def test_docs_list_every_option_of_the_client() -> None:
     source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
     options = source.split("@typedef {object} Options")[1].split("@typedef")[0]
     table = DOCS["FRONTEND_INTEGRATION.md"].split("## Options")[1].split("\n## ")[0]
@@ -147,7 +147,7 @@ def test_every_option_of_the_client() -> None:
     assert documented == re.findall(r"@property \{.*\} \[?(\w+)", options)
 
 
-def test_client_every_member_and_error_code_is_in_the_guide() -> None:
+def test_docs_list_every_member_and_error_code_of_the_client() -> None:
     source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
     members = source.split("@typedef {object} Client\n")[1].split("*/")[0]
     section = DOCS["FRONTEND_INTEGRATION.md"].split("\n## API\n")[1].split("\n## ")[0]
@@ -158,7 +158,7 @@ def test_client_every_member_and_error_code_is_in_the_guide() -> None:
     assert re.findall(r'^\| <a id="(\w+)"></a>`\1`', errors, re.MULTILINE) == codes
 
 
-def test_every_route() -> None:
+def test_docs_list_every_route() -> None:
     bridge = Bridge(load({})[0])
     routes = {
         f"{route.method} {route.resource.canonical}"
@@ -169,7 +169,7 @@ def test_every_route() -> None:
     assert {name for name in documented if re.match(r"(GET|POST) /", name)} == routes
 
 
-def test_every_environment_variable_that_a_document_names_exists() -> None:
+def test_docs_name_only_existing_environment_variables() -> None:
     for document, text in DOCS.items():
         if document != "CHANGELOG.md":
             for name in re.findall(rf"{PREFIX}([A-Z_]+[A-Z])", text):
@@ -177,7 +177,7 @@ def test_every_environment_variable_that_a_document_names_exists() -> None:
 
 
 @pytest.mark.parametrize("document", sorted(DOCS))
-def test_links_lead_somewhere(document: str) -> None:
+def test_docs_links_have_a_target(document: str) -> None:
     folder = ROOT if (ROOT / document).exists() else ROOT / "docs"
     for target, anchor in re.findall(r"""(?:\]\(|src(?:set)?=")([^)#"]*)#?([^)"]*)[)"]""", DOCS[document]):
         assert target.startswith("http") or (folder / target).exists(), target
@@ -186,13 +186,13 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 def headings(document: Path) -> set[str]:
-    """As anchors, the way that GitHub makes them."""
+    """The anchors of a document, as GitHub makes them."""
     found = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in found}
 
 
-def test_every_fault_in_the_table_has_the_tests_that_it_names() -> None:
-    """Both ways: a mark without a row is as wrong as a row without a marked test."""
+def test_docs_list_every_fault_with_its_tests() -> None:
+    """In both directions: a marked test without a row is wrong too."""
     marked: dict[str, set[str]] = {}
     for path in (ROOT / "tests").rglob("test_*.py"):
         name = str(path.relative_to(ROOT / "tests").with_suffix(""))
@@ -205,7 +205,7 @@ def test_every_fault_in_the_table_has_the_tests_that_it_names() -> None:
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_document_line_that_can_be_broken_fits_the_width(path: Path) -> None:
-    """The row of a table and a word, such as a URL, cannot be broken. Commands can: with a backslash."""
+    """Rows of tables and single words such as URLs cannot be broken. Commands can: with a backslash."""
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
     long = [number for number, line in lines if len(line) > WIDTH and not line.startswith("|") and " " in line.strip()]
     assert long == []

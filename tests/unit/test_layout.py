@@ -1,4 +1,4 @@
-"""The shape of the code: a test file for each module, one noun a file. Its floors are contracts in pyproject.toml."""
+"""The shape of the code: a test file for each module, small files. The layers are contracts in pyproject.toml."""
 
 import ast
 import re
@@ -9,14 +9,14 @@ import pytest
 from tests.support.running import ROOT
 from tests.support.sources import PACKAGE, SOURCES
 
-UNTESTED = {"__main__"}  # nothing is in it
+UNTESTED = {"__main__"}  # it has no code
 SPEAKERS = {
     "connections.access_log",
     "telemetry.log",
     "server",
     "cli.commands",
     "cli.main",
-}  # may print or use `logging`
+}  # these may print or use `logging`
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 PACKAGES = {name for name in SOURCES if (PACKAGE / name.replace(".", "/")).is_dir()} | {"__init__"}
 MODULES = set(SOURCES) - PACKAGES
@@ -32,8 +32,8 @@ def test_every_module_has_its_tests_in_a_folder_of_the_same_name() -> None:
     assert {name for name in tests - MODULES if "." in name} == set()
 
 
-def test_tests_import_from_no_test_module_conftest_or_command() -> None:
-    """What several of them use is in tests/support, or in a module beside them that has a name of its own."""
+def test_tests_do_not_import_from_test_modules_conftest_or_commands() -> None:
+    """Code that several of them use is in tests/support, or in a module beside them that is not a test module."""
     imported = {
         (str(path.relative_to(ROOT)), module)
         for folder in ("tests", "benchmarks")
@@ -45,7 +45,10 @@ def test_tests_import_from_no_test_module_conftest_or_command() -> None:
 
 @pytest.mark.fault("E4")
 def test_background_work_is_spawned_through_jobs_only() -> None:
-    """A task that nobody owns ends unnoticed. The two exceptions wait for their tasks: see their comments."""
+    """The end of a task without an owner is not noticed.
+
+    The two exceptions wait for their tasks: see their comments.
+    """
     spawning = {
         name
         for name, tree in TREES.items()
@@ -59,7 +62,7 @@ def test_background_work_is_spawned_through_jobs_only() -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_the_first_sentence_of_a_module_says_what_it_is(name: str) -> None:
+def test_module_docstring_begins_with_one_sentence(name: str) -> None:
     first, *rest = (ast.get_docstring(TREES[name]) or "").split("\n")
     assert re.fullmatch(r"[A-Z`].{10,}[.]", first)
     assert rest[:1] in ([], [""])
@@ -72,7 +75,7 @@ def test_modules_log_and_do_not_print(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_events_of_the_log_are_noun_and_verb(name: str) -> None:
+def test_log_events_are_named_noun_and_verb(name: str) -> None:
     for node in ast.walk(TREES[name]):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="log")), args=[ast.Constant(value=event), *_]):
@@ -82,8 +85,8 @@ def test_events_of_the_log_are_noun_and_verb(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_nothing_private_of_a_library_is_used(name: str) -> None:
-    """`self._x`, `cls._x` and what a module itself defines are its own."""
+def test_modules_use_no_private_names_of_libraries(name: str) -> None:
+    """A module may use its own private names: `self._x`, `cls._x` and those that it defines."""
     own = {node.attr for node in ast.walk(TREES[name]) if isinstance(node, ast.Attribute) and _is_self(node.value)}
     own |= {node.name for node in ast.walk(TREES[name]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     private = {
@@ -99,7 +102,7 @@ def _is_self(node: ast.expr) -> bool:
 
 
 @pytest.mark.fault("E7")
-def test_errors_of_ours_are_logged_where_they_are_counted() -> None:
+def test_internal_errors_are_logged_where_they_are_counted() -> None:
     assert {name for name, source in SOURCES.items() if re.search(r'log\.error\(\s*"internal\.error"', source)} == {
         "telemetry.metrics"
     }

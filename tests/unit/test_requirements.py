@@ -1,4 +1,4 @@
-"""What is tested is what is deployed: the lock files, and which of them is installed where."""
+"""The tested versions are the deployed ones: the lock files, and where each is installed."""
 
 import configparser
 import os
@@ -23,7 +23,7 @@ LOCKS = (
 PIN = re.compile(
     r"(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?))? \\(?:\n    --hash=sha256:\w{64}(?: \\)?)+\n"
 )
-FREE = {"newest"}  # tox environments that may take the newest of everything
+FREE = {"newest"}  # tox environments that may install the newest versions
 
 
 def text_of(name: str) -> str:
@@ -31,17 +31,20 @@ def text_of(name: str) -> str:
 
 
 def pins(name: str) -> dict[str, re.Match[str]]:
-    """The pins of a lock file by package, each with its hashes."""
+    """Package → pin with its hashes, of a lock file."""
     return {pin["name"]: pin for pin in PIN.finditer(text_of(name))}
 
 
 def files(pin: re.Match[str]) -> tuple[str, list[str]]:
-    """Version and hashes; the markers differ where a tool for tests wants the package on every Python."""
+    """Version and hashes.
+
+    Markers are left out, because they differ if a test tool needs the package on every Python.
+    """
     return pin["version"], re.findall(r"sha256:(\w+)", pin[0])
 
 
 def group(name: str) -> set[str]:
-    """The packages of a dependency group, those of included groups too."""
+    """The packages of a dependency group, including those of included groups."""
     found: set[str] = set()
     entries: list[Any] = tomllib.loads(text_of("pyproject.toml"))["dependency-groups"][name]
     for entry in entries:
@@ -93,7 +96,7 @@ def test_lock_file_has_every_package_of_its_group(name: str, locked: str) -> Non
 
 
 @pytest.mark.fault("A1")
-def test_lock_files_agree_on_what_builds_the_wheel() -> None:
+def test_lock_files_agree_on_the_build_tools() -> None:
     tests = pins("requirements/test.txt")
     for name, pin in pins("requirements/build.txt").items():
         assert pin["version"] == tests[name]["version"], name
@@ -154,7 +157,7 @@ def test_document_claims_no_package_that_is_not_published(name: str) -> None:
         assert not re.search(r" wsbridge(-client|-server)?(@|=|$)", command), command
 
 
-DAPRD = {"--dapr-http-port": "3500", "--dapr-grpc-port": "50001", "--metrics-port": "9090"}  # its own defaults
+DAPRD = {"--dapr-http-port": "3500", "--dapr-grpc-port": "50001", "--metrics-port": "9090"}  # their defaults
 
 
 @pytest.mark.fault("A2")

@@ -1,4 +1,4 @@
-"""Who may call which route: the trust rule as a table, and the guard around it."""
+"""Access to routes: the rule as a table, and the guard that applies it."""
 
 import itertools
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from wsbridge.auth.access import TOKENS, Access, Call, Caller, Trust, bearer, re
 from wsbridge.telemetry.metrics import Metrics
 
 GUARDED = (Caller.SIDECAR, Caller.OPERATOR, Caller.PROMETHEUS)
-FORGED = (  # a stranger's request as proxies hand it on; mesh sidecars come from 127.0.0.6 (Istio)
+FORGED = (  # headers of an outside client, as proxies forward them; mesh sidecars connect from 127.0.0.6 (Istio)
     ("127.0.0.1", {"Host": "127.0.0.1:8004"}),
     ("127.0.0.1", {"Host": "localhost:8004"}),
     ("127.0.0.1", {"Host": "app"}),
@@ -24,7 +24,7 @@ FORGED = (  # a stranger's request as proxies hand it on; mesh sidecars come fro
     ("127.0.0.1", {"Host": "bridge.example.com", "X-Forwarded-For": "203.0.113.9"}),
     ("127.0.0.1", {"Host": "bridge.example.com", "Forwarded": "for=203.0.113.9"}),
 )
-INVOCATION = {  # what daprd 1.18 puts on a call of another app
+INVOCATION = {  # headers of a call by another app, as daprd 1.18 sends them
     "dapr-caller-app-id": "intruder",
     "dapr-callee-app-id": "websocket-service",
     "dapr-caller-namespace": "default",
@@ -32,13 +32,13 @@ INVOCATION = {  # what daprd 1.18 puts on a call of another app
 
 
 def request(remote: Any = "127.0.0.1", host: str = "localhost:8004", **headers: str) -> web.Request:
-    """Underscores in names of headers are hyphens on the wire."""
+    """A request. Underscores in names of headers become hyphens."""
     sent = {"Host": host} | {name.replace("_", "-"): value for name, value in headers.items()}
     return make_mocked_request("GET", "/stats?token=secret", headers=sent).clone(remote=remote)
 
 
 def garbled(**headers: str) -> Any:
-    """A request with bytes in its headers that are not UTF-8; make_mocked_request makes none."""
+    """A request with header bytes that are not UTF-8, which make_mocked_request cannot make."""
     sent = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return SimpleNamespace(headers=sent, remote="127.0.0.1", host="localhost:8004", path="/stats", get=lambda _: None)
 
@@ -49,7 +49,7 @@ def trust(token: str | None = None, *, development: bool = False, demo: bool = F
 
 
 async def status(caller: Caller, asked: web.Request, its: Trust, *, internal: bool = False) -> int:
-    """What a guarded route answers."""
+    """The status of a guarded route."""
 
     async def handler(_: web.Request) -> web.Response:
         return web.Response()
@@ -204,7 +204,7 @@ async def test_guard_logs_a_refusal_without_secrets_and_counts_it() -> None:
     assert metrics.errors["denied"] == 2
 
 
-# Where a request comes from.
+# The origin of a request.
 
 
 @guarded
@@ -231,7 +231,10 @@ async def test_guard_refuses_invocations_through_the_sidecar(caller: Caller) -> 
 @pytest.mark.fault("B2")
 @pytest.mark.parametrize("delivery", [{"Pubsubname": "pubsub-kafka"}, {"__offset": "7"}], ids=str)
 async def test_guard_answers_404_to_a_delivery_with_invocation_headers(delivery: dict[str, str]) -> None:
-    """Its headers come with a single delivery. With 403 the sidecar would try again for ever; 404 is a drop."""
+    """Headers of a message arrive as headers of a single delivery.
+
+    After 403 the sidecar would retry forever; 404 is a drop.
+    """
     poison = delivery | {"Dapr-Caller-App-Id": "poison", "dapr-api-token": "right"}
     asked = make_mocked_request("POST", "/events/task-updates", headers=poison).clone(remote="127.0.0.1")
     assert await status(Caller.SIDECAR, asked, trust("right")) == 404
@@ -273,7 +276,7 @@ async def test_guard_in_development_refuses_forwarded_requests(caller: Caller, h
 )
 @guarded
 async def test_guard_refuses_a_foreign_page_in_a_local_browser(caller: Caller, origin: str, answer: int) -> None:
-    """Whichever pages may connect to /ws: a page that may listen must not publish."""
+    """Even a page that may connect to /ws must not publish."""
     for its in (trust(development=True), trust(demo=True)):
         assert await status(caller, request("127.0.0.1", Origin=origin), its) == answer
 
@@ -321,4 +324,4 @@ async def test_guard_in_development_refuses_a_dns_name_as_host(caller: Caller, h
 def test_shows_details_is_true_for_operators_only(asked: web.Request, its: Trust, internal: bool, shown: bool) -> None:
     with capture_logs() as lines:
         assert Access(its, Metrics(), internal=internal).shows_details(asked) is shown
-    assert lines == []  # not showing is no refusal
+    assert lines == []  # hiding details is not logged as a refusal

@@ -1,4 +1,4 @@
-"""A JSON Web Key Set as a document: which of its keys are used, with what, and why the others are not."""
+"""Parsing a JSON Web Key Set: the usable keys with their algorithms, and the reasons to skip others."""
 
 import base64
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which pages may connect: origins as browsers send them."""
+"""Origins, as browsers send them, and the pages that may connect."""
 
 import pytest
 from aiohttp import web

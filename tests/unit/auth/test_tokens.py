@@ -1,4 +1,4 @@
-"""Tokens: whoever is not proven is refused, whatever a stranger sends."""
+"""Tokens: only valid ones are accepted, for any input of an untrusted peer."""
 
 import base64
 import hashlib
@@ -42,13 +42,13 @@ def pem(algorithm: str) -> str:
 
 
 def verifier(**values: str) -> TokenVerifier:
-    """As the bridge makes one from its settings."""
+    """A verifier, made from settings as in the bridge."""
     loaded, _ = load({f"WSBRIDGE_{name}": text for name, text in ({"JWT_SECRET": SECRET} | values).items() if text})
     return TokenVerifier(build(loaded, Metrics()), loaded)
 
 
 def token(claims: Mapping[str, Any] | None = None, key: Any = SECRET, algorithm: str = "HS256", **headers: Any) -> str:
-    """A good token but for the claims given; None leaves a claim out."""
+    """A valid token except for these claims; None leaves a claim out."""
     all_claims = {"sub": "u1", "exp": int(time.time()) + 60} | dict(claims or {})
     return jwt.encode({k: v for k, v in all_claims.items() if v is not None}, key, algorithm, headers=headers)
 
@@ -59,7 +59,7 @@ def part(value: object) -> str:
 
 
 def crafted(header: object, claims: object, secret: bytes = SECRET.encode(), digest: Any = hashlib.sha256) -> str:
-    """What PyJWT would not make: any header and claims, signed with HMAC."""
+    """A token that PyJWT would not make: any header and claims, signed with HMAC."""
     signed = f"{part(header)}.{part(claims)}"
     return f"{signed}.{part(hmac.digest(secret, signed.encode(), digest))}"
 
@@ -69,7 +69,7 @@ def crafted_for(user: object, **claims: object) -> str:
 
 
 def run(verifier: TokenVerifier, text: str) -> Identity:
-    """With keys that are there nothing waits, so no loop is needed."""
+    """Run a coroutine that never waits, because its keys are in memory. No loop is needed."""
     try:
         verifier.verify(text).send(None)
     except StopIteration as end:
@@ -224,7 +224,7 @@ def test_verifier_with_leeway_accepts_a_token_within_it(leeway: str, late: int, 
     expires = int(time.time()) - late
     source, text = verifier(JWT_LEEWAY=leeway), token({"exp": expires})
     if good:
-        assert run(source, text).expires == expires  # the leeway is the session's to add
+        assert run(source, text).expires == expires  # the session adds the leeway
     else:
         assert refusal(source, text) == TOKEN_EXPIRED
 
@@ -322,7 +322,7 @@ def test_verifier_refuses_text_that_is_not_a_token(text: str) -> None:
 
 
 STRICT = verifier()
-BYTES = st.binary(max_size=60).map(lambda data: data.decode("utf-8", "surrogateescape"))  # as headers come
+BYTES = st.binary(max_size=60).map(lambda data: data.decode("utf-8", "surrogateescape"))  # as headers are decoded
 
 
 @given(st.text(st.characters()) | BYTES | st.lists(BYTES | st.text(), min_size=3, max_size=3).map(".".join))
@@ -363,7 +363,7 @@ def test_verifier_for_any_signed_claims_returns_a_user_or_refuses(
         assert code in (0, 4401, 4500)
 
 
-# Keys that have an id, and keys that are not there.
+# Keys with an id, and missing keys.
 
 
 class Known(FixedKeys):

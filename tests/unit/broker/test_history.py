@@ -1,4 +1,4 @@
-"""What a history answers to a position, and which keys are remembered. The contract of brokers covers the rest."""
+"""A history's answer to each position, and its memory of ids. The contract of brokers covers the rest."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ def filled(events: int) -> History:
     return history
 
 
-def test_an_epoch_is_short_and_never_the_same() -> None:
+def test_epoch_is_short_and_random() -> None:
     epochs = {History().epoch for _ in range(1_000)}
     assert len(epochs) == 1_000
     assert all(len(epoch) == EPOCH_LENGTH and epoch.isalnum() for epoch in epochs)
 
 
 @pytest.mark.parametrize("handled", range(4))
-def test_everything_after_a_position(handled: int) -> None:
+def test_history_after_a_position_has_all_later_entries(handled: int) -> None:
     history = filled(3)
     answer = history.since(f"{history.epoch}:{handled}")
     assert (answer.recovered, answer.gap, answer.position.offset) == (True, None, handled)
@@ -50,7 +50,7 @@ def test_history_since_a_dropped_entry_that_still_takes_a_place_is_a_gap() -> No
 
 
 @pytest.mark.parametrize("asked", ["x", "foreign:1", "{epoch}:4"])
-def test_any_other_position_is_a_reset(asked: str) -> None:
+def test_history_with_any_other_position_is_a_reset(asked: str) -> None:
     history = filled(3)
     answer = history.since(asked.format(epoch=history.epoch))
     assert isinstance(answer, Resume)
@@ -59,7 +59,7 @@ def test_any_other_position_is_a_reset(asked: str) -> None:
 
 
 class Counted(list[Entry]):
-    """Counts the entries that are moved in memory when others are taken out before them."""
+    """Counts the entries that are moved in memory when others are removed before them."""
 
     moved = 0
 
@@ -98,7 +98,7 @@ def test_history_after_any_appends_and_drops_keeps_the_newest(steps: list[str]) 
         assert len(history._entries) <= 2 * len(kept) + 1
 
 
-def test_entries_that_have_expired_but_are_still_there_are_a_gap() -> None:
+def test_history_with_expired_entries_not_removed_yet_is_a_gap() -> None:
     history = History()
     for n in range(4):
         history.append("u", Event(("u",), b"{}", "", "", ""), "", float(n))
@@ -106,7 +106,7 @@ def test_entries_that_have_expired_but_are_still_there_are_a_gap() -> None:
     assert [entry.offset for entry in history.since(f"{history.epoch}:2", 1.0).entries] == [3, 4]
 
 
-def test_shared_data_is_counted_once_however_many_hold_it() -> None:
+def test_history_data_shared_by_users_is_counted_once() -> None:
     held, data, own = SharedData(), b"x" * 100, b"y" * 10
     assert [held.hold(data, shared=True) for _ in range(3)] == [100, 0, 0]
     assert held.hold(own, shared=False) == 10
@@ -140,7 +140,7 @@ def test_key_after_twice_its_time_is_forgotten(silence: int) -> None:
     assert (recent.has(("u", "a")), len(recent)) == (False, 0)
 
 
-def test_keys_are_bounded_in_number_without_being_aged() -> None:
+def test_keys_are_bounded_in_number_while_none_expires() -> None:
     recent = RecentKeys(ttl=1_000, most=100)
     for n in range(1_000):
         recent.add(("u", str(n)))
@@ -161,7 +161,7 @@ def test_keys_are_bounded_in_number() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 10, 13, 19])
-def test_a_key_is_remembered_for_its_time_whenever_others_come(step: int) -> None:
+def test_key_is_remembered_for_its_time_whatever_is_added(step: int) -> None:
     recent, seen = RecentKeys(ttl=20, most=1_000), dict[int, int]()
     for now in range(0, 400, step):
         recent.age(now)

@@ -1,4 +1,4 @@
-"""The histories in this process: memory, and a random walk against a model. The contract is in test_broker.py."""
+"""Histories in the process: memory, and a random walk against a model. The contract is in test_base.py."""
 
 import itertools
 from collections.abc import Coroutine
@@ -59,7 +59,7 @@ async def test_memory_broker_disconnect_reaches_the_sink(bench: Bench) -> None:
     assert bench.sink.disconnected == ["u"]
 
 
-async def test_nothing_to_publish_publishes_nothing(bench: Bench) -> None:
+async def test_memory_broker_append_of_nothing_publishes_nothing(bench: Bench) -> None:
     assert await bench.append([]) == []
     await bench.take(event(key="a"))
     assert await bench.append([event(key="a")]) == [DUPLICATE]
@@ -75,13 +75,13 @@ async def test_memory_broker_publishes_stored_events_after_a_later_error(bench: 
     assert [entry.offset for entry in bench.sink.of("a")] == [1, 2]
 
 
-async def test_an_event_for_more_users_than_the_queue_holds_is_put_whole() -> None:
+async def test_memory_broker_event_for_more_users_than_the_queue_holds_is_put_at_once() -> None:
     bench = in_memory()
     await bench.append([event(*(f"u{n}" for n in range(ROOM + 1)))])
     assert len(bench.sink.queue) == ROOM + 1
 
 
-async def test_an_entry_knows_when_it_came() -> None:
+async def test_memory_broker_entry_has_the_time_of_its_append() -> None:
     bench = in_memory()
     await bench.append([event()])
     assert bench.sink.queue[0].received_at == bench.clock.now
@@ -89,7 +89,7 @@ async def test_an_entry_knows_when_it_came() -> None:
 
 @pytest.mark.fault("D3")
 async def test_append_of_a_redelivery_needs_no_room_for_what_is_stored(bench: Bench) -> None:
-    bulk = [event("a", "b", data=f'{{"n":{n}}}', key=f"k{n}") for n in range(ROOM)]  # twice what fits
+    bulk = [event("a", "b", data=f'{{"n":{n}}}', key=f"k{n}") for n in range(ROOM)]  # twice as many as fit
     assert await bench.append(bulk) == [STORED] * (ROOM // 2) + [RETRIED] * (ROOM // 2)
     assert await bench.append(bulk) == [DUPLICATE] * (ROOM // 2) + [RETRIED] * (ROOM // 2)  # the queue is full
     bench.sink.queue.clear()
@@ -97,7 +97,7 @@ async def test_append_of_a_redelivery_needs_no_room_for_what_is_stored(bench: Be
     assert [entry.data for entry in bench.sink.of("a")] == [taken.data for taken in bulk]
 
 
-async def test_append_for_a_user_who_has_it_already_is_not_held_up_by_that_user(bench: Bench) -> None:
+async def test_append_for_a_user_who_has_the_event_needs_no_room(bench: Bench) -> None:
     await bench.take(event("a", key="k"))
     bench.fill(ROOM - 1)
     late = event("a", "c", key="late")
@@ -108,18 +108,18 @@ async def test_append_for_a_user_who_has_it_already_is_not_held_up_by_that_user(
 # Memory.
 
 
-async def test_over_the_bound_the_events_of_who_got_none_for_long_go_first() -> None:
+async def test_memory_broker_over_its_bound_drops_events_of_the_least_active_users_first() -> None:
     bench = in_memory(max_bytes=3 * (HISTORY_BYTES + 1) + 3 * (ENTRY_BYTES + 2))
     for user in ("a", "b", "c"):
         await bench.take(event(user))
-    await bench.take(event("a"))  # now b is the one that got none for longest
+    await bench.take(event("a"))  # now b has had no event for longest
     tops = {user: await bench.top(user) for user in ("a", "b", "c")}
     reasons = {user: (await bench.broker.resume(user, f"{top.epoch}:0")).gap for user, top in tops.items()}
     assert reasons == {"a": None, "b": Gap(Position(tops["b"].epoch, 0), "trimmed"), "c": None}
     assert {user: top.offset for user, top in tops.items()} == {"a": 2, "b": 1, "c": 1}
 
 
-async def test_under_the_bound_a_position_goes_last_and_comes_back_as_another_epoch() -> None:
+async def test_memory_broker_drops_positions_last_and_restarts_them_in_another_epoch() -> None:
     bench = in_memory(max_bytes=2 * (HISTORY_BYTES + 1))
     first = {user: await bench.top(user) for user in ("a", "b", "c")}
     again = {user: await bench.top(user) for user in ("c", "b", "a")}
@@ -129,7 +129,7 @@ async def test_under_the_bound_a_position_goes_last_and_comes_back_as_another_ep
     assert resumed.gap == Gap(first["a"], "reset")
 
 
-async def test_an_event_larger_than_the_whole_bound_is_published_and_not_kept() -> None:
+async def test_memory_broker_event_over_the_whole_bound_is_published_and_not_kept() -> None:
     bench = in_memory(max_bytes=100)
     assert await bench.take(event(data='{"x":"%s"}' % ("x" * 1_000))) == [STORED]
     assert len(bench.sink.seen) == 1
@@ -137,7 +137,7 @@ async def test_an_event_larger_than_the_whole_bound_is_published_and_not_kept() 
 
 
 @pytest.mark.parametrize(("size", "ttl"), [(0, TTL), (SIZE, 0.0)])
-async def test_without_a_history_positions_go_on(size: int, ttl: float) -> None:
+async def test_memory_broker_without_a_history_counts_positions(size: int, ttl: float) -> None:
     bench = in_memory(size=size, ttl=ttl)
     await bench.take(event())
     await bench.take(event())
@@ -206,7 +206,7 @@ async def test_event_for_many_users_is_counted_once_and_evicts_nobody() -> None:
     assert broker_of(bench).bytes - before == len(data) + 1_000 * (ENTRY_BYTES + HISTORY_BYTES + 4)
     assert (await bench.broker.resume("quiet", f"{top.epoch}:0")).recovered is True
     bench.clock.now += TTL
-    for _ in range(2):  # each frees so many entries at most
+    for _ in range(2):  # each call frees a limited number of entries
         await bench.broker.append([])
     assert broker_of(bench).bytes <= before + 1_000 * (HISTORY_BYTES + 4)
 
@@ -318,7 +318,7 @@ def broker_of(bench: Bench) -> MemoryBroker:
 
 
 def result(coroutine: Coroutine[Any, Any, T]) -> T:
-    """In memory nothing waits, so no loop is needed."""
+    """Run a coroutine that never waits, because all is in memory. No loop is needed."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -333,9 +333,9 @@ EVENTS = st.lists(st.tuples(USERS, st.sampled_from(["", "", "k1", "k2", "k3"]), 
 
 
 class Walk(RuleBasedStateMachine):
-    """Append, resume, let time pass, let the bus drain, in any order; nothing may ever break the promises.
+    """Append, resume, let time pass and let the bus drain in any order; no step may break a promise.
 
-    `max_bytes` is more than ever needed, or enough for the four positions, or not even for those.
+    `max_bytes` is unlimited, or enough for the four positions, or too little even for those.
     """
 
     @initialize(
@@ -347,9 +347,9 @@ class Walk(RuleBasedStateMachine):
         self.bench = in_memory(size=size, room=room, max_bytes=max_bytes)
         self.size, self.max_bytes = size, max_bytes
         self.keys: set[tuple[str, str]] = set()
-        self.told: list[tuple[str, Position]] = []  # positions that a client may hold
+        self.told: list[tuple[str, Position]] = []  # positions that a client may have
         self.serial = 0
-        self.times: dict[bytes, float] = {}  # when each event came
+        self.times: dict[bytes, float] = {}  # when each event was appended
 
     @rule(wanted=EVENTS)
     def append(self, wanted: list[tuple[list[str], str, int]]) -> None:
@@ -365,7 +365,7 @@ class Walk(RuleBasedStateMachine):
         self.compare(events, outcomes, published)
 
     def compare(self, events: list[Event], outcomes: list[Status], published: list[tuple[str, bytes]]) -> None:
-        """Who got what: in order, each once, nothing behind a retry."""
+        """Compare the outcomes with the model: in order, each once, and none after a retry."""
         blocked: set[str] = set()
         expected: list[tuple[str, bytes]] = []
         for taken, outcome in zip(events, outcomes, strict=True):
@@ -373,7 +373,7 @@ class Walk(RuleBasedStateMachine):
             if outcome is RETRIED:
                 blocked |= set(fresh)
                 continue
-            if self.max_bytes != PLENTY:  # some keys are forgotten early: what was published tells which
+            if self.max_bytes != PLENTY:  # some keys are forgotten early: the published events show which
                 fresh = [user for user in taken.users if (user, taken.data) in published]
             assert blocked.isdisjoint(fresh)
             assert outcome is (STORED if fresh else DUPLICATE)
@@ -400,9 +400,9 @@ class Walk(RuleBasedStateMachine):
         else:
             assert (resumed.recovered, resumed.entries, resumed.gap and resumed.gap.after) == (False, (), after)
             assert (resumed.gap and resumed.gap.reason == "reset") is (resumed.position.epoch != after.epoch)
-        if self.max_bytes >= 8_000:  # positions stay
+        if self.max_bytes >= 8_000:  # positions are kept
             assert resumed.position.epoch == after.epoch
-        if self.max_bytes == PLENTY:  # nothing but size and time takes anything away
+        if self.max_bytes == PLENTY:  # entries are removed because of number and age only
             kept = (
                 all(self.times[entry.data] > self.bench.clock.now - TTL for entry in missed)
                 and len(missed) <= self.size
@@ -411,7 +411,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, TTL / 2, TTL]))
     def wait(self, seconds: float) -> None:
-        if self.bench.clock.now < 1_000_000 + DEDUPE_TTL / 2:  # no key is forgotten in this walk
+        if self.bench.clock.now < 1_000_000 + DEDUPE_TTL / 2:  # no key expires in this walk
             self.bench.clock.now += seconds
 
     @rule()

@@ -1,4 +1,4 @@
-"""What a person reads: every close in words, and no control character."""
+"""Text for people: every close in words, and no raw control character."""
 
 import io
 import json

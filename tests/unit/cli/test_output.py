@@ -1,4 +1,4 @@
-"""Where messages are shown, and that the command ends when nobody reads."""
+"""Where messages are printed, and that the command ends when its output is closed."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ UPDATE = b'{"type":"task_update","event":{"title":"Bu\xc3\xbc\\u001b"},\n"id":"k
 
 @contextmanager
 def opened(ends: tuple[int, int]) -> Iterator[tuple[int, TextIO]]:
-    """What is read, and a stream into it."""
+    """The reading end of a pipe, and a stream into it."""
     read, write = ends
     with os.fdopen(write, "w", encoding="utf-8") as stream:
         try:

@@ -1,4 +1,4 @@
-"""The environment: every refusal, every hint."""
+"""Settings from the environment: every mistake and every hint."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def loaded(**values: str) -> Settings:
 
 
 def mistakes(**values: str) -> tuple[str, ...]:
-    """The lines that refuse the start; each must be one line."""
+    """The mistakes that prevent the start, each in one line."""
     with pytest.raises(SettingsError) as caught:
         load(environ(**values))
     assert all(line and "\n" not in line for line in caught.value.lines)
@@ -367,13 +367,13 @@ def test_load_secret_of_32_bytes_is_accepted() -> None:
 
 @pytest.mark.parametrize(("algorithms", "size"), [("HS384", 48), ("HS512", 64), ("HS512,HS384", 48)])
 def test_load_secret_too_short_for_all_algorithms_is_refused(algorithms: str, size: int) -> None:
-    """No token would ever be good: PyJWT holds RFC 7518 §3.2."""
+    """Such a token is never valid, because PyJWT enforces RFC 7518 §3.2."""
     line = mistake(JWT_SECRET="x" * (size - 1), JWT_ALGORITHMS=algorithms)
     assert line.startswith(f"WSBRIDGE_JWT_SECRET: expected {size} bytes or more")
     assert loaded(JWT_SECRET="x" * size, JWT_ALGORITHMS=algorithms).authenticates
 
 
-# There and back.
+# Show the settings and load them again.
 
 
 VALUES = {

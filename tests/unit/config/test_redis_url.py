@@ -1,4 +1,4 @@
-"""URLs of Redis: every form, every refusal, and no secret in anything that is shown."""
+"""URLs of Redis: every form and every mistake, and no secret in any text."""
 
 import re
 from typing import Any
@@ -147,7 +147,7 @@ URLS = st.builds(
 
 
 def said(text: str) -> str:
-    """All that a person or a log is shown."""
+    """Every text that a person or a log may see."""
     try:
         url = parse(text)
     except RedisUrlError as error:

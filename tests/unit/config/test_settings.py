@@ -1,4 +1,4 @@
-"""The settings: every default, and what is shown of them."""
+"""The settings: every default, and the texts that show them."""
 
 from dataclasses import MISSING, fields
 from typing import Any
@@ -25,7 +25,7 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "BULK_WAIT": 0.001,
     "LOOP": "auto",
     "DEMO": False,
-    "AUTH": None,  # by the keys and the host: see environment.py
+    "AUTH": None,  # depends on the keys and the host: see env.py
     "JWT_SECRET": None,
     "JWT_PUBLIC_KEY": None,
     "JWT_JWKS_URL": None,

@@ -1,4 +1,4 @@
-"""Texts become values, or are refused; what was expected is said by whoever asks."""
+"""Types of settings: a valid text becomes a value, others raise."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Lines about requests, whatever is asked for."""
+"""Log lines about requests."""
 
 import logging
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def request(path: str = "/") -> web.Request:
     return make_mocked_request("GET", path).clone(remote="10.0.0.9")
 
 
-# What aiohttp's server says.
+# Messages of aiohttp's server.
 
 
 class Bad:

@@ -1,4 +1,4 @@
-"""Ready-made answers are what an HTTP or a WebSocket client understands."""
+"""Ready-made responses are valid for an HTTP or a WebSocket client."""
 
 import json
 from http import HTTPStatus

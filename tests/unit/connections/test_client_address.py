@@ -1,4 +1,4 @@
-"""Whose address counts: the peer's, or the one that trusted proxies tell."""
+"""The client's address: the peer's, or the one that trusted proxies report."""
 
 import pytest
 
@@ -13,9 +13,9 @@ LISTED = TrustedProxies(("192.0.2.0/24", "2001:db8::1"))
     ("proxies", "peer", "chain", "client"),
     [
         (PRIVATE, "203.0.113.7", "", "203.0.113.7"),
-        (PRIVATE, "203.0.113.7", "198.51.100.1", "203.0.113.7"),  # a stranger's word
+        (PRIVATE, "203.0.113.7", "198.51.100.1", "203.0.113.7"),  # sent by an untrusted peer
         (PRIVATE, "10.0.0.2", "198.51.100.1", "198.51.100.1"),
-        (PRIVATE, "10.0.0.2", "1.2.3.4, 198.51.100.1", "198.51.100.1"),  # the left one may be invented
+        (PRIVATE, "10.0.0.2", "1.2.3.4, 198.51.100.1", "198.51.100.1"),  # the left one may be forged
         (PRIVATE, "10.0.0.2", "198.51.100.1, 10.0.0.9", "198.51.100.1"),
         (PRIVATE, "10.0.0.2", "192.168.0.5", "192.168.0.5"),
         (PRIVATE, "10.0.0.2", "", "10.0.0.2"),

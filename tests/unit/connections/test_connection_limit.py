@@ -1,4 +1,4 @@
-"""How many connections there may be, and which goes first."""
+"""The limit of connections, and which connection is closed first."""
 
 import asyncio
 

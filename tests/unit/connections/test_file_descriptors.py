@@ -1,4 +1,4 @@
-"""The limit of descriptors is raised as far as the system allows, and some are kept back."""
+"""The limit of descriptors is raised as far as the system allows, and a reserve is kept."""
 
 import resource
 
@@ -10,7 +10,7 @@ INFINITY = resource.RLIM_INFINITY
 
 
 class System:
-    """Stands in for the operating system: it refuses a soft limit above `most`."""
+    """Replaces the operating system; refuses a soft limit above `most`."""
 
     def __init__(self, soft: int, hard: int, most: int, refusal: type[Exception]) -> None:
         self.limits = (soft, hard)
@@ -35,7 +35,7 @@ class System:
         (1_024, 1_024, 1_024, 1_024),
         (256, INFINITY, 10_240, 8_192),  # macOS
         (256, 2**63 - 1, 61_440, 32_768),  # macOS, where Python shows the infinite limit as a number
-        (256, 4_096, 200, 256),  # nothing more is given
+        (256, 4_096, 200, 256),  # the system refuses any raise
         (INFINITY, INFINITY, 10_240, file_descriptors.MOST),
     ],
 )

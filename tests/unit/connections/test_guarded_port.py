@@ -1,4 +1,4 @@
-"""Which handshake is one too many."""
+"""The limits of handshakes of a port."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Handshakes that come all at once, and what else has to be done meanwhile."""
+"""Many handshakes at once do not block other tasks."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ async def test_handshake_pacer_lets_other_tasks_run_between_handshakes() -> None
     await asyncio.gather(another(), *waiting)
     assert [each for each in log if each != "another"] == list(range(100))
     runs = "".join("." if each == "another" else "h" for each in log).split(".")
-    assert max(map(len, runs)) <= 2 * PER_TURN  # those that passed at once, and those of the turn that began
+    assert max(map(len, runs)) <= 2 * PER_TURN  # those that passed at once, and those of the first turn
     assert len(pacer) == 0
 
 

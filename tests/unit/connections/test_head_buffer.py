@@ -1,4 +1,4 @@
-"""A head in any number of pieces."""
+"""A request head in any number of chunks."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every request passes before its route; on real sockets in test_faults."""
+"""The middleware of all routes; tests on real sockets are in test_faults."""
 
 import pytest
 from aiohttp import web

@@ -1,4 +1,4 @@
-"""What a refused request costs its client, and what the client is told."""
+"""Refused requests: the response, and the failure that is counted against the client."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Where heads and bodies end, whatever pieces they come in; on real sockets in test_guard and test_faults."""
+"""The end of heads and bodies in any chunks; tests on real sockets are in test_guard and test_faults."""
 
 import pytest
 from hypothesis import given
@@ -95,7 +95,7 @@ def test_body_with_a_malformed_length_is_empty(length: bytes) -> None:
 
 
 def fed(body: Length | Chunks, data: bytes, cuts: list[int]) -> int:
-    """How many bytes the body takes if they come in these pieces."""
+    """The number of bytes that belong to the body, fed in these chunks."""
     taken, at = 0, 0
     for end in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:
         if not body.is_done:

@@ -1,4 +1,4 @@
-"""What is a WebSocket handshake and what is not; on real sockets in test_websocket and test_faults."""
+"""Valid and invalid WebSocket handshakes; tests on real sockets are in test_websocket and test_faults."""
 
 import pytest
 from aiohttp import HttpVersion10, web
@@ -17,7 +17,7 @@ GOOD = {
 
 
 def request(**changed: str | None) -> web.Request:
-    """The sample handshake of RFC 6455 §1.2, with some headers changed or, as None, left out."""
+    """The sample handshake of RFC 6455 §1.2. Given headers replace its own; None removes one."""
     headers = GOOD | {name.replace("_", "-"): value for name, value in changed.items()}
     return make_mocked_request("GET", "/ws", CIMultiDict({k: v for k, v in headers.items() if v is not None}))
 

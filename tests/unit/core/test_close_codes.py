@@ -1,4 +1,4 @@
-"""Closes: the fixed list, whether a client may reconnect, and how metrics count them."""
+"""Closes: the fixed list, whether a client may reconnect, and their labels in metrics."""
 
 import json
 from typing import Any

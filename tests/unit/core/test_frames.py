@@ -1,4 +1,4 @@
-"""Frames of the server, held against the vectors and against the decoder of another library."""
+"""Frames of the server, compared with the vectors and with the decoder of another library."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ EDGES = st.sampled_from([0, 1, 124, 125, 126, 127, 128, 65_534, 65_535, 65_536, 
 
 
 def decoded(data: bytes) -> foreign.Frame:
-    """The only frame in the data, as the other library reads it."""
+    """The only frame in the data, as the other library decodes it."""
     stream = StreamReader()
     stream.feed_data(data)
     stream.feed_eof()

@@ -1,4 +1,4 @@
-"""Messages on the wire, held against the vectors in tests/vectors/messages.json."""
+"""Messages, compared with tests/vectors/messages.json."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The words for what was not taken: each is documented, and none means two things."""
+"""The reasons for RETRY and DROP: each is documented, and none has two meanings."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The answer to a client's position, as docs/protocol.md defines it; brokers put in the entries."""
+"""The answer to a client's position, as docs/protocol.md defines it. Brokers add the entries."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Timestamps of messages: what they look like, and that they can be read back."""
+"""Timestamps of messages: their format, and parsing."""
 
 import pytest
 from hypothesis import given
@@ -27,5 +27,5 @@ def test_timestamp_without_a_time_is_now(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @given(st.integers(0, 4_000_000_000_000))
 def test_seconds_of_a_timestamp_is_the_time_that_it_was_made_of(milliseconds: int) -> None:
-    # Half a millisecond more: the float just below a whole one is cut off to the one before.
+    # Half a millisecond is added, because a float just below a whole millisecond would be truncated.
     assert seconds_of(timestamp((milliseconds + 0.5) / 1000)) == milliseconds / 1000

@@ -1,4 +1,4 @@
-"""A bulk delivery cut into entries. What is in the entries is tested in test_delivery."""
+"""A bulk delivery is cut into entries. test_delivery tests the content of the entries."""
 
 import pytest
 

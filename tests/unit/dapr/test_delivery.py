@@ -29,7 +29,7 @@ def reader(user_field: str = "user_id", max_bytes: int = 1_048_576, *, escaped_h
 
 
 def enveloped(data: bytes | str, **attributes: object) -> bytes:
-    """A CloudEvent around data that is JSON already."""
+    """A CloudEvent around data in JSON."""
     data = data if isinstance(data, bytes) else data.encode()
     head = {"id": "e-1", "source": "backend", "specversion": "1.0"} | attributes
     return json.dumps(head)[:-1].encode() + b',"data":' + data + b"}"
@@ -53,7 +53,7 @@ def bomb(depth: int) -> bytes:
 
 
 def bulk_of(*events: bytes, kind: str = "application/cloudevents+json") -> bytes:
-    """Each `events` is JSON already; entry ids are their places."""
+    """A bulk of events in JSON; the ids of the entries are their indexes."""
     entries = [
         b'{"entryId":"%d","event":%b,"contentType":"%b","metadata":{"__key":"k","__partition":"0","__offset":"%d"}}'
         % (place, event, kind.encode(), place)
@@ -71,7 +71,7 @@ def read(source: DeliveryReader, body: bytes, metadata: dict[str, Any] | None = 
 
 
 def taken(source: DeliveryReader, body: bytes, metadata: dict[str, Any], topic: str = TOPIC) -> Event:
-    """An event that must not be rejected."""
+    """Read an event that must not be rejected."""
     event = source.read(body, topic, metadata)
     assert isinstance(event, Event)
     return event
@@ -82,7 +82,7 @@ def body_of(case: dict[str, Any]) -> bytes:
 
 
 def check(event: Event | Rejected, case: dict[str, Any]) -> None:
-    """Hold an event against a vector."""
+    """Compare an event with a vector."""
     if isinstance(event, Rejected):
         assert event.reason == case.get("dropped"), event.text
         assert "\n" not in event.text
@@ -123,7 +123,7 @@ def test_key_of_a_redelivery_is_equal_by_what_its_vector_says(case: dict[str, An
     assert (first != other) is (case["taken"]["known_by"] == "coordinates")
 
 
-# The data stays as it is, byte for byte.
+# The data is not changed.
 
 DATA = st.dictionaries(
     st.text(),
@@ -143,7 +143,7 @@ def test_read_in_every_form_keeps_the_data_verbatim(
     fields: dict[str, object], indent: int | str | None, ascii_only: bool, form: Callable[[bytes], bytes]
 ) -> None:
     fields = {**fields, "user_id": "u"}
-    fields.pop("specversion", None)  # with it, it would be an envelope
+    fields.pop("specversion", None)  # otherwise it would be an envelope
     data = json.dumps(fields, indent=indent, ensure_ascii=ascii_only).encode()
     event = taken(reader(), form(data), AT)
     assert (event.users, event.data) == (("u",), data)
@@ -189,7 +189,7 @@ def test_read_of_a_damaged_delivery_never_raises(body: bytes, place: int, cut: i
     for source in (reader(), reader("a.b"), reader("@subject"), reader("@key")):
         event = read(source, damaged, AT)
         if isinstance(event, Event):
-            assert isinstance(json.loads(event.data, parse_int=str), dict)  # what a browser gets can be parsed
+            assert isinstance(json.loads(event.data, parse_int=str), dict)  # a browser can parse it
         assert source.read_bulk(damaged, TOPIC) is None
 
 
@@ -376,7 +376,7 @@ def test_key_of_a_verbatim_message_ignores_the_id_of_the_sidecars_envelope() -> 
 
 
 def test_key_of_base64_data_from_a_publisher_is_its_id() -> None:
-    body = in_base64(b'{"user_id":"u"}')  # as `application/octet-stream`; the source is the publisher
+    body = in_base64(b'{"user_id":"u"}')  # sent as `application/octet-stream`; the source is the publisher
     assert taken(reader(), body, AT).key == taken(reader(), body, ELSEWHERE).key
 
 
@@ -445,7 +445,7 @@ MESSAGES = {
 
 
 def from_kafka(name: str, *, escaped: bool, offset: str = "41") -> tuple[bytes, dict[str, Any]]:
-    """A message's value, and its metadata as a sidecar passes them on, with `escapeHeaders` or without."""
+    """The value of a message, and its metadata as a sidecar sends them, with or without `escapeHeaders`."""
     message = MESSAGES[name]
     encode = quote_plus if escaped else str
     headers = {header: encode(value) for header, value in message["headers"].items()}
@@ -464,7 +464,7 @@ def in_bulk(value: bytes, metadata: dict[str, Any]) -> bytes:
 
 
 def deliver(source: DeliveryReader, value: bytes, metadata: dict[str, Any], form: str) -> Event | Rejected:
-    """Each way in which a sidecar delivers a message."""
+    """Deliver a message in each way of a sidecar."""
     if form == "bulk":
         ((_, event),) = source.read_bulk(in_bulk(value, metadata), TOPIC) or []
         return event
@@ -536,7 +536,7 @@ def test_event_with_headers_that_are_not_utf8_can_be_encoded(header: str) -> Non
     (event.id + event.key).encode()
 
 
-# A byte order mark is skipped wherever JSON begins; another encoding is named.
+# A byte order mark is skipped wherever JSON begins; another encoding is named in the reason.
 
 BOM = "\ufeff"
 

@@ -1,4 +1,4 @@
-"""Messages taken out of what the sidecar posts: data, id, source, subject."""
+"""The message in a delivery: data, id, source, subject."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""A JSON text cut into its top-level pieces, held against the standard library's decoder."""
+"""A JSON text is cut into its top-level pieces, compared with the standard library's decoder."""
 
 import json
 

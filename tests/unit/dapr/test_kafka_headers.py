@@ -1,4 +1,4 @@
-"""Coordinates, time and escaping of Kafka messages, as a sidecar passes them on."""
+"""Coordinates, time and escaping of Kafka messages, as a sidecar sends them."""
 
 from typing import Any
 

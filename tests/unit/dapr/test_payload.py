@@ -29,7 +29,7 @@ GENERIC = msgspec.json.Decoder(dict[str, object])
 
 
 def refused(data: bytes) -> Rejected:
-    """Why a decoder refuses it."""
+    """The reason why a decoder rejects it."""
     with pytest.raises(REFUSED) as error:
         GENERIC.decode(data)
     return rejection(data, error.value)
@@ -95,7 +95,7 @@ def test_rejection_text_says_what_is_wrong_and_what_to_do(data: bytes, text: str
     ids=lambda value: repr(value)[:30],
 )
 def test_rejection_of_other_data_has_its_reason(data: bytes, reason: str) -> None:
-    """The same with each version of msgspec, whose exceptions differ for bad UTF-8."""
+    """It is the same with each version of msgspec, although their exceptions for bad UTF-8 differ."""
     assert refused(data).reason == reason
 
 

@@ -1,4 +1,4 @@
-"""Which users get an event, from which field, and which data are rejected."""
+"""The users of an event, the field that names them, and rejected data."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""When a missing sidecar is a fault."""
+"""The health check for a missing sidecar."""
 
 import pytest
 

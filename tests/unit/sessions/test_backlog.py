@@ -1,4 +1,4 @@
-"""Who is too slow, and who goes first when memory fills, by a clock that the tests hold."""
+"""Slow peers: which sessions are closed, and in which order when memory is short."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,7 +11,7 @@ BOUND, TOTAL = 16_000, 100_000
 
 
 class Slow:
-    """A session for which `waits` bytes wait; its peer takes `pace` bytes a second."""
+    """A session for which `waits` bytes wait; its peer reads `pace` bytes a second."""
 
     def __init__(self, bench: "Bench", waits: int, pace: float = 0.0, *, replaying: bool = False) -> None:
         self.id = self.user = "x"
@@ -51,7 +51,7 @@ class Slow:
 
 
 class Enough(BaseException):
-    """Ends what never ends."""
+    """Ends an endless job."""
 
 
 class Bench:
@@ -83,7 +83,7 @@ class Bench:
     ],
     ids=["at the bound", "stalled", "at a good pace", "at a poor pace"],
 )
-def test_backlog_over_the_bound_ends_who_takes_too_little(waits: int, pace: float, slow: bool) -> None:
+def test_backlog_over_the_bound_ends_slow_peers(waits: int, pace: float, slow: bool) -> None:
     bench = Bench()
     session = Slow(bench, waits, pace)
     bench.wait(PATIENCE - LOOK)
@@ -116,7 +116,7 @@ def test_backlog_look_that_is_as_late_as_it_may_be_counts() -> None:
     assert session.closed == SLOW_CONSUMER
 
 
-def test_backlog_of_a_replay_ends_who_takes_nothing_for_half_a_minute() -> None:
+def test_backlog_of_a_replay_ends_peers_stalled_for_half_a_minute() -> None:
     bench = Bench()
     session = Slow(bench, 1, replaying=True)
     bench.wait(REPLAY_PATIENCE - LOOK)
@@ -184,24 +184,24 @@ def test_backlog_over_the_total_spares_who_has_all_within_the_healthy_time() -> 
 
 
 @pytest.mark.fault("C5")
-def test_backlog_over_the_total_spares_who_reads_well() -> None:
+def test_backlog_over_the_total_keeps_fast_peers() -> None:
     bench = Bench(max_session=10**9, max_total=1)
     healthy = Slow(bench, 10**6, pace=500_000)
     bench.wait(1)
     assert healthy.closed is None
 
 
-def test_backlog_of_a_peer_that_takes_something_is_a_sign_of_life() -> None:
+def test_backlog_of_a_peer_that_reads_shows_that_it_lives() -> None:
     bench = Bench()
     takes, stalls = Slow(bench, 1_000, pace=100), Slow(bench, 1_000)
     bench.wait(1)
     assert (takes.heard, stalls.heard) == (bench.now, 0.0)
     bench.now += 0.1
     bench.backlog.discard(stalls)
-    assert stalls.heard == bench.now  # it has taken all
+    assert stalls.heard == bench.now  # it has read everything
 
 
-async def test_backlog_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_backlog_continues_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     bench, looks, pauses = Bench(), list[int](), list[float]()
 
     def look() -> None:

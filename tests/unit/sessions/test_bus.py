@@ -1,4 +1,4 @@
-"""The queue and the broadcaster: bounded, in order, and nobody keeps an event from the others."""
+"""The queue and the broadcaster: bounded, in order, and an error does not affect other events."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 
 class Bench:
-    """A bus with a broadcaster that runs."""
+    """A bus with a running broadcaster."""
 
     def __init__(self, size: int = 100, max_bytes: int = 1_000_000) -> None:
         self.registry = Registry()
@@ -37,11 +37,11 @@ class Bench:
     def peer(self, user: str = "u") -> Peer:
         peer = Peer.live(user, metrics=self.metrics)
         self.registry.add(peer.session)
-        self._peers.append(peer)  # the registry keeps nobody alive
+        self._peers.append(peer)  # the registry has weak references only
         return peer
 
     async def deliver(self, *entries: Entry) -> list[Any]:
-        """Put each as a batch, and wait until all are out; what was logged meanwhile."""
+        """Put each as a batch and wait until all are sent; return the log lines of that time."""
         with capture_logs() as lines:
             for one in entries:
                 self.bus.put([one])
@@ -54,7 +54,7 @@ class Crowd:
 
     def __init__(self, bench: Bench, size: int, users: int) -> None:
         self.entries = [entry(1, user=f"u{n}", data=b'"%b"' % (b"x" * size)) for n in range(users)]
-        self.made = self.written = self.most = 0  # frames, and the most of them that were in memory at once
+        self.made = self.written = self.most = 0  # frames, and how many of them were in memory at once
         for each in self.entries:
             connection = bench.peer(each.user).connection
             vars(connection).update(update=self._update, write=self._write)
@@ -80,7 +80,7 @@ async def running(size: int = 100) -> AsyncIterator[Bench]:
         await asyncio.gather(job, return_exceptions=True)
 
 
-async def test_each_session_gets_its_users_events_in_order_and_nobody_elses() -> None:
+async def test_bus_gives_each_session_the_events_of_its_user_in_order() -> None:
     async with running() as bench:
         first, second, other = bench.peer("a"), bench.peer("a"), bench.peer("b")
         await bench.deliver(entry(1, user="a"), entry(1, user="b"), entry(2, user="a"), entry(1, user="nobody"))
@@ -90,7 +90,7 @@ async def test_each_session_gets_its_users_events_in_order_and_nobody_elses() ->
 
 
 @pytest.mark.fault("E6")
-async def test_event_that_was_long_in_kafka_shows_its_age_when_it_is_written() -> None:
+async def test_bus_reports_the_age_of_an_event_when_it_is_written() -> None:
     late = msgspec.structs.replace(entry(1), produced=time.time() - 20)
     ahead = msgspec.structs.replace(entry(2), produced=time.time() + 3_600)
     async with running() as bench:
@@ -102,7 +102,7 @@ async def test_event_that_was_long_in_kafka_shows_its_age_when_it_is_written() -
     assert read("wsbridge_event_delivery_age_seconds_sum") == pytest.approx(20, abs=10)
 
 
-def test_room_is_what_the_queue_does_not_hold_yet() -> None:
+def test_bus_room_is_its_size_minus_its_entries() -> None:
     bench = Bench(size=3)
     assert (bench.bus.room(), bench.bus.is_empty(), bench.bus.depth) == (3, True, 0)
     bench.bus.put([entry(1), entry(2)])
@@ -128,22 +128,22 @@ async def test_bus_after_delivery_gives_the_bytes_back() -> None:
         assert bench.bus.bytes == 0
 
 
-async def test_room_comes_back_when_a_batch_is_out() -> None:
+async def test_bus_room_grows_when_a_batch_is_sent() -> None:
     async with running(size=3) as bench:
         bench.peer()
         await bench.deliver(*map(entry, (1, 2, 3)))
         assert (bench.bus.room(), bench.bus.depth) == (3, 0)
 
 
-async def test_all_that_is_queued_is_one_write_for_each_session() -> None:
+async def test_bus_sends_all_queued_entries_in_one_write_for_each_session() -> None:
     async with running() as bench:
         peer = bench.peer()
         await bench.deliver(*map(entry, range(1, 50)))
     assert peer.ids == [f"e:{n}" for n in range(1, 50)]
-    assert len(peer.connection.written) == 2  # the hello, and all the rest
+    assert len(peer.connection.written) == 2  # `connected`, and one write for all others
 
 
-async def test_the_frame_is_made_once_for_all_sessions_of_a_kind() -> None:
+async def test_bus_makes_a_frame_once_for_all_sessions_of_a_transport() -> None:
     async with running() as bench:
         peers = [bench.peer() for _ in range(5)]
         made: list[Entry] = []
@@ -160,7 +160,7 @@ async def test_the_frame_is_made_once_for_all_sessions_of_a_kind() -> None:
 
 
 def broken(peer: Peer, method: str, **state: object) -> None:
-    """Let a method of the connection fail, or what mends the session, in a session of that state."""
+    """Make a method of the connection, or the call of `mend`, fail for a session in that state."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
@@ -179,7 +179,7 @@ FAULTS: dict[str, Callable[[Peer], None]] = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("place", [0, 1, 2])
-async def test_a_session_that_fails_keeps_nothing_from_the_others(fault: Callable[[Peer], None], place: int) -> None:
+async def test_bus_session_that_fails_does_not_affect_others(fault: Callable[[Peer], None], place: int) -> None:
     async with running() as bench:
         peers = [bench.peer() for _ in range(3)]
         stranger = bench.peer("other")
@@ -194,7 +194,7 @@ async def test_a_session_that_fails_keeps_nothing_from_the_others(fault: Callabl
     assert bench.metrics.errors["internal"] == 1
 
 
-async def test_an_event_that_fails_keeps_nothing_from_the_next() -> None:
+async def test_bus_event_that_fails_does_not_affect_the_next() -> None:
     async with running() as bench:
         peer, other = bench.peer(), bench.peer("broken")
         broken(other, "update")
@@ -213,10 +213,10 @@ async def test_broadcaster_after_a_batch_keeps_none_of_its_data() -> None:
         assert sys.getrefcount(data) == held
 
 
-async def test_broadcaster_after_any_error_goes_on_and_frees_the_room() -> None:
+async def test_broadcaster_after_any_error_continues_and_frees_the_room() -> None:
     async with running() as bench:
         peer = bench.peer()
-        vars(bench.metrics).update(delivered=None)  # a bug where none is expected
+        vars(bench.metrics).update(delivered=None)  # a bug at an unexpected place
         lines = await bench.deliver(entry(1))
         lines += await bench.deliver(entry(2))
         assert bench.bus.room() == 100
@@ -225,7 +225,7 @@ async def test_broadcaster_after_any_error_goes_on_and_frees_the_room() -> None:
 
 
 async def test_bus_with_a_large_event_for_many_users_keeps_few_frames_of_it() -> None:
-    """Memory that is used again at once is in the cache, and costs no page faults."""
+    """Memory that is reused at once is in the cache and causes no page faults."""
     async with running() as bench:
         crowd = Crowd(bench, PORTION // 4 - 2, users=100)
         bench.bus.put(crowd.entries)
@@ -246,7 +246,7 @@ async def test_bus_with_much_to_deliver_lets_others_run_in_between() -> None:
         assert [count for count in turns if count] == [at_once, at_once, 300 - 2 * at_once]
 
 
-async def test_a_slow_consumer_ends_and_the_others_do_not_notice() -> None:
+async def test_bus_slow_consumer_is_closed_and_others_are_not_affected() -> None:
     async with running() as bench:
         slow, quick = bench.peer(), bench.peer()
         slow.connection.buffered = BACKLOG + HIGH_WATER
@@ -258,7 +258,7 @@ async def test_a_slow_consumer_ends_and_the_others_do_not_notice() -> None:
     assert quick.ids == ["e:1", "e:2"]
 
 
-async def test_a_session_that_is_replaying_gets_nothing_yet_and_loses_nothing() -> None:
+async def test_bus_entries_for_a_replaying_session_are_held() -> None:
     async with running() as bench:
         peer = Peer(metrics=bench.metrics)
         bench.registry.add(peer.session)
@@ -267,7 +267,7 @@ async def test_a_session_that_is_replaying_gets_nothing_yet_and_loses_nothing() 
         assert bench.metrics.deliveries == 0
 
 
-async def test_latency_is_from_receipt_to_write() -> None:
+async def test_bus_latency_is_from_receipt_to_write() -> None:
     async with running() as bench:
         bench.peer()
         bench.now = 10.3
@@ -283,7 +283,7 @@ async def test_latency_is_from_receipt_to_write() -> None:
 
 
 @pytest.mark.parametrize("debug", [False, True])
-async def test_a_delivery_is_logged_at_debug_only(debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bus_delivery_is_logged_at_debug_only(debug: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.sessions.bus.debugging", lambda: debug)
     async with running() as bench:
         bench.peer()
@@ -293,7 +293,7 @@ async def test_a_delivery_is_logged_at_debug_only(debug: bool, monkeypatch: pyte
     assert [line["event"] for line in lines] == ["event.delivered"] * debug
 
 
-async def test_at_debug_a_delivery_can_be_followed_by_its_id() -> None:
+async def test_bus_delivery_at_debug_is_found_by_its_event_id() -> None:
     async with running() as bench:
         peer = bench.peer()
         with capture_logs() as lines:
@@ -305,7 +305,7 @@ async def test_at_debug_a_delivery_can_be_followed_by_its_id() -> None:
     )  # fmt: skip
 
 
-def test_disconnect_of_a_user_ends_all_sessions_of_that_user_and_no_other() -> None:
+def test_bus_disconnect_ends_all_sessions_of_that_user_only() -> None:
     bench = Bench()
     one, two, other = bench.peer(), bench.peer(), bench.peer("somebody else")
     bench.bus.disconnect("u")

@@ -1,4 +1,4 @@
-"""Sessions that missed a live entry get it from the history, each at its own pace."""
+"""Sessions that missed a live entry get it from the history, each at the pace of its peer."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 
 class Histories:
-    """Answers what the test says, an exception too, when the test says."""
+    """Histories that give the test's answers or exceptions when the test allows it."""
 
     def __init__(self, *answers: Resume | Exception) -> None:
         self.answers = list(answers)
@@ -57,7 +57,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def mending(histories: Histories, *peers: Peer) -> AsyncIterator[Metrics]:
-    """Peers that have missed something, and a catch_up that works on them."""
+    """Peers that have missed an entry, and a catch-up that handles them."""
     metrics = Metrics()
     async with running(histories, metrics) as catch_up:
         for peer in peers:
@@ -98,7 +98,7 @@ async def test_catch_up_sends_missed_entries_then_those_of_meanwhile() -> None:
     ]  # fmt: skip
 
 
-async def test_a_gap_is_passed_on() -> None:
+async def test_catch_up_gap_is_sent_to_the_client() -> None:
     peer = Peer.live()
     with capture_logs() as lines:
         async with mending(Histories(Resume(Position("f", 7), (), False, Gap(Position("e", 0), "reset"))), peer):
@@ -118,7 +118,7 @@ async def test_catch_up_of_a_complete_session_is_not_logged() -> None:
     assert [line["log_level"] for line in lines] == ["debug"]
 
 
-async def test_while_the_history_is_away_the_session_waits_for_it() -> None:
+async def test_catch_up_with_an_unavailable_history_waits() -> None:
     peer = Peer.live()
     histories = Histories(
         BrokerUnavailable("gone"), BrokerUnavailable("gone"), BrokerUnavailable("gone"), resume(0, top=1)
@@ -132,7 +132,7 @@ async def test_while_the_history_is_away_the_session_waits_for_it() -> None:
     assert [line["event"] for line in lines] == ["session.mended"]
 
 
-async def test_a_session_that_leaves_is_not_waited_for() -> None:
+async def test_catch_up_ends_when_its_session_leaves() -> None:
     peer, histories = Peer.live(), Histories(BrokerUnavailable("gone"))
     async with mending(histories, peer) as metrics:
         await until(lambda: len(histories.asked) > 2)
@@ -140,12 +140,12 @@ async def test_a_session_that_leaves_is_not_waited_for() -> None:
         before = len(histories.asked)
         for _ in range(20):
             await asyncio.sleep(0)
-    assert len(histories.asked) - before <= 1  # one may have been on its way
+    assert len(histories.asked) - before <= 1  # one read may have begun before
     assert metrics.mends == 0
     assert peer.connection.ended == [SHUTDOWN]
 
 
-async def test_a_session_that_leaves_while_its_history_is_read_is_sent_no_more() -> None:
+async def test_catch_up_session_that_leaves_during_the_read_gets_nothing() -> None:
     peer, histories = Peer.live(), Histories(resume(0, top=2))
     histories.open.clear()
     async with mending(histories, peer):
@@ -157,7 +157,7 @@ async def test_a_session_that_leaves_while_its_history_is_read_is_sent_no_more()
     assert (peer.session.state, peer.connection.aborted, peer.connection.ended) == (State.CLOSED, 1, [])
 
 
-async def test_a_slow_peer_holds_up_nobody_else() -> None:
+async def test_catch_up_of_a_slow_peer_does_not_delay_others() -> None:
     slow, quick = Peer.live(), Peer.live("other")
     slow.connection.draining = asyncio.Event().wait
     async with mending(Histories(resume(0, top=1)), slow, quick):
@@ -166,8 +166,8 @@ async def test_a_slow_peer_holds_up_nobody_else() -> None:
     assert quick.ids == ["e:1"]
 
 
-async def test_another_hole_is_mended_again() -> None:
-    """What came during the replay did not begin where it ended."""
+async def test_catch_up_with_another_gap_runs_again() -> None:
+    """The entries that arrived during the replay do not begin where it ended."""
     peer, histories = Peer.live(), Histories(resume(0, top=1), resume(1, top=3))
     histories.open.clear()
     async with running(histories) as catch_up:
@@ -182,7 +182,7 @@ async def test_another_hole_is_mended_again() -> None:
 
 
 @pytest.mark.parametrize("in_session", [False, True])
-async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
+async def test_catch_up_error_ends_its_session_only(in_session: bool) -> None:
     peer, other, histories = Peer.live(), Peer.live("other"), Histories(resume(0, top=1))
     if in_session:
         vars(peer.connection).update(wake=Buggy(peer.connection.wake))
@@ -199,7 +199,7 @@ async def test_a_bug_ends_its_session_and_no_other(in_session: bool) -> None:
     assert isinstance(line["exc_info"], Bug if in_session else RuntimeError)
 
 
-async def test_at_the_close_nothing_goes_on() -> None:
+async def test_catch_up_close_ends_all_catch_ups() -> None:
     peer, slow, histories = Peer.live(), Peer.live("slow"), Histories(BrokerUnavailable("gone"))
     metrics = Metrics()
     with capture_logs() as lines:
@@ -216,7 +216,7 @@ async def test_at_the_close_nothing_goes_on() -> None:
     assert (lines, +metrics.errors) == ([], {})
 
 
-async def test_mender_whose_read_is_cancelled_by_the_history_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_catch_up_with_a_cancelled_read_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     peer, histories = Peer.live(), Histories(resume(0))
 
     async def closed(*_: object) -> Resume:
@@ -228,7 +228,7 @@ async def test_mender_whose_read_is_cancelled_by_the_history_ends_the_session(mo
     assert peer.connection.ended == [INTERNAL]
 
 
-async def test_a_session_that_is_live_again_is_left_alone() -> None:
+async def test_catch_up_of_a_session_that_is_live_again_does_nothing() -> None:
     peer, histories = Peer.live(), Histories(resume(0, top=1))
     async with running(histories) as catch_up:
         catch_up.request(peer.session)

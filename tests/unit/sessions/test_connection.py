@@ -1,4 +1,4 @@
-"""Every transport's connection, and the fake one of these tests, has what a session needs."""
+"""The connection of every transport, and the fake one, has all members that a session uses."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Leaving: everyone is told in time, everyone is closed in time, nobody all at once."""
+"""Graceful shutdown: each session gets its goodbye and its close in time, and the closes are spread."""
 
 import asyncio
 import gc
@@ -29,7 +29,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 class Leaver(Peer):
-    """A peer that leaves when it is closed, unless it is stalled; it notes when."""
+    """A peer that leaves when it is closed, unless it is stalled. It notes the time."""
 
     def __init__(self, registry: Registry, time: Time, *, stalled: bool = False, user: str = "u") -> None:
         super().__init__(user, now=time.now)
@@ -56,7 +56,7 @@ def everyone(registry: Registry, time: Time, count: int, **how: bool) -> list[Le
     return [Leaver(registry, time, user=f"u{n % 7}", **how) for n in range(count)]
 
 
-async def test_everyone_is_told_at_once_and_closed_within_the_window(time: Time) -> None:
+async def test_drain_says_goodbye_at_once_and_closes_within_the_window(time: Time) -> None:
     registry = Registry()
     peers, started = everyone(registry, time, 300), time.now
     await drain(registry, TIMEOUT)
@@ -69,7 +69,7 @@ async def test_everyone_is_told_at_once_and_closed_within_the_window(time: Time)
     assert time.now - started <= TIMEOUT
 
 
-async def test_everyone_is_closed_when_its_goodbye_said_and_has_the_time_to_change_over(time: Time) -> None:
+async def test_drain_closes_each_session_at_the_time_in_its_goodbye(time: Time) -> None:
     registry = Registry()
     peers, started = everyone(registry, time, 300), time.now
     await drain(registry, TIMEOUT)
@@ -80,7 +80,7 @@ async def test_everyone_is_closed_when_its_goodbye_said_and_has_the_time_to_chan
         assert hint >= 0
 
 
-async def test_they_do_not_all_come_back_at_once(time: Time) -> None:
+async def test_drain_spreads_the_reconnects(time: Time) -> None:
     registry = Registry()
     peers = everyone(registry, time, 300)
     await drain(registry, TIMEOUT)
@@ -90,7 +90,7 @@ async def test_they_do_not_all_come_back_at_once(time: Time) -> None:
     assert max(b - a for a, b in itertools.pairwise(hints)) < 0.1 * window
 
 
-async def test_updates_go_on_until_the_close(time: Time) -> None:
+async def test_drain_session_gets_updates_until_its_close(time: Time) -> None:
     registry, offset = Registry(), [0]
     peer = Leaver(registry, time)
 
@@ -105,7 +105,7 @@ async def test_updates_go_on_until_the_close(time: Time) -> None:
     assert len(peer.ids) >= TIMEOUT * USABLE * CHANGE_OVER / TICK - 2
 
 
-async def test_it_ends_as_soon_as_all_have_left(time: Time) -> None:
+async def test_drain_ends_as_soon_as_all_have_left(time: Time) -> None:
     registry = Registry()
     peers, started = everyone(registry, time, 3), time.now
 
@@ -137,7 +137,7 @@ async def test_drain_does_not_wait_for_or_keep_ended_sessions(time: Time) -> Non
     assert stays.connection.ended == [SHUTDOWN]
 
 
-async def test_the_stalled_do_not_hold_it_up(time: Time) -> None:
+async def test_drain_does_not_wait_for_stalled_peers(time: Time) -> None:
     registry = Registry()
     peers, started = everyone(registry, time, 10, stalled=True), time.now
     await drain(registry, TIMEOUT)
@@ -145,7 +145,7 @@ async def test_the_stalled_do_not_hold_it_up(time: Time) -> None:
     assert [peer.connection.ended for peer in peers] == [[SHUTDOWN]] * 10
 
 
-async def test_a_drain_that_is_cut_short_tells_everyone_all_the_same(time: Time) -> None:
+async def test_drain_that_is_cancelled_still_closes_with_a_goodbye(time: Time) -> None:
     registry = Registry()
     peers = everyone(registry, time, 10)
     job = asyncio.ensure_future(drain(registry, TIMEOUT))
@@ -156,7 +156,7 @@ async def test_a_drain_that_is_cut_short_tells_everyone_all_the_same(time: Time)
     assert [peer.connection.ended for peer in peers] == [[SHUTDOWN]] * 10
 
 
-async def test_without_time_all_are_told_and_closed_at_once(time: Time) -> None:
+async def test_drain_without_time_closes_all_at_once(time: Time) -> None:
     registry = Registry()
     peers = everyone(registry, time, 10) + everyone(registry, time, 10, stalled=True)
     await drain(registry, 0)
@@ -166,7 +166,7 @@ async def test_without_time_all_are_told_and_closed_at_once(time: Time) -> None:
         assert peer.connection.ended == [SHUTDOWN]
 
 
-async def test_with_nobody_there_it_is_over_at_once(time: Time) -> None:
+async def test_drain_without_sessions_ends_at_once(time: Time) -> None:
     await drain(Registry(), TIMEOUT)
     assert time.slept == []
 
@@ -187,7 +187,7 @@ async def test_drain_session_without_connected_gets_it_before_goodbye_and_close(
 async def test_drain_session_attached_meanwhile_gets_goodbye_and_the_rest_of_the_time(time: Time) -> None:
     registry, late = Registry(), Peer(now=time.now)
     started = time.now
-    _stalled = everyone(registry, time, 1, stalled=True)  # the registry keeps nobody alive
+    _stalled = everyone(registry, time, 1, stalled=True)  # the registry has weak references only
     registry.add(late.session)
 
     def attach() -> None:
@@ -204,7 +204,7 @@ async def test_drain_session_attached_meanwhile_gets_goodbye_and_the_rest_of_the
 
 async def test_drain_session_opened_meanwhile_is_closed_at_the_end(time: Time) -> None:
     registry, late = Registry(), list[Leaver]()
-    _stalled = everyone(registry, time, 1, stalled=True)  # the registry keeps nobody alive
+    _stalled = everyone(registry, time, 1, stalled=True)  # the registry has weak references only
 
     def arrive() -> None:
         if not late:
@@ -223,7 +223,7 @@ async def test_drain_session_closed_for_another_reason_keeps_its_close(time: Tim
     assert peer.connection.ended == [POLICY]
 
 
-async def test_many_are_told_in_slices_that_let_others_run(time: Time) -> None:
+async def test_drain_of_many_sessions_lets_others_run_in_between(time: Time) -> None:
     registry = Registry()
     peers = [Leaver(registry, time, user=f"u{n}") for n in range(SLICE + 10)]
     job = asyncio.ensure_future(drain(registry, TIMEOUT))

@@ -1,4 +1,4 @@
-"""The wheel: pings, silence, the end of tokens, by a clock that the tests hold."""
+"""The heartbeat with a fake clock: pings, silence, expired tokens."""
 
 import asyncio
 import itertools
@@ -36,7 +36,7 @@ def peer_at(time: Time, user: str = "u") -> Peer:
     return Peer.live(user, now=time.now)
 
 
-async def test_a_peer_that_answers_is_pinged_at_least_every_interval_and_stays(time: Time) -> None:
+async def test_heartbeat_pings_an_answering_peer_every_interval(time: Time) -> None:
     peer, at = peer_at(time), [time.now]
 
     def ping() -> None:
@@ -51,15 +51,15 @@ async def test_a_peer_that_answers_is_pinged_at_least_every_interval_and_stays(t
     assert peer.session.state is State.LIVE
 
 
-async def test_a_peer_that_was_heard_is_pinged_all_the_same(time: Time) -> None:
-    """What it sends says that it is there; the ping keeps what is between us from closing the connection."""
+async def test_heartbeat_pings_a_peer_that_sends_messages_as_well(time: Time) -> None:
+    """Received bytes show that the peer lives. The ping keeps proxies from closing the connection."""
     peer = peer_at(time)
     time._then = lambda: setattr(peer.session, "heard_at", time.now)
     await run_until(time, time.now + 4 * INTERVAL, wheel(time, peer).run())
     assert peer.connection.pings == 4
 
 
-async def test_a_silent_peer_is_dropped_after_interval_and_timeout(time: Time) -> None:
+async def test_heartbeat_drops_a_silent_peer_after_interval_and_timeout(time: Time) -> None:
     peer, ended = peer_at(time), list[float]()
     vars(peer.connection).update(abort=lambda: ended.append(time.now))
     started = time.now
@@ -71,12 +71,12 @@ async def test_a_silent_peer_is_dropped_after_interval_and_timeout(time: Time) -
 
 
 @pytest.mark.parametrize(("interval", "silence"), [(0.2, 0.1), (0.05, 3_600.0), (3_600.0, 0.05), (25.0, 10.0)])
-async def test_the_wheel_turns_as_fast_as_the_settings_need(time: Time, interval: float, silence: float) -> None:
+async def test_heartbeat_with_short_settings_looks_more_often(time: Time, interval: float, silence: float) -> None:
     await run_until(time, time.now + 10, wheel(time, interval=interval, silence=silence).run())
     assert set(time.slept) == {min(SWEEP, interval / 4, silence / 4)}
 
 
-async def test_a_token_ends_its_session_within_a_second(time: Time) -> None:
+async def test_heartbeat_ends_a_session_within_a_second_of_its_token(time: Time) -> None:
     late: dict[str, float] = {}
     peers = [peer_at(time, f"u{n}") for n in range(20)]
     for n, peer in enumerate(peers):
@@ -95,7 +95,7 @@ async def test_a_token_ends_its_session_within_a_second(time: Time) -> None:
         assert [message["type"] for message in peer.connection.messages] == ["connected", "goodbye"]
 
 
-def test_a_fresh_token_keeps_the_session() -> None:
+def test_heartbeat_keeps_a_session_with_a_fresh_token() -> None:
     peer = Peer.live(now=0)
     heartbeat = wheel(Time(), peer)
     peer.session.expires_at = 10
@@ -108,14 +108,14 @@ def test_a_fresh_token_keeps_the_session() -> None:
 
 
 @pytest.mark.parametrize("now", [0.0, 1e9])
-def test_a_session_that_is_closed_already_is_left_alone(now: float) -> None:
+def test_heartbeat_ignores_a_closed_session(now: float) -> None:
     peer = Peer.live()
     peer.session.end(POLICY)
     wheel(Time(), peer).check(peer.session, now)
     assert (peer.connection.pings, peer.connection.aborted, peer.connection.ended) == (0, 0, [POLICY])
 
 
-def test_a_transport_without_answers_is_pinged_and_not_listened_to() -> None:
+def test_heartbeat_of_a_transport_without_answers_only_pings() -> None:
     peer = Peer.live()
     peer.connection.answers = False
     wheel(Time(), peer).check(peer.session, 1e6)
@@ -123,15 +123,17 @@ def test_a_transport_without_answers_is_pinged_and_not_listened_to() -> None:
 
 
 @pytest.mark.parametrize(("own", "pings"), [(None, 4), (15.0, 7), (60.0, 4)])
-async def test_a_transport_may_want_its_pings_sooner(time: Time, own: float | None, pings: int) -> None:
+async def test_heartbeat_uses_the_shorter_ping_interval_of_a_transport(
+    time: Time, own: float | None, pings: int
+) -> None:
     peer = peer_at(time)
     peer.connection.answers, peer.connection.ping_interval = False, own
     await run_until(time, time.now + 4 * INTERVAL + 1, wheel(time, peer).run())
     assert peer.connection.pings == pings
 
 
-def test_a_peer_that_takes_its_replay_is_not_taken_for_silent() -> None:
-    """Its replay has a deadline of its own."""
+def test_heartbeat_ignores_silence_during_a_replay() -> None:
+    """Its replay has its own deadline."""
     peer = Peer.live()
     peer.session.fall_behind()
     wheel(Time(), peer).check(peer.session, 1e6)
@@ -139,7 +141,7 @@ def test_a_peer_that_takes_its_replay_is_not_taken_for_silent() -> None:
 
 
 @pytest.mark.fault("D9")
-async def test_a_pause_of_this_process_is_not_a_silence_of_its_peers(time: Time) -> None:
+async def test_heartbeat_after_a_pause_of_the_process_gives_peers_fresh_time(time: Time) -> None:
     peers, pause = [peer_at(time, f"u{n}") for n in range(3)], [40.0]
     talking = peers[:2]
 
@@ -158,7 +160,7 @@ async def test_a_pause_of_this_process_is_not_a_silence_of_its_peers(time: Time)
 
 
 @pytest.mark.fault("D9")
-async def test_a_token_that_ended_during_a_pause_has_ended(time: Time) -> None:
+async def test_heartbeat_after_a_pause_ends_sessions_with_expired_tokens(time: Time) -> None:
     peer = peer_at(time)
     peer.session.expires_at = time.now + 20
     pause = [40.0]
@@ -202,7 +204,7 @@ async def test_heartbeat_with_nothing_due_lets_others_run_after_a_slice(time: Ti
 
 @pytest.mark.parametrize("due", ["silent", "expired"])
 async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(time: Time, due: str) -> None:
-    """All those behind a link that broke are silent since one moment."""
+    """All connections behind a broken link become silent at the same moment."""
     few = PINGS // ENDING
     peers = [peer_at(time, f"u{n}") for n in range(10 * few + 1)]
     for peer in peers:
@@ -220,7 +222,7 @@ async def test_heartbeat_with_many_sessions_to_end_ends_a_few_before_others_run(
     await asyncio.gather(job, return_exceptions=True)
 
 
-async def test_a_session_that_fails_does_not_stop_the_wheel(time: Time) -> None:
+async def test_heartbeat_session_that_fails_does_not_affect_others(time: Time) -> None:
     def fail() -> None:
         raise RuntimeError("a bug")
 

@@ -1,4 +1,4 @@
-"""What waits for one peer: in order, in portions, counted once for all that share it."""
+"""Unsent frames of one peer: in order, in portions, and shared data counted once."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from wsbridge.sessions.outbox import Ledger, Outbox
 
 
 def made(waiting: Entry) -> bytes:
-    """A frame as large as the offset says: from data that others may share."""
+    """A frame with as many bytes as its offset, made of shared data."""
     return (b"%d" % waiting.offset * waiting.offset)[: waiting.offset]
 
 
@@ -44,7 +44,7 @@ def test_outbox_taken_in_portions_gives_every_byte_once_and_in_order(
 
 
 @pytest.mark.fault("C5")
-def test_ledger_counts_a_frame_of_many_outboxes_once_until_the_last_has_let_go() -> None:
+def test_ledger_counts_a_frame_of_many_outboxes_once_until_the_last_release() -> None:
     ledger, frame = Ledger(), b"x" * 1_000
     outboxes = [outbox_of(ledger) for _ in range(20)]
     for outbox in outboxes:
@@ -64,7 +64,7 @@ def test_ledger_counts_equal_frames_that_are_not_the_same_each() -> None:
     assert ledger.bytes == 20
 
 
-def test_cut_keeps_the_frame_that_was_begun() -> None:
+def test_cut_keeps_the_begun_frame() -> None:
     ledger = Ledger()
     outbox = outbox_of(ledger)
     outbox.put([b"a" * 10, b"b" * 10])
@@ -75,7 +75,7 @@ def test_cut_keeps_the_frame_that_was_begun() -> None:
     assert (outbox.size, ledger.bytes) == (0, 0)
 
 
-def test_cut_of_one_that_was_not_begun_leaves_nothing() -> None:
+def test_cut_of_an_outbox_without_a_begun_frame_empties_it() -> None:
     ledger = Ledger()
     outbox = outbox_of(ledger)
     outbox.put([b"a", b"b"])

@@ -1,4 +1,4 @@
-"""Who is behind the history is found and mended, whatever was lost on the way."""
+"""Sessions that are behind the history are found and caught up, whatever messages were lost."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ NOBODY = frozenset[str]()
 
 
 class Histories:
-    """Says what the test says; a doubt lasts until the test casts the next one."""
+    """Histories with the positions that the test sets. A doubt lasts until the test sets the next one."""
 
     def __init__(self, **positions: Position | None) -> None:
         self.positions = positions
@@ -34,7 +34,7 @@ class Histories:
         self.doubts = asyncio.Queue[frozenset[str]]()
         self.fails: Exception | None = None
         self.sweep_fails: Exception | None = None
-        self.meanwhile: Callable[[], object] = lambda: None  # what happens while they are asked
+        self.meanwhile: Callable[[], object] = lambda: None  # called while the positions are read
 
     async def wait_for_doubt(self, patience: float) -> frozenset[str]:
         self.patience.append(patience)
@@ -58,13 +58,13 @@ class Histories:
 
 
 class Bench:
-    """A reconciler over peers, all of them at e:0 and live at first."""
+    """A reconciler for peers that are live at e:0 at first."""
 
     def __init__(self, *peers: Peer, **positions: Position | None) -> None:
         self.registry, self.metrics = Registry(), Metrics()
         self.histories = Histories(**positions)
         self.reconciler = Reconciler(self.histories, self.registry, self.metrics)
-        self.peers = peers  # the registry keeps nobody alive
+        self.peers = peers  # the registry has weak references only
         for peer in peers:
             self.registry.add(peer.session)
 
@@ -88,7 +88,7 @@ def at(offset: int, epoch: str = "e") -> Position:
 
 
 def reached(offset: int, user: str = "u") -> Peer:
-    """A live peer that has all up to there."""
+    """A live peer that has all entries up to this offset."""
     peer = Peer.live(user)
     peer.offer(*range(1, offset + 1))
     return peer
@@ -106,7 +106,7 @@ async def test_reconciler_leaves_complete_sessions_alone() -> None:
 
 
 async def test_reconciler_catches_up_only_sessions_that_were_due_at_the_last_look() -> None:
-    """What was appended a moment ago is still on its way."""
+    """An entry that was appended a moment ago is still in flight."""
     peer = reached(1)
     bench = Bench(peer)
     await bench.look(u=at(2))
@@ -127,7 +127,7 @@ async def test_reconciler_entry_in_flight_at_the_last_look_is_not_missed() -> No
     assert peer.behind == []
 
 
-async def test_of_whom_something_may_have_been_missed_is_mended_at_once() -> None:
+async def test_reconciler_catches_up_users_with_missed_entries_at_once() -> None:
     peer, other, whole = reached(1), reached(1, "other"), reached(2, "whole")
     bench = Bench(peer, other, whole)
     await bench.look("u", "whole", "a stranger", u=at(2), other=at(2), whole=at(2))
@@ -136,7 +136,9 @@ async def test_of_whom_something_may_have_been_missed_is_mended_at_once() -> Non
 
 @pytest.mark.parametrize("found", [None, at(0, "f"), at(1, "f"), at(9, "f")])
 @pytest.mark.parametrize("missed", [False, True])
-async def test_a_history_that_is_lost_or_another_one_is_looked_at_at_once(found: Position | None, missed: bool) -> None:
+async def test_reconciler_catches_up_sessions_of_a_lost_or_new_history_at_once(
+    found: Position | None, missed: bool
+) -> None:
     peer = reached(1)
     bench = Bench(peer)
     await bench.look(u=at(1))
@@ -148,12 +150,12 @@ async def test_reconciler_due_position_of_a_lost_history_is_dropped() -> None:
     peer = reached(5)
     bench = Bench(peer)
     await bench.look(u=at(7))
-    peer.session.epoch, peer.session.offset = "f", 1  # it was told of a gap meanwhile
+    peer.session.epoch, peer.session.offset = "f", 1  # it got a gap meanwhile
     await bench.look(u=at(1, "f"))
     assert peer.behind == []
 
 
-async def test_only_the_sessions_that_are_behind_are_mended() -> None:
+async def test_reconciler_catches_up_only_sessions_that_are_behind() -> None:
     first, second = reached(1), reached(3)
     bench = Bench(first, second)
     await bench.look("u", u=at(3))
@@ -170,8 +172,8 @@ async def test_reconciler_compares_with_the_furthest_live_session() -> None:
     assert bench.histories.asked == [{"u": at(4), "other": at(1)}]
 
 
-async def test_sessions_that_are_not_live_are_left_alone() -> None:
-    """One is mended already, one has not attached yet, one is gone; nobody asks for them."""
+async def test_reconciler_ignores_sessions_that_are_not_live() -> None:
+    """One is catching up, one is joining, one is closed: their positions are not requested."""
     replaying, new, gone = reached(1), Peer("new"), reached(1, "gone")
     replaying.session.fall_behind()
     gone.session.end(SHUTDOWN)
@@ -204,7 +206,7 @@ async def test_reconciler_respects_changes_during_its_reads(change: str) -> None
     assert fresh.behind == []
 
 
-async def test_while_the_histories_are_away_nobody_is_judged() -> None:
+async def test_reconciler_with_unavailable_histories_changes_nothing() -> None:
     peer = reached(1)
     bench = Bench(peer, u=at(2))
     await bench.look()
@@ -213,7 +215,7 @@ async def test_while_the_histories_are_away_nobody_is_judged() -> None:
         await bench.look("u")
     assert peer.behind == []
     bench.histories.fails = None
-    await bench.look()  # what was due before is due still
+    await bench.look()  # sessions that were due before are still due
     assert peer.behind == [peer.session]
 
 
@@ -223,7 +225,7 @@ async def test_while_the_histories_are_away_nobody_is_judged() -> None:
     missed=st.sets(st.sampled_from("ab")),
 )
 @tries(60)
-def test_nobody_who_is_behind_for_two_looks_stays_so(
+def test_reconciler_catches_up_any_session_that_is_behind_for_two_looks(
     offsets: list[tuple[str, int]], tops: list[dict[str, int]], missed: set[str]
 ) -> None:
     peers = [reached(offset, user) for user, offset in offsets]
@@ -240,10 +242,10 @@ def test_nobody_who_is_behind_for_two_looks_stays_so(
         assert bool(peer.behind) == (offset < tops[0][user])
 
 
-# Looking for ever.
+# The endless loop.
 
 
-async def test_it_looks_whenever_something_is_in_doubt_and_sweeps_behind_itself() -> None:
+async def test_reconciler_looks_at_each_doubt_and_sweeps_afterwards() -> None:
     peer = reached(1)
     bench = Bench(peer, u=at(2))
     async with bench.watching():
@@ -285,7 +287,7 @@ async def test_reconciler_looks_at_other_sessions_next_time() -> None:
 
 
 @pytest.mark.parametrize("where", ["fails", "sweep_fails"])
-async def test_a_bug_is_logged_and_the_watchdog_goes_on(where: str) -> None:
+async def test_reconciler_after_an_error_logs_it_and_continues(where: str) -> None:
     peer, other = reached(1), reached(1, "other")
     bench = Bench(peer, other, u=at(2), other=at(1))
     setattr(bench.histories, where, RuntimeError("a bug"))
@@ -303,7 +305,7 @@ async def test_a_bug_is_logged_and_the_watchdog_goes_on(where: str) -> None:
     assert bench.histories.patience == [AGAIN, INTERVAL, INTERVAL]
 
 
-async def test_a_sweep_that_is_cut_short_is_made_again() -> None:
+async def test_reconciler_repeats_an_interrupted_sweep() -> None:
     bench = Bench()
     bench.histories.sweep_fails = BrokerUnavailable("gone")
     async with bench.watching():

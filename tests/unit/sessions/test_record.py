@@ -1,4 +1,4 @@
-"""What is noted about a connection."""
+"""The record of a connection for the log."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who is connected, and how many may be. The registry keeps no session alive: the tests hold theirs in `Crowd`."""
+"""Connected sessions and their limits. The registry keeps no session alive: the tests hold theirs in `Crowd`."""
 
 import gc
 import weakref
@@ -21,7 +21,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """No garbage collector: what dies has no reference left, not even from a cycle that it is in."""
+    """Without the garbage collector, an object is freed only if no reference is left, not even in a cycle."""
     gc.collect()
     gc.disable()
     try:
@@ -31,7 +31,7 @@ def uncollected() -> Iterator[None]:
 
 
 class Crowd:
-    """A registry and the sessions that are held; each is attached, and free of the cycle that `Peer` has."""
+    """A registry and strong references to its sessions. Each is attached, and not in the cycle of `Peer`."""
 
     def __init__(self, **limits: int) -> None:
         self.registry = Registry(**limits)
@@ -50,7 +50,7 @@ class Crowd:
         return session
 
     def add(self, *users: str) -> list[Session]:
-        """Add a session for each user, and hold it."""
+        """Add a session for each user, and keep a reference."""
         added = [self.session(user) for user in users]
         for session in added:
             self.registry.add(session)
@@ -94,7 +94,7 @@ def test_registry_remove_of_an_unknown_session_changes_nothing() -> None:
     assert crowd.registry.users() == {"u": 1}
 
 
-def test_registry_session_that_nobody_holds_disappears_with_its_place_in_the_limits(uncollected: None) -> None:
+def test_registry_session_without_references_leaves_the_limits(uncollected: None) -> None:
     crowd = Crowd(max_connections=2, max_per_user=1)
     crowd.add("a", "b")
     assert crowd.refusal("c") == OVERLOADED
@@ -129,7 +129,7 @@ def test_registry_iteration_survives_sessions_that_die_meanwhile(uncollected: No
     crowd.held.clear()
     for number, session in enumerate(found):
         assert session.user == "u"
-        found[number] = crowd.session("other")  # nobody holds the one before any more
+        found[number] = crowd.session("other")  # frees the one before
         assert len(crowd.registry.of("u")) == 5 - number
     del session
     assert crowd.registry.users() == {}
@@ -143,7 +143,7 @@ def test_registry_slices_leave_out_what_dies_meanwhile_and_keep_nothing_alive(un
         seen += len(batch)
         if seen == 2:
             crowd.held = crowd.held[:1] if crowd.held[0] not in batch else [s for s in crowd.held if s not in batch][:1]
-            assert len(crowd.registry) == 3  # one that is held, and the batch
+            assert len(crowd.registry) == 3  # the one with a reference, and the batch
     del batch
     assert seen == 3
     assert len(crowd.registry) == 1
@@ -171,7 +171,7 @@ def test_registry_limit_of_the_replica_counts_before_the_users() -> None:
     crowd = Crowd(max_connections=2, max_per_user=1)
     first, _ = crowd.add("a", "b")
     assert crowd.refusal("c") == OVERLOADED
-    assert crowd.refusal("a") == OVERLOADED  # it passes, the user's own limit may not
+    assert crowd.refusal("a") == OVERLOADED  # one more fits here, but perhaps not for the user
     crowd.registry.remove(first)
     assert crowd.refusal("b") == TOO_MANY_CONNECTIONS
     crowd.add("c")

@@ -1,4 +1,4 @@
-"""What a session gets before it is live."""
+"""Missed and held entries of a session before it is live."""
 
 from tests.support.peer import entry
 from wsbridge.sessions.outbox import PORTION, Ledger
@@ -44,7 +44,7 @@ def test_replay_counts_shared_data_in_the_ledger_until_it_is_taken_or_cleared() 
     assert (ledger.bytes, replays[1].held_bytes, replays[1].has_begun) == (0, 0, False)
 
 
-def test_replay_that_is_to_be_read_on_has_not_begun_and_keeps_what_is_held() -> None:
+def test_replay_with_a_rest_to_read_has_not_begun_and_keeps_held_entries() -> None:
     replay = Replay(Ledger())
     replay.begin([])
     assert not replay.end()

@@ -19,7 +19,7 @@ def test_sender_with_a_free_transport_writes_one_piece_and_the_close_at_once() -
     assert connection.ended == [FORCE_DISCONNECT]
 
 
-def test_sender_with_much_to_send_says_once_that_it_waits_and_closes_behind_all() -> None:
+def test_sender_with_a_full_transport_reports_it_once_and_closes_last() -> None:
     connection, ledger = FakeConnection(), Ledger()
     sender = Sender(connection, ledger, Metrics())
     assert sender.send([LARGE], len(LARGE))
@@ -33,7 +33,7 @@ def test_sender_with_much_to_send_says_once_that_it_waits_and_closes_behind_all(
     assert connection.ended == [FORCE_DISCONNECT]
 
 
-def test_sender_that_is_cut_keeps_the_rest_of_a_frame_that_has_begun() -> None:
+def test_sender_that_is_cut_keeps_the_rest_of_a_begun_frame() -> None:
     connection = FakeConnection()
     sender = Sender(connection, Ledger(), Metrics())
     sender.send([LARGE, b"b"], len(LARGE) + 1)
@@ -56,7 +56,7 @@ def test_sender_whose_peer_is_gone_drops_everything() -> None:
     assert (sender.waiting, ledger.bytes, connection.ended) == (0, 0, [])
 
 
-def test_sender_flush_writes_and_counts_what_was_gathered_in_one_piece() -> None:
+def test_sender_flush_writes_all_gathered_frames_at_once_and_counts_them() -> None:
     connection, metrics = FakeConnection(), Metrics()
     sender = Sender(connection, Ledger(), metrics)
     sender.add(b"b")
@@ -69,7 +69,7 @@ def test_sender_flush_writes_and_counts_what_was_gathered_in_one_piece() -> None
     assert (sender.messages, metrics.sent, metrics.sent_bytes) == (3, 3, 3)
 
 
-def test_sender_close_drops_what_was_gathered_and_what_was_to_be_replayed() -> None:
+def test_sender_close_drops_gathered_frames_and_the_replay() -> None:
     connection, ledger = FakeConnection(), Ledger()
     sender = Sender(connection, ledger, Metrics())
     sender.add(b"a")

@@ -1,4 +1,4 @@
-"""One connection without a socket: its states, its bounds, the seam from replay to live."""
+"""A session without a socket: its states, its bounds, the change from replay to live."""
 
 import asyncio
 from collections.abc import Callable
@@ -45,13 +45,13 @@ def test_session_enter_allows_the_transitions_of_the_table_only(before: State, a
             session.enter(after)
 
 
-def test_a_session_begins_joining_under_an_id_of_its_own() -> None:
+def test_session_begins_joining_with_its_own_id() -> None:
     sessions = [Peer().session for _ in range(100)]
     assert {session.state for session in sessions} == {State.JOINING}
     assert len({session.id for session in sessions}) == 100
 
 
-def test_a_session_begins_at_no_position_and_without_an_end() -> None:
+def test_session_begins_without_position_and_close() -> None:
     session = Peer(now=7.0).session
     assert (session.position, session.close, session.expires_at) == (Position("", 0), None, float("inf"))
     assert (session.opened_at, session.heard_at, session.pinged_at) == (7.0, 7.0, 7.0)
@@ -62,7 +62,7 @@ def test_a_session_begins_at_no_position_and_without_an_end() -> None:
 # Live.
 
 
-def test_connected_comes_first_and_tells_the_position() -> None:
+def test_session_attach_sends_connected_with_the_position_first() -> None:
     peer = Peer.live()
     assert peer.connection.messages == [{"type": "connected"}]
     assert peer.connection.positions == [Position("e", 0)]
@@ -70,7 +70,7 @@ def test_connected_comes_first_and_tells_the_position() -> None:
     assert peer.session.position == Position("e", 0)
 
 
-def test_a_live_event_is_written_at_the_flush_in_order_and_once() -> None:
+def test_session_live_entries_are_written_at_the_flush_once_in_order() -> None:
     peer = Peer.live()
     assert peer.offer(1, 2, 2, 1, 3) == [True, True, False, False, True]
     assert peer.ids == []
@@ -84,12 +84,12 @@ def test_session_entries_between_two_flushes_are_one_write() -> None:
     peer = Peer.live()
     peer.offer(1, 2, 3)
     peer.session.flush()
-    assert len(peer.connection.written) == 2  # with the hello
+    assert len(peer.connection.written) == 2  # with `connected`
     assert (peer.session.messages_sent, peer.metrics.sent) == (4, 4)
     assert peer.metrics.sent_bytes == sum(map(len, peer.connection.written))
 
 
-def test_a_message_without_a_position_is_written_at_once_and_behind_what_was_offered() -> None:
+def test_session_send_writes_at_once_after_offered_entries() -> None:
     peer = Peer.live()
     peer.offer(1)
     peer.session.send(b'{"type":"pong"}')
@@ -97,13 +97,13 @@ def test_a_message_without_a_position_is_written_at_once_and_behind_what_was_off
 
 
 @pytest.mark.parametrize("missed", [(3, "e"), (1, "f"), (7, "f")])
-def test_a_hole_in_the_live_events_asks_for_the_history_once(missed: tuple[int, str]) -> None:
+def test_session_missed_entry_requests_one_catch_up(missed: tuple[int, str]) -> None:
     peer = Peer.live()
     peer.offer(1)
     assert peer.offer(missed[0], epoch=missed[1]) == [False]
     assert peer.offer(missed[0] + 1, epoch=missed[1]) == [False]
     assert peer.behind == [peer.session]
-    assert peer.ids == ["e:1"]  # what came before the hole is out
+    assert peer.ids == ["e:1"]  # entries before the missed one are sent
     assert (peer.session.state, peer.session.position) == (State.REPLAYING, Position("e", 1))
     assert peer.connection.ended == []
 
@@ -118,7 +118,7 @@ async def test_session_catch_up_sends_missed_entries_then_held_ones() -> None:
     assert [message["type"] for message in peer.connection.messages].count("connected") == 1
 
 
-async def test_another_hole_in_what_was_held_asks_again() -> None:
+async def test_session_missed_entry_among_held_ones_requests_another_catch_up() -> None:
     peer = Peer.live()
     peer.offer(2, 3, 5, 6)
     await peer.catch_up(resume(0, top=2))
@@ -130,7 +130,7 @@ async def test_another_hole_in_what_was_held_asks_again() -> None:
     assert peer.session.state is State.LIVE
 
 
-async def test_a_history_that_begins_anew_is_a_gap_in_the_middle() -> None:
+async def test_session_catch_up_in_a_new_history_sends_a_gap() -> None:
     peer = Peer.live()
     peer.offer(1)
     peer.offer(1, 2, 3, epoch="f")
@@ -143,14 +143,14 @@ async def test_a_history_that_begins_anew_is_a_gap_in_the_middle() -> None:
         ("task_update", "f:3", None, None),
     ]
     assert peer.connection.messages[2]["reason"] == "reset"
-    assert anew in peer.connection.positions  # who loses the connection now resumes behind the gap
+    assert anew in peer.connection.positions  # a client that loses its connection now resumes after the gap
     assert peer.metrics.gaps["reset"] == 1
 
 
 async def test_session_late_entry_of_an_ended_epoch_is_not_sent() -> None:
     peer = Peer.live()
     peer.session.fall_behind()
-    peer.offer(1, 2)  # on their way when the history began anew
+    peer.offer(1, 2)  # in flight when the new history began
     await peer.catch_up(Resume(Position("f", 0), (), False, Gap(Position("e", 0), "reset")))
     assert peer.behind == [peer.session] * 2
     await peer.catch_up(Resume(Position("f", 0), (), recovered=True))
@@ -166,7 +166,7 @@ async def test_session_that_has_ended_does_not_catch_up() -> None:
     assert peer.ids == []
 
 
-def test_only_a_live_session_falls_behind() -> None:
+def test_session_that_is_not_live_is_never_behind() -> None:
     peer = Peer()
     peer.session.fall_behind()
     assert peer.behind == []
@@ -180,7 +180,7 @@ def large(offset: int, size: int = PORTION) -> Entry:
 
 
 def give(peer: Peer, *entries: Entry) -> list[bytes]:
-    """Offer these and flush; their frames."""
+    """Offer these and flush; return their frames."""
     frames = [peer.connection.update(each) for each in entries]
     for each, frame in zip(entries, frames, strict=True):
         assert peer.session.offer(each, frame)
@@ -188,17 +188,17 @@ def give(peer: Peer, *entries: Entry) -> list[bytes]:
     return frames
 
 
-def test_a_flush_to_a_free_transport_is_one_write_and_nothing_waits() -> None:
+def test_session_flush_to_a_free_transport_is_one_write() -> None:
     peer = Peer.live()
     peer.connection.buffered = HIGH_WATER
     peer.offer(1, 2, 3)
     peer.session.flush()
-    assert len(peer.connection.written) == 2  # with the hello
+    assert len(peer.connection.written) == 2  # with `connected`
     assert (len(peer.backlog), peer.connection.woken) == (0, 0)
 
 
 @pytest.mark.fault("C5")
-def test_frames_that_many_sessions_wait_for_are_held_once() -> None:
+def test_session_frames_waiting_for_many_peers_are_held_once() -> None:
     backlog = Backlog(Metrics(), max_session=10**6, max_total=10**9)
     peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
     shared = large(1)
@@ -239,7 +239,7 @@ def test_session_whose_peer_does_not_read_shares_the_data_of_an_event_with_other
 
 
 @pytest.mark.fault("D4")
-async def test_a_large_batch_goes_out_in_portions_as_the_transport_drains() -> None:
+async def test_session_large_batch_is_written_in_portions_as_the_transport_drains() -> None:
     peer, seen = Peer.live(), list[int]()
 
     async def draining() -> None:
@@ -258,18 +258,18 @@ async def test_a_large_batch_goes_out_in_portions_as_the_transport_drains() -> N
 
 
 @pytest.mark.fault("D4")
-def test_a_session_over_its_bound_has_some_time_and_is_then_a_slow_consumer() -> None:
+def test_session_over_its_bound_is_closed_as_slow_consumer_after_some_time() -> None:
     peer = Peer.live()
     give(peer, large(1))
     for peer.now, slow in ((0.25, False), (0.75, False), (0.9, False), (1.1, True)):
         peer.backlog.look()
         assert (peer.session.close == SLOW_CONSUMER) is slow
     assert peer.connection.ended == [SLOW_CONSUMER]
-    assert peer.connection.timers == [True]  # and is freed soon
+    assert peer.connection.timers == [True]  # its memory is freed soon
     assert (peer.backlog.bytes, len(peer.backlog)) == (0, 0)
 
 
-def test_the_close_of_a_slow_consumer_comes_behind_the_rest_of_the_frame_that_was_begun() -> None:
+def test_session_slow_consumer_gets_the_rest_of_a_frame_before_its_close() -> None:
     peer = Peer.live()
     first, _ = give(peer, large(1, 2 * PORTION), large(2))
     peer.session.pump()
@@ -281,7 +281,7 @@ def test_the_close_of_a_slow_consumer_comes_behind_the_rest_of_the_frame_that_wa
     assert peer.connection.ended == [SLOW_CONSUMER]
 
 
-async def test_an_operators_close_comes_behind_all_that_waits() -> None:
+async def test_session_closed_by_an_operator_gets_all_waiting_frames_first() -> None:
     peer = Peer.live()
     give(peer, large(1), large(2))
     peer.session.end(FORCE_DISCONNECT, explain=True)
@@ -292,7 +292,7 @@ async def test_an_operators_close_comes_behind_all_that_waits() -> None:
     assert peer.connection.ended == [FORCE_DISCONNECT]
 
 
-def test_pings_and_pongs_never_cut_a_frame_in_two() -> None:
+def test_session_pings_and_pongs_are_written_between_frames() -> None:
     peer = Peer.live()
     (frame,) = give(peer, large(1, 2 * PORTION))
     peer.session.pump()
@@ -306,7 +306,7 @@ def test_pings_and_pongs_never_cut_a_frame_in_two() -> None:
     assert peer.connection.pings == 1
 
 
-def test_a_peer_that_takes_what_waits_is_alive() -> None:
+def test_session_peer_that_reads_counts_as_alive() -> None:
     peer = Peer.live()
     give(peer, large(1))
     peer.session.pump()
@@ -327,7 +327,7 @@ def test_a_peer_that_takes_what_waits_is_alive() -> None:
     ],
     ids=["with a goodbye", "without"],
 )
-def test_a_session_that_ends_before_it_is_attached_says_so_behind_its_connected(
+def test_session_ended_before_attach_sends_connected_then_its_close(
     end: Callable[[Session], None], kinds: list[str], close: Close
 ) -> None:
     peer = Peer()
@@ -344,7 +344,7 @@ def test_a_session_that_ends_before_it_is_attached_says_so_behind_its_connected(
 
 
 @pytest.mark.fault("E9")
-def test_a_session_that_is_lost_before_it_is_attached_is_written_nothing() -> None:
+def test_session_lost_before_attach_writes_nothing() -> None:
     peer = Peer()
     peer.offer(1)
     peer.session.drop("lost")
@@ -356,7 +356,7 @@ def test_a_session_that_is_lost_before_it_is_attached_is_written_nothing() -> No
 # The end.
 
 
-def test_nothing_is_written_after_the_end_and_only_the_first_close_counts() -> None:
+def test_session_after_its_end_writes_nothing_and_keeps_the_first_close() -> None:
     peer = Peer.live()
     peer.offer(1)
     peer.session.end(POLICY)
@@ -384,7 +384,7 @@ def test_session_end_that_is_explained_sends_a_goodbye_just_before_the_close(clo
     assert peer.connection.ended == [close]
 
 
-def test_a_peer_that_is_not_there_any_more_is_dropped_without_a_word() -> None:
+def test_session_drop_of_a_lost_peer_writes_nothing() -> None:
     peer = Peer.live()
     written = list(peer.connection.written)
     peer.offer(1)
@@ -393,7 +393,7 @@ def test_a_peer_that_is_not_there_any_more_is_dropped_without_a_word() -> None:
     assert peer.session.close == Close(LOST.code, "ping_timeout")
 
 
-def test_a_drop_after_the_end_keeps_the_first_reason() -> None:
+def test_session_drop_after_the_end_keeps_the_first_reason() -> None:
     peer = Peer.live()
     peer.session.end(SLOW_CONSUMER)
     peer.session.drop("ping_timeout")
@@ -401,7 +401,7 @@ def test_a_drop_after_the_end_keeps_the_first_reason() -> None:
     assert peer.connection.aborted == 1
 
 
-def test_session_ended_by_its_peer_has_no_close_of_ours() -> None:
+def test_session_ended_by_its_peer_sends_no_close() -> None:
     peer = Peer.live()
     peer.session.leave()
     assert (peer.session.state, peer.session.close) == (State.CLOSED, None)
@@ -410,7 +410,7 @@ def test_session_ended_by_its_peer_has_no_close_of_ours() -> None:
 # From replay to live.
 
 
-async def test_a_replay_is_written_before_what_came_meanwhile_and_nothing_twice() -> None:
+async def test_session_replay_is_written_before_held_entries_and_none_twice() -> None:
     peer = Peer()
     started, gate = asyncio.Event(), asyncio.Event()
 
@@ -422,7 +422,7 @@ async def test_a_replay_is_written_before_what_came_meanwhile_and_nothing_twice(
     peer.connection.draining = draining
     attaching = asyncio.create_task(peer.attach(resume(3, top=6)))
     await started.wait()
-    assert peer.offer(5, 6, 7, 8) == [False] * 4  # the history already holds the first two
+    assert peer.offer(5, 6, 7, 8) == [False] * 4  # the history has the first two already
     assert peer.ids == ["e:4", "e:5", "e:6"]
     gate.set()
     await attaching
@@ -430,7 +430,7 @@ async def test_a_replay_is_written_before_what_came_meanwhile_and_nothing_twice(
     assert peer.offer(9) == [True]
 
 
-async def test_events_that_come_before_the_history_was_read_are_held_too() -> None:
+async def test_session_entries_before_the_read_of_the_history_are_held() -> None:
     peer = Peer()
     assert peer.offer(4, 5) == [False, False]
     await peer.attach(resume(3, top=4))
@@ -438,7 +438,7 @@ async def test_events_that_come_before_the_history_was_read_are_held_too() -> No
     assert peer.ids == ["e:4", "e:5"]
 
 
-async def test_a_gap_is_told_at_once_and_nothing_is_replayed() -> None:
+async def test_session_attach_with_a_gap_sends_it_without_a_replay() -> None:
     peer = Peer()
     peer.offer(8)
     await peer.attach(Resume(Position("e", 7), (), False, Gap(Position("e", 2), "expired")))
@@ -447,7 +447,7 @@ async def test_a_gap_is_told_at_once_and_nothing_is_replayed() -> None:
     assert peer.ids == ["e:8"]
 
 
-async def test_a_history_that_begins_anew_during_the_replay_is_asked_for_behind_it() -> None:
+async def test_session_new_history_during_the_replay_requests_a_catch_up_after_it() -> None:
     peer = Peer()
     peer.offer(1, 2, epoch="f")
     await peer.attach(resume(3, top=4))
@@ -455,7 +455,7 @@ async def test_a_history_that_begins_anew_during_the_replay_is_asked_for_behind_
     assert peer.behind == [peer.session]
 
 
-async def test_a_replay_goes_at_the_peers_pace() -> None:
+async def test_session_replay_is_written_at_the_pace_of_the_peer() -> None:
     peer, seen = Peer(), list[int]()
 
     async def draining() -> None:
@@ -468,7 +468,7 @@ async def test_a_replay_goes_at_the_peers_pace() -> None:
     assert peer.connection.ended == []
 
 
-async def test_a_replay_of_large_events_waits_for_the_peer_more_often() -> None:
+async def test_session_replay_of_large_entries_drains_more_often() -> None:
     peer, drained = Peer(), list[int]()
 
     async def draining() -> None:
@@ -477,12 +477,12 @@ async def test_a_replay_of_large_events_waits_for_the_peer_more_often() -> None:
     peer.connection.draining = draining
     missed = tuple(large(n, 2 * PORTION) for n in range(1, 6))
     await peer.attach(Resume(Position("e", 0), missed, recovered=True))
-    assert len(drained) == 5 * 3 + 1  # two portions and a bit for each, and once more before it is live
+    assert len(drained) == 5 * 3 + 1  # two and a bit portions each, and one drain before it is live
     assert max(map(len, peer.connection.written)) <= PORTION
     assert peer.ids == [f"e:{n}" for n in range(1, 6)]
 
 
-async def test_a_peer_that_does_not_take_its_replay_is_a_slow_consumer() -> None:
+async def test_session_peer_that_does_not_read_its_replay_is_a_slow_consumer() -> None:
     peer = Peer()
     peer.connection.draining = asyncio.Event().wait
     attaching = asyncio.ensure_future(peer.attach(resume(0, top=2 * REPLAY_PORTION)))
@@ -510,7 +510,7 @@ def test_session_whose_peer_is_lost_during_its_replay_keeps_nothing() -> None:
     assert peer.backlog.bytes == 0
 
 
-async def test_a_session_that_ends_during_its_replay_is_sent_no_more() -> None:
+async def test_session_ended_during_its_replay_sends_nothing_more() -> None:
     peer = Peer()
 
     async def draining() -> None:
@@ -548,10 +548,10 @@ def test_session_held_entries_are_bounded() -> None:
 )
 @example(history=29, asked=0, early=0, during=[20, 20], late=5, lost={74})
 @tries(60)
-def test_whenever_events_come_or_are_lost_the_client_sees_each_once_and_in_order(
+def test_session_with_any_timing_and_losses_sends_each_entry_once_in_order(
     history: int, asked: int, early: int, during: list[int], late: int, lost: set[int]
 ) -> None:
-    """`early` ones are published before the history is read, `during` ones while portions of it are written."""
+    """`early` events are published before the history is read, `during` events while its portions are written."""
     asked = min(asked, history)
     peer, published = Peer(), [history - min(early, history)]
 
@@ -575,7 +575,7 @@ def test_whenever_events_come_or_are_lost_the_client_sees_each_once_and_in_order
     asyncio.run(peer.attach(resume(asked, top=history)))
     publish(late)
     known = -1
-    while known < published[0]:  # the reconciler looks again: the last one may be lost, which nothing else shows
+    while known < published[0]:  # the reconciler looks again: only it finds the loss of the last event
         known = published[0]
         peer.session.fall_behind()
         asyncio.run(mend())
@@ -583,7 +583,7 @@ def test_whenever_events_come_or_are_lost_the_client_sees_each_once_and_in_order
     assert peer.session.state is State.LIVE
 
 
-# The rest of a history that is read in parts.
+# A history that is read in parts.
 
 
 async def test_session_whose_replay_has_a_rest_asks_for_it_before_it_is_live() -> None:
@@ -639,7 +639,7 @@ def test_session_drop_does_not_report_itself_before_its_connection_has_ended() -
     assert peer.left == []
 
 
-def test_session_answers_the_peers_close_with_its_code_unless_it_has_closed_itself() -> None:
+def test_session_echoes_the_code_of_the_peers_close_unless_it_closed_first() -> None:
     peer, closing = Peer.live(), Peer.live()
     closing.session.end(POLICY)
     for each in (peer, closing):

@@ -27,16 +27,16 @@ def lines() -> Iterator[list[Any]]:
 
 
 def told(lines: list[Any]) -> list[dict[str, int]]:
-    """What the lines count, without what did not happen; each line must be a summary."""
+    """The numbers in the lines, without zeros. Each line must be a summary."""
     assert {(line["event"], line["log_level"]) for line in lines} <= {("traffic.summary", "info")}
     names = ("event", "log_level")
     return [{name: count for name, count in line.items() if count and name not in names} for line in lines]
 
 
-def test_a_line_has_what_happened_since_the_last_one(lines: list[Any]) -> None:
+def test_traffic_summary_counts_since_the_last_line(lines: list[Any]) -> None:
     metrics, registry = Metrics(), Registry()
     summary = TrafficSummary(metrics, registry)
-    peers = [Peer.live("a"), Peer.live("a")]  # the registry keeps nobody alive
+    peers = [Peer.live("a"), Peer.live("a")]  # the registry has weak references only
     for peer in peers:
         registry.add(peer.session)
     metrics.events_received("stored", 5)
@@ -66,7 +66,7 @@ def test_traffic_summary_leaves_out_traffic_before_its_start(lines: list[Any]) -
     assert lines == []
 
 
-def test_while_nothing_happens_it_is_silent_however_many_are_connected(lines: list[Any]) -> None:
+def test_traffic_summary_without_traffic_logs_nothing(lines: list[Any]) -> None:
     registry = Registry()
     peer = Peer.live()
     registry.add(peer.session)
@@ -76,7 +76,7 @@ def test_while_nothing_happens_it_is_silent_however_many_are_connected(lines: li
     assert lines == []
 
 
-async def test_it_tells_every_minute_and_once_more_at_the_end(
+async def test_traffic_summary_logs_every_minute_and_at_the_end(
     lines: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = Metrics()

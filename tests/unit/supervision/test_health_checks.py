@@ -1,4 +1,4 @@
-"""Health checks over time: ready once, degraded later, and a line a minute for an outage."""
+"""Health checks over time: ready after one success, degraded later, a line a minute during an outage."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from wsbridge.supervision.health_checks import Checks
 
 
 class Checked:
-    """One check that says what the test says, when the test says it is."""
+    """A check with the result that the test sets."""
 
     def __init__(self, *, required: bool = False) -> None:
         self.now = 1000.0
@@ -21,7 +21,7 @@ class Checked:
         self.checks.add("redis", lambda: self.wrong, required=required)
 
     def after(self, seconds: int, wrong: str | None) -> None:
-        """Look once a second."""
+        """Run the checks once a second for some seconds."""
         self.wrong = wrong
         for _ in range(seconds):
             self.now += 1

@@ -1,4 +1,4 @@
-"""Background jobs: whose they are, what their end means, and how they end."""
+"""Background jobs: their owner, the effect of their end, and their cancellation."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ async def returns() -> None:
 
 
 async def given_up() -> None:
-    """Waits for an answer that its own maker has given up: nobody has cancelled the job itself."""
+    """Waits for a future that another task cancels; the job itself is not cancelled."""
     answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     answer.cancel()
     await answer
@@ -78,7 +78,7 @@ async def test_close_cancels_all_jobs_without_a_failure() -> None:
             raise RuntimeError("raised while it ends")
 
     jobs = Jobs()
-    await jobs.close()  # with nothing to do
+    await jobs.close()  # without jobs
     await jobs.keep("job", job)
     await jobs.keep("not begun", forever)
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Lines a second of one event."""
+"""The budget of each log event: lines a second."""
 
 import ast
 import re
@@ -10,14 +10,14 @@ from tests.support.sources import SOURCES
 from wsbridge.telemetry.log_budget import FROM_UNKNOWN_PEERS, KNOWN_USERS, UNKNOWN_PEERS, LogBudget
 
 BEFORE_ANY_TOKEN = ("auth.access", "connections.", "telemetry.log", "transports.", "web.problem")
-BEHIND_A_TOKEN = {  # events with an address that take a valid token, of a user, an operator or the sidecar
+BEHIND_A_TOKEN = {  # events that need a valid token of a user, an operator or the sidecar
     "session.authenticated", "session.opened", "subscriptions.read", "user.disconnected",
 }  # fmt: skip
-OWN = {"log.dropped"}  # about the log itself: has no budget, since it tells of those
+OWN = {"log.dropped"}  # reports dropped lines, so it has no budget
 
 
 class Clock:
-    """Seconds that the test lets pass."""
+    """Seconds that the test advances."""
 
     now = 1_000.0
 
@@ -58,7 +58,7 @@ def test_log_budget_reports_refused_lines_once_a_second() -> None:
 
 
 def test_log_budget_has_one_bucket_per_event() -> None:
-    """The names are constants of the program: nothing of an outsider's text becomes one."""
+    """The names are constants of the program, so untrusted text cannot create buckets."""
     budget = LogBudget(Clock())
     for _ in range(1_000):
         budget.allows("auth.failed")

@@ -1,4 +1,4 @@
-"""A writer whose stream blocks, fails, is torn or ends."""
+"""The log writer with a stream that blocks, fails, or writes partial lines."""
 
 import io
 import os
@@ -18,7 +18,7 @@ LINE = b"x" * 1_023 + b"\n"
 
 
 class Stream(io.RawIOBase):
-    """Takes bytes as it is told to."""
+    """Accepts as many bytes as the test sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ async def test_log_writer_with_a_blocked_stream_drops_counts_and_reports() -> No
     stream = Stream()
     stream.free.clear()
     with writing(stream, max_bytes=10 * len(LINE)) as (writer, dropped):
-        for _ in range(25):  # none of these calls waits: the stream takes nothing yet
+        for _ in range(25):  # none of these calls waits, although the stream accepts nothing
             writer.write(LINE)
         assert dropped == {SLOW: 15}
         stream.free.set()
@@ -85,7 +85,7 @@ async def test_log_writer_with_a_failing_stream_counts_lines_and_recovers() -> N
         stream.error = None
         writer.write(b"back\n")
         await until(lambda: b"dropped" in stream.taken)
-    assert calls == 1  # a failure is not answered by writing a report of it, which would fail in turn
+    assert calls == 1  # a failure is not reported by another line, which would fail too
     assert stream.taken == b"back\ndropped 1 failed\n"
 
 

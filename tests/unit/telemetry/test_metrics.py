@@ -1,4 +1,4 @@
-"""What Prometheus reads, read back with its own parser."""
+"""The output for Prometheus, read with Prometheus' own parser."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scraped(metrics: Metrics) -> Samples:
-    """(name, labels) → value of our own metrics."""
+    """(name, labels) → value of the metrics of the bridge."""
     text = generate_latest(metrics.registry).decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

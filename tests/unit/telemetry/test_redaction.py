@@ -1,4 +1,4 @@
-"""No secret reaches the log, whatever mistake put it into a URL or an error's text."""
+"""Secrets are masked in the log, wherever a mistake has put them in a URL or an error text."""
 
 import time
 from urllib.parse import quote
@@ -97,7 +97,7 @@ def test_scrubbed_twice_equals_scrubbed_once(text: str) -> None:
 @pytest.mark.growth
 @pytest.mark.parametrize("piece", ["eyJ", "ey.", "token", "token=", "bearer ", "bearer.", "-", "jwt:", "eyJaaaaaaaa."])
 def test_scrubbed_takes_linear_time(piece: str) -> None:
-    """Fifty times the input in far less than 2,500 times the time, which a quadratic pattern would take."""
+    """Fifty times the input takes far less than 2,500 times as long, as it would with a quadratic pattern."""
 
     def best(text: str) -> float:
         def once() -> float:

@@ -1,4 +1,4 @@
-"""Frames of clients, byte by byte and all at once, against a foreign client's."""
+"""Frames of clients, fed byte by byte and at once, compared with another library's client."""
 
 import pytest
 from hypothesis import given
@@ -132,7 +132,7 @@ BAD: dict[str, tuple[bytes, Close]] = {
 
 @pytest.mark.fault("C11")
 @pytest.mark.parametrize(("data", "close"), BAD.values(), ids=BAD)
-def test_reader_refuses_what_no_client_may_send(data: bytes, close: Close) -> None:
+def test_reader_refuses_forbidden_frames(data: bytes, close: Close) -> None:
     reader = FrameReader()
     reader.feed(data)
     with pytest.raises(FrameError) as refused:
@@ -162,7 +162,7 @@ def test_close_of_one_byte_is_a_protocol_error() -> None:
         close_of(b"\x03")
 
 
-def test_text_that_is_not_utf_8_is_said_so() -> None:
+def test_reader_marks_text_that_is_not_utf8() -> None:
     assert text_of("ü".encode()) == "ü"
     for payload in (b"\xff", b"\xed\xa0\x80"):
         with pytest.raises(FrameError) as refused:
@@ -172,7 +172,7 @@ def test_text_that_is_not_utf_8_is_said_so() -> None:
         close_of((1000).to_bytes(2, "big") + b"\xff")
 
 
-def test_reader_keeps_nothing_but_the_parts_of_a_message() -> None:
+def test_reader_keeps_only_the_parts_of_an_unfinished_message() -> None:
     reader = FrameReader()
     reader.feed(masked_with_zeros(TEXT, b"x", final=False))
     assert taken(reader) == [Frame(CONTINUATION)]

@@ -1,4 +1,4 @@
-"""What a client's frames do to its session."""
+"""The effects of a client's frames on its session."""
 
 import asyncio
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What a client sends, without a socket: when it is taken, when it waits, when it is too much."""
+"""Received frames without a socket: handled at once, delayed, or too many."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ class Recorded(ClientMessages):
 
 
 class Client:
-    """An inbox with a live session, which has a connection of its own; `heard` are its text messages."""
+    """The inbox of a live session; `heard` has its text messages."""
 
     def __init__(self, *, opened: bool = True) -> None:
         self.transport = FakeTransport()
@@ -58,10 +58,10 @@ async def test_inbox_hands_text_over_at_once_and_answers_pings() -> None:
     client.inbox.data_received(frame(TEXT, b"a") + frame(PING, b"b") + frame(TEXT, b"c"))
     assert client.heard == ["a", "c"]
     assert client.peer.connection.written[-1] == b"\x8a\x01b"
-    assert client.inbox._reader is None  # an idle connection keeps no parser
+    assert client.inbox._reader is None  # an idle connection has no parser
 
 
-async def test_inbox_lets_everything_wait_in_order_while_a_token_is_checked() -> None:
+async def test_inbox_during_a_token_check_delays_all_frames_in_order() -> None:
     client = Client()
     client.inbox.is_checking = True
     client.inbox.data_received(frame(TEXT, b"a"))
@@ -73,7 +73,7 @@ async def test_inbox_lets_everything_wait_in_order_while_a_token_is_checked() ->
 
 
 @pytest.mark.fault("C7")
-async def test_inbox_lets_frames_over_the_pace_wait_for_the_next_second() -> None:
+async def test_inbox_frames_over_the_rate_wait_for_the_next_second() -> None:
     client = Client()
     client.inbox.data_received(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 1))
     assert len(client.heard) == FRAMES_PER_SECOND
@@ -84,7 +84,7 @@ async def test_inbox_lets_frames_over_the_pace_wait_for_the_next_second() -> Non
 
 
 @pytest.mark.fault("C7")
-async def test_inbox_of_which_too_much_waits_is_a_policy_close() -> None:
+async def test_inbox_with_too_many_waiting_bytes_closes_with_policy() -> None:
     client = Client()
     client.inbox.data_received(frame(TEXT, b"a") * FRAMES_PER_SECOND + frame(PING, b"x" * 125) * (MAX_WAITING // 131))
     closes = [client.peer.session.close]
@@ -96,7 +96,7 @@ async def test_inbox_of_which_too_much_waits_is_a_policy_close() -> None:
 
 
 @pytest.mark.fault("C7")
-async def test_inbox_before_its_session_holds_a_bounded_amount() -> None:
+async def test_inbox_before_its_session_holds_a_bounded_number_of_bytes() -> None:
     client = Client(opened=False)
     client.inbox.data_received(b"x" * MAX_WAITING)
     assert client.transport.aborted == 0
@@ -105,7 +105,7 @@ async def test_inbox_before_its_session_holds_a_bounded_amount() -> None:
 
 
 @pytest.mark.fault("C7")
-async def test_inbox_after_our_close_takes_only_a_few_frames_more() -> None:
+async def test_inbox_after_the_servers_close_accepts_a_few_frames_only() -> None:
     client = Client()
     client.peer.session.end(UNSUPPORTED)
     client.inbox.data_received(frame(TEXT, b"a") * (FRAMES_PER_SECOND - 1))
@@ -115,7 +115,7 @@ async def test_inbox_after_our_close_takes_only_a_few_frames_more() -> None:
 
 
 @pytest.mark.fault("C7")
-async def test_inbox_after_our_close_still_hears_the_peers() -> None:
+async def test_inbox_after_the_servers_close_reads_the_peers_close() -> None:
     client = Client()
     client.inbox.data_received(frame(BINARY, b"a") + frame(TEXT, b"b") + frame(CLOSE, b"\x03\xeb"))
     assert client.heard == []
@@ -124,7 +124,7 @@ async def test_inbox_after_our_close_still_hears_the_peers() -> None:
 
 
 @pytest.mark.fault("C11")
-async def test_inbox_after_a_broken_frame_reads_nothing_and_then_nothing_for_long() -> None:
+async def test_inbox_after_a_broken_frame_ignores_input_and_soon_resets() -> None:
     client = Client()
     client.inbox.data_received(b"\x81\x01x" + frame(TEXT, b"a"))
     assert client.peer.session.close == PROTOCOL_ERROR
@@ -135,7 +135,7 @@ async def test_inbox_after_a_broken_frame_reads_nothing_and_then_nothing_for_lon
 
 
 @pytest.mark.fault("C8")
-async def test_inbox_of_a_lost_connection_ends_at_once_whatever_waits() -> None:
+async def test_inbox_of_a_lost_connection_ends_at_once() -> None:
     client = Client()
     client.inbox.data_received(frame(TEXT, b"a") * (FRAMES_PER_SECOND + 50))
     client.inbox.connection_lost(None)
@@ -145,7 +145,7 @@ async def test_inbox_of_a_lost_connection_ends_at_once_whatever_waits() -> None:
     assert len(client.heard) == FRAMES_PER_SECOND
 
 
-async def test_inbox_echoes_the_code_of_a_close_and_hears_no_more() -> None:
+async def test_inbox_echoes_the_code_of_a_close_and_ignores_later_frames() -> None:
     client = Client()
     client.inbox.data_received(frame(CLOSE, b"\x0b\xb8bye") + frame(TEXT, b"a"))
     assert client.peer.session.peers_close == Close(3000, "bye")
@@ -154,21 +154,21 @@ async def test_inbox_echoes_the_code_of_a_close_and_hears_no_more() -> None:
     assert (client.heard, client.inbox.peer_has_closed) == ([], True)
 
 
-async def test_inbox_reports_a_bug_and_is_not_heard_of_by_aiohttp() -> None:
+async def test_inbox_reports_an_error_without_raising_it_to_aiohttp() -> None:
     client = Client()
     client.inbox.data_received(frame(TEXT, b"bug"))
     assert client.peer.session.close == INTERNAL
     assert client.peer.metrics.errors["internal"] == 1
 
 
-async def test_inbox_notes_when_anything_came() -> None:
+async def test_inbox_notes_the_time_of_the_last_bytes() -> None:
     client = Client()
     before = time.monotonic()
     client.inbox.data_received(b"\x81")
     assert client.peer.session.heard_at >= before
 
 
-async def test_inbox_that_is_opened_without_a_session_takes_a_close_only() -> None:
+async def test_inbox_opened_without_a_session_handles_a_close_only() -> None:
     client = Client(opened=False)
     client.inbox.data_received(frame(TEXT, b"a") + frame(BINARY, b"b"))
     client.inbox.open()

@@ -1,4 +1,4 @@
-"""The browser client's source files as one module."""
+"""The bundle of the browser client's source files."""
 
 import re
 from pathlib import Path
@@ -39,5 +39,5 @@ def test_bundle_of_the_client_has_no_imports_and_the_exports_of_its_entry() -> N
         "export function createClient({ sse, ...options }) {",
         "export { follow };",
     ]
-    modules = {path.stem for path in CLIENT.glob("*.js")} - {"client", "types"}  # types.js holds nothing but types
+    modules = {path.stem for path in CLIENT.glob("*.js")} - {"client", "types"}  # types.js has types only
     assert len(re.findall(r"^const { ", text, re.MULTILINE)) == len(modules)

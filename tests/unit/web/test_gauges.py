@@ -1,4 +1,4 @@
-"""What the gauges of a bridge show."""
+"""The values of a bridge's gauges."""
 
 from tests.support.running import Logs
 from wsbridge.connections.rate_limits import RateLimits

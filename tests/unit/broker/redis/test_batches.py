@@ -1,4 +1,4 @@
-"""Work of many callers, done together: order, bounds, errors, and callers that give up."""
+"""Batches of concurrent calls: order, bounds, errors and cancelled callers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ Call = asyncio.Task[Sequence[int]]
 
 
 class Work:
-    """Gives ten times each item, a batch at a time, each of them as soon as the test lets it go on."""
+    """Returns ten times each item, a batch at a time. Each batch waits until the test lets it continue."""
 
     def __init__(self, size: int = SIZE, *, held: bool = True) -> None:
         self.batches = Batches[int, int](self, size)
         self.begun: list[list[int]] = []
-        self.fails: set[int] = set()  # items at which a batch fails
+        self.fails: set[int] = set()  # items that make a batch fail
         self._may = asyncio.Semaphore(0 if held else 10**6)
 
     async def __call__(self, items: Sequence[int]) -> Sequence[int]:
@@ -36,19 +36,19 @@ class Work:
             self._may.release()
 
     async def calls(self, *calls: Sequence[int]) -> list[Call]:
-        """Callers that have asked, in this order."""
+        """Callers in this order."""
         tasks = [asyncio.create_task(self.batches.do(items)) for items in calls]
         await asyncio.sleep(0)
         return tasks
 
     async def under_way(self, *waiting: Sequence[int]) -> list[Call]:
-        """A first batch that is at work, and callers behind it."""
+        """A first batch in progress, and callers that wait."""
         first = await self.calls([0])
         await until(lambda: self.begun)
         return first + await self.calls(*waiting)
 
 
-async def test_while_one_batch_is_under_way_the_next_one_gathers() -> None:
+async def test_batches_calls_during_a_batch_form_the_next_one() -> None:
     work = Work()
     calls = await work.under_way([1], [2, 3], [4])
     assert work.begun == [[0]]
@@ -67,13 +67,13 @@ async def test_batches_call_after_the_last_batch_is_served() -> None:
     assert work.begun == [[1, 2]] * 3
 
 
-async def test_a_caller_without_items_gets_no_answers() -> None:
+async def test_batches_call_without_items_returns_no_answers() -> None:
     work = Work(held=False)
     calls = await work.calls([], [1], [])
     assert await asyncio.gather(*calls) == [[], [10], []]
 
 
-async def test_a_batch_is_no_larger_than_its_bound() -> None:
+async def test_batches_never_exceed_their_bound() -> None:
     work = Work()
     calls = await work.under_way([1, 2], [3, 4], [5], [6, 7, 8], [9])
     work.go_on(4)
@@ -100,10 +100,10 @@ async def test_batches_items_of_one_call_stay_in_one_batch(place: int) -> None:
     failing=st.sets(st.integers(0, 99), max_size=2),
 )
 @tries(60)
-def test_each_gets_its_own_answers_in_order_and_none_waits_for_ever(
+def test_batches_give_each_caller_its_own_answers_in_order(
     calls: list[list[int]], size: int, early: int, failing: set[int]
 ) -> None:
-    """`early` callers come before the first batch has begun, the others later, one by one."""
+    """`early` callers call before the first batch begins, the others later, one by one."""
 
     async def run() -> None:
         work = Work(size, held=False)
@@ -122,7 +122,7 @@ def test_each_gets_its_own_answers_in_order_and_none_waits_for_ever(
     asyncio.run(run())
 
 
-async def test_an_error_is_every_callers_of_the_batch_and_the_next_batch_goes_on() -> None:
+async def test_batches_error_reaches_all_callers_of_the_batch_only() -> None:
     work = Work()
     work.fails = {2}
     calls = await work.under_way([1], [2, 3], [4, 5])
@@ -133,7 +133,7 @@ async def test_an_error_is_every_callers_of_the_batch_and_the_next_batch_goes_on
     assert answers[3] == [40, 50]
 
 
-async def test_a_caller_who_gives_up_while_waiting_is_not_worked_for() -> None:
+async def test_batches_caller_cancelled_while_waiting_causes_no_work() -> None:
     work = Work()
     calls = await work.under_way([1], [2], [3])
     calls[2].cancel()
@@ -145,7 +145,7 @@ async def test_a_caller_who_gives_up_while_waiting_is_not_worked_for() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_caller_who_gives_up_during_the_work_takes_nothing_from_the_others(fails: bool) -> None:
+async def test_batches_caller_cancelled_during_its_batch_does_not_affect_others(fails: bool) -> None:
     work = Work()
     work.fails = {2} if fails else set()
     calls = await work.under_way([1], [2], [3])
@@ -160,7 +160,7 @@ async def test_a_caller_who_gives_up_during_the_work_takes_nothing_from_the_othe
     assert fails or answers[2] == [30]
 
 
-async def test_at_the_close_nobody_is_left_waiting() -> None:
+async def test_batches_close_ends_all_waiting_callers() -> None:
     work = Work()
     calls = await work.under_way([1], [2])
     await work.batches.close()
@@ -169,7 +169,7 @@ async def test_at_the_close_nobody_is_left_waiting() -> None:
     assert work.begun == [[0]]
 
 
-async def test_a_close_before_the_first_batch_has_begun_leaves_nobody_waiting() -> None:
+async def test_batches_close_before_the_first_batch_ends_all_callers() -> None:
     work = Work()
     (call,) = await work.calls([1])
     assert not work.begun
@@ -178,7 +178,7 @@ async def test_a_close_before_the_first_batch_has_begun_leaves_nobody_waiting() 
     assert call.cancelled()
 
 
-async def test_a_close_without_work_is_at_once() -> None:
+async def test_batches_close_without_work_returns_at_once() -> None:
     work = Work(held=False)
     await work.batches.close()
     await work.batches.do([1])

@@ -1,4 +1,4 @@
-"""One read for many callers: who shares, who does not, and callers that give up."""
+"""One read for several callers, and cancelled callers."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ async def test_concurrent_callers_share_one_read() -> None:
     await coalescer.close()
 
 
-async def test_read_goes_on_when_the_caller_that_began_it_gives_up() -> None:
+async def test_read_continues_after_its_first_caller_is_cancelled() -> None:
     coalescer, reads = Coalescer[int](), Reads()
     first, second = await callers(coalescer, reads, 2)
     first.cancel()
@@ -57,7 +57,7 @@ async def test_error_of_a_read_is_raised_to_each_caller_and_not_kept() -> None:
     await coalescer.close()
 
 
-async def test_at_the_close_callers_are_cancelled() -> None:
+async def test_close_cancels_all_callers() -> None:
     coalescer, reads = Coalescer[int](), Reads()
     tasks = await callers(coalescer, reads, 2)
     await coalescer.close()

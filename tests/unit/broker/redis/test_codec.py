@@ -1,4 +1,4 @@
-"""What a user's keys are called, and what is in them."""
+"""The names of a user's keys, and the format of their content."""
 
 import struct
 
@@ -20,7 +20,7 @@ ODD = ["w", "a*", "?", "[ab]", "[^a]", "a-z", "^", "\\", "a\\*", "]", "ü😀", 
 
 
 def packed(event: Event, offset: int, epoch: str = "abcdefgh") -> bytes:
-    """An entry as history.lua packs it: '>c8I8I8I4', the body and the mark."""
+    """An entry packed as in history.lua: '>c8I8I8I4', the body and the mark."""
     content = encode_body(event, STAMP) + struct.pack(">Q", 7)
     return struct.pack(">8sQQI", epoch.encode(), offset, 1_700_000_000_000, len(content)) + content
 
@@ -29,22 +29,22 @@ def packed(event: Event, offset: int, epoch: str = "abcdefgh") -> bytes:
 
 
 @given(USERS, st.sampled_from(ODD))
-def test_all_keys_of_a_user_are_in_one_slot(user: str, prefix: str) -> None:
+def test_names_of_one_user_are_in_one_slot(user: str, prefix: str) -> None:
     assert len({key_slot(key.encode()) for key in keys_of(prefix, user)}) == 1
 
 
-def test_users_are_spread_over_the_slots() -> None:
+def test_names_of_users_are_spread_over_the_slots() -> None:
     slots = {key_slot(keys_of("w", f"u{n}").position.encode()) for n in range(1_000)}
     assert len(slots) > 950
 
 
 @given(USERS, USERS)
-def test_users_share_no_key(one: str, other: str) -> None:
+def test_names_of_two_users_differ(one: str, other: str) -> None:
     assert (one == other) == (not set(keys_of("w", one)).isdisjoint(keys_of("w", other)))
 
 
 @given(USERS)
-def test_a_name_shows_nothing_of_the_user_and_breaks_nothing(user: str) -> None:
+def test_names_contain_neither_the_user_nor_special_characters(user: str) -> None:
     keys = keys_of("w", user)
     assert len(set(keys)) == 3
     for key in keys:
@@ -53,12 +53,12 @@ def test_a_name_shows_nothing_of_the_user_and_breaks_nothing(user: str) -> None:
         assert key.count("{") == key.count("}") == 1
 
 
-def test_another_prefix_is_another_world() -> None:
+def test_names_with_another_prefix_differ() -> None:
     assert set(keys_of("a", "u")).isdisjoint(keys_of("b", "u"))
 
 
-def test_names_stay_as_they_are() -> None:
-    """A replica of the last version and one of the next share them during a rollout."""
+def test_names_are_the_same_in_all_versions() -> None:
+    """Replicas of two versions share these names during a rolling update."""
     assert keys_of("wsbridge", "alice") == (
         "wsbridge:{69b5957599f918e276a3d2428acdc997}",
         "wsbridge:{69b5957599f918e276a3d2428acdc997}:h",
@@ -67,7 +67,7 @@ def test_names_stay_as_they_are() -> None:
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_an_event_is_known_again_by_its_key_alone(one: str, other: str) -> None:
+def test_dedupe_key_depends_on_the_events_key_alone(one: str, other: str) -> None:
     first, second = event(key=one), event("somebody", data='{"n":1}', key=other)
     assert (dedupe_key(first) == dedupe_key(second)) == (one == other)
     assert len(dedupe_key(first)) == 16
@@ -77,7 +77,7 @@ def test_dedupe_key_of_an_event_without_an_id_is_empty() -> None:
     assert dedupe_key(event(key="")) == b""
 
 
-# What is in them.
+# Content.
 
 
 @given(st.lists(EVENTS, max_size=5), USERS, st.integers(1, 2**53))
@@ -89,14 +89,14 @@ def test_codec_decodes_what_it_encoded(events: list[Event], user: str, first: in
     ]
 
 
-def test_an_id_that_is_no_unicode_breaks_nothing() -> None:
+def test_codec_id_that_is_not_unicode_is_encoded() -> None:
     (entry,) = decode_entries("u", packed(Event(("u",), b"{}", "task_update", "a\ud800b", "k"), 1), lambda _: 0.0)
     assert isinstance(entry, Entry)
     assert entry.event_id == "a?b"
 
 
 @pytest.mark.parametrize("cut", [1, 20, 30])
-def test_half_an_entry_is_an_error_and_not_another_one(cut: int) -> None:
+def test_codec_truncated_entry_raises(cut: int) -> None:
     message = packed(event(), 1) + packed(event(), 2)[:-cut]
     with pytest.raises((struct.error, msgspec.DecodeError)):
         list(decode_entries("u", message, lambda _: 0.0))
@@ -110,7 +110,7 @@ def test_half_an_entry_is_an_error_and_not_another_one(cut: int) -> None:
         (b"K3 9007199254740993 0 1", Position("K3", 9_007_199_254_740_993)),
     ],
 )
-def test_a_position_is_read(text: bytes, found: Position) -> None:
+def test_codec_valid_position_is_decoded(text: bytes, found: Position) -> None:
     assert parse_position(text) == found
 
 
@@ -128,6 +128,6 @@ def test_codec_invalid_position_is_none(text: bytes | None) -> None:
 
 
 @given(st.binary())
-def test_garbage_is_no_position(text: bytes) -> None:
+def test_codec_any_bytes_as_position_never_raise(text: bytes) -> None:
     found = parse_position(text)
     assert found is None or text.startswith(f"{found.epoch} ".encode())

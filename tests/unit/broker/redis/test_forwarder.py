@@ -1,4 +1,4 @@
-"""Entries on their way to the sink: order, data that comes late or never, bounds."""
+"""Entries on their way to the sink: order, data that arrives late or never, bounds."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ def large(offset: int, user: str = "u") -> Referenced:
     return Referenced(small(offset, user), Reference(b"%d" % offset, 4, 0))
 
 
-async def test_entry_behind_one_whose_data_is_late_waits_and_other_users_do_not() -> None:
+async def test_entry_after_one_with_late_data_waits_and_other_users_do_not() -> None:
     bench = Bench()
     await bench.arrivals.take("c", [small(1), large(2)])
     await bench.arrivals.take("c", [small(3)])
@@ -70,7 +70,7 @@ async def test_entry_behind_one_whose_data_is_late_waits_and_other_users_do_not(
 
 
 @pytest.mark.parametrize("answer", [None, BrokerUnavailable("a test"), RuntimeError("a test")])
-async def test_data_that_cannot_be_had_is_missed_with_what_is_behind_it(answer: Exception | None) -> None:
+async def test_entry_with_unavailable_data_is_missed_with_the_entries_after_it(answer: Exception | None) -> None:
     bench = Bench()
     bench.data[b"2"] = answer
     bench.open.set()
@@ -79,11 +79,11 @@ async def test_data_that_cannot_be_had_is_missed_with_what_is_behind_it(answer: 
     assert (bench.offsets(), bench.missed) == ([1], ["c"])
     assert len(bench.failed) == isinstance(answer, RuntimeError)
     await bench.arrivals.take("c", [small(4)])
-    assert bench.offsets() == [1, 4]  # the session sees that something is missing, and reads the history
+    assert bench.offsets() == [1, 4]  # the session detects the gap and reads the history
     await bench.arrivals.close()
 
 
-async def test_more_than_may_wait_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_entries_over_the_bound_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.forwarder.WAITING", 10)
     bench = Bench()
     await bench.arrivals.take("c", [large(1)])
@@ -97,7 +97,7 @@ async def test_more_than_may_wait_is_missed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("patience", [60.0, 0.05])
-async def test_large_data_waits_for_peers_within_reason_and_small_does_not(
+async def test_entry_with_large_data_waits_for_slow_peers_up_to_a_limit(
     monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.forwarder.PATIENCE", patience)
@@ -113,7 +113,7 @@ async def test_large_data_waits_for_peers_within_reason_and_small_does_not(
     await bench.arrivals.close()
 
 
-async def test_entry_for_which_there_is_no_room_waits() -> None:
+async def test_entry_without_room_in_the_queue_waits() -> None:
     bench = Bench()
     bench.sink.size = 1
     bench.sink.queue = [small(0, "x")]
@@ -128,7 +128,7 @@ async def test_entry_for_which_there_is_no_room_waits() -> None:
 
 
 @pytest.mark.fault("E6")
-def test_receipt_of_an_entry_is_when_some_replica_took_the_event() -> None:
+def test_receipt_of_an_entry_is_when_the_first_replica_received_the_event() -> None:
     received, now = to_monotonic(), time.monotonic()
     assert now - received(timestamp(time.time() - 20)) == pytest.approx(20, abs=1)
-    assert now - received(timestamp(time.time() + 20)) == pytest.approx(0, abs=1)  # another machine's clock is ahead
+    assert now - received(timestamp(time.time() + 20)) == pytest.approx(0, abs=1)  # another machine's clock is fast

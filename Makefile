@@ -62,6 +62,10 @@ e2e: $(tools) ## test with real Kafka, Dapr sidecars, two bridges, Redis and Chr
 bench: $(tools) ## compare the cost of events and connections with other servers; needs cc and two idle cores
 	$(bin)/tox run -e bench
 
+.PHONY: guard
+guard: $(tools) ## fail if an event needs a tenth more instructions than accepted; ACCEPT=1 accepts what is measured now
+	$(bin)/tox run -q -e guard -- $(if $(ACCEPT),--accept)
+
 .PHONY: chain
 chain: $(tools) ## measure latency and throughput with several subscriptions; needs the same as e2e, and an idle machine
 	$(bin)/tox run -e chain

@@ -58,7 +58,13 @@ def _wsbridge(name: str, loop: str = "auto", *, redis: bool = False) -> Contende
 
 
 def _uvicorn(service: str) -> Callable[[Start], list[str]]:
-    options = ["--no-access-log", "--log-level=warning", "--backlog=1000", "--ws-per-message-deflate=false"]
+    options = [
+        "--no-access-log",
+        "--log-level=warning",
+        "--backlog=1000",
+        "--timeout-keep-alive=3600",
+        "--ws-per-message-deflate=false",
+    ]
     app = f"benchmarks.services.{service}:app"
     return lambda start: [
         PYTHON, "-m", "uvicorn", app, f"--port={start.port}", f"--ws-ping-interval={start.ping_seconds}", *options,
@@ -164,6 +170,13 @@ CONTENDERS = [
     _wsbridge("wsbridge, asyncio's loop", "asyncio"),
     _wsbridge("wsbridge, Redis", redis=True),
     _python_service("FastAPI", "fastapi_service", SIDECAR, "fastapi"),
+    Contender(
+        "aiohttp", SIDECAR,
+        lambda start: [
+            PYTHON, "-m", "benchmarks.services.aiohttp_service", str(start.port), str(start.ping_seconds)
+        ],
+        version=lambda: version("aiohttp"),
+    ),
     _websockets(),
     _python_service("python-socketio", "socketio_service", SOCKET_IO, "python-socketio"),
     _node("Node ws", "ws.js", SIDECAR, "ws"),

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 
 export function serveDeliveries(deliver) {
   const take = ({ data }) => deliver(data.user_id, data);
-  return createServer((request, response) => {
+  return createServer({ keepAliveTimeout: 3_600_000 }, (request, response) => {
     const chunks = [];
     request.on("data", (chunk) => chunks.push(chunk));
     request.on("end", () => {

@@ -12,7 +12,7 @@ from typing import Self
 from tests.chaos.plan import Plan
 from tests.chaos.replica import Replica
 from tests.support.clocks import WallClock
-from tests.support.oracle import Loss
+from tests.support.ledger import Loss
 from tests.support.proxy import FaultyProxy
 from tests.support.sidecars import Sidecars
 from tests.support.valkey import DURABLE, Valkey

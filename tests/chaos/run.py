@@ -15,7 +15,8 @@ import aiohttp
 from tests.chaos.faults import Faults, Redis, Say
 from tests.chaos.plan import Plan
 from tests.chaos.replica import Replica
-from tests.support.oracle import Broken, Ledger, Viewer, unsettled
+from tests.support.ledger import Ledger
+from tests.support.oracle import Broken, Viewer, unsettled
 from tests.support.sidecars import Partition, Sidecars
 from tests.support.tabs import Socket, Stream, Tab
 

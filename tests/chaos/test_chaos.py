@@ -7,7 +7,8 @@ import pytest
 
 from tests.chaos.plan import Plan
 from tests.chaos.run import chaos
-from tests.support.oracle import DETECTION, Broken, Ledger, Loss, Position, Viewer, Visit, unsettled
+from tests.support.ledger import DETECTION, Ledger, Loss, Position
+from tests.support.oracle import Broken, Viewer, Visit, unsettled
 from tests.support.sidecars import Message, statuses
 
 TTL, SIZE = 8.0, 5

@@ -12,7 +12,8 @@ import msgspec
 
 from tests.e2e.chain import Chain
 from tests.e2e.process import PATIENCE, PAUSE
-from tests.support.oracle import Ledger, Viewer, unsettled
+from tests.support.ledger import Ledger
+from tests.support.oracle import Viewer, unsettled
 from tests.support.tabs import Socket, Tab
 
 USERS = [f"user-{number}" for number in range(20)]

@@ -23,6 +23,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.support.bugs import Buggy, Counted
+from tests.support.bystander import Bystander
 from tests.support.frames import (
     BINARY,
     CLOSE,
@@ -32,15 +34,7 @@ from tests.support.frames import (
     PONG,
     TEXT,
     UPGRADE,
-    Buggy,
-    Bystander,
-    Counted,
-    Dripping,
     Peer,
-    SilentFromTheStart,
-    SlowBody,
-    SlowHeaders,
-    SlowSecondHeaders,
     StalledReader,
     VanishedPeer,
     WebSocketPeer,
@@ -60,6 +54,7 @@ from tests.support.running import (
     until,
     until_told,
 )
+from tests.support.slow_peers import Dripping, SilentFromTheStart, SlowBody, SlowHeaders, SlowSecondHeaders
 from wsbridge import server
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.core.messages import read_message

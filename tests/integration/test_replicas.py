@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.cluster import Cluster
 from tests.support.running import (
     Logs,
     Reachable,
@@ -23,7 +24,7 @@ from tests.support.running import (
     until,
     until_told,
 )
-from tests.support.valkey import DURABLE, Cluster, Valkey
+from tests.support.valkey import DURABLE, Valkey
 from wsbridge.broker.redis.broker import RedisBroker
 
 

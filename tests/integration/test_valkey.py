@@ -6,8 +6,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.support.cluster import Cluster
+from tests.support.sentinels import Sentinels
 from tests.support.tls import TlsFront
-from tests.support.valkey import DURABLE, Cluster, Sentinels, Valkey, settled
+from tests.support.valkey import DURABLE, Valkey, settled
 
 
 async def test_a_frozen_server_is_silent_and_goes_on_later(tmp_path: Path) -> None:

@@ -1,26 +1,15 @@
-"""Misbehaving peers and injected bugs, each a named class.
-
-They use raw sockets, because a client library corrects many mistakes.
-"""
+"""Clients on raw sockets, because a client library corrects many mistakes. Each way to misbehave is a named class."""
 
 import asyncio
-import functools
 import json
 import re
 import socket
 import struct
-import time
-from collections.abc import Callable
 from typing import Any, Self
 
-import aiohttp
-import pytest
-
-from tests.support.running import DEADLINE, Running, cloud_event, receive, until
-from wsbridge.sessions.bus import Bus
+from tests.support.running import DEADLINE
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-PACE = 0.005  # seconds between the events of a bystander; without a pause it would take CPU time from the tested peer
 LITTLE = 4096  # bytes: a receive buffer that is full soon
 UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -167,156 +156,3 @@ class VanishedPeer(WebSocketPeer):
     """Stays connected and silent: no FIN, no answer to a ping, as behind a silent proxy or a lost network."""
 
     receive_buffer = LITTLE
-
-
-class Dripping(Peer):
-    """Sends its data one byte at a time, without end."""
-
-    start = b""
-    drop = b"x"
-
-    async def drip(self) -> bytes:
-        """Send bytes until the other side closes; return its answer."""
-        await self.send(self.start)
-        loop, answer = asyncio.get_running_loop(), b""
-        dripping = asyncio.create_task(self._drops())
-        try:
-            async with asyncio.timeout(DEADLINE):
-                while chunk := await loop.sock_recv(self.sock, 65_536):  # a time-out of each could lose a chunk
-                    answer += chunk
-        except ConnectionError:
-            pass
-        finally:
-            dripping.cancel()
-            await asyncio.gather(dripping, return_exceptions=True)
-        return answer
-
-    async def _drops(self) -> None:
-        while True:
-            await asyncio.sleep(0.02)  # the fault itself: a byte now and then
-            await self.send(self.drop)
-
-
-class SlowHeaders(Dripping):
-    start = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
-
-
-class SlowSecondHeaders(Dripping):
-    """The same, as the second request on a connection."""
-
-    start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nX-Slow: "
-
-
-class SilentFromTheStart(Dripping):
-    """Connects and sends nothing."""
-
-    drop = b""
-
-
-class SlowBody(Dripping):
-    start = (
-        b"POST /events/task-updates HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/cloudevents+json\r\n"
-        b"Content-Length: 100000\r\n\r\n"
-    )
-
-
-class Bug(Exception):  # noqa: N818 - it may stand for any error
-    """Raised by a `Buggy` function."""
-
-
-class Buggy:
-    """Replaces a function of wsbridge; raises for the calls that `unlucky` picks by their arguments."""
-
-    def __init__(self, real: Callable[..., Any], unlucky: Callable[..., bool] = lambda *_: True) -> None:
-        self._real = real
-        self._unlucky = unlucky
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        if self._unlucky(*args):
-            raise Bug
-        return self._real(*args, **named)
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind to an instance, as a method."""
-        return functools.partial(self, instance)
-
-
-class Counted:
-    """Replaces a function of wsbridge and counts its calls."""
-
-    def __init__(self, real: Callable[..., Any]) -> None:
-        self._real = real
-        self.calls = 0
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        self.calls += 1
-        return self._real(*args, **named)
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind to an instance, as a method."""
-        return functools.partial(self, instance)
-
-
-class BlockedBroadcaster:
-    """Bridges that are started after this one take no entries from their queue until `release`."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._gate = asyncio.Event()
-        broadcast = Bus.broadcast
-
-        async def blocked(bus: Bus) -> None:
-            await self._gate.wait()
-            await broadcast(bus)
-
-        monkeypatch.setattr(Bus, "broadcast", blocked)
-
-    def release(self) -> None:
-        self._gate.set()
-
-
-class Bystander:
-    """Another user, who gets one event after the other while a fault is injected: `async with`."""
-
-    PATIENCE = 10.0  # seconds that one event may take, on a busy machine
-
-    def __init__(self, bridge: Running, **query: str) -> None:
-        self._bridge = bridge
-        self._query = query
-        self.count = 0
-        self.slowest = 0.0
-
-    async def __aenter__(self) -> Self:
-        self._ws, hello = await self._bridge.opened("bystander", **self._query)
-        self._epoch = hello["last_event_id"].split(":")[0]
-        self._task = asyncio.create_task(self._watch(self._ws))
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                await self.served()
-                assert self.slowest < self.PATIENCE
-        finally:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def served(self) -> None:
-        """Wait for one more event from publisher to client."""
-        before = self.count
-        await until(lambda: self.count > before + 1 or self._task.done())
-        if self._task.done():
-            self._task.result()
-
-    async def _watch(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        while True:
-            data = {"user_id": "bystander", "n": self.count + 1}
-            started = time.monotonic()
-            # a kept connection could be closed as idle at the moment of the next request
-            answer = await self._bridge.post(cloud_event(data), connection="close")
-            assert answer == {"status": "SUCCESS"}
-            message = await receive(ws)
-            assert message["event"] == data
-            assert message["id"] == f"{self._epoch}:{data['n']}"
-            self.slowest = max(self.slowest, time.monotonic() - started)
-            self.count += 1
-            await asyncio.sleep(PACE)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from tests.support.oracle import Broken, Ledger
+from tests.support.ledger import Ledger
+from tests.support.oracle import Broken
 from tests.support.running import bulk_bytes, enveloped
 
 PATIENCE = 10.0  # seconds that a sidecar waits for an answer

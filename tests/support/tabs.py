@@ -15,7 +15,8 @@ from typing import Protocol, Self
 import aiohttp
 import msgspec
 
-from tests.support.oracle import Position, Viewer, Visit
+from tests.support.ledger import Position
+from tests.support.oracle import Viewer, Visit
 
 STAY = 10.0  # seconds that a client stays connected, on average
 CONNECT_TIMEOUT = 15.0  # seconds until the first message

@@ -25,8 +25,9 @@ from tests.support.bench import (
     on_redis,
 )
 from tests.support.clocks import WallClock
+from tests.support.cluster import Cluster
 from tests.support.running import until
-from tests.support.valkey import Cluster, Valkey
+from tests.support.valkey import Valkey
 from wsbridge.broker.base import Reservation, retried
 from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry

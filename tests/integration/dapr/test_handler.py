@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.frames import BlockedBroadcaster, Peer
+from tests.support.bugs import BlockedBroadcaster
+from tests.support.frames import Peer
 from tests.support.running import Logs, Running, Start, bulk_bytes, bulk_of, cloud_event, enveloped, receive, until
 from wsbridge.broker.base import STORED, Outcome, retried
 from wsbridge.core.events import Event

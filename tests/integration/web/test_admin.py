@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.frames import BlockedBroadcaster, Peer
+from tests.support.bugs import BlockedBroadcaster
+from tests.support.frames import Peer
 from tests.support.running import SECRET, Logs, Running, Start, closed, cloud_event, receive, token, until
 from wsbridge import __version__
 from wsbridge.broker.base import BrokerUnavailable

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.frames import Bug, Buggy
+from tests.support.bugs import Bug, Buggy
 from tests.support.peer import Peer, resume
 from tests.support.running import until
 from wsbridge.broker.base import BrokerUnavailable, Outcome, always

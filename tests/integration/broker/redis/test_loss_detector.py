@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from tests.support.bench import Bench, event, numbered, on_redis
 from tests.support.clocks import WallClock
+from tests.support.cluster import Cluster
 from tests.support.running import until_told
-from tests.support.valkey import Cluster, Valkey, is_linked, settled
+from tests.support.valkey import Valkey, is_linked, settled
 from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.codec import encode_body, keys_of, parse_position

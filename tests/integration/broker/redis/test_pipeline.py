@@ -9,9 +9,10 @@ import pytest_asyncio
 from redis.crc import key_slot
 
 from tests.support.bench import event
+from tests.support.cluster import Cluster
 from tests.support.pipelines import KEYS, get, is_called, names, one, pipeline_to, put, serving, tell, why
 from tests.support.running import until, until_told
-from tests.support.valkey import Cluster, Valkey, settled
+from tests.support.valkey import Valkey, settled
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import encode_body, keys_of
 from wsbridge.broker.redis.commands import LIBRARY, Command, call

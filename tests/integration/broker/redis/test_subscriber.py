@@ -13,8 +13,10 @@ from redis.asyncio import Connection
 from redis.crc import key_slot
 from structlog.testing import capture_logs
 
+from tests.support.cluster import Cluster
 from tests.support.running import DEADLINE, until, until_told
-from tests.support.valkey import Cluster, Sentinels, Valkey
+from tests.support.sentinels import Sentinels
+from tests.support.valkey import Valkey
 from wsbridge.broker.redis.subscriber import PING_INTERVAL, SILENCE, Subscriber
 from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse

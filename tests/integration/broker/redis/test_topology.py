@@ -8,10 +8,12 @@ import pytest
 import pytest_asyncio
 from redis.crc import key_slot
 
+from tests.support.cluster import Cluster
 from tests.support.pipelines import KEYS, get, is_called, names, one, pipeline_to, put, serving, succeeds, tell, why
 from tests.support.running import until_told
+from tests.support.sentinels import Sentinels
 from tests.support.tls import TlsFront, write_certificates
-from tests.support.valkey import Cluster, Sentinels, Valkey, settled
+from tests.support.valkey import Valkey, settled
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.commands import Command
 from wsbridge.broker.redis.server import Server

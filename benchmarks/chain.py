@@ -21,7 +21,8 @@ from confluent_kafka import Producer
 
 from tests.e2e.chain import Chain
 from tests.e2e.kafka import TOPIC, Kafka
-from tests.support.running import enveloped, until
+from tests.support.deliveries import enveloped
+from tests.support.running import until
 
 USERS = 100  # one socket each
 PADDING = "x" * 800  # with it an event is about 1 kB in Kafka

@@ -14,7 +14,9 @@ import pytest
 import pytest_asyncio
 
 from tests.support.examples import PROFILE
-from tests.support.running import Logs, Running, Spawn, Spawned, Start, variables
+from tests.support.logs import Logs
+from tests.support.running import Running, Start, variables
+from tests.support.spawned import Spawn, Spawned
 from wsbridge.config.env import load
 from wsbridge.server import serving
 from wsbridge.supervision import event_loop

@@ -17,7 +17,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.support.browser import REQUIRED, Bridge  # before playwright: it skips the tests if that is not installed
-from tests.support.running import ROOT, Served, bulk_of, cloud_event
+from tests.support.deliveries import bulk_of, cloud_event
+from tests.support.running import ROOT, Served
 
 # isort: split
 

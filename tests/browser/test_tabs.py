@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from tests.support.browser import INSECURE
-from tests.support.running import cloud_event
+from tests.support.deliveries import cloud_event
 from tests.support.scene import Scene
 from tests.support.tab import Tab
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import aiohttp
 
 from tests.support.oracle import Broken
-from tests.support.running import Spawned
+from tests.support.spawned import Spawned
 from tests.support.valkey import free_port
 
 # A background job cannot be ended from outside the process. So each replica starts with a broadcaster that raises at

@@ -18,7 +18,8 @@ from tests.chaos.replica import Replica
 from tests.support.ledger import Ledger
 from tests.support.oracle import Broken, Viewer, unsettled
 from tests.support.sidecars import Partition, Sidecars
-from tests.support.tabs import Socket, Stream, Tab
+from tests.support.tabs import Tab
+from tests.support.transports import Socket, Stream
 
 PATIENCE = 40.0  # seconds after the last fault until all events must have arrived
 PARTITIONS = 6

@@ -14,7 +14,8 @@ from tests.e2e.chain import Chain
 from tests.e2e.process import PATIENCE, PAUSE
 from tests.support.ledger import Ledger
 from tests.support.oracle import Viewer, unsettled
-from tests.support.tabs import Socket, Tab
+from tests.support.tabs import Tab
+from tests.support.transports import Socket
 
 USERS = [f"user-{number}" for number in range(20)]
 TABS = 2  # of each user

@@ -11,7 +11,8 @@ import pytest
 
 from tests.e2e.process import Log, settled
 from tests.e2e.sidecar import K8S, Manifest, Sidecar
-from tests.support.running import APP_TOKEN, SECRET, Logs, Running, Start, receive, token, until
+from tests.support.logs import Logs
+from tests.support.running import APP_TOKEN, SECRET, Running, Start, receive, token, until
 
 IN_MEMORY = """
 apiVersion: dapr.io/v1alpha1

@@ -1,7 +1,8 @@
 """Sidecars and bridges find each other and check each other's tokens."""
 
 from tests.e2e.chain import APP_TOKEN, Chain, Start
-from tests.support.running import cloud_event, receive, until
+from tests.support.deliveries import cloud_event
+from tests.support.running import receive, until
 
 SUBSCRIPTION = {
     "pubsubname": "pubsub-kafka",

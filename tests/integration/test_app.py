@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.support.running import ROOT, Logs, Start
+from tests.support.logs import Logs
+from tests.support.running import ROOT, Start
 from wsbridge.app import QUEUE_WARNING, Bridge
 from wsbridge.config.env import load
 from wsbridge.core.close_codes import CLOSE_LABELS

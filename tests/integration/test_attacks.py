@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from tests.support.frames import CLOSE, GOOD, TEXT, Peer, WebSocketPeer, frame
-from tests.support.running import SECRET, Logs, Running, Start, until
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Running, Start, until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 VICTIM, SENDER = "203.0.113.9", "198.51.100.7"

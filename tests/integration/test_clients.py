@@ -11,7 +11,9 @@ import pytest
 import websockets
 from websockets.asyncio.client import connect
 
-from tests.support.running import DEADLINE, EXAMPLE, SECRET, Spawn, token
+from tests.support.deliveries import EXAMPLE
+from tests.support.running import DEADLINE, SECRET, token
+from tests.support.spawned import Spawn
 
 CACHE = Path.home() / ".cache" / "wsbridge-tests"
 WSCAT = "6.1.0"

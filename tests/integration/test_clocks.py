@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.bench import DUPLICATE, STORED, Bench, event, numbered, on_redis
 from tests.support.clocks import WallClock
-from tests.support.running import SECRET, Spawned, Start, closed, receive, token, until_told
+from tests.support.running import SECRET, Start, closed, receive, token, until_told
+from tests.support.spawned import Spawned
 from tests.support.valkey import DURABLE, Valkey
 from wsbridge.broker.base import BrokerUnavailable, Outcome, Status
 from wsbridge.broker.memory import MemoryBroker

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.bugs import Buggy, Counted
 from tests.support.bystander import Bystander
+from tests.support.deliveries import bulk_bytes, enveloped
 from tests.support.frames import (
     BINARY,
     CLOSE,
@@ -40,21 +41,10 @@ from tests.support.frames import (
     WebSocketPeer,
     frame,
 )
-from tests.support.running import (
-    SECRET,
-    Logs,
-    Running,
-    Spawn,
-    Start,
-    bulk_bytes,
-    closed,
-    enveloped,
-    receive,
-    token,
-    until,
-    until_told,
-)
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Running, Start, closed, receive, token, until, until_told
 from tests.support.slow_peers import Dripping, SilentFromTheStart, SlowBody, SlowHeaders, SlowSecondHeaders
+from tests.support.spawned import Spawn
 from wsbridge import server
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.core.messages import read_message

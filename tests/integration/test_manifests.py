@@ -7,6 +7,7 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]  # ships no py.typed
 import pytest
 
+from tests.support.deliveries import cloud_event
 from tests.support.manifests import (
     ACCESS,
     GROUPS,
@@ -34,7 +35,7 @@ from tests.support.manifests import (
     values_of,
     workload,
 )
-from tests.support.running import APP_TOKEN, SECRET, Start, cloud_event, receive, token
+from tests.support.running import APP_TOKEN, SECRET, Start, receive, token
 from tests.support.valkey import Valkey
 from wsbridge import __version__
 from wsbridge.config.env import load

@@ -10,20 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.deliveries import cloud_event
+from tests.support.logs import Logs
 from tests.support.reverse_proxies import TEXTS, UPGRADING, ReverseProxy
-from tests.support.running import (
-    ADMIN_TOKEN,
-    APP_TOKEN,
-    DEADLINE,
-    SECRET,
-    Logs,
-    Start,
-    closed,
-    cloud_event,
-    receive,
-    token,
-    until,
-)
+from tests.support.running import ADMIN_TOKEN, APP_TOKEN, DEADLINE, SECRET, Start, closed, receive, token, until
 
 GUARDED = [
     ("POST", "/events/task-updates"),

@@ -12,18 +12,10 @@ import aiohttp
 import pytest
 
 from tests.support.cluster import Cluster
-from tests.support.running import (
-    Logs,
-    Reachable,
-    Running,
-    Spawn,
-    Start,
-    closed,
-    cloud_event,
-    receive,
-    until,
-    until_told,
-)
+from tests.support.deliveries import cloud_event
+from tests.support.logs import Logs
+from tests.support.running import Reachable, Running, Start, closed, receive, until, until_told
+from tests.support.spawned import Spawn
 from tests.support.valkey import DURABLE, Valkey
 from wsbridge.broker.redis.broker import RedisBroker
 

@@ -6,8 +6,10 @@ import random
 import re
 from collections.abc import Iterator
 
+from tests.support.deliveries import bulk_bytes, enveloped
 from tests.support.frames import CLOSE, TEXT, Peer, WebSocketPeer
-from tests.support.running import Running, Spawn, Spawned, bulk_bytes, enveloped, until, until_told
+from tests.support.running import Running, until, until_told
+from tests.support.spawned import Spawn, Spawned
 
 SEED = 20261123
 USERS, SOCKETS, EVENTS, POSTERS = 500, 1_000, 20_000, 4

@@ -10,21 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.deliveries import cloud_event
 from tests.support.frames import CLOSE, GOOD, TEXT, Peer, StalledReader, WebSocketPeer
-from tests.support.running import (
-    SECRET,
-    Logs,
-    Running,
-    Spawn,
-    Spawned,
-    Start,
-    closed,
-    cloud_event,
-    receive,
-    token,
-    until,
-    until_told,
-)
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Running, Start, closed, receive, token, until, until_told
+from tests.support.spawned import Spawn, Spawned
 from wsbridge import __version__
 from wsbridge.server import GC_THRESHOLDS
 from wsbridge.sessions.drain import SPREAD

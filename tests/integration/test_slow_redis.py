@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running import Spawn
 from tests.support.slow_redis import SMALL, Replicas, replicas
+from tests.support.spawned import Spawn
 from tests.support.valkey import Valkey
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, bulk_bytes, variables
+from tests.support.deliveries import bulk_bytes
+from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, variables
 
 PROBE = 0.02  # seconds between two looks at /healthz
 

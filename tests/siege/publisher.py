@@ -7,7 +7,7 @@ from collections import Counter
 
 from tests.siege.bridge import Bridge
 from tests.siege.plan import Plan
-from tests.support.running import enveloped
+from tests.support.deliveries import enveloped
 
 BULK, BULKS = 50, 10.0  # events in a delivery, deliveries a second
 LARGE, LARGES = 50_000, 2.0  # bytes of an event for the peers that never read, and such events a second

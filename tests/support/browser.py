@@ -13,7 +13,8 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from tests.support.running import ROOT, bulk_of, cloud_event, credentials, variables
+from tests.support.deliveries import bulk_of, cloud_event
+from tests.support.running import ROOT, credentials, variables
 from tests.support.valkey import free_port
 
 REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"

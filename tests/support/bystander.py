@@ -6,7 +6,8 @@ from typing import Self
 
 import aiohttp
 
-from tests.support.running import Running, cloud_event, receive, until
+from tests.support.deliveries import cloud_event
+from tests.support.running import Running, receive, until
 
 PACE = 0.005  # seconds between the events; without a pause the bystander would take CPU time from the tested peer
 

@@ -9,8 +9,9 @@ from typing import Any, Self
 from aiohttp import web
 
 from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.deliveries import cloud_event
 from tests.support.proxy import FaultyProxy
-from tests.support.running import ROOT, Served, cloud_event, until_told
+from tests.support.running import ROOT, Served, until_told
 
 # isort: split
 

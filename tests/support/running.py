@@ -1,40 +1,27 @@
 """Runs a bridge and talks to it: the functions that most tests use."""
 
 import asyncio
-import contextlib
 import io
 import itertools
 import json
-import logging
-import os
-import signal
-import sys
 import time
-import uuid
-import warnings
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 import jwt
-import structlog
 from aiohttp import web
 
-from tests.support.clocks import WallClock
+from tests.support.deliveries import cloud_event
 from wsbridge.app import Bridge
 from wsbridge.server import Server
-from wsbridge.telemetry.log import configure, log
 
 DEADLINE = 30.0  # seconds that a test waits for an expected event, on a machine with other work
 IMPATIENT = 20  # checks without a pause: most conditions become true within a few turns of the loop
 PAUSE = 0.002  # seconds between later checks; without a pause they would take CPU time from the bridge
 SECRET = "a secret of thirty-two bytes or more"
 APP_TOKEN, ADMIN_TOKEN = "what only the sidecar knows", "what only operators know"
-EXAMPLE = (  # data of an event
-    b'{"event_type":"task.created","user_id":"user-123","task_id":"456","title":"New Task",'
-    b'"timestamp":"2026-02-07T12:00:00.000Z"}'
-)
 ROOT = Path(__file__).parents[2]
 
 
@@ -120,88 +107,6 @@ async def connect(
     return ws
 
 
-class Spawned(Reachable):
-    """A bridge in its own process, started as by an operator."""
-
-    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession) -> None:
-        super().__init__(0, http)
-        self.process = process
-        self.lines: list[dict[str, Any]] = []  # of its log
-        self.errors = b""
-        self.listening = asyncio.Event()  # while it is cleared, the log is not read, so its pipe fills up
-        self.listening.set()
-        self._readers = [asyncio.create_task(self._read_log()), asyncio.create_task(self._read_errors())]
-
-    @classmethod
-    async def start(
-        cls,
-        http: aiohttp.ClientSession,
-        clock: WallClock | None = None,
-        /,
-        *,
-        descriptors: str = "",
-        broken: str = "",
-        **settings: str,
-    ) -> "Spawned":
-        """Run a bridge until the end of the test or its own end; then `code` and `errors` have the reason.
-
-        `descriptors` limits how many it may open; `broken` is Python that breaks a part of it before it serves.
-        """
-        program = (
-            ("-c", f"{broken}\nfrom wsbridge.cli.main import main\nmain(['serve'])")
-            if broken
-            else ("-m", "wsbridge", "serve")
-        )
-        limited = ("sh", "-c", 'ulimit -n "$0"; exec "$@"', descriptors) if descriptors else ()
-        rest = {name: value for name, value in os.environ.items() if not name.startswith("WSBRIDGE_")}
-        environ = rest | {"WSBRIDGE_PORT": "0"} | variables(settings) | (clock.environment if clock else {})
-        process = await asyncio.create_subprocess_exec(
-            *limited, sys.executable, *program, cwd=ROOT, env=environ,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        spawned = cls(process, http)
-        spawned.app_token, spawned.admin_token = environ.get("APP_API_TOKEN"), environ.get("WSBRIDGE_ADMIN_TOKEN")
-        try:
-            await until(lambda: spawned.of("server.started") or process.returncode is not None)
-        except BaseException:  # no fixture has it yet
-            await spawned.end()
-            raise
-        spawned.port = next((line["ports"][0] for line in spawned.of("server.started")), 0)
-        return spawned
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def of(self, event: str) -> list[dict[str, Any]]:
-        """The lines of an event, so far."""
-        return [line for line in self.lines if line["event"] == event]
-
-    def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    async def code(self) -> int:
-        """Wait for the end; return the exit code."""
-        async with asyncio.timeout(2 * DEADLINE):
-            await asyncio.gather(*self._readers)
-            return await self.process.wait()
-
-    async def end(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.code()
-
-    async def _read_log(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self.lines.append(json.loads(line))
-            await self.listening.wait()
-
-    async def _read_errors(self) -> None:
-        assert self.process.stderr is not None
-        self.errors = await self.process.stderr.read()
-
-
 class Served:
     """A server of the test itself on loopback: `routes()` at `port`, or at any free port if that is 0."""
 
@@ -223,64 +128,6 @@ class Served:
         await self._runner.cleanup()
 
 
-class Logs:
-    """The log of the bridge in this process, at every level and as JSON."""
-
-    def __init__(self) -> None:
-        self.stream = io.BytesIO()
-        self.expected: set[str] = set()  # events at level error that the test causes on purpose
-        self._lines: list[dict[str, Any]] = []
-        self._read = 0
-
-    @property
-    def text(self) -> str:
-        return self.stream.getvalue().decode()
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        if self.stream.tell() > self._read:
-            fresh = self.stream.getvalue()[self._read :]
-            self._read += len(fresh)
-            self._lines += [json.loads(line) for line in fresh.splitlines()]
-        return self._lines
-
-    def of(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """The lines of an event that have these fields, so far."""
-        return [line for line in self.lines if line["event"] == event and fields.items() <= line.items()]
-
-    async def line(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Wait for such a line; return the first one."""
-        with contextlib.suppress(TimeoutError):
-            await until(lambda: self.of(event, **fields))
-        found = self.of(event, **fields)
-        assert found, (event, fields, self.of(event) or {line["event"] for line in self.lines})
-        return found[0]
-
-    def check(self) -> None:
-        """Check that every error in the log was expected."""
-        wrong = [line for line in self.lines if line["level"] in ("error", "critical")]
-        unexpected = [line for line in wrong if line["event"] not in self.expected]
-        assert not unexpected, json.dumps(unexpected, indent=1).replace("\\n", "\n")
-        assert self.expected <= {line["event"] for line in wrong}
-
-    @classmethod
-    @contextlib.contextmanager
-    def captured(cls) -> Iterator["Logs"]:
-        """Capture the log. At the end the global configuration is restored."""
-        logs, root, websocket = cls(), logging.getLogger(), logging.getLogger("aiohttp.websocket")
-        before = root.handlers, root.level, websocket.disabled
-        with warnings.catch_warnings():
-            configure("debug", "json", logs.stream)
-            logging.captureWarnings(capture=False)
-        log.__dict__.pop("bind", None)  # what structlog has cached for an earlier configuration
-        try:
-            yield logs
-        finally:
-            root.handlers, root.level, websocket.disabled = before
-            structlog.reset_defaults()
-            log.__dict__.pop("bind", None)
-
-
 def variables(settings: dict[str, str]) -> dict[str, str]:
     """Settings as environment variables. Where deliveries and operators need tokens, it adds those not given."""
     has_key = any(name.startswith("JWT_") for name in settings)
@@ -299,55 +146,6 @@ def token(user: str = "u1", *, ttl: float = 60, key: Any = SECRET, algorithm: st
     """A JWT; a claim that is None is left out."""
     content = {"sub": user, "exp": int(time.time() + ttl)} | claims
     return jwt.encode({name: value for name, value in content.items() if value is not None}, key, algorithm=algorithm)
-
-
-def cloud_event(data: Any, **envelope: Any) -> dict[str, Any]:
-    """A CloudEvent as daprd 1.18 posts it."""
-    return {
-        "id": str(uuid.uuid4()),
-        "source": "backend",
-        "type": "com.dapr.event.sent",
-        "specversion": "1.0",
-        "datacontenttype": "application/json",
-        "pubsubname": "pubsub-kafka",
-        "topic": "task-updates",
-        "data": data,
-    } | envelope
-
-
-def bulk_of(*events: Any, **entry: Any) -> dict[str, Any]:
-    """A bulk delivery as daprd 1.18 posts it. The ids of the entries are their indexes."""
-    return {
-        "id": str(uuid.uuid4()),
-        "type": "com.dapr.event.sent.bulk",
-        "topic": "task-updates",
-        "pubsubname": "pubsub-kafka",
-        "metadata": {"pubsubName": "pubsub-kafka"},
-        "entries": [
-            {
-                "entryId": str(place),
-                "event": event,
-                "contentType": "application/cloudevents+json",
-                "metadata": {"__key": "k", "__offset": str(place), "__partition": "0"},
-            }
-            | entry
-            for place, event in enumerate(events)
-        ],
-    }
-
-
-def enveloped(data: bytes, **envelope: Any) -> bytes:
-    """`cloud_event` as bytes, with the data verbatim."""
-    event = cloud_event(None, **envelope)
-    del event["data"]
-    return json.dumps(event).encode()[:-1] + b',"data":' + data + b"}"
-
-
-def bulk_bytes(*events: bytes) -> bytes:
-    """`bulk_of` as bytes, with the events verbatim."""
-    entry = b'{"entryId":"%d","event":%b,"contentType":"application/cloudevents+json","metadata":{"__key":"k"}}'
-    entries = b",".join(entry % numbered for numbered in enumerate(events))
-    return json.dumps(bulk_of()).encode().replace(b'"entries": []', b'"entries": [' + entries + b"]")
 
 
 async def receive(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
@@ -388,4 +186,3 @@ async def until_told(condition: Callable[[], Awaitable[object]]) -> None:
 
 
 Start = Callable[..., Awaitable[Running]]
-Spawn = Callable[..., Awaitable[Spawned]]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from tests.support.deliveries import bulk_bytes, enveloped
 from tests.support.ledger import Ledger
 from tests.support.oracle import Broken
-from tests.support.running import bulk_bytes, enveloped
 
 PATIENCE = 10.0  # seconds that a sidecar waits for an answer
 IMPATIENT = 0.01  # of the requests are abandoned after a moment, whatever their result

@@ -13,8 +13,10 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.running import ROOT, Spawned, bulk_of, cloud_event, receive, until_told
+from tests.support.deliveries import bulk_of, cloud_event
+from tests.support.running import ROOT, receive, until_told
 from tests.support.slow_link import LinkProcess
+from tests.support.spawned import Spawned
 
 LATE = 2.0  # seconds that an event of another user may take at most
 MEMORY = 1 << 30  # bytes of memory of a replica: the limit in k8s/websocket-service.yaml

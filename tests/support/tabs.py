@@ -5,124 +5,21 @@ Each reports its messages to its viewer, which is part of the oracle.
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol, Self
 
 import aiohttp
 import msgspec
 
 from tests.support.ledger import Position
-from tests.support.oracle import Viewer, Visit
+from tests.support.oracle import Viewer
+from tests.support.transports import CONNECT_TIMEOUT, LOST, Data, Ended, Line, Message, Socket, Stream
 
 STAY = 10.0  # seconds that a client stays connected, on average
-CONNECT_TIMEOUT = 15.0  # seconds until the first message
 LONG_AWAY = 0.03  # of the clients that leave stay disconnected for longer than their history lasts
 CLEANLY = 0.5  # of the clients that leave close properly
-_TRANSPORT = (aiohttp.ClientError, OSError, TimeoutError)
-
-
-class Ended(Exception):  # noqa: N818 - every connection does
-    """The other side closed; the text describes how."""
-
-
-class Data(msgspec.Struct):
-    """The fields of an event that the tests use."""
-
-    user_id: str
-    n: int
-
-
-class Message(msgspec.Struct):
-    """The fields of a message of any type that the tests use."""
-
-    type: str
-    event: msgspec.Raw = msgspec.Raw()
-    id: str | None = None
-    user_id: str | None = None
-    last_event_id: str | None = None
-    after: str | None = None
-    reason: str = ""
-    recovered: bool | None = None
-    code: int = 0
-
-
-class Line(Protocol):
-    """A connection over one of the two transports."""
-
-    visit: Visit
-
-    async def next(self) -> tuple[bytes, str | None]:
-        """The next message, and the position in the transport's own field, if there is one. Raises `Ended`."""
-        ...
-
-    async def leave(self, *, cleanly: bool) -> None: ...
-
-
-class Socket:
-    """A WebSocket."""
-
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse, visit: Visit) -> None:
-        self.visit = visit
-        self._ws = ws
-
-    @classmethod
-    async def open(cls, http: aiohttp.ClientSession, url: str, visit: Visit, user: str) -> Self:
-        query = {"user_id": user} | ({"last_event_id": str(visit.asked)} if visit.asked else {})
-        patience = aiohttp.ClientWSTimeout(ws_close=1.0)
-        try:
-            return cls(await http.ws_connect(f"{url}/ws", params=query, timeout=patience, max_msg_size=0), visit)
-        except aiohttp.WSServerHandshakeError as error:
-            raise Ended(f"status {error.status}") from None
-
-    async def next(self) -> tuple[bytes, str | None]:
-        message = await self._ws.receive()
-        if message.type is aiohttp.WSMsgType.TEXT:
-            return message.data.encode(), None
-        raise Ended(f"code {self._ws.close_code or 1006}")
-
-    async def leave(self, *, cleanly: bool) -> None:
-        sock = self._ws.get_extra_info("socket")
-        with contextlib.suppress(*_TRANSPORT):
-            if not cleanly and sock is not None:
-                sock.shutdown(socket.SHUT_RDWR)
-            await self._ws.close()
-
-
-class Stream:
-    """Server-Sent Events."""
-
-    def __init__(self, response: aiohttp.ClientResponse, visit: Visit) -> None:
-        self.visit = visit
-        self._response = response
-
-    @classmethod
-    async def open(cls, http: aiohttp.ClientSession, url: str, visit: Visit, user: str) -> Self:
-        headers = {"Last-Event-ID": str(visit.asked)} if visit.asked else {}
-        forever = aiohttp.ClientTimeout(total=None)
-        response = await http.get(f"{url}/sse", params={"user_id": user}, headers=headers, timeout=forever)
-        if response.status != 200:
-            response.close()
-            raise Ended(f"status {response.status}")
-        return cls(response, visit)
-
-    async def next(self) -> tuple[bytes, str | None]:
-        data, position = [], None
-        while line := await self._response.content.readline():
-            name, _, value = line.removesuffix(b"\n").partition(b": ")
-            if name == b"data":
-                data.append(value)
-            elif name == b"id":
-                position = value.decode()
-            elif not name and data:
-                return b"\n".join(data), position
-        raise Ended("the end of the stream")
-
-    async def leave(self, *, cleanly: bool) -> None:
-        self._response.close()
 
 
 class Tab:
@@ -160,7 +57,7 @@ class Tab:
                 if self._dice.random() < LONG_AWAY:
                     away = self.viewer.ledger.ttl * self._dice.uniform(1, 1.5)
                 self._place = self._dice.randrange(len(self._urls))
-            except (*_TRANSPORT, Ended) as error:
+            except (*LOST, Ended) as error:
                 self._tally[f"connections ended: {error if type(error) is Ended else type(error).__name__}"] += 1
                 self._place = (self._place + 1) % len(self._urls)
             with contextlib.suppress(TimeoutError):
@@ -209,7 +106,7 @@ class Tab:
 
     async def _read_on(self, line: Line) -> None:
         """Read up to the end."""
-        with contextlib.suppress(*_TRANSPORT, Ended):
+        with contextlib.suppress(*LOST, Ended):
             await self._read(line)
 
     async def _change_over(self, line: Line) -> Line | None:

@@ -7,7 +7,8 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from tests.support.growth import LINEAR, growth
-from tests.support.running import SECRET, Logs, Running, Start, closed, connect, receive, token
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Running, Start, closed, connect, receive, token
 from wsbridge.auth.authenticator import offered_tokens
 
 WAYS: dict[str, dict[str, Any]] = {

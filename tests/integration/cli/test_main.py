@@ -17,7 +17,8 @@ import aiohttp
 import pytest
 
 from tests.support.command import Command, command, environment, finished
-from tests.support.running import DEADLINE, ROOT, Running, Start, closed, cloud_event, until
+from tests.support.deliveries import cloud_event
+from tests.support.running import DEADLINE, ROOT, Running, Start, closed, until
 from wsbridge import __version__
 from wsbridge.cli import main
 from wsbridge.config.settings import HELP

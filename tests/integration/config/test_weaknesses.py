@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.running import ADMIN_TOKEN, APP_TOKEN, SECRET, Spawn
+from tests.support.running import ADMIN_TOKEN, APP_TOKEN, SECRET
+from tests.support.spawned import Spawn
 from wsbridge.cli.check import examine
 from wsbridge.config.settings import Settings
 from wsbridge.config.weaknesses import weaknesses

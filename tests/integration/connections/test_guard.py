@@ -9,7 +9,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from tests.support.bystander import Bystander
 from tests.support.frames import CLOSE, GOOD, TEXT, Peer, WebSocketPeer
-from tests.support.running import SECRET, Logs, Running, Start, closed, receive, token, until
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Running, Start, closed, receive, token, until
 from wsbridge import server
 from wsbridge.connections import connection_limit
 

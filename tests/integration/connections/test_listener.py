@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.frames import GOOD, Peer
-from tests.support.running import Logs, Spawn, Start, until
+from tests.support.logs import Logs
+from tests.support.running import Start, until
+from tests.support.spawned import Spawn
 from wsbridge.connections import listener
 from wsbridge.connections.listener import BATCH, Listener
 from wsbridge.telemetry.metrics import Metrics

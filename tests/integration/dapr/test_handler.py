@@ -13,8 +13,10 @@ import aiohttp
 import pytest
 
 from tests.support.bugs import BlockedBroadcaster
+from tests.support.deliveries import bulk_bytes, bulk_of, cloud_event, enveloped
 from tests.support.frames import Peer
-from tests.support.running import Logs, Running, Start, bulk_bytes, bulk_of, cloud_event, enveloped, receive, until
+from tests.support.logs import Logs
+from tests.support.running import Running, Start, receive, until
 from wsbridge.broker.base import STORED, Outcome, retried
 from wsbridge.core.events import Event
 from wsbridge.core.reasons import Retry

@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import OKPAlgorithm
 from pytest_aiohttp import AiohttpServer
 
-from tests.support.running import EXAMPLE, SECRET, Logs, Start, closed, connect, receive, token, until
+from tests.support.deliveries import EXAMPLE
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Start, closed, connect, receive, token, until
 
 OTHER_SECRET = "the secret before that, also of thirty-two bytes"
 

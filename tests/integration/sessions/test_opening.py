@@ -3,7 +3,8 @@
 import aiohttp
 import pytest
 
-from tests.support.running import Logs, Running, Start, closed, until
+from tests.support.logs import Logs
+from tests.support.running import Running, Start, closed, until
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.core.recovery import Resume
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
+from tests.support.logs import Logs
 from tests.support.npm import missing
-from tests.support.running import DEADLINE, ROOT, Logs, Running, Start, until
+from tests.support.running import DEADLINE, ROOT, Running, Start, until
 from wsbridge.core.events import Position
 from wsbridge.transports.sse import event
 

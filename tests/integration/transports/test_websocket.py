@@ -8,6 +8,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
+from tests.support.deliveries import EXAMPLE, cloud_event, enveloped
 from tests.support.frames import (
     BINARY,
     CLOSE,
@@ -20,19 +21,8 @@ from tests.support.frames import (
     StalledReader,
     WebSocketPeer,
 )
-from tests.support.running import (
-    EXAMPLE,
-    SECRET,
-    Logs,
-    Running,
-    Start,
-    closed,
-    cloud_event,
-    enveloped,
-    receive,
-    token,
-    until,
-)
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Running, Start, closed, receive, token, until
 from wsbridge.sessions.state import State
 from wsbridge.transports import base
 

@@ -8,8 +8,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.bugs import BlockedBroadcaster
+from tests.support.deliveries import cloud_event
 from tests.support.frames import Peer
-from tests.support.running import SECRET, Logs, Running, Start, closed, cloud_event, receive, token, until
+from tests.support.logs import Logs
+from tests.support.running import SECRET, Running, Start, closed, receive, token, until
 from wsbridge import __version__
 from wsbridge.broker.base import BrokerUnavailable
 

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from tests.support.running import Logs
+from tests.support.logs import Logs
 from wsbridge.connections import middleware
 from wsbridge.connections.client_address import TrustedProxies
 from wsbridge.connections.rate_limits import RateLimits

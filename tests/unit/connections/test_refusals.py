@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.running import Logs
+from tests.support.logs import Logs
 from wsbridge.connections.client_address import TrustedProxies
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.connections.refusals import Refusals

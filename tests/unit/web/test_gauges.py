@@ -1,6 +1,6 @@
 """The values of a bridge's gauges."""
 
-from tests.support.running import Logs
+from tests.support.logs import Logs
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench import DUPLICATE, RETRIED, SIZE, STORED, Bench, Sink, event, numbered, on_redis
+from tests.support.logs import Logs
 from tests.support.replica import LIMITS, replica_at
-from tests.support.running import ROOT, Logs, until
+from tests.support.running import ROOT, until
 from tests.support.valkey import Valkey
 from wsbridge.broker.base import BrokerUnavailable, Status
 from wsbridge.broker.redis.broker import POSITION_TTL, RedisBroker

@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from tests.support.peer import BACKLOG, Peer, entry
 from tests.support.running import until
-from wsbridge.core.close_codes import SLOW_CONSUMER
+from wsbridge.core.close_codes import LOST, SLOW_CONSUMER, Close
 from wsbridge.core.events import Entry
 from wsbridge.core.messages import update
 from wsbridge.sessions.backlog import PATIENCE
-from wsbridge.sessions.bus import PORTION, UNPAUSED, Bus
+from wsbridge.sessions.bus import PORTION, UNPAUSED, Bus, portions
 from wsbridge.sessions.outbox import HIGH_WATER
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.state import State
@@ -128,6 +128,37 @@ async def test_bus_after_delivery_gives_the_bytes_back() -> None:
         assert bench.bus.bytes == 0
 
 
+async def test_bus_most_is_that_of_this_minute_and_the_one_before() -> None:
+    async with running() as bench:
+        bus, found = bench.bus, list[int]()
+        for at, entries in ((10, 0), (20, 3), (69.9, 0), (70, 0), (75, 1), (129.9, 0), (130, 0), (190, 0), (191, 0)):
+            bench.now = at
+            bus.put([entry(n) for n in range(entries)])
+            await until(bus.is_empty)
+            found.append(bus.most())
+        assert found == [0, 3, 3, 3, 3, 3, 3, 1, 0]
+
+
+def test_bus_is_connected_is_true_for_users_with_a_session() -> None:
+    bench = Bench()
+    peer = bench.peer("u")
+    assert [bench.bus.is_connected(user) for user in (peer.session.user, "v")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([1, 2], [(0, 2, 3)]),
+        ([PORTION], [(0, 1, PORTION)]),
+        ([PORTION + 1, 1], [(0, 1, PORTION + 1), (1, 2, 1)]),
+        ([1, PORTION - 1, 1], [(0, 2, PORTION), (2, 3, 1)]),
+        ([1, PORTION, 1], [(0, 1, 1), (1, 2, PORTION), (2, 3, 1)]),
+    ],
+)
+def test_portions_have_a_bound_in_bytes_or_one_entry(sizes: list[int], expected: list[tuple[int, int, int]]) -> None:
+    assert list(portions([entry(n, data=bytes(size)) for n, size in enumerate(sizes)])) == expected
+
+
 async def test_bus_room_grows_when_a_batch_is_sent() -> None:
     async with running(size=3) as bench:
         bench.peer()
@@ -190,8 +221,11 @@ async def test_bus_session_that_fails_does_not_affect_others(fault: Callable[[Pe
     assert [peer.ids for peer in peers] == [["e:1", "e:2"]] * 2
     assert stranger.ids == ["e:1"]
     assert bad.session.state is State.CLOSED
-    assert [(line["event"], line["log_level"]) for line in lines] == [("internal.error", "error")]
+    (line,) = lines
+    assert (line["event"], line["log_level"], str(line["exc_info"])) == ("internal.error", "error", "a bug")
+    assert (line["doing"], line["what"]) == ("offer" if fault is FAULTS["mend"] else "flush", bad.session.id)
     assert bench.metrics.errors["internal"] == 1
+    assert bad.session.close == Close(LOST.code, "internal")
 
 
 async def test_bus_event_that_fails_does_not_affect_the_next() -> None:
@@ -201,7 +235,9 @@ async def test_bus_event_that_fails_does_not_affect_the_next() -> None:
         lines = await bench.deliver(entry(1), entry(1, user="broken"), entry(2))
         assert bench.bus.room() == 100
     assert peer.ids == ["e:1", "e:2"]
-    assert [line["event"] for line in lines] == ["internal.error"]
+    assert [(line["event"], line["doing"], line["what"], str(line["exc_info"])) for line in lines] == [
+        ("internal.error", "frame", "id-1", "a bug")
+    ]
     assert bench.metrics.errors["internal"] == 1
 
 
@@ -221,7 +257,8 @@ async def test_broadcaster_after_any_error_continues_and_frees_the_room() -> Non
         lines += await bench.deliver(entry(2))
         assert bench.bus.room() == 100
     assert peer.ids == ["e:1", "e:2"]
-    assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "broadcast")] * 2
+    assert [(line["event"], line["doing"], line["what"]) for line in lines] == [("internal.error", "broadcast", "")] * 2
+    assert {type(line["exc_info"]) for line in lines} == {TypeError}
 
 
 async def test_bus_with_a_large_event_for_many_users_keeps_few_frames_of_it() -> None:
@@ -233,17 +270,25 @@ async def test_bus_with_a_large_event_for_many_users_keeps_few_frames_of_it() ->
         assert (crowd.written, crowd.most) == (100, 4)
 
 
-async def test_bus_with_much_to_deliver_lets_others_run_in_between() -> None:
+async def test_bus_with_much_to_deliver_lets_others_run_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, pauses = asyncio.sleep, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real(0)
+
+    monkeypatch.setattr("wsbridge.sessions.bus.asyncio.sleep", sleep)
     async with running() as bench:
         crowd = Crowd(bench, PORTION // 2 - 2, users=300)
         bench.bus.put(crowd.entries)
         turns = list[int]()
         while not bench.bus.is_empty():
             before = crowd.written
-            await asyncio.sleep(0)
+            await real(0)
             turns.append(crowd.written - before)
         at_once = 2 * UNPAUSED // PORTION
         assert [count for count in turns if count] == [at_once, at_once, 300 - 2 * at_once]
+        assert pauses == [0, 0]
 
 
 async def test_bus_slow_consumer_is_closed_and_others_are_not_affected() -> None:
@@ -280,6 +325,14 @@ async def test_bus_latency_is_from_receipt_to_write() -> None:
         if sample.name.endswith("_bucket")
     }
     assert (counted["0.25"], counted["0.5"]) == (0, 1)
+
+
+async def test_bus_latency_is_counted_for_each_event() -> None:
+    async with running() as bench:
+        bench.peer()
+        bench.bus.put([entry(1), entry(2), entry(3)])
+        await until(bench.bus.is_empty)
+    assert bench.metrics.registry.get_sample_value("wsbridge_event_latency_seconds_count") == 3
 
 
 @pytest.mark.parametrize("debug", [False, True])

@@ -83,6 +83,15 @@ def test_cut_of_an_outbox_without_a_begun_frame_empties_it() -> None:
     assert (outbox.size, ledger.bytes) == (0, 0)
 
 
+def test_clear_drops_a_begun_frame_too() -> None:
+    ledger = Ledger()
+    outbox = outbox_of(ledger)
+    outbox.put([b"a" * 10, b"b" * 10])
+    outbox.take(4)
+    outbox.clear()
+    assert (outbox.size, ledger.bytes) == (0, 0)
+
+
 def test_outboxes_of_users_that_wait_for_one_event_hold_its_data_once() -> None:
     ledger, data = Ledger(), bytes(1_000)
     outboxes = [outbox_of(ledger) for _ in range(20)]

@@ -19,6 +19,14 @@ def test_sender_with_a_free_transport_writes_one_piece_and_the_close_at_once() -
     assert connection.ended == [FORCE_DISCONNECT]
 
 
+def test_sender_writes_a_portion_at_once_and_queues_one_byte_more() -> None:
+    connection = FakeConnection()
+    sender = Sender(connection, Ledger(), Metrics())
+    assert not sender.send([bytes(PORTION)], PORTION)
+    assert sender.send([bytes(PORTION + 1)], PORTION + 1)
+    assert [len(data) for data in connection.written] == [PORTION]
+
+
 def test_sender_with_a_full_transport_reports_it_once_and_closes_last() -> None:
     connection, ledger = FakeConnection(), Ledger()
     sender = Sender(connection, ledger, Metrics())
@@ -27,7 +35,7 @@ def test_sender_with_a_full_transport_reports_it_once_and_closes_last() -> None:
     sender.send_close(FORCE_DISCONNECT, cut=False)
     assert (sender.waiting, ledger.bytes, connection.ended) == (len(LARGE) + 1, len(LARGE) + 1, [])
     while sender.is_waiting:
-        sender.write_portion()
+        assert sender.write_portion() == 0
     assert b"".join(connection.written) == LARGE + b"b"
     assert (sender.written, sender.waiting, ledger.bytes) == (len(LARGE) + 1, 0, 0)
     assert connection.ended == [FORCE_DISCONNECT]

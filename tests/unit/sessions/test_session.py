@@ -55,7 +55,7 @@ def test_session_begins_without_position_and_close() -> None:
     session = Peer(now=7.0).session
     assert (session.position, session.close, session.expires_at) == (Position("", 0), None, float("inf"))
     assert (session.opened_at, session.heard_at, session.pinged_at) == (7.0, 7.0, 7.0)
-    assert (session.messages_sent, session.messages_received) == (0, 0)
+    assert (session.messages_sent, session.messages_received, session.rest) == (0, 0, 0)
     assert (session.user, session.peer, session.agent) == ("u", "10.0.0.9", "x")
 
 
@@ -124,6 +124,7 @@ async def test_session_missed_entry_among_held_ones_requests_another_catch_up() 
     await peer.catch_up(resume(0, top=2))
     assert peer.ids == ["e:1", "e:2", "e:3"]
     assert peer.behind == [peer.session] * 2
+    assert len(peer.backlog) == 0
     peer.offer(7)
     await peer.catch_up(resume(3, top=6))
     assert peer.ids == [f"e:{n}" for n in range(1, 8)]
@@ -647,6 +648,24 @@ def test_session_echoes_the_code_of_the_peers_close_unless_it_closed_first() -> 
         assert each.session.peers_close == Close(3000, "bye")
     assert (peer.connection.ended, peer.session.close) == ([Close(3000, "")], None)
     assert closing.connection.ended == [POLICY]
+    assert peer.offer(1) == [False]
+    assert (len(peer.backlog), peer.backlog.ledger.bytes) == (0, 0)
+
+
+def test_session_answers_its_peers_close_before_what_waits() -> None:
+    peer = Peer.live()
+    peer.connection.buffered = HIGH_WATER + 1
+    peer.session.send(b"a")
+    peer.session.answer_close(Close(1000, ""))
+    assert (peer.connection.ended, peer.backlog.ledger.bytes) == ([Close(1000, "")], 0)
+
+
+def test_session_taken_grows_as_its_buffer_drains() -> None:
+    peer = Peer.live()
+    peer.connection.buffered = HIGH_WATER + 100
+    before = peer.session.taken()
+    peer.connection.buffered -= 60
+    assert peer.session.taken() - before == 60
 
 
 def test_session_fail_counts_the_error_and_closes_with_internal() -> None:

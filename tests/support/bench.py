@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tests.support.fake_time import Clock
 from tests.support.running import until
 from wsbridge.broker.base import Broker, Status
 from wsbridge.broker.memory import MemoryBroker
@@ -60,13 +61,6 @@ class Sink:
 
 
 @dataclass
-class Clock:
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @dataclass
 class Bench:
     """A broker with all that it needs."""
@@ -143,7 +137,7 @@ def in_memory(
     max_bytes_per_user: int = USER_BYTES,
     room: int = ROOM,
 ) -> Bench:
-    sink, clock = Sink(room), Clock()
+    sink, clock = Sink(room), Clock(1_000_000.0)
     broker = MemoryBroker(
         sink,
         size=size,
@@ -170,7 +164,7 @@ async def on_redis(
 
     Each has its own prefix, so tests do not see each other's keys. `served` is on the server's clock.
     """
-    sink, clock = Sink(), Clock()
+    sink, clock = Sink(), Clock(1_000_000.0)
     prefix = prefix or f"t{secrets.token_hex(4)}"
     server = create_server(parse(url))
     now = None if served else clock

@@ -9,6 +9,16 @@ import pytest
 REAL_SLEEP = asyncio.sleep
 
 
+class Clock:
+    """Seconds that only the test advances."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Time(SimpleNamespace):
     """Replaces the modules `time` and `asyncio`: a sleep advances the clock and returns at once."""
 

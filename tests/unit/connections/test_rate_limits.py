@@ -2,16 +2,9 @@
 
 import pytest
 
+from tests.support.fake_time import Clock
 from wsbridge.connections import rate_limits
 from wsbridge.connections.rate_limits import FailureLimit, RateLimits, TokenBucket
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def times(allowance: TokenBucket, tries: int) -> int:

@@ -2,15 +2,9 @@
 
 import pytest
 
+from tests.support.fake_time import Clock
 from wsbridge.dapr.sidecar_check import PATIENCE, SidecarCheck
 from wsbridge.telemetry.metrics import Metrics
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_sidecar_check_without_a_sidecar_fails_when_its_time_is_over() -> None:

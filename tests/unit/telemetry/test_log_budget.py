@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.fake_time import Clock
 from tests.support.sources import SOURCES
 from wsbridge.telemetry.log_budget import FROM_UNKNOWN_PEERS, KNOWN_USERS, UNKNOWN_PEERS, LogBudget
 
@@ -14,15 +15,6 @@ BEHIND_A_TOKEN = {  # events that need a valid token of a user, an operator or t
     "session.authenticated", "session.opened", "subscriptions.read", "user.disconnected",
 }  # fmt: skip
 OWN = {"log.dropped"}  # reports dropped lines, so it has no budget
-
-
-class Clock:
-    """Seconds that the test advances."""
-
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.mark.fault("C3", "C4")

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from tests.support.bench import event
 from tests.support.valkey import Valkey
@@ -18,12 +17,6 @@ from wsbridge.core.events import Event
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SIZES = [INLINE + 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK, 1_048_576]
 TTL = 300_000
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with Valkey(tmp_path_factory.mktemp("server")) as valkey:
-        yield valkey
 
 
 @contextlib.asynccontextmanager

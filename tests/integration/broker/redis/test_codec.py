@@ -1,20 +1,11 @@
 """What SCAN of a real server finds by the patterns of the key codec."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
 from tests.support.valkey import Valkey
 from wsbridge.broker.redis.codec import all_positions, keys_of
 
 ODD = ["w", "a*", "?", "[ab]", "[^a]", "a-z", "^", "\\", "a\\*", "]", "ü😀", "a:b", "*"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with Valkey(tmp_path_factory.mktemp("server")) as valkey:
-        yield valkey
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -22,12 +22,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all test
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with Valkey(tmp_path_factory.mktemp("server")) as valkey:
-        yield valkey
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     async with Cluster(tmp_path_factory.mktemp("cluster"), replicas=0) as cluster:
         yield cluster

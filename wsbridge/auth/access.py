@@ -26,8 +26,6 @@ _ERRORS = {error.status_code: error for error in (web.HTTPUnauthorized, web.HTTP
 
 
 class Caller(Enum):
-    """The intended caller of a route."""
-
     ANYONE = "anyone"
     SIDECAR = "sidecar"
     OPERATOR = "operator"

@@ -22,8 +22,6 @@ class Unreachable(Exception):  # noqa: N818 - a state, which passes
 
 
 class Answer(NamedTuple):
-    """An HTTP response."""
-
     status: int
     body: bytes
 

@@ -24,7 +24,6 @@ SIDECAR = "http://127.0.0.1:3500"  # Dapr's default
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code."""
     sys.exit(run(sys.argv[1:] if argv is None else argv, os.environ))
 
 
@@ -55,8 +54,6 @@ def run(argv: Sequence[str], environ: Environ) -> int:
 
 
 class _Serve(click.Command):
-    """Lists all settings in its help."""
-
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from wsbridge.cli.check import catalogue  # noqa: PLC0415 - for this help only
 

@@ -17,7 +17,6 @@ class DeliveryReader:
         self._escaped = escaped_headers
 
     def read(self, body: bytes, topic: str, headers: Mapping[str, Any]) -> Event | Rejected:
-        """Read a single delivery."""
         message = open_message(body, topic, headers, content_type=None, escaped=self._escaped)
         return message if isinstance(message, Rejected) else self._router.route(message, topic, headers)
 

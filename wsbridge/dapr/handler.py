@@ -199,7 +199,6 @@ def _answer(outcome: Outcome) -> Answer:
 
 
 def _details(outcomes: Iterable[Outcome]) -> dict[str, str]:
-    """The distinct texts about one reason."""
     texts = list(dict.fromkeys(outcome.detail for outcome in outcomes if outcome.detail))
     return {"detail": "; ".join(texts[:SHOWN_TEXTS])} if texts else {}
 

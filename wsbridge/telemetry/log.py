@@ -70,7 +70,6 @@ def configure(level: str, style: str | None, sink: LineSink) -> str:
 
 
 def report_dropped(lines: int, why: str) -> None:
-    """Log how many lines a sink has dropped."""
     log.warning("log.dropped", lines=lines, why=why)
 
 
@@ -155,8 +154,6 @@ def _to_bytes(_: Any, __: str, line: Any) -> bytes:
 
 
 class _Forward(logging.Handler):
-    """Forwards the log records of libraries to structlog."""
-
     def emit(self, record: logging.LogRecord) -> None:
         name = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "critical"}.get(record.levelname, "info")
         getattr(log, name)("library.log", logger=record.name, message=_message(record), exc_info=record.exc_info)

@@ -21,8 +21,6 @@ from wsbridge.broker.redis.errors import FAILURES
 
 
 class Operation(StrEnum):
-    """The commands that are sent on a subscriber connection."""
-
     SUBSCRIBE = "SSUBSCRIBE"
     UNSUBSCRIBE = "SUNSUBSCRIBE"
     PING = "PING"

@@ -18,7 +18,6 @@ class Declined(BrokerUnavailable):
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise `BrokerUnavailable` for every exception of redis-py."""
     try:
         yield
     except FAILURES as error:

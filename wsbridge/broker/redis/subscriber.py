@@ -25,8 +25,6 @@ RECONNECT = 0.25  # seconds until the next try
 
 
 class Listener(Protocol):
-    """Receives what a `Subscriber` reports."""
-
     async def on_message(self, channel: str, payload: bytes) -> None:
         """Handle a message. The subscriber does not read on before this returns, so the server may have to wait."""
         ...
@@ -169,7 +167,6 @@ class Subscriber:
         return connection
 
     async def _listen(self, node: str, connection: SubscriberConnection) -> None:
-        """Read from a connection until it ends."""
         try:
             while True:
                 await self._handle(node, await connection.receive())

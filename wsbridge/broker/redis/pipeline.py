@@ -1,5 +1,7 @@
 """A pipeline of the commands of many callers, over one connection to each node of a server.
 
+Concurrent calls are coalesced into batches: calls that arrive while a batch is in flight form the next one.
+
 The connections are our own: redis-py's pipeline costs 25 µs more for each command, and on an error of one node of a
 cluster drops the replies of the others.
 """
@@ -13,10 +15,10 @@ from redis.asyncio import Connection
 from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, ResponseError, TryAgainError
 
 from wsbridge.broker.base import BrokerUnavailable
-from wsbridge.broker.redis.batches import Batches
 from wsbridge.broker.redis.commands import Command, packed
 from wsbridge.broker.redis.errors import translated_errors, unavailable
 from wsbridge.broker.redis.server import TIMEOUT, Server
+from wsbridge.supervision.jobs import Jobs
 
 BATCH = 256  # commands on their way at a time
 BATCH_BYTES = 524_288  # of commands and answers on their way at a time, or one caller's: 0.1 s at 5 MB/s
@@ -30,13 +32,27 @@ class _Packet(NamedTuple):
     data: bytes  # as it is sent
 
 
+class _Call(NamedTuple):
+    packets: Sequence[_Packet]
+    weight: int
+    replies: asyncio.Future[Sequence[Any]]
+
+
 class Pipeline:
-    """Pipelines do not delay each other. A reply is what redis-py makes of it, or a `BrokerUnavailable`."""
+    """Pipelines do not delay each other. A reply is what redis-py makes of it, or a `BrokerUnavailable`.
+
+    Calls wait in a queue without a bound of its own: each caller waits for its replies, and callers are bounded
+    elsewhere.
+    """
+
+    batch = BATCH
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._batches: Batches[_Packet, Any] = Batches(self._execute, BATCH, BATCH_BYTES)
         self._connections: dict[str, Connection] = {}
+        self._waiting: list[_Call] = []
+        self._jobs = Jobs()
+        self._is_sending = False
 
     async def do(self, commands: Sequence[Command]) -> Sequence[Any]:
         """The reply to each, in order; they are carried out in order, too, where they have the same key.
@@ -44,7 +60,12 @@ class Pipeline:
         Callers take turns. One with much to send or to read does so in several calls, so that others come in between.
         """
         packets = [_Packet(command, packed(command.words)) for command in commands]
-        return await self._batches.do(packets, _weight(packets))
+        call = _Call(packets, _weight(packets), asyncio.get_running_loop().create_future())
+        self._waiting.append(call)
+        if not self._is_sending:
+            self._is_sending = True
+            await self._jobs.spawn("batch", self._send_batches)
+        return await call.replies
 
     async def ask(self, *commands: Command) -> Sequence[Any]:
         """As `do`, for callers that need every reply. Raises `BrokerUnavailable` if a command has failed."""
@@ -55,9 +76,55 @@ class Pipeline:
         return replies
 
     async def close(self) -> None:
-        await self._batches.close()
+        """Give up what is under way."""
+        await self._jobs.close()
+        self._give_up()  # a job that had not begun yet has not
         for connection in self._connections.values():
             await connection.disconnect(nowait=True)
+
+    async def _send_batches(self) -> None:
+        try:
+            while self._waiting:
+                await self._send_batch(self._next_batch())
+        finally:
+            self._is_sending = False
+            self._give_up()
+
+    def _give_up(self) -> None:
+        for call in self._waiting:
+            call.replies.cancel()
+        self._waiting.clear()
+
+    def _next_batch(self) -> list[_Call]:
+        """The calls that fit into one batch, or one that is larger."""
+        size = weight = 0
+        for count, call in enumerate(self._waiting):
+            size += len(call.packets)
+            weight += call.weight
+            if (size > self.batch or weight > BATCH_BYTES) and count:
+                break
+        else:
+            count = len(self._waiting)
+        calls, self._waiting = self._waiting[:count], self._waiting[count:]
+        return [call for call in calls if not call.replies.done()]  # some callers have given up
+
+    async def _send_batch(self, calls: list[_Call]) -> None:
+        try:
+            replies = await self._execute([packet for call in calls for packet in call.packets])
+        except Exception as error:  # it is the callers' to handle
+            for call in calls:
+                if not call.replies.done():
+                    call.replies.set_exception(error)
+            return
+        except BaseException:
+            for call in calls:
+                call.replies.cancel()
+            raise
+        start = 0
+        for call in calls:
+            if not call.replies.done():
+                call.replies.set_result(replies[start : start + len(call.packets)])
+            start += len(call.packets)
 
     async def _execute(self, packets: Sequence[_Packet]) -> list[Any]:
         replies = await self._route(packets)

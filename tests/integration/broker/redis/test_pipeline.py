@@ -171,7 +171,7 @@ async def test_nobody_waits_for_a_lane_that_is_closed(tmp_path: Path) -> None:
         await one(pipeline, get("a"))
         valkey.freeze()
         waiting = [asyncio.create_task(pipeline.do([get("a")])) for _ in range(3)]
-        await until(lambda: pipeline._batches._working)
+        await until(lambda: pipeline._is_sending)
         for _ in range(3):
             await asyncio.sleep(0)
         await pipeline.close()

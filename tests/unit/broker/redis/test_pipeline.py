@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -9,23 +10,30 @@ from hypothesis import strategies as st
 
 from tests.support.examples import tries
 from tests.support.running import until
-from wsbridge.broker.redis.batches import Batches
+from wsbridge.broker.redis.commands import Command
+from wsbridge.broker.redis.pipeline import Pipeline
+from wsbridge.broker.redis.server import Server
 
 SIZE = 4
 Call = asyncio.Task[Sequence[int]]
 
 
-class Work:
+class Work(Pipeline):
     """Returns ten times each item, a batch at a time. Each batch waits until the test lets it continue."""
 
     def __init__(self, size: int = SIZE, *, held: bool = True) -> None:
-        self.batches = Batches[int, int](self, size)
+        super().__init__(cast("Server", None))  # it is not asked
+        self.batch = size
         self.begun: list[list[int]] = []
         self.fails: set[int] = set()  # items that make a batch fail
         self._may = asyncio.Semaphore(0 if held else 10**6)
 
-    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
-        self.begun.append(list(items))
+    async def answers(self, items: Sequence[int]) -> Sequence[int]:
+        return await self.do([Command("", (item,)) for item in items])
+
+    async def _execute(self, packets: Sequence[Any]) -> list[Any]:
+        items = [int(packet.command.words[0]) for packet in packets]
+        self.begun.append(items)
         await self._may.acquire()
         if not self.fails.isdisjoint(items):
             raise ConnectionError("gone")
@@ -37,7 +45,7 @@ class Work:
 
     async def calls(self, *calls: Sequence[int]) -> list[Call]:
         """Callers in this order."""
-        tasks = [asyncio.create_task(self.batches.do(items)) for items in calls]
+        tasks = [asyncio.create_task(self.answers(items)) for items in calls]
         await asyncio.sleep(0)
         return tasks
 
@@ -48,7 +56,7 @@ class Work:
         return first + await self.calls(*waiting)
 
 
-async def test_batches_calls_during_a_batch_form_the_next_one() -> None:
+async def test_pipeline_calls_during_a_batch_form_the_next_one() -> None:
     work = Work()
     calls = await work.under_way([1], [2, 3], [4])
     assert work.begun == [[0]]
@@ -60,20 +68,20 @@ async def test_batches_calls_during_a_batch_form_the_next_one() -> None:
     assert await asyncio.gather(*calls) == [[0], [10], [20, 30], [40]]
 
 
-async def test_batches_call_after_the_last_batch_is_served() -> None:
+async def test_pipeline_call_after_the_last_batch_is_served() -> None:
     work = Work(held=False)
     for _ in range(3):
-        assert await work.batches.do([1, 2]) == [10, 20]
+        assert await work.answers([1, 2]) == [10, 20]
     assert work.begun == [[1, 2]] * 3
 
 
-async def test_batches_call_without_items_returns_no_answers() -> None:
+async def test_pipeline_call_without_items_returns_no_answers() -> None:
     work = Work(held=False)
     calls = await work.calls([], [1], [])
     assert await asyncio.gather(*calls) == [[], [10], []]
 
 
-async def test_batches_never_exceed_their_bound() -> None:
+async def test_pipeline_never_exceed_their_bound() -> None:
     work = Work()
     calls = await work.under_way([1, 2], [3, 4], [5], [6, 7, 8], [9])
     work.go_on(4)
@@ -82,7 +90,7 @@ async def test_batches_never_exceed_their_bound() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-async def test_batches_items_of_one_call_stay_in_one_batch(place: int) -> None:
+async def test_pipeline_items_of_one_call_stay_in_one_batch(place: int) -> None:
     work, many = Work(), list(range(100, 100 + 3 * SIZE))
     asked: list[Sequence[int]] = [[1], [2]]
     asked.insert(place, many)
@@ -100,7 +108,7 @@ async def test_batches_items_of_one_call_stay_in_one_batch(place: int) -> None:
     failing=st.sets(st.integers(0, 99), max_size=2),
 )
 @tries(60)
-def test_batches_give_each_caller_its_own_answers_in_order(
+def test_pipeline_give_each_caller_its_own_answers_in_order(
     calls: list[list[int]], size: int, early: int, failing: set[int]
 ) -> None:
     """`early` callers call before the first batch begins, the others later, one by one."""
@@ -122,7 +130,7 @@ def test_batches_give_each_caller_its_own_answers_in_order(
     asyncio.run(run())
 
 
-async def test_batches_error_reaches_all_callers_of_the_batch_only() -> None:
+async def test_pipeline_error_reaches_all_callers_of_the_batch_only() -> None:
     work = Work()
     work.fails = {2}
     calls = await work.under_way([1], [2, 3], [4, 5])
@@ -133,7 +141,7 @@ async def test_batches_error_reaches_all_callers_of_the_batch_only() -> None:
     assert answers[3] == [40, 50]
 
 
-async def test_batches_caller_cancelled_while_waiting_causes_no_work() -> None:
+async def test_pipeline_caller_cancelled_while_waiting_causes_no_work() -> None:
     work = Work()
     calls = await work.under_way([1], [2], [3])
     calls[2].cancel()
@@ -145,7 +153,7 @@ async def test_batches_caller_cancelled_while_waiting_causes_no_work() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_batches_caller_cancelled_during_its_batch_does_not_affect_others(fails: bool) -> None:
+async def test_pipeline_caller_cancelled_during_its_batch_does_not_affect_others(fails: bool) -> None:
     work = Work()
     work.fails = {2} if fails else set()
     calls = await work.under_way([1], [2], [3])
@@ -160,27 +168,27 @@ async def test_batches_caller_cancelled_during_its_batch_does_not_affect_others(
     assert fails or answers[2] == [30]
 
 
-async def test_batches_close_ends_all_waiting_callers() -> None:
+async def test_pipeline_close_ends_all_waiting_callers() -> None:
     work = Work()
     calls = await work.under_way([1], [2])
-    await work.batches.close()
+    await work.close()
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(answer) for answer in answers] == [asyncio.CancelledError] * 3
     assert work.begun == [[0]]
 
 
-async def test_batches_close_before_the_first_batch_ends_all_callers() -> None:
+async def test_pipeline_close_before_the_first_batch_ends_all_callers() -> None:
     work = Work()
     (call,) = await work.calls([1])
     assert not work.begun
-    await work.batches.close()
+    await work.close()
     await until(call.done)
     assert call.cancelled()
 
 
-async def test_batches_close_without_work_returns_at_once() -> None:
+async def test_pipeline_close_without_work_returns_at_once() -> None:
     work = Work(held=False)
-    await work.batches.close()
-    await work.batches.do([1])
-    await work.batches.close()
-    assert await work.batches.do([2]) == [20]
+    await work.close()
+    await work.answers([1])
+    await work.close()
+    assert await work.answers([2]) == [20]

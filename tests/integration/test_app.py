@@ -1,4 +1,4 @@
-"""The parts of one replica, wired: which routes are where, what is watched, what is checked."""
+"""The wiring of one replica: its routes, gauges and health checks."""
 
 import re
 
@@ -130,7 +130,7 @@ async def test_metrics_at_the_start_are_those_of_the_documentation() -> None:
 
 
 @pytest.mark.fault("E7")
-async def test_every_close_and_error_has_its_series_from_the_start() -> None:
+async def test_metrics_have_a_series_for_every_close_and_error_from_the_start() -> None:
     read = bridge().metrics.registry.get_sample_value
     for code, reason in CLOSE_LABELS:
         assert read("wsbridge_closes_total", {"code": code, "reason": reason}) == 0

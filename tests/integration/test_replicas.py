@@ -1,4 +1,4 @@
-"""Several replicas with a real Redis or Valkey between them, end to end: FAULTS.md rows 18, 20 to 22, 24 and 28."""
+"""Several replicas with a real Redis or Valkey between them, end to end."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
 
 @pytest.fixture
 async def pair(start: Start, valkey: Valkey) -> tuple[Running, Running]:
-    """Two replicas that have found the server."""
+    """Two replicas that are connected to the server."""
     one, other = await start(REDIS_URL=valkey.url), await start(REDIS_URL=valkey.url)
     await until(lambda: trouble(one) is None and trouble(other) is None)
     return one, other
@@ -45,7 +45,7 @@ async def health(replica: Reachable) -> tuple[int, str, str]:
 
 
 class Sidecar:
-    """Delivers one event after the other, each until it is taken, to whichever replica answers: as Dapr does."""
+    """Delivers one event after the other to any replica, each until it is accepted, as Dapr does."""
 
     def __init__(self, user: str, *replicas: Reachable) -> None:
         self.taken = 0
@@ -58,7 +58,7 @@ class Sidecar:
             event = cloud_event({"user_id": self._user, "n": self.taken + 1})
             while (await self._try(event)) != "SUCCESS":
                 self.retried += 1
-                await asyncio.sleep(0.05)  # as a sidecar's policy of retries has it
+                await asyncio.sleep(0.05)  # the pause of a sidecar's retry policy
             self.taken += 1
 
     async def _try(self, event: Any) -> str | None:
@@ -68,7 +68,7 @@ class Sidecar:
 
     @contextlib.asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
-        """All the time, while something goes wrong; at the end what is under way is taken."""
+        """Deliver events inside the context; at its end, wait until the last one is accepted."""
         ending = False
 
         async def on_and_on() -> None:
@@ -84,7 +84,7 @@ class Sidecar:
 
 
 async def numbers(ws: aiohttp.ClientWebSocketResponse, last: int) -> list[int]:
-    """Of the events that come, up to that one."""
+    """The numbers of the events up to that one."""
     found: list[int] = []
     while not found or found[-1] != last:
         message = await receive(ws)
@@ -100,7 +100,7 @@ async def test_replicas_event_taken_by_one_reaches_clients_of_all(pair: tuple[Ru
     assert [await numbers(ws, 20) for ws in sockets] == [list(range(1, 21))] * 3
 
 
-async def test_a_client_resumes_on_another_replica(pair: tuple[Running, Running]) -> None:
+async def test_replicas_with_redis_let_a_client_resume_on_another(pair: tuple[Running, Running]) -> None:
     one, other = pair
     ws, hello = await one.opened()
     sidecar = Sidecar("u1", one, other)
@@ -114,8 +114,8 @@ async def test_a_client_resumes_on_another_replica(pair: tuple[Running, Running]
     assert hello["last_event_id"].split(":")[0] == first["id"].split(":")[0]
 
 
-async def test_without_redis_a_position_of_another_replica_is_a_gap(start: Start) -> None:
-    """As with a consumer group each: both have had the same events."""
+async def test_replicas_without_redis_answer_anothers_position_with_a_gap(start: Start) -> None:
+    """As with a consumer group each: both replicas have received the same events."""
     one, other = await start(), await start()
     ws, _ = await one.opened()
     for replica in (one, other):
@@ -128,7 +128,7 @@ async def test_without_redis_a_position_of_another_replica_is_a_gap(start: Start
         assert (gap["reason"], gap["last_event_id"]) == ("reset", resumed["last_event_id"])
 
 
-async def test_row_18_the_same_event_on_another_replica(pair: tuple[Running, Running], logs: Logs) -> None:
+async def test_replicas_recognise_a_redelivery_to_another_replica(pair: tuple[Running, Running], logs: Logs) -> None:
     one, other = pair
     ws, _ = await other.opened()
     event = cloud_event({"user_id": "u1", "n": 1})
@@ -152,7 +152,7 @@ async def killed(valkey: Valkey) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("fault", ["frozen", "killed"])
-async def test_row_20_redis_is_away(
+async def test_replica_with_unavailable_redis_retries_and_keeps_sessions(
     start: Start, valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr("wsbridge.sessions.opening.RESUME_TIMEOUT", 0.5)
@@ -160,7 +160,7 @@ async def test_row_20_redis_is_away(
     ws, _ = await bridge.opened()
     sidecar = Sidecar("u1", bridge)
     await sidecar.deliver()
-    assert (await health(bridge))[:2] == (200, "healthy")  # a bridge that never reached Redis is not ready
+    assert (await health(bridge))[:2] == (200, "healthy")  # a bridge that never reached Redis would not be ready
     back = frozen(valkey) if fault == "frozen" else await killed(valkey)
     assert await bridge.publish({"user_id": "u1", "n": -1}, id="e", source="s") == "RETRY"
     await logs.line("redis.unavailable")
@@ -171,22 +171,22 @@ async def test_row_20_redis_is_away(
     assert not ws.closed
     await back()
     await logs.line("redis.resynced")
-    assert await bridge.publish({"user_id": "u1", "n": -1}, id="e", source="s") == "SUCCESS"  # whether it was or not
+    assert await bridge.publish({"user_id": "u1", "n": -1}, id="e", source="s") == "SUCCESS"  # accepted or a duplicate
     await sidecar.deliver()
     assert await numbers(ws, 2) == [1, -1, 2]
     assert await health(bridge) == (200, "healthy", "ok")
     assert logs.of("history.lost") == []
 
 
-async def test_row_20_frozen_for_longer_than_the_history_lasts(start: Start, valkey: Valkey, logs: Logs) -> None:
-    """Who was connected missed nothing; who was away is told."""
+async def test_replica_after_a_long_freeze_of_redis_loses_nothing(start: Start, valkey: Valkey, logs: Logs) -> None:
+    """Connected clients missed nothing; disconnected ones get a gap."""
     bridge = await start(REDIS_URL=valkey.url, HISTORY_TTL="0.5")
     ws, hello = await bridge.opened()
     sidecar = Sidecar("u1", bridge)
     await sidecar.deliver()
     assert await numbers(ws, 1) == [1]
     valkey.freeze()
-    await logs.line("redis.unavailable")  # that takes longer than the history lasts
+    await logs.line("redis.unavailable")  # longer than the history lasts
     valkey.thaw()
     await logs.line("redis.resynced")
     await sidecar.deliver()
@@ -196,7 +196,9 @@ async def test_row_20_frozen_for_longer_than_the_history_lasts(start: Start, val
     assert (await receive(again))["reason"] == "expired"
 
 
-async def test_row_20_a_client_that_comes_meanwhile_waits(pair: tuple[Running, Running], valkey: Valkey) -> None:
+async def test_replica_with_briefly_frozen_redis_lets_new_sessions_wait(
+    pair: tuple[Running, Running], valkey: Valkey
+) -> None:
     valkey.freeze()
     waiting = asyncio.create_task(pair[0].opened("late"))
     await until(lambda: trouble(pair[0]))
@@ -205,7 +207,7 @@ async def test_row_20_a_client_that_comes_meanwhile_waits(pair: tuple[Running, R
     assert hello["user_id"] == "late"
 
 
-async def test_row_20_a_bridge_that_starts_first(start: Start, valkey: Valkey) -> None:
+async def test_replica_started_before_redis_becomes_ready(start: Start, valkey: Valkey) -> None:
     await valkey.kill()
     bridge = await start(REDIS_URL=valkey.url)
     assert (await health(bridge))[:2] == (503, "unavailable")
@@ -217,7 +219,9 @@ async def test_row_20_a_bridge_that_starts_first(start: Start, valkey: Valkey) -
     await receive(ws)
 
 
-async def test_row_21_the_subscription_breaks(pair: tuple[Running, Running], valkey: Valkey, logs: Logs) -> None:
+async def test_replica_with_a_broken_subscription_loses_nothing(
+    pair: tuple[Running, Running], valkey: Valkey, logs: Logs
+) -> None:
     sockets = [(await replica.opened())[0] for replica in pair]
     sidecar = Sidecar("u1", *pair)
     async with sidecar.delivering():
@@ -232,10 +236,10 @@ async def test_row_21_the_subscription_breaks(pair: tuple[Running, Running], val
     assert logs.of("history.lost") == []
 
 
-async def test_row_21_a_last_message_is_lost_and_nothing_follows(
+async def test_replica_that_misses_the_last_message_delivers_it(
     start: Start, valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the watchdog can notice."""
+    """Only the reconciler can notice it."""
     monkeypatch.setattr("wsbridge.sessions.reconciler.INTERVAL", 0.1)
     bridge = await start(REDIS_URL=valkey.url)
     ws, _ = await bridge.opened()
@@ -254,7 +258,7 @@ async def test_row_21_a_last_message_is_lost_and_nothing_follows(
 
 
 @pytest.mark.parametrize("loss", ["wipe", "snapshot"])
-async def test_row_22_redis_has_lost_what_it_had(
+async def test_replicas_after_a_loss_of_redis_send_a_gap(
     pair: tuple[Running, Running], valkey: Valkey, logs: Logs, loss: str
 ) -> None:
     one, other = pair
@@ -270,12 +274,12 @@ async def test_row_22_redis_has_lost_what_it_had(
     await logs.line("history.lost")
     await sidecar.deliver(2)
     assert await numbers(ws, 5) == [4, 5]
-    again, resumed = await other.opened(last_event_id=seen[0]["id"])  # somebody who was away meanwhile
+    again, resumed = await other.opened(last_event_id=seen[0]["id"])  # a client that was disconnected meanwhile
     assert resumed["recovered"] is False
     assert (await receive(again))["reason"] == "reset"
 
 
-async def test_row_24_a_replica_is_killed_under_load(spawn: Spawn, valkey: Valkey) -> None:
+async def test_replica_killed_under_load_loses_nothing(spawn: Spawn, valkey: Valkey) -> None:
     one, other = await spawn(REDIS_URL=valkey.url), await spawn(REDIS_URL=valkey.url)
     ws, hello = await one.opened()
     sidecar = Sidecar("u1", one, other)
@@ -284,7 +288,7 @@ async def test_row_24_a_replica_is_killed_under_load(spawn: Spawn, valkey: Valke
     async with sidecar.delivering():
         await until(lambda: sidecar.taken > 20)
         one.process.kill()
-        while (message := await ws.receive()).type is aiohttp.WSMsgType.TEXT:  # what was in the pipe still counts
+        while (message := await ws.receive()).type is aiohttp.WSMsgType.TEXT:  # buffered messages still count
             last = message.json()["id"]
             seen.append(message.json()["event"]["n"])
         ws, hello = await other.opened(last_event_id=last)
@@ -294,8 +298,8 @@ async def test_row_24_a_replica_is_killed_under_load(spawn: Spawn, valkey: Valke
     assert seen == list(range(1, sidecar.taken + 1))
 
 
-async def test_a_deploy_loses_nothing_and_tells_no_gap(spawn: Spawn, valkey: Valkey) -> None:
-    """The next connection is opened when goodbye is said; until it is there updates go on."""
+async def test_replica_that_drains_loses_nothing_without_a_gap(spawn: Spawn, valkey: Valkey) -> None:
+    """The next connection is opened after the goodbye; updates continue until then."""
     one, other = (
         await spawn(REDIS_URL=valkey.url, DRAIN_TIMEOUT="3"),
         await spawn(REDIS_URL=valkey.url, DRAIN_TIMEOUT="3"),
@@ -319,7 +323,7 @@ async def test_a_deploy_loses_nothing_and_tells_no_gap(spawn: Spawn, valkey: Val
     assert list(seen.values()) + await numbers(new, sidecar.taken) == list(range(1, sidecar.taken + 1))
 
 
-async def test_a_disconnect_reaches_every_replica(pair: tuple[Running, Running], logs: Logs) -> None:
+async def test_disconnect_reaches_every_replica(pair: tuple[Running, Running], logs: Logs) -> None:
     one, other = pair
     sockets = [(await replica.opened())[0] for replica in (one, other, other)]
     stream = await other.http.get(f"{other.url}/sse", params={"user_id": "u1"})
@@ -332,7 +336,7 @@ async def test_a_disconnect_reaches_every_replica(pair: tuple[Running, Running],
     assert await numbers(stranger, 1) == [1]
 
 
-async def test_a_disconnect_that_cannot_reach_the_others_says_so(pair: tuple[Running, Running], valkey: Valkey) -> None:
+async def test_disconnect_with_unavailable_redis_is_503(pair: tuple[Running, Running], valkey: Valkey) -> None:
     ws, _ = await pair[0].opened()
     valkey.freeze()
     async with pair[0].http.post(f"{pair[0].url}/users/u1/disconnect") as response:
@@ -343,7 +347,7 @@ async def test_a_disconnect_that_cannot_reach_the_others_says_so(pair: tuple[Run
     assert (status, body["last_event_id"]) == (200, None)
 
 
-async def test_row_28_who_has_left_is_not_listened_to_any_more(
+async def test_replica_unsubscribes_users_that_have_left(
     start: Start, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.broker.GRACE", 0.0)
@@ -368,7 +372,7 @@ async def test_row_28_who_has_left_is_not_listened_to_any_more(
     assert await numbers(stays, 1) == [1]
 
 
-async def test_everything_expires_by_itself(pair: tuple[Running, Running], valkey: Valkey) -> None:
+async def test_redis_keys_all_expire(pair: tuple[Running, Running], valkey: Valkey) -> None:
     await pair[0].opened()
     await Sidecar("u1", *pair).deliver(3)
     keys = await valkey.ask("KEYS", "wsbridge:*")
@@ -376,7 +380,7 @@ async def test_everything_expires_by_itself(pair: tuple[Running, Running], valke
     assert all([await valkey.ask("PTTL", key.decode()) > 0 for key in keys])
 
 
-async def test_a_full_redis_is_a_retry_and_takes_nothing(pair: tuple[Running, Running], valkey: Valkey) -> None:
+async def test_full_redis_is_a_retry_and_stores_nothing(pair: tuple[Running, Running], valkey: Valkey) -> None:
     ws, _ = await pair[0].opened()
     await valkey.ask("CONFIG", "SET", "maxmemory", "1")
     assert await pair[0].publish({"user_id": "u1", "n": 1}, id="e", source="s") == "RETRY"
@@ -386,10 +390,13 @@ async def test_a_full_redis_is_a_retry_and_takes_nothing(pair: tuple[Running, Ru
     assert await numbers(ws, 1) == [1]
 
 
-async def test_a_cluster_in_which_slots_move_and_a_primary_fails_under_load(start: Start, tmp_path: Path) -> None:
-    """What got SUCCESS arrives once and in order, or a gap is told: a replica that lagged may have been promoted."""
+async def test_cluster_with_moved_slots_and_a_failed_primary_keeps_the_promise(start: Start, tmp_path: Path) -> None:
+    """Each event that got SUCCESS arrives once and in order, or there is a gap:
+
+    a lagging replica may have been promoted.
+    """
     async with Cluster(tmp_path) as cluster:
-        settings = {"REDIS_URL": cluster.url, "PING_INTERVAL": "3600"}  # nobody reads, hence answers, before the end
+        settings = {"REDIS_URL": cluster.url, "PING_INTERVAL": "3600"}  # clients answer pings at the end only
         one, other = await start(**settings), await start(**settings)
         await until(lambda: trouble(one) is None and trouble(other) is None)
         users = [f"u{place}" for place in range(9)]
@@ -415,7 +422,7 @@ async def test_a_cluster_in_which_slots_move_and_a_primary_fails_under_load(star
 
 
 async def check(ws: aiohttp.ClientWebSocketResponse, last: int) -> None:
-    """Contiguous from 1 to the last, but for what a gap explains."""
+    """Contiguous from 1 to the last, except for events that a gap explains."""
     expected, told = 1, False
     while expected <= last:
         message = await receive(ws)
@@ -435,5 +442,5 @@ async def test_replica_with_a_wrong_password_of_redis_is_never_ready(tmp_path: P
         for _ in range(3):
             status, health = await replica.get("/health")
             assert status == 503, health
-            assert await replica.publish({"user_id": "u1"}) == "RETRY"  # after a while that would do for a right one
+            assert await replica.publish({"user_id": "u1"}) == "RETRY"  # by then a right password would have worked
         assert "invalid username-password" in json.dumps(health)

@@ -1,4 +1,4 @@
-"""Many sockets, many events, many comings and goings: against a bridge in a process of its own."""
+"""Many sockets, events and reconnects, with a bridge in its own process."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ EVENT = re.compile(rb'\{"type":"task_update","event":(.*),"timestamp":"[^"]+","i
 
 
 def odd_json(dice: random.Random, user: str, n: int) -> bytes:
-    """As different backends write it."""
+    """JSON as different backends write it."""
     data = {
         "user_id": user,
         "n": n,
@@ -34,7 +34,7 @@ def odd_json(dice: random.Random, user: str, n: int) -> bytes:
 
 
 def batches(dice: random.Random, events: list[bytes]) -> Iterator[bytes]:
-    """Bodies to post, in order: bulks of up to a hundred and singles."""
+    """Bodies in order: bulks of up to a hundred, and single events."""
     while events:
         if dice.random() < 0.5:
             yield enveloped(events.pop(0))
@@ -45,14 +45,14 @@ def batches(dice: random.Random, events: list[bytes]) -> Iterator[bytes]:
 
 
 async def post(bridge: Spawned, bodies: Iterator[bytes]) -> None:
-    """One partition: a request at a time."""
+    """Post as one partition: one request at a time."""
     for body in bodies:
         answer = await bridge.post(body, "application/json")
         assert {entry["status"] for entry in answer.get("statuses", [answer])} == {"SUCCESS"}
 
 
 async def listen(peer: WebSocketPeer, expected: list[bytes]) -> None:
-    """Exactly these, in order, unchanged; then the answer to a ping, so nothing after them."""
+    """Read exactly these events in order, then the answer to a ping: nothing follows."""
     for place, data in enumerate(expected, 1):
         opcode, payload = await peer.frame()
         found = EVENT.fullmatch(payload)
@@ -64,7 +64,7 @@ async def listen(peer: WebSocketPeer, expected: list[bytes]) -> None:
     assert await peer.frame() == (TEXT, b'{"type":"pong"}')
 
 
-async def test_each_of_a_thousand_sockets_gets_exactly_its_users_events(spawn: Spawn) -> None:
+async def test_thousand_sockets_each_get_exactly_their_users_events(spawn: Spawn) -> None:
     asyncio.get_running_loop().set_debug(False)
     bridge = await spawn(PING_INTERVAL="3600")
     dice = random.Random(SEED)
@@ -95,7 +95,7 @@ async def test_each_of_a_thousand_sockets_gets_exactly_its_users_events(spawn: S
 
 
 async def measured(bridge: Spawned) -> dict[str, float]:
-    """What the bridge's process holds."""
+    """Memory, tasks and descriptors of the bridge's process."""
     _, text = await bridge.get("/metrics")
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     names = ("wsbridge_connections", "wsbridge_users", "process_open_fds", "process_resident_memory_bytes")
@@ -103,7 +103,7 @@ async def measured(bridge: Spawned) -> dict[str, float]:
 
 
 async def settled(bridge: Spawned) -> dict[str, float]:
-    """The same when everybody has left."""
+    """The same after all clients have disconnected."""
     found: dict[str, float] = {}
 
     async def is_settled() -> bool:
@@ -115,7 +115,7 @@ async def settled(bridge: Spawned) -> dict[str, float]:
 
 
 async def come_and_go(bridge: Spawned | Running, count: int, *, at_once: int) -> None:
-    """Half with a close handshake, the rest just breaks off."""
+    """Half of them close properly, the others just disconnect."""
     numbers = iter(range(count))
 
     async def visitor() -> None:
@@ -131,20 +131,20 @@ async def come_and_go(bridge: Spawned | Running, count: int, *, at_once: int) ->
     await asyncio.gather(*(visitor() for _ in range(at_once)))
 
 
-async def test_ten_thousand_comings_and_goings_leave_nothing_behind(spawn: Spawn) -> None:
-    """FAULTS.md row 28."""
+async def test_ten_thousand_connections_leave_nothing_in_memory(spawn: Spawn) -> None:
+    """Memory, tasks and descriptors are back at their level before."""
     asyncio.get_running_loop().set_debug(False)
-    bridge = await spawn(HANDSHAKE_RATE="0")  # uvloop takes more than the default of 1,000 a second
+    bridge = await spawn(HANDSHAKE_RATE="0")  # uvloop accepts more than the default of 1,000 a second
     await come_and_go(bridge, 1_000, at_once=50)
     before = await settled(bridge)
     await come_and_go(bridge, 10_000, at_once=50)
     after = await settled(bridge)
     assert after["process_open_fds"] <= before["process_open_fds"]
     grown = after["process_resident_memory_bytes"] - before["process_resident_memory_bytes"]
-    assert grown < 20_000_000  # 2 kB a connection would show
+    assert grown < 20_000_000  # a leak of 2 kB for each connection would show
 
 
-async def test_no_task_is_left_behind(bridge: Running) -> None:
+async def test_ended_connections_leave_no_task(bridge: Running) -> None:
     asyncio.get_running_loop().set_debug(False)
     await bridge.get("/healthz")
     before = asyncio.all_tasks()
@@ -154,8 +154,8 @@ async def test_no_task_is_left_behind(bridge: Running) -> None:
     assert bridge.bridge.registry.users() == {}
 
 
-async def test_a_thousand_idle_connections_before_their_request(spawn: Spawn) -> None:
-    """They cost descriptors, not the others."""
+async def test_thousand_idle_connections_do_not_affect_others(spawn: Spawn) -> None:
+    """They use descriptors, and do not affect others."""
     asyncio.get_running_loop().set_debug(False)
     bridge = await spawn()
     peers = [Peer(bridge.port) for _ in range(1_000)]

@@ -1,4 +1,4 @@
-"""The main job, the logs that tell of it, and the end of it; on real sockets."""
+"""Delivery, logs and shutdown of a server, on real sockets."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ async def test_closed_tab_is_removed_and_the_others_still_receive(bridge: Runnin
     assert (await receive(second))["type"] == "task_update"
 
 
-# What operators read.
+# The log.
 
 
 async def test_session_is_traceable_by_its_id(bridge: Running, logs: Logs) -> None:
@@ -200,7 +200,7 @@ async def test_port_in_use_is_one_line(bridge: Running, spawn: Spawn) -> None:
 
 
 class Client:
-    """Takes leave as it is told; notes when, and what it got until then."""
+    """Leaves as configured; notes the time, and its messages until then."""
 
     def __init__(self, peer: WebSocketPeer) -> None:
         self.peer = peer
@@ -227,7 +227,7 @@ class Client:
 
 
 async def stalled(bridge: Spawned, count: int) -> list[StalledReader]:
-    """With more on the way than the kernel takes."""
+    """A client with more data in flight than the kernel buffers."""
     peers = [StalledReader(bridge.port) for _ in range(count)]
     for peer in peers:
         await peer.__aenter__()
@@ -244,7 +244,7 @@ async def stalled(bridge: Spawned, count: int) -> list[StalledReader]:
 
 
 async def test_graceful_stop_with_a_thousand_clients_closes_all(spawn: Spawn) -> None:
-    """FAULTS.md row 23."""
+    """Every client gets its goodbye and its close in time."""
     asyncio.get_running_loop().set_debug(False)
     window, many, stuck = 4.0, 990, 10
     bridge = await spawn(DRAIN_TIMEOUT=str(window), MAX_CONNECTIONS_PER_USER="0")
@@ -281,7 +281,7 @@ async def test_graceful_stop_with_a_thousand_clients_closes_all(spawn: Spawn) ->
         assert client.close == (1012, "shutdown")
     times = sorted(client.closed_at for client in clients)
     assert times[-1] - times[0] > window / 3
-    assert times[many * 3 // 4] - times[many // 4] > window / 10  # spread, not in one go
+    assert times[many * 3 // 4] - times[many // 4] > window / 10  # spread, not all at once
     (done,) = bridge.of("drain.done")
     assert done["sessions"] == many + stuck
     assert bridge.lines[-1]["event"] == "server.stopped"
@@ -306,7 +306,10 @@ async def test_second_signal_ends_the_drain(spawn: Spawn) -> None:
 
 
 def test_collection_of_the_second_generation_is_a_short_pause() -> None:
-    """It walks what so many first ones left, 25,000 objects in 20 ms: it held events up for 220 ms."""
+    """It covers the objects of many first-generation collections, 25,000 objects in 20 ms.
+
+    It used to delay events by 220 ms.
+    """
     allocations, first_ones, _ = GC_THRESHOLDS
     assert allocations * (first_ones + 1) <= 25_000
 
@@ -331,10 +334,10 @@ Bus.broadcast = broadcast
 
 @pytest.mark.fault("E4")
 @pytest.mark.parametrize("end", ["raise RuntimeError('the broadcaster dies')", "return"])
-async def test_process_whose_broadcaster_ends_exits_with_1_and_says_which(spawn: Spawn, end: str) -> None:
+async def test_process_whose_broadcaster_ends_exits_with_1_and_names_it(spawn: Spawn, end: str) -> None:
     bridge = await spawn(broken=DIES.format(end=end), DRAIN_TIMEOUT="60")
     ws, _ = await bridge.opened()
-    with contextlib.suppress(aiohttp.ClientError):  # it may be gone before it has answered
+    with contextlib.suppress(aiohttp.ClientError):  # the process may end before it answers
         await bridge.post(cloud_event({"user_id": "u1"}))
     goodbye = await receive(ws)
     assert (goodbye["type"], goodbye["reconnect"]) == ("goodbye", True)
@@ -358,7 +361,7 @@ Listener.accept = accept
 
 @pytest.mark.fault("E4")
 @pytest.mark.parametrize("end", ["raise RuntimeError('the accept loop dies')", "return"])
-async def test_process_whose_accept_loop_ends_exits_with_1_and_says_which(spawn: Spawn, end: str) -> None:
+async def test_process_whose_accept_loop_ends_exits_with_1_and_names_it(spawn: Spawn, end: str) -> None:
     bridge = await spawn(broken=ACCEPTS_NOTHING.format(end=end), DRAIN_TIMEOUT="60")
     assert await bridge.code() == 1
     (line,) = bridge.of("job.failed")

@@ -1,6 +1,6 @@
-"""The largest of everything over a slow link to a real Redis, scaled down: FAULTS.md row 34.
+"""The largest data over a slow link to a real Redis, scaled down.
 
-`make e2e` has the full size.
+`make e2e` runs it in full size.
 """
 
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ async def test_largest_event_for_most_users_over_a_slow_link_arrives_and_is_sent
 
 
 @pytest.mark.fault("D2")
-async def test_largest_bulk_over_a_slow_link_arrives_and_nobody_else_waits(pair: Replicas) -> None:
+async def test_largest_bulk_over_a_slow_link_delays_no_other_user(pair: Replicas) -> None:
     async with pair.nobody_else_waits():
         await pair.the_largest_bulk_arrives()
 

@@ -1,4 +1,4 @@
-"""The servers that other tests run on do what these say."""
+"""The servers of tests.support.valkey behave as their methods describe."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.support.tls import TlsFront
 from tests.support.valkey import DURABLE, Valkey, settled
 
 
-async def test_a_frozen_server_is_silent_and_goes_on_later(tmp_path: Path) -> None:
+async def test_valkey_frozen_is_silent_and_continues_later(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:
         client = valkey.client(socket_timeout=0.1)
         await client.ping()
@@ -20,10 +20,10 @@ async def test_a_frozen_server_is_silent_and_goes_on_later(tmp_path: Path) -> No
         with pytest.raises(RedisError):
             await client.set("a", "1")
         valkey.thaw()
-        await settled(lambda: client.get("a"))  # what it had received
+        await settled(lambda: client.get("a"))  # the command that it had received
 
 
-async def test_a_durable_server_keeps_what_it_answered(tmp_path: Path) -> None:
+async def test_valkey_durable_keeps_acknowledged_writes(tmp_path: Path) -> None:
     async with Valkey(tmp_path, **DURABLE) as valkey:
         client = valkey.client()
         await client.set("a", "1")
@@ -41,7 +41,7 @@ async def test_a_durable_server_keeps_what_it_answered(tmp_path: Path) -> None:
         assert not valkey.running
 
 
-async def test_a_server_without_persistence_forgets(tmp_path: Path) -> None:
+async def test_valkey_without_persistence_loses_its_data_at_a_restart(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:
         await valkey.client().set("a", "1")
         old = await valkey.snapshot()
@@ -54,13 +54,13 @@ async def test_a_server_without_persistence_forgets(tmp_path: Path) -> None:
         assert await valkey.client().get("b") is None
 
 
-async def test_subscribers_can_be_cut_off(tmp_path: Path) -> None:
+async def test_valkey_kill_subscribers_cuts_their_connections(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, valkey.client().pubsub() as pubsub:
         await pubsub.subscribe("a")
         assert await valkey.kill_subscribers() == 1
 
 
-async def test_slots_of_a_cluster_move_and_primaries_fail(tmp_path: Path) -> None:
+async def test_cluster_moves_slots_and_fails_over(tmp_path: Path) -> None:
     async with Cluster(tmp_path, node_timeout=1000) as cluster:
         source = await cluster.node_of("{a}1")
         to = next(node for node in cluster.primaries if node is not source)
@@ -78,7 +78,7 @@ async def test_slots_of_a_cluster_move_and_primaries_fail(tmp_path: Path) -> Non
         assert await to.ask("GET", "{a}24") == b"24"
 
 
-async def test_a_sentinel_promotes_the_replica(tmp_path: Path) -> None:
+async def test_sentinels_promote_the_replica(tmp_path: Path) -> None:
     async with Sentinels(tmp_path) as sentinels:
         old = sentinels.primary
         await old.ask("SET", "a", 1)
@@ -88,7 +88,7 @@ async def test_a_sentinel_promotes_the_replica(tmp_path: Path) -> None:
         assert await sentinels.primary.ask("GET", "a") == b"1"
 
 
-async def test_a_plain_server_behind_tls(tmp_path: Path) -> None:
+async def test_tls_front_serves_a_plain_server(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, TlsFront(tmp_path, valkey.port) as front:
         async with Redis.from_url(front.url) as client:
             assert await client.ping()

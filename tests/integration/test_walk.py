@@ -1,7 +1,7 @@
-"""A random walk: publish, redeliver, connect, drop, resume from anywhere, restart, lose; no promise is broken.
+"""A random walk: publish, redeliver, connect, drop, resume from any position, restart, lose data; every promise holds.
 
-The invariants at the end of FAULTS.md, held against the publisher's own log. The same walk on histories in process,
-which a restart loses, and on two replicas with a real server, which a restart does not.
+The promises are checked against the publisher's own log. The same walk runs on histories in the process, which a
+restart loses, and on two replicas with a real server, which keeps them.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from wsbridge.core.events import Event, Position
 
 T = TypeVar("T")
 HOUR = 3_600.0
-CLOCKS = st.sampled_from([-2 * HOUR, -600.0, -60.0, -15.0, 0.0, 15.0, HOUR])  # how far ahead the server's clock is
+CLOCKS = st.sampled_from([-2 * HOUR, -600.0, -60.0, -15.0, 0.0, 15.0, HOUR])  # seconds ahead
 SIZE = int(LIMITS["size"])
 USERS = st.sampled_from(["ann", "bob"])
 PLACES = st.integers(0, 1)
@@ -36,7 +36,7 @@ PLACES = st.integers(0, 1)
 
 @dataclass
 class Seat:
-    """A client where it is connected; it is to see what was published after the first `had` events of its user."""
+    """A connected client; it must get the events after the first `had` events of its user."""
 
     client: Client
     replica: Replica
@@ -44,15 +44,15 @@ class Seat:
 
 
 class Walk(RuleBasedStateMachine):
-    """What is the same in both worlds. After each step everything comes to rest, and everybody has everything."""
+    """The common part of both walks. After each step, all events are delivered and every client has all of them."""
 
     @initialize()
     def begin(self) -> None:
         self.runner = asyncio.Runner(debug=False)
         self.stack = AsyncExitStack()
-        self.log: dict[str, list[int]] = {"ann": [], "bob": []}  # what got SUCCESS, in order
-        self.known: list[int] = []  # what a redelivery must be known by
-        self.counts: dict[tuple[str, Position], int] = {}  # how many events of a user there were, up to a position
+        self.log: dict[str, list[int]] = {"ann": [], "bob": []}  # events that got SUCCESS, in order
+        self.known: list[int] = []  # events whose redelivery must be recognised
+        self.counts: dict[tuple[str, Position], int] = {}  # number of events of a user up to a position
         self.epochs: dict[str, str] = {}
         self.seats: list[Seat] = []
         self.serial = itertools.count(1)
@@ -99,7 +99,7 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self.counts)
     @rule(data=st.data(), place=PLACES)
     def resume(self, data: st.DataObject, place: int) -> None:
-        """After any position that anybody of the user ever had."""
+        """Resume after any position that any client of the user ever had."""
         self.run(self._connect(*data.draw(st.sampled_from([(user, place, after) for user, after in self.counts]))))
 
     async def _connect(self, user: str, place: int, after: Position | None) -> None:
@@ -135,16 +135,16 @@ class Walk(RuleBasedStateMachine):
             for behind, position in enumerate(reversed(client.positions[-1 - len(client.seen) :])):
                 count = (
                     len(self.log[client.user]) - behind
-                )  # a position is one place in the log, for ever, for everybody
+                )  # a position stands for the same event forever, for every client
                 assert self.counts.setdefault((client.user, position), count) == count
 
     def start_anew(self, seat: Seat) -> None:
-        """It was told of a gap: what was before is gone."""
+        """Start after a gap: earlier events are lost."""
         seat.had, seat.client.seen = len(self.log[seat.client.user]), []
 
 
 class InProcess(Walk):
-    """One replica, whose histories are gone when it restarts."""
+    """One replica whose histories are lost at a restart."""
 
     async def open(self) -> None:
         self.own = await self.stack.enter_async_context(replica_of_its_own())
@@ -161,7 +161,7 @@ class InProcess(Walk):
 
 
 class OnServer(Walk):
-    """Two replicas on a server that keeps everything through a restart, and whose clock cannot be relied upon."""
+    """Two replicas on a server that keeps all data over a restart, and whose clock may be wrong."""
 
     async def open(self) -> None:
         self.stack.enter_context(mock.patch("wsbridge.sessions.reconciler.INTERVAL", 0.1))
@@ -178,12 +178,12 @@ class OnServer(Walk):
 
     @rule(ahead=CLOCKS)
     def set_clock(self, ahead: float) -> None:
-        """Nothing follows of it."""
+        """Set the server's clock; nothing may change."""
         self.clock.set(ahead)
 
     @rule(ahead=CLOCKS)
     def restart(self, ahead: float) -> None:
-        """Nothing is lost: no gap, no other epoch."""
+        """Restart the server without a loss: no gap, no other epoch."""
         self.clock.set(ahead)
         self.run(self._settled(self.server.restart()))
 
@@ -193,7 +193,7 @@ class OnServer(Walk):
 
     @rule(user=USERS, place=PLACES, count=st.sampled_from([1, SIZE]))
     def publish_unheard(self, user: str, place: int, count: int) -> None:
-        """On the way to a connection that breaks."""
+        """Publish while a subscription is broken, so that a replica misses the message."""
         self.run(self.server.kill_subscribers())
         self.publish(user, place, count)
 
@@ -210,7 +210,7 @@ class OnServer(Walk):
     @precondition(lambda self: self.snapshot is not None and self._published() > self.snapshot[3])
     @rule(ahead=CLOCKS)
     def restore(self, ahead: float) -> None:
-        """What was published since is gone, so every history begins anew."""
+        """Restore a snapshot: later events are lost, so every history starts from scratch."""
         assert self.snapshot is not None
         self.clock.set(ahead)
         snapshot, self.known, _, _ = self.snapshot
@@ -221,7 +221,7 @@ class OnServer(Walk):
         return sum(map(len, self.log.values()))
 
     async def _settled(self, fault: Coroutine[Any, Any, object]) -> None:
-        """Wait until each replica has looked twice since: the first look may have begun before."""
+        """Wait until each replica has looked twice; the first look may have begun before."""
         await fault
         looks = [replica.reconciler.looks for replica in self.replicas]
         await until(
@@ -229,7 +229,7 @@ class OnServer(Walk):
         )
 
     async def _lose(self, fault: Coroutine[Any, Any, object]) -> None:
-        """Everybody who is connected is told, once; every history is another one."""
+        """Lose data: every connected client gets one gap, and every history has another epoch."""
         told = [len(seat.client.gaps) for seat in self.seats]
         await self._settled(fault)
         for user, epoch in self.epochs.items():

@@ -1,4 +1,4 @@
-"""Whom a request is from: where tokens are found, which of several counts, and whom they speak for. On real sockets."""
+"""The user of a request: places of tokens, the one that is used of several, and its user. On real sockets."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def by(**tokens: str) -> dict[str, Any]:
-    """A connection that carries these tokens, each in its way."""
+    """Connect with these tokens, each at its place."""
     carried: dict[str, Any] = {"headers": {}, "query": {}, "protocols": ()}
     for way, text in tokens.items():
         for part, value in WAYS[way].items():
@@ -42,7 +42,7 @@ async def test_identify_reads_a_token_from_each_place(start: Start, way: str) ->
 @pytest.mark.fault("G2")
 @pytest.mark.parametrize("first", range(4))
 async def test_identify_with_several_tokens_takes_the_first_valid_one(start: Start, first: int) -> None:
-    """Header, subprotocol, query, cookie; a stale one does not hide a good one behind it."""
+    """Header, subprotocol, query, cookie: a stale token does not hide a valid one after it."""
     bridge = await start(JWT_SECRET=SECRET, JWT_COOKIE="session")
     ways = ("header", "subprotocol", "query", "cookie")[first:]
     ws = await connect(bridge, **by(**{way: token(way) for way in ways}))

@@ -1,4 +1,4 @@
-"""Where keys come from: secrets, PEM, and a key server on a real socket that fails in every way."""
+"""Key sources: secrets, PEM, and a key server on a real socket that fails in every way."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ REAL_SLEEP = asyncio.sleep
 
 
 def built(**values: str) -> Sequence[Key]:
-    """The keys of settings that need no server."""
+    """The keys of settings without a key server."""
     loaded, _ = load({f"WSBRIDGE_{name}": text for name, text in values.items()})
     keys = build(loaded, Metrics())
     assert isinstance(keys, FixedKeys)
@@ -120,7 +120,7 @@ def test_build_with_an_unusable_public_key_raises(text: str) -> None:
 
 
 class KeyServer:
-    """Serves a key set and counts who asks; `status`, `body` and `gate` let it fail."""
+    """Serves a key set and counts the requests; `status`, `body` and `gate` make it fail."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ class KeyServer:
 
 
 class Clock(SimpleNamespace):
-    """In place of the module `time`."""
+    """Replaces the module `time`."""
 
     def __init__(self) -> None:
         super().__init__(now=1_000.0, monotonic=lambda: self.now)
@@ -183,7 +183,7 @@ async def test_keys_are_fetched_once_and_cached(server: KeyServer, clock: Clock)
     server.keys = [jwk(RSA_KEY, "a"), jwk(ED_KEY, "b"), jwk(EC_KEYS["ES256"])]
     keys = remote(server)
     before = keys.trouble
-    assert await ids(keys, "a") == ["a", None]  # a key without an id may be anyone's
+    assert await ids(keys, "a") == ["a", None]  # a key without an id is always a candidate
     assert (before, keys.trouble) == ("the key set has not been fetched yet", None)
     clock.now += 1_000_000
     assert await ids(keys, "b") == ["b", None]
@@ -217,7 +217,7 @@ async def test_rotation_is_noticed_with_the_first_token_of_the_new_key(server: K
     keys = remote(server)
     assert await ids(keys, "a") == ["a"]
     server.keys = [jwk(ED_KEY, "b")]
-    assert await ids(keys, "b") == []  # asked again too soon
+    assert await ids(keys, "b") == []  # less than a pause after the last fetch
     clock.now += JWKS_PAUSE
     assert await ids(keys, "b") == ["b"]
     assert await ids(keys, "a") == []
@@ -306,7 +306,7 @@ async def test_key_set_without_a_withdrawn_key_refuses_its_tokens_only(server: K
 async def test_key_set_is_fetched_through_the_proxy_of_the_environment(
     server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name does not resolve: only a proxy, here the key server itself, can answer for it."""
+    """The host name does not resolve. Only a proxy can answer for it, here the key server itself."""
     monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/keys"))
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -383,7 +383,7 @@ async def test_keys_are_refreshed_in_the_background(server: KeyServer, monkeypat
     await until(lambda: keys.trouble is None)
     server.status = 500
     hits = server.hits
-    await until(lambda: server.hits > hits + 2)  # a failure does not end it
+    await until(lambda: server.hits > hits + 2)  # a failure does not end the refresh
     server.status, server.keys = 200, [jwk(ED_KEY, "b")]
     hits = server.hits
     await until(lambda: server.hits > hits + 2)

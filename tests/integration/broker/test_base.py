@@ -1,6 +1,6 @@
-"""The contract of the seam between events and connections: positions, histories, duplicates, room.
+"""The contract of every broker: positions, histories, duplicates, room.
 
-It names no implementation: each test runs on the histories in this process, on a real server, and on a real cluster.
+It names no implementation: each test runs on the histories in the process, on a real server and on a real cluster.
 """
 
 import re
@@ -46,7 +46,7 @@ async def urls(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[s
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def astray(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, WallClock]]:
-    """A server whose clock is set back by an hour before anything is taken."""
+    """A server whose clock is set back by an hour before the first append."""
     directory = tmp_path_factory.mktemp("astray")
     clock = WallClock(directory)
     async with Valkey(directory, clock) as valkey:
@@ -85,7 +85,7 @@ async def bench(
 # The contract: positions.
 
 
-async def test_the_offsets_of_a_user_are_contiguous_and_its_own(bench: Bench) -> None:
+async def test_broker_offsets_of_each_user_are_contiguous(bench: Bench) -> None:
     await bench.take(event("a"), event("b"), event("a"))
     await bench.take(event("b", "a"))
     assert [entry.offset for entry in bench.sink.of("a")] == [1, 2, 3]
@@ -94,7 +94,7 @@ async def test_the_offsets_of_a_user_are_contiguous_and_its_own(bench: Bench) ->
     assert bench.sink.of("a")[0].epoch != bench.sink.of("b")[0].epoch
 
 
-async def test_a_user_without_events_has_a_position_that_holds(bench: Bench) -> None:
+async def test_broker_user_without_events_has_a_lasting_position(bench: Bench) -> None:
     hello = await bench.resume("u", None)
     assert hello == Resume(Position(hello.position.epoch, 0), (), None, None)
     assert re.fullmatch("[A-Za-z0-9]+", hello.position.epoch)
@@ -104,7 +104,7 @@ async def test_a_user_without_events_has_a_position_that_holds(bench: Bench) -> 
     assert resumed == Resume(hello.position, tuple(bench.sink.seen), True, None)
 
 
-async def test_an_entry_holds_the_event_as_it_came(bench: Bench) -> None:
+async def test_broker_entry_has_the_data_verbatim(bench: Bench) -> None:
     await bench.take(Event(("u",), b'{ "user_id" : "u" }', "order_update", "e-1", "source\ne-1"))
     (entry,) = bench.sink.seen
     assert (entry.user, entry.type, entry.data, entry.event_id) == ("u", "order_update", b'{ "user_id" : "u" }', "e-1")
@@ -123,41 +123,43 @@ async def test_broker_resume_without_a_position_returns_the_position_only(bench:
 
 
 @pytest.mark.parametrize("handled", range(SIZE + 1))
-async def test_a_resume_gives_exactly_what_follows(bench: Bench, handled: int) -> None:
+async def test_broker_resume_returns_exactly_the_later_entries(bench: Bench, handled: int) -> None:
     await bench.take(*numbered(SIZE), event("other"))
     after = Position((await bench.top("u")).epoch, handled)
     resumed = await bench.resume("u", str(after))
     assert resumed == Resume(after, tuple(bench.sink.of("u")[handled:]), True, None)
-    assert await bench.resume("u", str(after)) == resumed  # reading takes nothing away
+    assert await bench.resume("u", str(after)) == resumed  # a resume removes nothing
 
 
 @pytest.mark.parametrize("asked", ["x", ":", "1", "-", "a:b", "k3f9x2:041", "null", "\x00", "k" * 10_000])
-async def test_a_malformed_position_is_a_reset_without_a_place(bench: Bench, asked: str) -> None:
+async def test_broker_resume_from_a_malformed_position_is_a_reset(bench: Bench, asked: str) -> None:
     await bench.take(event())
     assert await bench.resume("u", asked) == Resume(await bench.top("u"), (), False, Gap(None, "reset"))
 
 
-async def test_a_foreign_position_is_a_reset(bench: Bench) -> None:
+async def test_broker_resume_from_another_users_position_is_a_reset(bench: Bench) -> None:
     await bench.take(event("u"), event("other"))
     theirs = await bench.top("other")
     resumed = await bench.resume("u", str(theirs))
     assert resumed == Resume(await bench.top("u"), (), False, Gap(theirs, "reset"))
 
 
-async def test_a_future_position_is_a_reset(bench: Bench) -> None:
+async def test_broker_resume_from_a_future_position_is_a_reset(bench: Bench) -> None:
     await bench.take(event())
     top = await bench.top("u")
     future = Position(top.epoch, top.offset + 1)
     assert await bench.resume("u", str(future)) == Resume(top, (), False, Gap(future, "reset"))
 
 
-async def test_a_position_of_an_unknown_user_is_a_reset(bench: Bench) -> None:
+async def test_broker_resume_of_an_unknown_user_is_a_reset(bench: Bench) -> None:
     resumed = await bench.resume("nobody", "k3f9x2:0")
     assert resumed == Resume(await bench.top("nobody"), (), False, Gap(Position("k3f9x2", 0), "reset"))
 
 
 @pytest.mark.parametrize(("handled", "recovered"), [(0, False), (1, False), (2, True), (6, True), (7, True)])
-async def test_more_than_the_history_holds_is_a_gap_without_a_part(bench: Bench, handled: int, recovered: bool) -> None:
+async def test_broker_resume_over_the_size_is_a_gap_without_entries(
+    bench: Bench, handled: int, recovered: bool
+) -> None:
     await bench.take(*numbered(SIZE + 2))
     top = await bench.top("u")
     after = Position(top.epoch, handled)
@@ -168,7 +170,7 @@ async def test_more_than_the_history_holds_is_a_gap_without_a_part(bench: Bench,
         assert resumed == Resume(top, (), False, Gap(after, "trimmed"))
 
 
-async def test_older_than_the_history_keeps_is_a_gap_without_a_part(bench: Bench) -> None:
+async def test_broker_resume_after_the_ttl_is_a_gap_without_entries(bench: Bench) -> None:
     await bench.take(event())
     bench.clock.now += TTL / 2
     await bench.take(event())
@@ -179,7 +181,7 @@ async def test_older_than_the_history_keeps_is_a_gap_without_a_part(bench: Bench
     assert await bench.resume("u", str(between)) == Resume(between, (bench.sink.seen[1],), True, None)
 
 
-async def test_a_gap_says_expired_where_time_took_the_last_one_that_is_missing(bench: Bench) -> None:
+async def test_broker_gap_is_expired_if_the_last_missing_entry_expired(bench: Bench) -> None:
     await bench.take(*numbered(SIZE + 1))  # the first is trimmed
     bench.clock.now += TTL  # the others expire
     epoch = (await bench.top("u")).epoch
@@ -188,7 +190,7 @@ async def test_a_gap_says_expired_where_time_took_the_last_one_that_is_missing(b
 
 
 @pytest.mark.parametrize("days", [0.1, 1, 1.9])
-async def test_the_position_outlives_the_events(bench: Bench, days: float) -> None:
+async def test_broker_position_outlives_the_events(bench: Bench, days: float) -> None:
     await bench.take(*numbered(2))
     top = await bench.top("u")
     bench.clock.now += days * 86_400
@@ -209,20 +211,20 @@ async def test_position_of_a_user_without_a_history_is_none_and_makes_none(bench
 # The contract: duplicates.
 
 
-async def test_a_duplicate_is_taken_once(bench: Bench) -> None:
+async def test_broker_duplicate_is_stored_once(bench: Bench) -> None:
     assert await bench.take(event(key="a"), event(key="a"), event(key="b")) == [STORED, DUPLICATE, STORED]
     assert await bench.take(event(key="b"), event(key="c"), event(key="a")) == [DUPLICATE, STORED, DUPLICATE]
     assert [entry.offset for entry in bench.sink.seen] == [1, 2, 3]
 
 
-async def test_a_duplicate_is_known_for_its_time(bench: Bench) -> None:
+async def test_broker_duplicate_is_recognised_for_the_dedupe_ttl(bench: Bench) -> None:
     await bench.take(event(key="a"))
     for _ in range(10):
         bench.clock.now += DEDUPE_TTL / 10 - 1e-6
         assert await bench.take(event(key="a")) == [DUPLICATE]
 
 
-async def test_a_key_is_forgotten_in_the_end(bench: Bench) -> None:
+async def test_broker_key_is_forgotten_after_the_dedupe_ttl(bench: Bench) -> None:
     await bench.take(event(key="a"))
     for _ in range(3):
         bench.clock.now += DEDUPE_TTL
@@ -230,21 +232,21 @@ async def test_a_key_is_forgotten_in_the_end(bench: Bench) -> None:
     assert await bench.take(event(key="a")) == [STORED]
 
 
-async def test_an_event_that_nothing_names_is_never_a_duplicate(bench: Bench) -> None:
+async def test_broker_event_without_a_key_is_never_a_duplicate(bench: Bench) -> None:
     assert await bench.take(event(), event()) == [STORED, STORED]
     assert await bench.take(event()) == [STORED]
 
 
-async def test_a_redelivery_for_more_users_reaches_the_new_ones_only(bench: Bench) -> None:
+async def test_broker_redelivery_for_more_users_reaches_the_new_ones_only(bench: Bench) -> None:
     await bench.take(event("a", "b", key="k"))
     assert await bench.take(event("b", "c", key="k")) == [STORED]
     assert sorted(entry.user for entry in bench.sink.seen) == ["a", "b", "c"]
 
 
-# The contract: room. What does not fit is not taken at all, and order is kept.
+# The contract: room. An event that does not fit is not appended at all, and the order is kept.
 
 
-async def test_a_full_queue_retries_and_costs_no_offset(bench: Bench) -> None:
+async def test_broker_with_a_full_queue_retries_without_using_an_offset(bench: Bench) -> None:
     bench.fill(ROOM)
     late = event("u", key="late")
     assert await bench.append([late]) == [RETRIED]
@@ -254,7 +256,7 @@ async def test_a_full_queue_retries_and_costs_no_offset(bench: Bench) -> None:
     assert [entry.offset for entry in bench.sink.of("u")] == [1]
 
 
-async def test_behind_a_retry_the_same_users_are_retried_and_others_are_not(bench: Bench) -> None:
+async def test_broker_after_a_retry_retries_the_same_users_only(bench: Bench) -> None:
     bench.fill(ROOM - 2)
     outcomes = await bench.take(
         event("a"), event("b", "c", "d"), event("c"), event("e"), event("d", "f"), event("f"), event("g")
@@ -264,7 +266,7 @@ async def test_behind_a_retry_the_same_users_are_retried_and_others_are_not(benc
     assert {(await bench.top(user)).offset for user in "bcdfg"} == {0}
 
 
-async def test_an_event_for_more_users_than_the_queue_holds_enters_an_empty_one(bench: Bench) -> None:
+async def test_broker_event_for_more_users_than_the_queue_holds_enters_an_empty_queue(bench: Bench) -> None:
     everyone = event(*(f"u{n}" for n in range(ROOM + 1)))
     assert await bench.append([event("a"), everyone]) == [STORED, RETRIED]
     bench.sink.queue.clear()
@@ -280,7 +282,7 @@ async def test_append_over_the_bytes_of_the_queue_retries_what_does_not_fit(benc
     assert outcomes[1].reason is Retry.QUEUE_BYTES
 
 
-async def test_append_of_an_event_with_more_bytes_than_the_queue_holds_enters_an_empty_one(bench: Bench) -> None:
+async def test_append_of_more_bytes_than_the_queue_holds_enters_an_empty_queue(bench: Bench) -> None:
     bench.sink.max_bytes = 1_000
     large = event("b", data='{"x":"%s"}' % ("x" * 2_000), key="k")
     bench.fill(1)
@@ -296,7 +298,7 @@ async def test_append_without_room_gives_the_reason_of_each_retry(bench: Bench) 
     assert [outcome.reason for outcome in outcomes] == [Retry.QUEUE_FULL, Retry.FOLLOWS_RETRY, None]
 
 
-async def test_the_gate_counts_the_data_of_many_users_once() -> None:
+async def test_append_counts_the_data_for_many_users_once_in_the_queue() -> None:
     reservation = Reservation(Sink(max_bytes=1_000), waiting=1, waiting_bytes=300)
     many = event(*"abcdefgh", data='{"x":"%s"}' % ("x" * 492))
     assert reservation.reserve(many) is None
@@ -305,7 +307,7 @@ async def test_the_gate_counts_the_data_of_many_users_once() -> None:
 
 
 @pytest.mark.parametrize("waiting", [0, 5])
-async def test_the_gate_lets_in_what_there_is_room_for(waiting: int) -> None:
+async def test_append_stores_the_events_for_which_there_is_room(waiting: int) -> None:
     reservation = Reservation(Sink(ROOM), waiting)
     refused = [reservation.reserve(event(str(n))) is not None for n in range(ROOM + 1)]
     assert refused == [n >= ROOM - waiting for n in range(ROOM + 1)]
@@ -360,7 +362,7 @@ async def test_history_of_any_size_is_resumed_as_a_whole(bench: Bench, size: int
 
 
 @pytest.mark.fault("D2")
-async def test_resume_that_does_not_wait_leaves_the_rest_and_never_a_hole(bench: Bench) -> None:
+async def test_resume_without_waiting_returns_contiguous_entries_and_a_rest(bench: Bench) -> None:
     await bench.take(*numbered(2), large("u", n=3), *numbered(2))
     after = Position((await bench.top("u")).epoch, 1)
     found = await bench.broker.resume("u", str(after), wait=False)
@@ -369,7 +371,7 @@ async def test_resume_that_does_not_wait_leaves_the_rest_and_never_a_hole(bench:
     assert len(found.entries) + found.rest == SIZE - 1
 
 
-# The contract: bytes of a history. One event is data alone, without an id.
+# The contract: bytes of a history. Each event has only data, without an id.
 
 
 def sized(size: int, *users: str) -> Event:
@@ -377,7 +379,7 @@ def sized(size: int, *users: str) -> Event:
 
 
 async def kept_of(tight: Bench, user: str) -> int:
-    """How many of the newest events a client can resume; before them there is a gap for want of room."""
+    """The number of newest events that a client can resume; earlier ones are a `trimmed` gap."""
     top = await tight.top(user)
     answers = [await tight.resume_all(user, f"{top.epoch}:{after}") for after in range(top.offset + 1)]
     kept = sum(1 for answer in answers if answer.recovered) - 1
@@ -399,11 +401,11 @@ HALF = FEW // 2
     [
         ([HALF, HALF], 2),  # exactly the bound
         ([HALF, HALF + 1], 1),
-        ([HALF, HALF - 20_000, 20_000], 3),  # large data, and what is small enough to be in the list
+        ([HALF, HALF - 20_000, 20_000], 3),  # large data, and data that is small enough for the list
         ([HALF, HALF - 20_000, 20_001], 2),
         ([20_000, HALF, HALF], 2),
         ([20_000, 20_000, FEW - 20_000], 2),
-        ([20_000, 20_000, FEW + 1], 1),  # one event over the bound: it stays, alone
+        ([20_000, 20_000, FEW + 1], 1),  # one event over the bound is kept alone
         ([FEW + 1, 10], 1),
         ([FEW + 1, FEW + 1], 1),
         ([FEW - 40_000, 20_000, 20_000, 20_000, 20_000], 4),
@@ -455,20 +457,20 @@ async def test_broker_append_for_a_followed_user_reaches_the_sink(bench: Bench) 
     assert [entry.data for entry in bench.sink.of("u")] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
 
 
-async def test_following_twice_hears_once(bench: Bench) -> None:
+async def test_broker_following_twice_delivers_once(bench: Bench) -> None:
     await bench.follow("u")
     await bench.take(*numbered(2))
     assert [entry.offset for entry in bench.sink.of("u")] == [1, 2]
 
 
 @pytest.mark.parametrize("user", ["}", "{a}", "\n", "*", "ü😀", "x" * 256, "a b", "__proto__"])
-async def test_any_user_id_has_a_history_of_its_own(bench: Bench, user: str) -> None:
+async def test_broker_any_user_id_has_its_own_history(bench: Bench, user: str) -> None:
     await bench.take(event(user, data='{"n":1}'), event("u", data='{"n":2}'))
     assert [(entry.user, entry.data) for entry in bench.sink.of(user)] == [(user, b'{"n":1}')]
     assert (await bench.top(user)).offset == 1
 
 
-async def test_a_disconnect_reaches_who_is_followed(bench: Bench) -> None:
+async def test_broker_disconnect_reaches_followed_users(bench: Bench) -> None:
     await bench.follow("u")
     await bench.broker.disconnect("u")
     await until(lambda: bench.sink.disconnected)

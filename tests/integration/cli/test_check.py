@@ -1,4 +1,4 @@
-"""`wsbridge check`: every mistake, and none that is only another's consequence."""
+"""`wsbridge check`: every mistake, and no mistake that only follows from another one."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the commands print and how they end, in this process."""
+"""Output and exit codes of the commands, in this process."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 
 async def running(*words: str, **environ: str) -> int:
-    """Beside the loop: what it asks may be answered here."""
+    """Run a command in a thread: the bridge that it calls may run in this loop."""
     return await asyncio.to_thread(run, words, environ)
 
 
@@ -27,7 +27,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> "Said":
 
 
 class Said:
-    """What a command has printed since the last look, without the log lines of a bridge in this process."""
+    """Output of a command since the last call, without the log lines of a bridge in this process."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -128,7 +128,7 @@ async def test_publish_through_a_sidecar(aiohttp_server: AiohttpServer, said: Sa
     assert said.notes()[0].startswith("wsbridge: 404: the sidecar does not know")
 
 
-async def test_publish_on_a_closed_port_says_so(unused_tcp_port: int, said: Said) -> None:
+async def test_publish_on_a_closed_port_reports_it(unused_tcp_port: int, said: Said) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     for option, what in (("--url", "bridge"), ("--dapr", "sidecar")):
         assert await running("publish", "--user", "u1", "x", option, url) == 1
@@ -220,7 +220,7 @@ async def test_listen_prints_messages_until_a_final_close(bridge: Running, capfd
 
 
 @pytest.mark.fault("A7")
-async def test_publish_follows_the_settings_of_the_bridge_and_says_who_is_connected(start: Start, said: Said) -> None:
+async def test_publish_follows_the_settings_and_prints_the_number_of_connections(start: Start, said: Said) -> None:
     bridge = await start(USER_ID_FIELD="owner.id", TOPICS="notes=note", ADMIN_TOKEN="operator-" * 4)
     tabs = [await bridge.opened("u1") for _ in range(2)]
     environ = {"WSBRIDGE_PORT": str(bridge.port), "WSBRIDGE_USER_ID_FIELD": "owner.id", "WSBRIDGE_TOPICS": "notes=note"}

@@ -1,4 +1,4 @@
-"""One request of the command line: an answer, or one line that says why not."""
+"""One request of the command line: a response, or one line with the reason."""
 
 import asyncio
 import socket

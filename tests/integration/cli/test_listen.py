@@ -1,4 +1,4 @@
-"""A client by the rules: what each close, gap and goodbye makes it do, with scripted servers and with ours."""
+"""`wsbridge listen`: its reaction to each close, gap and goodbye, with scripted servers and a real bridge."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ Scene = Callable[[web.WebSocketResponse], Awaitable[object]]
 
 
 class Following:
-    """A listener at work, and all that it said. It waits for next to nothing; its clock stands still."""
+    """A running listener and its output. Its delays are very short, and its clock stands still."""
 
     def __init__(self, url: str, tokens: Tokens = NO_TOKEN, position: str | None = None) -> None:
         self.shown: list[bytes] = []
@@ -64,7 +64,7 @@ class Following:
 
 
 class Stage:
-    """A server that plays one scene for each connection, and then says to stay away."""
+    """A server that plays one script for each connection, and then closes with a final code."""
 
     def __init__(self, *scenes: Scene) -> None:
         self._scenes = list(scenes)

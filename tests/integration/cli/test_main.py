@@ -1,4 +1,4 @@
-"""The command line as its users run it: a process, its output, its exit code."""
+"""The command line as a process: its output and its exit code."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def url_of(bridge: Running) -> str:
 
 @asynccontextmanager
 async def served(**settings: str) -> AsyncIterator[tuple[Command, int]]:
-    """A bridge in a process of its own, and its port. Once it answers, its signal handlers are in place."""
+    """A bridge in its own process, and its port. Once it answers, its signal handlers are set."""
     async with command("serve", stdout=None, **{"WSBRIDGE_PORT": "0", **settings}) as bridge:
         (port,) = json.loads(await bridge.line_with("server.started"))["ports"]
         async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/healthz") as answer:
@@ -58,7 +58,7 @@ EXAMPLES = [
 
 
 def run_and_read(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """The exit code, the output and the notes of a command that does nothing but parse its options."""
+    """The exit code, the output and the notes of a command that only parses its options."""
     return main.run(words, {}), *capsys.readouterr()
 
 
@@ -152,7 +152,7 @@ def test_start_imports_nothing_slow() -> None:
 # ---- listen
 
 
-async def test_listen_in_a_pipe_prints_each_message_as_it_came(bridge: Running) -> None:
+async def test_listen_in_a_pipe_prints_each_message_verbatim(bridge: Running) -> None:
     async with command("listen", "--user", "u1", "--url", url_of(bridge)) as listen:
         hello = json.loads(await listen.line())
         assert hello["type"] == "connected"
@@ -298,7 +298,7 @@ async def test_serve_names_every_mistake() -> None:
     assert "enableServiceLinks: false" in notes
 
 
-async def test_serve_says_which_port_is_taken() -> None:
+async def test_serve_on_a_taken_port_names_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, notes = await finished("serve", WSBRIDGE_PORT=str(port))

@@ -1,4 +1,4 @@
-"""Events from words: what goes out, and what each answer means."""
+"""`wsbridge publish`: the event, and the explanation of each answer."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ EVENT = cloud_event("task.created", ["u1"], {"title": "Buy milk"})
 async def answering(
     aiohttp_server: AiohttpServer, status: int, text: str = "", charset: str = "utf-8"
 ) -> tuple[str, list[web.Request]]:
-    """The URL of a server that gives one answer to everything, and what it was asked."""
+    """The URL of a server that gives one answer to every request, and the requests."""
     asked = []
 
     async def handle(request: web.Request) -> web.Response:

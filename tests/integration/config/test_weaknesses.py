@@ -1,4 +1,4 @@
-"""Settings that leave something open: each is named, at the start and by `wsbridge check`."""
+"""Insecure settings: each is named at the start and by `wsbridge check`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from wsbridge.config.weaknesses import weaknesses
 
 SOUND = Settings(
     host="0.0.0.0", auth="required", jwt_secret=SECRET, internal_port=8005, app_api_token=APP_TOKEN
-)  # as the manifests have it
+)  # as in the manifests
 
 
 def found(**changes: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""A connection before aiohttp sees it: heads are bounded, refusals are cheap, nothing of a handshake is kept."""
+"""A connection before aiohttp gets it: bounded heads, cheap refusals, and no memory kept for handshakes."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ from wsbridge import server
 from wsbridge.connections import connection_limit
 
 GET = "GET /healthz HTTP/1.1\r\nHost: a\r\n"
-STRANGERS = {"TRUSTED_PROXIES": "192.0.2.1"}  # no proxy at the tests' own address is trusted
+STRANGERS = {"TRUSTED_PROXIES": "192.0.2.1"}  # no proxy at the address of the tests is trusted
 
 
 def refused(bridge: Running, reason: str) -> int:
@@ -26,7 +26,7 @@ def handlers() -> int:
     """aiohttp's objects for connections."""
     return sum(
         issubclass(type(found), RequestHandler) for found in gc.get_objects()
-    )  # `isinstance` looks into weak proxies
+    )  # `isinstance` would follow weak proxies
 
 
 def head_bytes(bridge: Running) -> float:
@@ -34,7 +34,7 @@ def head_bytes(bridge: Running) -> float:
 
 
 async def send_often(peer: Peer, data: bytes) -> None:
-    """2 MB, or until the other side has had enough."""
+    """Send 2 MB, or until the other side closes."""
     for _ in range(0, 2_000_000, len(data)):
         await peer.send(data)
         await asyncio.sleep(0)
@@ -45,7 +45,7 @@ async def send_often(peer: Peer, data: bytes) -> None:
 
 @pytest.mark.fault("D6")
 @pytest.mark.parametrize("target", ["/ws?user_id=u1", "/healthz"])
-async def test_header_of_32_kb_is_taken(bridge: Running, target: str) -> None:
+async def test_header_of_32_kb_is_accepted(bridge: Running, target: str) -> None:
     text = GOOD.replace("/ws?user_id=u1", target)
     async with Peer(bridge.port) as peer:
         status, _ = await peer.request(f"{text}Cookie: a={'x' * 20_000}\r\nX-More: {'y' * 11_000}\r\n\r\n")
@@ -53,7 +53,7 @@ async def test_header_of_32_kb_is_taken(bridge: Running, target: str) -> None:
 
 
 @pytest.mark.fault("D6")
-async def test_header_of_a_token_with_many_groups_is_taken(start: Start) -> None:
+async def test_header_with_a_large_token_is_accepted(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     large = token("u1", groups=[f"group-{n:020}" for n in range(500)])
     assert len(large) > 16_000
@@ -112,7 +112,7 @@ async def test_incomplete_heads_use_bounded_memory_and_no_aiohttp_parser(
             await peer.send(f"{GET}X: {'x' * 20_000}".encode())
         await until(lambda: refused(bridge, "head_memory") == 41)  # 200,000 bytes hold nine
         assert head_bytes(bridge) <= 200_000
-        assert handlers() <= before + 3  # the bystander's
+        assert handlers() <= before + 3  # of the bystander
         for peer in peers:
             peer.sock.close()
     await until(lambda: head_bytes(bridge) == 0)
@@ -186,7 +186,7 @@ async def test_idle_connection_outlives_the_header_deadline(start: Start, monkey
         assert (await idle.request(GET + "\r\n"))[0] == 200
         async with Peer(bridge.port) as silent, Peer(bridge.port) as slow:
             await slow.send(GET.encode())
-            assert await silent.rest() == await slow.rest() == b""  # both are cut by that deadline
+            assert await silent.rest() == await slow.rest() == b""  # both are cut at that deadline
         assert (await idle.request(GET + "\r\n"))[0] == 200
     assert (refused(bridge, "silence"), refused(bridge, "head_timeout")) == (1, 1)
 
@@ -218,11 +218,11 @@ async def test_address_over_its_failure_limit_is_refused_before_parsing(
     made = handlers()
     for _ in range(30):
         async with Peer(bridge.port) as peer:
-            assert (await peer.rest())[:12] in (b"HTTP/1.1 429", b"")  # nothing where the reset was faster
+            assert (await peer.rest())[:12] in (b"HTTP/1.1 429", b"")  # empty if the reset was faster
     assert refused(bridge, "failures") == 30
     gc.collect()
     assert handlers() <= made
-    await ws.send_str('{"type":"ping"}')  # a session that was admitted before stays
+    await ws.send_str('{"type":"ping"}')  # an earlier session stays open
     assert await receive(ws) == {"type": "pong"}
     monkeypatch.setattr(failures, "_clock", lambda: now + 1)
     await bridge.opened(token=token())
@@ -249,7 +249,7 @@ async def test_failures_behind_a_proxy_count_for_the_client_and_are_logged_with_
 
 
 @pytest.mark.fault("C3")
-async def test_many_users_behind_one_address_are_all_taken(start: Start) -> None:
+async def test_many_users_behind_one_address_are_all_accepted(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **STRANGERS)
     for n in range(50):
         await bridge.opened(f"u{n}", token=token(f"u{n}"))
@@ -258,7 +258,7 @@ async def test_many_users_behind_one_address_are_all_taken(start: Start) -> None
 @pytest.mark.fault("C3")
 async def test_handshakes_over_the_rate_are_closed_with_1013(start: Start, logs: Logs) -> None:
     bridge = await start(HANDSHAKE_RATE="2")
-    bridge.bridge.rate_limits._handshakes._clock = lambda: 1_000.0  # on a slow machine time alone would admit more
+    bridge.bridge.rate_limits._handshakes._clock = lambda: 1_000.0  # time alone would admit more
     first = [(await bridge.connect()) for _ in range(4)]
     late = await bridge.connect()
     goodbye = await receive(late)
@@ -266,14 +266,14 @@ async def test_handshakes_over_the_rate_are_closed_with_1013(start: Start, logs:
     assert await closed(late) == (1013, "overloaded")
     async with Peer(bridge.port) as peer:
         _, answer = await peer.request(GOOD.replace("GET /ws", "GET http://localhost/ws") + "\r\n")
-        assert answer.startswith("HTTP/1.1 101 ")  # written another way it is no way round
+        assert answer.startswith("HTTP/1.1 101 ")  # another spelling of the path does not avoid the limit
         await until(lambda: len(logs.of("session.refused", code=1013, reason="overloaded")) == 2)
     async with Peer(bridge.port) as peer:
         await peer.send(b"GET /sse?user_id=u1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b'"code":1013' in await peer.rest()
     assert refused(bridge, "handshake_rate") == bridge.closes("1013") == 3
     assert [(await receive(ws))["type"] for ws in first] == ["connected"] * 4
-    assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # deliveries have no such limit
+    assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # the limit does not apply to deliveries
 
 
 @pytest.mark.fault("C4")
@@ -286,7 +286,7 @@ async def test_full_bridge_refuses_sessions_and_answers_probes(bridge: Running) 
     assert refused(bridge, "descriptors") >= 1
 
 
-# What no head may say.
+# Malformed heads.
 
 ODD = {
     "expectation that is no text": f"{GET}Expect: \xff\r\n\r\n",

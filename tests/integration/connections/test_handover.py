@@ -1,4 +1,4 @@
-"""Connections that leave aiohttp: it keeps nothing for them, and no byte is lost."""
+"""Connections are handed over by aiohttp: it keeps no memory for them, and no byte is lost."""
 
 import gc
 

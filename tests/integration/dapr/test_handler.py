@@ -28,7 +28,7 @@ TOO_LARGE = {"status": "DROP", "reason": "too_large"}
 
 
 def statuses(answer: Any) -> list[str]:
-    """One for each entry, in their order."""
+    """The status of each entry, in order."""
     assert [entry["entryId"] for entry in answer["statuses"]] == [str(n) for n in range(len(answer["statuses"]))]
     return [entry["status"] for entry in answer["statuses"]]
 
@@ -38,14 +38,14 @@ def encoded(data: Any) -> str:
 
 
 def as_base64(data: Any, **envelope: Any) -> dict[str, Any]:
-    """An envelope around what was published as bytes."""
+    """An envelope around data that was published as bytes."""
     event = cloud_event(None, datacontenttype="application/octet-stream", data_base64=encoded(data)) | envelope
     del event["data"]
     return event
 
 
 async def events_until_now(ws: aiohttp.ClientWebSocketResponse) -> list[Any]:
-    """The events that have arrived until now."""
+    """The events that have arrived so far."""
     await ws.send_str('{"type":"ping"}')
     found = []
     while (message := await receive(ws))["type"] != "pong":
@@ -176,7 +176,7 @@ async def test_event_reaches_the_users_of_its_field_only(bridge: Running, users:
     assert {user for user, ws in sockets.items() if await events_until_now(ws) == [{"user_id": users}]} == reached
 
 
-async def test_event_for_1000_users_is_taken_and_for_1001_dropped(bridge: Running) -> None:
+async def test_event_for_1000_users_is_accepted_and_for_1001_dropped(bridge: Running) -> None:
     users = [f"u{n}" for n in range(1_001)]
     assert await bridge.publish({"user_id": users}) == "DROP"
     ws, _ = await bridge.opened("u999")
@@ -220,7 +220,7 @@ async def test_delivery_with_a_wrong_or_missing_app_token_is_401(start: Start) -
 
 
 async def test_event_of_two_mebibytes_in_every_form_is_dropped(bridge: Running, logs: Logs) -> None:
-    """FAULTS.md row 16; aiohttp's own limit would answer 413, a retry for ever."""
+    """aiohttp's own limit would answer 413, which a sidecar retries forever."""
     ws, _ = await bridge.opened()
     big = {"user_id": "u1", "padding": "x" * 2 * 2**20}
     assert await bridge.post(cloud_event(big)) == TOO_LARGE
@@ -246,7 +246,7 @@ async def test_size_limit_counts_the_data_without_the_envelope(start: Start) -> 
 
 @pytest.fixture
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would take a body of 140 MB."""
+    """A bridge with low limits; otherwise a body would need 140 MB."""
     monkeypatch.setattr("wsbridge.dapr.handler.BROKER_BYTES", 1)
 
 
@@ -254,7 +254,7 @@ async def test_single_delivery_over_every_limit_is_dropped_unread(low_limits: No
     bridge = await start(MAX_EVENT_BYTES="1")
     assert await bridge.post(b"x" * 5_000_000) == TOO_LARGE
     assert logs.of("event.dropped", reason="too_large")
-    assert await bridge.post(cloud_event(TASK)) == TOO_LARGE  # the connection, or a new one, goes on
+    assert await bridge.post(cloud_event(TASK)) == TOO_LARGE  # the connection, or a new one, still works
 
 
 async def test_bulk_delivery_over_every_limit_is_retried(low_limits: None, start: Start, logs: Logs) -> None:
@@ -272,7 +272,7 @@ async def test_bulk_delivery_with_the_largest_messages_of_a_broker_drops_them_al
     assert statuses(await bridge.post(bulk, JSON)) == ["DROP"] * 20 + ["SUCCESS"]
 
 
-async def test_bulk_delivery_of_a_hundred_largest_events_is_taken(start: Start) -> None:
+async def test_bulk_delivery_of_a_hundred_largest_events_is_accepted(start: Start) -> None:
     bridge = await start(MAX_EVENT_BYTES="20000", MAX_BACKLOG_BYTES="10000000")
     ws, _ = await bridge.opened()
     data = {"user_id": "u1", "padding": "x" * 19_900}
@@ -282,7 +282,7 @@ async def test_bulk_delivery_of_a_hundred_largest_events_is_taken(start: Start) 
 
 
 async def test_duplicate_is_acknowledged_and_sent_once(bridge: Running, logs: Logs) -> None:
-    """FAULTS.md row 18, single, bulk and across both."""
+    """In single deliveries, in bulk, and across both."""
     ws, _ = await bridge.opened()
     event, other = cloud_event(TASK | {"n": 1}), cloud_event(TASK | {"n": 2})
     assert await bridge.post(event) == SUCCESS
@@ -313,7 +313,7 @@ async def test_duplicate_of_a_verbatim_message_is_recognised_by_its_coordinates(
     at = {"__key": "k", "__partition": "3", "__offset": "7"}
     assert statuses(await bridge.post(bulk_of(encoded(TASK), **raw, metadata=at), JSON)) == ["SUCCESS"]
     assert statuses(await bridge.post(bulk_of(encoded(TASK), **raw, metadata=at), JSON)) == ["SUCCESS"]
-    for event in (TASK, as_base64(TASK, source="Dapr"), as_base64(TASK, source="Dapr")):  # new ids each time
+    for event in (TASK, as_base64(TASK, source="Dapr"), as_base64(TASK, source="Dapr")):  # a new envelope id each time
         assert await bridge.post(event, **at) == SUCCESS
     await settled(bridge)
     assert len(await events_until_now(ws)) == 1
@@ -339,7 +339,7 @@ async def test_duplicate_after_the_dedupe_ttl_is_sent_again(start: Start) -> Non
 async def test_delivery_with_a_full_queue_is_retried_in_order(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAULTS.md row 19."""
+    """RETRY, also for later events of the same user."""
     broadcaster = BlockedBroadcaster(monkeypatch)
     bridge = await start(QUEUE_SIZE="5")
     ws, _ = await bridge.opened("a")
@@ -355,13 +355,13 @@ async def test_delivery_with_a_full_queue_is_retried_in_order(
     assert (await bridge.get("/health"))[1]["checks"]["queue"] == "nearly full"
     broadcaster.release()
     await settled(bridge)
-    assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 9  # the whole batch comes again
+    assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 9  # the whole batch is delivered again
     await settled(bridge)
     assert [e["n"] for e in await events_until_now(ws)] == [0, 2, 3, 6]
 
 
 async def test_later_events_of_a_retried_user_are_retried(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event for two users does not fit, a later one for one of them would."""
+    """An event for two users does not fit; a later one for one of them would fit."""
     BlockedBroadcaster(monkeypatch)
     bridge = await start(QUEUE_SIZE="2")
     events = [cloud_event({"user_id": users}) for users in ("a", ["b", "c"], "d", "b", ["c", "e"], "e")]
@@ -403,7 +403,7 @@ async def test_log_line_of_an_event_has_its_trace(bridge: Running, logs: Logs) -
 
 
 @pytest.mark.fault("E3")
-async def test_delivery_with_redis_unavailable_says_so_in_answer_log_and_metric(
+async def test_delivery_with_redis_unavailable_is_reported_in_answer_log_and_metric(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unavailable(events: Sequence[Event], is_wanted: Callable[[], bool]) -> list[Outcome]:
@@ -423,7 +423,7 @@ async def test_delivery_for_an_unknown_topic_is_counted(bridge: Running) -> None
     assert bridge.bridge.metrics.drops["unknown_topic"] == bridge.bridge.metrics.events["dropped"] == 1
 
 
-async def test_bulk_over_the_bytes_of_the_queue_is_taken_up_to_what_fits(
+async def test_bulk_over_the_bytes_of_the_queue_stores_the_events_that_fit(
     start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broadcaster = BlockedBroadcaster(monkeypatch)
@@ -449,10 +449,10 @@ async def test_event_that_waited_in_kafka_shows_its_age(bridge: Running) -> None
     assert read("wsbridge_event_age_seconds_sum") == pytest.approx(20, abs=10)
 
 
-async def test_delivery_whose_connection_is_closed_is_no_longer_wanted(
+async def test_delivery_whose_connection_is_closed_is_abandoned(
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker on Redis stops between two slices of a large bulk then."""
+    """The broker on Redis then stops between two slices of a large bulk."""
     wanted: list[Callable[[], bool]] = []
     done = asyncio.Event()
 

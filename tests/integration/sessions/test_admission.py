@@ -1,4 +1,4 @@
-"""Who may connect, as whom: tokens and where they are found, users, origins, limits. On real sockets."""
+"""Admission on real sockets: tokens, users, origins, limits."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.support.running import SECRET, Start, closed, connect, receive, token
 OTHER_SECRET = "the secret before that, also of thirty-two bytes"
 
 
-async def test_a_token_says_who_it_is(start: Start, logs: Logs) -> None:
+async def test_admission_takes_the_user_of_the_token(start: Start, logs: Logs) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     ws = await connect(bridge, query={"token": token("user-123")})
     assert (await receive(ws))["user_id"] == "user-123"
@@ -26,7 +26,7 @@ async def test_a_token_says_who_it_is(start: Start, logs: Logs) -> None:
     assert logs.of("session.opened", user="user-123")
 
 
-async def test_keys_of_other_kinds(start: Start) -> None:
+async def test_admission_with_each_kind_of_key_accepts_its_tokens(start: Start) -> None:
     pairs: dict[str, Any] = {"EdDSA": Ed25519PrivateKey.generate(), "ES256": generate_private_key(SECP256R1())}
     pems = [key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in pairs.values()]
     bridge = await start(JWT_PUBLIC_KEY=b"".join(pems).decode())
@@ -35,7 +35,7 @@ async def test_keys_of_other_kinds(start: Start) -> None:
         assert (await receive(ws))["user_id"] == algorithm
 
 
-async def test_a_key_set_that_is_fetched(start: Start, aiohttp_server: AiohttpServer) -> None:
+async def test_admission_with_a_key_set_accepts_its_tokens(start: Start, aiohttp_server: AiohttpServer) -> None:
     key = Ed25519PrivateKey.generate()
     public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "k1", "use": "sig"}
 
@@ -52,7 +52,7 @@ async def test_a_key_set_that_is_fetched(start: Start, aiohttp_server: AiohttpSe
     assert await closed(ws) == (4401, "token_invalid")
 
 
-async def test_without_any_key_yet_the_client_comes_back(start: Start, logs: Logs, unused_tcp_port: int) -> None:
+async def test_admission_without_any_key_closes_with_1013(start: Start, logs: Logs, unused_tcp_port: int) -> None:
     bridge = await start(JWT_JWKS_URL=f"http://127.0.0.1:{unused_tcp_port}/jwks")
     ws = await connect(bridge, query={"token": token(key=Ed25519PrivateKey.generate(), algorithm="EdDSA")})
     goodbye = await receive(ws)  # for engines that hide the close code
@@ -64,7 +64,7 @@ async def test_without_any_key_yet_the_client_comes_back(start: Start, logs: Log
     assert health["checks"]["keys"] != "ok"
 
 
-async def test_two_secrets_during_a_rotation(start: Start) -> None:
+async def test_admission_during_a_rotation_accepts_both_secrets(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET, JWT_SECRET_PREVIOUS=OTHER_SECRET)
     for key in (SECRET, OTHER_SECRET):
         ws = await connect(bridge, query={"token": token(key=key)})
@@ -82,7 +82,7 @@ async def test_two_secrets_during_a_rotation(start: Start) -> None:
         ({"aud": "us", "iss": "others"}, False),
     ],
 )
-async def test_audience_and_issuer_where_they_are_set(start: Start, claims: dict[str, Any], good: bool) -> None:
+async def test_admission_checks_audience_and_issuer_if_set(start: Start, claims: dict[str, Any], good: bool) -> None:
     bridge = await start(JWT_SECRET=SECRET, JWT_AUDIENCE="us", JWT_ISSUER="them", JWT_USER_CLAIM="email")
     ws = await connect(bridge, query={"token": token(**claims, email="ann@example.com")})
     if good:
@@ -91,7 +91,7 @@ async def test_audience_and_issuer_where_they_are_set(start: Start, claims: dict
         assert await closed(ws) == (4401, "token_invalid")
 
 
-async def test_an_audience_is_not_checked_unless_one_is_set(start: Start) -> None:
+async def test_admission_without_an_audience_does_not_check_it(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     ws = await connect(bridge, query={"token": token(aud="somebody")})
     assert (await receive(ws))["type"] == "connected"
@@ -119,7 +119,7 @@ ORIGINS = {
 
 
 @pytest.mark.parametrize(("origin", "allowed"), ORIGINS.items())
-async def test_which_origins_may_connect(start: Start, origin: str, allowed: bool) -> None:
+async def test_admission_with_a_list_of_origins_accepts_only_those(start: Start, origin: str, allowed: bool) -> None:
     bridge = await start(AUTH="none", HOST="0.0.0.0", ALLOWED_ORIGINS=ALLOWED)
     ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": origin})
     if allowed:
@@ -131,7 +131,7 @@ async def test_which_origins_may_connect(start: Start, origin: str, allowed: boo
 @pytest.mark.parametrize(
     ("origin", "host", "allowed"),
     [
-        ("https://app.example.com", "app.example.com", True),  # TLS ends before us
+        ("https://app.example.com", "app.example.com", True),  # TLS ends before the bridge
         ("http://app.example.com:8004", "app.example.com:8004", True),
         ("https://app.example.com", "app.example.com:443", True),
         ("https://app.example.com:8443", "app.example.com", False),
@@ -139,7 +139,9 @@ async def test_which_origins_may_connect(start: Start, origin: str, allowed: boo
         ("null", "app.example.com", False),
     ],
 )
-async def test_the_same_origin_where_none_is_set(start: Start, origin: str, host: str, allowed: bool) -> None:
+async def test_admission_without_a_list_accepts_the_same_origin(
+    start: Start, origin: str, host: str, allowed: bool
+) -> None:
     bridge = await start(AUTH="none", HOST="0.0.0.0")
     ws = await connect(bridge, query={"user_id": "u1"}, headers={"Origin": origin, "Host": host})
     if allowed:
@@ -148,7 +150,7 @@ async def test_the_same_origin_where_none_is_set(start: Start, origin: str, host
         assert await closed(ws) == (4503, "origin_forbidden")
 
 
-async def test_no_origin_is_no_browser_and_development_takes_any(start: Start) -> None:
+async def test_admission_without_an_origin_or_in_development_accepts(start: Start) -> None:
     bridge = await start(ALLOWED_ORIGINS="https://example.com")
     assert (await receive(await bridge.connect()))["type"] == "connected"
     bridge = await start()
@@ -156,7 +158,7 @@ async def test_no_origin_is_no_browser_and_development_takes_any(start: Start) -
     assert (await receive(ws))["type"] == "connected"
 
 
-async def test_the_origin_is_looked_at_before_anything_else(start: Start, logs: Logs) -> None:
+async def test_admission_checks_the_origin_first(start: Start, logs: Logs) -> None:
     bridge = await start(JWT_SECRET=SECRET, ALLOWED_ORIGINS="https://example.com", MAX_CONNECTIONS="1")
     await bridge.opened(token=token())
     ws = await connect(bridge, query={"token": "bad"}, headers={"Origin": "https://evil.net"})

@@ -1,4 +1,4 @@
-"""Sessions that open and close: limits, an unavailable history, what is counted. On real sockets."""
+"""Sessions that open and close on real sockets: limits, an unavailable history, counters."""
 
 import aiohttp
 import pytest
@@ -9,7 +9,7 @@ from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.core.recovery import Resume
 
 
-async def test_limits_are_those_of_the_settings_and_free_again(start: Start) -> None:
+async def test_limits_of_the_settings_count_open_connections_only(start: Start) -> None:
     bridge = await start(MAX_CONNECTIONS="3", MAX_CONNECTIONS_PER_USER="2")
     first, _ = await bridge.opened("a")
     await bridge.opened("a")

@@ -1,4 +1,4 @@
-"""Lines that people and machines can trust, whatever strangers put into them."""
+"""Log lines are valid and safe for people and programs, whatever text untrusted peers send."""
 
 import asyncio
 import json
@@ -72,7 +72,7 @@ def test_line_below_the_level_is_dropped(level: str, events: int) -> None:
     assert [record["level"] for record in output.records] == ["debug", "info", "warning", "error"][-events:]
 
 
-# Strangers' text.
+# Untrusted text.
 
 NASTY = {
     "newline": "a\nevent=forged",
@@ -182,7 +182,7 @@ def test_library_record_with_an_exception_contains_the_traceback(output: Output)
 
 
 def test_library_record_with_wrong_arguments_does_not_raise() -> None:
-    with logging_to() as output:  # here and not in the fixture: without pytest's own handler, which raises
+    with logging_to() as output:  # here and not in the fixture, because pytest's own handler would raise
         logging.getLogger("some.library").warning("%d apples", "many")
     assert output.records[0]["message"] == "%d apples ('many',)"
 
@@ -244,7 +244,7 @@ def test_log_at_debug_level_has_no_budget(output: Output) -> None:
 
 @pytest.mark.fault("F1")
 async def test_bridge_with_a_blocked_stdout_still_delivers() -> None:
-    """Far more lines than a pipe holds: connections, events and probes must not wait for a reader of the log."""
+    """Far more lines than a pipe holds. Connections, events and probes must not wait for a reader of the log."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as log_of_it, os.fdopen(writing, "wb") as its_stdout:
         async with (

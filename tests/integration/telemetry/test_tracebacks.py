@@ -1,4 +1,4 @@
-"""What a stranger has sent is freed with its request: no cycle waits for the collector."""
+"""Data of a request is freed with the request, without the garbage collector."""
 
 import gc
 

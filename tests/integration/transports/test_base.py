@@ -1,4 +1,4 @@
-"""Bytes onto a real transport: nothing waits for the peer, and everything is given back."""
+"""A connection on a real transport: writes never wait for the peer, and all resources are freed."""
 
 import asyncio
 import socket
@@ -22,16 +22,16 @@ class Line:
         self.connection = BaseConnection(transport)
 
     def stall(self) -> None:
-        """Write more than the kernel takes; the peer reads nothing."""
+        """Write more than the kernel buffers; the peer reads nothing."""
         while not self.connection.unsent():
             self.connection.write(MEGABYTE)
 
     async def received(self) -> bytes:
-        """What the peer has to read."""
+        """The bytes that the peer can read."""
         return await asyncio.get_running_loop().sock_recv(self.peer, 1_000)
 
     async def end(self) -> str:
-        """How the peer sees it end, behind all that it has to read."""
+        """How the peer sees the end, after all readable bytes."""
         try:
             while await asyncio.get_running_loop().sock_recv(self.peer, 1_048_576):
                 pass
@@ -47,7 +47,7 @@ async def line() -> AsyncIterator[Line]:
         accepted, _ = server.accept()
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, accepted)
-        transport.get_extra_info("socket")  # while it is open: uvloop makes this object when it is asked
+        transport.get_extra_info("socket")  # while it is open, because uvloop makes this object on request
         line = Line(transport, peer)
         yield line
         line.connection.abort()
@@ -71,21 +71,21 @@ async def test_connection_write_to_a_stalled_peer_is_counted_and_does_not_wait(l
     assert line.connection.unsent() == before + len(MEGABYTE)
 
 
-async def test_a_peer_that_has_left_takes_nothing(line: Line) -> None:
+async def test_connection_write_to_a_lost_peer_is_ignored(line: Line) -> None:
     line.peer.close()
     await until(line.transport.is_closing)
     line.connection.write(b"hello")
     assert line.connection.unsent() == 0
 
 
-async def test_an_abort_throws_away_what_was_not_sent_and_resets(line: Line) -> None:
+async def test_connection_abort_discards_unsent_bytes_and_resets(line: Line) -> None:
     line.stall()
     line.connection.abort()
     await until(accepted_is_closed(line.transport))
     assert await line.end() == "reset"
 
 
-async def test_an_abort_of_what_has_ended_is_harmless(line: Line) -> None:
+async def test_connection_abort_after_its_end_is_harmless(line: Line) -> None:
     line.connection.abort()
     await until(accepted_is_closed(line.transport))
     line.connection.abort()
@@ -93,7 +93,7 @@ async def test_an_abort_of_what_has_ended_is_harmless(line: Line) -> None:
     line.connection.over()
 
 
-async def test_an_end_gives_the_socket_back_at_once_if_all_was_sent(line: Line) -> None:
+async def test_connection_finish_with_all_bytes_sent_closes_at_once(line: Line) -> None:
     line.connection.write(b"bye")
     line.connection.abort_later()
     line.connection.over()
@@ -102,13 +102,15 @@ async def test_an_end_gives_the_socket_back_at_once_if_all_was_sent(line: Line) 
     assert await line.end() == "closed"
 
 
-async def test_an_end_lets_the_peer_take_the_rest_for_a_while(line: Line) -> None:
+async def test_connection_finish_lets_the_peer_read_the_rest(line: Line) -> None:
     line.stall()
     line.connection.over()
     assert await line.end() == "closed"
 
 
-async def test_an_end_waits_for_a_stalled_peer_no_longer_than_that(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_finish_with_a_stalled_peer_aborts_after_its_time_out(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 0.05)
     line.stall()
     line.connection.over()
@@ -116,7 +118,7 @@ async def test_an_end_waits_for_a_stalled_peer_no_longer_than_that(line: Line, m
     assert await line.end() == "reset"
 
 
-async def test_the_deadline_is_set_once(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_abort_later_sets_one_timer(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 0.05)
     line.connection.abort_later()
     monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 3_600)
@@ -124,9 +126,7 @@ async def test_the_deadline_is_set_once(line: Line, monkeypatch: pytest.MonkeyPa
     await until(accepted_is_closed(line.transport))
 
 
-async def test_abort_later_of_many_slow_peers_comes_at_different_moments(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_abort_later_of_many_slow_peers_is_spread(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = list[float]()
     monkeypatch.setattr(BaseConnection, "_set_timer", lambda _, after: seconds.append(after))
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""The stream of events, on real sockets."""
+"""Server-Sent Events on real sockets."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ class Message(NamedTuple):
 
 
 async def messages(response: aiohttp.ClientResponse) -> AsyncIterator[Message]:
-    """Parsed as HTML standard §9.2.6 says; comments and `retry` are left out."""
+    """The messages of a stream, parsed as in HTML standard §9.2.6; comments and `retry` are left out."""
     fields: dict[str, list[str]] = {}
     async for line in response.content:
         name, _, value = line.decode().rstrip("\n").partition(":")
@@ -50,7 +50,7 @@ def url(bridge: Running, **query: str) -> str:
 
 
 @pytest.mark.fault("H3")
-async def test_a_stream_says_what_a_socket_says(bridge: Running) -> None:
+async def test_sse_sends_the_messages_of_a_websocket(bridge: Running) -> None:
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
         assert response.status == 200
         assert response.content_type == "text/event-stream"
@@ -67,7 +67,7 @@ async def test_a_stream_says_what_a_socket_says(bridge: Running) -> None:
         assert update.id == update.data["id"]
 
 
-async def test_it_resumes_and_the_header_wins_over_the_query(bridge: Running) -> None:
+async def test_sse_resumes_from_the_header_before_the_query(bridge: Running) -> None:
     _, hello = await bridge.opened("u1")
     for n in range(3):
         await bridge.publish({"user_id": "u1", "n": n})
@@ -79,7 +79,7 @@ async def test_it_resumes_and_the_header_wins_over_the_query(bridge: Running) ->
         assert [(await following(stream)).data["event"]["n"] for _ in range(2)] == [1, 2]
 
 
-async def test_a_gap_carries_the_position_to_go_on_from(bridge: Running) -> None:
+async def test_sse_gap_has_the_position_as_id(bridge: Running) -> None:
     async with bridge.http.get(url(bridge, user_id="u1", last_event_id="foreign:7")) as response:
         stream = messages(response)
         hello, gap = await following(stream), await following(stream)
@@ -100,7 +100,7 @@ async def test_sse_refusal_that_needs_the_page_is_an_http_status(
         assert response.content_type == "application/problem+json"
 
 
-async def test_sse_refusal_that_passes_by_itself_is_a_goodbye(start: Start) -> None:
+async def test_sse_refusal_that_is_temporary_is_a_goodbye(start: Start) -> None:
     bridge = await start(MAX_CONNECTIONS_PER_USER="1")
     await bridge.opened("u1")
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
@@ -110,7 +110,7 @@ async def test_sse_refusal_that_passes_by_itself_is_a_goodbye(start: Start) -> N
     assert '"code":4429' in text
 
 
-async def test_pages_of_allowed_origins_may_read_it(start: Start) -> None:
+async def test_sse_response_has_cors_headers_for_allowed_origins(start: Start) -> None:
     bridge = await start(ALLOWED_ORIGINS="https://app.example.com")
     good, bad = {"Origin": "https://app.example.com"}, {"Origin": "https://example.com.evil.net"}
     async with bridge.http.get(url(bridge, user_id="u1"), headers=good) as response:
@@ -118,7 +118,7 @@ async def test_pages_of_allowed_origins_may_read_it(start: Start) -> None:
         assert response.headers["Vary"] == "Origin"
     async with bridge.http.get(url(bridge, user_id="u1"), headers=bad) as response:
         assert response.status == 403
-        assert response.headers["Access-Control-Allow-Origin"] == bad["Origin"]  # its page must be able to show why
+        assert response.headers["Access-Control-Allow-Origin"] == bad["Origin"]  # the page can show the reason
         assert "origin_forbidden" in await response.text()
     for headers in (good, bad):
         async with bridge.http.options(url(bridge), headers=headers) as response:
@@ -128,7 +128,7 @@ async def test_pages_of_allowed_origins_may_read_it(start: Start) -> None:
         assert "Last-Event-ID" in response.headers["Access-Control-Allow-Headers"]
 
 
-async def test_a_peer_that_leaves_is_noticed_and_is_no_fault(start: Start, logs: Logs) -> None:
+async def test_sse_peer_that_leaves_is_noticed_without_an_error(start: Start, logs: Logs) -> None:
     bridge = await start(PING_INTERVAL="0.2", PING_TIMEOUT="0.2")
     response = await bridge.http.get(url(bridge, user_id="u1"))
     await until(lambda: len(bridge.bridge.registry))
@@ -137,7 +137,7 @@ async def test_a_peer_that_leaves_is_noticed_and_is_no_fault(start: Start, logs:
     assert (await logs.line("http.request", path="/sse"))["status"] == 200
 
 
-async def test_an_operator_ends_it_with_a_word(bridge: Running) -> None:
+async def test_sse_ended_by_an_operator_gets_a_goodbye(bridge: Running) -> None:
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
         stream = messages(response)
         await following(stream)
@@ -148,7 +148,7 @@ async def test_an_operator_ends_it_with_a_word(bridge: Running) -> None:
             await following(stream)
 
 
-async def test_a_stalled_reader_is_cut_off_and_freed(start: Start) -> None:
+async def test_sse_stalled_reader_is_closed_and_freed(start: Start) -> None:
     bridge = await start(MAX_BACKLOG_BYTES="65536")
     loop = asyncio.get_running_loop()
     with socket.socket() as sock:
@@ -165,7 +165,7 @@ async def test_a_stalled_reader_is_cut_off_and_freed(start: Start) -> None:
     assert bridge.closes("4408") == 1
 
 
-async def test_http_1_0_gets_the_stream_without_chunks(bridge: Running) -> None:
+async def test_sse_for_http_1_0_is_not_chunked(bridge: Running) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
     writer.write(b"GET /sse?user_id=u1 HTTP/1.0\r\n\r\n")
     head = await reader.readuntil(b"\r\n\r\n")
@@ -176,13 +176,13 @@ async def test_http_1_0_gets_the_stream_without_chunks(bridge: Running) -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
-def test_line_ends_in_the_data_stay_within_the_event(end: bytes) -> None:
+def test_sse_data_with_line_ends_stays_one_event(end: bytes) -> None:
     payload = b'{"type":"task_update",' + end + b'"event":{}}'
     expected = b'event: task_update\nid: e:1\ndata: {"type":"task_update",\ndata: "event":{}}\n\n'
     assert event(payload, Position("e", 1)) == expected
 
 
-async def test_a_server_that_leaves_says_so(start: Start) -> None:
+async def test_sse_during_a_shutdown_gets_a_goodbye(start: Start) -> None:
     bridge = await start(DRAIN_TIMEOUT="0.5")
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
         stream = messages(response)
@@ -196,7 +196,7 @@ async def test_a_server_that_leaves_says_so(start: Start) -> None:
         await leaving
 
 
-async def test_an_error_of_ours_ends_this_stream_only(
+async def test_sse_internal_error_ends_its_stream_only(
     bridge: Running, monkeypatch: pytest.MonkeyPatch, logs: Logs
 ) -> None:
     def attach(*_: object) -> None:
@@ -213,7 +213,7 @@ async def test_an_error_of_ours_ends_this_stream_only(
         assert (await following(messages(response))).type == "connected"
 
 
-async def test_a_peer_that_vanishes_is_noticed_by_the_kernel(start: Start) -> None:
+async def test_sse_vanished_peer_is_noticed_by_the_kernel(start: Start) -> None:
     bridge = await start(PING_TIMEOUT="7")
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
         await following(messages(response))
@@ -223,7 +223,7 @@ async def test_a_peer_that_vanishes_is_noticed_by_the_kernel(start: Start) -> No
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
 
 
-async def test_comments_keep_it_alive(start: Start) -> None:
+async def test_sse_idle_stream_gets_comments(start: Start) -> None:
     bridge = await start(PING_INTERVAL="0.1")
     async with bridge.http.get(url(bridge, user_id="u1")) as response:
         async for line in response.content:
@@ -236,7 +236,7 @@ PROXY = ROOT / "tests" / "compressing_proxy"
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Express with `compression`, as the lock file says."""
+    """Express with `compression`, in the locked versions."""
     if reason := missing():
         if os.environ.get("REQUIRE_ALL_TESTS") == "1":
             pytest.fail(reason)
@@ -257,7 +257,7 @@ async def test_stream_through_a_compressing_proxy_arrives_at_once(bridge: Runnin
         port = int(await asyncio.wait_for(process.stdout.readline(), DEADLINE))
         headers = {"Accept-Encoding": "gzip", "Accept": "text/event-stream"}
         async with bridge.http.get(f"http://127.0.0.1:{port}/client.js", headers=headers) as response:
-            assert response.headers["Content-Encoding"] == "gzip"  # it does compress what it may
+            assert response.headers["Content-Encoding"] == "gzip"  # it compresses other responses
         async with bridge.http.get(f"http://127.0.0.1:{port}/sse?user_id=u1", headers=headers) as response:
             stream = messages(response)
             assert (await following(stream)).type == "connected"

@@ -1,4 +1,4 @@
-"""`GET /ws` on real sockets: PROTOCOL.md sections 1, 3 and 4 word for word."""
+"""`GET /ws` on real sockets: the messages and closes of docs/protocol.md."""
 
 import json
 import re
@@ -40,7 +40,7 @@ HEADERS = {
 }
 
 
-async def test_connected_comes_first_with_its_fields_in_order(bridge: Running) -> None:
+async def test_websocket_connected_is_first_with_its_fields_in_order(bridge: Running) -> None:
     _, hello = await bridge.opened("user-123")
     assert list(hello) == [
         "type",
@@ -60,7 +60,7 @@ async def test_connected_comes_first_with_its_fields_in_order(bridge: Running) -
     assert hello["ping_interval_ms"] == 25_000
 
 
-async def test_connected_says_whether_it_recovered_and_when_the_token_ends(start: Start) -> None:
+async def test_websocket_connected_has_recovered_and_the_expiry_of_the_token(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET, PING_INTERVAL="7.5")
     _, hello = await bridge.opened("u1", token=token(ttl=3600), last_event_id="k3f9x2:41")
     assert list(hello)[-4:] == ["last_event_id", "recovered", "ping_interval_ms", "expires_in_ms"]
@@ -81,7 +81,7 @@ async def test_connected_says_whether_it_recovered_and_when_the_token_ends(start
     ],
     ids=["example", "numbers", "white space", "duplicate names, escapes", "unicode", "70 kB"],
 )
-async def test_an_update_holds_the_data_byte_for_byte(bridge: Running, data: bytes) -> None:
+async def test_websocket_update_has_the_data_verbatim(bridge: Running, data: bytes) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened("user-123")
         assert await bridge.post(enveloped(data)) == {"status": "SUCCESS"}
@@ -93,21 +93,21 @@ async def test_an_update_holds_the_data_byte_for_byte(bridge: Running, data: byt
         assert found[2].decode() == hello["last_event_id"].removesuffix("0") + "1"
 
 
-async def test_the_type_comes_from_the_topic(start: Start) -> None:
+async def test_websocket_update_type_is_that_of_the_topic(start: Start) -> None:
     bridge = await start(TOPICS="task-updates=task_update,notes=note")
     ws, _ = await bridge.opened()
     await bridge.post(cloud_event({"user_id": "u1"}), topic="notes")
     assert (await receive(ws))["type"] == "note"
 
 
-async def test_ping_and_pong_in_text_and_in_the_protocol(bridge: Running) -> None:
+async def test_websocket_pings_as_text_and_as_frames_are_answered(bridge: Running) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
         await peer.send_frame(TEXT, b'{"type":"ping"}')
         assert await peer.frame() == (TEXT, b'{"type":"pong"}')
         await peer.send_frame(PING, b"are you there?")
         assert await peer.frame() == (PONG, b"are you there?")
-        await peer.send_frame(PONG, b"unasked")  # RFC 6455 §5.5.3: no answer
+        await peer.send_frame(PONG, b"unasked")  # RFC 6455 §5.5.3: no answer is expected
         await peer.send_frame(TEXT, b'{"type":', final=False)
         await peer.send_frame(PING, b"between fragments")
         await peer.send_frame(CONTINUATION, b'"ping"}')
@@ -115,7 +115,7 @@ async def test_ping_and_pong_in_text_and_in_the_protocol(bridge: Running) -> Non
         assert await peer.frame() == (TEXT, b'{"type":"pong"}')
 
 
-async def test_the_server_pings(start: Start) -> None:
+async def test_websocket_server_sends_pings(start: Start) -> None:
     bridge = await start(PING_INTERVAL="0.1")
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
@@ -124,7 +124,7 @@ async def test_the_server_pings(start: Start) -> None:
             await peer.send_frame(PONG)
 
 
-async def test_auth_keeps_the_session_and_tells_until_when(start: Start, logs: Logs) -> None:
+async def test_websocket_auth_extends_the_session(start: Start, logs: Logs) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     ws, hello = await bridge.opened(token=token(ttl=20))
     await ws.send_str(json.dumps({"type": "auth", "token": token(ttl=3600)}))
@@ -145,21 +145,21 @@ async def test_auth_keeps_the_session_and_tells_until_when(start: Start, logs: L
     ],
     ids=["nonsense", "forged", "expired", "of another user"],
 )
-async def test_a_bad_auth_message_ends_the_session(
+async def test_websocket_auth_with_an_invalid_token_closes(
     start: Start, logs: Logs, fresh: Callable[[], str], close: tuple[int, str]
 ) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     ws, hello = await bridge.opened(token=token())
     await ws.send_str(json.dumps({"type": "auth", "token": fresh()}))
     message = await ws.receive()
-    assert message.type is aiohttp.WSMsgType.CLOSE  # alone, without a goodbye
+    assert message.type is aiohttp.WSMsgType.CLOSE  # without a goodbye
     assert (message.data, message.extra) == close
     assert logs.of("auth.failed", session=hello["session_id"], code=close[0], reason=close[1])
     assert bridge.bridge.metrics.errors["auth"] == 1
     assert await logs.line("session.closed", session=hello["session_id"], code=close[0], by="server")
 
 
-async def test_auth_without_authentication_is_answered(bridge: Running) -> None:
+async def test_websocket_auth_without_authentication_is_answered(bridge: Running) -> None:
     ws, _ = await bridge.opened()
     await ws.send_str('{"type":"auth","token":"whatever"}')
     assert await receive(ws) == {"type": "authenticated"}
@@ -196,7 +196,7 @@ async def test_websocket_invalid_message_gets_an_error_and_stays_open(bridge: Ru
     assert await receive(ws) == {"type": "pong"}
 
 
-async def test_the_tenth_bad_message_within_a_minute_ends_it(bridge: Running, logs: Logs) -> None:
+async def test_websocket_tenth_bad_message_within_a_minute_closes(bridge: Running, logs: Logs) -> None:
     ws, hello = await bridge.opened()
     for _ in range(9):
         await ws.send_str("bad")
@@ -218,20 +218,20 @@ async def test_the_tenth_bad_message_within_a_minute_ends_it(bridge: Running, lo
     ],
     ids=["binary", "over 16 KiB", "bad UTF-8", "opcode"],
 )
-async def test_unreadable_messages_close(bridge: Running, opcode: int, payload: bytes, code: int) -> None:
+async def test_websocket_unreadable_message_closes(bridge: Running, opcode: int, payload: bytes, code: int) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
         await peer.send_frame(opcode, payload)
         assert (await peer.closed())[0] == code
 
 
-async def test_sixteen_kibibytes_are_taken(bridge: Running) -> None:
+async def test_websocket_message_of_16_kib_is_accepted(bridge: Running) -> None:
     ws, _ = await bridge.opened()
     await ws.send_str('{"type":"ping"}'.ljust(16 * 1024))
     assert await receive(ws) == {"type": "pong"}
 
 
-async def test_goodbye_comes_just_before_a_forced_disconnect(bridge: Running) -> None:
+async def test_websocket_goodbye_precedes_a_forced_disconnect(bridge: Running) -> None:
     ws, _ = await bridge.opened("u1")
     async with bridge.http.post(f"{bridge.url}/users/u1/disconnect") as response:
         assert response.status == 202
@@ -242,8 +242,8 @@ async def test_goodbye_comes_just_before_a_forced_disconnect(bridge: Running) ->
     assert await closed(ws) == (4509, "force_disconnect")
 
 
-async def test_goodbye_comes_just_before_the_end_of_a_token(start: Start, logs: Logs) -> None:
-    """FAULTS.md row 3: within a second, and a fresh token before that keeps the session."""
+async def test_websocket_goodbye_precedes_the_close_for_an_expired_token(start: Start, logs: Logs) -> None:
+    """Within a second of its expiry. A fresh token before that keeps the session."""
     bridge = await start(JWT_SECRET=SECRET, JWT_LEEWAY="0")
     expires = int(time.time()) + 2
     ends, hello = await bridge.opened(token=token(exp=expires))
@@ -268,7 +268,7 @@ async def test_goodbye_comes_just_before_the_end_of_a_token(start: Start, logs: 
 
 
 @pytest.mark.parametrize("code", [None, 1000, 1001, 3000, 4999])
-async def test_the_peers_close_is_answered_with_its_code(bridge: Running, logs: Logs, code: int | None) -> None:
+async def test_websocket_close_of_the_peer_is_echoed(bridge: Running, logs: Logs, code: int | None) -> None:
     async with WebSocketPeer(bridge.port) as peer:
         hello = await peer.opened()
         await peer.send_frame(CLOSE, b"" if code is None else code.to_bytes(2, "big") + b"bye")
@@ -279,13 +279,15 @@ async def test_the_peers_close_is_answered_with_its_code(bridge: Running, logs: 
     assert len(bridge.bridge.registry) == 0
 
 
-async def test_a_peer_that_does_not_answer_a_close_is_cut_off(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_websocket_peer_that_does_not_answer_a_close_is_cut(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.1)
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened()
         await peer.send_frame(BINARY, b"x")
         assert await peer.closed() == (1003, "binary")
-        await peer.send_frame(TEXT, b'{"type":"ping"}')  # after a close nothing is answered
+        await peer.send_frame(TEXT, b'{"type":"ping"}')  # nothing is answered after a close
         assert await peer.rest() == b""
 
 
@@ -303,7 +305,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], int, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize(("changes", "status", "expected"), REFUSED.values(), ids=REFUSED)
-async def test_websocket_request_that_is_no_handshake_is_refused_before_the_upgrade(
+async def test_websocket_request_without_a_valid_handshake_is_refused(
     bridge: Running, changes: dict[str, str | None], status: int, expected: dict[str, str]
 ) -> None:
     headers = {name: value for name, value in (HEADERS | changes).items() if value is not None}
@@ -317,7 +319,7 @@ async def test_websocket_request_that_is_no_handshake_is_refused_before_the_upgr
         assert {name: response.headers.get(name) for name in expected} == expected
 
 
-async def test_a_draining_server_refuses_with_a_time_to_come_back(bridge: Running) -> None:
+async def test_websocket_during_a_drain_is_refused_with_retry_after(bridge: Running) -> None:
     bridge.bridge.admission.draining = True
     async with bridge.http.get(f"{bridge.url}/ws?user_id=u1", headers=HEADERS) as response:
         assert response.status == 503
@@ -325,14 +327,14 @@ async def test_a_draining_server_refuses_with_a_time_to_come_back(bridge: Runnin
         assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_http_1_0_cannot_upgrade(bridge: Running) -> None:
+async def test_websocket_for_http_1_0_is_refused(bridge: Running) -> None:
     """RFC 6455 §4.2.1: HTTP/1.1 or higher."""
     async with Peer(bridge.port) as peer:
         status, _ = await peer.request(UPGRADE.format(path="/ws?user_id=u1").replace("HTTP/1.1", "HTTP/1.0") + "\r\n")
         assert status in (400, 426)
 
 
-async def test_the_server_selects_the_subprotocol_and_never_compresses(bridge: Running) -> None:
+async def test_websocket_handshake_selects_the_subprotocol_without_compression(bridge: Running) -> None:
     ws = await bridge.http.ws_connect(f"{bridge.url}/ws?user_id=u1", protocols=("bearer.x", "wsbridge.v1"), compress=15)
     assert ws.protocol == "wsbridge.v1"
     assert not ws.compress
@@ -343,7 +345,7 @@ async def test_the_server_selects_the_subprotocol_and_never_compresses(bridge: R
 
 
 async def publish(bridge: Running, count: int, user: str = "u1") -> list[bytes]:
-    """Post so many events; their frames as a connection got them live."""
+    """Publish this many events; return their frames as a live connection got them."""
     async with WebSocketPeer(bridge.port) as peer:
         await peer.opened(user)
         for n in range(count):
@@ -375,15 +377,15 @@ async def test_websocket_resume_at_the_position_of_connected_replays_all(bridge:
         assert [(await peer.frame())[1] for _ in range(2)] == live
 
 
-async def test_already_at_the_top_is_recovered(bridge: Running) -> None:
+async def test_websocket_resume_at_the_newest_position_is_recovered(bridge: Running) -> None:
     live = await publish(bridge, 2)
     ws, hello = await bridge.opened(last_event_id=position(live[1]))
     assert (hello["recovered"], hello["last_event_id"]) == (True, position(live[1]))
     await ws.send_str('{"type":"ping"}')
-    assert await receive(ws) == {"type": "pong"}  # and nothing before it
+    assert await receive(ws) == {"type": "pong"}  # no event came before
 
 
-async def test_an_empty_position_is_as_if_absent(bridge: Running) -> None:
+async def test_websocket_resume_from_an_empty_position_is_a_new_session(bridge: Running) -> None:
     live = await publish(bridge, 1)
     _, hello = await bridge.opened(last_event_id="")
     assert "recovered" not in hello
@@ -407,7 +409,7 @@ async def test_websocket_resume_from_a_trimmed_position_gets_a_gap_only(
     await logs.line("session.opened", session=hello["session_id"], recovered=False, gap=reason)
 
 
-async def test_a_position_outlives_its_events(start: Start) -> None:
+async def test_websocket_resume_at_the_top_of_expired_events_is_recovered(start: Start) -> None:
     bridge = await start(HISTORY_TTL="0")
     live = await publish(bridge, 3)
     _, hello = await bridge.opened(last_event_id=position(live[2]))
@@ -430,8 +432,8 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("asked", [*POSITIONS, *MALFORMED, "{epoch}:" + "9" * 5_000])
-async def test_a_malformed_foreign_or_future_position_is_a_reset(bridge: Running, logs: Logs, asked: str) -> None:
-    """FAULTS.md row 25: a gap, and nothing of the other user."""
+async def test_websocket_resume_from_an_invalid_position_is_a_reset(bridge: Running, logs: Logs, asked: str) -> None:
+    """A gap, and no event of the other user."""
     theirs = await publish(bridge, 3, user="other")
     top = position((await publish(bridge, 3))[2])
     filled = asked.format(epoch=top.split(":")[0], other=position(theirs[0]).split(":")[0])
@@ -444,13 +446,13 @@ async def test_a_malformed_foreign_or_future_position_is_a_reset(bridge: Running
     await logs.line("session.opened", session=hello["session_id"], recovered=False, gap="reset", replayed=0)
 
 
-async def test_live_events_during_a_replay_are_neither_lost_nor_doubled(start: Start, logs: Logs) -> None:
+async def test_websocket_live_events_during_a_replay_arrive_once(start: Start, logs: Logs) -> None:
     bridge = await start(HISTORY_SIZE="1000", MAX_BACKLOG_BYTES="1000000")
     padding, count = "x" * 50_000, 150
     for n in range(count):
         assert await bridge.publish({"user_id": "u1", "n": n, "padding": padding}) == "SUCCESS"
     epoch = str((await bridge.bridge.broker.resume("u1", None)).position.epoch)
-    async with StalledReader(bridge.port) as peer:  # for now: 7.5 MB are more than the kernel takes
+    async with StalledReader(bridge.port) as peer:  # 7.5 MB are more than the kernel buffers, so it stalls
         assert (await peer.opened(query=f"&last_event_id={epoch}:0"))["recovered"] is True
         (session,) = bridge.bridge.registry.of("u1")
         for n in range(count, count + 5):
@@ -465,8 +467,8 @@ async def test_live_events_during_a_replay_are_neither_lost_nor_doubled(start: S
         assert (await peer.message())["id"] == f"{epoch}:{count + 6}"
 
 
-async def test_a_slow_but_steady_replay_outlasts_the_heartbeat(start: Start) -> None:
-    """It is written at the client's pace: a client that reads is not silent."""
+async def test_websocket_slow_replay_is_not_a_silence(start: Start) -> None:
+    """The replay is written at the client's pace, and a client that reads is not silent."""
     bridge = await start(HISTORY_SIZE="1000", PING_INTERVAL="0.1", PING_TIMEOUT="0.1")
     count = 150
     for n in range(count):

@@ -1,4 +1,4 @@
-"""Health, stats, sessions, metrics, and who may call what: PROTOCOL.md section 5, on real sockets."""
+"""Health, stats, sessions and metrics, and access to each, on real sockets."""
 
 import re
 import socket
@@ -75,7 +75,7 @@ async def test_health_during_the_drain_is_503_and_healthz_200(bridge: Running) -
     status, body = await bridge.get("/health")
     assert (status, body["status"], body["checks"]["lifecycle"]) == (503, "unavailable", "draining")
     assert (await bridge.get("/healthz"))[0] == 200
-    assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # deliveries go on
+    assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # deliveries continue
 
 
 async def test_stats_lists_users_and_connections(bridge: Running) -> None:
@@ -158,7 +158,7 @@ async def test_user_with_any_id_is_found_and_disconnected(bridge: Running, user:
     assert await closed(ws) == (4509, "force_disconnect")
 
 
-async def test_disconnect_while_the_broker_is_unavailable_ends_the_sessions_here_and_says_so(
+async def test_disconnect_with_an_unavailable_broker_ends_local_sessions_and_is_503(
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unavailable(user: str) -> None:
@@ -299,7 +299,7 @@ async def test_routes_with_a_token_configured_refuse_requests_without_it(start: 
     for other, headers in CREDENTIALS.items():
         status = await status_of(bridge, path, headers)
         assert status in (200, 202) if caller in (other, "anyone") else status == 401, (other, status)
-    # A proxy in between does not matter to who has the token.
+    # with the token, a proxy in between does not matter
     proxied = {"X-Forwarded-For": "203.0.113.9"}
     assert await status_of(bridge, path, CREDENTIALS[caller] | proxied) in (200, 202)
     if caller != "anyone":
@@ -324,14 +324,14 @@ async def test_routes_in_development_mode_serve_this_machine_only(start: Start, 
         assert status in (200, 202) if is_open else status == 403, (headers, status)
     assert is_open or len(logs.of("request.denied", path=path, why="not_local")) == 3
     assert is_open or len(logs.of("request.denied", path=path, why="foreign_page")) == 1
-    assert await status_of(bridge, path, {"Origin": bridge.url}) in (200, 202)  # our own page
+    assert await status_of(bridge, path, {"Origin": bridge.url}) in (200, 202)  # a page of the bridge itself
 
 
 def own_address() -> str:
     """An address of this machine that is not a loopback one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect(("192.0.2.1", 9))  # TEST-NET-1: nothing is sent
+            sock.connect(("192.0.2.1", 9))  # TEST-NET-1: connecting a UDP socket sends nothing
             return str(sock.getsockname()[0])
         except OSError:
             return "127.0.0.1"
@@ -351,7 +351,7 @@ async def test_routes_without_a_token_refuse_another_machine(start: Start, path:
 async def test_routes_outside_development_refuse_local_peers_without_a_token(
     start: Start, logs: Logs, path: str, settings: dict[str, str]
 ) -> None:
-    """A proxy on the same host and a mesh's sidecar are such peers, and say so only if they want to."""
+    """A proxy on the same host and the sidecar of a mesh are such peers, and need not reveal it."""
     bridge = await start(**settings, APP_API_TOKEN="", ADMIN_TOKEN="")
     ws, _ = await bridge.opened(token=token())
     status = await status_of(bridge, path)
@@ -361,7 +361,7 @@ async def test_routes_outside_development_refuse_local_peers_without_a_token(
         assert status == 403
         assert logs.of("request.denied", path=path, why="no_token", peer="127.0.0.1")
     await ws.send_str('{"type":"ping"}')
-    assert await receive(ws) == {"type": "pong"}  # neither an event nor a close came before
+    assert await receive(ws) == {"type": "pong"}  # no event and no close arrived before
 
 
 @pytest.mark.fault("B1")
@@ -377,7 +377,7 @@ async def test_routes_without_tokens_serve_operators_on_the_internal_port(start:
 @pytest.mark.fault("B2")
 @pytest.mark.parametrize("path", ROUTES)
 async def test_routes_refuse_an_invocation_by_another_app(start: Start, logs: Logs, path: str) -> None:
-    """Its sidecar asks ours, which adds the app token; it comes in on the internal port."""
+    """The other app's sidecar calls the bridge's, which adds the app token and calls the internal port."""
     bridge = await start(JWT_SECRET=SECRET, INTERNAL_PORT="0", APP_API_TOKEN=SIDECAR, ADMIN_TOKEN="")
     headers = {"dapr-caller-app-id": "intruder", "dapr-callee-app-id": "websocket-service", "dapr-api-token": SIDECAR}
     status = await status_of(bridge, path, headers, port=bridge.server.ports[1])

@@ -1,4 +1,4 @@
-"""The client in the installed package."""
+"""The client's source files in the installed package."""
 
 import os
 from importlib.metadata import PackageNotFoundError, files

@@ -1,4 +1,4 @@
-"""What pages are given: the client always, the demo page only to try it out."""
+"""Files for pages: the client always, the demo page in development and demo mode only."""
 
 import gzip
 import re

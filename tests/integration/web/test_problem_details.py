@@ -23,7 +23,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def ask(metrics: Metrics) -> AsyncIterator[Ask]:
-    """Status, headers and body of a route that raises that."""
+    """Status, headers and body of a route that raises this error."""
     raised: list[BaseException] = []
 
     async def handler(_: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What a newcomer is told to type, and what becomes of it when it is typed."""
+"""The commands that a newcomer is shown, and their effect."""
 
 import asyncio
 import os
@@ -95,7 +95,7 @@ def test_make_run_takes_the_port_from_the_command_line_or_the_environment(
 
 @pytest.mark.fault("A5")
 def test_make_run_repairs_an_incomplete_virtual_environment(tmp_path: Path) -> None:
-    """As without Debian's python3-venv: a python is there, pip is not."""
+    """As without Debian's python3-venv: there is a python but no pip."""
     python = tmp_path / "python"
     python.write_text(
         '#!/bin/sh\n[ "$2" = venv ] || exit 0\nmkdir -p "$4/bin"; touch "$4/bin/python"\n'

@@ -1,4 +1,4 @@
-"""Appending on a real server: what of a history is there after it, and next to one of another version."""
+"""Appending on a real server: the history afterwards, also next to replicas of another version."""
 
 import struct
 from collections.abc import AsyncIterator
@@ -72,7 +72,10 @@ async def test_append_without_the_right_to_trim_is_stored_and_published(valkey: 
 async def test_append_next_to_entries_of_a_version_without_weights_is_resumed_with_them(
     valkey: Valkey, bench: Bench
 ) -> None:
-    """During a rollout both write to one history. What is new is bounded, and the older entries go first."""
+    """During a rolling update both versions write to one history.
+
+    New entries are bounded, and older ones are removed first.
+    """
     await bench.append([event(data=sized(100))])
     top = await bench.top("u")
     keys = keys_of("p", "u")

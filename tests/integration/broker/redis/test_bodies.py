@@ -1,4 +1,4 @@
-"""Data that is stored once: bytes on the way and in memory, parts that are lost, and what is kept at hand."""
+"""Data that is stored once: the bytes that are sent and kept, lost parts, and the cache."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ async def test_data_of_any_size_is_stored_once_and_comes_back(valkey: Valkey, si
 
 
 @pytest.mark.fault("D3")
-async def test_data_that_is_there_is_not_sent_again(valkey: Valkey) -> None:
+async def test_data_that_is_stored_already_is_not_sent_again(valkey: Valkey) -> None:
     async with bodies(valkey) as one, bodies(valkey) as other:
         reference = await one.store(sized(500_000, "again"))
         before = (await valkey.info())["total_net_input_bytes"]
@@ -62,12 +62,12 @@ async def test_data_that_is_there_is_not_sent_again(valkey: Valkey) -> None:
         assert (await valkey.info())["total_net_input_bytes"] - before < 5_000
 
 
-async def test_half_of_the_data_is_sent_again(valkey: Valkey) -> None:
+async def test_data_that_is_stored_in_part_is_sent_again(valkey: Valkey) -> None:
     async with bodies(valkey) as one, bodies(valkey) as other:
         reference = await one.store(sized(500_000, "half"))
         key = body_key("b", reference.name)
         await valkey.ask("SETRANGE", key, 0, "z" * CHUNK)
-        await valkey.ask("PEXPIRE", key, 30_000)  # as it is until all of it is there
+        await valkey.ask("PEXPIRE", key, 30_000)  # the expiry while it is incomplete
         assert await other.load(reference) is None
         assert await other.store(sized(500_000, "half")) == reference
         async with bodies(valkey) as third:
@@ -75,7 +75,7 @@ async def test_half_of_the_data_is_sent_again(valkey: Valkey) -> None:
 
 
 @pytest.mark.parametrize("change", [("DEL",), ("SETRANGE", 70_000, "\0" * 10), ("APPEND", "x"), ("SET", "")])
-async def test_data_that_is_not_whole_is_none(valkey: Valkey, change: tuple[str | int, ...]) -> None:
+async def test_data_that_is_incomplete_is_none(valkey: Valkey, change: tuple[str | int, ...]) -> None:
     async with bodies(valkey) as one, bodies(valkey) as other:
         reference = await one.store(sized(100_000, f"{change}"))
         await valkey.ask(str(change[0]), body_key("b", reference.name), *change[1:])
@@ -102,7 +102,7 @@ async def test_bodies_cache_is_bounded(valkey: Valkey, monkeypatch: pytest.Monke
         assert [one.known(reference) is not None for reference in references] == [True, False, True]
 
 
-async def test_events_with_the_same_data_have_bodies_of_their_own(valkey: Valkey) -> None:
+async def test_events_with_the_same_data_have_separate_bodies(valkey: Valkey) -> None:
     async with bodies(valkey) as one:
         names = {(await one.store(sized(100_000, key))).name for key in ("a", "b", "", "")}
         assert len(names) == 4

@@ -1,4 +1,7 @@
-"""The seam on a real server: what test_broker.py does not say, since it is about replicas, outages or time."""
+"""The broker on a real server:
+
+what the contract in test_base.py does not cover, which is replicas, outages and time.
+"""
 
 import asyncio
 import contextlib
@@ -41,7 +44,7 @@ def broker_of(bench: Bench) -> RedisBroker:
 
 
 async def trusting(bench: Bench) -> None:
-    """Look until the server answers and has everything."""
+    """Look until the server answers and has all data."""
     while True:
         with contextlib.suppress(BrokerUnavailable):
             await broker_of(bench).verify({})
@@ -55,16 +58,16 @@ async def test_redis_broker_append_reaches_the_other_replicas(pair: tuple[Bench,
     assert await one.append(numbered(3)) == [STORED] * 3
     await other.heard("u")
     assert [entry.offset for entry in other.sink.of("u")] == [1, 2, 3]
-    assert one.sink.seen == []  # nobody here is connected as u
+    assert one.sink.seen == []  # no client of u is connected here
 
 
-async def test_a_duplicate_is_known_to_the_other_replica(pair: tuple[Bench, Bench]) -> None:
+async def test_redis_broker_duplicate_is_recognised_by_the_other_replica(pair: tuple[Bench, Bench]) -> None:
     one, other = pair
     assert await one.append([event(key="k")]) == [STORED]
     assert await other.append([event(key="k"), event(key="l")]) == [DUPLICATE, STORED]
 
 
-async def test_the_events_of_a_user_in_one_delivery_are_one_message(pair: tuple[Bench, Bench]) -> None:
+async def test_redis_broker_publishes_the_events_of_a_user_in_one_message(pair: tuple[Bench, Bench]) -> None:
     one, _ = pair
     await one.take(*numbered(3), event("v"), *numbered(2))
     assert [entry.offset for entry in one.sink.of("u")] == [1, 2, 3, 4, 5]
@@ -89,7 +92,7 @@ async def test_redis_broker_failure_for_one_user_retries_the_event_and_later_one
         assert "WRONGTYPE" in outcomes[1].detail
 
 
-async def test_nothing_is_asked_of_a_server_before_it_was_looked_at(valkey: Valkey) -> None:
+async def test_redis_broker_before_its_first_look_sends_nothing(valkey: Valkey) -> None:
     async with on_redis(valkey.url) as bench:
         broker = broker_of(bench)
         broker.on_interrupted("a test")
@@ -102,14 +105,14 @@ async def test_nothing_is_asked_of_a_server_before_it_was_looked_at(valkey: Valk
         assert broker.trouble is None
 
 
-async def test_an_append_does_not_wait_for_ever(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redis_broker_append_times_out(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.broker.TIMEOUT", 0.0)
     async with on_redis(valkey.url) as bench:
         broker_of(bench).on_interrupted("a test")
         assert await bench.append([event(), event("v")]) == [RETRIED, RETRIED]
 
 
-async def test_a_write_that_timed_out_may_still_happen_and_its_retry_is_harmless(valkey: Valkey) -> None:
+async def test_redis_broker_retry_of_a_write_that_timed_out_is_a_duplicate(valkey: Valkey) -> None:
     async with on_redis(valkey.url) as bench:
         await bench.follow("u")
         valkey.freeze()
@@ -120,7 +123,7 @@ async def test_a_write_that_timed_out_may_still_happen_and_its_retry_is_harmless
         assert (await bench.top("u")).offset == 1
 
 
-async def test_an_outage_is_told_once_and_its_end_too(valkey: Valkey, logs: Logs) -> None:
+async def test_redis_broker_logs_an_outage_and_its_end_once(valkey: Valkey, logs: Logs) -> None:
     async with on_redis(valkey.url) as bench:
         await bench.follow("u")
         await valkey.kill()
@@ -137,7 +140,7 @@ async def test_an_outage_is_told_once_and_its_end_too(valkey: Valkey, logs: Logs
         assert (len(logs.of("redis.unavailable")), len(logs.of("redis.resynced"))) == (1, 1)
 
 
-async def test_redis_broker_unfollowed_user_is_left_after_the_grace_time(
+async def test_redis_broker_unsubscribes_an_unfollowed_user_after_the_grace_time(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with on_redis(valkey.url) as bench:
@@ -145,7 +148,7 @@ async def test_redis_broker_unfollowed_user_is_left_after_the_grace_time(
             await bench.follow(user)
         bench.sink.users = {"a"}
         await broker_of(bench).sweep()
-        assert broker_of(bench).subscriptions == 3  # they may come back
+        assert broker_of(bench).subscriptions == 3  # they may reconnect soon
         monkeypatch.setattr("wsbridge.broker.redis.broker.GRACE", 0.0)
         await broker_of(bench).sweep()
         assert broker_of(bench).subscriptions == 1
@@ -177,7 +180,7 @@ async def test_sweep_keeps_a_user_who_is_followed_again_while_it_waits(
         await until(lambda: bench.sink.disconnected == ["back"])
 
 
-async def test_the_position_of_who_stays_connected_does_not_expire(
+async def test_redis_broker_position_of_a_connected_user_does_not_expire(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with on_redis(valkey.url, prefix="p") as bench:
@@ -192,8 +195,8 @@ async def test_the_position_of_who_stays_connected_does_not_expire(
         assert await valkey.ask("PTTL", key) > (POSITION_TTL - 60) * 1000
 
 
-async def test_a_history_holds_no_more_than_it_serves_for_long(valkey: Valkey) -> None:
-    """What is too much goes some entries at a time."""
+async def test_redis_broker_removes_entries_over_a_lower_bound_gradually(valkey: Valkey) -> None:
+    """Entries over the bound are removed a few at a time."""
     async with on_redis(valkey.url, prefix="p") as bench:
         for _ in range(10):
             await bench.append(numbered(SIZE))
@@ -201,7 +204,7 @@ async def test_a_history_holds_no_more_than_it_serves_for_long(valkey: Valkey) -
         assert SIZE <= await valkey.ask("LLEN", key) < SIZE + 16
 
 
-async def test_without_a_history_positions_go_on(valkey: Valkey) -> None:
+async def test_redis_broker_without_a_history_counts_positions(valkey: Valkey) -> None:
     async with on_redis(valkey.url, prefix="p", size=0) as bench:
         await bench.take(*numbered(20))
         await bench.take(*numbered(20))
@@ -212,7 +215,7 @@ async def test_without_a_history_positions_go_on(valkey: Valkey) -> None:
         assert sum([await valkey.ask("LLEN", key.decode()) for key in await valkey.ask("KEYS", "p:*:h")]) < 16
 
 
-async def test_a_full_queue_holds_the_stream_and_loses_nothing(pair: tuple[Bench, Bench]) -> None:
+async def test_redis_broker_with_a_full_queue_pauses_the_stream(pair: tuple[Bench, Bench]) -> None:
     one, other = pair
     one.sink.size = 2
     await one.follow("u")
@@ -229,21 +232,21 @@ async def test_a_full_queue_holds_the_stream_and_loses_nothing(pair: tuple[Bench
     assert [entry.offset for entry in one.sink.seen] == [1, 2, 3, 4]
 
 
-# A server that is there and refuses.
+# A server that is available and refuses.
 
 OPTIONAL = {"info", "config|get"}
 ON_CONNECTING = {"client|setname", "select", "function|load"}
 
 
 def documented_rights() -> list[str]:
-    """The rules of the user in docs/configuration.md."""
+    """The rights of the Redis user in docs/configuration.md."""
     (rules,) = re.findall(r"ACL SETUSER wsbridge (.*?)```", (ROOT / "docs/configuration.md").read_text(), re.DOTALL)
     return str(rules).split()
 
 
 @pytest.mark.fault("E2")
 async def test_broker_with_the_documented_rights_does_all_of_its_work(valkey: Valkey, logs: Logs) -> None:
-    """Also what it does after a loss."""
+    """Including its work after a loss."""
     await valkey.ask("ACL", "SETUSER", "wsbridge", *documented_rights())
     url = valkey.url.replace("//", "//wsbridge:password@").replace("/0", "/1")
     async with replica_at(url, prefix="wsbridge") as replica:
@@ -261,14 +264,14 @@ async def test_broker_with_the_documented_rights_does_all_of_its_work(valkey: Va
         assert client.gaps == ["reset"]
         assert "NOPERM" not in logs.text
     refused = {line[line.index(b"object") + 1] for line in await valkey.ask("ACL", "LOG")}
-    assert refused <= {b"client|setinfo"}  # which Redis 7.0 does not know, and nobody needs
+    assert refused <= {b"client|setinfo"}  # Redis 7.0 does not have it, and the bridge does not need it
 
 
 @pytest.mark.fault("E2")
-async def test_broker_without_one_of_its_rights_says_so_once_until_it_has_it(
+async def test_broker_without_one_of_its_rights_reports_it_once(
     valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With nobody connected, as where only events come in."""
+    """Even if no client is connected, as in a bridge that only receives events."""
     monkeypatch.setattr("wsbridge.broker.redis.broker.TIMEOUT", 0.05)
     monkeypatch.setattr("wsbridge.sessions.reconciler.INTERVAL", 0.05)
     monkeypatch.setattr("wsbridge.sessions.reconciler.AGAIN", 0.05)
@@ -293,7 +296,7 @@ async def test_broker_without_one_of_its_rights_says_so_once_until_it_has_it(
 
 
 @pytest.mark.fault("E1")
-async def test_broker_with_a_wrong_password_says_so_from_the_start(
+async def test_broker_with_a_wrong_password_reports_it_from_the_start(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.broker.TIMEOUT", 0.05)
@@ -317,7 +320,7 @@ async def test_broker_with_a_wrong_password_says_so_from_the_start(
 
 
 @pytest.mark.fault("E2")
-async def test_broker_on_a_server_out_of_memory_says_so_once_until_there_is_room(
+async def test_broker_on_a_server_out_of_memory_reports_it_once(
     valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsbridge.broker.redis.broker.TIMEOUT", 0.05)
@@ -339,8 +342,8 @@ async def test_broker_on_a_server_out_of_memory_says_so_once_until_there_is_room
 
 @pytest.mark.fault("E2")
 @pytest.mark.parametrize("right", ["rpush", "set", "pexpire", "zadd", "zremrangebyscore", "spublish", "ltrim", "lpop"])
-async def test_append_that_fails_half_way_leaves_nothing_behind(valkey: Valkey, right: str) -> None:
-    """What comes again is no duplicate of what was not stored, and has the next offset."""
+async def test_append_that_fails_half_way_is_undone(valkey: Valkey, right: str) -> None:
+    """A redelivery is not taken for a duplicate of an event that was not stored, and it has the next offset."""
     events = [event(data=f'{{"n":{n}}}', key=f"{n}") for n in range(40)]
     async with on_redis(valkey.url, size=40) as bench:
         top = await bench.top("u")
@@ -359,7 +362,7 @@ async def test_append_that_fails_half_way_leaves_nothing_behind(valkey: Valkey, 
 
 @pytest.mark.fault("E2")
 @pytest.mark.parametrize("kind", ["h", "s"])
-async def test_append_to_a_key_of_another_type_is_taken_once_it_is_gone(valkey: Valkey, kind: str) -> None:
+async def test_append_to_a_key_of_another_type_succeeds_once_that_is_deleted(valkey: Valkey, kind: str) -> None:
     async with on_redis(valkey.url, prefix="p") as bench:
         await bench.take(event(key="before"))
         key = f"{keys_of('p', 'u').position}:{kind}"
@@ -372,8 +375,8 @@ async def test_append_to_a_key_of_another_type_is_taken_once_it_is_gone(valkey: 
 
 
 @pytest.mark.fault("E2")
-async def test_broker_with_one_user_whose_history_is_broken_serves_the_others(valkey: Valkey, logs: Logs) -> None:
-    """An answer that is an error says nothing of what the server has lost."""
+async def test_broker_with_one_broken_history_serves_other_users(valkey: Valkey, logs: Logs) -> None:
+    """An error reply does not show that the server has lost data."""
     async with on_redis(valkey.url, prefix="p") as bench:
         await bench.take(event("bad"), event("good"))
         key = keys_of("p", "bad").position

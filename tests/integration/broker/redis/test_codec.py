@@ -1,4 +1,4 @@
-"""What SCAN of a real server finds by the patterns of the key codec."""
+"""SCAN of a real server with the patterns of the key codec."""
 
 import pytest
 

@@ -90,7 +90,7 @@ async def test_connection_with_refused_channel_returns_its_request_and_error(tmp
 
 
 async def test_connection_with_reply_without_request_raises(tmp_path: Path) -> None:
-    """Otherwise it would be taken for the reply to a later request."""
+    """Otherwise the reply would be matched to a later request."""
     async with Valkey(tmp_path) as valkey, subscriber_connection(valkey) as connection:
         await connection.connection.send_command("SSUBSCRIBE", "a")
         with pytest.raises(RuntimeError, match="without a request"):

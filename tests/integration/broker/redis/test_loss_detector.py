@@ -1,4 +1,4 @@
-"""What a server has confirmed is looked for; what it has lost is never continued under the same epoch."""
+"""Losses of a server are detected, and a lost history is never continued in the same epoch."""
 
 import contextlib
 import secrets
@@ -31,7 +31,7 @@ Answer = tuple[dict[str, Position | None], int]
 
 
 class Witness:
-    """One replica's evidence, what it appends, and where the users are that are connected to it."""
+    """The evidence of one replica, its appends, and the positions of its connected users."""
 
     def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
@@ -81,12 +81,12 @@ async def witnesses(url: str, count: int = 1, prefix: str = "w") -> AsyncIterato
         yield found
 
 
-async def test_where_nothing_is_known_nothing_is_lost(tmp_path: Path) -> None:
+async def test_loss_detector_without_evidence_finds_no_loss(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         assert await witness.check() == ({}, 0)
 
 
-async def test_where_nothing_is_lost_the_positions_are_what_they_are(tmp_path: Path) -> None:
+async def test_loss_detector_without_a_loss_returns_the_positions(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
         await one.append("a", 3, connected=True)
         await one.append("b", connected=True)
@@ -101,8 +101,8 @@ async def test_where_nothing_is_lost_the_positions_are_what_they_are(tmp_path: P
 
 
 @pytest.mark.parametrize("connected", [False, True])
-async def test_after_an_older_snapshot_every_history_is_forgotten(tmp_path: Path, connected: bool) -> None:
-    """The last append is missing, whether somebody is connected to see it or not: all others may be, too."""
+async def test_loss_detector_after_an_older_snapshot_forgets_every_history(tmp_path: Path, connected: bool) -> None:
+    """The last append is missing, even if no connected user sees it. All others may be missing too."""
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         await witness.append("b", 2, connected=True)
         old = await witness.append("a", 3, connected=connected)
@@ -120,7 +120,7 @@ async def test_after_an_older_snapshot_every_history_is_forgotten(tmp_path: Path
         assert new.epoch != old.epoch
 
 
-async def test_after_a_wipe_what_was_there_is_missing(tmp_path: Path) -> None:
+async def test_loss_detector_after_a_wipe_finds_all_positions_missing(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         await witness.append("a", connected=True)
         await witness.append("b", connected=True)
@@ -137,12 +137,12 @@ async def test_loss_detector_lost_event_of_another_replica_is_seen_by_connected_
         assert await other.check() == ({"a": None}, 1)
 
 
-async def test_a_loss_is_noticed_once_by_all_replicas_together(tmp_path: Path) -> None:
-    """What begins anew behind the first one is not what the second one misses."""
+async def test_loss_detector_of_several_replicas_resets_once(tmp_path: Path) -> None:
+    """New positions after the first replica's reset do not hide the loss from the second one."""
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 3) as (one, other, fresh):
         await one.append("a", 3, connected=True)
         await other.append("b", 3, connected=True)
-        fresh.known["b"] = other.known["b"]  # a replica that has never looked
+        fresh.known["b"] = other.known["b"]  # a replica that has not looked yet
         snapshot = await valkey.snapshot()
         for witness, user in ((one, "a"), (other, "b")):
             await witness.append(user, connected=True)
@@ -174,8 +174,8 @@ async def test_loss_detector_loss_noticed_by_another_replica_forgets_nothing_mor
 
 
 @pytest.mark.parametrize("connected", [False, True])
-async def test_a_loss_that_was_noticed_is_settled(tmp_path: Path, connected: bool) -> None:
-    """Whether or not anybody comes back to the history that was lost."""
+async def test_loss_detector_after_a_reset_finds_no_loss(tmp_path: Path, connected: bool) -> None:
+    """Even if no client ever resumes from the lost history."""
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
         await one.append("a", connected=connected)
         await one.check()
@@ -189,7 +189,7 @@ async def test_a_loss_that_was_noticed_is_settled(tmp_path: Path, connected: boo
         assert [line["event"] for line in lines] == ["history.lost"]
 
 
-async def test_another_loss_is_noticed_again(tmp_path: Path) -> None:
+async def test_loss_detector_finds_another_loss(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         for _ in range(3):
             await witness.append("b", connected=True)
@@ -200,11 +200,11 @@ async def test_another_loss_is_noticed_again(tmp_path: Path) -> None:
             with capture_logs() as lines:
                 assert await witness.check() == ({"a": None, "b": None}, 2)
             assert [line["event"] for line in lines] == ["history.lost"]
-            assert await witness.top("c") == kept  # it was born since the last look, in the same life: it is sound
+            assert await witness.top("c") == kept  # it began after the last look in the same life, so it is sound
 
 
-async def test_a_history_from_long_ago_is_a_loss(tmp_path: Path) -> None:
-    """A snapshot has brought back an epoch that was there before the one that is known."""
+async def test_loss_detector_history_of_an_earlier_epoch_is_a_loss(tmp_path: Path) -> None:
+    """A snapshot brought back an epoch from before the known one."""
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         old = await witness.append("a", 3)
         snapshot = await valkey.snapshot()
@@ -217,7 +217,7 @@ async def test_a_history_from_long_ago_is_a_loss(tmp_path: Path) -> None:
         assert (await witness.append("a")).epoch not in (old.epoch, witness.known["a"].epoch)
 
 
-async def test_while_another_replica_is_at_work_on_a_loss_nothing_can_be_said(tmp_path: Path) -> None:
+async def test_loss_detector_during_the_reset_of_another_replica_is_unavailable(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
         await one.append("a", connected=True)
         await one.check()
@@ -234,10 +234,10 @@ async def test_while_another_replica_is_at_work_on_a_loss_nothing_can_be_said(tm
         assert lines == []
 
 
-async def test_evidence_of_a_loss_that_another_replica_left_half_done_is_taken_over(
+async def test_loss_detector_continues_the_abandoned_reset_of_another_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only where it makes no step any more, by the time of the replica that waits."""
+    """Only if the other one makes no progress, measured by the clock of the replica that waits."""
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url, 2) as (one, other):
         await one.append("a", connected=True)
         await one.append("b", connected=True)
@@ -255,9 +255,7 @@ async def test_evidence_of_a_loss_that_another_replica_left_half_done_is_taken_o
         assert [line["event"] for line in lines] == ["history.lost"]
 
 
-async def test_a_confirmation_that_is_too_old_is_not_looked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_loss_detector_ignores_an_append_that_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         await witness.append("a")
         await valkey.wipe()
@@ -267,7 +265,7 @@ async def test_a_confirmation_that_is_too_old_is_not_looked_for(
         assert await witness.check() == ({}, 1)
 
 
-async def test_only_keys_of_positions_and_of_this_prefix_go(tmp_path: Path) -> None:
+async def test_loss_detector_drops_only_positions_of_its_prefix(tmp_path: Path) -> None:
     async with (
         Valkey(tmp_path) as valkey,
         witnesses(valkey.url, prefix="w*") as (witness,),
@@ -285,7 +283,7 @@ async def test_only_keys_of_positions_and_of_this_prefix_go(tmp_path: Path) -> N
         assert await stranger.check() == ({"a": theirs}, 0)
 
 
-async def test_however_many_there_are_all_are_forgotten(tmp_path: Path) -> None:
+async def test_loss_detector_forgets_any_number_of_positions(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         users = [f"u{n}" for n in range(2_500)]
         await witness.append("a", connected=True)
@@ -295,7 +293,7 @@ async def test_however_many_there_are_all_are_forgotten(tmp_path: Path) -> None:
         assert await valkey.ask("DBSIZE") == 0
 
 
-async def test_a_server_that_is_away_says_nothing_of_losses(tmp_path: Path) -> None:
+async def test_loss_detector_with_an_unavailable_server_raises(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, witnesses(valkey.url) as (witness,):
         last = await witness.append("a", connected=True)
         snapshot = await valkey.snapshot()
@@ -309,7 +307,7 @@ async def test_a_server_that_is_away_says_nothing_of_losses(tmp_path: Path) -> N
         assert await witness.check() == ({"a": last}, 0)
 
 
-async def test_in_a_cluster_a_node_answers_for_itself_alone(tmp_path: Path) -> None:
+async def test_loss_detector_in_a_cluster_checks_each_node_by_itself(tmp_path: Path) -> None:
     async with Cluster(tmp_path, replicas=0) as cluster, witnesses(cluster.url) as (witness,):
         users = [f"u{n}" for n in range(30)]
         for user in users:
@@ -329,7 +327,7 @@ async def test_in_a_cluster_a_node_answers_for_itself_alone(tmp_path: Path) -> N
         assert [(line["event"], line["node"]) for line in lines] == [("history.lost", bad.address)]
 
 
-# Clocks and lives: nothing of the above depends on what time a server says it is.
+# Clocks and lives: none of the above depends on the server's wall clock.
 
 SKEWS = [0, -5, -15, -60, -600, -10_800, 15, 7_200]  # seconds
 
@@ -363,7 +361,7 @@ async def test_evidence_of_a_lagging_replica_is_found_whatever_its_clock_says(tm
         old = await witness.append("c", 3)
         assert await witness.check() == ({}, 0)
         await settled(lambda: has(second, old))
-        await second.ask("REPLICAOF", "NO", "ONE")  # it does not get what comes now
+        await second.ask("REPLICAOF", "NO", "ONE")  # it does not get the next entries
         await witness.append("b", connected=True)
         await asked_of(witness, second, instead_of=first)
         assert await found_by(witness) == ({"b": None}, 1)
@@ -374,7 +372,7 @@ async def test_evidence_of_a_lagging_replica_is_found_whatever_its_clock_says(tm
 @pytest.mark.fault("D7")
 @pytest.mark.parametrize("step", [-10_800, 7_200])
 async def test_evidence_of_a_loss_is_found_when_the_clock_is_set_in_between(tmp_path: Path, step: int) -> None:
-    """In one process: what was born before the clock was set is no sounder than the rest."""
+    """In one process, a position that began before the clock was set is as unsure as the others."""
     clock = WallClock(tmp_path)
     async with Valkey(tmp_path, clock) as valkey, witnesses(valkey.url, 2) as (one, other):
         old = await one.append("a", 3, connected=True)
@@ -386,18 +384,18 @@ async def test_evidence_of_a_loss_is_found_when_the_clock_is_set_in_between(tmp_
         clock.set(step)
         await valkey.ask("SET", keys_of("w", "a").position, text)
         assert await one.check() == ({"a": None}, 1)
-        assert await other.check() == ({"b": None}, 1)  # with all others
+        assert await other.check() == ({"b": None}, 1)  # and all others are dropped
         assert (await one.append("a")).epoch != old.epoch
 
 
 @pytest.mark.fault("D7")
 async def test_evidence_of_a_primary_that_was_a_replica_in_between_is_not_trusted(tmp_path: Path) -> None:
-    """Its process, and all that is in its memory, is the old one; its data may have gone back."""
+    """Its process and memory are the old ones, but its data may be older."""
     async with Valkey(tmp_path) as first, Valkey(tmp_path) as second, witnesses(first.url) as (witness,):
         await witness.append("a", 3, connected=True)
         await witness.check()
         await first.ask("DEL", keys_of("w", "a").position)
-        assert (await witness.check())[1] == 1  # in this life, positions were forgotten
+        assert (await witness.check())[1] == 1  # it dropped positions in this life
         old = await witness.append("c", 2)
         await second.ask("REPLICAOF", "127.0.0.1", first.port)
         await settled(lambda: has(second, old))
@@ -405,8 +403,8 @@ async def test_evidence_of_a_primary_that_was_a_replica_in_between_is_not_truste
         await first.ask("REPLICAOF", "127.0.0.1", second.port)
         await settled(lambda: is_linked(first))
         await asked_of(witness, second, instead_of=first)
-        assert await found_by(witness) == ({"a": None}, 0)  # that loss is known
-        await first.ask("REPLICAOF", "NO", "ONE")  # it does not get what comes now
+        assert await found_by(witness) == ({"a": None}, 0)  # this loss is handled already
+        await first.ask("REPLICAOF", "NO", "ONE")  # it does not get the next entries
         await witness.append("c", connected=True)
         await asked_of(witness, first, instead_of=second)
         assert await found_by(witness) == ({"a": None, "c": None}, 1)
@@ -418,14 +416,14 @@ async def has(valkey: Valkey, last: Position) -> bool:
 
 
 async def asked_of(witness: Witness, valkey: Valkey, *, instead_of: Valkey) -> None:
-    """As when an address is another server's from now on."""
+    """Make an address lead to another server from now on."""
     vars(witness.server).update(vars(create_server(parse(valkey.url))))
     await instead_of.ask("CLIENT", "KILL", "TYPE", "normal")
 
 
 @pytest.mark.fault("D7")
-async def test_evidence_of_a_loss_is_no_other_prefix_or_databases(tmp_path: Path) -> None:
-    """Two installations on one server lose together, and each forgets its own."""
+async def test_evidence_of_a_loss_concerns_one_prefix_and_database_only(tmp_path: Path) -> None:
+    """Two installations on one server lose data together, but each forgets only its own positions."""
     async with (
         Valkey(tmp_path) as valkey,
         witnesses(valkey.url, prefix="w") as (one,),
@@ -444,7 +442,7 @@ async def test_evidence_of_a_loss_is_no_other_prefix_or_databases(tmp_path: Path
 
 
 async def found_by(witness: Witness) -> Answer:
-    """What it finds, as soon as it can ask."""
+    """The result of a check, as soon as the server answers."""
     found: list[Answer] = []
 
     async def asked() -> bool:
@@ -457,7 +455,7 @@ async def found_by(witness: Witness) -> Answer:
     return found[0]
 
 
-# What follows of it, through the broker.
+# Consequences, through the broker.
 
 
 async def is_trusting(broker: Broker) -> bool:
@@ -480,7 +478,7 @@ async def test_loss_detector_rest_of_a_forgotten_history_is_not_served(tmp_path:
         snapshot = await valkey.snapshot()
         last = await taken(bench, 2)
         await (valkey.restore(snapshot) if restored else valkey.wipe())
-        assert (await valkey.ask("DBSIZE")) == (2 if restored else 0)  # its position and its entries
+        assert (await valkey.ask("DBSIZE")) == (2 if restored else 0)  # the position and the entries
         async with witnesses(valkey.url, prefix=bench.broker._prefix) as (witness,):  # type: ignore[attr-defined]  # which
             witness.known["u"] = last
             assert await witness.check() == ({"u": None}, 1)

@@ -1,4 +1,4 @@
-"""Commands of many callers on real servers: each gets its reply, or the reason why there is none."""
+"""Commands of many callers on real servers: each gets its reply, or the reason for its absence."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from wsbridge.broker.redis.commands import LIBRARY, Command, call
 from wsbridge.broker.redis.pipeline import BATCH
 from wsbridge.broker.redis.topology import ClusterServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests that leave it as it was
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests that do not change it
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -30,7 +30,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For servers that will not answer, however long one waits."""
+    """Short time-outs, for servers that will not answer."""
     for module in ("topology", "pipeline"):
         monkeypatch.setattr(f"wsbridge.broker.redis.{module}.TIMEOUT", 0.5)
 
@@ -38,14 +38,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 # One server.
 
 
-async def test_each_command_gets_its_reply_in_order(valkey: Valkey) -> None:
+async def test_pipeline_returns_the_replies_in_order(valkey: Valkey) -> None:
     async with pipeline_to(valkey.url) as pipeline:
         words = [("SET", "a", b"\x00\xff"), ("GET", "a"), ("INCR", "b"), ("RPUSH", "c", "x", 7), ("LRANGE", "c", 0, -1)]
         replies = await pipeline.do([Command("a", words) for words in [*words, ("GET", "nothing"), ("DEL", "b", "c")]])
         assert replies == [b"OK", b"\x00\xff", 1, 2, [b"x", b"7"], None, 2]
 
 
-async def test_commands_of_many_callers_go_over_one_connection(valkey: Valkey) -> None:
+async def test_pipeline_of_many_callers_uses_one_connection(valkey: Valkey) -> None:
     async with pipeline_to(valkey.url) as pipeline:
         before = (await valkey.info())["total_connections_received"]
         many = [put(f"m{n}", str(n)) for n in range(2 * BATCH)]
@@ -53,27 +53,27 @@ async def test_commands_of_many_callers_go_over_one_connection(valkey: Valkey) -
         assert done == [[b"OK"] * len(many), *[b"OK"] * len(KEYS)]
         assert await asyncio.gather(*(one(pipeline, get(key)) for key in KEYS)) == [key.encode() for key in KEYS]
         assert await pipeline.do([get(f"m{n}") for n in range(2 * BATCH)]) == [b"%d" % n for n in range(2 * BATCH)]
-        assert (await valkey.info())["total_connections_received"] == before + 2  # ours, and that of who asks
+        assert (await valkey.info())["total_connections_received"] == before + 2  # this one, and that of the test
         assert await pipeline.do([]) == []
 
 
-async def test_at_the_close_every_connection_is_closed(valkey: Valkey) -> None:
+async def test_pipeline_close_closes_every_connection(valkey: Valkey) -> None:
     async with pipeline_to(valkey.url) as pipeline:
         await one(pipeline, get("a"))
         assert await names(valkey) == ["wsbridge"]
     await until_told(lambda: is_called([], valkey))
     async with pipeline_to(valkey.url):
-        pass  # nothing was asked
+        pass  # no command was sent
 
 
-async def test_a_connection_that_was_closed_while_nobody_looked_is_made_again(valkey: Valkey) -> None:
+async def test_pipeline_reconnects_after_an_unnoticed_close(valkey: Valkey) -> None:
     async with pipeline_to(valkey.url) as pipeline:
         for _ in range(3):
             assert await one(pipeline, put("a")) == b"OK"
             await valkey.ask("CLIENT", "KILL", "TYPE", "normal")
 
 
-async def test_a_connection_that_ends_in_between_keeps_the_replies_that_came(valkey: Valkey) -> None:
+async def test_pipeline_connection_that_ends_keeps_the_received_replies(valkey: Valkey) -> None:
     async with pipeline_to(valkey.url) as pipeline:
         replies = await pipeline.do([put("a", "2"), Command("a", ("QUIT",)), put("a", "3"), get("a")])
         assert replies[:2] == [b"OK", b"OK"]
@@ -81,10 +81,10 @@ async def test_a_connection_that_ends_in_between_keeps_the_replies_that_came(val
         assert await one(pipeline, get("a")) == b"2"
 
 
-# What a server refuses.
+# Refusals of a server.
 
 
-async def test_an_error_is_that_commands_alone(valkey: Valkey) -> None:
+async def test_pipeline_error_concerns_its_command_only(valkey: Valkey) -> None:
     async with pipeline_to(valkey.url) as pipeline:
         await pipeline.do([put("s"), Command("l", ("DEL", "l")), Command("l", ("RPUSH", "l", "x"))])
         before, wrong, after = await pipeline.do([get("s"), get("l"), get("s")])
@@ -100,7 +100,7 @@ async def test_pipeline_command_without_the_right_names_it(valkey: Valkey) -> No
         assert "permissions" in await why(pipeline, put("a"))
 
 
-async def test_a_server_without_memory_is_away_for_writes(tmp_path: Path) -> None:
+async def test_pipeline_server_without_memory_is_unavailable_for_writes(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         assert await one(pipeline, tell("u")) == 0
         await valkey.ask("CONFIG", "SET", "maxmemory", "1")
@@ -111,8 +111,8 @@ async def test_a_server_without_memory_is_away_for_writes(tmp_path: Path) -> Non
         assert isinstance(await one(pipeline, append), bytes)
 
 
-async def test_a_replica_takes_no_writes_and_is_not_kept(tmp_path: Path) -> None:
-    """Behind sentinels it was the primary a moment ago; a new connection finds the one that is."""
+async def test_pipeline_write_to_a_replica_closes_the_connection(tmp_path: Path) -> None:
+    """A former primary behind sentinels; a new connection finds the present one."""
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         await one(pipeline, put("a"))
         await valkey.ask("REPLICAOF", "127.0.0.1", valkey.port)
@@ -123,10 +123,10 @@ async def test_a_replica_takes_no_writes_and_is_not_kept(tmp_path: Path) -> None
         assert (await valkey.info())["total_connections_received"] == before + 3
 
 
-# A server that is not there.
+# Unavailable servers.
 
 
-async def test_a_server_that_refuses_is_away_and_comes_back(tmp_path: Path) -> None:
+async def test_pipeline_server_that_refuses_connections_is_unavailable_until_it_accepts(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         for _ in range(2):
             assert await one(pipeline, put("a")) == b"OK"
@@ -141,7 +141,7 @@ async def test_a_server_that_refuses_is_away_and_comes_back(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_server_that_is_frozen_is_away_and_never_answers_something_else(tmp_path: Path) -> None:
+async def test_pipeline_frozen_server_is_unavailable_and_replies_are_not_mixed_up(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         await pipeline.do([put("a", "1"), put("b", "2")])
         for _ in range(2):
@@ -156,7 +156,7 @@ async def test_a_server_that_is_frozen_is_away_and_never_answers_something_else(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_while_one_lane_waits_another_goes_on(tmp_path: Path) -> None:
+async def test_pipeline_waiting_for_a_reply_does_not_block_another_pipeline(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as frozen, Valkey(tmp_path) as valkey, pipeline_to(frozen.url) as slow:
         await one(slow, get("a"))
         frozen.freeze()
@@ -166,7 +166,7 @@ async def test_while_one_lane_waits_another_goes_on(tmp_path: Path) -> None:
         assert isinstance(await waiting, BrokerUnavailable)
 
 
-async def test_nobody_waits_for_a_lane_that_is_closed(tmp_path: Path) -> None:
+async def test_pipeline_close_ends_all_waiting_callers(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         await one(pipeline, get("a"))
         valkey.freeze()
@@ -182,7 +182,7 @@ async def test_nobody_waits_for_a_lane_that_is_closed(tmp_path: Path) -> None:
 # The functions.
 
 
-async def test_functions_that_are_gone_are_loaded_again(tmp_path: Path) -> None:
+async def test_pipeline_loads_missing_functions_again(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         for _ in range(3):
             assert await pipeline.do([put("a"), tell("u"), get("a"), tell("v")]) == [b"OK", 0, b"1", 0]
@@ -191,7 +191,7 @@ async def test_functions_that_are_gone_are_loaded_again(tmp_path: Path) -> None:
             await valkey.ask("FUNCTION", "FLUSH")
 
 
-async def test_another_version_of_them_may_be_there(tmp_path: Path) -> None:
+async def test_pipeline_functions_of_two_versions_coexist(tmp_path: Path) -> None:
     older = "#!lua name=wsbridge_older\nredis.register_function('wsbridge_older_tell', function() return 7 end)"
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         await valkey.ask("FUNCTION", "LOAD", older)
@@ -199,7 +199,7 @@ async def test_another_version_of_them_may_be_there(tmp_path: Path) -> None:
         assert await valkey.ask("FCALL", "wsbridge_older_tell", 0) == 7
 
 
-async def test_pipeline_without_the_right_to_load_functions_says_so_at_the_call(valkey: Valkey) -> None:
+async def test_pipeline_without_the_right_to_load_functions_raises_at_the_call(valkey: Valkey) -> None:
     await valkey.ask("FUNCTION", "FLUSH")
     await valkey.ask("ACL", "SETUSER", "caller", "on", "nopass", "~*", "&*", "+@all", "-function")
     async with pipeline_to(f"redis://caller:x@{valkey.address}") as pipeline:
@@ -211,27 +211,27 @@ async def test_pipeline_without_the_right_to_load_functions_says_so_at_the_call(
         assert await one(pipeline, tell("u")) == 0
 
 
-async def test_functions_are_loaded_on_every_node(cluster: Cluster) -> None:
+async def test_pipeline_loads_functions_on_every_node(cluster: Cluster) -> None:
     async with pipeline_to(cluster.url) as pipeline:
         for node in cluster.nodes:
             await node.ask("FUNCTION", "FLUSH")
         assert await one(pipeline, tell("u")) == 0
         assert [len(await node.ask("FUNCTION", "LIST")) for node in cluster.nodes] == [1, 1, 1]
-        await cluster.nodes[0].ask("FUNCTION", "FLUSH")  # as on one that is new
+        await cluster.nodes[0].ask("FUNCTION", "FLUSH")  # like a new node
         assert await pipeline.do([tell(key) for key in KEYS]) == [0] * len(KEYS)
 
 
 # A cluster.
 
 
-async def test_each_node_gets_its_own_commands_and_the_replies_are_in_order(cluster: Cluster) -> None:
+async def test_pipeline_in_a_cluster_returns_the_replies_of_all_nodes_in_order(cluster: Cluster) -> None:
     async with pipeline_to(cluster.url) as pipeline:
         assert await pipeline.do([put(key, key) for key in KEYS]) == [b"OK"] * len(KEYS)
         assert await pipeline.do([get(key) for key in KEYS]) == [key.encode() for key in KEYS]
         assert await pipeline.do([tell(key) for key in KEYS]) == [0] * len(KEYS)
 
 
-async def test_a_slot_that_nobody_has_is_away_and_the_others_are_not(cluster: Cluster) -> None:
+async def test_pipeline_slot_without_an_owner_is_unavailable_and_others_are_not(cluster: Cluster) -> None:
     async with serving(cluster.url) as (server, pipeline):
         await server.refresh()
         await pipeline.do([put(key, key) for key in KEYS])
@@ -246,7 +246,7 @@ async def test_a_slot_that_nobody_has_is_away_and_the_others_are_not(cluster: Cl
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("how", ["frozen", "killed"])
-async def test_where_one_node_is_away_only_its_commands_are(cluster: Cluster, how: str) -> None:
+async def test_pipeline_with_one_unavailable_node_fails_only_its_commands(cluster: Cluster, how: str) -> None:
     async with pipeline_to(cluster.url) as pipeline:
         await pipeline.do([put(key, key) for key in KEYS])
         bad = cluster.nodes[1]

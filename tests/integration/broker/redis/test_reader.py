@@ -1,4 +1,4 @@
-"""Reading histories from a real server, in portions. What `resume` answers is in test_base.py."""
+"""Reading histories from a real server, in portions. test_base.py covers the answers of `resume`."""
 
 from pathlib import Path
 

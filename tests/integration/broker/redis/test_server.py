@@ -1,4 +1,4 @@
-"""What all topologies have in common: the eviction policy, scanning keys, loading the functions."""
+"""The operations of all topologies: eviction policy, scan of keys, loading of functions."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The live stream on real servers: what is joined is heard, whatever ends in between, and every loss is told."""
+"""The live stream on real servers:
+
+every joined channel is received, reconnects are automatic, every loss is reported.
+"""
 
 import asyncio
 import contextlib
@@ -26,15 +29,15 @@ CHANNELS = [f"w:{{{n}}}" for n in range(30)]
 
 
 class Ear:
-    """Keeps what it is told."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, bytes]] = []
         self.interruptions: list[str] = []
-        self.again: list[str] = []  # channels, as they were rejoined
+        self.again: list[str] = []  # channels, in the order of their rejoins
         self.failures: list[tuple[str, type[Exception]]] = []
-        self.fails = 0  # how many messages are too much for it
-        self.fails_again = 0  # how many channels that were rejoined are
+        self.fails = 0  # number of messages for which it raises
+        self.fails_again = 0  # number of rejoins for which it raises
 
     async def on_message(self, channel: str, payload: bytes) -> None:
         if self.fails:
@@ -56,7 +59,7 @@ class Ear:
 
 
 class Listening:
-    """A stream that runs, with its ear, and the server on which to publish."""
+    """A running stream with its listener, and the server for publishing."""
 
     def __init__(self, url: str, at: Callable[[str], Awaitable[Valkey]]) -> None:
         self.ear = Ear()
@@ -74,12 +77,12 @@ class Listening:
             await node.ask("SPUBLISH", channel, payload)
 
     async def hears(self, channel: str, payload: str = "now") -> None:
-        """What is published from now on arrives."""
+        """Publish a message and wait until it arrives."""
         await self.publish(channel, payload)
         await until(lambda: self.ear.heard and self.ear.heard[-1] == (channel, payload.encode()))
 
     async def back(self, *channels: str) -> None:
-        """Wait until all of these were told to be heard again, and hear them."""
+        """Wait until all of these channels are reported as rejoined and receive messages."""
         await until(lambda: set(channels) <= set(self.ear.again))
         assert self.subscriber.is_complete()
         for channel in channels:
@@ -106,7 +109,7 @@ async def listening(server: Valkey | Cluster | Sentinels) -> AsyncIterator[Liste
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silence is noticed soon. What is slow for other reasons may then be taken for silent, and comes back."""
+    """Short time-outs for silence. A slow connection may then count as silent, and is replaced."""
     monkeypatch.setattr("wsbridge.broker.redis.subscriber.PING_INTERVAL", 0.05)
     monkeypatch.setattr("wsbridge.broker.redis.subscriber.SILENCE", 0.3)
     monkeypatch.setattr("wsbridge.broker.redis.subscriber.RECONNECT", 0.02)
@@ -117,7 +120,7 @@ async def subscribers(valkey: Valkey, channel: str) -> int:
 
 
 async def connections(valkey: Valkey) -> int:
-    """Ours; sentinels listen, too."""
+    """The connections of the subscriber; sentinels have some as well."""
     return sum(
         b" name=wsbridge " in line for line in (await valkey.ask("CLIENT", "LIST", "TYPE", "PUBSUB")).splitlines()
     )
@@ -140,7 +143,7 @@ async def test_subscriber_messages_after_a_join_arrive_in_order(tmp_path: Path) 
         assert (it.ear.interruptions, it.ear.again) == ([], [])
 
 
-async def test_a_join_waits_until_the_server_has_confirmed_it(tmp_path: Path) -> None:
+async def test_subscriber_join_waits_for_the_confirmation(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a")
         valkey.freeze()
@@ -168,7 +171,7 @@ async def test_subscriber_join_before_run_waits_for_it(tmp_path: Path) -> None:
         assert ear.interruptions == []
 
 
-async def test_joining_twice_is_one_subscription(tmp_path: Path) -> None:
+async def test_subscriber_joining_twice_subscribes_once(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "a")
         await it.join("a")
@@ -178,7 +181,7 @@ async def test_joining_twice_is_one_subscription(tmp_path: Path) -> None:
         assert it.ear.heard == [("a", b"x"), ("a", b"now")]
 
 
-async def test_two_thousand_join_at_once_over_one_connection(tmp_path: Path) -> None:
+async def test_subscriber_two_thousand_joins_at_once_use_one_connection(tmp_path: Path) -> None:
     channels = [f"w:{{{n:032x}}}" for n in range(2_000)]
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         for channel in channels:
@@ -206,7 +209,7 @@ async def test_subscriber_message_of_a_left_channel_is_ignored(tmp_path: Path) -
         assert it.ear.heard == [("b", b"now")]
 
 
-async def test_subscriber_channel_joined_again_right_after_a_leave_is_heard(tmp_path: Path) -> None:
+async def test_subscriber_channel_joined_again_right_after_a_leave_is_received(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         for _ in range(20):
@@ -217,7 +220,7 @@ async def test_subscriber_channel_joined_again_right_after_a_leave_is_heard(tmp_
         assert (it.ear.interruptions, it.ear.again) == ([], [])
 
 
-async def test_the_last_channel_of_a_node_stays(tmp_path: Path) -> None:
+async def test_subscriber_last_channel_of_a_node_stays_subscribed(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b", "c")
         await it.subscriber.unsubscribe(["a", "b", "c"])
@@ -252,19 +255,19 @@ async def test_subscriber_channel_left_during_an_outage_is_not_joined_again(tmp_
         assert await valkey.ask("PUBSUB", "SHARDCHANNELS") == [b"c"]
 
 
-async def test_a_listener_that_fails_does_not_end_the_stream(tmp_path: Path) -> None:
+async def test_subscriber_listener_that_raises_does_not_end_the_stream(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         it.ear.fails = 2
         await it.publish("a", "1", "2", "3")
         await it.hears("b")
         assert it.ear.heard == [("a", b"3"), ("b", b"now")]
-        assert it.ear.again == ["a", "a"]  # what was published was not heard
+        assert it.ear.again == ["a", "a"]  # messages of that time were missed
         assert it.ear.failures == [("hear", RuntimeError)] * 2
         assert it.ear.interruptions == []
 
 
-async def test_a_bug_where_none_is_expected_ends_the_connection_and_not_the_stream(tmp_path: Path) -> None:
+async def test_subscriber_unexpected_error_ends_the_connection_and_not_the_stream(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         it.ear.fails_again = 1
@@ -274,7 +277,7 @@ async def test_a_bug_where_none_is_expected_ends_the_connection_and_not_the_stre
         assert len(it.ear.interruptions) == 2
 
 
-async def test_a_bug_while_channels_are_asked_for_is_tried_again(tmp_path: Path) -> None:
+async def test_subscriber_error_during_subscribing_is_retried(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a")
         connect, bugs = it.server.connect, [RuntimeError("a bug")]
@@ -292,7 +295,7 @@ async def test_a_bug_while_channels_are_asked_for_is_tried_again(tmp_path: Path)
         await until_told(lambda: _is(1, connections(valkey)))
 
 
-async def test_a_server_that_evicts_is_told_of(tmp_path: Path) -> None:
+async def test_subscriber_server_that_evicts_is_reported(tmp_path: Path) -> None:
     with capture_logs() as lines:
         async with Valkey(tmp_path, maxmemory_policy="allkeys-lru") as valkey, listening(valkey) as it:
             await it.join("a")
@@ -305,7 +308,7 @@ async def test_a_server_that_evicts_is_told_of(tmp_path: Path) -> None:
 # Interruptions.
 
 
-async def test_a_connection_that_breaks_is_told_of_and_made_again(tmp_path: Path) -> None:
+async def test_subscriber_broken_connection_is_reported_and_replaced(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         for count in (1, 2, 3):
@@ -319,7 +322,7 @@ async def test_a_connection_that_breaks_is_told_of_and_made_again(tmp_path: Path
         assert await connections(valkey) == 1
 
 
-async def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+async def test_subscriber_waits_for_a_server_that_starts_late(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:
         await valkey.kill()
         async with listening(valkey) as it:
@@ -329,28 +332,30 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> N
             await valkey.restart()
             await joining
             await it.hears("a")
-            assert it.ear.again == []  # it was not heard before
+            assert it.ear.again == []  # it was not joined before
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_server_that_is_frozen_is_told_of(tmp_path: Path) -> None:
+async def test_subscriber_frozen_server_is_reported(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         valkey.freeze()
-        await until(lambda: len(it.ear.interruptions) > 1)  # its silence, and that it does not come back
+        await until(lambda: len(it.ear.interruptions) > 1)  # the silence, and the failed reconnect
         assert not it.subscriber.is_complete()
         valkey.thaw()
         await it.back("a", "b")
 
 
-async def test_a_silence_is_noticed_before_the_third_ping() -> None:
-    """FAULTS.md: a frozen server is noticed within 2 s."""
+async def test_subscriber_silence_is_noticed_before_the_third_ping() -> None:
+    """A frozen server is noticed within 2 s."""
     assert SILENCE + PING_INTERVAL < 2
     assert SILENCE > 2 * PING_INTERVAL
 
 
-async def test_a_replica_that_stood_still_itself_blames_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is stopped for a while finds all clocks advanced and nothing read."""
+async def test_subscriber_after_a_pause_of_the_process_keeps_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause of this process all clocks have advanced, and it has read nothing."""
     ahead, looks = 0.0, 0
 
     def monotonic() -> float:
@@ -370,7 +375,7 @@ async def test_a_replica_that_stood_still_itself_blames_nobody(tmp_path: Path, m
         assert it.ear.interruptions == []
 
 
-async def test_a_server_that_restarts_comes_back_by_itself(tmp_path: Path) -> None:
+async def test_subscriber_reconnects_to_a_restarted_server(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         await valkey.restart()
@@ -386,8 +391,8 @@ async def test_a_server_that_restarts_comes_back_by_itself(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_subscriber_without_the_right_says_why_and_retries(tmp_path: Path) -> None:
-    """Over the same connection, on which nothing is joined."""
+async def test_subscriber_without_the_right_reports_it_and_retries(tmp_path: Path) -> None:
+    """Over the same connection, on which no channel is joined."""
 
     async def pings(valkey: Valkey) -> int:
         statistics = await valkey.ask("INFO", "commandstats")
@@ -415,11 +420,11 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 
 
 async def elsewhere(cluster: Cluster, channel: str) -> list[Valkey]:
-    """The primaries that do not have it."""
+    """The primaries that do not own the channel."""
     return [node for node in cluster.primaries if node is not await cluster.node_of(channel)]
 
 
-async def test_in_a_cluster_each_node_is_listened_to(cluster: Cluster) -> None:
+async def test_subscriber_in_a_cluster_listens_to_each_node(cluster: Cluster) -> None:
     async with listening(cluster) as it:
         await it.join(*CHANNELS)
         assert [await connections(node) for node in cluster.primaries] == [1, 1, 1]
@@ -431,7 +436,7 @@ async def test_in_a_cluster_each_node_is_listened_to(cluster: Cluster) -> None:
 
 
 class Gate:
-    """Holds back what is sent to one node, as a slow link to it does; all else passes."""
+    """Holds back the requests to one node, like a slow link to it."""
 
     def __init__(self, it: Listening, node: Valkey) -> None:
         self._open = asyncio.Event()
@@ -462,8 +467,8 @@ class Gate:
 
 
 @pytest.mark.fault("D10")
-async def test_stream_with_one_slow_node_hears_what_is_left_and_joined_again_on_another(cluster: Cluster) -> None:
-    """The requests about one channel reach its node in order, whatever another node does."""
+async def test_stream_with_one_slow_node_receives_channels_joined_again_on_another(cluster: Cluster) -> None:
+    """The requests for one channel reach its node in order, whatever another node does."""
     async with listening(cluster) as it:
         slow, quick, *_ = cluster.primaries
         gate = Gate(it, slow)
@@ -485,8 +490,8 @@ async def test_stream_with_one_slow_node_hears_what_is_left_and_joined_again_on_
 
 
 @pytest.mark.fault("D10")
-async def test_stream_leaves_and_joins_in_quick_succession_and_ends_as_it_was_told(cluster: Cluster) -> None:
-    """Whatever overlaps: of each channel the last word counts, on the server too."""
+async def test_stream_after_quick_leaves_and_joins_has_the_last_state(cluster: Cluster) -> None:
+    """Even if requests overlap, the last one for each channel decides, on the server too."""
     async with listening(cluster) as it:
         stay = [f"stay:{{{n}}}" for n in range(12)]
         await it.join(*CHANNELS, *stay)
@@ -509,7 +514,7 @@ async def test_stream_leaves_and_joins_in_quick_succession_and_ends_as_it_was_to
 
 @pytest.mark.fault("D10")
 async def test_stream_joins_again_a_channel_whose_slot_moves_while_it_is_left(cluster: Cluster) -> None:
-    """The end of the old subscription, told late, says nothing of the new one."""
+    """The end of the old subscription, reported late, does not end the new one."""
     async with listening(cluster) as it:
         await it.join("w:{c}", *CHANNELS)
         for _ in range(2):
@@ -524,7 +529,7 @@ async def test_stream_joins_again_a_channel_whose_slot_moves_while_it_is_left(cl
             await it.hears("w:{c}")
 
 
-async def test_a_slot_that_moves_is_listened_to_where_it_is_then(cluster: Cluster) -> None:
+async def test_stream_follows_a_slot_that_moves(cluster: Cluster) -> None:
     async with listening(cluster) as it:
         await it.join("w:{a}", *CHANNELS)
         for node in [*await elsewhere(cluster, "w:{a}"), await cluster.node_of("w:{a}")]:
@@ -544,12 +549,12 @@ async def test_subscriber_join_at_the_old_node_of_a_slot_follows_the_move(cluste
         await it.join("w:{a}", *others)
         for channel in ("w:{a}", *others):
             await it.hears(channel)
-        assert it.ear.interruptions  # it was asked for at the old place
+        assert it.ear.interruptions  # it was requested at the old node
         assert it.ear.again == []
         assert it.subscriber.is_complete()
 
 
-async def test_where_others_were_told_that_a_key_is_elsewhere_it_is_asked_for_again(cluster: Cluster) -> None:
+async def test_stream_moves_a_channel_after_a_refresh_of_the_slots(cluster: Cluster) -> None:
     async with listening(cluster) as it:
         await it.join(*CHANNELS)
         (target, _) = await elsewhere(cluster, "w:{b}")
@@ -560,7 +565,7 @@ async def test_where_others_were_told_that_a_key_is_elsewhere_it_is_asked_for_ag
         assert it.ear.interruptions == []
 
 
-async def test_a_primary_that_is_killed_is_listened_to_where_its_replica_is(cluster: Cluster) -> None:
+async def test_stream_follows_the_promoted_replica_of_a_killed_primary(cluster: Cluster) -> None:
     async with listening(cluster) as it:
         await it.join(*CHANNELS)
         primary = await cluster.node_of(CHANNELS[0])
@@ -569,7 +574,7 @@ async def test_a_primary_that_is_killed_is_listened_to_where_its_replica_is(clus
         promoted = await cluster.fail_over(primary)
         await it.back(*theirs)
         assert await subscribers(promoted, CHANNELS[0]) == 1
-        assert set(it.ear.again).isdisjoint(others)  # nothing happened to them
+        assert set(it.ear.again).isdisjoint(others)  # they are not affected
         for channel in others:
             await it.hears(channel)
 

@@ -1,4 +1,4 @@
-"""Servers of every topology: how they are reached, which node owns which keys, which errors they report."""
+"""Servers of every topology: connections, the owner of each key, and errors."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.commands import Command
 from wsbridge.broker.redis.server import Server
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests that leave it as it was
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests that do not change it
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -65,7 +65,7 @@ async def test_single_server_passes_url_options_to_connection(valkey: Valkey) ->
         assert await names(valkey) == ["somebody"]
 
 
-# What a server refuses.
+# Refusals of a server.
 
 
 @pytest.mark.parametrize("user", ["bob", "nobody", ""])

@@ -9,6 +9,7 @@ from typing import Any
 from wsbridge.core.close_codes import Close
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import update
+from wsbridge.sessions.outbox import HIGH_WATER
 from wsbridge.sessions.session import Session
 
 
@@ -41,6 +42,10 @@ class FakeConnection:
 
     def write(self, data: bytes | memoryview) -> None:
         self.written.append(bytes(data))
+
+    @property
+    def is_paused(self) -> bool:
+        return self.buffered > HIGH_WATER
 
     def unsent(self) -> int:
         return self.buffered

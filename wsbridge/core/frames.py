@@ -1,18 +1,27 @@
 """WebSocket frames from the server to a client (RFC 6455 §5)."""
 
+import struct
+from functools import partial
+
 from wsbridge.core.close_codes import LOST, NO_STATUS, Close
 
 PING_FRAME = b"\x89\x00"  # RFC 6455 §5.5.2
+_MEDIUM, _LARGE = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack  # heads with a size of 16 or 64 bits
 _TEXT, _CLOSE, _PONG = 0x81, 0x88, 0x8A  # FIN and the opcode, RFC 6455 §5.2
 
 
-def text_frame(payload: bytes) -> bytes:
+def _frame(first: int, payload: bytes) -> bytes:
     """One unfragmented, unmasked frame (RFC 6455 §5.2)."""
-    return _frame(_TEXT, payload)
+    size = len(payload)
+    if size < 126:  # noqa: PLR2004 - RFC 6455 §5.2
+        return bytes((first, size)) + payload
+    if size < 65_536:  # noqa: PLR2004
+        return _MEDIUM(first, 126, size) + payload
+    return _LARGE(first, 127, size) + payload
 
 
-def pong_frame(payload: bytes) -> bytes:
-    return _frame(_PONG, payload)
+text_frame = partial(_frame, _TEXT)
+pong_frame = partial(_frame, _PONG)
 
 
 def close_frame(close: Close) -> bytes:
@@ -20,12 +29,3 @@ def close_frame(close: Close) -> bytes:
     if close.code in (NO_STATUS.code, LOST.code):
         return _frame(_CLOSE, b"")
     return _frame(_CLOSE, close.code.to_bytes(2, "big") + close.reason.encode()[:123])
-
-
-def _frame(first: int, payload: bytes) -> bytes:
-    size = len(payload)
-    if size < 126:  # noqa: PLR2004 - RFC 6455 §5.2
-        return bytes((first, size)) + payload
-    if size < 65_536:  # noqa: PLR2004
-        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((first, 127)) + size.to_bytes(8, "big") + payload

@@ -107,31 +107,36 @@ class Bus:
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
-        waits: dict[float, list[int]] = {}  # received → events, sockets: those of one request came in together
+        waits: dict[float, int] = {}  # received → events: those of one request were received together
         produced: list[float] = []
+        sockets = 0
         for entry in batch:
             sessions = self._registry.of(entry.user)
-            if sessions:
-                try:
-                    taken = self._offer(entry, sessions, touched)
-                except Exception as error:  # one event must not keep the others from their sockets
-                    self._failed("frame", entry.event_id, error)
-                    continue
-                if entry.produced is not None:
-                    produced.append(entry.produced)
-                wait = waits.setdefault(entry.received_at, [0, 0])
-                wait[0] += 1
-                wait[1] += taken
+            if not sessions:
+                continue
+            try:
+                sockets += self._offer(entry, sessions, touched)
+            except Exception as error:  # one event must not keep the others from their sockets
+                self._failed("frame", entry.event_id, error)
+                continue
+            waits[entry.received_at] = waits.get(entry.received_at, 0) + 1
+            if entry.produced is not None:
+                produced.append(entry.produced)
         for session in touched:
-            self._flush(session)
+            try:
+                session.flush()
+            except Exception as error:  # one socket must not keep the event from the others
+                self._failed("flush", session.id, error)
+                session.drop("internal")
+        self._metrics.deliveries += sockets
         now = self._clock()
-        for received, (events, sockets) in waits.items():
-            self._metrics.delivered(now - received, events, sockets)
+        for received, events in waits.items():
+            self._metrics.delivered(now - received, events)
         if produced:
             self._metrics.arrived(produced)
 
     def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
-        """How many take it. The frame is made once for each kind of transport, not for each socket."""
+        """Return how many take it. The frame is made once for each kind of transport, not for each socket."""
         frames: dict[str, bytes] = {}
         taken = 0
         for session in sessions:
@@ -150,13 +155,6 @@ class Bus:
             log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
                       position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in sessions])  # fmt: skip
         return taken
-
-    def _flush(self, session: Session) -> None:
-        try:
-            session.flush()
-        except Exception as error:  # one socket must not keep the event from the others
-            self._failed("flush", session.id, error)
-            session.drop("internal")
 
     def _failed(self, doing: str, what: str, error: Exception) -> None:
         self._metrics.internal(doing, error, what=what)

@@ -12,6 +12,11 @@ class Connection(Protocol):
     transport_name: str  # "websocket" or "sse", as in logs and metrics
 
     @property
+    def is_paused(self) -> bool:
+        """Whether the write buffer must drain before more is written."""
+        ...
+
+    @property
     def ping_interval(self) -> float | None:
         """The most seconds between two pings; None for the interval of the settings."""
         ...

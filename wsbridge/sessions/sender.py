@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from wsbridge.core.close_codes import Close
 from wsbridge.core.events import Entry
 from wsbridge.sessions.connection import Connection
-from wsbridge.sessions.outbox import HIGH_WATER, PORTION, Ledger, Outbox
+from wsbridge.sessions.outbox import PORTION, Ledger, Outbox
 from wsbridge.sessions.replay import Replay
 from wsbridge.telemetry.metrics import Metrics
 
@@ -25,7 +25,7 @@ class Sender:
         self._connection = connection
         self._ledger = ledger
         self._metrics = metrics
-        self._gathered: list[bytes] = []  # since the last flush
+        self._gathered: list[bytes] | None = None  # since the last flush
         self._outbox: Outbox | None = None  # only while something waits for the peer
         self._replay: Replay | None = None  # only while there are missed or held entries
         self._close: Close | None = None  # is written once the outbox is empty
@@ -60,15 +60,17 @@ class Sender:
 
     def add(self, frame: bytes, *, first: bool = False) -> None:
         """Gather a frame for the next flush, behind the others or before them."""
-        if first:
-            self._gathered.insert(0, frame)
+        if self._gathered is None:
+            self._gathered = [frame]
         else:
-            self._gathered.append(frame)
+            self._gathered.insert(0 if first else len(self._gathered), frame)
 
     def add_entry(self, entry: Entry, frame: bytes) -> None:
         """Gather an entry's frame. While others wait, the entry does: its data is shared with more sessions."""
-        if self._outbox is None or self._gathered:
+        if self._gathered is not None:
             self._gathered.append(frame)
+        elif self._outbox is None:
+            self._gathered = [frame]
         else:
             self._outbox.put_entry(entry, len(frame))
             self._count(1, len(frame))
@@ -76,21 +78,20 @@ class Sender:
     def flush(self) -> bool:
         """Send what was gathered, in one write. Return True if it now waits for the peer, and nothing did before."""
         gathered = self._gathered
-        if not gathered:
+        if gathered is None:
             return False
+        self._gathered = None
         size = len(gathered[0]) if len(gathered) == 1 else sum(map(len, gathered))
         self.messages += len(gathered)  # not `_count`: this runs for each event and session
         self._metrics.wrote(len(gathered), size)
-        waits = self.send(gathered, size)
-        gathered.clear()
-        return waits
+        return self.send(gathered, size)
 
     def send(self, frames: Sequence[bytes], size: int) -> bool:
         """Send frames of `size` bytes that are not counted as messages; the result is that of `flush`."""
         if self._outbox is not None:
             self._outbox.put(frames)
             return False
-        if size <= PORTION and self._connection.unsent() <= HIGH_WATER:
+        if size <= PORTION and not self._connection.is_paused:
             self._connection.write(frames[0] if len(frames) == 1 else b"".join(frames))
             return False
         self._queue(frames)
@@ -153,7 +154,7 @@ class Sender:
 
     def _forget(self) -> None:
         """Drop what is not in the outbox yet."""
-        self._gathered.clear()
+        self._gathered = None
         if self._replay is not None:
             self._replay.clear()
             self._replay = None

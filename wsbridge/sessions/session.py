@@ -26,6 +26,8 @@ from wsbridge.sessions.sender import Sender
 from wsbridge.sessions.state import TRANSITIONS, State
 from wsbridge.telemetry.metrics import Metrics
 
+_LIVE = State.LIVE  # looking up a member of an enum takes as long as a call
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
@@ -72,15 +74,14 @@ class Session(Record):
 
     def offer(self, entry: Entry, frame: bytes) -> bool:
         """Take a published entry, unless the session has it. Return True if the session must be flushed."""
-        if self.state is State.LIVE:
-            if entry.epoch == self.epoch and entry.offset <= self.offset:
-                return False
-            if entry.epoch != self.epoch or entry.offset > self.offset + 1:
+        if self.state is _LIVE:
+            if entry.offset == self.offset + 1 and entry.epoch == self.epoch:
+                self.offset = entry.offset
+                self._sender.add_entry(entry, frame)
+                return True
+            if entry.offset > self.offset or entry.epoch != self.epoch:
                 self.fall_behind()  # the history has the missed entries, and this one, too
-                return False
-            self.offset = entry.offset
-            self._sender.add_entry(entry, frame)
-            return True
+            return False
         if self.state is not State.CLOSED and not self.close:
             self._sender.hold(entry, len(frame))
             self._shared.backlog.add(self)
@@ -111,7 +112,7 @@ class Session(Record):
 
     def flush(self) -> None:
         """Write what was offered, in one piece if the connection can take it."""
-        if (self.state is State.LIVE or self.state is State.REPLAYING) and self._sender.flush():
+        if (self.state is _LIVE or self.state is State.REPLAYING) and self._sender.flush():
             self._wait()
 
     def attach(self, resume: Resume, hello: bytes) -> None:

@@ -149,9 +149,8 @@ class Metrics(Collector):
         for at in produced:
             self._way.observe(max(0.0, now - at))
 
-    def delivered(self, latency: float, events: int, sockets: int) -> None:
-        """Record a batch of events: seconds from receipt to write, number of events, number of writes to sockets."""
-        self.deliveries += sockets
+    def delivered(self, latency: float, events: int) -> None:
+        """Record events that were written to sockets so many seconds after their receipt."""
         self._latency.observe(latency, events)
 
     def wrote(self, messages: int, size: int) -> None:

@@ -25,13 +25,14 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel too throws away w
 class BaseConnection(asyncio.Protocol):
     """The part that all transports share. Keeps its `session` alive until the connection is over."""
 
-    __slots__ = ("_ignored", "_is_woken", "_timer", "_transport", "is_over", "limit", "session")
+    __slots__ = ("_ignored", "_is_woken", "_timer", "_transport", "is_over", "is_paused", "limit", "session")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._timer: asyncio.TimerHandle | None = None
         self._is_woken = False
         self._ignored = 0
+        self.is_paused = False  # more than `HIGH_WATER` bytes wait in the write buffer
         self.is_over = False  # nothing more is to be written or read
         self.session: Session | None = None
         self.limit: ConnectionLimit | None = None  # that it counts towards
@@ -55,7 +56,11 @@ class BaseConnection(asyncio.Protocol):
         if self.limit is not None:
             self.limit.leave(self)
 
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
     def resume_writing(self) -> None:
+        self.is_paused = False
         self.wake()
 
     # Called by the session.
@@ -133,8 +138,8 @@ class BaseConnection(asyncio.Protocol):
         """Write a portion of what waits. The next one follows later, so that no peer keeps the others waiting."""
         self._is_woken = False
         session = self.session
-        if session is None or not session.is_pumped or self.unsent() > HIGH_WATER:
-            return  # above the mark, the transport calls `resume_writing` once its buffer has drained
+        if session is None or not session.is_pumped or self.is_paused:
+            return
         try:
             session.pump()
         except Exception as error:  # the boundary to the loop: this connection ends, the others go on

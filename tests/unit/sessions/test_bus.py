@@ -203,7 +203,6 @@ def broken(peer: Peer, method: str, **state: object) -> None:
 
 FAULTS: dict[str, Callable[[Peer], None]] = {
     "write": lambda peer: broken(peer, "write"),
-    "unsent": lambda peer: broken(peer, "unsent"),
     "mend": lambda peer: broken(peer, "on_missed", epoch="old"),
 }
 

@@ -64,7 +64,7 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         lambda m: m.dropped(Drop.NO_USER),
         {'events_received_total{outcome="dropped"}': 1, 'events_dropped_total{reason="no_user"}': 1},
     ),
-    "delivered": (lambda m: m.delivered(0.02, 3, 7), {"deliveries_total": 7, "event_latency_seconds_count": 3}),
+    "delivered": (lambda m: m.delivered(0.02, 3), {"event_latency_seconds_count": 3}),
     "wrote": (lambda m: m.wrote(3, 512), {"messages_sent_total": 3, "sent_bytes_total": 512}),
     "heard": (lambda m: m.heard("ping", 15), {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15}),
     "opened": (lambda m: m.session_opened(), {"connections_opened_total": 1}),
@@ -118,7 +118,7 @@ def test_metrics_of_two_bridges_are_separate() -> None:
 )
 def test_latency_counts_in_its_bucket_and_all_above(seconds: float, bucket: str) -> None:
     metrics = Metrics()
-    metrics.delivered(seconds, 1, 1)
+    metrics.delivered(seconds, 1)
     bounds = [*map(str, LATENCY), "+Inf"]
     counts = [value(metrics, "event_latency_seconds_bucket", le=le) for le in bounds]
     assert counts == [0.0] * bounds.index(bucket) + [1.0] * (len(bounds) - bounds.index(bucket))

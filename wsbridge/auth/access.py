@@ -131,11 +131,8 @@ class Access:
     def check(self, caller: Caller, request: web.Request) -> None:
         """Log and count a denied request.
 
-        Raises:
-            web.HTTPUnauthorized: a token is configured, and the request does not carry it.
-            web.HTTPForbidden: no token is configured, or a token does not help.
-            web.HTTPNotFound: the sidecar must drop the message.
-
+        Raises `web.HTTPUnauthorized` if a token is configured and the request does not carry it, `web.HTTPForbidden` if
+        no token is configured or a token does not help, `web.HTTPNotFound` if the sidecar must drop the message.
         """
         refused = refusal(caller, self._call(caller, request), self._trust)
         if refused is None:

@@ -48,10 +48,8 @@ class Authenticator:
     async def refresh(self, user: str, token: str) -> Identity | None:
         """Verify a new token of the same user. Returns None without authentication.
 
-        Raises:
-            Refused: the token is invalid, or belongs to another user.
-            Unavailable: there is no key to verify it with now.
-
+        Raises `Refused` if the token is invalid or belongs to another user, and `Unavailable` if there is no key to
+        verify it with now.
         """
         if self._verifier is None:
             return None

@@ -6,6 +6,7 @@ whether and when to reconnect. aiohttp's client would take twice as long to impo
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
 
-from wsbridge.cli import backoff
 from wsbridge.cli.formatting import explain, printable
 from wsbridge.cli.http import why_unreachable
 from wsbridge.core.close_codes import LOST, TOKEN_MISSING, Close
 
+LEAST_DELAY, MOST_DELAY = 0.5, 20.0  # seconds until the next attempt to connect
 STABLE = 5.0  # seconds after which a connection resets the backoff
 CONNECT_TIMEOUT = 10.0  # seconds
 PING_INTERVAL, PING_TIMEOUT = 30.0, 15.0  # seconds: a server that vanished is noticed within their sum
@@ -54,6 +55,17 @@ class _Message(msgspec.Struct):
 _message = msgspec.json.Decoder(_Message)
 
 
+def delays(uniform: Callable[[float, float], float] = random.uniform) -> Iterator[float]:
+    """Yield seconds without end: a random wait whose upper bound doubles from LEAST_DELAY to MOST_DELAY.
+
+    The random number is drawn below the bound and not added to it, so that clients differ also at the bound.
+    """
+    longest = LEAST_DELAY
+    while True:
+        yield uniform(LEAST_DELAY / 2, longest)
+        longest = min(MOST_DELAY, 2 * longest)
+
+
 @dataclass(eq=False, kw_only=True)
 class Listener:
     """Follows `/ws` at `url` until a close code forbids reconnecting.
@@ -68,7 +80,7 @@ class Listener:
     position: str | None
     show: Callable[[bytes], None]
     note: Callable[[str], None]
-    new_delays: Callable[[], Iterator[float]] = backoff.delays
+    new_delays: Callable[[], Iterator[float]] = delays
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class CatchUp:
                     continue
                 is_new = not session.rest  # else it goes on with what it began
                 if is_new:
-                    self._metrics.session_mended()
+                    self._metrics.mends += 1
                 (log.info if is_new and (resume.gap or resume.entries) else log.debug)(
                     "session.mended",
                     session=session.id,

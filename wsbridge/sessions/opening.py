@@ -103,7 +103,7 @@ class SessionOpener:
         )
 
     def _opened(self, session: Session, resume: Resume) -> None:
-        self._metrics.session_opened()
+        self._metrics.opened += 1
         log.info(
             "session.opened",
             session=session.id,

@@ -135,7 +135,7 @@ class Session(Record):
         if resume.gap:
             self.epoch, self.offset = resume.position.epoch, resume.position.offset
             self.send(gap(resume.gap.after, resume.position, resume.gap.reason), resume.position)
-            self._shared.metrics.gap(resume.gap.reason)
+            self._shared.metrics.gaps[resume.gap.reason] += 1
         self.rest = resume.rest
         if resume.entries:
             self._sender.begin_replay(resume.entries)

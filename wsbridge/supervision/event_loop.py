@@ -10,9 +10,7 @@ from wsbridge.config.settings import PREFIX, SettingsError
 def factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop]:
     """The factory of event loops for the setting `LOOP`: auto, uvloop or asyncio.
 
-    Raises:
-        SettingsError: uvloop is asked for and cannot be imported.
-
+    Raises `SettingsError` if uvloop is asked for and cannot be imported.
     """
     if wanted != "asyncio":
         try:

@@ -162,22 +162,11 @@ class Metrics(Collector):
         self.messages[kind] += 1
         self.received_bytes += size
 
-    def session_opened(self) -> None:
-        self.opened += 1
-
     def session_closed(self, close: tuple[str, str], seconds: float | None) -> None:
         """Count a close by code and reason; `seconds` is the duration, None for a refused connection."""
         self.closes[close] += 1
         if seconds is not None:
             self._duration.observe(seconds)
-
-    def session_mended(self) -> None:
-        """Count a session that missed a live entry and read it from the history."""
-        self.mends += 1
-
-    def gap(self, reason: str) -> None:
-        """Count a client that was told of lost events."""
-        self.gaps[reason] += 1
 
     def connection_refused(self, reason: str) -> None:
         """Count a connection that was refused, or cut before its request was answered; `reason` is one of REFUSALS."""

@@ -12,8 +12,7 @@ from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import DEADLINE, Running, Start, until
 from wsbridge.auth.tokens import mint
-from wsbridge.cli.backoff import delays
-from wsbridge.cli.listen import STABLE, Listener, Tokens
+from wsbridge.cli.listen import STABLE, Listener, Tokens, delays
 from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
 
 NO_TOKEN = Tokens(lambda: None, renew=False)

@@ -42,7 +42,7 @@ def test_traffic_summary_counts_since_the_last_line(lines: list[Any]) -> None:
     metrics.events_received("stored", 5)
     metrics.events_received("dropped")
     metrics.deliveries += 9
-    metrics.session_opened()
+    metrics.opened += 1
     summary.write()
     metrics.events_received("stored", 2)
     metrics.events_received("retried", 3)

@@ -208,13 +208,12 @@ class Subscriber:
 
     def _resubscribe(self, why: str, names: Iterable[str]) -> None:
         """Subscribe to these channels again, on the nodes that own them now."""
-        self._is_stale = True
+        self.refresh_soon()
         for name in names:
             channel = self._channels[name]
             channel.node = channel.request = None
             channel.confirmed = channel.confirmed or asyncio.Event()
             self._schedule(name)
-        self._work.set()
         self._listener.on_interrupted(why)
 
     async def _keep_pinging(self) -> None:

@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from wsbridge.broker.redis.coalescer import Coalescer
 from wsbridge.broker.redis.codec import Reference, Referenced, body_key
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.server import Server
 from wsbridge.core.events import Entry, Event
+from wsbridge.supervision.jobs import Jobs
 
 INLINE = 32_768  # bytes, data times users: more than that goes under a key of its own
 CHUNK = 65_536  # bytes in one command or answer
@@ -39,7 +39,8 @@ class Bodies:
         self._prefix = prefix
         self._ttl = ttl + 2 * MARGIN
         self._pipeline = Pipeline(server)
-        self._loading: Coalescer[bytes | None] = Coalescer()
+        self._jobs = Jobs()
+        self._loading: dict[bytes, asyncio.Future[bytes | None]] = {}  # bounded by the callers: each waits for one
         self._slots = asyncio.Semaphore(LOADS)
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cached = 0  # bytes
@@ -76,7 +77,13 @@ class Bodies:
         Raises `BrokerUnavailable` if the server cannot be asked now.
         """
         data = self.known(reference)
-        return data if data is not None else await self._loading.do(reference.name, partial(self._load, reference))
+        if data is not None:
+            return data
+        found = self._loading.get(reference.name)
+        if found is None:
+            found = self._loading[reference.name] = asyncio.get_running_loop().create_future()
+            await self._jobs.spawn("read", partial(self._load, reference, found))
+        return await asyncio.shield(found)
 
     async def completed(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
         """All of them with their data, which is read side by side; None if some is lost. Raises `BrokerUnavailable`."""
@@ -94,10 +101,28 @@ class Bodies:
         return complete
 
     async def close(self) -> None:
-        await self._loading.close()
+        """Give up what is under way; callers get a `CancelledError`."""
+        await self._jobs.close()
+        for found in self._loading.values():  # of jobs that had not begun
+            found.cancel()
         await self._pipeline.close()
 
-    async def _load(self, reference: Reference) -> bytes | None:
+    async def _load(self, reference: Reference, found: asyncio.Future[bytes | None]) -> None:
+        """One read for all callers. It is a job, which goes on if the caller that began it gives up."""
+        try:
+            data = await self._read(reference)
+        except Exception as error:  # it is the callers' to handle
+            found.set_exception(error)
+            found.exception()  # perhaps no caller is left: that is no reason for a warning
+        except BaseException:
+            found.cancel()
+            raise
+        else:
+            found.set_result(data)
+        finally:
+            del self._loading[reference.name]
+
+    async def _read(self, reference: Reference) -> bytes | None:
         key, chunks = body_key(self._prefix, reference.name), dict[int, bytes]()
         async with self._slots:
             for places in _groups(reference.size):

@@ -1,0 +1,82 @@
+"""One read of a body for many callers: who shares it, and callers that give up."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from tests.support.running import until
+from wsbridge.broker.base import BrokerUnavailable
+from wsbridge.broker.redis.bodies import Bodies
+from wsbridge.broker.redis.codec import Reference
+from wsbridge.broker.redis.server import Server
+
+BODY = Reference(b"name", 1, 0)
+
+
+class Reads(Bodies):
+    """Returns the number of the read, as soon as the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__(cast("Server", None), "b", 1_000)
+        self.begun = 0
+        self.error: Exception | None = None
+        self.open = asyncio.Event()
+
+    async def _read(self, reference: Reference) -> bytes | None:
+        self.begun += 1
+        number = self.begun
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        return b"%d" % number
+
+    async def callers(self, count: int) -> list[asyncio.Task[bytes | None]]:
+        tasks = [asyncio.create_task(self.load(BODY)) for _ in range(count)]
+        await until(lambda: self.begun)
+        return tasks
+
+
+async def test_bodies_concurrent_callers_share_one_read() -> None:
+    reads = Reads()
+    tasks = await reads.callers(5)
+    reads.open.set()
+    assert await asyncio.gather(*tasks) == [b"1"] * 5
+    assert await reads.load(BODY) == b"2"
+    await reads.close()
+
+
+async def test_bodies_read_goes_on_when_the_caller_that_began_it_gives_up() -> None:
+    reads = Reads()
+    first, second = await reads.callers(2)
+    first.cancel()
+    reads.open.set()
+    assert await second == b"1"
+    await reads.close()
+
+
+async def test_bodies_error_of_a_read_is_raised_to_each_caller_and_not_kept() -> None:
+    reads = Reads()
+    reads.error = BrokerUnavailable()
+    reads.open.set()
+    tasks = await reads.callers(2)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(error) for error in found] == [BrokerUnavailable] * 2
+    reads.error = None
+    assert await reads.load(BODY) == b"2"
+    await reads.close()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_bodies_close_cancels_callers(begun: bool) -> None:
+    reads = Reads()
+    if begun:
+        tasks = await reads.callers(2)
+    else:
+        tasks = [asyncio.create_task(reads.load(BODY)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert not reads.begun
+    await reads.close()
+    for task in tasks:
+        with pytest.raises(asyncio.CancelledError):
+            await task

@@ -18,7 +18,6 @@ from tests.support.bench import (
     STORED,
     TTL,
     Bench,
-    Sink,
     event,
     in_memory,
     numbered,
@@ -28,7 +27,6 @@ from tests.support.clocks import WallClock
 from tests.support.cluster import Cluster
 from tests.support.running import until
 from tests.support.valkey import Valkey
-from wsbridge.broker.base import Reservation, retried
 from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry
 from wsbridge.core.recovery import Gap, Resume
@@ -296,22 +294,6 @@ async def test_append_without_room_gives_the_reason_of_each_retry(bench: Bench) 
     bench.fill(ROOM - 1)
     outcomes = await bench.broker.append([event("a", "b"), event("b"), event("c")])
     assert [outcome.reason for outcome in outcomes] == [Retry.QUEUE_FULL, Retry.FOLLOWS_RETRY, None]
-
-
-async def test_append_counts_the_data_for_many_users_once_in_the_queue() -> None:
-    reservation = Reservation(Sink(max_bytes=1_000), waiting=1, waiting_bytes=300)
-    many = event(*"abcdefgh", data='{"x":"%s"}' % ("x" * 492))
-    assert reservation.reserve(many) is None
-    assert (reservation.taken, reservation.taken_bytes) == (8, 500)
-    assert reservation.reserve(event("z", data='"%s"' % ("x" * 200))) == retried(Retry.QUEUE_BYTES)
-
-
-@pytest.mark.parametrize("waiting", [0, 5])
-async def test_append_stores_the_events_for_which_there_is_room(waiting: int) -> None:
-    reservation = Reservation(Sink(ROOM), waiting)
-    refused = [reservation.reserve(event(str(n))) is not None for n in range(ROOM + 1)]
-    assert refused == [n >= ROOM - waiting for n in range(ROOM + 1)]
-    assert reservation.taken == ROOM - waiting
 
 
 @pytest.mark.fault("D3")

@@ -24,6 +24,15 @@ def test_epoch_is_short_and_random() -> None:
     assert all(len(epoch) == EPOCH_LENGTH and epoch.isalnum() for epoch in epochs)
 
 
+def test_history_entry_has_what_the_event_has_and_its_position() -> None:
+    history = History()
+    event = Event(("u", "v"), b"{}", "task_update", "e-1", "s\ne-1", "a trace", 1.5)
+    assert history.append("v", event, "2026-02-07T12:00:00.000Z", 7.0) == Entry(
+        "v", history.epoch, 1, "task_update", b"{}", "2026-02-07T12:00:00.000Z", 7.0, "e-1", 1.5
+    )
+    assert history.top == Position(history.epoch, 1)
+
+
 @pytest.mark.parametrize("handled", range(4))
 def test_history_after_a_position_has_all_later_entries(handled: int) -> None:
     history = filled(3)

@@ -31,7 +31,16 @@ def test_as_text_of_a_value_is_a_string_or_nothing(value: Any, expected: str) ->
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("e-1", "e-1"), (7, "7"), (None, ""), ("", ""), ([7], ""), ("x" * LONGEST_ID, "x" * LONGEST_ID), ("ü", "ü")],
+    [
+        ("e-1", "e-1"),
+        (7, "7"),
+        (None, ""),
+        ("", ""),
+        ([7], ""),
+        ("x" * LONGEST_ID, "x" * LONGEST_ID),
+        ("ü", "ü"),
+        ("ü" * LONGEST_ID, "ü" * LONGEST_ID),
+    ],
     ids=lambda value: ascii(value)[:20],
 )
 def test_short_id_of_a_short_value_is_its_text(value: Any, expected: str) -> None:

@@ -1,6 +1,6 @@
-"""The seam at which an event gets its position and is published, in one step.
+"""The interface of brokers: an event gets its position and is published, in one step.
 
-Knows nothing of connections: what is published goes to a sink, and who was away asks with `resume`.
+Brokers do not depend on connections: they publish entries to a sink, and clients that were disconnected use `resume`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from wsbridge.core.recovery import Resume
 
 
 class Status(StrEnum):
-    """What became of an event, in one word."""
+    """The outcome of an event, in one word."""
 
     STORED = "stored"
     DUPLICATE = "duplicate"
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 
 class Outcome(NamedTuple):
-    """What became of an event. Only RETRIED has a reason, and perhaps a text for people."""
+    """The outcome of an event. Only RETRIED has a reason, and it may have a text for people."""
 
     status: Status
     reason: Retry | None = None
@@ -35,12 +35,12 @@ def retried(reason: Retry, detail: str = "") -> Outcome:
     return Outcome(Status.RETRIED, reason, detail)
 
 
-class BrokerUnavailable(Exception):  # noqa: N818 - it passes
-    """The histories cannot be asked now; the text says why."""
+class BrokerUnavailable(Exception):  # noqa: N818 - a temporary state
+    """The histories cannot be read or written now; the text gives the reason."""
 
 
 class Sink(Protocol):
-    """Where published entries go: a bounded bus, and behind it those who are connected here."""
+    """The destination of published entries: a bounded bus, and behind it the sessions of this replica."""
 
     def room(self) -> int:
         """How many more entries fit."""
@@ -53,23 +53,23 @@ class Sink(Protocol):
     def is_empty(self) -> bool: ...
 
     def put(self, entries: Sequence[Entry]) -> None:
-        """Never waits and never refuses: who puts has asked for room before."""
+        """Never blocks and never fails. Callers must have checked `room` and `room_bytes` first."""
         ...
 
     def is_connected(self, user: str) -> bool:
-        """Whether anybody here is connected as that user."""
+        """Whether the user has a session on this replica."""
         ...
 
     def disconnect(self, user: str) -> None:
-        """An operator ends all of the user's sessions."""
+        """End all of the user's sessions, for an operator."""
         ...
 
 
 class Reservation:
     """Reserves room in the queue for the events of one delivery, before anything is appended.
 
-    An event that does not fit is not taken at all, and neither are later ones of the same users. `waiting` and
-    `waiting_bytes` are what other deliveries have reserved and not put yet.
+    An event that does not fit is not stored at all, and neither are later events of the same users. `waiting` and
+    `waiting_bytes` are reserved by other deliveries and not put yet.
     """
 
     def __init__(self, sink: Sink, waiting: int = 0, waiting_bytes: int = 0) -> None:
@@ -81,9 +81,9 @@ class Reservation:
         self.taken_bytes = 0
 
     def reserve(self, event: Event, users: Sequence[str] | None = None) -> Outcome | None:
-        """Reserve room for the event; the outcome if there is none.
+        """Reserve room for the event. Returns an outcome if there is none.
 
-        `users` are those of its users who do not have the event yet: the others need no room.
+        `users` are those of its users who do not have the event yet. The others need no room.
         """
         users = event.users if users is None else users
         reason = self._reason(len(users), len(event.data), users)
@@ -108,7 +108,7 @@ class Reservation:
         self.taken_bytes -= size
 
     def block(self, users: Iterable[str]) -> None:
-        """Refuse later events of these users: an earlier one comes again."""
+        """Refuse later events of these users, because an earlier one will be delivered again."""
         self._blocked.update(users)
 
     def _reason(self, entries: int, size: int, users: Sequence[str]) -> Retry | None:
@@ -127,18 +127,19 @@ def always() -> bool:
 
 
 class Broker(Protocol):
-    """Append and publish are one step: they must be ordered together."""
+    """Append and publish are one step, so that entries are published in the order of their offsets."""
 
     async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
-        """Store each event in each of its users' histories; one outcome an event, in order.
+        """Store each event in each of its users' histories. Returns one outcome for each event, in order.
 
-        Behind a RETRIED event every later one of the same users is RETRIED too, unless they have it already. A broker
-        that stores in several steps asks `is_wanted` after each that stored something, and stops with RETRIED if not.
+        After a RETRIED event, later ones of the same users are RETRIED too, unless they are duplicates. A broker that
+        stores in several steps calls `is_wanted` after each step that stored something, and retries the rest if it is
+        false.
         """
         ...
 
     async def follow(self, user: str) -> None:
-        """Return once everything that is appended for the user from now on reaches the sink."""
+        """Return once all later appends for the user will reach the sink."""
         ...
 
     async def position(self, user: str) -> Position | None:
@@ -149,15 +150,16 @@ class Broker(Protocol):
         ...
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
-        """What to send to a client that has handled everything up to `after`; None or "" if it wants no replay.
+        """The entries for a client that has handled everything up to `after`; None or "" requests no replay.
 
-        A long history is read in portions: `rest` says that there is more. Without `wait` the first portion may be
-        empty, if large data has to be fetched first. Raises `BrokerUnavailable` if the histories cannot be asked now.
+        A long history is read in portions: `rest` is the number of entries that remain. Without `wait` the first
+        portion may be empty, if large data must be fetched first. Raises `BrokerUnavailable` if the histories cannot be
+        read now.
         """
         ...
 
     async def disconnect(self, user: str) -> None:
-        """End all of the user's sessions, wherever they are.
+        """End all of the user's sessions, on every replica.
 
         Raises `BrokerUnavailable` if other replicas cannot be reached now.
         """

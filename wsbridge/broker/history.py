@@ -14,27 +14,30 @@ _ALPHABET = string.ascii_lowercase + string.digits
 
 
 def weight_of(data: bytes, event_id: str) -> int:
-    """Bytes of an event that count in the history of its user, in full even if other users share the data.
+    """The size of an event in the history of its user, in bytes: in full, even if other users share the data.
 
-    What an entry has beside these is small and the same for all, so the number of entries bounds it.
+    The remaining cost of an entry is small and constant, so the number of entries bounds it.
     """
     return len(data) + len(event_id)
 
 
 class History:
-    """One user's last entries and its position, which outlives them. Each operation but `since` takes constant time."""
+    """One user's last entries and position.
+
+    The position outlives the entries. Each operation except `since` takes constant time.
+    """
 
     __slots__ = ("_entries", "_start", "epoch", "offset", "trimmed", "weight")
 
     def __init__(self) -> None:
         self.epoch = "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
         self.offset = 0
-        self.trimmed = 0  # the highest offset that was lost for want of room, not of time
+        self.trimmed = 0  # the highest offset that was removed for lack of room, not because of its age
         self.weight = 0  # of all entries, see `weight_of`
         # Not a deque: that takes 700 bytes more while it is empty, as most are. Dropped entries are removed half a list
         # at a time, because `pop(0)` moves all later ones.
         self._entries: list[Entry] = []
-        self._start = 0  # the place of the oldest entry
+        self._start = 0  # index of the oldest entry
 
     @property
     def top(self) -> Position:
@@ -42,7 +45,7 @@ class History:
 
     @property
     def kept(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return len(self._entries) - self._start
 
     @property
@@ -64,7 +67,7 @@ class History:
         return entry
 
     def drop_oldest(self) -> Entry:
-        """Take the oldest entry out."""
+        """Remove the oldest entry."""
         entry = self._entries[self._start]
         self._entries[self._start] = _DROPPED
         self._start += 1
@@ -75,7 +78,7 @@ class History:
         return entry
 
     def since(self, asked: str | None, expired: float = -math.inf) -> Resume:
-        """All entries after the position, or a gap. Entries that were received until `expired` do not count."""
+        """All entries after the position, or a gap. Entries that were received before `expired` do not count."""
         first = bisect.bisect_right(self._entries, expired, self._start, key=_RECEIVED)
         resume = decide_resume(asked, self.top, len(self._entries) - first, self.trimmed)
         missed = self.offset - resume.position.offset
@@ -87,16 +90,19 @@ _RECEIVED = operator.attrgetter("received_at")
 
 
 class SharedData:
-    """Bytes of event data, each counted once however many histories hold it.
+    """Data of events, each counted once even if several histories hold it.
 
-    An event for many users is one object in memory. Only data that is held more than once is registered.
+    An event for many users is one object in memory. Only data with more than one holder is registered.
     """
 
     def __init__(self) -> None:
-        self._held: dict[int, int] = {}  # identity of the data, which lives as long as it is held → histories
+        self._held: dict[int, int] = {}  # id() of data, which is kept alive meanwhile → histories
 
     def hold(self, data: bytes, *, shared: bool) -> int:
-        """One more history has it; the bytes that this adds. `shared`: others may get the same object."""
+        """Add a holder; return the number of added bytes.
+
+        `shared` means that other histories may hold the same object.
+        """
         if not shared:
             return len(data)
         held = self._held.get(id(data), 0)
@@ -104,7 +110,7 @@ class SharedData:
         return 0 if held else len(data)
 
     def release(self, data: bytes) -> int:
-        """One history less has it; the bytes that this frees."""
+        """Remove a holder; return the number of freed bytes."""
         held = self._held.get(id(data), 1) - 1
         if held:
             self._held[id(data)] = held
@@ -114,11 +120,11 @@ class SharedData:
 
 
 class RecentKeys:
-    """Keys seen during the last `ttl` seconds, or a while longer; the oldest half goes early beyond `most` keys.
+    """Keys seen during the last `ttl` seconds or longer. Beyond `most` keys, the oldest half is dropped early.
 
-    Two generations of sets instead of a time for each key, and its hash of 64 bits instead of the key: half the memory
-    and nothing to walk. A new key has the hash of one among a million once in 10**13 events, and nobody can make it so:
-    the hash is seeded anew in each process.
+    Two generations of sets are used instead of a time for each key, and a 64-bit hash instead of the key. This takes
+    half the memory, and nothing has to be scanned. With a million keys, a new one has the hash of another once in
+    10**13 events. Nobody can force a collision, because the hash is seeded in each process.
     """
 
     def __init__(self, ttl: float, most: int) -> None:
@@ -141,7 +147,7 @@ class RecentKeys:
         self._young.add(hash(key))
 
     def age(self, now: float) -> None:
-        """To be called now and then, with the time in seconds."""
+        """Must be called regularly, with the time in seconds."""
         if now >= self._turn:
             self._old = self._young if now < self._turn + self._ttl else set()
             self._young = set()

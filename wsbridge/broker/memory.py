@@ -1,4 +1,4 @@
-"""Histories in this process: bounded by size, time and memory, gone with a restart."""
+"""Histories in the process, bounded by number, age and memory. A restart loses them."""
 
 import time
 from collections import OrderedDict
@@ -12,19 +12,19 @@ from wsbridge.core.recovery import Resume
 from wsbridge.core.timestamps import timestamp
 
 # Measured with tracemalloc on CPython 3.11, UUIDs as ids, and rounded up for longer ones.
-ENTRY_BYTES = 400  # what an entry costs beside its data: 304 to 327
-HISTORY_BYTES = 400  # what a user's history costs when it is empty: 305
-REMEMBERED_BYTES = 160  # what an event's id costs while it is remembered: 141, in a set that has just grown
-AT_ONCE = 1_000  # entries that one call frees because they have expired: what is left is freed by the next calls
+ENTRY_BYTES = 400  # of an entry without its data: 304 to 327
+HISTORY_BYTES = 400  # of a user's empty history: 305
+REMEMBERED_BYTES = 160  # of a remembered event id: 141, in a set that has just grown
+AT_ONCE = 1_000  # expired entries that one call frees; the rest is left to the next calls
 
 
 @dataclass(eq=False)
 class MemoryBroker:
     """`clock` is in seconds and monotonic.
 
-    `max_bytes` bounds histories and remembered ids together, and the ids take half of it at most. Over it the entries
-    of the least recently used users go first. `max_bytes_per_user` bounds the weight (`weight_of`) of each history:
-    over it the oldest entries go, but never the newest.
+    `max_bytes` bounds histories and remembered ids together, and the ids take half of it at most. Over it, the entries
+    of the least recently used users are dropped first. `max_bytes_per_user` bounds the weight (`weight_of`) of each
+    history. Over it, the oldest entries are dropped, but never the newest.
     """
 
     sink: Sink
@@ -39,18 +39,18 @@ class MemoryBroker:
     def __post_init__(self) -> None:
         self._seen = RecentKeys(self.dedupe_ttl, self.max_bytes // 2 // REMEMBERED_BYTES)
         self._data = SharedData()
-        self._filled: OrderedDict[str, History] = OrderedDict()  # with entries, by last append, oldest first
-        self._empty: OrderedDict[str, History] = OrderedDict()  # with a position only, by last use, oldest first
+        self._filled: OrderedDict[str, History] = OrderedDict()  # with entries, least recent append first
+        self._empty: OrderedDict[str, History] = OrderedDict()  # with a position only, least recent use first
         self._bytes = 0  # of histories
 
     @property
     def bytes(self) -> int:
-        """Memory for histories and remembered ids, about."""
+        """Approximate memory for histories and remembered ids."""
         return self._bytes + REMEMBERED_BYTES * len(self._seen)
 
     @property
     def users(self) -> int:
-        """Users that have a history, events in it or not."""
+        """Number of users with a history, even an empty one."""
         return len(self._filled) + len(self._empty)
 
     async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
@@ -62,7 +62,7 @@ class MemoryBroker:
         try:
             for event in events:
                 outcomes.append(self._take(event, reservation, now, stamp, published))  # noqa: PERF401 - it may raise
-        finally:  # an error with one event must not keep stored ones from being published
+        finally:  # stored events must be published even if a later one raises
             if published:
                 self.sink.put(published)
                 self._shrink()
@@ -89,7 +89,7 @@ class MemoryBroker:
         return answer
 
     def expire(self, now: float) -> None:
-        """Forget some of what is too old; costs nothing for what is not."""
+        """Drop some expired entries, positions and ids. Takes no time if none has expired."""
         self._seen.age(now)
         for _ in range(AT_ONCE):
             user, history = next(iter(self._filled.items()), (None, None))
@@ -129,7 +129,7 @@ class MemoryBroker:
                 self._trim(user, history, now)
 
     def _without_entries(self, user: str) -> History:
-        """The history of a user who has no events, which is taken out, or a new one."""
+        """Take the history of a user without entries, or create one."""
         history = self._empty.pop(user, None)
         if history is None:
             history = History()
@@ -137,7 +137,7 @@ class MemoryBroker:
         return history
 
     def _trim(self, user: str, history: History, now: float) -> None:
-        """One entry too many, and two expired ones for each that comes: however many have expired, they get fewer.
+        """Drop one entry over the bound, and two expired ones for each append, so that their number falls.
 
         One large entry may push out many small ones, each of which was appended once.
         """
@@ -150,7 +150,7 @@ class MemoryBroker:
                 self._drop_oldest(user, history)
 
     def _drop_oldest(self, user: str, history: History) -> int:
-        """Drop one entry of the history, which has some. Returns its offset."""
+        """Drop the oldest entry of a non-empty history. Returns its offset."""
         entry = history.drop_oldest()
         self._bytes -= ENTRY_BYTES + self._data.release(entry.data)
         if not history.kept:
@@ -158,7 +158,7 @@ class MemoryBroker:
         return entry.offset
 
     def _shrink(self) -> None:
-        """Back under the bound: first the events of users who got none for long, then positions not used for long."""
+        """Shrink to the bound: first drop entries of the least recently active users, then their positions."""
         while self.bytes > self.max_bytes and self._filled:
             user, history = next(iter(self._filled.items()))
             history.trimmed = self._drop_oldest(user, history)

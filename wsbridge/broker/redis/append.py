@@ -16,7 +16,7 @@ from wsbridge.core.reasons import Retry
 from wsbridge.core.timestamps import timestamp
 from wsbridge.telemetry.metrics import Metrics
 
-SLICE_BYTES = 524_288  # of one delivery, sent to the server at a time; the rest waits, so that other deliveries get in
+SLICE_BYTES = 524_288  # of one delivery, sent to the server at a time; other deliveries are served in between
 ENTRY_BYTES = 250  # of a command for one entry, without its data
 
 
@@ -93,7 +93,7 @@ class Appender:
 
     @staticmethod
     def _retry_behind(failed: dict[str, Outcome], events: Sequence[Event], outcomes: list[Outcome]) -> None:
-        """An event that failed for one user is retried for all its users, and so are later events of these users."""
+        """Retry an event for all of its users if it failed for one, and retry later events of these users."""
         for place, event in enumerate(events):
             own = next((failed[user] for user in event.users if user in failed), None)
             if own is not None:

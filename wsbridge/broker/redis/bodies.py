@@ -1,7 +1,7 @@
-"""Data of events that is stored once on the server, under a key of its own, and referenced by histories.
+"""Data of events that is stored once on the server, under its own key, and referenced by histories.
 
-An event that is large, or meant for many users, would else be copied into each history and each message. It is written
-and read in chunks: each is an answer within the time-out, and callers take turns chunk by chunk.
+Otherwise an event that is large, or for many users, would be copied into each history and each message. Data is written
+and read in chunks: each is a reply within the time-out, and callers take turns chunk by chunk.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from wsbridge.broker.redis.server import Server
 from wsbridge.core.events import Entry, Event
 from wsbridge.supervision.jobs import Jobs
 
-INLINE = 32_768  # bytes, data times users: more than that goes under a key of its own
-CHUNK = 65_536  # bytes in one command or answer
-AT_A_TIME = 8  # chunks that one body has under way
+INLINE = 32_768  # bytes, data times users: more data gets its own key
+CHUNK = 65_536  # bytes in one command or reply
+AT_A_TIME = 8  # chunks of one body in flight
 LOADS = 8  # bodies that are read at a time; others wait
-CACHE = 33_554_432  # bytes of bodies that are kept here; the least recently used go first
-MARGIN = 60_000  # ms that a body outlives the entries that reference it; also how long half a body is kept
+CACHE = 33_554_432  # bytes of bodies in this cache; the least recently used are dropped first
+MARGIN = 60_000  # ms by which a body outlives the entries that reference it; also the lifetime of an incomplete body
 
 
 def is_large(event: Event) -> bool:
-    """Whether the data goes under a key of its own."""
+    """Whether the data gets its own key."""
     return len(event.data) * len(event.users) > INLINE
 
 
@@ -40,13 +40,13 @@ class Bodies:
         self._ttl = ttl + 2 * MARGIN
         self._pipeline = Pipeline(server)
         self._jobs = Jobs()
-        self._loading: dict[bytes, asyncio.Future[bytes | None]] = {}  # bounded by the callers: each waits for one
+        self._loading: dict[bytes, asyncio.Future[bytes | None]] = {}  # bounded by the number of callers, which wait
         self._slots = asyncio.Semaphore(LOADS)
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cached = 0  # bytes
 
     async def store(self, event: Event) -> Reference:
-        """Write the data, unless a delivery before has done so.
+        """Write the data, unless an earlier delivery has done so.
 
         Raises `BrokerUnavailable` if not all of it was written.
         """
@@ -65,16 +65,16 @@ class Bodies:
         return reference
 
     def known(self, reference: Reference) -> bytes | None:
-        """The data if it is at hand."""
+        """The data if it is in the cache."""
         data = self._cache.get(reference.name)
         if data is not None:
             self._cache.move_to_end(reference.name)
         return data
 
     async def load(self, reference: Reference) -> bytes | None:
-        """The data; None if the server does not have it any more.
+        """The data; None if the server no longer has it.
 
-        Raises `BrokerUnavailable` if the server cannot be asked now.
+        Raises `BrokerUnavailable` if the server cannot be reached now.
         """
         data = self.known(reference)
         if data is not None:
@@ -86,7 +86,7 @@ class Bodies:
         return await asyncio.shield(found)
 
     async def completed(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
-        """All of them with their data, which is read side by side; None if some is lost. Raises `BrokerUnavailable`."""
+        """All entries with their data, read concurrently; None if some data is lost. Raises `BrokerUnavailable`."""
         references = [entry.reference for entry in entries if isinstance(entry, Referenced)]
         found = iter(await asyncio.gather(*map(self.load, references)))
         complete = list[Entry]()
@@ -101,19 +101,19 @@ class Bodies:
         return complete
 
     async def close(self) -> None:
-        """Give up what is under way; callers get a `CancelledError`."""
+        """Cancel all reads; callers get a `CancelledError`."""
         await self._jobs.close()
-        for found in self._loading.values():  # of jobs that had not begun
+        for found in self._loading.values():  # jobs that have not begun cannot do it
             found.cancel()
         await self._pipeline.close()
 
     async def _load(self, reference: Reference, found: asyncio.Future[bytes | None]) -> None:
-        """One read for all callers. It is a job, which goes on if the caller that began it gives up."""
+        """One read for all callers. It is a separate job, so it continues if its first caller is cancelled."""
         try:
             data = await self._read(reference)
-        except Exception as error:  # it is the callers' to handle
+        except Exception as error:  # the callers handle it
             found.set_exception(error)
-            found.exception()  # perhaps no caller is left: that is no reason for a warning
+            found.exception()  # do not warn if no caller is left
         except BaseException:
             found.cancel()
             raise
@@ -143,7 +143,10 @@ class Bodies:
 
 
 def _groups(size: int) -> Iterator[list[int]]:
-    """Where the chunks begin, some at a time. The last is first: the server then has no need to make room for more."""
+    """The offsets of the chunks, in groups.
+
+    The last chunk is first, so that the server allocates all memory at once.
+    """
     places = list(range(0, size, CHUNK))[::-1]
     for first in range(0, len(places), AT_A_TIME):
         yield places[first : first + AT_A_TIME]

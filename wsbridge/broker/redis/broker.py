@@ -1,6 +1,6 @@
 """The broker on Redis or Valkey: one history for all replicas. Its atomic steps are in `history.lua`.
 
-What is appended, here or elsewhere, comes back through the live stream: nothing reaches a socket any other way.
+Entries reach sockets only through the live stream, even those that this replica has appended itself.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 DAY = 86_400.0  # seconds
-POSITION_TTL = 2 * DAY  # seconds that a position outlives its events
-TOUCH = DAY / 4  # seconds after which the position of a connected user is made to last again
-GRACE = 15.0  # seconds that a user is followed after the last session has ended
+POSITION_TTL = 2 * DAY  # seconds by which a position outlives its events
+TOUCH = DAY / 4  # seconds after which the expiry of a connected user's position is renewed
+GRACE = 15.0  # seconds for which a user stays subscribed after the last session has ended
 
 
 @dataclass(slots=True)
 class _Subscription:
     user: str
-    wanted: float  # when somebody was connected last
-    touched: float  # when its position was made to last
+    wanted: float  # when the user last had a session
+    touched: float  # when the expiry of its position was last renewed
 
 
 class RedisBroker:
-    """Durations in seconds. `clock` is in seconds, too: without one, time is what the server says."""
+    """Durations and `clock` are in seconds. Without a clock, the server's time is used."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class RedisBroker:
             failed=self.on_error,
         )  # fmt: skip
         self._subscriptions: dict[str, _Subscription] = {}  # by channel
-        self._trusted = asyncio.Event()  # nothing is asked of a server before it was seen to have lost nothing
+        self._trusted = asyncio.Event()  # nothing else is sent to an unchecked server
         self._doubt = asyncio.Event()
-        self._rejoined: set[str] = set()  # users of whom something may have been missed
-        self._since: float | None = None  # when the trouble began
+        self._rejoined: set[str] = set()  # users who may have missed entries
+        self._since: float | None = None  # when the outage began
         self.trouble: str | None = "not connected yet"
 
     @property
@@ -131,10 +131,10 @@ class RedisBroker:
             self._rejoined.add(subscription.user)
             self._doubt.set()
 
-    # Its life.
+    # The background job and the interface of the reconciler.
 
     async def run(self) -> None:
-        """Listen for as long as the bridge lives."""
+        """Run the subscriptions for as long as the bridge runs."""
         try:
             with contextlib.suppress(BrokerUnavailable):
                 await self._server.refresh()
@@ -146,7 +146,10 @@ class RedisBroker:
             await self._server.close()
 
     async def wait_for_doubt(self, patience: float) -> frozenset[str]:
-        """Wait until something is in doubt, or for so many seconds; users of whom something may have been missed."""
+        """Wait until entries may have been missed, or for this many seconds.
+
+        Returns the users who may have missed some.
+        """
         try:
             async with asyncio.timeout(patience):
                 await self._doubt.wait()
@@ -157,9 +160,9 @@ class RedisBroker:
         return rejoined
 
     async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
-        """The positions of these users, who are known to have been that far; None where there is none any more.
+        """Check that these known positions still exist. Returns the present ones, None for a missing one.
 
-        Raises `BrokerUnavailable` if the server cannot be asked now.
+        Raises `BrokerUnavailable` if the server cannot be reached now.
         """
         try:
             found, lost = await self._loss_detector.check(known)
@@ -176,9 +179,10 @@ class RedisBroker:
         return found
 
     async def sweep(self) -> None:
-        """Leave those whom nobody here follows any more; make the positions of the others last.
+        """Unsubscribe users who are no longer followed; renew the positions of the others.
 
-        Who is left is decided and told to the stream without a pause: in one, somebody could follow them again.
+        The decision and the request to unsubscribe have no await in between. Otherwise a user could be followed again
+        meanwhile.
         """
         now, left, due = time.monotonic(), [], []
         for channel, subscription in self._subscriptions.items():
@@ -197,7 +201,7 @@ class RedisBroker:
             subscription.touched = now
 
     async def _wait_until_trusted(self) -> None:
-        """Raises `BrokerUnavailable` where that takes too long."""
+        """Raises `BrokerUnavailable` if it takes too long."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._trusted.wait()
@@ -206,7 +210,7 @@ class RedisBroker:
 
     def _on_append_failed(self, why: BrokerUnavailable) -> None:
         self._doubt.set()
-        if not isinstance(why, Declined):  # that is said by a server that has lost nothing
+        if not isinstance(why, Declined):  # a server that declines a command has lost nothing
             self.on_interrupted(str(why))
             self._subscriber.refresh_soon()
 

@@ -1,7 +1,7 @@
 """Names of a user's keys in Redis, and the encoding of their values.
 
-A user id goes into a key as a digest: an empty one, or one with a brace, would break the hash tag that keeps the keys
-of one user in one slot.
+A key contains a digest of the user id. With the id itself, an empty one or one with a brace would break the hash tag
+that keeps the keys of one user in one slot.
 """
 
 import functools
@@ -43,7 +43,7 @@ _decoder = msgspec.msgpack.Decoder(_Body)
 
 
 class Reference(NamedTuple):
-    """Data on the server, under a key of its own. `check` is its CRC-32: data of which a part is lost must not pass."""
+    """A reference to data under its own key. `check` is the CRC-32 of the data, which detects that a part was lost."""
 
     name: bytes
     size: int
@@ -51,7 +51,7 @@ class Reference(NamedTuple):
 
 
 class Referenced(NamedTuple):
-    """An entry whose data is elsewhere."""
+    """An entry whose data is under its own key."""
 
     entry: Entry  # without data
     reference: Reference
@@ -61,7 +61,7 @@ class Referenced(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """Of one user. `position` is the name of the channel, too."""
+    """The keys of one user. `position` is also the name of the channel."""
 
     position: str
     entries: str
@@ -75,12 +75,12 @@ def keys_of(prefix: str, user: str) -> Keys:
 
 
 def all_positions(prefix: str) -> str:
-    """A pattern for SCAN that all keys of positions match, and no other."""
+    """A pattern for SCAN that matches all keys of positions and no other key."""
     return re.sub(r"([*?\[\]\\^-])", r"\\\1", prefix) + ":{*}"
 
 
 def dedupe_key(event: Event) -> bytes:
-    """By what an event is known again; empty if nothing names it."""
+    """The digest by which a redelivery is recognised; empty if the event has no key."""
     return _digest(event.key) if event.key else b""
 
 
@@ -92,12 +92,12 @@ def encode_body(event: Event, stamp: str, reference: Reference | None = None) ->
 
 
 def body_key(prefix: str, name: bytes) -> str:
-    """Of data that several histories may reference; in any slot."""
+    """The key of data that several histories may reference; in any slot."""
     return f"{prefix}:b:{name.hex()}"
 
 
 def decode_entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry | Referenced]:
-    """What `append` has published, or some of what it has stored, one after the other."""
+    """Decode a series of entries, from a message of `append` or from a history."""
     place = 0
     while place < len(packed):
         epoch, offset, _, size = _HEADER.unpack_from(packed, place)

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from hiredis import pack_command
 
-_FILES = ("history.lua", "loss_detection.lua")  # one library, in this order
+_FILES = ("history.lua", "loss_detection.lua")  # loaded as one library, in this order
 _TEXT = "".join((resources.files("wsbridge.broker.redis") / name).read_text(encoding="utf-8") for name in _FILES)
 LIBRARY = "wsbridge_" + hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
 CODE = _TEXT.replace("@LIBRARY@", LIBRARY)
 
 
 class Command(NamedTuple):
-    """The words of a command, and the key whose node gets it. `answer` is the maximum size of a large reply."""
+    """The words of a command, and the key that determines its node. `answer` is the maximum size of a large reply."""
 
     key: str
     words: tuple[str | bytes | int, ...]
@@ -27,6 +27,6 @@ def call(function: str, keys: Sequence[str], *args: str | bytes | int) -> Comman
 
 
 def packed(words: tuple[str | bytes | int, ...]) -> bytes:
-    """As it goes over the wire (RESP)."""
+    """The bytes of the command (RESP)."""
     data: bytes = pack_command(words)  # type: ignore[arg-type]  # its stub says one word, it means any number
     return data

@@ -1,4 +1,4 @@
-"""Entries that have come from the server and go to the sink, in each user's order, once their data is there."""
+"""Forwards entries from the server to the sink, in each user's order, once their data is loaded."""
 
 import asyncio
 import time
@@ -13,16 +13,17 @@ from wsbridge.core.events import Entry
 from wsbridge.core.timestamps import seconds_of
 from wsbridge.supervision.jobs import Jobs
 
-WAITING = 10_000  # entries that wait for data; what comes beyond is missed, and read from the history
-PATIENCE = 2.0  # seconds that large data waits at most until peers have taken some of what is before it
-LOOK = 0.01  # seconds between two looks
+WAITING = 10_000  # entries that may wait for data; further ones are missed, and read from the history later
+PATIENCE = 2.0  # seconds for which large data waits, at most, until peers have read some of the earlier data
+LOOK = 0.01  # seconds between two checks
 
 
 @dataclass(eq=False, kw_only=True)
 class Forwarder:
-    """`is_pressed` tells whether much waits for peers already: large data then waits, too.
+    """`is_pressed` returns whether much data waits for peers already. Large data is then delayed.
 
-    `missed` is called with a channel of which entries are not put: its users' sessions must read the history."""
+    `missed` is called with a channel whose entries were not put: sessions of its user must read the history.
+    """
 
     sink: Sink
     complete: Callable[[Sequence[Entry | Referenced]], Awaitable[Sequence[Entry] | None]]
@@ -34,11 +35,11 @@ class Forwarder:
         self._jobs = Jobs()
         self._queues: dict[str, deque[Sequence[Entry | Referenced]]] = {}  # by channel, while a job works on it
         self._waiting = 0
-        self._pacing = asyncio.Lock()  # of large data, one after the other
+        self._pacing = asyncio.Lock()  # for large data, so that one is put after the other
         self._putting = asyncio.Lock()  # callers that wait for room are served in order
 
     async def take(self, channel: str, found: Sequence[Entry | Referenced]) -> None:
-        """Entries of one user, in order. Waits for room in the sink, but not for data."""
+        """Forward entries of one user, in order. Waits for room in the sink, but not for data."""
         queue = self._queues.get(channel)
         if queue is None:
             entries = [entry for entry in found if type(entry) is Entry]
@@ -73,7 +74,7 @@ class Forwarder:
                 self._waiting -= len(queue.popleft())
         except BrokerUnavailable:
             self.missed(channel)
-        except Exception as error:  # the task boundary: the history has what was not put
+        except Exception as error:  # the task boundary: the history has the entries that were not put
             self.failed("arrivals", error)
             self.missed(channel)
         finally:
@@ -81,7 +82,7 @@ class Forwarder:
             del self._queues[channel]
 
     async def _put_large(self, entries: Sequence[Entry]) -> None:
-        """As peers take what was put before, within reason: one that takes nothing is ended by others, in time."""
+        """Put large data at the pace of the peers, up to a limit. The backlog ends peers that do not read."""
         async with self._pacing:
             for _ in range(round(PATIENCE / LOOK)):
                 if not self.is_pressed() and self.sink.is_empty():
@@ -92,13 +93,13 @@ class Forwarder:
     async def _put(self, entries: Sequence[Entry]) -> None:
         size = sum(len(entry.data) for entry in entries)
         async with self._putting:
-            while not self.sink.is_empty() and (self.sink.room() < len(entries) or self.sink.room_bytes() < size):  # noqa: ASYNC110 - a turn
-                await asyncio.sleep(0)  # the broadcaster is at it, and waits for nobody
+            while not self.sink.is_empty() and (self.sink.room() < len(entries) or self.sink.room_bytes() < size):  # noqa: ASYNC110 - one turn
+                await asyncio.sleep(0)  # lets the broadcaster run, which never waits
             self.sink.put(entries)
 
 
 def to_monotonic() -> Callable[[str], float]:
-    """From an event's timestamp, which is its receipt at some replica, to that time on the loop's clock here."""
+    """Convert an event's timestamp, set when a replica received it, to the clock of this loop."""
     now, wall = time.monotonic(), time.time()
 
     def receipt(stamp: str) -> float:

@@ -7,30 +7,30 @@
 --   KEYS[1]  string "epoch offset trimmed born"; outlives the entries. Its name is also the channel of the live stream.
 --   KEYS[2]  list of entries, oldest first, contiguous up to the offset
 --   KEYS[3]  sorted set of the digests of event keys, by the time at which they came
--- And one key of its own for data that is large or for many users: a string with a time to live, which entries reference.
--- An entry is '>c8I8I8I4' (epoch, offset, time in ms, length of the body) and the body, in the list and on the stream.
--- A body ends with its weight (the bytes of the event's data and id, wherever the data is) and the mark, '>I4I8'. The
--- mark is set here: the weights of all entries up to and with this one, counted from when the list was empty. So the bytes
--- of any part of the list are the difference of two marks, however the other entries went: by time, by count, by bytes.
--- Times are in ms, of `clock` unless the caller gives another one as `now` ('' if not).
+-- Data that is large, or for many users, has its own key: a string that expires, which entries reference. An entry is
+-- '>c8I8I8I4' (epoch, offset, time in ms, length of the body) and the body, in the list and on the stream. A body ends
+-- with its weight (the bytes of the event's data and id, wherever the data is) and the mark, '>I4I8'. The mark is set
+-- here: the weights of all entries up to and with this one, counted from when the list was empty. So the bytes of any
+-- part of the list are the difference of two marks, however the other entries went: by time, by count, by bytes. Times
+-- are in ms, of `clock` unless the caller gives another one as `now` ('' if not).
 
 local HEADER = '>c8I8I8I4'
 local HEADER_BYTES = 28
 local MARK_BYTES = 8
-local MARKED = 0x98 -- the first byte of a body that ends with a weight and a mark; versions before wrote 0x97 and had none
-local STEP = 16 -- what is too much or too old goes so many entries at a time: a call each would cost more than it frees
-local MESSAGE = 65536 -- bytes of entries after which a message ends
+local MARKED = 0x98 -- the first byte of a body that ends with a weight and a mark; earlier versions wrote 0x97 and neither
+local STEP = 16 -- entries that are removed at a time: one call for each would cost more than it frees
+local MESSAGE = 65536 -- bytes of entries in one message, at most one entry more
 local TURNS = 10000 -- in one life
-local STRIDE = 10000 -- ms between two readings of the server's clock; more, or less than none, and the clock was set
+local STRIDE = 10000 -- ms between two readings of the server's clock; a longer or negative step means that the clock was set
 local AHEAD = 10800000 -- ms that the server's clock may be set ahead before it drops ids of events too early
 
--- Memory of this process, which no snapshot restores and no replica copies. Lives and turns order what happens here
--- without a clock: two servers' clocks differ, and each can be set. A life is the time from the start of this process, or
--- from its promotion, to its end or demotion: within it no key goes back. A mark is life * TURNS + turn.
-local life, primacy = nil, nil -- the second: what the server calls this time as a primary
-local turn, has_births = 1, false -- births in this turn
-local spaces = {} -- by prefix and database: the turn in which positions were `forgotten`, the `steps` of who is at it
-local shown, shift, is_set = nil, 0, true -- the clock's last reading; what it is wrong by; whether that is a guess
+-- Memory of this process, which no snapshot restores and no replica copies. Lives and turns order the events of a server
+-- without a clock, since clocks of servers differ and can be set. A life lasts from the start or promotion of this process
+-- to its end or demotion. Within a life no key returns to older data. A mark is life * TURNS + turn.
+local life, primacy = nil, nil -- the second is the server's id of its period as a primary
+local turn, has_births = 1, false -- whether a position began in this turn
+local spaces = {} -- by prefix and database: the turn in which positions were `forgotten`, and the `steps` of a reset in progress
+local shown, shift, is_set = nil, 0, true -- the clock's last reading, its error, and whether that error is a guess
 
 -- Time that passes while the server's clock is set is not counted here; `look` makes up for it.
 local function clock(now)
@@ -61,11 +61,11 @@ local function space_of(name)
   return spaces[name]
 end
 
--- Epoch, offset, trimmed and born; a new epoch, from a random seed, where there is none.
+-- Epoch, offset, trimmed and born. Makes a new epoch from a random seed if there is no position.
 local function read(keys, seed)
   local epoch, offset, trimmed, born = string.match(redis.call('GET', keys[1]) or '', '^(%w+) (%d+) (%d+) (%d+)$')
   if epoch then return epoch, tonumber(offset), tonumber(trimmed), born end
-  redis.call('DEL', keys[2]) -- what is left of a history that has no position any more
+  redis.call('DEL', keys[2]) -- entries of a history whose position is gone
   if not life then begin_life(seed) end
   has_births = true
   return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, 0, string.format('%d', life * TURNS + turn)
@@ -75,8 +75,8 @@ local function save(keys, epoch, offset, trimmed, born, ttl)
   redis.call('SET', keys[1], string.format('%s %d %d %s', epoch, offset, trimmed, born), 'PX', ttl)
 end
 
--- The weight of an entry and its mark; 0 if there is no entry, or one of a version without them. Such an entry bounds
--- nothing until it expires or its user has as many new ones.
+-- The weight of an entry and its mark; 0 if there is no entry, or one of a version without them. Such entries do not count
+-- against the bound.
 local function weighed(entry)
   if not entry or string.byte(entry, HEADER_BYTES + 1) ~= MARKED then return 0, 0 end
   return struct.unpack('>I4I8', entry, #entry - 11)
@@ -115,8 +115,8 @@ local function expire(list, before)
   end
 end
 
--- Store what is new of the events in `args`. `call` says how far it has come, and what it has found: epoch, offset and
--- trimmed after it all, its entries and outcomes, and the ids that it has added.
+-- Store the new events of `args`. `call` collects the results, also if a command fails: epoch, offset and trimmed, the
+-- entries, the outcomes, and the added ids.
 local function store(keys, args, call)
   local now = call.now
   local epoch, offset, trimmed, born = read(keys, args[2])
@@ -150,7 +150,7 @@ local function store(keys, args, call)
   save(keys, epoch, offset, trimmed, born, args[6])
 end
 
--- In messages of a bounded size: a long one would keep the answer to a ping waiting, on a slow link.
+-- Publish in messages of a bounded size: on a slow link, a long one would delay the reply to a ping.
 local function publish(channel, entries)
   local first, size = 1, 0
   for place, entry in ipairs(entries) do
@@ -164,9 +164,9 @@ end
 
 -- args: now, seed, size, ttl, dedupe ttl, position ttl, max bytes of a history; then digest of the key ('' if it has none) and
 -- body of each event.
--- Returns "epoch offset outcomes", the position after it all, and 1 (stored) or 0 (duplicate) for each event.
--- A command may fail, for want of a right or on a key of another type. Then nothing of the call stays: an id without its
--- event would make a duplicate of it when it comes again, and an entry beyond the position would have its offset twice.
+-- Returns "epoch offset outcomes": the position afterwards, and 1 (stored) or 0 (duplicate) for each event.
+-- A command may fail because of a missing right or a key of another type. Then the whole call is undone: with an id alone,
+-- the redelivery would count as a duplicate; after an entry without a new position, its offset would be used twice.
 redis.register_function('@LIBRARY@_append', function(keys, args)
   local call = { now = clock(args[1]), outcomes = {}, entries = {}, added = {}, pushed = 0 }
   local is_stored, why = pcall(store, keys, args, call)
@@ -176,8 +176,8 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
     return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
   end
   local entries = call.entries
-  if #entries > 0 then -- it is stored; a message that is not sent is missed, and read from here
-    -- What is over in bytes goes at once, for `resume` counts entries only.
+  if #entries > 0 then -- they are stored; sessions read entries from here whose message was lost
+    -- Entries over the bound of bytes are removed at once, because `resume` only counts entries.
     if call.is_over or call.surplus >= STEP then redis.pcall('LTRIM', keys[2], call.surplus, -1) end
     if call.offset % STEP == 0 then pcall(expire, keys[2], call.now - args[4]) end
     publish(keys[1], entries)
@@ -186,8 +186,8 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
 end)
 
 -- args: now, seed, size, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are), and
--- bytes after which no more are read. Returns epoch, offset, trimmed, how many entries there are, and the entries after
--- that position: some if they are too many, none if there is a gap.
+-- bytes after which no more are read. Returns epoch, offset, trimmed, the number of entries, and the entries after that
+-- position: the first ones if there are too many, none if there is a gap.
 redis.register_function('@LIBRARY@_resume', function(keys, args)
   local now = clock(args[1])
   local epoch, offset, trimmed, born = read(keys, args[2])
@@ -214,14 +214,14 @@ redis.register_function('@LIBRARY@_put', function(keys, args)
   return redis.call('PEXPIRE', keys[1], args[1])
 end)
 
--- args: size, ttl, and what the key must last for at least to be whole: half a body lasts for less. Whether it is there,
--- and then it is made to last.
+-- args: size, ttl, and the minimum remaining lifetime of a complete body: an incomplete one has less. Returns whether the
+-- body is complete; renews its expiry if it is.
 redis.register_function('@LIBRARY@_renew', function(keys, args)
   if redis.call('PTTL', keys[1]) <= tonumber(args[3]) or redis.call('STRLEN', keys[1]) ~= tonumber(args[1]) then return 0 end
   return redis.call('PEXPIRE', keys[1], args[2])
 end)
 
--- args: a message for all who follow the user's stream; shorter than any entry.
+-- args: a message for all replicas that follow the user; shorter than any entry.
 redis.register_function('@LIBRARY@_tell', function(keys, args)
   return redis.call('SPUBLISH', keys[1], args[1])
 end)

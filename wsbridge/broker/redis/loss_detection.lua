@@ -1,7 +1,7 @@
 -- Functions of the loss detector: did this server lose positions? Appended to history.lua and loaded with it: its local
 -- functions and the memory of the process are used here.
 
--- What the functions run, and what the bridge runs beside them; on keys and the channel of a user.
+-- All commands of the functions and of the bridge, with the keys and the channel of a user.
 local function needs(keys)
   local position, list, set, body = keys[1], keys[2], keys[3], keys[1] .. ':b'
   return {
@@ -14,8 +14,8 @@ local function needs(keys)
   }
 end
 
--- args: a random seed, and the time that it is by the caller's own count ('' if it has none). Returns the mark of the last
--- turn that is over, and the time. Fails where another function would fail half done: for want of a right, or of room.
+-- args: a random seed, and the time by the caller's own count ('' if unknown). Returns the mark of the last completed turn,
+-- and the time. Fails if another function would fail halfway: because of a missing right, or memory.
 redis.register_function('@LIBRARY@_look', function(keys, args)
   for _, command in ipairs(needs(keys)) do
     if not redis.acl_check_cmd(unpack(command)) then
@@ -31,10 +31,11 @@ redis.register_function('@LIBRARY@_look', function(keys, args)
   return { life * TURNS + turn - 1, now }
 end)
 
--- args: a random seed, the space, the mark of the caller's last look that missed nothing ('' if none), and the answer that
--- it does not wait for any longer to change. The mark up to which positions are to be forgotten, with all of other lives;
--- 'done' if somebody did so since; 'busy' and a number that grows while another one is at it.
--- What was born in this life since that look is sound: what is missing was deleted, and nothing here goes back.
+-- args: a random seed, the space, the mark of the caller's last look that missed nothing ('' if none), and the 'busy' reply
+-- that has not changed for too long ('' if none). Returns the mark up to which positions must be dropped, as well as all
+-- positions of other lives; 'done' if a replica has done so since that look; or 'busy' and a number that grows while
+-- another replica does it. Positions that began in this life after that look are sound: within a life no key returns to
+-- older data.
 redis.register_function('@LIBRARY@_forget', function(_, args)
   live(args[1])
   local space, seen = space_of(args[2]), tonumber(args[3]) or 0
@@ -54,7 +55,7 @@ redis.register_function('@LIBRARY@_drop', function(keys, args)
   if born and (math.floor(born / TURNS) ~= life or tonumber(born) <= mark) then redis.call('UNLINK', keys[1]) end
 end)
 
--- args: a random seed, the space and that mark: all of its positions were dropped.
+-- args: a random seed, the space and that mark. Called after all of these positions were dropped.
 redis.register_function('@LIBRARY@_forgotten', function(_, args)
   live(args[1])
   local space, mark = space_of(args[2]), tonumber(args[3])

@@ -21,10 +21,10 @@ from wsbridge.broker.redis.server import Server
 from wsbridge.core.events import Position
 from wsbridge.telemetry.log import log
 
-_PING = Command("", ("PING",))  # somebody has to answer, also where there is nobody to ask for
-PROBES = 8  # keys tried for each node, to find one that it has
-STUCK = 5.0  # seconds without a step after which the work of another replica is taken over
-LASTS = 86_400.0  # seconds that a confirmation is looked for; less than a position lives
+_PING = Command("", ("PING",))  # each node must be asked, even without a user to ask for
+PROBES = 8  # keys that are tried for each node, to find one that it owns
+STUCK = 5.0  # seconds without progress after which the reset of another replica is taken over
+LASTS = 86_400.0  # seconds for which a confirmed append is looked for; less than the lifetime of a position
 
 
 class _Confirmed(NamedTuple):
@@ -34,8 +34,8 @@ class _Confirmed(NamedTuple):
 
 
 class _Look(NamedTuple):
-    mark: int  # the last turn that was over then
-    time: int  # ms, as the server counted
+    mark: int  # the last completed turn at that time
+    time: int  # ms, by the time that the server counts
     at: float
 
 
@@ -48,20 +48,20 @@ class LossDetector:
     def __init__(self, server: Server, prefix: str) -> None:
         self._server = server
         self._prefix = prefix
-        self._space = f"{server.database} {prefix}"  # whose positions are forgotten together
+        self._space = f"{server.database} {prefix}"  # positions of one space are forgotten together
         self._pipeline = Pipeline(server)
-        self._confirmed: dict[str, _Confirmed] = {}  # by node, the last append
-        self._looks: dict[str, _Look] = {}  # by node, when nothing was missing
-        self._busy: dict[str, _Busy] = {}  # by node, how far another replica was
-        self._written_off: set[tuple[str, str]] = set()  # user and epoch of losses that are settled
+        self._confirmed: dict[str, _Confirmed] = {}  # node → the last append
+        self._looks: dict[str, _Look] = {}  # node → the last look that missed nothing
+        self._busy: dict[str, _Busy] = {}  # node → the progress of another replica
+        self._written_off: set[tuple[str, str]] = set()  # user and epoch of losses that are handled
 
     async def close(self) -> None:
         await self._pipeline.close()
 
     def record(self, positions: Mapping[str, Position]) -> None:
-        """Appends of these users are on the server."""
+        """Note that appends for these users are on the server."""
         now = time.monotonic()
-        with contextlib.suppress(BrokerUnavailable):  # the cluster is changing; the next append will be looked for
+        with contextlib.suppress(BrokerUnavailable):  # the cluster is changing; the next append is noted again
             for node, user in {self._node(user): user for user in positions}.items():
                 self._confirmed[node] = _Confirmed(user, positions[user], now)
 
@@ -82,14 +82,14 @@ class LossDetector:
         for node, user in {self._node(user): user for user in lost}.items():
             await self._forget(node, user)
         self._looks = looks
-        self._written_off = missing  # until nobody expects it any more
+        self._written_off = missing  # for as long as a session has such a position
         if lost:
             found |= await self._positions(known)
         return {user: found[user] for user in known}, len(lost)
 
     async def _look(self, users: Iterable[str]) -> dict[str, _Look]:
-        """Whether each node takes what we shall ask of it, and when that was, as it counts."""
-        # The probes are users that need not exist, enough of them that each node has one with high probability.
+        """Look at each node: whether it accepts the bridge's commands, and the turn and time of the look."""
+        # The probes are users that need not exist. There are so many that each node very likely owns one.
         probes = [f"probe {number}" for number in range(PROBES * len(list(self._server.nodes())))]
         nodes = {self._node(user): user for user in (*probes, *users)}
         commands = [
@@ -101,7 +101,7 @@ class LossDetector:
         return {node: _Look(mark, at, now) for node, (mark, at) in zip(nodes, replies[1:], strict=True)}
 
     def _time(self, node: str) -> int | str:
-        """The time by that node's count; for a new node by the slowest count, so that nothing expires too early."""
+        """The time that the node counts. A new node gets the slowest count, so that nothing expires too early."""
         now = time.monotonic()
         looks = [self._looks[node]] if node in self._looks else self._looks.values()
         return min((look.time + round((now - look.at) * 1000) for look in looks), default="")
@@ -113,7 +113,7 @@ class LossDetector:
         return dict(zip(users, map(parse_position, texts), strict=True))
 
     async def _forget(self, node: str, user: str) -> None:
-        """All positions of the node, unless another replica has done so since we looked last."""
+        """Forget all positions of the node, unless another replica has done so since the last look."""
         now, busy, look = time.monotonic(), self._busy.pop(node, None), self._looks.get(node)
         seen = look.mark if look else ""
         stuck = busy.progress if busy is not None and now - busy.since > STUCK else b""
@@ -130,7 +130,7 @@ class LossDetector:
                 raise BrokerUnavailable("another replica is at work on histories that were lost")
 
     async def _call(self, function: str, user: str, *args: str | bytes | int) -> Any:
-        """On the node that has the user."""
+        """Call a function on the node of the user."""
         return (await self._pipeline.ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
 
     def _node(self, user: str) -> str:
@@ -138,5 +138,5 @@ class LossDetector:
 
 
 def _is_missing(last: Position, found: Position | None) -> bool:
-    """Another epoch may be a new one, or one from long ago that a snapshot has brought back."""
+    """Whether the position is lost. Another epoch may be newer, or an old one that a snapshot has brought back."""
     return found is None or found.epoch != last.epoch or found.offset < last.offset

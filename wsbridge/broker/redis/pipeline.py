@@ -1,9 +1,9 @@
-"""A pipeline of the commands of many callers, over one connection to each node of a server.
+"""A pipeline for the commands of many callers, over one connection to each node of a server.
 
 Concurrent calls are coalesced into batches: calls that arrive while a batch is in flight form the next one.
 
-The connections are our own: redis-py's pipeline costs 25 µs more for each command, and on an error of one node of a
-cluster drops the replies of the others.
+redis-py's own pipeline is not used: it costs 25 µs more for each command, and after an error of one node of a cluster
+it drops the replies of the others.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from wsbridge.broker.redis.errors import translated_errors, unavailable
 from wsbridge.broker.redis.server import TIMEOUT, Server
 from wsbridge.supervision.jobs import Jobs
 
-BATCH = 256  # commands on their way at a time
-BATCH_BYTES = 524_288  # of commands and answers on their way at a time, or one caller's: 0.1 s at 5 MB/s
+BATCH = 256  # commands in flight
+BATCH_BYTES = 524_288  # of commands and replies in flight; one caller may exceed it. 0.1 s at 5 MB/s
 PORTION = 131_072  # bytes that are sent within the time-out
 PROGRESS = 16  # replies after which the time-out restarts; fewer if replies are large
 _ELSEWHERE = (MovedError, AskError, TryAgainError)  # a slot is moving, or has moved
@@ -29,7 +29,7 @@ _ELSEWHERE = (MovedError, AskError, TryAgainError)  # a slot is moving, or has m
 
 class _Packet(NamedTuple):
     command: Command
-    data: bytes  # as it is sent
+    data: bytes  # the encoded command
 
 
 class _Call(NamedTuple):
@@ -39,9 +39,9 @@ class _Call(NamedTuple):
 
 
 class Pipeline:
-    """Pipelines do not delay each other. A reply is what redis-py makes of it, or a `BrokerUnavailable`.
+    """Pipelines do not delay each other. A reply is that of redis-py, or a `BrokerUnavailable`.
 
-    Calls wait in a queue without a bound of its own: each caller waits for its replies, and callers are bounded
+    Calls wait in a queue without its own bound: each caller waits for its replies, and the number of callers is bounded
     elsewhere.
     """
 
@@ -55,9 +55,9 @@ class Pipeline:
         self._is_sending = False
 
     async def do(self, commands: Sequence[Command]) -> Sequence[Any]:
-        """The reply to each, in order; they are carried out in order, too, where they have the same key.
+        """The reply to each command, in order. Commands for the same key are executed in order.
 
-        Callers take turns. One with much to send or to read does so in several calls, so that others come in between.
+        Callers take turns. A caller with much data should use several calls, so that others are served in between.
         """
         packets = [_Packet(command, packed(command.words)) for command in commands]
         call = _Call(packets, _weight(packets), asyncio.get_running_loop().create_future())
@@ -76,9 +76,9 @@ class Pipeline:
         return replies
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel all calls."""
         await self._jobs.close()
-        self._give_up()  # a job that had not begun yet has not
+        self._give_up()  # a job that has not begun yet cannot do it
         for connection in self._connections.values():
             await connection.disconnect(nowait=True)
 
@@ -96,7 +96,7 @@ class Pipeline:
         self._waiting.clear()
 
     def _next_batch(self) -> list[_Call]:
-        """The calls that fit into one batch, or one that is larger."""
+        """The calls that fit into one batch, or one larger call."""
         size = weight = 0
         for count, call in enumerate(self._waiting):
             size += len(call.packets)
@@ -106,12 +106,12 @@ class Pipeline:
         else:
             count = len(self._waiting)
         calls, self._waiting = self._waiting[:count], self._waiting[count:]
-        return [call for call in calls if not call.replies.done()]  # some callers have given up
+        return [call for call in calls if not call.replies.done()]  # the others were cancelled
 
     async def _send_batch(self, calls: list[_Call]) -> None:
         try:
             replies = await self._execute([packet for call in calls for packet in call.packets])
-        except Exception as error:  # it is the callers' to handle
+        except Exception as error:  # the callers handle it
             for call in calls:
                 if not call.replies.done():
                     call.replies.set_exception(error)
@@ -129,7 +129,7 @@ class Pipeline:
     async def _execute(self, packets: Sequence[_Packet]) -> list[Any]:
         replies = await self._route(packets)
         unknown = [place for place, reply in enumerate(replies) if _is_unknown(reply)]
-        if unknown:  # a new server, one that was wiped, or another version of this bridge
+        if unknown:  # a new or wiped server, or one that has only another version of the library
             await self._server.load()
             for place, reply in zip(unknown, await self._route([packets[place] for place in unknown]), strict=True):
                 replies[place] = reply
@@ -139,7 +139,7 @@ class Pipeline:
         return [unavailable(reply) if isinstance(reply, RedisError) else reply for reply in replies]
 
     async def _route(self, packets: Sequence[_Packet]) -> list[Any]:
-        """Each node by itself: one that is away must not hide what the others did."""
+        """Serve each node by itself, so that an unavailable one does not affect the replies of others."""
         replies: list[Any] = [None] * len(packets)
         places: dict[str, list[int]] = {}
         for place, (command, _) in enumerate(packets):
@@ -156,7 +156,10 @@ class Pipeline:
         return replies
 
     async def _send(self, node: str, packets: Sequence[_Packet]) -> list[Any]:
-        """All of them, then all replies; the rest is `BrokerUnavailable` where the connection ends in between."""
+        """Send all commands, then receive all replies.
+
+        If the connection ends, the missing ones are `BrokerUnavailable`.
+        """
         replies: list[Any] = []
         try:
             with translated_errors():
@@ -171,7 +174,7 @@ class Pipeline:
             if len(replies) < len(packets) or any(
                 isinstance(reply, BrokerUnavailable | ReadOnlyError) for reply in replies
             ):
-                # what may still come on it would be taken for the answer to something else
+                # a late reply would be taken for the reply to another command
                 await self._disconnect(node)
         return replies
 
@@ -194,7 +197,7 @@ class Pipeline:
     async def _connected(self, node: str) -> Connection:
         connection = self._connections.get(node)
         if connection is not None and (not connection.is_connected or await connection.can_read()):
-            await self._disconnect(node)  # it was closed while nobody looked
+            await self._disconnect(node)  # it was closed while idle
             connection = None
         if connection is None:
             connection = self._connections[node] = await self._server.connect(node)

@@ -1,4 +1,4 @@
-"""Histories as they are read from the server, in portions: with their data, or a gap where the server has lost some."""
+"""Reads histories from the server in portions, with their data. If the server has lost data, the answer is a gap."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Gap, Resume, decide_resume
 
 PORTION = 262_144  # bytes of a history that are read at a time
-LOADED = 1_048_576  # the same with data that is elsewhere
+LOADED = 1_048_576  # the same, with data that has its own key
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Reader:
-    """`now` is in ms, or empty where the server's clock counts. What `Broker` promises holds here, too."""
+    """`now` is in ms, or "" to use the server's clock. The contract is that of `Broker.resume`."""
 
     pipeline: Pipeline
     bodies: Bodies
@@ -42,7 +42,7 @@ class Reader:
     async def _completed(
         self, resume: Resume, top: Position, found: Iterable[Entry | Referenced], *, wait: bool
     ) -> Resume:
-        """With a portion of the entries: all data up to a bound, or that of one entry that is larger."""
+        """A portion of the entries with their data: up to a bound of bytes, or one larger entry."""
         portion, size = list[Entry | Referenced](), 0
         for entry in found:
             if isinstance(entry, Referenced):
@@ -55,7 +55,7 @@ class Reader:
                 break
             portion.append(entry)
         complete = await self.bodies.completed(portion)
-        if complete is None:  # the server has lost some: what is behind it is no use without it
+        if complete is None:  # some data is lost, so the entries after it are of no use
             return Resume(top, (), False, Gap(resume.position, "expired"))  # noqa: FBT003 - `recovered`
         rest = top.offset - resume.position.offset - len(portion)
         return resume._replace(entries=tuple(complete), rest=rest)

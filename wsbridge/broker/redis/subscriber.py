@@ -26,7 +26,7 @@ RECONNECT = 0.25  # seconds until the next try
 
 class Listener(Protocol):
     async def on_message(self, channel: str, payload: bytes) -> None:
-        """Handle a message. The subscriber does not read on before this returns, so the server may have to wait."""
+        """Handle a message. The subscriber reads no further before this returns, so the server may have to wait."""
         ...
 
     def on_interrupted(self, why: str) -> None:
@@ -34,7 +34,7 @@ class Listener(Protocol):
         ...
 
     def on_error(self, doing: str, error: Exception) -> None:
-        """An internal error. The subscriber goes on."""
+        """An internal error. The subscriber continues."""
         ...
 
     def on_resubscribed(self, channel: str) -> None:

@@ -246,7 +246,7 @@ async def stalled(bridge: Spawned, count: int) -> list[StalledReader]:
 async def test_graceful_stop_with_a_thousand_clients_closes_all(spawn: Spawn) -> None:
     """Every client gets its goodbye and its close in time."""
     asyncio.get_running_loop().set_debug(False)
-    window, many, stuck = 4.0, 990, 10
+    window, many, stuck = 6.0, 990, 10
     bridge = await spawn(DRAIN_TIMEOUT=str(window), MAX_CONNECTIONS_PER_USER="0")
     peers = [WebSocketPeer(bridge.port) for _ in range(many)]
     for some in range(0, many, 90):
@@ -260,11 +260,12 @@ async def test_graceful_stop_with_a_thousand_clients_closes_all(spawn: Spawn) ->
     bridge.terminate()
     await until(lambda: all(client.goodbye for client in clients))
     assert await bridge.publish({"user_id": "many", "n": "while we leave"}) == "SUCCESS"
+    published = time.monotonic() - began
     status, health = await bridge.get("/health")
     assert (status, health["status"]) == (503, "unavailable")
     assert (await bridge.get("/healthz"))[0] == 200
-    async with Peer(bridge.port) as late:
-        assert (await late.request(GOOD + "\r\n"))[0] == 503
+    async with Peer(bridge.port) as newcomer:
+        assert (await newcomer.request(GOOD + "\r\n"))[0] == 503
     await asyncio.gather(*running)
     assert await bridge.code() == 0
     took = time.monotonic() - began
@@ -277,8 +278,11 @@ async def test_graceful_stop_with_a_thousand_clients_closes_all(spawn: Spawn) ->
         assert list(goodbye) == ["type", "code", "reason", "reconnect", "reconnect_after_ms", "close_after_ms"]
         assert (goodbye["code"], goodbye["reason"], goodbye["reconnect"]) == (1012, "shutdown", True)
         assert 0 <= goodbye["reconnect_after_ms"] < goodbye["close_after_ms"] <= window * 1000
-        assert client.events == [{"user_id": "many", "n": "while we leave"}]
         assert client.close == (1012, "shutdown")
+    late = [client for client in clients if client.goodbye["close_after_ms"] / 1000 > published]
+    assert late  # on a busy machine, others may be closed before the event is published
+    for client in late:
+        assert client.events == [{"user_id": "many", "n": "while we leave"}]
     times = sorted(client.closed_at for client in clients)
     assert times[-1] - times[0] > window / 3
     assert times[many * 3 // 4] - times[many // 4] > window / 10  # spread, not all at once

@@ -1,7 +1,6 @@
 """All parts of one replica, wired into aiohttp applications. `server` lets these listen."""
 
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -36,6 +35,7 @@ from wsbridge.sessions.opening import SessionOpener
 from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import REGISTRY, Registry
 from wsbridge.sessions.traffic_summary import TrafficSummary
+from wsbridge.supervision.garbage import Garbage
 from wsbridge.supervision.health_checks import Checks
 from wsbridge.supervision.jobs import JobFailed, Jobs, Starter
 from wsbridge.telemetry.log import log
@@ -45,8 +45,7 @@ from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
 from wsbridge.web.gauges import watch_bridge
-from wsbridge.web.pages import AboutHandler, ClientModuleHandler, DemoPageHandler
-from wsbridge.web.quickstart import program
+from wsbridge.web.pages import ClientModuleHandler, FrontHandler
 
 QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
 
@@ -71,6 +70,7 @@ class Bridge:
         self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self.checks = Checks()
+        self.garbage = Garbage()
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits)
         self.broker, broker_jobs = self._memory_broker() if s.redis_url is None else self._redis_broker(s.redis_url)
@@ -109,6 +109,7 @@ class Bridge:
             "backlog": self.backlog.run,
             "starter": self._starter.run,
             "checks": self.checks.watch,
+            "garbage": self.garbage.watch,
             "summary": TrafficSummary(self.metrics, self.registry).run,
         }
         if isinstance(self.keys, RemoteKeys):
@@ -143,7 +144,7 @@ class Bridge:
         routes: list[Route] = [
             ("GET", "/health", Caller.ANYONE, admin.health),
             ("GET", "/healthz", Caller.ANYONE, admin.healthz),
-            self._front_route(internal=internal),
+            ("GET", "/", Caller.ANYONE, FrontHandler(self.settings, internal=internal).page),
             *(self._public_routes() if public else ()),
             *(self._internal_routes(admin) if internal else ()),
         ]
@@ -202,14 +203,6 @@ class Bridge:
             ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, admin.disconnect),
             ("GET", "/metrics", Caller.PROMETHEUS, admin.metrics),
         ]
-
-    def _front_route(self, *, internal: bool) -> Route:
-        s = self.settings
-        if (s.development or s.demo) and internal:
-            port = str(s.port) if s.internal_port is not None else ""
-            pages = DemoPageHandler(public_port=port, command=program(sys.argv[0]))
-            return ("GET", "/", Caller.ANYONE, pages.demo)
-        return ("GET", "/", Caller.ANYONE, AboutHandler(has_demo=s.development or s.demo).sentence)
 
     def _memory_broker(self) -> tuple[Broker, dict[str, Job]]:
         s = self.settings

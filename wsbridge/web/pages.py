@@ -4,11 +4,16 @@ import gzip
 import hashlib
 import html
 import re
+import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 
 from aiohttp import ETag, hdrs, web
 
+from wsbridge.config.settings import Settings
 from wsbridge.web.client_bundle import bundle
+from wsbridge.web.quickstart import program
 
 _STATIC = files("wsbridge.web").joinpath("static")
 
@@ -52,27 +57,29 @@ def accepts_gzip(header: str) -> bool:
     return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
 
 
-class AboutHandler:
-    """`GET /` without a demo page: 404 with one sentence about the service."""
+class FrontHandler:
+    """`GET /`: the demo page on a port with the internal routes, elsewhere 404 with one sentence about the service."""
 
-    def __init__(self, *, has_demo: bool) -> None:
-        demo = (
-            "its demo page is on the port of WSBRIDGE_INTERNAL_PORT"
-            if has_demo
-            else "to try it out with a demo page, set WSBRIDGE_AUTH=none and WSBRIDGE_DEMO=true"
-        )
-        self._text = f"This is wsbridge, which sends a user's events to that user's browsers, at /ws and /sse; {demo}."
+    def __init__(self, settings: Settings, *, internal: bool) -> None:
+        has_demo = settings.development or settings.demo
+        self._response = _demo_page(settings) if has_demo and internal else _sentence(has_demo=has_demo)
 
-    async def sentence(self, request: web.Request) -> web.Response:
-        return web.Response(status=404, text=self._text + "\n")
+    async def page(self, request: web.Request) -> web.Response:
+        return self._response()
 
 
-class DemoPageHandler:
-    """`public_port` is the port of /ws, empty if it is that of the page; `command` is how a shell starts wsbridge."""
+def _demo_page(settings: Settings) -> Callable[[], web.Response]:
+    public_port = str(settings.port) if settings.internal_port is not None else ""  # empty: that of the page
+    page = _STATIC.joinpath("demo.html").read_text(encoding="utf-8")
+    page = page.replace("{{PUBLIC_PORT}}", public_port).replace("{{COMMAND}}", html.escape(program(sys.argv[0])))
+    return partial(web.Response, text=page, content_type="text/html", headers={hdrs.CACHE_CONTROL: "no-store"})
 
-    def __init__(self, *, public_port: str, command: str) -> None:
-        page = _STATIC.joinpath("demo.html").read_text(encoding="utf-8")
-        self._demo = page.replace("{{PUBLIC_PORT}}", public_port).replace("{{COMMAND}}", html.escape(command))
 
-    async def demo(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._demo, content_type="text/html", headers={hdrs.CACHE_CONTROL: "no-store"})
+def _sentence(*, has_demo: bool) -> Callable[[], web.Response]:
+    demo = (
+        "its demo page is on the port of WSBRIDGE_INTERNAL_PORT"
+        if has_demo
+        else "to try it out with a demo page, set WSBRIDGE_AUTH=none and WSBRIDGE_DEMO=true"
+    )
+    text = f"This is wsbridge, which sends a user's events to that user's browsers, at /ws and /sse; {demo}.\n"
+    return partial(web.Response, status=404, text=text)

@@ -1,4 +1,4 @@
-"""All parts of one replica, wired into aiohttp applications. `server` lets these listen."""
+"""Creates all parts of one replica and connects them in aiohttp applications, for which `server` listens."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -47,16 +47,16 @@ from wsbridge.web.admin import AdminHandler
 from wsbridge.web.gauges import watch_bridge
 from wsbridge.web.pages import ClientModuleHandler, FrontHandler
 
-QUEUE_WARNING = 0.9  # of the queue: above, the health check says so
+QUEUE_WARNING = 0.9  # share of the queue above which the health check fails
 
-_USER_ID = "{user_id:[^/]+}"  # any text: aiohttp's own pattern leaves out braces
+_USER_ID = "{user_id:[^/]+}"  # any text, because aiohttp's default pattern excludes braces
 Route = tuple[str, str, Caller, Handler]
 Job = Callable[[], Coroutine[Any, Any, None]]
-PATIENCE = 1.0  # seconds that a job has to end at a stop
+PATIENCE = 1.0  # seconds that a job has to end when the bridge stops
 
 
 class Bridge:
-    """All parts of one replica. `running` starts their background work; `drain` ends the sessions before a stop."""
+    """All parts of one replica. `running` starts their background jobs; `drain` ends the sessions before a stop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = s = settings
@@ -122,12 +122,12 @@ class Bridge:
             self.checks.add("sidecar", SidecarCheck(self.metrics).trouble)
 
     def application(self, *, public: bool, internal: bool) -> web.Application:
-        """The routes of the public port, of the internal one, or of the one port that is both."""
+        """The application with the routes of the public port, of the internal port, or of one port for both."""
         app = web.Application(
             middlewares=[
                 problem_details.middleware(self.metrics),
                 middleware.middleware(self.metrics, self.rate_limits, self.proxies),
-                self._only_while_whole,  # innermost: its refusals pass through the others, too
+                self._only_while_whole,  # innermost, so that the others see its refusals
             ],
             client_max_size=max_body(self.settings.max_event_bytes),
         )
@@ -157,19 +157,19 @@ class Bridge:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Background work, one job each. Without any one of them the bridge is broken: `jobs.failed()` tells."""
+        """Run the background jobs inside the context. If one ends, the bridge is broken, and `jobs.failed()` raises."""
         async with self.jobs:
             for name, job in self._jobs.items():
                 await self.jobs.keep(name, job)
             yield
 
     async def drain(self) -> None:
-        """Admit no new sessions, close the open ones within the time-out, and take events meanwhile."""
+        """Accept no new sessions, and close the open ones within the time-out. Deliveries continue meanwhile."""
         self.admission.draining = True
         await drain(self.registry, self.settings.drain_timeout)
 
     def abandon(self) -> None:
-        """Close all sessions at once: this bridge is broken, and another one serves them."""
+        """Close all sessions at once, because this bridge is broken. Clients reconnect to other replicas."""
         self.admission.draining = True
         abandon(self.registry)
 
@@ -232,7 +232,7 @@ class Bridge:
 
     @web.middleware
     async def _only_while_whole(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
-        """Refuse everything once a job has ended: an event that is taken then may reach nobody."""
+        """Refuse every request once a job has ended: an event that is accepted then may not be delivered."""
         if self.jobs.failure is not None:
             text = f"The background job {self.jobs.failure.job!r} has ended; the process is about to exit."
             raise web.HTTPServiceUnavailable(text=text)

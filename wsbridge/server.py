@@ -28,9 +28,9 @@ from wsbridge.supervision import event_loop
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
 
-HEADER_TIMEOUT = 10.0  # seconds from the first to the last byte of a head, and before the first of an unknown peer
+HEADER_TIMEOUT = 10.0  # seconds for a head, and until the first byte of a peer that is not a trusted proxy
 KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than in load balancers (60 to 75 s)
-SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: a delivery fails if its connection is cut just then
+SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: a delivery fails if its connection is closed meanwhile
 STOP_TIMEOUT = 1.0  # seconds for requests that are being answered, and then for the close handshakes of sessions
 LINGER = 2.0  # seconds to receive and discard the rest of a body after an early response
 EXHAUSTED = canned_responses.problem(

@@ -25,10 +25,11 @@ from wsbridge.broker.redis.codec import decode_entries, parse_position
 from wsbridge.config.env import read as read_environment
 from wsbridge.config.settings import Settings
 from wsbridge.core.close_codes import Refused
-from wsbridge.core.events import Entry, Event, Position, Rejected, is_user
+from wsbridge.core.events import Entry, Event, Position, Rejected
 from wsbridge.core.messages import read_message
 from wsbridge.core.reasons import Drop
 from wsbridge.core.recovery import decide_resume
+from wsbridge.core.user_ids import is_user
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.telemetry.redaction import scrubbed, shown_path, shown_query
 

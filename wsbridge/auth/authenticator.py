@@ -17,8 +17,8 @@ from wsbridge.core.close_codes import (
     USER_MISMATCH,
     Refused,
 )
-from wsbridge.core.events import is_user
 from wsbridge.core.messages import SUBPROTOCOL
+from wsbridge.core.user_ids import is_user
 
 MOST_TOKENS = 4  # verified for one request; more are ignored, since each costs CPU before the peer is authenticated
 _BEARER = "bearer."

@@ -13,7 +13,7 @@ from wsbridge.auth.keys import Keys
 from wsbridge.auth.token_cache import TokenCache
 from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsError
 from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
-from wsbridge.core.events import is_user
+from wsbridge.core.user_ids import is_user
 
 with contextlib.suppress(ValueError):  # raised if PyJWT already supports it
     jwt.register_algorithm("Ed25519", OKPAlgorithm())  # RFC 9864's name for EdDSA on this curve

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from wsbridge.broker.base import DUPLICATE, STORED, Outcome, Reservation, Sink, always
-from wsbridge.broker.history import History, RecentKeys, SharedData
+from wsbridge.broker.duplicates import RecentKeys
+from wsbridge.broker.history import History, SharedData
 from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.recovery import Resume
 from wsbridge.core.timestamps import timestamp

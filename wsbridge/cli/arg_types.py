@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 from click import BadParameter
 
-from wsbridge.core.events import is_user
+from wsbridge.core.user_ids import is_user
 
 _GIVEN = {"user_id": "--user", "event_type": "TYPE"}
 

@@ -48,7 +48,7 @@ def examine(environ: Mapping[str, str]) -> Examined:
 
 def _of_parts(settings: Settings) -> Iterator[str]:
     """Mistakes that only show when the parts are built from the settings, as the bridge does at its start."""
-    from wsbridge.supervision import event_loop  # noqa: PLC0415 - slow to import, and the catalogue does without
+    from wsbridge.supervision import event_loop  # noqa: PLC0415 - slow to import, and not needed for the catalogue
 
     try:
         event_loop.factory(settings.loop)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 
 
-class Unreachable(Exception):  # noqa: N818 - a state, which passes
+class Unreachable(Exception):  # noqa: N818 - a temporary state
     """No HTTP response came; the text is the reason."""
 
 

@@ -1,6 +1,6 @@
-"""A user's messages at `/ws`: connect, hand messages on, explain each close, reconnect and resume.
+"""A user's messages at `/ws`: connects, passes messages on, explains each close, reconnects and resumes.
 
-Built on one `connect()` of the websockets library for each connection, not on its reconnecting iterator: the iterator
+Built on one `connect()` of the websockets library for each connection, not on its reconnecting iterator. That iterator
 keeps URL and headers, but the position and the token change with each connection, and the bridge's close codes decide
 whether and when to reconnect. aiohttp's client would take twice as long to import.
 """
@@ -86,10 +86,10 @@ class Listener:
     def __post_init__(self) -> None:
         self._token_was_given = not self.tokens.renew and self.tokens.get() is not None
         self._delays = self.new_delays()
-        self._return_at = 0.0  # on the clock: the time that a goodbye named for the next connection
+        self._return_at = 0.0  # the time for the next connection, from a goodbye; on the clock
         self._connected_at: float | None = None
-        self._renewed = False  # the last connection was made at once with a fresh token, and was not stable yet
-        self._trouble = ""  # the last reason why no connection was possible; each is reported once
+        self._renewed = False  # the last connection was made at once with a fresh token, and has not been stable yet
+        self._trouble = ""  # the last reported reason why connecting failed; each is reported once
 
     async def follow(self) -> None:
         """Reconnect until a close code or a refused handshake forbids it."""
@@ -137,7 +137,7 @@ class Listener:
         return parts._replace(scheme=parts.scheme.replace("http", "ws"), query=query).geturl()
 
     async def _read(self, ws: ClientConnection) -> Close:
-        """Hand messages on until one side closes; return how it closed."""
+        """Pass messages on until one side closes; return the close."""
         while True:
             try:
                 text = await ws.recv(decode=False)
@@ -155,7 +155,7 @@ class Listener:
             message = _message.decode(text)
         except (ValueError, RecursionError):
             return
-        if message.recovered is not False:  # else the gap that follows has the position
+        if message.recovered is not False:  # otherwise the gap that follows has the position
             self.position = message.id or message.last_event_id or self.position
         if message.type == "connected":
             self._connected_at = self.clock()
@@ -168,7 +168,7 @@ class Listener:
             self.note(printable(f"{lost}. Events continue from {self.position}"))
 
     def _check_token(self, message: _Message) -> None:
-        """Note once if the bridge ignores the given token: only a bridge that verified it says when it expires."""
+        """Report once if the bridge ignores the given token. A bridge that verified it sends its expiry."""
         if self._token_was_given and message.expires_in_ms is None:
             self._token_was_given = False
             self.note("this bridge does not check tokens: --token had no effect")

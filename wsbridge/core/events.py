@@ -7,7 +7,6 @@ import msgspec
 
 from wsbridge.core.reasons import Drop
 
-MAX_USER_BYTES = 256  # of a user id in UTF-8; a longer one is refused on connecting, and events for it are dropped
 _POSITION = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
@@ -72,11 +71,3 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     received_at: float
     event_id: str
     produced: float | None = None
-
-
-def is_user(text: str) -> bool:
-    """Whether the text is a user id: 1 to 256 bytes in UTF-8."""
-    try:
-        return 0 < len(text.encode()) <= MAX_USER_BYTES
-    except UnicodeEncodeError:
-        return False

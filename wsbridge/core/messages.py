@@ -1,4 +1,4 @@
-"""Messages on the wire, both ways: JSON in WebSocket text frames and in SSE data."""
+"""Messages between server and client: JSON in WebSocket text frames and in SSE data."""
 
 import functools
 from typing import NamedTuple
@@ -106,7 +106,7 @@ def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0
 
 
 def update(entry: Entry) -> bytes:
-    """An event. The data is put in verbatim and not decoded or encoded."""
+    """An event. Its data is inserted verbatim, without decoding."""
     tail = f',"timestamp":"{entry.timestamp}","id":"{entry.epoch}:{entry.offset}"'.encode()
     if not entry.event_id:
         return b"".join((_head(entry.type), entry.data, tail, b"}"))

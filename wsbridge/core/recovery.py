@@ -1,4 +1,4 @@
-"""What a client that reconnects with a position gets: the events it missed, or a gap."""
+"""The answer to a client that reconnects with a position: the missed events, or a gap."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Resume(NamedTuple):
     """The answer to a position: all entries after it, or a `gap`; never both.
 
     `position` is the one before the first of the entries. `recovered` is None if the client sent no position. `rest` is
-    the number of entries that follow these: read them with another resume after the last of these.
+    the number of entries after these; they can be read by a resume from the last of these.
     """
 
     position: Position
@@ -31,10 +31,10 @@ class Resume(NamedTuple):
 
 
 def decide_resume(asked: str | None, top: Position, kept: int, trimmed: int) -> Resume:
-    """Decide by docs/protocol.md, "Position, resume, gap". The caller puts in the entries after `position`.
+    """Decide by docs/protocol.md, "Position, resume, gap". The caller adds the entries after `position`.
 
     `kept` is the number of entries in the history, which end at `top`. `trimmed` is the highest offset that was removed
-    for lack of room and not because it expired.
+    for lack of room, not because it expired.
     """
     if not asked:
         return Resume(top)

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from wsbridge.core.events import MAX_USER_BYTES
+from wsbridge.core.user_ids import MAX_USER_BYTES
 from wsbridge.dapr.payload import is_utf8
 
 LONGEST_ID = 256  # characters; a longer id is replaced by its digest, because ids are remembered for an hour and logged

@@ -1,4 +1,4 @@
-"""From the body of a delivery to its events, in three steps: `bulk`, `envelope`, `routing`. Does no I/O."""
+"""Reads a delivery in three steps, from its body to events: `bulk`, `envelope`, `routing`. Does no I/O."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""From what the sidecar posts for one message to its data, id and source. Does not look into the data.
+"""Reads the data, id and source of one message that the sidecar posts. Does not parse the data.
 
 A message is a CloudEvents 1.0 envelope in JSON, data with CloudEvents attributes in Kafka headers, or bare data.
 """
@@ -76,7 +76,7 @@ _envelope = msgspec.json.Decoder(Envelope)
 def open_message(
     posted: bytes, topic: str, metadata: Mapping[str, Any], *, content_type: str | None, escaped: bool
 ) -> Message | Rejected:
-    """Take a message out of what the sidecar posted for it.
+    """Read a message that the sidecar posted.
 
     `posted` is the body of a single delivery, or a bulk entry's `event`. `content_type` is that of a bulk entry, None
     for a single delivery. `escaped` is whether the Kafka component sets `escapeHeaders`.
@@ -151,5 +151,5 @@ def _read_envelope(body: bytes) -> Envelope | Rejected:
 
 
 def _named(rejected: Rejected, event_id: str, topic: str, metadata: Mapping[str, Any]) -> Rejected:
-    """With an id by which the message can be found."""
+    """The same rejection with an id by which operators can find the message."""
     return rejected._replace(event_id=event_id or short_id(metadata.get("ce_id")) or coordinates(topic, metadata))

@@ -19,11 +19,11 @@ BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body; then 408
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
 SMALL_BODY = 65_536  # bytes; less than every limit
 BROKER_BYTES = 1_048_588  # of a message: the default of Kafka's message.max.bytes
-ENVELOPE_BYTES = 16_384  # of all that is around the data of one message
+ENVELOPE_BYTES = 16_384  # of everything around the data of one message
 CLOUDEVENT = "application/cloudevents+json"  # the content type of a single delivery
 SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
 SHOWN = 5  # ids in a log line about several events; the others are left out
-SHOWN_TEXTS = 3  # different texts about one reason in a log line; the others are left out
+SHOWN_TEXTS = 3  # different texts of one reason in a log line; the others are left out
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):

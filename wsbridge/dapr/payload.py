@@ -53,7 +53,7 @@ def from_string(string: bytes | msgspec.Raw) -> bytes | Rejected:
 
 
 def rejection(data: bytes, error: Exception, field: str = "") -> Rejected:
-    """Why a decoder has refused the data. `field` is the field of the user if the decoder reads it, else ""."""
+    """The reason why a decoder refused the data. `field` is the field of the user if the decoder reads it, else ""."""
     if isinstance(error, RecursionError):
         return Rejected(Drop.NOT_JSON, _TOO_DEEP)
     if data.startswith(_UTF16):
@@ -94,7 +94,7 @@ def depth(json: bytes) -> int:
 
 
 def _misfit(data: bytes, error: msgspec.ValidationError, field: str) -> Rejected:
-    """Why JSON was refused: it is of the wrong type."""
+    """The rejection of JSON that has the wrong type."""
     if not data.lstrip().startswith(b"{"):
         return Rejected(Drop.NOT_AN_OBJECT, "the data is JSON but not an object; publish a JSON object")
     if field:

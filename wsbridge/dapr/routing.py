@@ -1,12 +1,13 @@
-"""From a message to an event: which users get it, and whether its data may go to their browsers."""
+"""Turns a message into an event: finds its users, and checks that its data may be sent to browsers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from wsbridge.core.events import MAX_USER_BYTES, Event, Rejected, is_user
+from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop
+from wsbridge.core.user_ids import MAX_USER_BYTES, is_user
 from wsbridge.dapr.attributes import as_text
 from wsbridge.dapr.envelope import Message
 from wsbridge.dapr.kafka_headers import produced_at, unescaped

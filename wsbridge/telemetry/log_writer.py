@@ -13,7 +13,9 @@ SLOW, FAILED = "slow", "failed"  # reasons of dropped lines: the reader is too s
 
 
 class LogWriter:
-    """A bounded buffer of lines before a binary stream. `report` is called later with the dropped lines and the reason.
+    """A bounded buffer of lines in front of a binary stream.
+
+    Dropped lines are passed to `report` later, with the reason.
 
     Writes to the raw stream, because the interpreter aborts at its exit if a thread holds the lock of a buffered one.
     """
@@ -80,7 +82,7 @@ class LogWriter:
         untold: Counter[str] = Counter()
         with self._changed:
             self._size -= len(data)  # bytes count until they are written
-            if is_written:  # otherwise the report would be dropped and reported as well
+            if is_written:  # a report of a failure could not be written either
                 untold, self._untold = self._untold, untold
             else:
                 self._drop(FAILED, len(lines))

@@ -150,7 +150,7 @@ class Metrics(Collector):
             self._way.observe(max(0.0, now - at))
 
     def delivered(self, latency: float, events: int) -> None:
-        """Record events that were written to sockets so many seconds after their receipt."""
+        """Record events that were written to sockets, with the seconds since their receipt."""
         self._latency.observe(latency, events)
 
     def wrote(self, messages: int, size: int) -> None:

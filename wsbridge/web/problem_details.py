@@ -41,7 +41,7 @@ def middleware(metrics: Metrics) -> Middleware:
             return response(web.HTTPBadRequest(text="The body is malformed or incomplete."))
         except Exception as error:  # the task boundary
             is_lost = request.transport is None or request.transport.is_closing()
-            if isinstance(error, ConnectionError) and is_lost:  # the response reaches nobody
+            if isinstance(error, ConnectionError) and is_lost:  # the response cannot be sent
                 tracebacks.release(error)  # as above
                 return response(web.HTTPBadRequest(text="The connection was lost."))
             metrics.internal(f"{request.method} {request.path}", error)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.running import ROOT
-from wsbridge.core.events import Entry, Event, Position, Rejected, is_user
+from wsbridge.core.events import Entry, Event, Position, Rejected
 from wsbridge.core.reasons import Drop
 
 VECTORS = json.loads((ROOT / "tests" / "vectors" / "positions.json").read_text(encoding="utf-8"))
@@ -48,23 +48,6 @@ def test_position_as_text_is_parsed_back(epoch: str, offset: int) -> None:
 def test_position_of_any_text_has_one_spelling(text: str) -> None:
     position = Position.parse(text)
     assert position is None or str(position) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "good"),
-    [
-        pytest.param("u", True, id="short"),
-        pytest.param("a" * 256, True, id="256 bytes"),
-        pytest.param("a" * 257, False, id="257 bytes"),
-        pytest.param("é" * 128, True, id="256 bytes in 128 characters"),
-        pytest.param("é" * 128 + "e", False, id="257 bytes in 129 characters"),
-        pytest.param('</script>\n"\x1b', True, id="ugly"),
-        pytest.param("", False, id="empty"),
-        pytest.param("\ud800", False, id="lone surrogate"),
-    ],
-)
-def test_is_user_holds_for_1_to_256_bytes_of_utf8(text: str, good: bool) -> None:
-    assert is_user(text) is good
 
 
 @pytest.mark.parametrize(

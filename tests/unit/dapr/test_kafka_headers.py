@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from wsbridge.core.events import is_user
+from wsbridge.core.user_ids import is_user
 from wsbridge.dapr.kafka_headers import coordinates, produced_at, unescaped
 
 NO_TIMESTAMPS: list[Any] = ["", "-1", "1.5", "now", "٣", "9" * 16, "9" * 5_000, 7, None, []]

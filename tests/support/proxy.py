@@ -150,7 +150,7 @@ class _Tunnel:
 
     def cut(self) -> None:
         for writer in (self._browser, self._bridge):
-            with contextlib.suppress(OSError):  # it is closed already
+            with contextlib.suppress(OSError, AttributeError, ValueError):  # closed already; the last two by uvloop
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 

@@ -76,7 +76,8 @@ class Socket:
         sock = self._ws.get_extra_info("socket")
         with contextlib.suppress(*LOST):
             if not cleanly and sock is not None:
-                sock.shutdown(socket.SHUT_RDWR)
+                with sock.dup() as own:  # uvloop's object has no `shutdown`
+                    own.shutdown(socket.SHUT_RDWR)
             await self._ws.close()
 
 

@@ -1,6 +1,6 @@
 """`make bench`: wsbridge and others side by side, one core for the server, one for the load.
 
-Everything that is counted is checked: a server that loses, repeats, reorders or misroutes one event ends the run.
+Everything that is counted is checked: a server that loses, repeats, reorders or misroutes one event fails the run.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.plan import QUICK, Measured, Plan
 from benchmarks.report import markdown
 from benchmarks.results import Results
 from benchmarks.scenarios import Visit
-from benchmarks.server import Server, raise_descriptor_limit
+from benchmarks.server import ContenderError, Server, raise_descriptor_limit
 
 USUAL_PING = 25.0  # seconds
 
@@ -34,9 +34,16 @@ def measure(contenders: Sequence[Contender], plan: Plan, absent: dict[str, str])
         program = compiled("load", Path(name))
         for place, (kind, ping_seconds) in enumerate(kinds, 1):
             for contender in contenders:
+                if contender.name in results.failures:
+                    continue
                 start = time.monotonic()
-                for scenario, measured in _visit(contender, plan, program, kind, ping_seconds):
-                    results.add(contender.name, scenario, measured)
+                try:
+                    for scenario, measured in _visit(contender, plan, program, kind, ping_seconds):
+                        results.add(contender.name, scenario, measured)
+                except ContenderError as error:  # the others go on; the exit code tells
+                    results.failures[contender.name] = str(error)
+                    print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
+                    continue
                 done = f"{place} of {len(kinds)}: {contender.name}, {time.monotonic() - start:.0f} s"
                 print(done, file=sys.stderr, flush=True)
     return results
@@ -58,7 +65,8 @@ def _visit(
         try:
             yield from kind(Visit(server, load, plan))
         except MiscountError as error:
-            raise SystemExit(f"{contender.name}: {error}\n{server.log()}") from error
+            print(server.log(), file=sys.stderr)
+            raise ContenderError(str(error)) from error
 
 
 def main() -> None:
@@ -81,6 +89,8 @@ def main() -> None:
     asked.output.mkdir(parents=True, exist_ok=True)
     (asked.output / "bench.json").write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
     (asked.output / "bench.svg").write_text(chart(results), encoding="utf-8")
+    if results.failures:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

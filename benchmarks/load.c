@@ -349,7 +349,10 @@ static void open_all(uint32_t count, uint32_t each, uint32_t window) {
             if (i % per_user == 0) sent[i / per_user] = 0, tabs[i / per_user] = 0;
         }
     }
+    uint64_t last = progress, seen = open_count; /* pings are no progress here: a server may be busy with nothing else */
     for (uint32_t i = first; open_count < peer_count && !is_stalled() && !lost && !wrong;) {
+        if (open_count > seen) seen = open_count, last = now(CLOCK_MONOTONIC);
+        else if (now(CLOCK_MONOTONIC) - last > 1e9 * atof(option[PATIENCE])) { fail("no handshake ends", "", 0); break; }
         for (; i < peer_count && i - open_count < window; i++) {
             if (is_set(RESUME)) due += sent[peers[i].user] + 1 - peers[i].next;
             else peers[i].next = sent[peers[i].user] + 1;

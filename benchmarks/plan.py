@@ -15,7 +15,7 @@ class Plan:
     many: int = 10_000  # connections of the storm and of the heartbeats
     most: int = 15_000
     missed: int = 20  # events of each user during the storm
-    ping_seconds: float = 2.0  # while heartbeats are measured
+    ping_seconds: float = 5.0  # while heartbeats are measured
 
 
 QUICK = Plan(

@@ -61,6 +61,7 @@ def _remarks(results: Results) -> list[str]:
     if any(results.is_busy(name, scenario.name) for name, scenario in every):
         lines.append(f"† The load generator used more than {BUSY:.0%} of its core.")
     lines += [f"Not measured: {name}, because {reason}." for name, reason in results.absent.items()]
+    lines += [f"**Failed**: {name}: {reason}" for name, reason in results.failures.items()]
     return [*lines, "", "Ahead of wsbridge:", *[f"- {line}" for line in _ahead(results)]]
 
 

@@ -25,6 +25,7 @@ class Results:
         self.names = [contender.name for contender in contenders]
         self.versions = {contender.name: contender.version() for contender in contenders}
         self.plan, self.absent = plan, absent
+        self.failures: dict[str, str] = {}  # contender: why
         self._rounds: dict[tuple[str, str], list[Measured]] = {}
 
     def add(self, contender: str, scenario: str, measured: Measured) -> None:
@@ -66,6 +67,7 @@ class Results:
             "plan": dataclasses.asdict(self.plan),
             "versions": self.versions,
             "absent": self.absent,
+            "failures": self.failures,
             "results": [
                 {"contender": contender, "scenario": scenario, "rounds": [dataclasses.asdict(one) for one in rounds]}
                 for (contender, scenario), rounds in self._rounds.items()

@@ -38,7 +38,7 @@ class Visit:
     def heartbeats(self) -> Iterator[tuple[str, Measured]]:
         """Of a server that pings every `plan.ping_seconds`."""
         self._open(self._plan.many, 1)
-        measured = self._measured(f"idle {2 * self._plan.ping_seconds}", lambda answer: answer.pings or 1)
+        measured = self._measured(f"idle {self._plan.ping_seconds}", lambda answer: answer.pings or 1)
         if measured.rate > 1:  # the floor sends none
             yield "heartbeat", measured
 

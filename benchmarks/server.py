@@ -16,6 +16,10 @@ from tests.support.valkey import binary, free_port
 PATIENCE = 20.0  # seconds until it listens
 
 
+class ContenderError(Exception):
+    """The server does not start, or has miscounted."""
+
+
 class Server:
     """`with Server(contender, directory, …) as server`."""
 
@@ -92,7 +96,7 @@ class Server:
                     return
             time.sleep(0.02)
         self.kill()
-        raise RuntimeError(f"{self.contender.name} does not listen:\n{self.log()}")
+        raise ContenderError(f"it does not listen:\n{self.log()}")
 
 
 def _redis(directory: Path) -> subprocess.Popen[bytes]:

@@ -19,6 +19,7 @@ SERVICES = Path(__file__).parent / "services"
 NODE = SERVICES / "node"
 MODULES = [Path("/usr/lib/nginx/modules/ngx_nchan_module.so"), Path("/usr/lib64/nginx/modules/ngx_nchan_module.so")]
 PYTHON = sys.executable
+NEVER = 1_000_000  # seconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _wsbridge(name: str, loop: str = "auto", *, redis: bool = False) -> Contende
     return Contender(name, SIDECAR, lambda _: command, environment=environment, redis=redis, resumes=True)
 
 
-def _uvicorn(service: str) -> Callable[[Start], list[str]]:
+def _uvicorn(service: str, *, own_pings: bool) -> Callable[[Start], list[str]]:
     options = [
         "--no-access-log",
         "--log-level=warning",
@@ -67,13 +68,14 @@ def _uvicorn(service: str) -> Callable[[Start], list[str]]:
     ]
     app = f"benchmarks.services.{service}:app"
     return lambda start: [
-        PYTHON, "-m", "uvicorn", app, f"--port={start.port}", f"--ws-ping-interval={start.ping_seconds}", *options,
+        PYTHON, "-m", "uvicorn", app, f"--port={start.port}", *options,
+        f"--ws-ping-interval={NEVER if own_pings else start.ping_seconds}",
     ]  # fmt: skip
 
 
 def _python_service(name: str, module: str, dialect: Dialect, package: str) -> Contender:
     return Contender(
-        name, dialect, _uvicorn(module),
+        name, dialect, _uvicorn(module, own_pings=dialect is SOCKET_IO),
         version=lambda: f"{version(package)}, uvicorn {version('uvicorn')}",
         missing=lambda: _absent_packages("fastapi", "httptools", package.replace("python-", ""), "uvicorn", "uvloop"),
     )  # fmt: skip

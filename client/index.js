@@ -1,7 +1,7 @@
 export { createClient, follow } from './src/client.js';
 
 /**
- * The types that an application may want to name.
+ * The types for applications.
  *
  * @typedef {import('./src/types.js').BridgeError} BridgeError
  * @typedef {import('./src/types.js').ClientError} ClientError

@@ -6,7 +6,7 @@ import { createStale } from './stale.js';
 /** @typedef {{type: string, query: any, action?: {type: string, manual?: boolean}}} QueryEvent */
 
 /**
- * What is needed of a `QueryClient`: that of TanStack Query 5 for any framework is one.
+ * The used part of TanStack Query 5's `QueryClient`, for any framework.
  *
  * @typedef {object} QueryClient
  * @property {(queryKey: QueryKey, updater: (data: any) => unknown) => unknown} setQueryData
@@ -15,9 +15,9 @@ import { createStale } from './stale.js';
  */
 
 /**
- * What a message does to the cache: `update` changes the data of one query, if there is any; `invalidate` names the
- * queries (or the beginnings of their keys) that are to be fetched again. An updater may get data that has the change
- * already, from a fetch that ran meanwhile: once more must change nothing.
+ * The effect of a message on the cache: `update` changes the data of one query, if there is any; `invalidate` has the
+ * keys (or their beginnings) of the queries to fetch again. An updater may get data that contains the change already,
+ * from a fetch of the meantime, and must then change nothing.
  *
  * @template E
  * @typedef {object} Rule
@@ -26,19 +26,19 @@ import { createStale } from './stale.js';
  */
 
 /**
- * Let a client's messages keep a query cache fresh.
+ * Keeps a query cache fresh with the messages of a client.
  *
- * After a gap, and after the first `connected` (what was fetched before may lack an event that came in between), the
- * queries under `queryKeys` are fetched again; not those whose fetch `afterConnect` has held back until then.
+ * The queries under `queryKeys` are fetched again after a gap, and after the first `connected`, because data from before
+ * may lack an event. Queries whose fetch `afterConnect` has delayed until then are not fetched again.
  *
  * @template {object} M
  * @param {Client<M>} client
  * @param {QueryClient} queryClient
- * @param {{[T in keyof M]?: Rule<M[T]>}} rules by the messages' type
+ * @param {{[T in keyof M]?: Rule<M[T]>}} rules by message type
  * @param {object} [options]
- * @param {readonly QueryKey[]} [options.queryKeys] of all that events keep fresh; every query if left out
- * @param {number} [options.within] ms that invalidations are collected for
- * @param {number} [options.jitter] ms, of which a random part passes between a restart of the bridge and the refetch: all users have that gap at once
+ * @param {readonly QueryKey[]} [options.queryKeys] of all queries that events keep fresh; every query by default
+ * @param {number} [options.within] ms for which invalidations are collected
+ * @param {number} [options.jitter] ms within which all pages fetch again after a restart of the bridge
  * @returns {() => void} unbinds
  */
 export function bindQueries(client, queryClient, rules, { queryKeys = [[]], within = 50, jitter = 5_000 } = {}) {
@@ -70,7 +70,7 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
     }),
     client.on('connected', () => {
       const waiting = heldBack.get(client);
-      if (!client.position) stale.addExcept(queryKeys, ({ queryKey }) => !!waiting?.has(JSON.stringify(queryKey))); // the first one
+      if (!client.position) stale.addExcept(queryKeys, ({ queryKey }) => !!waiting?.has(JSON.stringify(queryKey))); // of the first connection
     }),
   ];
   return () => {
@@ -81,7 +81,7 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
   };
 }
 
-const unbound = /** @type {WeakMap<QueryClient, {position: string, queryKeys: readonly QueryKey[]}>} */ (new WeakMap()); // what was not done yet
+const unbound = /** @type {WeakMap<QueryClient, {position: string, queryKeys: readonly QueryKey[]}>} */ (new WeakMap()); // pending work
 const heldBack = /** @type {WeakMap<Client<any>, Set<string>>} */ (new WeakMap()); // keys of queries that wait for the connection
 
 /**

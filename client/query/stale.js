@@ -1,11 +1,11 @@
 /** @import { Query, QueryClient, QueryEvent, QueryKey } from './index.js' */
 
 /**
- * Queries that became stale, collected for a while and then invalidated by one call; and changes of data that a running
- * fetch would undo.
+ * Collects stale queries for a while and invalidates them by one call. Repeats changes of data that a running fetch would
+ * undo.
  *
- * A query that is being fetched is invalidated when its fetch is over. The answer may be older than the message; TanStack
- * would ignore the invalidation of a first fetch, and a later fetch that each message cut off would never end.
+ * A query that is being fetched is invalidated after its fetch, because the answer may be older than the message. During
+ * the fetch, TanStack would ignore the invalidation of a first fetch, and restart a later fetch with each message.
  *
  * @param {QueryClient} queryClient
  * @param {number} within ms
@@ -14,7 +14,7 @@ export function createStale(queryClient, within) {
   const cache = queryClient.getQueryCache();
   const /** @type {Map<string, QueryKey>} */ keys = new Map();
   const /** @type {Set<Query>} */ queries = new Set();
-  const /** @type {Map<Query, ((data: any) => unknown)[]>} */ changes = new Map(); // that came during a fetch
+  const /** @type {Map<Query, ((data: any) => unknown)[]>} */ changes = new Map(); // made during a fetch
   let /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
 
   function flush() {
@@ -35,7 +35,7 @@ export function createStale(queryClient, within) {
     keys.clear();
   }
 
-  /** The answer of a fetch may be older than the changes: they are made again, before anybody has seen it. */
+  /** Repeats the changes before the data is shown, because the answer of a fetch may be older than they are. */
   const unsubscribe = cache.subscribe((/** @type {QueryEvent} */ { type, query, action }) => {
     const updaters = changes.get(query);
     if (type !== 'updated' || !updaters || !['success', 'error'].includes(action?.type ?? '') || action?.manual) return;
@@ -51,7 +51,7 @@ export function createStale(queryClient, within) {
       for (const key of stale) keys.set(JSON.stringify(key), key);
       schedule();
     },
-    /** @param {readonly QueryKey[]} stale @param {(query: Query) => boolean} isFresh of those that need no other fetch */
+    /** @param {readonly QueryKey[]} stale @param {(query: Query) => boolean} isFresh whether a query needs no other fetch */
     addExcept(stale, isFresh) {
       for (const queryKey of stale) for (const query of cache.findAll({ queryKey })) if (!isFresh(query)) queries.add(query);
       schedule();

@@ -2,13 +2,13 @@
 /** @import { Client, Message, OwnEvents, State } from '../src/types.js' */
 import { createContext, createElement, useCallback, useContext, useEffect, useInsertionEffect, useRef, useSyncExternalStore } from 'react';
 
-const IDLE = /** @type {State} */ ({ status: 'idle', attempt: 0 }); // what a server renders
+const IDLE = /** @type {State} */ ({ status: 'idle', attempt: 0 }); // for server rendering
 const ClientContext = createContext(/** @type {Client<any> | undefined} */ (undefined));
 const holders = /** @type {WeakMap<Client<any>, number>} */ (new WeakMap()); // providers of a client
 
 /**
- * Gives a client, which the application has created, to the hooks below it; connects it, and closes it when the last
- * provider that has it is unmounted.
+ * Provides the application's client to the hooks below it. Connects the client, and closes it when its last provider is
+ * unmounted.
  *
  * @param {{client: Client<any>, children?: import('react').ReactNode}} props
  */
@@ -24,7 +24,7 @@ function hold(client) {
   if (held === 1) client.connect();
   return () => {
     holders.set(client, /** @type {number} */ (holders.get(client)) - 1);
-    // StrictMode takes an effect back and runs it again at once; the connection is to stay.
+    // StrictMode undoes an effect and runs it again at once; the connection must stay.
     queueMicrotask(() => holders.get(client) || client.close());
   };
 }
@@ -42,7 +42,7 @@ export function useClient() {
 }
 
 /**
- * Calls the handler of the latest render for each message of this type that comes while the component is mounted.
+ * Calls the handler of the latest render for each message of this type while the component is mounted.
  *
  * @template {object} [M=Record<string, any>]
  * @template {(keyof M & string) | keyof OwnEvents} [K=(keyof M & string) | keyof OwnEvents]
@@ -56,7 +56,7 @@ export function useEvent(type, handler) {
   useEffect(() => client.on(type, (message) => latest.current(message)), [client, type]);
 }
 
-/** How the client is connected; renders again when that changes. */
+/** The client's state; the component renders again when it changes. */
 export function useConnectionState() {
   const client = useClient();
   const subscribe = useCallback((/** @type {() => void} */ changed) => client.on('state', changed), [client]);

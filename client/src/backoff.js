@@ -1,11 +1,11 @@
 const GROWTH = 1.3; // with 1.3 the mean wait after an outage of 10 s is 2 s; doubling made it 5.5 s
 
 /**
- * Delays before retries, in ms. The lower bound stays low, so that the jitter survives the cap: after an outage
- * clients come back spread over the whole window.
+ * Delays before retries, in ms. The lower bound stays low, so there is jitter at the upper bound too: after an outage
+ * clients reconnect spread over the whole window.
  *
  * @param {{min?: number, max?: number}} [bounds]
- * @returns {(attempt: number) => number} the argument is how many attempts have failed before
+ * @returns {(attempt: number) => number} the argument is the number of failed attempts
  */
 export function createBackoff({ min = 500, max = 20_000 } = {}) {
   return (attempt) => {

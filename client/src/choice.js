@@ -1,10 +1,10 @@
 /** @import { ConnectionHost } from './types.js' */
 
-const LOST = 1006; // what a browser says where no close frame came
-const SOCKETS = 3; // that fail in a row before a stream is tried
+const LOST = 1006; // the code of browsers for a close without a close frame
+const SOCKETS = 3; // number that must fail in a row before a stream is tried
 
 /**
- * Which transport is next: a socket, unless sockets do not come through.
+ * Chooses the next transport: a socket, unless sockets are blocked.
  *
  * @param {Pick<ConnectionHost, 'canStream' | 'canSocket' | 'isBlocked' | 'remember'>} host
  */
@@ -22,7 +22,7 @@ export function createChoice({ canStream, canSocket, isBlocked, remember }) {
     /** @param {boolean} isStream @param {number} code */
     refused(isStream, code) {
       if (isStream) {
-        if (code === LOST) failed = SOCKETS - 1; // neither comes through: in turn from now on
+        if (code === LOST) failed = SOCKETS - 1; // both failed: try them in turn from now on
       } else if (code !== LOST) failed = 0;
       else failed++;
     },

@@ -7,7 +7,7 @@ import { closeTabs, shareTabs } from './tabs.js';
 /**
  * A client of the bridge: every event of a user, once, in order, over reconnects. See FRONTEND_INTEGRATION.md.
  *
- * @template {object} [M=Record<string, any>] message type → what its `event` is
+ * @template {object} [M=Record<string, any>] message type → type of its `event`
  * @param {Options} options
  * @returns {Client<M>}
  */

@@ -1,15 +1,15 @@
-/** Codes below 4000 that mean a bug of the client's own: coming back would repeat it. */
+/** Codes below 4000 that mean a bug of the client: a reconnect would repeat it. */
 const OWN_BUGS = [1002, 1003, 1007, 1008, 1009];
 
 /**
- * Whether a client comes back after this close code: 4000–4499 do, 4500–4999 stay away (PROTOCOL, section 3).
+ * Whether a client reconnects after this close code: yes after 4000–4499, no after 4500–4999 (docs/protocol.md).
  *
  * @param {number} code
  */
-export const comesBack = (code) => code < 4500 && !OWN_BUGS.includes(code);
+export const reconnects = (code) => code < 4500 && !OWN_BUGS.includes(code);
 
 /**
- * What a person must do about it, if anything.
+ * The remedy after a close, if a person must act.
  *
  * @param {number} code
  * @param {string} reason
@@ -17,6 +17,6 @@ export const comesBack = (code) => code < 4500 && !OWN_BUGS.includes(code);
  */
 export function problemOf(code, reason) {
   if (code === 4401) return 'needs-token';
-  if (comesBack(code)) return;
+  if (reconnects(code)) return;
   return code > 4500 && reason !== 'origin_forbidden' ? 'forbidden' : 'misconfigured';
 }

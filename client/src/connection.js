@@ -1,26 +1,27 @@
 /** @import { Connection, ConnectionHost, Frame, LineEvents, Send, State, TokenReason } from './types.js' */
 import { createChoice } from './choice.js';
-import { comesBack, problemOf } from './closes.js';
+import { reconnects, problemOf } from './closes.js';
 import { failure } from './failure.js';
 import { createWatch } from './watch.js';
 
-const LOST = 1006; // what a browser says where no close frame came
+const LOST = 1006; // the code of browsers for a close without a close frame
 const DIAL_TIMEOUT = 10_000; // ms from asking for a token to `connected`
-const STABLE = 5_000; // ms after which a connection has been one: its end is followed by short delays again
+const STABLE = 5_000; // ms after which a connection counts as stable: delays after its end are short again
 const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
 const UPGRADE = 10_000; // ms on a stream before a socket is tried beside it (an outage looks like a block); doubled each time
 const SELDOM = 3_600_000; // the same, at most
-const PROBE = 3_000; // ms for an answer where the user or the network has just come back
-const COMMENTS = 16_000; // the same on a stream, which cannot be asked and says something every 15 s
-const EARLY = 60_000; // ms before the end of a token that a fresh one is fetched, at most
-const REFRESH = 8; // the attempt whose backoff lies between two of a refresh: 2 s or so
+const PROBE = 3_000; // ms for an answer after the user or the network has returned
+const COMMENTS = 16_000; // the same on a stream, which cannot be pinged and sends a comment every 15 s
+const EARLY = 60_000; // ms before a token expires at which a fresh one is fetched, at most
+const REFRESH = 8; // refreshes are retried with the backoff of this attempt: about 2 s
 const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
 
 /**
- * A connection to the bridge that comes back: transports, tokens, liveness, goodbyes. Knows nothing of positions.
+ * A connection to the bridge that reconnects: transports, tokens, liveness, goodbyes. Positions are handled elsewhere.
  *
- * The `live` line has said `connected`; of those that are being dialled the first one to say so succeeds it and ends all
- * others. It stays until then: no dark moment. Two are dialled only while none is live. Each has a signal that ends it.
+ * The `live` line has got `connected`. Of the lines that are being opened, the first to get `connected` replaces it and
+ * ends all others. The old one stays open until then, so no update is late. Two lines are opened at once only while none
+ * is live. Each has a signal that ends it.
  *
  * @param {ConnectionHost} host
  * @returns {Connection}
@@ -92,7 +93,7 @@ export function createConnection(host) {
     }
   }
 
-  /** @param {Line} line @returns {LineEvents} deaf once its successor is there */
+  /** @param {Line} line @returns {LineEvents} ignored once a newer line has replaced it */
   const events = (line) => ({
     frame: (frame) => isOurs(line) && take(line, frame),
     end: (code, reason, error) => end(line, code, reason, error),
@@ -105,7 +106,7 @@ export function createConnection(host) {
   function take(line, frame) {
     const { type } = frame;
     if (type === 'connected') opened(line, frame);
-    if (line === live) watch.heard();
+    if (line === live) watch.alive();
     if (type === 'pong') return;
     if (type === 'authenticated') {
       if (last.error) tellOpen(line); // a refresh had failed before
@@ -153,15 +154,15 @@ export function createConnection(host) {
       forgive();
     } else {
       dialling.delete(line);
-      if (line.dialled) choice.refused(line.isStream, code); // else for want of a token: it was not tried
+      if (line.dialled) choice.refused(line.isStream, code); // otherwise there was no token, and the transport was not tried
     }
     last = { code, reason, error, problem: problemOf(code, reason) };
-    if (!comesBack(code)) return finish(last);
+    if (!reconnects(code)) return finish(last);
     if (code === 4401) tokenReason = /** @type {TokenReason} */ (reason);
     comeBack(line, code);
   }
 
-  /** After a connection that has lasted, delays are short again. */
+  /** After a stable connection, delays are short again. */
   function forgive() {
     if (Date.now() - openedAt < STABLE) return;
     attempt = 0;
@@ -172,10 +173,10 @@ export function createConnection(host) {
   function comeBack({ upgrade, goodbye }, code) {
     const hint = goodbye?.reconnect_after_ms;
     if (dialling.size) return live || tell('connecting');
-    if (timer && plan !== 'upgrade') return later(remaining(), plan); // as was said
+    if (timer && plan !== 'upgrade') return later(remaining(), plan); // as a goodbye or an earlier failure decided
     if (live && upgrade) return later((upgradeAfter = Math.min(2 * upgradeAfter, SELDOM)), 'upgrade');
     if ((code === 4401 || code === 4408) && !hurried) {
-      hurried = true; // once: a second refusal in a row waits like any other
+      hurried = true; // only once: a second refusal in a row waits
       return later(0);
     }
     later(hint || backoff(attempt++), hint ? 'hint' : 'retry');
@@ -183,9 +184,9 @@ export function createConnection(host) {
 
   const remaining = () => Math.max(0, retryAt - Date.now());
 
-  /** @param {number | undefined} ms that the token lasts */
+  /** @param {number | undefined} ms until the token expires */
   function refreshBefore(ms) {
-    if (ms !== undefined) refreshAfter(Math.max(STABLE, ms - Math.min(EARLY, ms / 5))); // the old token may come again
+    if (ms !== undefined) refreshAfter(Math.max(STABLE, ms - Math.min(EARLY, ms / 5))); // getToken may return the old token
   }
 
   /** @param {number} delay ms */
@@ -196,7 +197,7 @@ export function createConnection(host) {
 
   async function refresh() {
     const line = /** @type {Line} */ (live);
-    if (!line.send) { // a stream cannot take it: its successor brings it
+    if (!line.send) { // a stream cannot send it: the next one does
       tokenReason = 'refresh';
       return later(0);
     }
@@ -211,9 +212,9 @@ export function createConnection(host) {
   }
 
   /**
-   * @param {Line} line of which nothing is left if there is no token
+   * @param {Line} line is ended if there is no token
    * @param {TokenReason} [reason]
-   * @throws what getToken throws; an error of ours if it gives something else: a browser's own error would tell it
+   * @throws the error of getToken; a ClientError if its result is not a token, since a browser's error would show that
    */
   async function fetchToken(line, reason = tokenReason) {
     const token = await getToken?.({ reason, signal: line.abort.signal });
@@ -230,7 +231,7 @@ export function createConnection(host) {
 
   function hangUpDialled() {
     const lines = [...dialling];
-    dialling.clear(); // first: a socket may say at once that it was closed
+    dialling.clear(); // first, because a socket may report its close at once
     lines.forEach(hangUp);
   }
 

@@ -41,13 +41,13 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
   }
 
   /**
-   * One rule for all that comes, live or replayed, over one connection or two, from the bridge or from another tab: what is
-   * at or before the position is known, what follows it is new, and anything else means that something is missing.
+   * One rule for all frames, live or replayed, over one connection or two, from the bridge or from another tab: an update
+   * at or before the position is a duplicate, the next one is new, and any other means that updates were missed.
    *
    * @param {Frame} frame
    */
   function receive(frame) {
-    if (state.status === 'closed') return; // by a handler, just now
+    if (state.status === 'closed') return; // a handler has just closed the client
     const { type, id, recovered, last_event_id } = frame;
     const step = distance(position, id ?? last_event_id ?? ''); // goodbyes and errors have none
     if ((id || type === 'gap') && step <= 0) return;
@@ -90,7 +90,7 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
     });
   };
 
-  /** @param {boolean} blocked whether a stream was opened where a socket was not: so for this tab's session */
+  /** @param {boolean} blocked whether a stream opened and a socket did not; remembered for this tab's session */
   function rememberBlocked(blocked) {
     isBlocked = blocked;
     quietly(() => (blocked ? sessionStorage.setItem(`${key} sse`, '1') : sessionStorage.removeItem(`${key} sse`)));
@@ -148,7 +148,7 @@ function absolute(address) {
 }
 
 /**
- * Returns what `use` returns, or undefined if it throws: an engine may lack storage or channels, or forbid them.
+ * Returns the result of `use`, or undefined if it throws: an engine may lack storage or channels, or forbid them.
  *
  * @template T
  * @param {() => T} use

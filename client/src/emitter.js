@@ -1,7 +1,7 @@
 /** @import { Client } from './types.js' */
 
 /**
- * Handlers by type. One that throws keeps a message from no other; its error is reported like an uncaught one.
+ * Handlers by type. If one throws, the others still get the message; its error is reported like an uncaught one.
  *
  * @returns {{on: Client<any>['on'], emit: (type: string, detail: any) => void}}
  */
@@ -11,7 +11,7 @@ export function createEmitter() {
   return {
     on(type, handler, { signal } = {}) {
       const calls = handlers.get(type) ?? new Set();
-      const call = /** @param {any} detail */ (detail) => handler(detail); // the same handler twice is two
+      const call = /** @param {any} detail */ (detail) => handler(detail); // a handler that is added twice is called twice
       const off = () => {
         calls.delete(call);
         signal?.removeEventListener('abort', off);
@@ -25,7 +25,7 @@ export function createEmitter() {
       const calls = handlers.get(type) ?? new Set();
       for (const call of [...calls]) {
         try {
-          if (calls.has(call)) call(detail); // another handler may have taken it off just now
+          if (calls.has(call)) call(detail); // another handler may have removed it
         } catch (error) {
           queueMicrotask(() => {
             throw error;

@@ -1,5 +1,5 @@
 /**
- * An error of the client. Its `code` does not change between versions; `docs` is where the guide explains it.
+ * An error of the client. Its `code` does not change between versions; `docs` is a link to its row in the guide.
  *
  * @param {import('./types.js').ClientErrorCode} code
  * @param {string} text

@@ -1,11 +1,11 @@
 /** @import { Client, Follow } from './types.js' */
 import { createBackoff } from './backoff.js';
 
-const JITTER = 5_000; // ms within which all pages load again after a restart of the bridge, which is a gap for every one
+const JITTER = 5_000; // ms within which all pages load again after a restart of the bridge, which is a gap for all of them
 const MAX_HELD = 100_000; // updates that wait for a load; one more, and the load begins from scratch
 
 /**
- * Loads a state and keeps it fresh: connects, loads, applies the updates that came meanwhile, then each one as it comes.
+ * Loads a state and keeps it fresh: connects, loads, applies the updates of the meantime, then each later one.
  * After a gap it loads again. A load that fails is tried again with backoff.
  *
  * @template {object} M
@@ -17,7 +17,7 @@ const MAX_HELD = 100_000; // updates that wait for a load; one more, and the loa
 export function follow(client, { load, set, apply, jitter = JITTER, onError = console.error }) {
   const backoff = createBackoff();
   let /** @type {AbortController | undefined} */ current; // the last load that began
-  let /** @type {any[] | null} */ held = []; // updates that wait for the state; null: there is one
+  let /** @type {any[] | null} */ held = []; // updates that wait for the state; null once it is loaded
   let /** @type {any} */ timer, attempt = 0;
 
   /** @param {'first' | 'gap'} cause */

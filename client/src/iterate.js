@@ -1,7 +1,7 @@
 /** @import { Client } from './types.js' */
 import { failure } from './failure.js';
 
-const MAX_UNREAD = 10_000; // messages that the loop has not taken; one more ends it with an error: none is lost in silence
+const MAX_UNREAD = 10_000; // messages that wait for the loop; one more ends it with an error, so none is lost unnoticed
 
 /**
  * Messages as an async iterator, from this call on until the signal or the end of the client.
@@ -9,7 +9,7 @@ const MAX_UNREAD = 10_000; // messages that the loop has not taken; one more end
  * @param {Client<any>['on']} on
  * @param {string} type
  * @param {AbortSignal} [signal]
- * @throws {Error} in the loop, if it takes messages more slowly than they come
+ * @throws {Error} in the loop, if it is slower than the messages
  */
 export function iterate(on, type, signal) {
   const /** @type {any[]} */ unread = [];
@@ -32,7 +32,7 @@ export function iterate(on, type, signal) {
       else await /** @type {Promise<void>} */ (new Promise((resolve) => (wake = resolve)));
     }
   })();
-  const leave = loop.return.bind(loop); // a generator that waits, or has not begun, would not hear of it
+  const leave = loop.return.bind(loop); // a generator that waits, or has not begun, would not notice it
   loop.return = (value) => {
     end();
     return leave(value);

@@ -1,8 +1,8 @@
 /** @import { Connection } from './types.js' */
 
 /**
- * What a browser tells its pages: `wake` when the network or the user comes back, `stop` before the page is frozen,
- * cached or gone, `start` when it is back. Outside a browser nothing happens.
+ * Follows the events of a page: `wake` when the network or the user returns, `stop` before the page is frozen, cached or
+ * closed, `start` when it continues. Outside a browser nothing happens.
  *
  * @param {Pick<Connection, 'start' | 'stop' | 'wake'>} connection
  * @returns {() => void} ends it

@@ -1,6 +1,6 @@
 /**
- * How many events `to` is after `from`; negative if before, NaN where they cannot be compared: positions do so, as
- * numbers, within one epoch only. Comparisons with NaN are false, and the callers rely on that.
+ * How many events `to` is after `from`; negative if before; NaN if they are of different epochs and cannot be compared.
+ * Comparisons with NaN are false, and the callers rely on that.
  *
  * @param {string} from `<epoch>:<offset>`, or '' for none
  * @param {string} to

@@ -4,7 +4,7 @@ import { failure } from './failure.js';
 const GRACE = 100; // ms from an error to its close event, which undici does not send for a refused connection
 
 /**
- * A WebSocket. The token goes as a subprotocol, which keeps it out of URLs and their logs.
+ * A WebSocket. The token is sent as a subprotocol, which keeps it out of URLs and their logs.
  *
  * @type {Open}
  */

@@ -1,11 +1,11 @@
 /** @import { LineEvents, Open } from './types.js' */
 
-/** What a page must mend first is a status (PROTOCOL, section 2), and each has its close code. */
+/** HTTP status of a refusal → the close code that a WebSocket would get (docs/protocol.md). */
 const CODES = /** @type {Record<number, number>} */ ({ 400: 4500, 401: 4401, 403: 4503 });
 const LOST = { code: 1006, reason: '' };
 
 /**
- * Server-Sent Events, by a streaming fetch: unlike EventSource it sees statuses and sends the token in a header.
+ * Server-Sent Events over a streaming fetch. Unlike EventSource, it can read the status and send the token in a header.
  *
  * @type {Open}
  */
@@ -17,7 +17,7 @@ export const openStream = (url, token, on, signal, { fetch = globalThis.fetch })
     .then(({ code, reason }) => on.end(code, reason));
 };
 
-/** @param {Response} response of the bridge if it is a problem document (RFC 9457), or of what stands in between */
+/** @param {Response} response of the bridge if it is a problem document (RFC 9457), else of a proxy */
 async function refusal(response) {
   const { detail } = await response.json().catch(() => ({}));
   const code = detail && CODES[response.status];
@@ -33,7 +33,7 @@ async function refusal(response) {
 async function read(response, on) {
   const reader = /** @type {ReadableStream} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = '', chunk; !(chunk = await reader.read()).done; ) {
-    on.frame({ type: 'pong' }); // whatever comes is a sign of life, a comment too
+    on.frame({ type: 'pong' }); // any chunk is a sign of life, even a comment
     const events = (rest + chunk.value).split('\n\n');
     rest = /** @type {string} */ (events.pop());
     for (const event of events) {

@@ -2,14 +2,14 @@
 import { distance } from './position.js';
 import { createWatch } from './watch.js';
 
-const VISIBLE = 2_000; // ms without a word of the leader before it is asked for one, by a tab that is seen
-const HIDDEN = 25_000; // and by another one
-const ANSWER = 2_500; // ms that the answer may take: a tab behind a leader that is stuck is deaf for less than 5 s
-const JOIN = 5_000; // the same where this tab has just come, or come back: a page that loads is busy
+const VISIBLE = 2_000; // ms of silence after which a visible tab pings the leader
+const HIDDEN = 25_000; // the same for a hidden tab
+const ANSWER = 2_500; // ms for the answer: a tab with a stuck leader gets no updates for less than 5 s
+const JOIN = 5_000; // the same for a tab that has just opened or returned: a loading page is busy
 
 /**
- * One connection for all tabs of an origin and a user. Who holds the lock leads: it has the connection and passes on
- * what comes, to tabs that each have a position of their own. When it goes, the browser gives the lock to the next.
+ * One connection for all tabs of an origin and a user. The tab with the lock is the leader: it has the connection and
+ * passes each frame on to the other tabs, which have their own positions. When it closes, the next tab gets the lock.
  *
  * @param {string} key of the lock and the channel
  * @param {Connect} connect
@@ -21,13 +21,13 @@ const JOIN = 5_000; // the same where this tab has just come, or come back: a pa
  * @returns {Connection}
  */
 export function shareTabs(key, connect, receive, show, position, { share, remember }) {
-  const me = Math.random(); // whom an answer is for
+  const me = Math.random(); // the address for answers
   let /** @type {BroadcastChannel | null} */ channel = null;
   let /** @type {Connection | null} */ connection = null; // while this tab leads
   let /** @type {AbortController | undefined} */ queue, /** @type {((value?: any) => void) | undefined} */ release;
   let /** @type {State} */ state, /** @type {Frame} */ hello;
-  let oldest = ''; // where a tab that has missed something wants the connection to begin anew
-  let joined = false; // whether this tab, which follows, was told where the connection is
+  let oldest = ''; // the oldest position from which a tab needs missed updates
+  let joined = false; // whether this tab, a follower, has got the state of the leader's connection
 
   const watch = createWatch(
     () => post({ ask: me }),
@@ -47,7 +47,7 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
     show({ status: 'connecting', attempt: 0 });
   }
 
-  /** @param {boolean} [steal] from a leader that says nothing: phones stop a tab without a word, and it keeps its lock */
+  /** @param {boolean} [steal] from a silent leader: phones stop a tab without an event, and it keeps its lock */
   function request(steal) {
     queue?.abort();
     const place = (queue = new AbortController());
@@ -57,7 +57,7 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
     });
     navigator.locks.request(key, steal ? { steal } : { signal: place.signal }, holding).catch((error) => {
       if (place !== queue) return;
-      if (error.name !== 'AbortError') return lead(); // no locks in this frame: a connection of its own
+      if (error.name !== 'AbortError') return lead(); // there are no locks in this frame: use an own connection
       connection?.stop(); // it was stolen while this tab slept
       connection = null;
       follow();
@@ -76,8 +76,8 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
         receive(frame);
       },
       (next) => {
-        state = { ...next, error: next.error && String(next.error) }; // what was thrown may be nothing to send
-        if (next.status !== 'closed' || next.code) post({ state }); // a tab that has no token is alone with that
+        state = { ...next, error: next.error && String(next.error) }; // an error may not be cloneable
+        if (next.status !== 'closed' || next.code) post({ state }); // other tabs may still have a token
         show(next);
       },
       () => oldest || position(),
@@ -95,19 +95,19 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
         post({ to: ask, state, frame: state.status === 'open' && { ...hello, recovered: true, last_event_id: position() } });
       }
       if (resume) {
-        if (!(distance(resume, oldest) <= 0)) oldest = resume; // NaN: there was none, or of another epoch
+        if (!(distance(resume, oldest) <= 0)) oldest = resume; // NaN: `oldest` is empty, or of another epoch
         connection.resync();
       }
-      if (theirs?.status === 'closed') show(theirs); // for good, as another leader has found
+      if (theirs?.status === 'closed') show(theirs); // another leader got a final close
     } else if ((theirs || frame) && (to ?? me) === me) {
-      watch.heard();
+      watch.alive();
       if (to) {
-        if (joined) return; // a sign of life, no more
+        if (joined) return; // only a sign of life
         joined = true;
       }
       if (theirs?.transport) remember(theirs.transport === 'sse');
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
-      if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // who begins here resumes nothing
+      if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // a tab without a position does not resume
     }
   }
 
@@ -117,7 +117,7 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
       try {
         channel = new BroadcastChannel(key);
       } catch {
-        return lead(); // there is none, or it is forbidden here, as cookies are: a connection of its own
+        return lead(); // channels are missing or forbidden here: use an own connection
       }
       channel.onmessage = ({ data }) => hear(data);
       if (share) follow();

@@ -1,43 +1,43 @@
 /**
- * What the modules pass to each other, and what an application sees. Types only.
+ * Types of the modules and for applications.
  *
  * @typedef {'connect' | 'refresh' | 'token_missing' | 'token_invalid' | 'token_expired'} TokenReason
  * @typedef {'websocket' | 'sse' | 'tab'} Transport
  *
  * @typedef {object} State How the client is connected.
  * @property {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} status
- * @property {number} attempt tries that failed in a row; back to 0 once a connection has lasted
+ * @property {number} attempt number of tries that failed in a row; 0 again after a stable connection
  * @property {Transport} [transport] while open; `tab` is another tab's connection
- * @property {number} [delay] while waiting: ms until the next try, as it was drawn
+ * @property {number} [delay] while waiting: ms from the last failure to the next try
  * @property {number} [retryAt] while waiting: when the next try is due, in ms since 1970
- * @property {number} [code] how the last connection ended: its close code; 1006 where it just broke
- * @property {string} [reason] and its reason; the client's own are `timeout`, `silent`, `token` (there was none to be had), `no_token`
+ * @property {number} [code] close code of the last connection; 1006 if it ended without one
+ * @property {string} [reason] its reason; the client's own are `timeout`, `silent`, `token` (getToken failed), `no_token`
  *   and `closed_everywhere`
- * @property {unknown} [error] what `getToken` threw, or the constructor of the socket; as text where another tab has the connection
- * @property {'needs-token' | 'forbidden' | 'misconfigured'} [problem] what a person must do about it: log in, nothing (the user may
- *   not connect), or change the page or the bridge. Each `closed` has one, unless the page itself closed the client
+ * @property {unknown} [error] thrown by `getToken` or by the constructor of the socket; as text if another tab has the connection
+ * @property {'needs-token' | 'forbidden' | 'misconfigured'} [problem] the remedy: log in; none, because the user may not
+ *   connect; or correct the page or the bridge. Each `closed` has one, unless the page itself closed the client
  *
  * @typedef {object} Limits
  * @property {number} [timeout] ms
  * @property {AbortSignal} [signal]
  *
- * @typedef {Error & {code: ClientErrorCode, docs: string}} ClientError An error of the client; `docs` is where the guide explains it.
+ * @typedef {Error & {code: ClientErrorCode, docs: string}} ClientError An error of the client; `docs` is a link to its row in the guide.
  * @typedef {'bad_token' | 'bad_url' | 'closed' | 'no_websocket' | 'timeout' | 'too_slow'} ClientErrorCode
  *
  * @typedef {object} Options
  * @property {string | URL} url of the bridge's /ws: ws(s), http(s), or relative to the page
- * @property {string} [userId] may be left out where a token names the user; tabs share a connection only with it
+ * @property {string} [userId] optional if a token names the user, but without it tabs do not share a connection
  * @property {(request: {reason: TokenReason, signal: AbortSignal}) => Promise<string | null> | string | null} [getToken]
  *   a JWT; null stops the client; if it throws, it is called again later
  * @property {string | URL | false} [sse] URL of /sse; by default beside a `url` that ends with /ws; false: no fallback
  * @property {boolean} [share] one connection for all tabs of the origin and user; by default on
- * @property {'memory' | 'session'} [resume] `session` keeps the position over a reload, in sessionStorage. By default
- *   it is in memory only: a page that loads fetches its state, and old updates must not come over it
+ * @property {'memory' | 'session'} [resume] `session` keeps the position over a reload, in sessionStorage. By default it
+ *   is in memory only, because a reloaded page fetches its state, which already contains the old updates
  * @property {AbortSignal} [signal] closes the client
  * @property {readonly ('websocket' | 'sse')[]} [transports] by default both, WebSocket first
  * @property {{min?: number, max?: number}} [backoff] ms between retries: about `min` after the first failure, up to `max`. 500 and 20,000
  * @property {boolean | ((...line: any[]) => void)} [debug] shows all states and messages, on the console or by this function; by
- *   default on where `localStorage.wsbridgeDebug` is set
+ *   default on if `localStorage.wsbridgeDebug` is set
  * @property {typeof globalThis.WebSocket} [WebSocket] by default the global one
  * @property {typeof globalThis.fetch} [fetch] by default the global one
  *
@@ -52,7 +52,7 @@
  * @property {string} timestamp
  * @property {string} message
  *
- * @typedef {object} Gap Events that are gone for good: fetch your state anew.
+ * @typedef {object} Gap Missed events are no longer kept: load your state again.
  * @property {'gap'} type
  * @property {string} [after]
  * @property {string} last_event_id
@@ -66,7 +66,7 @@
  * @property {number} reconnect_after_ms
  * @property {number} close_after_ms
  *
- * @typedef {object} BridgeError The bridge did not understand, or cannot do something now.
+ * @typedef {object} BridgeError The bridge did not understand a message, or cannot handle it now.
  * @property {'error'} type
  * @property {string} code
  * @property {string} message
@@ -83,7 +83,7 @@
  */
 
 /**
- * What a handler of this type is given.
+ * The argument of a handler for this type.
  *
  * @template M
  * @template {PropertyKey} K
@@ -91,36 +91,36 @@
  */
 
 /**
- * @template {object} [M=Record<string, any>] message type → what its `event` is
+ * @template {object} [M=Record<string, any>] message type → type of its `event`
  * @typedef {object} Client
  * @property {<K extends (keyof M & string) | keyof OwnEvents>(type: K, handler: (message: Message<M, K>) => void, options?: {signal?: AbortSignal}) => () => void} on
- *   calls the handler for each message of the type; `*` for every one. Returns what takes it off again
+ *   calls the handler for each message of the type; `*` for every one. Returns a function that removes the handler
  * @property {<K extends (keyof M & string) | keyof OwnEvents>(type: K, options?: {signal?: AbortSignal}) => AsyncGenerator<Message<M, K>, void, void>} messages
  *   the same as an async iterator, from this call on until the signal or the end of the client
- * @property {() => void} connect nothing happens before; again after a close is fine; while it waits it tries now
- * @property {(options?: {everywhere?: boolean}) => void} close for good, until the next connect(); `everywhere`: in all tabs of this
+ * @property {() => void} connect connects; while the client waits, tries at once
+ * @property {(options?: {everywhere?: boolean}) => void} close closes until the next connect(); `everywhere`: in all tabs of this
  *   `url` and `userId`, for a logout
  * @property {(limits?: Limits) => Promise<State>} ready resolves when the client is open; rejects when it is closed
  * @property {(eventId: string, limits?: Limits) => Promise<Update<string, any> | Gap>} settled resolves after the handlers of the event
- *   with this CloudEvent id have run, or those of a gap that it may be in. By default within 10 s
+ *   with this CloudEvent id have run, or those of a gap that may include it. By default within 10 s
  * @property {State} state
  * @property {string} position of the last message that was handled, '' before the first connection
- * @property {M} [_messages] never there: TypeScript infers M from it where a client is handed on
+ * @property {M} [_messages] does not exist: TypeScript infers M from it if a client is passed to a function
  */
 
 /**
- * What `follow` does with a state `S`.
+ * The options of `follow` for a state `S`.
  *
  * @template {object} M
  * @template S
  * @typedef {object} Follow
  * @property {(request: {cause: 'first' | 'gap', signal: AbortSignal}) => Promise<S> | S} load fetches the state. It is called
- *   again if it throws. The signal is aborted when the answer is not needed any more
+ *   again if it throws. The signal is aborted when the answer is no longer needed
  * @property {(state: S) => void} [set] replaces the state of the page
- * @property {(update: {[K in keyof M & string]: Update<K, M[K]>}[keyof M & string]) => void} apply changes it. It gets each update
- *   since the load began, also those that the loaded state has already: once more must change nothing
- * @property {number} [jitter] ms, of which a random part passes before a load after a restart of the bridge. 5,000
- * @property {(error: unknown) => void} [onError] gets what `load`, `set` or `apply` has thrown. console.error
+ * @property {(update: {[K in keyof M & string]: Update<K, M[K]>}[keyof M & string]) => void} apply applies one update. It gets each update
+ *   since the load began. The loaded state may contain the update already: then `apply` must change nothing
+ * @property {number} [jitter] ms within which all pages load again after a restart of the bridge. Default: 5,000
+ * @property {(error: unknown) => void} [onError] receives errors of `load`, `set` and `apply`. Default: console.error
  */
 
 /**
@@ -134,9 +134,9 @@
  *
  * @typedef {(message: object) => void} Send
  * @typedef {(url: string, token: string | null | undefined, on: LineEvents, signal: AbortSignal, options: Options) => Send | void} Open
- *   opens a transport, which is there until the signal; a stream cannot send
+ *   opens a transport, which lasts until the signal; a stream cannot send
  * @typedef {(receive: (frame: Frame) => void, show: (state: State) => void, after: () => string) => Connection} Connect
- *   a connection that begins after the position that it asks for at each dial
+ *   creates a connection that resumes each time from the position that `after` returns
  *
  * @typedef {object} ConnectionHost
  * @property {Options['getToken']} getToken
@@ -144,15 +144,15 @@
  * @property {boolean} canStream
  * @property {boolean} canSocket
  * @property {(attempt: number) => number} backoff
- * @property {() => boolean} isBlocked whether sockets did not come through before
- * @property {(isStream: boolean) => void} remember which transport came through
+ * @property {() => boolean} isBlocked whether sockets were blocked before
+ * @property {(isStream: boolean) => void} remember the transport that works
  * @property {(frame: Frame) => void} receive
  * @property {(state: State) => void} show
  *
  * @typedef {object} Connection
  * @property {() => void} start
- * @property {() => void} stop without a word
- * @property {(now?: unknown) => void} wake the network or the user is back: look whether it still lives, try soon; `now`: at once
- * @property {() => void} resync something was missed: connect anew, from the position that the host says then
+ * @property {() => void} stop without an event
+ * @property {(now?: unknown) => void} wake after the network or the user returned: check the connection, or retry soon; `now`: at once
+ * @property {() => void} resync after missed updates: reconnect and resume from the host's position
  */
 export {};

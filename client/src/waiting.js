@@ -1,11 +1,11 @@
 /** @import { Frame, Limits, State } from './types.js' */
 import { failure } from './failure.js';
 
-const REMEMBERED = 2_000; // ids of handled events; a `settled` for one that was pushed out waits until its time is over
+const REMEMBERED = 2_000; // ids of handled events; a `settled` for an older one waits until its time-out
 const SETTLE = 10_000; // ms that `settled` waits
 
 /**
- * What an application waits for: a state, or that an event was handled.
+ * Lets an application wait for a state, or until an event was handled.
  *
  * @param {() => State} current
  */
@@ -17,7 +17,7 @@ export function createWaiting(current) {
   const check = () => looks.forEach((look) => look());
 
   /**
-   * The first value that `find` gives, now or at a check.
+   * The first value that `find` returns, now or at a later check.
    *
    * @template T
    * @param {() => T | undefined | false} find

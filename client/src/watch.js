@@ -1,16 +1,16 @@
 const LATE = 1_000; // ms that a timer is late on a page that sleeps or is throttled, and never on one that runs
 
 /**
- * Notices silence, by the wall clock: after `interval()` ms without a sign of life it asks, and if nothing comes back
- * within `answer` ms it calls that dead. A late timer proves nothing (what would have answered may be queued behind it), so then it asks
- * once more: background tabs and laptops that slept do not flap.
+ * Detects silence, by the wall clock. After `interval()` ms without a sign of life it calls `ask`, and after `answer` ms
+ * without an answer it calls `dead`. If its timer was late, the answer may be queued behind it, so it asks once more.
+ * Therefore background tabs and laptops that slept keep a working connection.
  *
  * @param {() => void} ask
  * @param {() => void} dead
  * @param {number} [answer]
  */
 export function createWatch(ask, dead, answer = 10_000) {
-  let /** @type {() => number} */ interval, /** @type {number} */ heardAt, /** @type {number} */ due, asked = false, excused = false;
+  let /** @type {() => number} */ interval, /** @type {number} */ aliveAt, /** @type {number} */ due, asked = false, excused = false;
   let /** @type {ReturnType<typeof setTimeout>} */ timer;
 
   /** @param {number} delay */
@@ -21,7 +21,7 @@ export function createWatch(ask, dead, answer = 10_000) {
   }
 
   function check() {
-    const silent = Math.abs(Date.now() - heardAt); // a clock may be put back
+    const silent = Math.abs(Date.now() - aliveAt); // the clock may be set back
     if (!asked) return silent < interval() ? plan(interval() - silent) : probe(answer);
     if (excused || Date.now() - due <= LATE) return dead();
     excused = true;
@@ -32,7 +32,7 @@ export function createWatch(ask, dead, answer = 10_000) {
   /** @param {number} deadline ms */
   function probe(deadline) {
     ask();
-    if (asked && due < Date.now() + deadline) return; // who asks again and again does not put off the end
+    if (asked && due < Date.now() + deadline) return; // repeated probes do not postpone the end
     asked = true;
     excused = false;
     plan(deadline);
@@ -42,11 +42,11 @@ export function createWatch(ask, dead, answer = 10_000) {
     /** @param {() => number} next ms between two signs of life, at most */
     start(next) {
       interval = next;
-      this.heard();
+      this.alive();
       plan(next());
     },
-    heard() {
-      heardAt = Date.now();
+    alive() {
+      aliveAt = Date.now();
       asked = false;
     },
     probe,

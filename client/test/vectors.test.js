@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
-import { comesBack } from '../src/closes.js';
+import { reconnects } from '../src/closes.js';
 import { distance } from '../src/position.js';
 import { fakeSockets, goodbye, hello, pass, settle, still } from './fakes.js';
 
@@ -37,7 +37,7 @@ test('every good position of the vectors is a number of events after the beginni
 
 test('after each close code of the vectors a client comes back or stays away', () => {
   const { closes, any_code } = vectors('closes');
-  for (const { code, reconnect } of [...closes, ...any_code]) assert.equal(comesBack(code), reconnect, code);
+  for (const { code, reconnect } of [...closes, ...any_code]) assert.equal(reconnects(code), reconnect, code);
 });
 
 const DOES = {

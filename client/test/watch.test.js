@@ -32,11 +32,11 @@ test('silence is asked about, and no answer within 10 s is the end', async (t) =
 test('whatever comes is a sign of life', async (t) => {
   const { watch, calls } = watching(t);
   await pass(t, 20_000);
-  watch.heard();
+  watch.alive();
   await pass(t, 24_999);
   assert.deepEqual(calls, []);
   await pass(t, 1);
-  watch.heard(); // the answer
+  watch.alive(); // the answer
   await pass(t, 24_999);
   assert.deepEqual(calls, ['ask']);
   await pass(t, 1);
@@ -48,7 +48,7 @@ test('a page that is throttled to a timer a minute asks again before it believes
   for (let minute = 0; minute < 10; minute++) {
     await sleep(t, 60_000);
     assert.equal(calls.pop(), 'ask');
-    watch.heard();
+    watch.alive();
   }
   await sleep(t, 60_000);
   await sleep(t, 60_000); // no answer, but the timer was late
@@ -63,7 +63,7 @@ test('each silence is excused once', async (t) => {
     await sleep(t, 60_000);
     await sleep(t, 60_000);
     assert.deepEqual(calls.splice(0), ['ask', 'ask']);
-    watch.heard();
+    watch.alive();
   }
 });
 
@@ -79,7 +79,7 @@ test('a probe does not wait for silence', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);
   assert.deepEqual(calls, ['ask']);
-  watch.heard();
+  watch.alive();
   await pass(t, 3_000);
   assert.deepEqual(calls, ['ask']);
   watch.probe(3_000);

@@ -68,12 +68,12 @@ def test_reservation_fits_reserves_nothing() -> None:
 
 
 def test_reservation_take_and_release_change_the_room() -> None:
-    reservation = Reservation(Sink(3, 100), waiting=1)
-    reservation.take(1, 60)
+    reservation = Reservation(Sink(4, 100), waiting=1)
+    reservation.take(2, 60)
     reservation.take(1, 30)
-    assert (reservation.taken, reservation.taken_bytes) == (2, 90)
+    assert (reservation.taken, reservation.taken_bytes) == (3, 90)
     assert reservation.reserve(event("a")) == FULL
-    reservation.release(1, 60)
+    reservation.release(2, 60)
     assert (reservation.taken, reservation.taken_bytes) == (1, 30)
     assert reservation.reserve(event("b")) is None
 

@@ -102,6 +102,15 @@ async def test_bus_reports_the_age_of_an_event_when_it_is_written() -> None:
     assert read("wsbridge_event_delivery_age_seconds_sum") == pytest.approx(20, abs=10)
 
 
+async def test_bus_passes_over_events_of_users_without_a_session() -> None:
+    async with running() as bench:
+        peer = bench.peer()
+        for offset in (1, 2):
+            bench.bus.put([entry(1, user="nobody"), entry(offset)])
+            await until(bench.bus.is_empty)
+    assert (peer.ids, bench.metrics.deliveries) == (["e:1", "e:2"], 2)
+
+
 def test_bus_room_is_its_size_minus_its_entries() -> None:
     bench = Bench(size=3)
     assert (bench.bus.room(), bench.bus.is_empty(), bench.bus.depth) == (3, True, 0)

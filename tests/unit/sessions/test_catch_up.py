@@ -160,10 +160,10 @@ async def test_catch_up_session_that_leaves_during_the_read_gets_nothing() -> No
 async def test_catch_up_of_a_slow_peer_does_not_delay_others() -> None:
     slow, quick = Peer.live(), Peer.live("other")
     slow.connection.draining = asyncio.Event().wait
-    async with mending(Histories(resume(0, top=1)), slow, quick):
+    async with mending(Histories(resume(0, top=1)), slow, quick) as metrics:
         await until(lambda: quick.session.state is State.LIVE)
         assert slow.session.state is State.REPLAYING
-    assert quick.ids == ["e:1"]
+    assert (quick.ids, metrics.mends) == (["e:1"], 2)
 
 
 async def test_catch_up_with_another_gap_runs_again() -> None:

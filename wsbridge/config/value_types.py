@@ -25,6 +25,9 @@ ALGORITHMS = (
 )  # fmt: skip
 Value = TypeVar("Value")
 TOKEN_BYTES = 16  # a shorter one can be guessed
+_HOST_LENGTH = 253  # of a name (RFC 1035 §2.3.4); a longer label than 63 makes the resolver raise UnicodeError
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _NAME = re.compile(r"[^\s\"\\]+")  # in a dotted path, as msgspec allows it
 _OTHER_ORIGINS = {"*", "null", "file://"}  # any; sandboxed frames and data: URLs; pages from a disk in some apps
 ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\*\.)?(?P<name>[^/?#@*\s]+)")
@@ -117,7 +120,7 @@ def _host(text: str) -> str:
         return str(ipaddress.IPv6Address(bracketed[1]))
     if ":" in text:
         return str(ipaddress.IPv6Address(text))
-    return _accepted(text, re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?", text))
+    return _accepted(text, len(text) <= _HOST_LENGTH and _HOST.fullmatch(text))
 
 
 def _networks(text: str) -> tuple[str, ...]:

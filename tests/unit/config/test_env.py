@@ -58,6 +58,7 @@ def test_load_defaults_are_development_mode_without_warnings() -> None:
         ("HOST", "0.0.0.0", "0.0.0.0"),
         ("HOST", "[::1]", "::1"),
         ("HOST", "::", "::"),
+        ("HOST", "a." + "b" * 63 + ".", "a." + "b" * 63 + "."),
         ("HOST", " bridge.example.com", "bridge.example.com"),
         ("PORT", " 9000\n", 9000),
         ("PORT", "", 8004),
@@ -91,6 +92,7 @@ def test_load_valid_text_becomes_a_value(name: str, text: str, value: object) ->
             ("HOST", text)
             for text in ("[::1", "::1]", "[::1]:80", "localhost:80", "::g", "[127.0.0.1]", "a b", "http://a")
         ),
+        *(("HOST", text) for text in ("a..b", ".a", "a..", "a-.b", "a" * 64, ".".join(["a" * 50] * 5))),
         ("PORT", "http"),
         ("PORT", "-1"),
         ("PORT", "65536"),

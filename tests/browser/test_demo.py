@@ -214,7 +214,7 @@ async def test_demo_event_published_while_unplugged_arrives_late_and_once(demo: 
 
     await demo.press("Plug in: alice")
     for number in (0, 1):
-        await expect(demo.tab(number).locator(".news")).to_have_text("Resumed: 2 updates came late.")
+        await expect(demo.tab(number).locator(".news")).to_have_text("Resumed: 2 updates arrived late.")
     await demo.publish(ALICE, "After")
     for number in (0, 1):
         await demo.shows(number, "Before", "One", "Two", "After")
@@ -227,7 +227,7 @@ async def test_demo_with_blocked_websockets_uses_a_stream(demo: Demo) -> None:
     await demo.press("Block WebSockets: alice")
     await demo.link(ALICE, "1 event stream for 2 tabs")
     await demo.open_tabs(0, 1)
-    await expect(demo.tab(0).locator(".why")).to_have_text(re.compile("^An event stream, since WebSockets failed"))
+    await expect(demo.tab(0).locator(".why")).to_have_text(re.compile("^An event stream, because WebSockets failed"))
     await expect(demo.tab(1).locator(".why")).to_have_text("Through the event stream of tab 1.")
     await demo.publish(ALICE, "Streamed")
     await demo.shows(0, "Streamed")
@@ -308,7 +308,7 @@ async def test_demo_session_ended_by_an_operator_ends_all_tabs(demo: Demo, bridg
     for number in (0, 1):
         await expect(demo.tab(number).locator(".badge")).to_have_text("closed 4509")
         why = demo.tab(number).locator(".why")
-        await expect(why).to_have_text("4509 force_disconnect: an operator ended the session. Stays away.")
+        await expect(why).to_have_text("4509 force_disconnect: an operator ended the session. Does not reconnect.")
     await demo.open_tabs(2)
     await demo.press("Connect alice, tab 2")  # a person may reconnect
     await demo.open_tabs(1)

@@ -82,7 +82,7 @@ class Bench:
             await self.follow(user)
         outcomes = await self.append(events)
         for user in sorted(users):
-            await self.heard(user)
+            await self.received(user)
         self.sink.queue.clear()
         return outcomes
 
@@ -90,7 +90,7 @@ class Bench:
         self.sink.users.add(user)
         await self.broker.follow(user)
 
-    async def heard(self, user: str) -> None:
+    async def received(self, user: str) -> None:
         """Wait until the sink has all events that the user got while somebody was subscribed."""
         top = await self.top(user)
         if top.offset:

@@ -157,7 +157,7 @@ class Metrics(Collector):
         self.sent += messages
         self.sent_bytes += size
 
-    def heard(self, kind: str, size: int) -> None:
+    def message_received(self, kind: str, size: int) -> None:
         """Count a message of a client; `kind` is ping, auth or bad, `size` in characters."""
         self.messages[kind] += 1
         self.received_bytes += size

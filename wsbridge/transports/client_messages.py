@@ -56,14 +56,14 @@ class ClientMessages:
     def _take_text(self, sender: Sender, session: Session, text: str) -> None:
         match read_message(text):
             case Ping():
-                self._metrics.heard("ping", len(text))
+                self._metrics.message_received("ping", len(text))
                 session.send(PONG)
             case Auth(token):
-                self._metrics.heard("auth", len(text))
+                self._metrics.message_received("auth", len(text))
                 sender.is_checking = True
                 self._jobs.start("auth", partial(self._authenticate, sender, session, token))
             case Invalid(reason):
-                self._metrics.heard("bad", len(text))
+                self._metrics.message_received("bad", len(text))
                 session.send(error("bad_message", reason))
                 _count_invalid(sender, session)
 

@@ -435,7 +435,7 @@ async def test_history_counts_no_bytes_of_events_that_are_expired(tight: Bench) 
 async def test_broker_append_for_a_followed_user_reaches_the_sink(bench: Bench) -> None:
     await bench.follow("u")
     await bench.append([*numbered(3), event("other")])
-    await bench.heard("u")
+    await bench.received("u")
     assert [entry.data for entry in bench.sink.of("u")] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
 
 

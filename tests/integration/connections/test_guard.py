@@ -15,7 +15,7 @@ from wsbridge import server
 from wsbridge.connections import connection_limit
 
 GET = "GET /healthz HTTP/1.1\r\nHost: a\r\n"
-STRANGERS = {"TRUSTED_PROXIES": "192.0.2.1"}  # no proxy at the address of the tests is trusted
+UNTRUSTED = {"TRUSTED_PROXIES": "192.0.2.1"}  # no proxy at the address of the tests is trusted
 
 
 def refused(bridge: Running, reason: str) -> int:
@@ -181,7 +181,7 @@ async def test_declined_upgrade_ends_the_connection(bridge: Running) -> None:
 async def test_idle_connection_outlives_the_header_deadline(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.KEEP_ALIVE > 75
     monkeypatch.setattr(server, "HEADER_TIMEOUT", 0.2)
-    bridge = await start(**STRANGERS)
+    bridge = await start(**UNTRUSTED)
     async with Peer(bridge.port) as idle:
         assert (await idle.request(GET + "\r\n"))[0] == 200
         async with Peer(bridge.port) as silent, Peer(bridge.port) as slow:
@@ -208,7 +208,7 @@ async def test_second_head_has_the_header_deadline(start: Start, monkeypatch: py
 async def test_address_over_its_failure_limit_is_refused_before_parsing(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **STRANGERS)
+    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **UNTRUSTED)
     now = asyncio.get_running_loop().time()
     failures = bridge.bridge.rate_limits._failures
     monkeypatch.setattr(failures, "_clock", lambda: now)
@@ -250,7 +250,7 @@ async def test_failures_behind_a_proxy_count_for_the_client_and_are_logged_with_
 
 @pytest.mark.fault("C3")
 async def test_many_users_behind_one_address_are_all_accepted(start: Start) -> None:
-    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **STRANGERS)
+    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **UNTRUSTED)
     for n in range(50):
         await bridge.opened(f"u{n}", token=token(f"u{n}"))
 

@@ -66,7 +66,10 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
     ),
     "delivered": (lambda m: m.delivered(0.02, 3), {"event_latency_seconds_count": 3}),
     "wrote": (lambda m: m.wrote(3, 512), {"messages_sent_total": 3, "sent_bytes_total": 512}),
-    "heard": (lambda m: m.heard("ping", 15), {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15}),
+    "message_received": (
+        lambda m: m.message_received("ping", 15),
+        {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15},
+    ),
     "opened": (lambda m: setattr(m, "opened", 1), {"connections_opened_total": 1}),
     "mended": (lambda m: setattr(m, "mends", 1), {"sessions_mended_total": 1}),
     "closed": (

@@ -63,7 +63,7 @@ async def test_append_without_the_right_to_trim_is_stored_and_published(valkey: 
     await valkey.ask("ACL", "SETUSER", "default", "-ltrim")
     assert await bench.append([event(data=sized(MOST)), event(data=sized(MOST))]) == [STORED] * 2
     await valkey.ask("ACL", "SETUSER", "default", "+ltrim")
-    await bench.heard("u")
+    await bench.received("u")
     await bench.append([event(data=sized(10))])
     assert await length(valkey) == 1
 

@@ -56,7 +56,7 @@ async def test_redis_broker_append_reaches_the_other_replicas(pair: tuple[Bench,
     one, other = pair
     await other.follow("u")
     assert await one.append(numbered(3)) == [STORED] * 3
-    await other.heard("u")
+    await other.received("u")
     assert [entry.offset for entry in other.sink.of("u")] == [1, 2, 3]
     assert one.sink.seen == []  # no client of u is connected here
 
@@ -220,7 +220,7 @@ async def test_redis_broker_with_a_full_queue_pauses_the_stream(pair: tuple[Benc
     one.sink.size = 2
     await one.follow("u")
     assert await other.append([event()]) == [STORED]
-    await one.heard("u")
+    await one.received("u")
     one.fill(1)
     for _ in range(3):
         assert await other.append([event()]) == [STORED]
@@ -228,7 +228,7 @@ async def test_redis_broker_with_a_full_queue_pauses_the_stream(pair: tuple[Benc
     one.sink.queue.clear()
     await until(lambda: len(one.sink.seen) > 1)
     one.sink.size = 10
-    await one.heard("u")
+    await one.received("u")
     assert [entry.offset for entry in one.sink.seen] == [1, 2, 3, 4]
 
 

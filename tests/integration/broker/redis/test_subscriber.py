@@ -28,11 +28,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one cluster for all tes
 CHANNELS = [f"w:{{{n}}}" for n in range(30)]
 
 
-class Ear:
+class Recorder:
     """A listener that records its calls."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, bytes]] = []
+        self.messages: list[tuple[str, bytes]] = []
         self.interruptions: list[str] = []
         self.again: list[str] = []  # channels, in the order of their rejoins
         self.failures: list[tuple[str, type[Exception]]] = []
@@ -43,7 +43,7 @@ class Ear:
         if self.fails:
             self.fails -= 1
             raise RuntimeError("a bug")
-        self.heard.append((channel, payload))
+        self.messages.append((channel, payload))
 
     def on_interrupted(self, why: str) -> None:
         self.interruptions.append(why)
@@ -62,9 +62,9 @@ class Listening:
     """A running stream with its listener, and the server for publishing."""
 
     def __init__(self, url: str, at: Callable[[str], Awaitable[Valkey]]) -> None:
-        self.ear = Ear()
+        self.recorder = Recorder()
         self.server = create_server(parse(url))
-        self.subscriber = Subscriber(self.server, self.ear)
+        self.subscriber = Subscriber(self.server, self.recorder)
         self._at = at
 
     async def join(self, *channels: str) -> None:
@@ -76,17 +76,17 @@ class Listening:
         for payload in payloads:
             await node.ask("SPUBLISH", channel, payload)
 
-    async def hears(self, channel: str, payload: str = "now") -> None:
+    async def receives(self, channel: str, payload: str = "now") -> None:
         """Publish a message and wait until it arrives."""
         await self.publish(channel, payload)
-        await until(lambda: self.ear.heard and self.ear.heard[-1] == (channel, payload.encode()))
+        await until(lambda: self.recorder.messages and self.recorder.messages[-1] == (channel, payload.encode()))
 
     async def back(self, *channels: str) -> None:
         """Wait until all of these channels are reported as rejoined and receive messages."""
-        await until(lambda: set(channels) <= set(self.ear.again))
+        await until(lambda: set(channels) <= set(self.recorder.again))
         assert self.subscriber.is_complete()
         for channel in channels:
-            await self.hears(channel, f"after {len(self.ear.heard)}")
+            await self.receives(channel, f"after {len(self.recorder.messages)}")
 
 
 @contextlib.asynccontextmanager
@@ -136,11 +136,13 @@ async def test_subscriber_messages_after_a_join_arrive_in_order(tmp_path: Path) 
         await it.publish("a", *map(str, range(20)))
         await it.publish("b", "x")
         await it.publish("c", "y")
-        await it.hears("a")
-        assert [payload for channel, payload in it.ear.heard if channel == "a"][:-1] == [b"%d" % n for n in range(20)]
-        assert ("b", b"x") in it.ear.heard
-        assert {channel for channel, _ in it.ear.heard} == {"a", "b"}
-        assert (it.ear.interruptions, it.ear.again) == ([], [])
+        await it.receives("a")
+        assert [payload for channel, payload in it.recorder.messages if channel == "a"][:-1] == [
+            b"%d" % n for n in range(20)
+        ]
+        assert ("b", b"x") in it.recorder.messages
+        assert {channel for channel, _ in it.recorder.messages} == {"a", "b"}
+        assert (it.recorder.interruptions, it.recorder.again) == ([], [])
 
 
 async def test_subscriber_join_waits_for_the_confirmation(tmp_path: Path) -> None:
@@ -155,20 +157,20 @@ async def test_subscriber_join_waits_for_the_confirmation(tmp_path: Path) -> Non
         valkey.thaw()
         await joining
         assert await subscribers(valkey, "b") == 1
-        await it.hears("b")
+        await it.receives("b")
 
 
 async def test_subscriber_join_before_run_waits_for_it(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:
-        server, ear = create_server(parse(valkey.url)), Ear()
-        subscriber = Subscriber(server, ear)
+        server, recorder = create_server(parse(valkey.url)), Recorder()
+        subscriber = Subscriber(server, recorder)
         joining = asyncio.create_task(subscriber.subscribe("a"))
         running = asyncio.create_task(subscriber.run())
         await joining
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await until_told(lambda: _is(0, connections(valkey)))
-        assert ear.interruptions == []
+        assert recorder.interruptions == []
 
 
 async def test_subscriber_joining_twice_subscribes_once(tmp_path: Path) -> None:
@@ -177,8 +179,8 @@ async def test_subscriber_joining_twice_subscribes_once(tmp_path: Path) -> None:
         await it.join("a")
         assert it.subscriber.add("a") is None
         await it.publish("a", "x")
-        await it.hears("a")
-        assert it.ear.heard == [("a", b"x"), ("a", b"now")]
+        await it.receives("a")
+        assert it.recorder.messages == [("a", b"x"), ("a", b"now")]
 
 
 async def test_subscriber_two_thousand_joins_at_once_use_one_connection(tmp_path: Path) -> None:
@@ -190,12 +192,12 @@ async def test_subscriber_two_thousand_joins_at_once_use_one_connection(tmp_path
         assert it.subscriber.is_complete()
         assert await connections(valkey) == 1
         assert len(await valkey.ask("PUBSUB", "SHARDCHANNELS")) == 2_000
-        await it.hears(channels[0])
-        await it.hears(channels[-1])
+        await it.receives(channels[0])
+        await it.receives(channels[-1])
         await it.subscriber.unsubscribe(channels[1:])
         await until_told(lambda: _is(0, subscribers(valkey, channels[-1])))
         assert len(await valkey.ask("PUBSUB", "SHARDCHANNELS")) == 1
-        assert it.ear.interruptions == []
+        assert it.recorder.interruptions == []
 
 
 async def test_subscriber_message_of_a_left_channel_is_ignored(tmp_path: Path) -> None:
@@ -205,8 +207,8 @@ async def test_subscriber_message_of_a_left_channel_is_ignored(tmp_path: Path) -
         assert list(it.subscriber.channels) == ["b"]
         await until_told(lambda: _is(0, subscribers(valkey, "a")))
         await it.publish("a", "x")
-        await it.hears("b")
-        assert it.ear.heard == [("b", b"now")]
+        await it.receives("b")
+        assert it.recorder.messages == [("b", b"now")]
 
 
 async def test_subscriber_channel_joined_again_right_after_a_leave_is_received(tmp_path: Path) -> None:
@@ -215,9 +217,9 @@ async def test_subscriber_channel_joined_again_right_after_a_leave_is_received(t
         for _ in range(20):
             await it.subscriber.unsubscribe(["a"])
             await it.join("a")
-            await it.hears("a")
+            await it.receives("a")
         assert await subscribers(valkey, "a") == 1
-        assert (it.ear.interruptions, it.ear.again) == ([], [])
+        assert (it.recorder.interruptions, it.recorder.again) == ([], [])
 
 
 async def test_subscriber_last_channel_of_a_node_stays_subscribed(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ async def test_subscriber_last_channel_of_a_node_stays_subscribed(tmp_path: Path
         await it.subscriber.unsubscribe(["a", "b", "c"])
         assert list(it.subscriber.channels) == ["c"]
         await it.subscriber.unsubscribe(["c"])
-        await it.hears("c")
+        await it.receives("c")
         await valkey.kill_subscribers()
         await it.back("c")
         await it.join("a")
@@ -248,7 +250,7 @@ async def test_subscriber_channel_left_during_an_outage_is_not_joined_again(tmp_
         await it.join("a", "b", "c")
         await valkey.kill()
         await it.subscriber.unsubscribe(["a"])
-        await until(lambda: it.ear.interruptions)
+        await until(lambda: it.recorder.interruptions)
         await it.subscriber.unsubscribe(["b"])
         await valkey.restart()
         await it.back("c")
@@ -258,23 +260,23 @@ async def test_subscriber_channel_left_during_an_outage_is_not_joined_again(tmp_
 async def test_subscriber_listener_that_raises_does_not_end_the_stream(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
-        it.ear.fails = 2
+        it.recorder.fails = 2
         await it.publish("a", "1", "2", "3")
-        await it.hears("b")
-        assert it.ear.heard == [("a", b"3"), ("b", b"now")]
-        assert it.ear.again == ["a", "a"]  # messages of that time were missed
-        assert it.ear.failures == [("hear", RuntimeError)] * 2
-        assert it.ear.interruptions == []
+        await it.receives("b")
+        assert it.recorder.messages == [("a", b"3"), ("b", b"now")]
+        assert it.recorder.again == ["a", "a"]  # messages of that time were missed
+        assert it.recorder.failures == [("hear", RuntimeError)] * 2
+        assert it.recorder.interruptions == []
 
 
 async def test_subscriber_unexpected_error_ends_the_connection_and_not_the_stream(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
-        it.ear.fails_again = 1
+        it.recorder.fails_again = 1
         await valkey.kill_subscribers()
         await it.back("a", "b")
-        assert it.ear.failures == [("listen", RuntimeError)]
-        assert len(it.ear.interruptions) == 2
+        assert it.recorder.failures == [("listen", RuntimeError)]
+        assert len(it.recorder.interruptions) == 2
 
 
 async def test_subscriber_error_during_subscribing_is_retried(tmp_path: Path) -> None:
@@ -290,8 +292,8 @@ async def test_subscriber_error_during_subscribing_is_retried(tmp_path: Path) ->
         vars(it.server).update(connect=connecting)
         await valkey.kill_subscribers()
         await it.back("a")
-        assert it.ear.failures == [("subscribe", RuntimeError)]
-        assert "a bug" in it.ear.interruptions
+        assert it.recorder.failures == [("subscribe", RuntimeError)]
+        assert "a bug" in it.recorder.interruptions
         await until_told(lambda: _is(1, connections(valkey)))
 
 
@@ -299,7 +301,7 @@ async def test_subscriber_server_that_evicts_is_reported(tmp_path: Path) -> None
     with capture_logs() as lines:
         async with Valkey(tmp_path, maxmemory_policy="allkeys-lru") as valkey, listening(valkey) as it:
             await it.join("a")
-            await it.hears("a")
+            await it.receives("a")
     assert [line for line in lines if line["event"] == "redis.evicts"] == [
         {"event": "redis.evicts", "policy": "allkeys-lru", "log_level": "warning"}
     ]
@@ -313,12 +315,12 @@ async def test_subscriber_broken_connection_is_reported_and_replaced(tmp_path: P
         await it.join("a", "b")
         for count in (1, 2, 3):
             assert await valkey.kill_subscribers() == 1
-            await until(lambda: len(it.ear.again) == 2 * count)  # noqa: B023 - it is awaited here
-            assert len(it.ear.interruptions) == count
+            await until(lambda: len(it.recorder.again) == 2 * count)  # noqa: B023 - it is awaited here
+            assert len(it.recorder.interruptions) == count
             await it.back("a", "b")
         await it.join("c")
-        await it.hears("c")
-        assert "c" not in it.ear.again
+        await it.receives("c")
+        assert "c" not in it.recorder.again
         assert await connections(valkey) == 1
 
 
@@ -327,12 +329,12 @@ async def test_subscriber_waits_for_a_server_that_starts_late(tmp_path: Path) ->
         await valkey.kill()
         async with listening(valkey) as it:
             joining = asyncio.create_task(it.join("a"))
-            await until(lambda: it.ear.interruptions)
+            await until(lambda: it.recorder.interruptions)
             assert not joining.done()
             await valkey.restart()
             await joining
-            await it.hears("a")
-            assert it.ear.again == []  # it was not joined before
+            await it.receives("a")
+            assert it.recorder.again == []  # it was not joined before
 
 
 @pytest.mark.usefixtures("impatient")
@@ -340,7 +342,7 @@ async def test_subscriber_frozen_server_is_reported(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey, listening(valkey) as it:
         await it.join("a", "b")
         valkey.freeze()
-        await until(lambda: len(it.ear.interruptions) > 1)  # the silence, and the failed reconnect
+        await until(lambda: len(it.recorder.interruptions) > 1)  # the silence, and the failed reconnect
         assert not it.subscriber.is_complete()
         valkey.thaw()
         await it.back("a", "b")
@@ -371,8 +373,8 @@ async def test_subscriber_after_a_pause_of_the_process_keeps_its_connection(
         for _ in range(3):
             before, ahead = looks, ahead + 60
             await until(lambda: looks > before + 4)  # noqa: B023 - it is awaited here
-        await it.hears("a")
-        assert it.ear.interruptions == []
+        await it.receives("a")
+        assert it.recorder.interruptions == []
 
 
 async def test_subscriber_reconnects_to_a_restarted_server(tmp_path: Path) -> None:
@@ -386,8 +388,8 @@ async def test_subscriber_reconnects_to_a_restarted_server(tmp_path: Path) -> No
         await valkey.restart()
         await joining
         await it.back("a", "b")
-        await it.hears("c")
-        assert len(it.ear.interruptions) >= 2
+        await it.receives("c")
+        assert len(it.recorder.interruptions) >= 2
 
 
 @pytest.mark.usefixtures("impatient")
@@ -402,12 +404,12 @@ async def test_subscriber_without_the_right_reports_it_and_retries(tmp_path: Pat
         await valkey.ask("ACL", "SETUSER", "default", "resetchannels")
         async with listening(valkey) as it:
             joining = asyncio.create_task(it.join("a"))
-            await until(lambda: it.ear.interruptions)
+            await until(lambda: it.recorder.interruptions)
             await until_told(lambda: _more(5, pings(valkey)))
-            assert [why for why in it.ear.interruptions if "channel" not in why] == []
+            assert [why for why in it.recorder.interruptions if "channel" not in why] == []
             await valkey.ask("ACL", "SETUSER", "default", "allchannels")
             await joining
-            await it.hears("a")
+            await it.receives("a")
 
 
 # Clusters.
@@ -429,10 +431,10 @@ async def test_subscriber_in_a_cluster_listens_to_each_node(cluster: Cluster) ->
         await it.join(*CHANNELS)
         assert [await connections(node) for node in cluster.primaries] == [1, 1, 1]
         for channel in CHANNELS:
-            await it.hears(channel)
+            await it.receives(channel)
         await it.subscriber.unsubscribe(CHANNELS)
         assert len(it.subscriber.channels) == 3  # one on each node
-        assert it.ear.interruptions == []
+        assert it.recorder.interruptions == []
 
 
 class Gate:
@@ -481,12 +483,12 @@ async def test_stream_with_one_slow_node_receives_channels_joined_again_on_anoth
         await until(lambda: gate.waiting)
         await it.join(others[0])
         await it.publish(others[0], "disconnect")
-        await until(lambda: (others[0], b"disconnect") in it.ear.heard)
+        await until(lambda: (others[0], b"disconnect") in it.recorder.messages)
         gate.open()
         await leaving
-        await it.hears(others[0])
+        await it.receives(others[0])
         assert await subscribers(quick, others[0]) == 1
-        assert (it.ear.interruptions, it.ear.again) == ([], [])
+        assert (it.recorder.interruptions, it.recorder.again) == ([], [])
 
 
 @pytest.mark.fault("D10")
@@ -506,10 +508,10 @@ async def test_stream_after_quick_leaves_and_joins_has_the_last_state(cluster: C
         gone, *kept = CHANNELS
         await it.subscriber.unsubscribe([gone])
         for channel in kept:
-            await it.hears(channel)
+            await it.receives(channel)
             assert await subscribers(await cluster.node_of(channel), channel) == 1
         assert await subscribers(await cluster.node_of(gone), gone) == 0
-        assert (it.ear.interruptions, it.ear.again) == ([], [])
+        assert (it.recorder.interruptions, it.recorder.again) == ([], [])
 
 
 @pytest.mark.fault("D10")
@@ -526,19 +528,19 @@ async def test_stream_joins_again_a_channel_whose_slot_moves_while_it_is_left(cl
             await moving
             await until_told(lambda: _is(1, subscribers(target, "w:{c}")))  # noqa: B023 - it is awaited here
             await until(it.subscriber.is_complete)
-            await it.hears("w:{c}")
+            await it.receives("w:{c}")
 
 
 async def test_stream_follows_a_slot_that_moves(cluster: Cluster) -> None:
     async with listening(cluster) as it:
         await it.join("w:{a}", *CHANNELS)
         for node in [*await elsewhere(cluster, "w:{a}"), await cluster.node_of("w:{a}")]:
-            it.ear.again.clear()
+            it.recorder.again.clear()
             await cluster.move_slot(key_slot(b"a"), node)
             await it.back("w:{a}")
             assert await cluster.node_of("w:{a}") is node
             assert await subscribers(node, "w:{a}") == 1
-            assert it.ear.again == ["w:{a}"]
+            assert it.recorder.again == ["w:{a}"]
 
 
 async def test_subscriber_join_at_the_old_node_of_a_slot_follows_the_move(cluster: Cluster) -> None:
@@ -548,9 +550,9 @@ async def test_subscriber_join_at_the_old_node_of_a_slot_follows_the_move(cluste
         others = [f"w:{{{n}}}" for n in range(30, 60)]
         await it.join("w:{a}", *others)
         for channel in ("w:{a}", *others):
-            await it.hears(channel)
-        assert it.ear.interruptions  # it was requested at the old node
-        assert it.ear.again == []
+            await it.receives(channel)
+        assert it.recorder.interruptions  # it was requested at the old node
+        assert it.recorder.again == []
         assert it.subscriber.is_complete()
 
 
@@ -562,7 +564,7 @@ async def test_stream_moves_a_channel_after_a_refresh_of_the_slots(cluster: Clus
         assert it.server.node_of("w:{b}") != target.address
         it.subscriber.refresh_soon()
         await until(lambda: it.server.node_of("w:{b}") == target.address)
-        assert it.ear.interruptions == []
+        assert it.recorder.interruptions == []
 
 
 async def test_stream_follows_the_promoted_replica_of_a_killed_primary(cluster: Cluster) -> None:
@@ -574,9 +576,9 @@ async def test_stream_follows_the_promoted_replica_of_a_killed_primary(cluster: 
         promoted = await cluster.fail_over(primary)
         await it.back(*theirs)
         assert await subscribers(promoted, CHANNELS[0]) == 1
-        assert set(it.ear.again).isdisjoint(others)  # they are not affected
+        assert set(it.recorder.again).isdisjoint(others)  # they are not affected
         for channel in others:
-            await it.hears(channel)
+            await it.receives(channel)
 
 
 async def _is(expected: int, number: Awaitable[int]) -> bool:

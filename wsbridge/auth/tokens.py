@@ -41,10 +41,7 @@ class TokenVerifier:
     async def verify(self, token: str) -> Identity:
         """The identity of a token, which is remembered until the token expires or the keys change.
 
-        Raises:
-            Refused: the token is not valid.
-            Unavailable: there is no key to verify it with now.
-
+        Raises `Refused` if the token is not valid, and `Unavailable` if there is no key to verify it with now.
         """
         if (found := self._cache.get(token, self._keys.current)) is not None:
             return Identity(*found)

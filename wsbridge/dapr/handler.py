@@ -70,21 +70,13 @@ class DaprHandler:
         self._topics = frozenset(topics)
         # Messages verbatim. Otherwise the sidecar decodes each message, and one that is not a JSON object never gets
         # here and blocks the others forever. In bulk it would also round integers and sort fields (docs/dapr.md).
-        raw = {"rawPayload": "true"}
-        dead_letter = {"deadLetterTopic": dead_letter_topic} if dead_letter_topic else {}
+        settings: dict[str, object] = {"pubsubname": pubsub, "metadata": {"rawPayload": "true"}}
         bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": round(bulk_wait * 1000)}
+        settings["bulkSubscribe"] = bulk
+        if dead_letter_topic:
+            settings["deadLetterTopic"] = dead_letter_topic
         self._subscriptions = msgspec.json.encode(
-            [
-                {
-                    "pubsubname": pubsub,
-                    "topic": topic,
-                    "route": f"/events/{topic}",
-                    "metadata": raw,
-                    "bulkSubscribe": bulk,
-                    **dead_letter,
-                }
-                for topic in topics
-            ]
+            [settings | {"topic": topic, "route": f"/events/{topic}"} for topic in topics]
         )
 
     async def subscriptions(self, request: web.Request) -> web.Response:
@@ -172,7 +164,7 @@ class DaprHandler:
                     "event.received", event_id=event.id, topic=topic, users=users, outcome=outcome.status, **trace
                 )
         if outcomes and outcomes.count(STORED) == len(outcomes):
-            self._metrics.events_received(Status.STORED, len(outcomes))  # nearly always
+            self._metrics.events[Status.STORED] += len(outcomes)  # nearly always
             return
         groups: dict[tuple[Status, Retry | None], list[int]] = {}
         for place, outcome in enumerate(outcomes):
@@ -184,7 +176,7 @@ class DaprHandler:
                 details = _details(outcomes[place] for place in places)
                 log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **details)
                 continue
-            self._metrics.events_received(status, count)
+            self._metrics.events[status] += count
             if status is Status.DUPLICATE:
                 log.info("event.duplicate", topic=topic, count=count, events=ids)
 

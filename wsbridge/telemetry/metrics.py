@@ -127,10 +127,6 @@ class Metrics(Collector):
         for family in self._families:
             yield family()
 
-    def events_received(self, outcome: str, events: int = 1) -> None:
-        """Count events that are in the history now; `outcome` is stored or duplicate."""
-        self.events[outcome] += events
-
     def retried(self, reason: Retry, events: int = 1) -> None:
         self.events["retried"] += events
         self.retries[reason] += events

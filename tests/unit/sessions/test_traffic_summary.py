@@ -39,14 +39,14 @@ def test_traffic_summary_counts_since_the_last_line(lines: list[Any]) -> None:
     peers = [Peer.live("a"), Peer.live("a")]  # the registry has weak references only
     for peer in peers:
         registry.add(peer.session)
-    metrics.events_received("stored", 5)
-    metrics.events_received("dropped")
+    metrics.events["stored"] += 5
+    metrics.events["dropped"] += 1
     metrics.deliveries += 9
     metrics.opened += 1
     summary.write()
-    metrics.events_received("stored", 2)
-    metrics.events_received("retried", 3)
-    metrics.events_received("duplicate")
+    metrics.events["stored"] += 2
+    metrics.events["retried"] += 3
+    metrics.events["duplicate"] += 1
     metrics.session_closed(("1000", "client"), 3.0)
     metrics.session_closed(("4401", "token_missing"), None)
     metrics.failed("auth")
@@ -61,7 +61,7 @@ def test_traffic_summary_counts_since_the_last_line(lines: list[Any]) -> None:
 
 def test_traffic_summary_leaves_out_traffic_before_its_start(lines: list[Any]) -> None:
     metrics = Metrics()
-    metrics.events_received("stored")
+    metrics.events["stored"] += 1
     TrafficSummary(metrics, Registry()).write()
     assert lines == []
 
@@ -80,12 +80,12 @@ async def test_traffic_summary_logs_every_minute_and_at_the_end(
     lines: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = Metrics()
-    time = Time(lambda: metrics.events_received("stored"))
+    time = Time(lambda: metrics.events.update(stored=1))
     monkeypatch.setattr("wsbridge.sessions.traffic_summary.asyncio", time)
     job = asyncio.ensure_future(TrafficSummary(metrics, Registry()).run())
     await until(lambda: len(lines) >= 3)
     assert set(time.slept) == {INTERVAL} == {60.0}
-    metrics.events_received("dropped")
+    metrics.events["dropped"] += 1
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job

@@ -54,8 +54,7 @@ def test_metrics_include_process_and_interpreter() -> None:
 
 
 VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
-    "received": (lambda m: m.events_received("stored"), {'events_received_total{outcome="stored"}': 1}),
-    "received many": (lambda m: m.events_received("duplicate", 5), {'events_received_total{outcome="duplicate"}': 5}),
+    "received": (lambda m: m.events.update(duplicate=5), {'events_received_total{outcome="duplicate"}': 5}),
     "retried": (
         lambda m: m.retried(Retry.QUEUE_FULL, 3),
         {'events_received_total{outcome="retried"}': 3, 'events_retried_total{reason="queue_full"}': 3},

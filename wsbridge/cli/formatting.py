@@ -88,13 +88,10 @@ def pretty(text: str, *, colours: bool) -> str:
         words.append(paint(_BOLD, str(message.pop("event_type", ""))))
     else:
         words.append(printable(str(message.pop("message", ""))))
-    words += [paint(_DIM, f"{name}=") + _value(value) for name, value in message.items()]
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    words += [paint(_DIM, f"{name}=") + printable(encode(value)) for name, value in message.items()]
     words += [paint(_DIM, str(position))] if position is not None else []
     return "  ".join(word for word in words if word)
-
-
-def _value(value: Any) -> str:
-    return printable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _clock(timestamp: Any) -> str:

@@ -4,7 +4,7 @@ Each field holds the type and the help of its setting. Error messages, `wsbridge
 docs/configuration.md are made from them.
 """
 
-# ruff: noqa: RUF009 - `_env` makes fields
+# ruff: noqa: FBT003, RUF009 - `_env` makes fields of defaults
 
 import functools
 import ipaddress
@@ -33,10 +33,6 @@ def _env(default: Any, value_type: types.ValueType, text: str) -> Any:
     return field(default=default, metadata={"type": value_type, "help": text})
 
 
-def _flag(text: str) -> Any:
-    return _env(default=False, value_type=types.BOOLEAN, text=text)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All settings, as docs/configuration.md lists them; durations in seconds, sizes in bytes."""
@@ -53,7 +49,9 @@ class Settings:
         types.USER_FIELD,
         "field that holds the user: a dotted path in the data, @subject of the CloudEvent or @key of the Kafka message",
     )
-    escaped_headers: bool = _flag("true if the Kafka component sets escapeHeaders: keys and headers are decoded")
+    escaped_headers: bool = _env(
+        False, types.BOOLEAN, "true if the Kafka component sets escapeHeaders: keys and headers are decoded"
+    )
     dead_letter_topic: str | None = _env(None, types.TEXT, "topic for events answered DROP")
     bulk_wait: float = _env(
         0.001, types.seconds(0.001, 10), "time for which the sidecar may collect events into one request"
@@ -71,7 +69,7 @@ class Settings:
         types.one_of("required", "none"),
         "required or none; default: required if a key is set, else none, but only on a loopback host",
     )
-    demo: bool = _flag("demo page, and all routes open to everybody; needs AUTH=none")
+    demo: bool = _env(False, types.BOOLEAN, "demo page, and all routes open to everybody; needs AUTH=none")
     jwt_secret: str | None = _env(None, types.SECRET, "secret for HS256, HS384, HS512; 32 bytes or more")
     jwt_secret_previous: str | None = _env(None, types.SECRET, "second accepted secret, for a rotation")
     jwt_public_key: str | None = _env(None, types.PEM, "PEM of RSA, EC or Ed25519 public keys")
@@ -145,7 +143,8 @@ class Settings:
 
     def masked(self) -> dict[str, str]:
         """Variable → text for logs and `wsbridge check`; secrets are `***`, missing values `-`."""
-        return {variable(f): _show(f, getattr(self, f.name)) for f in fields(self)}
+        values = ((f, getattr(self, f.name)) for f in fields(self))
+        return {variable(f): "-" if v is None or v == () else f.metadata["type"].show(v) for f, v in values}
 
     def changed(self) -> dict[str, str]:
         """As `masked`, without the values that are at their default."""
@@ -167,10 +166,6 @@ def variable(f: Field[Any]) -> str:
     """The name in the environment."""
     name = f.name.upper()
     return name if name in UNPREFIXED else PREFIX + name
-
-
-def _show(f: Field[Any], value: Any) -> str:
-    return "-" if value is None or value == () else str(f.metadata["type"].show(value))
 
 
 HELP = {variable(f).removeprefix(PREFIX): str(f.metadata["help"]) for f in fields(Settings)}

@@ -57,13 +57,10 @@ def _read_entry(piece: bytes) -> tuple[str, Entry | Rejected] | None:
     try:
         entry = _entry.decode(piece)
     except REFUSED as error:
-        entry_id = _entry_id(piece)
-        return None if entry_id is None else (entry_id, rejection(piece, error))
-    return entry.entry_id, entry
-
-
-def _entry_id(piece: bytes) -> str | None:
+        rejected = rejection(piece, error)
+    else:
+        return entry.entry_id, entry
     try:
-        return _string.decode(json_pieces.members(piece).get("entryId", b""))
+        return _string.decode(json_pieces.members(piece).get("entryId", b"")), rejected
     except REFUSED:
         return None

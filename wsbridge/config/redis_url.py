@@ -37,6 +37,11 @@ class RedisUrlError(ValueError):
     """What is wrong, without any part of the text: it may be a password in the wrong place."""
 
 
+def _require(condition: object, otherwise: str) -> None:
+    if not condition:
+        raise RedisUrlError(otherwise)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedisUrl:
     """The parts, percent-decoded. `str` is for people and logs: without credentials and values of options."""
@@ -72,16 +77,14 @@ def parse(text: str) -> RedisUrl:
     """
     parts = _split(text.strip())
     scheme, path = parts["scheme"].lower(), unquote(parts["path"])
-    if scheme not in _SCHEMES:
-        raise RedisUrlError("its scheme is not one of these")
+    _require(scheme in _SCHEMES, "its scheme is not one of these")
     mode, tls = _SCHEMES[scheme]
     username, _, password = map(unquote, parts["credentials"].partition(":"))
     service, db = ("", "") if scheme == "unix" else _place(mode, path)
     options = _options(parts["query"])
     given = {"db": db, "username": username, "password": password}
     for name in given.keys() & options.keys():
-        if given[name]:
-            raise RedisUrlError(f"{name} is set before the query and in it")
+        _require(not given[name], f"{name} is set before the query and in it")
         given[name] = options.pop(name)
     return RedisUrl(
         mode=mode,
@@ -97,10 +100,8 @@ def parse(text: str) -> RedisUrl:
 
 
 def _split(text: str) -> dict[str, str]:
-    if not text.isprintable() or " " in text:
-        raise RedisUrlError("it contains white space or a control character")
-    if not re.match(r"[A-Za-z+]+://", text):
-        raise RedisUrlError("it does not begin with a scheme and ://")
+    _require(text.isprintable() and " " not in text, "it contains white space or a control character")
+    _require(re.match(r"[A-Za-z+]+://", text), "it does not begin with a scheme and ://")
     found = _SHAPE.fullmatch(text)
     if not found or re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise RedisUrlError("write @ / ? # % in a user or a password as %40 %2F %3F %23 %25")
@@ -113,8 +114,7 @@ def _split(text: str) -> dict[str, str]:
 
 def _hosts(mode: Mode, text: str) -> tuple[tuple[str, int], ...]:
     words = text.split(",")
-    if len(words) > 1 and mode is Mode.STANDALONE:
-        raise RedisUrlError("only +sentinel and +cluster have several hosts")
+    _require(len(words) == 1 or mode is not Mode.STANDALONE, "only +sentinel and +cluster have several hosts")
     return tuple(_host(word, 26379 if mode is Mode.SENTINEL else 6379) for word in words)
 
 
@@ -129,14 +129,13 @@ def _host(word: str, default: int) -> tuple[str, int]:
             ipaddress.IPv6Address(host)
         except ValueError:
             raise RedisUrlError("the text in brackets is not an IPv6 address") from None
-    if not 0 < port < 65536:  # noqa: PLR2004 - RFC 793: 16 bits
-        raise RedisUrlError("a port is not from 1 to 65535")
+    _require(0 < port < 65536, "a port is not from 1 to 65535")  # noqa: PLR2004 - RFC 793: 16 bits
     return host, port
 
 
 def _no_hosts(text: str, path: str) -> tuple[()]:
-    if text or not path.strip("/") or not path.isprintable():
-        raise RedisUrlError("unix:// needs the absolute path of a socket, such as unix:///run/redis.sock")
+    is_path = not text and path.strip("/") and path.isprintable()
+    _require(is_path, "unix:// needs the absolute path of a socket, such as unix:///run/redis.sock")
     return ()
 
 
@@ -151,11 +150,9 @@ def _place(mode: Mode, path: str) -> tuple[str, str]:
 
 
 def _db(mode: Mode, text: str) -> int:
-    if not re.fullmatch(_DB, text or "0"):
-        raise RedisUrlError("the database is not a whole number")
+    _require(re.fullmatch(_DB, text or "0"), "the database is not a whole number")
     db = int(text or 0)
-    if db and mode is Mode.CLUSTER:
-        raise RedisUrlError("a cluster has only database 0")
+    _require(db == 0 or mode is not Mode.CLUSTER, "a cluster has only database 0")
     return db
 
 
@@ -165,8 +162,7 @@ def _options(query: str) -> dict[str, str]:
     except ValueError:  # its text shows the query
         raise RedisUrlError("after ? it needs name=value&name=value") from None
     options = dict(pairs)
-    if len(options) < len(pairs) or not all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in options):
-        raise RedisUrlError("an option after ? is given twice or is not a name")
-    if options.keys() & _ELSEWHERE:
-        raise RedisUrlError("host, port and path belong before the ?")
+    are_names = len(options) == len(pairs) and all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in options)
+    _require(are_names, "an option after ? is given twice or is not a name")
+    _require(not options.keys() & _ELSEWHERE, "host, port and path belong before the ?")
     return options

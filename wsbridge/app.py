@@ -191,7 +191,7 @@ class Bridge:
             self.broker,
             self.metrics,
             pubsub=s.pubsub_name,
-            topics=list(types),
+            topics=types,
             dead_letter_topic=s.dead_letter_topic,
             bulk_wait=s.bulk_wait,
         )
@@ -201,7 +201,7 @@ class Bridge:
             ("GET", "/stats", Caller.OPERATOR, admin.stats),
             ("GET", f"/users/{_USER_ID}", Caller.OPERATOR, admin.user),
             ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, admin.disconnect),
-            ("GET", "/metrics", Caller.PROMETHEUS, admin.metrics),
+            ("GET", "/metrics", Caller.PROMETHEUS, admin.scrape),
         ]
 
     def _memory_broker(self) -> tuple[Broker, dict[str, Job]]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import msgspec
 from aiohttp import web
@@ -49,48 +50,43 @@ def max_body(max_event_bytes: int) -> int:
     return BULK_MESSAGES * (message * 4 // 3 + ENVELOPE_BYTES)
 
 
+@dataclass(eq=False)
 class DaprHandler:
-    """`GET /dapr/subscribe` and `POST /events/{topic}`."""
+    """`GET /dapr/subscribe` and `POST /events/{topic}`.
 
-    def __init__(
-        self,
-        reader: DeliveryReader,
-        broker: Broker,
-        metrics: Metrics,
-        *,
-        pubsub: str,
-        topics: Sequence[str],
-        dead_letter_topic: str | None,
-        bulk_wait: float,
-    ) -> None:
-        """`bulk_wait` is in seconds: how long the sidecar may wait to fill a request. Dapr's unit is whole ms."""
-        self._reader = reader
-        self._broker = broker
-        self._metrics = metrics
-        self._topics = frozenset(topics)
-        # Messages verbatim. Otherwise the sidecar decodes each message, and one that is not a JSON object never gets
-        # here and blocks the others forever. In bulk it would also round integers and sort fields (docs/dapr.md).
-        settings: dict[str, object] = {"pubsubname": pubsub, "metadata": {"rawPayload": "true"}}
-        bulk = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": round(bulk_wait * 1000)}
-        settings["bulkSubscribe"] = bulk
-        if dead_letter_topic:
-            settings["deadLetterTopic"] = dead_letter_topic
-        self._subscriptions = msgspec.json.encode(
-            [settings | {"topic": topic, "route": f"/events/{topic}"} for topic in topics]
-        )
+    `bulk_wait` is in seconds: how long the sidecar may wait to fill a request. Dapr's unit is whole ms.
+    """
+
+    reader: DeliveryReader
+    broker: Broker
+    metrics: Metrics
+    _: KW_ONLY
+    pubsub: str
+    topics: Collection[str]
+    dead_letter_topic: str | None
+    bulk_wait: float
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
-        self._metrics.subscription_read_at = time.time()
-        log.info("subscriptions.read", peer=address_of(request), topics=sorted(self._topics))
-        return _json(self._subscriptions)
+        self.metrics.subscription_read_at = time.time()
+        log.info("subscriptions.read", peer=address_of(request), topics=sorted(self.topics))
+        # Messages verbatim. Otherwise the sidecar decodes each message, and one that is not a JSON object never gets
+        # here and blocks the others forever. In bulk it would also round integers and sort fields (docs/dapr.md).
+        settings: dict[str, object] = {"pubsubname": self.pubsub, "metadata": {"rawPayload": "true"}}
+        wait = round(self.bulk_wait * 1000)
+        settings["bulkSubscribe"] = {"enabled": True, "maxMessagesCount": BULK_MESSAGES, "maxAwaitDurationMs": wait}
+        if self.dead_letter_topic:
+            settings["deadLetterTopic"] = self.dead_letter_topic
+        return _json(
+            msgspec.json.encode([settings | {"topic": topic, "route": f"/events/{topic}"} for topic in self.topics])
+        )
 
     async def events(self, request: web.Request) -> web.Response:
         """One delivery, single or bulk."""
-        self._metrics.delivered_at = time.time()
+        self.metrics.delivered_at = time.time()
         topic = request.match_info["topic"]
-        if topic not in self._topics:
-            self._metrics.dropped(Drop.UNKNOWN_TOPIC)
+        if topic not in self.topics:
+            self.metrics.dropped(Drop.UNKNOWN_TOPIC)
             log.warning("topic.unknown", topic=topic, peer=address_of(request))
             raise web.HTTPNotFound(text="Unknown topic: it is not in WSBRIDGE_TOPICS.")
         try:
@@ -100,7 +96,7 @@ class DaprHandler:
         try:
             return _json(await self._take(body, topic, request))
         except Exception as error:  # the boundary: a 404 would drop the events, a RETRY keeps them
-            self._metrics.internal("take event", error, topic=topic)
+            self.metrics.internal("take event", error, topic=topic)
             return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
 
     async def _body(self, request: web.Request) -> bytes:
@@ -115,9 +111,9 @@ class DaprHandler:
             async with asyncio.timeout(BODY_TIMEOUT):
                 return await request.read()
         except TimeoutError:
-            self._metrics.failed("timeout")
+            self.metrics.failed("timeout")
             log.warning("request.timeout", path=request.path, peer=address_of(request), seconds=BODY_TIMEOUT)
-            self._metrics.retried(Retry.BODY_TIMEOUT)
+            self.metrics.retried(Retry.BODY_TIMEOUT)
             raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 
     def _too_large(self, request: web.Request, topic: str, why: str) -> bytes:
@@ -128,19 +124,19 @@ class DaprHandler:
 
     def _retried(self, reason: Retry, topic: str, detail: str) -> bytes:
         """Retry a whole delivery. It counts as one event, because the number of events in it is not known."""
-        self._metrics.retried(reason)
+        self.metrics.retried(reason)
         log.warning("event.retried", topic=topic, count=1, why=reason, detail=detail)
         return msgspec.json.encode(Answer(RETRY, reason))
 
     async def _take(self, body: bytes, topic: str, request: web.Request) -> bytes:
         if request.content_type != CLOUDEVENT:
-            bulk = self._reader.read_bulk(body, topic)
+            bulk = self.reader.read_bulk(body, topic)
             if bulk is not None:
                 answers = await self._store([event for _, event in bulk], topic, request)
                 return msgspec.json.encode(
                     {"statuses": [Answer(a.status, a.reason, e) for (e, _), a in zip(bulk, answers, strict=True)]}
                 )
-        (answer,) = await self._store([self._reader.read(body, topic, request.headers)], topic, request)
+        (answer,) = await self._store([self.reader.read(body, topic, request.headers)], topic, request)
         return msgspec.json.encode(answer)
 
     async def _store(self, read: Sequence[Event | Rejected], topic: str, request: web.Request) -> list[Answer]:
@@ -149,8 +145,8 @@ class DaprHandler:
         now = time.time()
         for event in events:
             if event.produced is not None:
-                self._metrics.aged(now - event.produced)
-        outcomes = await self._broker.append(events, lambda: request.transport is not None) if events else []
+                self.metrics.aged(now - event.produced)
+        outcomes = await self.broker.append(events, lambda: request.transport is not None) if events else []
         self._report(events, outcomes, topic)
         rest = iter(outcomes)
         return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in read]
@@ -164,7 +160,7 @@ class DaprHandler:
                     "event.received", event_id=event.id, topic=topic, users=users, outcome=outcome.status, **trace
                 )
         if outcomes and outcomes.count(STORED) == len(outcomes):
-            self._metrics.events[Status.STORED] += len(outcomes)  # nearly always
+            self.metrics.events[Status.STORED] += len(outcomes)  # nearly always
             return
         groups: dict[tuple[Status, Retry | None], list[int]] = {}
         for place, outcome in enumerate(outcomes):
@@ -172,16 +168,16 @@ class DaprHandler:
         for (status, reason), places in groups.items():
             count, ids = len(places), [events[place].id for place in places[:SHOWN]]
             if reason is not None:
-                self._metrics.retried(reason, count)
+                self.metrics.retried(reason, count)
                 details = _details(outcomes[place] for place in places)
                 log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **details)
                 continue
-            self._metrics.events[status] += count
+            self.metrics.events[status] += count
             if status is Status.DUPLICATE:
                 log.info("event.duplicate", topic=topic, count=count, events=ids)
 
     def _dropped(self, event: Rejected, topic: str) -> Answer:
-        self._metrics.dropped(event.reason)
+        self.metrics.dropped(event.reason)
         log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=event.text)
         return Answer(DROP, event.reason)
 

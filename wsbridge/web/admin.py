@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import msgspec
 from aiohttp import hdrs, web
@@ -20,37 +21,29 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 
+@dataclass(eq=False, kw_only=True)
 class AdminHandler:
     """`shows_details` decides whether the response to a request may name checks, which can reveal internal servers."""
 
-    def __init__(
-        self,
-        *,
-        broker: Broker,
-        admission: Admission,
-        metrics: Metrics,
-        checks: Checks,
-        shows_details: Callable[[web.Request], bool],
-    ) -> None:
-        self._broker = broker
-        self._admission = admission
-        self._metrics = metrics
-        self._checks = checks
-        self._shows_details = shows_details
-        self._started = time.monotonic()
+    broker: Broker
+    admission: Admission
+    metrics: Metrics
+    checks: Checks
+    shows_details: Callable[[web.Request], bool]
+    started: float = field(default_factory=time.monotonic)
 
     async def health(self, request: web.Request) -> web.Response:
         """Readiness: 503 until each required check has succeeded once, and during the drain. Degraded is ready."""
-        found = dict(self._checks.run())
-        is_ready = self._checks.are_ready() and not self._admission.draining
+        found = dict(self.checks.run())
+        is_ready = self.checks.are_ready() and not self.admission.draining
         is_healthy = all(text == OK for text in found.values())
         status = "unavailable" if not is_ready else "healthy" if is_healthy else "degraded"
         body: dict[str, object] = {"status": status}
-        if self._shows_details(request):
+        if self.shows_details(request):
             body |= {
                 "checks": found,
                 "connections": len(request.app[REGISTRY]),
-                "uptime_seconds": round(time.monotonic() - self._started),
+                "uptime_seconds": round(time.monotonic() - self.started),
                 "version": __version__,
             }
         return _json(body, status=200 if is_ready else 503)
@@ -68,7 +61,7 @@ class AdminHandler:
         """One user's sessions on this replica."""
         user = request.match_info["user_id"]
         try:
-            position = await self._broker.position(user)
+            position = await self.broker.position(user)
         except BrokerUnavailable:
             position = None
         sessions = [_described(session) for session in request.app[REGISTRY].of(user)]
@@ -80,15 +73,15 @@ class AdminHandler:
         count = request.app[REGISTRY].disconnect(user)
         log.info("user.disconnected", user=user, sessions=count, peer=address_of(request))
         try:
-            await self._broker.disconnect(user)
+            await self.broker.disconnect(user)
         except BrokerUnavailable as unavailable:
             text = f"Closed {count} sessions on this replica, but could not reach the others: {unavailable}. Try again."
             raise web.HTTPServiceUnavailable(text=text) from None
         return _json({"user_id": user, "disconnected": count}, status=202)
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def scrape(self, request: web.Request) -> web.Response:
         encode, content_type = _encoder(request.headers.get(hdrs.ACCEPT, ""))
-        return web.Response(body=encode(self._metrics.registry), headers={hdrs.CONTENT_TYPE: content_type})
+        return web.Response(body=encode(self.metrics.registry), headers={hdrs.CONTENT_TYPE: content_type})
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink, always
 from wsbridge.broker.redis.append import Appender, Limits
@@ -39,41 +39,38 @@ class _Subscription:
     touched: float  # when the expiry of its position was last renewed
 
 
+@dataclass(eq=False)
 class RedisBroker:
-    """Durations and `clock` are in seconds. Without a clock, the server's time is used."""
+    """Durations in seconds. `clock` is in seconds, too: without one, time is what the server says."""
 
-    def __init__(
-        self,
-        server: Server,
-        sink: Sink,
-        *,
-        prefix: str,
-        size: int,
-        max_bytes_per_user: int,
-        ttl: float,
-        dedupe_ttl: float,
-        clock: Callable[[], float] | None = None,
-        metrics: Metrics | None = None,
-        is_pressed: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._metrics = metrics = metrics or Metrics()
-        self._server = server
-        self._sink = sink
-        self._prefix = prefix
-        limits = Limits(size, _ms(ttl), _ms(dedupe_ttl), _ms(ttl + POSITION_TTL), max_bytes_per_user)
-        self._clock = clock
+    server: Server
+    sink: Sink
+    _: KW_ONLY
+    prefix: str
+    size: int
+    max_bytes_per_user: int
+    ttl: float
+    dedupe_ttl: float
+    clock: Callable[[], float] | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    is_pressed: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        server, sink, prefix, ttl = self.server, self.sink, self.prefix, self.ttl
+        limits = Limits(self.size, _ms(ttl), _ms(self.dedupe_ttl), _ms(ttl + POSITION_TTL), self.max_bytes_per_user)
         self._subscriber = Subscriber(server, self)
         self._loss_detector = LossDetector(server, prefix)
         self._reads = Pipeline(server)
         self._bodies = Bodies(server, prefix, limits.ttl)
         self._reader = Reader(pipeline=self._reads, bodies=self._bodies, prefix=prefix, limits=limits, now=self._now)
         self._appender = Appender(
-            pipeline=Pipeline(server), bodies=self._bodies, sink=sink, prefix=prefix, limits=limits, metrics=metrics,
+            pipeline=Pipeline(server), bodies=self._bodies, sink=sink, prefix=prefix, limits=limits,
+            metrics=self.metrics,
             now=self._now, wait_until_trusted=self._wait_until_trusted, on_confirmed=self._loss_detector.record,
             on_failed=self._on_append_failed,
         )  # fmt: skip
         self._forwarder = Forwarder(
-            sink=sink, complete=self._bodies.completed, is_pressed=is_pressed, missed=self.on_resubscribed,
+            sink=sink, complete=self._bodies.completed, is_pressed=self.is_pressed, missed=self.on_resubscribed,
             failed=self.on_error,
         )  # fmt: skip
         self._subscriptions: dict[str, _Subscription] = {}  # by channel
@@ -114,7 +111,7 @@ class RedisBroker:
     async def on_message(self, channel: str, payload: bytes) -> None:
         subscription = self._subscriptions[channel]
         if payload == DISCONNECT:
-            self._sink.disconnect(subscription.user)
+            self.sink.disconnect(subscription.user)
             return
         await self._forwarder.take(channel, list(decode_entries(subscription.user, payload, to_monotonic())))
 
@@ -123,7 +120,7 @@ class RedisBroker:
         self._doubt.set()
 
     def on_error(self, doing: str, error: Exception) -> None:
-        self._metrics.internal(doing, error)
+        self.metrics.internal(doing, error)
 
     def on_resubscribed(self, channel: str) -> None:
         subscription = self._subscriptions.get(channel)
@@ -137,13 +134,13 @@ class RedisBroker:
         """Run the subscriptions for as long as the bridge runs."""
         try:
             with contextlib.suppress(BrokerUnavailable):
-                await self._server.refresh()
+                await self.server.refresh()
             self._doubt.set()
             await self._subscriber.run()
         finally:
             for part in (self._forwarder, self._bodies, self._appender.pipeline, self._reads, self._loss_detector):
                 await part.close()
-            await self._server.close()
+            await self.server.close()
 
     async def wait_for_doubt(self, patience: float) -> frozenset[str]:
         """Wait until entries may have been missed, or for this many seconds.
@@ -186,7 +183,7 @@ class RedisBroker:
         """
         now, left, due = time.monotonic(), [], []
         for channel, subscription in self._subscriptions.items():
-            if self._sink.is_connected(subscription.user):
+            if self.sink.is_connected(subscription.user):
                 subscription.wanted = now
                 if now - subscription.touched > TOUCH:
                     due.append(subscription)
@@ -222,10 +219,10 @@ class RedisBroker:
         self._trusted.clear()
 
     def _channel(self, user: str) -> str:
-        return keys_of(self._prefix, user).position
+        return keys_of(self.prefix, user).position
 
     def _now(self) -> str | int:
-        return _ms(self._clock()) if self._clock else ""
+        return _ms(self.clock()) if self.clock else ""
 
 
 def _ms(seconds: float) -> int:

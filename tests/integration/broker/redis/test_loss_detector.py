@@ -479,7 +479,7 @@ async def test_loss_detector_rest_of_a_forgotten_history_is_not_served(tmp_path:
         last = await taken(bench, 2)
         await (valkey.restore(snapshot) if restored else valkey.wipe())
         assert (await valkey.ask("DBSIZE")) == (2 if restored else 0)  # the position and the entries
-        async with witnesses(valkey.url, prefix=bench.broker._prefix) as (witness,):  # type: ignore[attr-defined]  # which
+        async with witnesses(valkey.url, prefix=bench.broker.prefix) as (witness,):  # type: ignore[attr-defined]  # which
             witness.known["u"] = last
             assert await witness.check() == ({"u": None}, 1)
         await until_told(lambda: is_trusting(bench.broker))

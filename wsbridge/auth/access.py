@@ -179,15 +179,11 @@ def _is_domain(host: str) -> bool:
         name = (urlsplit(f"//{host}").hostname or "").removesuffix(".localhost")
     except ValueError:  # an unfinished [
         return False
-    return "." in name and not _is_address(name)
-
-
-def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return "." in name
+    return False
 
 
 def bearer(request: web.BaseRequest) -> str | None:

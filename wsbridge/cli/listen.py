@@ -159,19 +159,16 @@ class Listener:
             self.position = message.id or message.last_event_id or self.position
         if message.type == "connected":
             self._connected_at = self.clock()
-            self._check_token(message)
+            if self._token_was_given and message.expires_in_ms is None:
+                # Only a bridge that has verified the token says when it expires.
+                self._token_was_given = False
+                self.note("this bridge does not check tokens: --token had no effect")
         elif message.type == "goodbye" and message.reconnect:
             self._return_at = self.clock() + message.reconnect_after_ms / 1000
         elif message.type == "gap":
             after = f"after {message.after} " if message.after else ""
             lost = f"gap ({message.reason}): the events {after}are lost; an application loads its state again here"
             self.note(printable(f"{lost}. Events continue from {self.position}"))
-
-    def _check_token(self, message: _Message) -> None:
-        """Report once if the bridge ignores the given token. A bridge that verified it sends its expiry."""
-        if self._token_was_given and message.expires_in_ms is None:
-            self._token_was_given = False
-            self.note("this bridge does not check tokens: --token had no effect")
 
     def _closed(self, close: Close) -> float | None:
         now = self.clock()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import msgspec
@@ -169,8 +169,9 @@ class DaprHandler:
             count, ids = len(places), [events[place].id for place in places[:SHOWN]]
             if reason is not None:
                 self.metrics.retried(reason, count)
-                details = _details(outcomes[place] for place in places)
-                log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **details)
+                texts = dict.fromkeys(outcomes[place].detail for place in places if outcomes[place].detail)
+                detail = {"detail": "; ".join(list(texts)[:SHOWN_TEXTS])} if texts else {}
+                log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **detail)
                 continue
             self.metrics.events[status] += count
             if status is Status.DUPLICATE:
@@ -184,11 +185,6 @@ class DaprHandler:
 
 def _answer(outcome: Outcome) -> Answer:
     return _STORED if outcome.reason is None else Answer(RETRY, outcome.reason)
-
-
-def _details(outcomes: Iterable[Outcome]) -> dict[str, str]:
-    texts = list(dict.fromkeys(outcome.detail for outcome in outcomes if outcome.detail))
-    return {"detail": "; ".join(texts[:SHOWN_TEXTS])} if texts else {}
 
 
 def _json(body: bytes) -> web.Response:

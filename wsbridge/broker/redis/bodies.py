@@ -88,17 +88,11 @@ class Bodies:
     async def completed(self, entries: Sequence[Entry | Referenced]) -> Sequence[Entry] | None:
         """All entries with their data, read concurrently; None if some data is lost. Raises `BrokerUnavailable`."""
         references = [entry.reference for entry in entries if isinstance(entry, Referenced)]
-        found = iter(await asyncio.gather(*map(self.load, references)))
-        complete = list[Entry]()
-        for entry in entries:
-            if isinstance(entry, Referenced):
-                data = next(found)
-                if data is None:
-                    return None
-                complete.append(entry.complete(data))
-            else:
-                complete.append(entry)
-        return complete
+        found = [data for data in await asyncio.gather(*map(self.load, references)) if data is not None]
+        if len(found) < len(references):
+            return None
+        rest = iter(found)
+        return [entry.complete(next(rest)) if isinstance(entry, Referenced) else entry for entry in entries]
 
     async def close(self) -> None:
         """Cancel all reads; callers get a `CancelledError`."""

@@ -147,11 +147,9 @@ class RedisBroker:
 
         Returns the users who may have missed some.
         """
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._doubt.wait()
-        except TimeoutError:
-            pass
         self._doubt.clear()
         rejoined, self._rejoined = frozenset(self._rejoined), set()
         return rejoined

@@ -157,6 +157,13 @@ async def test_catch_up_session_that_leaves_during_the_read_gets_nothing() -> No
     assert (peer.session.state, peer.connection.aborted, peer.connection.ended) == (State.CLOSED, 1, [])
 
 
+def test_catch_up_names_its_jobs() -> None:
+    jobs = Starter()
+    CatchUp(Histories(), jobs, Metrics()).request(Peer().session)
+    name, _ = jobs._wanted.get_nowait()
+    assert name == "catch_up"
+
+
 async def test_catch_up_of_a_slow_peer_does_not_delay_others() -> None:
     slow, quick = Peer.live(), Peer.live("other")
     slow.connection.draining = asyncio.Event().wait

@@ -676,3 +676,11 @@ def test_session_fail_counts_the_error_and_closes_with_internal() -> None:
         ("internal.error", "talk", peer.session.id)
     ]
     assert (peer.metrics.errors["internal"], peer.connection.ended) == (1, [INTERNAL])
+
+
+def test_session_fail_before_connected_closes_at_once() -> None:
+    peer = Peer()
+    with capture_logs():
+        peer.session.fail("open", ZeroDivisionError())
+    assert (peer.session.state, peer.session.close, peer.connection.ended) == (State.CLOSED, INTERNAL, [INTERNAL])
+    assert peer.connection.written == []

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.peer import Peer
 from tests.support.running import until
@@ -16,14 +17,14 @@ from wsbridge.transports.client_messages import INVALID_WINDOW, MAX_INVALID, Cli
 
 
 class Checked:
-    """Stands in for an admission: it keeps the tokens that it was given."""
+    """Stands in for an admission: it keeps the sessions and tokens that it was given."""
 
     def __init__(self) -> None:
-        self.tokens: list[str] = []
+        self.tokens: list[tuple[Session, str]] = []
         self.error: Exception | None = None
 
-    async def reauthenticate(self, _: Session, token: str) -> None:
-        self.tokens.append(token)
+    async def reauthenticate(self, session: Session, token: str) -> None:
+        self.tokens.append((session, token))
         if self.error:
             raise self.error
 
@@ -75,15 +76,27 @@ async def test_client_messages_check_the_token_of_auth_in_a_job_and_go_on_behind
     client.send('{"type":"auth","token":"a.b.c"}')
     assert (client.is_checking, client.admission.tokens, client.answers) == (True, [], [])
     await client.work()
-    assert (client.is_checking, client.admission.tokens, client.waited) == (False, ["a.b.c"], 1)
+    assert (client.is_checking, client.waited) == (False, 1)
+    assert client.admission.tokens == [(client.peer.session, "a.b.c")]
+
+
+def test_client_messages_name_the_job_of_a_check() -> None:
+    client = Client()
+    client.send('{"type":"auth","token":"a.b.c"}')
+    name, _ = client.jobs._wanted.get_nowait()
+    assert name == "auth"
 
 
 async def test_client_messages_whose_check_fails_unexpectedly_end_the_session() -> None:
     client = Client()
     client.admission.error = ZeroDivisionError()
     client.send('{"type":"auth","token":"a.b.c"}')
-    await client.work()
+    with capture_logs() as lines:
+        await client.work()
     assert client.peer.connection.ended == [INTERNAL]
+    assert [(line["event"], line["doing"], line["exc_info"]) for line in lines] == [
+        ("internal.error", "auth", client.admission.error)
+    ]
 
 
 @pytest.mark.parametrize(

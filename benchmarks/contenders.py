@@ -139,7 +139,8 @@ def _absent_nchan() -> str:
 def _centrifugo(start: Start) -> list[str]:
     configuration = json.loads((SERVICES / "centrifugo.json").read_text(encoding="utf-8"))
     configuration["http_server"]["port"] = str(start.port)
-    configuration["uni_websocket"]["ping_interval"] = f"{start.ping_seconds}s"
+    pings = {"ping_interval": f"{start.ping_seconds}s", "pong_timeout": f"{start.ping_seconds / 2}s"}
+    configuration["client"] |= pings
     target = start.directory / "centrifugo.json"
     target.write_text(json.dumps(configuration), encoding="utf-8")
     return ["centrifugo", "--config", str(target)]

@@ -56,7 +56,7 @@ class Load:
 
     def __init__(self, program: Path, port: int, options: dict[str, str], *, posts: int = 0) -> None:
         self._process = spawn([str(program)], LOAD_CORE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.set({"port": str(port), "posts": str(posts or port)} | options)
+        self.set({"port": str(port), "posts": str(posts or port), "patience": "60"} | options)
 
     def __enter__(self) -> Self:
         return self

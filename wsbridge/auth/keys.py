@@ -14,16 +14,7 @@ import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from wsbridge.auth.jwks import (
-    CURVES,
-    ED25519,
-    HMAC,
-    MIN_RSA_BITS,
-    RSA,
-    Key,
-    algorithms_of,
-    keys_of_set,
-)
+from wsbridge.auth.jwks import CURVES, ED25519, HMAC, MIN_RSA_BITS, RSA, Key, algorithms_of, keys_of_set
 from wsbridge.config.settings import PREFIX, Settings, SettingsError
 from wsbridge.config.value_types import without_secrets
 from wsbridge.supervision.jobs import Jobs

@@ -44,25 +44,20 @@ class Sink(Protocol):
 
     def room(self) -> int:
         """How many more entries fit."""
-        ...
 
     def room_bytes(self) -> int:
         """How many more bytes of data fit; data that several entries share count once."""
-        ...
 
     def is_empty(self) -> bool: ...
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Never blocks and never fails. Callers must have checked `room` and `room_bytes` first."""
-        ...
 
     def is_connected(self, user: str) -> bool:
         """Whether the user has a session on this replica."""
-        ...
 
     def disconnect(self, user: str) -> None:
         """End all of the user's sessions, for an operator."""
-        ...
 
 
 class Reservation:
@@ -136,18 +131,15 @@ class Broker(Protocol):
         stores in several steps calls `is_wanted` after each step that stored something, and retries the rest if it is
         false.
         """
-        ...
 
     async def follow(self, user: str) -> None:
         """Return once all later appends for the user will reach the sink."""
-        ...
 
     async def position(self, user: str) -> Position | None:
         """The position of the user's history, or None if there is none. Creates and renews no history.
 
         Raises `BrokerUnavailable` if the histories cannot be read now.
         """
-        ...
 
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         """The entries for a client that has handled everything up to `after`; None or "" requests no replay.
@@ -156,11 +148,9 @@ class Broker(Protocol):
         portion may be empty, if large data must be fetched first. Raises `BrokerUnavailable` if the histories cannot be
         read now.
         """
-        ...
 
     async def disconnect(self, user: str) -> None:
         """End all of the user's sessions, on every replica.
 
         Raises `BrokerUnavailable` if other replicas cannot be reached now.
         """
-        ...

@@ -15,7 +15,6 @@ class CountedConnection(Protocol):
 
     def close(self) -> None:
         """End the connection, because the server stops."""
-        ...
 
 
 class LimitedConnection(CountedConnection, Protocol):
@@ -23,7 +22,6 @@ class LimitedConnection(CountedConnection, Protocol):
 
     def cut(self, reason: str) -> None:
         """End the connection at once."""
-        ...
 
 
 class ConnectionLimit:

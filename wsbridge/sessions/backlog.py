@@ -30,19 +30,15 @@ class Waiting(Protocol):
 
     def unsent(self) -> int:
         """Bytes that wait for the peer, but those that it missed earlier."""
-        ...
 
     def buffered(self) -> int:
         """Bytes of them that are in the transport's own buffer."""
-        ...
 
     def taken(self) -> int:
         """Bytes that the peer's side of the transport has taken; grows."""
-        ...
 
     def alive(self, now: float) -> None:
         """The peer has shown that it is there, by taking bytes."""
-        ...
 
     def end(self, close: Close) -> None: ...
 

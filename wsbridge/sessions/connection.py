@@ -14,46 +14,36 @@ class Connection(Protocol):
     @property
     def is_paused(self) -> bool:
         """Whether the write buffer must drain before more is written."""
-        ...
 
     @property
     def ping_interval(self) -> float | None:
         """The most seconds between two pings; None for the interval of the settings."""
-        ...
 
     @property
     def answers(self) -> bool:
         """Whether a peer that is there answers a ping."""
-        ...
 
     def update(self, entry: Entry) -> bytes:
         """Return the frame of an entry. It is the same for all sessions with this transport."""
-        ...
 
     def frame(self, payload: bytes, position: Position | None = None) -> bytes:
         """Return the frame of a message; `position` is where a client resumes that has received it."""
-        ...
 
     def write(self, data: bytes | memoryview) -> None: ...
 
     def unsent(self) -> int:
         """Return the number of bytes in the write buffer."""
-        ...
 
     def ping(self) -> None: ...
 
     def wake(self) -> None:
         """Call `Session.pump` in a later turn of the loop, whenever the write buffer is nearly empty."""
-        ...
 
     def abort_later(self, *, soon: bool = False) -> None:
         """Abort in 2 s, or in 0.5 to 1 s, if the connection has not ended by then."""
-        ...
 
     def send_close(self, close: Close) -> None:
         """Close the connection in the way of its transport. Nothing is written afterwards."""
-        ...
 
     def abort(self) -> None:
         """Reset the connection and free all that it holds."""
-        ...

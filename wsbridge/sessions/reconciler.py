@@ -22,15 +22,12 @@ class Watched(Protocol):
 
     async def wait_for_doubt(self, patience: float) -> frozenset[str]:
         """Wait until something is in doubt, or for so many seconds; users of whom something may have been missed."""
-        ...
 
     async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
         """The positions of these users, who are known to have been that far; None where there is none any more."""
-        ...
 
     async def sweep(self) -> None:
         """Let go of users who are not connected any more."""
-        ...
 
 
 class Reconciler:

@@ -21,11 +21,7 @@ class LogWriter:
     """
 
     def __init__(
-        self,
-        stream: BinaryIO,
-        dropped: Counter[str],
-        report: Callable[[int, str], None],
-        max_bytes: int = MAX_BYTES,
+        self, stream: BinaryIO, dropped: Counter[str], report: Callable[[int, str], None], max_bytes: int = MAX_BYTES
     ) -> None:
         self._stream = getattr(stream, "raw", stream)
         self._dropped = dropped

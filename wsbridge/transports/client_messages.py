@@ -25,7 +25,6 @@ class Sender(Protocol):
 
     def take_waiting(self) -> None:
         """Pass on the frames that have come meanwhile."""
-        ...
 
 
 class ClientMessages:

@@ -27,19 +27,15 @@ RECONNECT = 0.25  # seconds until the next try
 class Listener(Protocol):
     async def on_message(self, channel: str, payload: bytes) -> None:
         """Handle a message. The subscriber reads no further before this returns, so the server may have to wait."""
-        ...
 
     def on_interrupted(self, why: str) -> None:
         """A connection has ended: messages may be lost, and the server may be another one or may have lost data."""
-        ...
 
     def on_error(self, doing: str, error: Exception) -> None:
         """An internal error. The subscriber continues."""
-        ...
 
     def on_resubscribed(self, channel: str) -> None:
         """A channel works again. Messages that were published in between are lost."""
-        ...
 
 
 @dataclass(slots=True)

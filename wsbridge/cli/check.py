@@ -1,7 +1,10 @@
 """`wsbridge check`: all settings with their values, every mistake, every weakness."""
 
-from collections.abc import Iterator, Mapping
+# ruff: noqa: PLC0415 - what is imported later is slow to import, and not needed for the catalogue
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import NamedTuple
 
 from wsbridge.cli.formatting import printable
@@ -48,24 +51,20 @@ def examine(environ: Mapping[str, str]) -> Examined:
 
 def _of_parts(settings: Settings) -> Iterator[str]:
     """Mistakes that only show when the parts are built from the settings, as the bridge does at its start."""
-    from wsbridge.supervision import event_loop  # noqa: PLC0415 - slow to import, and not needed for the catalogue
+    from wsbridge.supervision import event_loop
 
-    try:
-        event_loop.factory(settings.loop)
-    except SettingsError as error:
-        yield from error.lines
+    builders: list[Callable[[], object]] = [partial(event_loop.factory, settings.loop)]
     if settings.authenticates:
-        from wsbridge.auth import keys  # noqa: PLC0415 - as above
-        from wsbridge.telemetry import metrics  # noqa: PLC0415 - as above
+        from wsbridge.auth import keys
+        from wsbridge.telemetry import metrics
 
-        try:
-            keys.build(settings, metrics.Metrics())
-        except SettingsError as error:
-            yield from error.lines
+        builders.append(lambda: keys.build(settings, metrics.Metrics()))
     if settings.redis_url:
-        from wsbridge.broker.redis.topology import create_server  # noqa: PLC0415
+        from wsbridge.broker.redis.topology import create_server
 
+        builders.append(partial(create_server, settings.redis_url))
+    for build in builders:
         try:
-            create_server(settings.redis_url)
+            build()
         except SettingsError as error:
             yield from error.lines

@@ -35,6 +35,7 @@ async def play(page: Page) -> None:
     await expect(page.locator(".tab .badge")).to_have_text(["open"] * 3)
     await publish(page, "bob", "Mow the lawn")
     await publish(page, "alice", "Buy milk")
+    await expect(page.locator(".tasks .title", has_text="Buy milk")).to_have_count(2)
     await press(page, "Unplug: alice")
     for title in AWAY:
         await publish(page, "alice", title)

@@ -70,7 +70,7 @@ class Load:
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
             viewer = lacking()
-            assert viewer is None, viewer.broken("it waits for ever")
+            assert viewer is None, viewer.broken("it waits forever")
 
     async def _is_published(self, event: bytes, user: str) -> bool:
         try:

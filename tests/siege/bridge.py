@@ -1,4 +1,4 @@
-"""The besieged bridge: a process in production mode, whose log nobody reads."""
+"""The besieged bridge: a process in production mode, whose log is not read."""
 
 import asyncio
 import contextlib

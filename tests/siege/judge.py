@@ -1,4 +1,4 @@
-"""What a siege has measured, and the promises that it broke."""
+"""The measurements of a siege, and the promises that it broke."""
 
 from collections import Counter
 from typing import Any

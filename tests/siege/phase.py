@@ -1,4 +1,4 @@
-"""A period of a siege, and what is measured in it."""
+"""A period of a siege, and its measurements."""
 
 import asyncio
 import contextlib

@@ -2,9 +2,9 @@
 
 from hypothesis import HealthCheck, settings
 
-# How fast examples are found is no matter of right or wrong, and depends on who else uses the machine.
+# The time to find examples says nothing about correctness, and depends on other work on the machine.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-MANY, FEW = 100, 10  # for a test that asks for no number
+MANY, FEW = 100, 10  # for a test that sets no number
 PROFILE = "tests"  # of `make test`
 settings.register_profile(PROFILE, PATIENT, max_examples=MANY)
 settings.register_profile("quick", PATIENT, max_examples=FEW)
@@ -12,5 +12,5 @@ settings.register_profile("repeatable", PATIENT, max_examples=FEW, derandomize=T
 
 
 def tries(count: int) -> settings:
-    """Decorate a test that needs another number of examples than `MANY`; the profile scales it."""
+    """Set another number of examples than `MANY` for a test; the profile scales it."""
     return settings(max_examples=max(1, count * settings().max_examples // MANY))

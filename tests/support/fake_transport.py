@@ -1,11 +1,11 @@
-"""A transport without a socket, for connections: it keeps what is written."""
+"""A transport without a socket, which records what is written."""
 
 import asyncio
 from types import SimpleNamespace
 
 
 class FakeTransport(asyncio.Transport):
-    """`buffered` is the number of bytes that the peer has not taken."""
+    """`buffered` is the number of bytes that the peer has not read."""
 
     def __init__(self) -> None:
         super().__init__({"socket": SimpleNamespace(setsockopt=lambda *_: None)})

@@ -93,7 +93,7 @@ class WebSocketPeer(Peer):
         await self.send((UPGRADE.format(path=f"/ws?user_id={user}{query}") + headers + "\r\n").encode("latin-1"))
         head = await self.until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
-        assert b"extensions" not in head.lower()  # nothing is ever compressed, so there is no bomb to send
+        assert b"extensions" not in head.lower()  # the bridge never compresses
 
     async def opened(self, user: str = "u1", query: str = "", headers: str = "") -> dict[str, Any]:
         """Upgrade; return the first message."""

@@ -1,4 +1,4 @@
-"""The publisher's log: what was sent, what got SUCCESS, and the faults of the servers.
+"""The publisher's log: events sent, events that got SUCCESS, and the faults of the servers.
 
 A user's events have serial numbers from 1, in the order of their partition. Times are seconds of one clock.
 """

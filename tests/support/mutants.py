@@ -1,6 +1,6 @@
-"""`python -m tests.support.mutants [PATTERN ...]`: run mutmut from scratch and print its score; how tox runs it.
+"""`python -m tests.support.mutants [PATTERN ...]`: runs mutmut from scratch and prints its score, for tox.
 
-Ends with 1 if some mutants were not tried within `MINUTES`, or if fewer than `FLOOR` of all were killed.
+Exits with 1 if some mutants were not tried within `MINUTES`, or if fewer than `FLOOR` of all were killed.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def run(*patterns: str) -> None:
         if code := mutmut.wait(60 * MINUTES):
             sys.exit(code)
     except subprocess.TimeoutExpired:
-        pass  # main() reports what was not tried
+        pass  # main() reports mutants that were not tried
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(mutmut.pid, signal.SIGKILL)

@@ -76,7 +76,7 @@ def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
     if caller is Caller.ANYONE:
         return None
     if call.invoked:
-        # The sidecar drops a message that is answered with 404. After 403 it would redeliver for ever a message that
+        # The sidecar drops a message that is answered with 404. After 403 it would redeliver forever a message that
         # happens to have such a header itself.
         status = 404 if call.delivered else 403
         return Refusal("invocation", status, "This route must not be called through Dapr service invocation.")

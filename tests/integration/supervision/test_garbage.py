@@ -1,9 +1,9 @@
-"""The garbage collector leaves alone what has survived, and looks at it again only if there may be much to free."""
+"""The garbage collector ignores surviving objects, until there are so many that much may be free."""
 
 import subprocess
 import sys
 
-# In a process of its own: thresholds and frozen objects are those of the process.
+# In its own process, because thresholds and frozen objects belong to the process.
 PROGRAM = """
 import gc, weakref
 from structlog.testing import capture_logs

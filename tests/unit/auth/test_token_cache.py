@@ -1,4 +1,4 @@
-"""What is remembered of verified tokens, for how long, and how much of it."""
+"""The memory of verified tokens: content, time and bound."""
 
 import hashlib
 import tracemalloc
@@ -63,7 +63,7 @@ def test_put_with_other_keys_forgets_the_tokens_of_the_old_ones(clock: SimpleNam
     assert [cache.get(f"token {n}", others) for n in range(3)] == [None] * 3
 
 
-def test_put_over_the_bound_forgets_what_was_used_longest_ago(clock: SimpleNamespace) -> None:
+def test_put_over_the_bound_forgets_the_least_recently_used(clock: SimpleNamespace) -> None:
     one = filled(1, TokenCache()).bytes
     cache = filled(3, TokenCache(3 * one))
     assert cache.get("token 0", KEYS)
@@ -77,7 +77,7 @@ def test_put_the_same_token_twice_counts_once(clock: SimpleNamespace) -> None:
     assert filled(1, cache).bytes == filled(1, TokenCache()).bytes > ENTRY_BYTES
 
 
-def test_entries_hold_a_digest_and_nothing_of_the_token(clock: SimpleNamespace) -> None:
+def test_entries_hold_only_a_digest_of_the_token(clock: SimpleNamespace) -> None:
     cache = TokenCache()
     cache.put("header.claims.signature", KEYS, "alice", 2_000.0)
     digest = hashlib.sha256(b"header.claims.signature").digest()

@@ -1,4 +1,4 @@
-"""One read of a body for many callers: who shares it, and callers that give up."""
+"""One read of a body for many callers, and cancelled callers."""
 
 import asyncio
 from typing import cast
@@ -46,7 +46,7 @@ async def test_bodies_concurrent_callers_share_one_read() -> None:
     await reads.close()
 
 
-async def test_bodies_read_goes_on_when_the_caller_that_began_it_gives_up() -> None:
+async def test_bodies_read_continues_after_its_first_caller_is_cancelled() -> None:
     reads = Reads()
     first, second = await reads.callers(2)
     first.cancel()

@@ -22,7 +22,7 @@ class Work(Pipeline):
     """Returns ten times each item, a batch at a time. Each batch waits until the test lets it continue."""
 
     def __init__(self, size: int = SIZE, *, held: bool = True) -> None:
-        super().__init__(cast("Server", None))  # it is not asked
+        super().__init__(cast("Server", None))  # it is not used
         self.batch = size
         self.begun: list[list[int]] = []
         self.fails: set[int] = set()  # items that make a batch fail
@@ -81,7 +81,7 @@ async def test_pipeline_call_without_items_returns_no_answers() -> None:
     assert await asyncio.gather(*calls) == [[], [10], []]
 
 
-async def test_pipeline_never_exceed_their_bound() -> None:
+async def test_pipeline_batches_never_exceed_their_bound() -> None:
     work = Work()
     calls = await work.under_way([1, 2], [3, 4], [5], [6, 7, 8], [9])
     work.go_on(4)
@@ -108,7 +108,7 @@ async def test_pipeline_items_of_one_call_stay_in_one_batch(place: int) -> None:
     failing=st.sets(st.integers(0, 99), max_size=2),
 )
 @tries(60)
-def test_pipeline_give_each_caller_its_own_answers_in_order(
+def test_pipeline_gives_each_caller_its_own_answers_in_order(
     calls: list[list[int]], size: int, early: int, failing: set[int]
 ) -> None:
     """`early` callers call before the first batch begins, the others later, one by one."""

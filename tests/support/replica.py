@@ -95,7 +95,7 @@ class Replica:
         shared = Shared(
             metrics=self.metrics, backlog=self.backlog, on_missed=self.catch_up.request, on_leave=self.registry.remove
         )
-        session = connection.session = Session(user, connection, shared, now=0.0)
+        session = connection.session = Session(user, connection, shared, now=0.0, peer="", agent="")
         self.registry.add(session)
         await self.broker.follow(user)
         resume = await self._resume(user, str(after) if after else None)

@@ -44,9 +44,7 @@ class Session(Record):
 
     __slots__ = ("_sender", "_shared", "connection", "rest", "state")
 
-    def __init__(
-        self, user: str, connection: Connection, shared: Shared, *, now: float, peer: str = "", agent: str = ""
-    ) -> None:
+    def __init__(self, user: str, connection: Connection, shared: Shared, *, now: float, peer: str, agent: str) -> None:
         super().__init__(user, peer=peer, agent=agent, now=now)
         self.connection = connection
         self.state = State.JOINING

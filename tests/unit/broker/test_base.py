@@ -25,6 +25,11 @@ def test_reservation_takes_as_many_entries_as_there_is_room_for(waiting: int) ->
     assert reservation.taken == ROOM - waiting
 
 
+def test_reservation_takes_as_many_bytes_as_there_is_room_for() -> None:
+    assert Reservation(Sink(3, 100), waiting=1).reserve(event("u", data="x" * 100)) is None
+    assert Reservation(Sink(3, 100), waiting=1).reserve(event("u", data="x" * 101)) == BYTES
+
+
 def test_reservation_counts_the_data_of_many_users_once() -> None:
     reservation = Reservation(Sink(max_bytes=1_000), waiting=1, waiting_bytes=300)
     many = event(*"abcdefgh", data='{"x":"%s"}' % ("x" * 492))

@@ -45,7 +45,7 @@ class Crowd:
         self.held: list[Session] = []
 
     def session(self, user: str = "u") -> Session:
-        session = Session(user, FakeConnection(), self._shared, now=0.0)
+        session = Session(user, FakeConnection(), self._shared, now=0.0, peer="", agent="")
         session.attach(Resume(Position("e", 0)), HELLO)
         return session
 

@@ -684,3 +684,10 @@ def test_session_fail_before_connected_closes_at_once() -> None:
         peer.session.fail("open", ZeroDivisionError())
     assert (peer.session.state, peer.session.close, peer.connection.ended) == (State.CLOSED, INTERNAL, [INTERNAL])
     assert peer.connection.written == []
+
+
+def test_session_counts_each_gap() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        Peer(metrics=metrics).session.attach(Resume(Position("f", 7), (), False, Gap(None, "reset")), HELLO)
+    assert +metrics.gaps == {"reset": 2}

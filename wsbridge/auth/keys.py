@@ -134,10 +134,7 @@ def _described(error: Exception) -> str:
 
 
 def build(settings: Settings, metrics: Metrics) -> Keys:
-    """The key source that is configured.
-
-    Raises `SettingsError` if a PEM is malformed, or a key does not support a configured algorithm.
-    """
+    """The configured keys. Raises `SettingsError` for a malformed PEM, or an algorithm that a key does not support."""
     allowed = settings.jwt_algorithms
     if settings.jwt_jwks_url:
         _check_family(allowed, (*RSA, *CURVES.values(), *ED25519), "JWT_JWKS_URL")

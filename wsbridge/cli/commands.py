@@ -135,10 +135,7 @@ def _reached(user: str, count: int | None) -> str:
 
 
 def _settings(environ: Environ, *needed: str) -> Settings:
-    """The settings; mistakes in others than the needed ones are ignored.
-
-    Raises `SettingsError` if a needed setting has a mistake.
-    """
+    """The settings. Raises `SettingsError` for mistakes in the needed ones; mistakes in others are ignored."""
     settings, wrong, _ = read(environ)
     if mistakes := [text for name, text in wrong.items() if name.removeprefix(PREFIX) in needed]:
         raise SettingsError(*mistakes)

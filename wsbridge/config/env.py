@@ -23,10 +23,7 @@ class Reading(NamedTuple):
 
 
 def load(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """The settings and the warnings about unknown names.
-
-    Raises `SettingsError` with one line for each malformed value or contradiction.
-    """
+    """The settings and the warnings about unknown names. Raises `SettingsError` with one line for each mistake."""
     settings, wrong, unknown = read(environ)
     if wrong:
         raise SettingsError(*wrong.values())

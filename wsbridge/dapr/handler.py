@@ -100,10 +100,7 @@ class DaprHandler:
             return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
 
     async def _body(self, request: web.Request) -> bytes:
-        """The body of the request.
-
-        Raises `web.HTTPRequestTimeout` if it did not arrive within `BODY_TIMEOUT`. The sidecar delivers again.
-        """
+        """The body. Raises `web.HTTPRequestTimeout` after `BODY_TIMEOUT`. Then the sidecar delivers again."""
         content = request.content
         if content.is_eof() and content.total_bytes <= SMALL_BODY:  # it came with the headers, as usual
             return content.read_nowait()

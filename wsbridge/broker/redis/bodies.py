@@ -46,10 +46,7 @@ class Bodies:
         self._cached = 0  # bytes
 
     async def store(self, event: Event) -> Reference:
-        """Write the data, unless an earlier delivery has done so.
-
-        Raises `BrokerUnavailable` if not all of it was written.
-        """
+        """Write the data, unless an earlier delivery has. Raises `BrokerUnavailable` if not all of it was written."""
         data, seed = event.data, event.key.encode(errors="surrogatepass") or secrets.token_bytes(16)
         name = hashlib.blake2b(data, digest_size=16, key=hashlib.blake2b(seed, digest_size=32).digest()).digest()
         reference = Reference(name, len(data), zlib.crc32(data))
@@ -72,10 +69,7 @@ class Bodies:
         return data
 
     async def load(self, reference: Reference) -> bytes | None:
-        """The data; None if the server no longer has it.
-
-        Raises `BrokerUnavailable` if the server cannot be reached now.
-        """
+        """The data; None if the server has lost it. Raises `BrokerUnavailable` if the server cannot be read now."""
         data = self.known(reference)
         if data is not None:
             return data

@@ -67,10 +67,7 @@ class SubscriberConnection:
         return request
 
     async def flush(self) -> None:
-        """Send all enqueued requests.
-
-        Raises `BrokerUnavailable` if the connection has ended. `receive` fails then, too.
-        """
+        """Send all enqueued requests. Raises `BrokerUnavailable` if the connection has ended, as `receive` does."""
         async with self._sending:  # keeps the order if another task is sending
             while self._unsent:
                 requests, self._unsent = self._unsent, []

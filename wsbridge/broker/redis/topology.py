@@ -79,10 +79,7 @@ class ClusterServer(Server):
 
 
 def create_server(url: RedisUrl) -> Server:
-    """Create the server, without connecting to it.
-
-    Raises `SettingsError` if redis-py does not take an option of the query.
-    """
+    """Create the server without connecting. Raises `SettingsError` if redis-py does not take an option of the URL."""
     try:
         match url.mode:
             case Mode.CLUSTER:

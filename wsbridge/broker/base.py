@@ -150,7 +150,4 @@ class Broker(Protocol):
         """
 
     async def disconnect(self, user: str) -> None:
-        """End all of the user's sessions, on every replica.
-
-        Raises `BrokerUnavailable` if other replicas cannot be reached now.
-        """
+        """End the user's sessions on all replicas. Raises `BrokerUnavailable` if others cannot be reached now."""

@@ -8,10 +8,7 @@ from wsbridge.config.settings import PREFIX, SettingsError
 
 
 def factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """The factory of event loops for the setting `LOOP`: auto, uvloop or asyncio.
-
-    Raises `SettingsError` if uvloop is asked for and cannot be imported.
-    """
+    """The factory of loops for `LOOP`. Raises `SettingsError` if uvloop is asked for and cannot be imported."""
     if wanted != "asyncio":
         try:
             new_event_loop: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop

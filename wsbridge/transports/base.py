@@ -71,7 +71,8 @@ class BaseConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def unsent(self) -> int:
-        return self._transport.get_write_buffer_size()
+        """Return the bytes that wait for the peer. uvloop's transports count them even after an abort."""
+        return 0 if self.is_over else self._transport.get_write_buffer_size()
 
     def wake(self) -> None:
         """Let the session write what waits for the peer, in a later turn of the loop."""

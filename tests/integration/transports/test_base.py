@@ -81,6 +81,7 @@ async def test_connection_write_to_a_lost_peer_is_ignored(line: Line) -> None:
 async def test_connection_abort_discards_unsent_bytes_and_resets(line: Line) -> None:
     line.stall()
     line.connection.abort()
+    assert line.connection.unsent() == 0
     await until(accepted_is_closed(line.transport))
     assert await line.end() == "reset"
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler as WebHandler
 
 from wsbridge.auth.access import Access, Caller, Handler, Trust
 from wsbridge.auth.authenticator import Authenticator
@@ -126,8 +125,7 @@ class Bridge:
         app = web.Application(
             middlewares=[
                 problem_details.middleware(self.metrics),
-                middleware.middleware(self.metrics, self.rate_limits, self.proxies),
-                self._only_while_whole,  # innermost, so that the others see its refusals
+                middleware.middleware(self.metrics, self.rate_limits, self.proxies, self.jobs),
             ],
             client_max_size=max_body(self.settings.max_event_bytes),
         )
@@ -229,14 +227,6 @@ class Bridge:
         self.metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
         self.metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)
         return broker, {"stream": broker.run, "reconciler": Reconciler(broker, self.registry, self.metrics).run}
-
-    @web.middleware
-    async def _only_while_whole(self, request: web.Request, handler: WebHandler) -> web.StreamResponse:
-        """Refuse every request once a job has ended: an event that is accepted then may not be delivered."""
-        if self.jobs.failure is not None:
-            text = f"The background job {self.jobs.failure.job!r} has ended; the process is about to exit."
-            raise web.HTTPServiceUnavailable(text=text)
-        return await handler(request)
 
     def _job_failed(self, failure: JobFailed) -> None:
         self.metrics.failed("internal")

@@ -9,6 +9,7 @@ from wsbridge.connections.client_address import ADDRESS, TrustedProxies, address
 from wsbridge.connections.guard import ConnectionGuard
 from wsbridge.connections.handshake_pacer import HandshakePacer
 from wsbridge.connections.rate_limits import RateLimits
+from wsbridge.supervision.jobs import Jobs
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
@@ -17,7 +18,7 @@ IS_OVERLOADED = web.RequestKey("overloaded", bool)
 RETRY_AFTER = "1"  # seconds
 
 
-def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies) -> Middleware:
+def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies, jobs: Jobs) -> Middleware:
     """Make the middleware. It belongs inside that of `problem_details`, which translates its errors."""
 
     pacer = HandshakePacer()
@@ -26,6 +27,7 @@ def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxie
     async def intake(request: web.Request, handler: Handler) -> web.StreamResponse:
         guard = guard_of(request)
         try:
+            _check_jobs(jobs)
             address = _identify(request, proxies)
             _check_rate_limits(address, rate_limits, metrics)
             if request.path in HANDSHAKES:
@@ -55,6 +57,13 @@ async def finish(request: web.Request, response: web.StreamResponse) -> None:
 def guard_of(request: web.Request) -> ConnectionGuard | None:
     protocol = request.transport.get_protocol() if request.transport else None
     return protocol if isinstance(protocol, ConnectionGuard) else None
+
+
+def _check_jobs(jobs: Jobs) -> None:
+    """Refuse every request once a job has ended: an event that is accepted then may not be delivered."""
+    if jobs.failure is not None:
+        text = f"The background job {jobs.failure.job!r} has ended; the process is about to exit."
+        raise web.HTTPServiceUnavailable(text=text)
 
 
 def _identify(request: web.Request, proxies: TrustedProxies) -> str:

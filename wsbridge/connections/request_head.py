@@ -10,7 +10,6 @@ END = b"\r\n\r\n"
 MAX_CHUNK_LINE = 4_096  # bytes of a chunk's size with its extensions: daprd and proxies send a few
 _START = re.compile(rb"[A-Za-z!#$%&'*+.^_`|~0-9-]")  # the first byte of a method, a token (RFC 9110 §5.6.2)
 MAX_LINES = 128  # header lines of a head
-_FOLD = re.compile(rb"\r\n[ \t]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # The path of a GET, behind scheme and host in the absolute form (RFC 9112 §3.2.2).
 _PATH = re.compile(rb"GET (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?# ]*)?([^?# ]*)")
@@ -72,7 +71,7 @@ class Head:
             raise Malformed("the request line does not end with HTTP/1.1 or HTTP/1.0")
         if self.raw.count(b"\n") > MAX_LINES + 2:
             raise Malformed(f"there are more than {MAX_LINES} header lines")
-        if _FOLD.search(self.raw):
+        if b"\r\n " in self.raw or b"\r\n\t" in self.raw:
             raise Malformed("a header line is folded (RFC 9112 section 5.2)")
         expected = self.field(b"expect")
         if expected and expected.lower() != b"100-continue":

@@ -51,7 +51,7 @@ fuzz: $(tools) ## fuzz every parser for two minutes; SECONDS=3600 for longer
 	$(bin)/tox run -e fuzz -- --seconds $(or $(SECONDS),120) $(TARGETS)
 
 .PHONY: mutants
-mutants: $(tools) ## break the code of the hot path in a thousand places, to see if unit tests fail; ONLY='wsbridge.core*' for a part
+mutants: $(tools) ## break the hot path in two thousand places, one at a time: do unit tests fail? ONLY='wsbridge.core*' for a part
 	$(bin)/tox run -e mutants -- $(if $(ONLY),'$(ONLY)')
 
 .PHONY: e2e

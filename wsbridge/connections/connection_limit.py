@@ -92,7 +92,7 @@ class ConnectionLimit:
         for member in [member for waiting in self._waiting.values() for member in waiting]:
             member.close()
 
-    async def end_all(self, timeout: float) -> None:  # noqa: ASYNC109 - what follows it is no error
+    async def end_all(self, timeout: float) -> None:  # noqa: ASYNC109 - its expiry is not an error
         """Wait `timeout` seconds for the peers' part of the closes. Then reset the connections that are left."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):

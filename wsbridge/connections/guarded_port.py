@@ -1,4 +1,4 @@
-"""Shared by all connections of a port: aiohttp's server and the limits."""
+"""The common part of all connections of a port: aiohttp's server and the limits."""
 
 import asyncio
 from collections.abc import Callable

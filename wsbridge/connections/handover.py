@@ -23,7 +23,7 @@ class Successor(CountedConnection, Protocol):
 
 
 class _Tail:
-    """Stands in for aiohttp's WebSocket reader, to get the bytes that came together with the handshake."""
+    """Replaces aiohttp's WebSocket reader, to get the bytes that arrived together with the handshake."""
 
     def __init__(self) -> None:
         self.bytes = b""
@@ -47,7 +47,7 @@ def hand_over(request: web.Request, successor: Successor) -> None:
     tail = _Tail()
     handler.set_parser(cast("Any", tail))
     transport.set_protocol(cast("asyncio.Protocol", successor))
-    handler.transport = None  # or the next line would close it
+    handler.transport = None  # otherwise the next line would close it
     handler.connection_lost(None)  # frees the parser and the keep-alive timer
     if guard is not None:
         successor.limit = guard.hand_over(successor)

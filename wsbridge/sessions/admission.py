@@ -1,4 +1,4 @@
-"""Who may connect: origin, token, user, and whether this replica takes anyone now. Counts what it refuses."""
+"""Decides which requests may connect: origin, token, user, and whether the replica drains. Counts refusals."""
 
 import time
 
@@ -32,7 +32,7 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 AUTH_FAILURES = frozenset({TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, USER_MISMATCH})
-CLIENT_FAULTS = AUTH_FAILURES | {USER_ID_REQUIRED, ORIGIN_FORBIDDEN}  # count against the address's limit of failures
+CLIENT_FAULTS = AUTH_FAILURES | {USER_ID_REQUIRED, ORIGIN_FORBIDDEN}  # count against the client's limit of failures
 
 
 class Admission:
@@ -51,7 +51,7 @@ class Admission:
         leeway: float,
     ) -> None:
         self.origins = origins
-        self.draining = False  # refuses everyone
+        self.draining = False  # if True, every request is refused
         self._authenticator = authenticator
         self._rate_limits = rate_limits
         self._metrics = metrics
@@ -88,7 +88,7 @@ class Admission:
             log.warning("session.refused", **_described(refused), **whose)
 
     async def reauthenticate(self, session: Session, token: str) -> None:
-        """Let a session live as long as a fresh token of its user, or end it. The client gets the answer."""
+        """Extend a session with a fresh token of its user, or end it. The client gets the answer."""
         try:
             identity = await self._authenticator.refresh(session.user, token)
         except Refused as refused:
@@ -105,7 +105,7 @@ class Admission:
     def deadline(self, identity: Identity) -> float:
         """Return when a session ends with its token, by the loop's clock.
 
-        The wall clock is read this once, so that setting it later ends no session too early or too late.
+        The wall clock is read only here, so that setting it later ends no session too early or too late.
         """
         return time.monotonic() + identity.expires - time.time() + self._leeway
 

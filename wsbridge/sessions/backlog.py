@@ -1,7 +1,7 @@
 """The sessions with unsent bytes, and the bounds on these bytes.
 
-Both bounds are about time: a fast reader that is sent a lot at once is over a bound for a moment. A session is ended
-only where its peer takes too little of what waits, whether it is over its own bound or one of those that fill memory.
+Both bounds are about time, because a fast reader that is sent much at once is over a bound for a moment. A session is
+ended only if its peer reads too little, whether it is over its own bound or among the slowest when memory is short.
 """
 
 import asyncio
@@ -14,40 +14,40 @@ from wsbridge.core.close_codes import SLOW_CONSUMER, Close
 from wsbridge.sessions.outbox import Ledger
 from wsbridge.telemetry.metrics import Metrics
 
-LOOK = 0.25  # seconds between two looks at the sessions that wait
-LATE = 1.0  # seconds by which a look may be late before this process, and not the peers, was to blame
-PATIENCE = 1.0  # seconds that a peer over its bound has to take a `SHARE` of the bound
-REPLAY_PATIENCE = 30.0  # the same for what was missed, which is sent at the peer's pace
+LOOK = 0.25  # seconds between two looks at the sessions with unsent bytes
+LATE = 1.0  # seconds; if a look is later than this, the process was paused, and no peer is blamed
+PATIENCE = 1.0  # seconds within which a peer over its bound must read a `SHARE` of the bound
+REPLAY_PATIENCE = 30.0  # the same during a replay, which is sent at the peer's pace
 SHARE = 16
-HEALTHY = 5.0  # seconds within which a peer at its present pace has all: it is never ended for the memory of all
+HEALTHY = 5.0  # seconds; a peer that will have read everything by then is never ended for lack of memory
 
 
 class Waiting(Protocol):
-    """A session, as far as its backlog goes."""
+    """The part of a session that its backlog needs."""
 
     @property
     def is_replaying(self) -> bool: ...
 
     def unsent(self) -> int:
-        """Bytes that wait for the peer, but those that it missed earlier."""
+        """Bytes that wait for the peer, without missed entries."""
 
     def buffered(self) -> int:
-        """Bytes of them that are in the transport's own buffer."""
+        """The part of them in the write buffer of the transport."""
 
     def taken(self) -> int:
-        """Bytes that the peer's side of the transport has taken; grows."""
+        """Bytes that the kernel has taken so far; ascending."""
 
     def alive(self, now: float) -> None:
-        """The peer has shown that it is there, by taking bytes."""
+        """Note that the peer is alive, because it has read bytes."""
 
     def end(self, close: Close) -> None: ...
 
 
 class Progress:
-    """How far a peer was at the last look, and when it last took as much as it must."""
+    """The progress of a peer at the last look, and when it last read as much as it must."""
 
     __slots__ = ("at", "goal", "pace", "seen", "taken")
-    pace: float  # bytes a second between the last two looks
+    pace: float  # bytes a second, between the last two looks
 
     def __init__(self, taken: int, now: float, goal: int) -> None:
         self.at = now
@@ -55,7 +55,7 @@ class Progress:
         self.seen = self.taken = taken
 
     def look(self, taken: int, now: float, seconds: float) -> bool:
-        """Note how far the peer is; whether it has taken anything since the last look."""
+        """Note the progress. Returns whether the peer has read anything since the last look."""
         self.pace = (taken - self.seen) / seconds
         self.seen = taken
         if taken - self.taken >= self.goal:
@@ -64,7 +64,7 @@ class Progress:
 
 
 class Backlog:
-    """Bounds in bytes: `max_session` for what waits for one peer, `max_total` for all of them together."""
+    """Bounds in bytes: `max_session` for the unsent bytes of one peer, `max_total` for those of all peers."""
 
     def __init__(
         self, metrics: Metrics, *, max_session: int, max_total: int, clock: Callable[[], float] = time.monotonic
@@ -82,22 +82,22 @@ class Backlog:
 
     @property
     def bytes(self) -> int:
-        """All unsent bytes: shared frames counted once, and the transports' buffers."""
+        """All unsent bytes: shared frames count once; the write buffers of the transports are included."""
         return self.ledger.bytes + sum(session.buffered() for session in self._waiting)
 
     def add(self, session: Waiting) -> None:
-        """From now on something waits for its peer."""
+        """Watch a session that has unsent bytes."""
         if session not in self._waiting:
             goal = max(1, self._max_session // SHARE)
             self._waiting[session] = Progress(session.taken(), self._clock(), goal)
 
     def discard(self, session: Waiting) -> None:
-        """Nothing waits any more: the peer has taken it all."""
+        """Stop watching a session without unsent bytes."""
         if self._waiting.pop(session, None) is not None:
             session.alive(self._clock())
 
     async def run(self) -> None:
-        """Look for as long as the bridge lives."""
+        """Look periodically, for as long as the bridge runs."""
         while True:
             await asyncio.sleep(LOOK)
             try:
@@ -106,7 +106,7 @@ class Backlog:
                 self._metrics.internal("backlog", error)
 
     def look(self) -> None:
-        """End the sessions whose peers are too slow for their own bound, then the worst of those that fill memory."""
+        """End the sessions whose peers are too slow for their own bound, then the slowest ones if memory is short."""
         now = self._clock()
         seconds = max(now - self._looked, 0.001)
         self._looked = now
@@ -114,7 +114,7 @@ class Backlog:
         for session, progress in list(self._waiting.items()):
             if progress.look(session.taken(), now, seconds):
                 session.alive(now)
-            if paused:  # nobody could take anything while this process stood still
+            if paused:  # peers could not read while this process was paused
                 progress.at = now
             elif self._is_too_slow(session, now - progress.at):
                 session.end(SLOW_CONSUMER)

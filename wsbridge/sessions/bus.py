@@ -11,12 +11,12 @@ from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
 
 MINUTE = 60.0  # seconds
-PORTION = 65_536  # bytes of data, counted for each user, whose frames are in memory at once: 4 MiB take twice the time
-UNPAUSED = 4_194_304  # the same that are delivered before others may run
+PORTION = 65_536  # bytes of data, counted for each user, whose frames are in memory at once; 4 MiB take twice the time
+UNPAUSED = 4_194_304  # the same, delivered before other tasks run
 
 
 class Bus:
-    """Holds at most `size` entries with `max_bytes` of data: when it is full the broker answers RETRY."""
+    """Holds at most `size` entries with `max_bytes` of data. When it is full, the broker answers RETRY."""
 
     def __init__(
         self,
@@ -34,16 +34,16 @@ class Bus:
         self._clock = clock
         self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
         self.depth = self.bytes = 0
-        self._most = self._most_before = 0  # entries, in this minute or longer, and in the one before
+        self._most = self._most_before = 0  # entries: the maximum of this minute or longer, and of the one before
         self._turned = clock()
 
     @property
     def fullness(self) -> float:
-        """The part of its bounds that is in use, of the one that is nearer."""
+        """The used share of its entries or of its bytes, whichever is larger."""
         return max(self.depth / self._size, self.bytes / self._max_bytes)
 
     def most(self) -> int:
-        """The most entries since the last call, at least in the last minute: a queue is full for moments only."""
+        """The maximum of entries since the last call, or of the last minute if that is longer."""
         most = max(self._most, self._most_before)
         if self._clock() - self._turned >= MINUTE:
             self._most_before, self._most, self._turned = self._most, self.depth, self._clock()
@@ -72,7 +72,7 @@ class Bus:
         self._registry.disconnect(user)
 
     async def broadcast(self) -> None:
-        """Deliver for as long as the bridge lives. All that is queued at one wake-up is one batch, flushed once."""
+        """Deliver, for as long as the bridge runs: all entries that are queued at a wake-up are one batch, flushed once."""
         while True:
             batch, size = await self._next_batch()
             try:
@@ -80,10 +80,10 @@ class Bus:
             finally:
                 self.depth -= len(batch)
                 self.bytes -= size
-                del batch  # or its data would stay in memory until the next event
+                del batch  # otherwise its data would stay in memory until the next event
 
     async def _next_batch(self) -> tuple[list[Entry], int]:
-        """Wait for an entry. Returns all that is queued then, and the bytes of its data."""
+        """Wait for an entry. Returns all queued entries, and the bytes of their data."""
         batch = list(await self._queue.get())
         size = data_bytes(batch)
         while not self._queue.empty():
@@ -93,7 +93,7 @@ class Bus:
         return batch, size
 
     async def _deliver_all(self, batch: Sequence[Entry]) -> None:
-        """In portions: a frame is a copy of the data, and sockets take those of a portion before the next are made."""
+        """Deliver in portions: frames copy the data, and those of a portion are sent before the next are made."""
         delivered = 0
         for start, end, size in portions(batch):
             if delivered + size > UNPAUSED and delivered:
@@ -107,7 +107,7 @@ class Bus:
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
-        waits: dict[float, int] = {}  # received → events: those of one request were received together
+        waits: dict[float, int] = {}  # receipt → number of events; those of one request have the same receipt
         produced: list[float] = []
         sockets = 0
         for entry in batch:
@@ -116,7 +116,7 @@ class Bus:
                 continue
             try:
                 sockets += self._offer(entry, sessions, touched)
-            except Exception as error:  # one event must not keep the others from their sockets
+            except Exception as error:  # an error with one event must not affect the others
                 self._failed("frame", entry.event_id, error)
                 continue
             waits[entry.received_at] = waits.get(entry.received_at, 0) + 1
@@ -125,7 +125,7 @@ class Bus:
         for session in touched:
             try:
                 session.flush()
-            except Exception as error:  # one socket must not keep the event from the others
+            except Exception as error:  # an error with one socket must not affect the others
                 self._failed("flush", session.id, error)
                 session.drop("internal")
         self._metrics.deliveries += sockets
@@ -136,7 +136,7 @@ class Bus:
             self._metrics.arrived(produced)
 
     def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
-        """Return how many take it. The frame is made once for each kind of transport, not for each socket."""
+        """Return the number of sessions that take it. The frame is made once for each transport."""
         frames: dict[str, bytes] = {}
         taken = 0
         for session in sessions:
@@ -148,7 +148,7 @@ class Bus:
                 if session.offer(entry, frame):
                     touched[session] = None
                     taken += 1
-            except Exception as error:  # one session must not keep the event from the others
+            except Exception as error:  # an error with one session must not affect the others
                 self._failed("offer", session.id, error)
                 session.drop("internal")
         if debugging():
@@ -161,7 +161,7 @@ class Bus:
 
 
 def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int, int]]:
-    """Where each portion begins and ends, and its bytes of data: `PORTION` at most, or one entry."""
+    """The begin, the end and the bytes of data of each portion: `PORTION` at most, or one entry."""
     start = size = 0
     for place, entry in enumerate(batch):
         size += len(entry.data)
@@ -172,7 +172,7 @@ def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int, int]]:
 
 
 def data_bytes(entries: Iterable[Entry]) -> int:
-    """The size of their data. Entries of one event follow each other and share it, so it counts once."""
+    """The size of their data. Entries of one event are adjacent and share it, so it counts once."""
     size, last = 0, None
     for entry in entries:
         if entry.data is not last:

@@ -1,6 +1,6 @@
-"""Sessions that missed a live entry: reads what they missed from the history and hands it to them.
+"""Reads missed entries of sessions from the history.
 
-Knows no transport and no server.
+Does not depend on the transport or the server.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
-AGAIN = 0.5  # seconds until the next try, while the history is away
+AGAIN = 0.5  # seconds until the next try, while the history is unavailable
 
 
 class CatchUp:
-    """Starts a job for each session that missed an entry: none waits for the slow peer of another."""
+    """Starts a job for each session that missed an entry, so that no session waits for another's slow peer."""
 
     def __init__(self, broker: Broker, jobs: Starter, metrics: Metrics) -> None:
         self._broker = broker
@@ -37,7 +37,7 @@ class CatchUp:
                 except BrokerUnavailable:
                     await asyncio.sleep(AGAIN)
                     continue
-                is_new = not session.rest  # else it goes on with what it began
+                is_new = not session.rest  # otherwise it continues an earlier catch-up
                 if is_new:
                     self._metrics.mends += 1
                 (log.info if is_new and (resume.gap or resume.entries) else log.debug)(
@@ -51,8 +51,8 @@ class CatchUp:
                 session.catch_up(resume)
                 return
         except asyncio.CancelledError:
-            if (job := asyncio.current_task()) and not job.cancelling():  # the history was closed: nobody tries again
+            if (job := asyncio.current_task()) and not job.cancelling():  # the history is closed: no other try
                 session.end(INTERNAL)
             raise
-        except Exception as error:  # the task boundary: the client comes back and resumes
+        except Exception as error:  # the task boundary: the client reconnects and resumes
             session.fail("catch_up", error)

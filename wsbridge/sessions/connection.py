@@ -7,7 +7,7 @@ from wsbridge.core.events import Entry, Position
 
 
 class Connection(Protocol):
-    """One connection of one transport (WebSocket or SSE). Nothing waits."""
+    """One connection of one transport (WebSocket or SSE). No method waits."""
 
     transport_name: str  # "websocket" or "sse", as in logs and metrics
 
@@ -21,13 +21,13 @@ class Connection(Protocol):
 
     @property
     def answers(self) -> bool:
-        """Whether a peer that is there answers a ping."""
+        """Whether a live peer answers pings."""
 
     def update(self, entry: Entry) -> bytes:
         """Return the frame of an entry. It is the same for all sessions with this transport."""
 
     def frame(self, payload: bytes, position: Position | None = None) -> bytes:
-        """Return the frame of a message; `position` is where a client resumes that has received it."""
+        """Return the frame of a message; `position` is the one from which a client resumes after it."""
 
     def write(self, data: bytes | memoryview) -> None: ...
 
@@ -46,4 +46,4 @@ class Connection(Protocol):
         """Close the connection in the way of its transport. Nothing is written afterwards."""
 
     def abort(self) -> None:
-        """Reset the connection and free all that it holds."""
+        """Reset the connection and free its memory."""

@@ -12,18 +12,18 @@ from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
 from wsbridge.telemetry.log import log
 
-SLICE = 500  # sessions looked at before others may run
+SLICE = 500  # sessions that are handled before other tasks run
 TICK = 0.05  # seconds
-USABLE = 0.9  # of the time: the rest is for close handshakes
-SPREAD = 5.0  # seconds over which clients reconnect that had no time to do so before their close
-CHANGE_OVER = 0.25  # of that: what every client has, at least, between its hint to reconnect and its close
+USABLE = 0.9  # share of the time for closes; the rest is for close handshakes
+SPREAD = 5.0  # seconds over which clients reconnect that had no time before their close
+CHANGE_OVER = 0.25  # share of that: the minimum for a client between its time to reconnect and its close
 
 
 async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 - it is the plan, not a limit on it
-    """Close every session within `timeout` seconds, sooner if all have left by themselves.
+    """Close every session within `timeout` seconds, or sooner if all have left.
 
-    Updates go on until a session's close, so that a client can open its next connection first. A session that is not
-    attached yet is told as soon as it is: its `connected` comes first.
+    Updates continue until a session's close, so that a client can open its next connection first. A session that is not
+    attached yet gets its goodbye once it is, after its `connected`.
     """
     started, sessions = time.monotonic(), len(registry)
     log.info("drain.started", sessions=sessions, timeout=timeout)
@@ -33,7 +33,7 @@ async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 -
         while len(registry) and time.monotonic() < started + timeout:
             await asyncio.sleep(TICK)
             await _look(registry, end)
-    finally:  # a drain that is cut short still tells everyone why
+    finally:  # a drain that is cancelled still sends each goodbye
         for batch in registry.slices(SLICE):
             for session in batch:
                 session.end(SHUTDOWN, explain=session.closes_at == NEVER)
@@ -42,7 +42,7 @@ async def drain(registry: Registry, timeout: float) -> None:  # noqa: ASYNC109 -
 
 
 def abandon(registry: Registry) -> None:
-    """Close every session now. Clients reconnect spread over some seconds, so as not to overrun the other replicas."""
+    """Close every session now. Clients reconnect spread over some seconds, to protect the other replicas."""
     for batch in registry.slices(SLICE):
         for session in batch:
             session.send(goodbye(SHUTDOWN, random.uniform(0, SPREAD)))  # noqa: S311 - jitter, no secret
@@ -61,7 +61,7 @@ async def _look(registry: Registry, end: float) -> None:
 
 
 def _say_goodbye(session: Session, now: float, window: float) -> None:
-    """Fix when it is to be closed, and tell it."""
+    """Choose the time of its close, and send the goodbye."""
     if session.state is State.JOINING:
         return
     change_over = window * CHANGE_OVER

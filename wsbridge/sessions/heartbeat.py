@@ -1,7 +1,7 @@
-"""One clock over all sessions: pings, silence, the end of tokens. Keeps no timer for any of them.
+"""One loop over all sessions for pings, silence and expired tokens. Sessions have no timers for these.
 
-A pause of this process (a frozen VM, a blocked loop) is not a silence of its peers: a look that is late gives all of
-them a fresh window. A token that has ended meanwhile has ended.
+If this process was paused (a frozen VM, a blocked loop), its peers were not silent: after a late look, all of them get
+the full time again. Tokens that expired meanwhile still end their sessions.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
-SLICE = 500  # sessions looked at before others may run
-PINGS = 64  # sent before others may run: as many answers come back at once
-ENDING = 8  # pings that an end counts as: what the kernel holds for a stalled peer takes a millisecond to free
-SWEEP = 1.0  # seconds between two looks at a session, at most: a token ends within that
+SLICE = 500  # sessions that are handled before other tasks run
+PINGS = 64  # sent before other tasks run, because as many answers arrive at once
+ENDING = 8  # an end counts as this many pings: freeing the kernel's buffer of a stalled peer takes a millisecond
+SWEEP = 1.0  # seconds between two looks at a session, at most; a session outlives its token by less than that
 
 
 class Heartbeat:
@@ -39,23 +39,23 @@ class Heartbeat:
         self._clock = clock
         self._sweep = min(SWEEP, interval / 4, timeout / 4)
         self._looked = clock()
-        self._resumed = float("-inf")  # when this process went on after its last pause
+        self._resumed = float("-inf")  # when this process continued after its last pause
 
     async def run(self) -> None:
-        """Walk over the sessions for as long as the bridge lives."""
+        """Look at all sessions again and again, for as long as the bridge runs."""
         while True:
             self._notice_pause(self._clock())
             await self._look_at_all()
             await asyncio.sleep(self._sweep)
 
     async def _look_at_all(self) -> None:
-        """Separate from `run`, where local variables would keep the last sessions in memory after their end."""
+        """Separate from `run`, whose local variables would keep ended sessions in memory."""
         for batch in self._registry.slices(SLICE):
             await self._look(batch)
             await asyncio.sleep(0)
 
     async def _look(self, batch: Iterable[Session]) -> None:
-        """Do what is due. Much may be due at once: all those behind a link that broke are silent since one moment."""
+        """Do what is due. Much may be due at once: all sessions behind a broken link become silent together."""
         now, done = self._clock(), 0
         self._notice_pause(now)
         for session in batch:
@@ -68,7 +68,7 @@ class Heartbeat:
                 self._notice_pause(now)
 
     def _notice_pause(self, now: float) -> None:
-        """Half of the time-out is always left to a peer, which is why a shorter pause is none."""
+        """A pause is longer than half of the time-out. After a shorter one, a peer still has the other half."""
         if now - self._looked > self._sweep + self._timeout / 2:
             self._resumed = now
         self._looked = now
@@ -76,12 +76,12 @@ class Heartbeat:
     def _try(self, session: Session, now: float) -> None:
         try:
             self.check(session, now)
-        except Exception as error:  # one session must not stop the clock of the others
+        except Exception as error:  # an error with one session must not affect the others
             self._metrics.internal("heartbeat", error, session=session.id)
             session.drop("internal")
 
     def check(self, session: Session, now: float) -> None:
-        """Do for one session what is due at that time."""
+        """Do what is due for one session at that time."""
         if session.state is State.CLOSED:
             return
         if now >= session.expires_at:
@@ -96,6 +96,6 @@ class Heartbeat:
             session.ping()
 
     def _is_silent(self, session: Session, now: float) -> bool:
-        """A peer that takes its replay has a deadline of its own."""
+        """A replay has its own deadline."""
         listened = session.state is State.LIVE and session.connection.answers
         return listened and now - max(session.heard_at, self._resumed) > self._interval + self._timeout

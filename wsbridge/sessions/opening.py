@@ -1,4 +1,4 @@
-"""The way from an admitted request to a session, and what is counted and logged at its two ends."""
+"""Opens a session for an admitted request. Counts and logs its begin and its end."""
 
 import asyncio
 import time
@@ -19,8 +19,8 @@ from wsbridge.sessions.session import Session, Shared
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
-RESUME_TIMEOUT = 5.0  # seconds until a history of which nothing can be read is `unavailable`; large data is read later
-AGAIN = 0.25  # seconds until the next try within them
+RESUME_TIMEOUT = 5.0  # seconds after which an unreadable history counts as `unavailable`; large data is read later
+AGAIN = 0.25  # seconds between two tries in that time
 MAX_AGENT = 200  # characters of a User-Agent that are kept
 
 
@@ -48,7 +48,7 @@ class SessionOpener:
     async def open(
         self, request: web.Request, connection: Connection, asked: str | None
     ) -> tuple[Session, Resume, bytes]:
-        """Return a session that is in the registry, and what it must be attached with.
+        """Return a registered session, and the answer of the history to attach it with.
 
         `asked` is the position to resume after. The caller must call the session's `leave` when the connection has
         ended.
@@ -78,7 +78,7 @@ class SessionOpener:
         return Session(user, connection, self._shared, now=time.monotonic(), peer=address_of(request), agent=agent)
 
     async def _resume(self, user: str, asked: str | None) -> Resume:
-        """Follow first, read then. The session, which is in the registry, holds what is published in between."""
+        """Follow the user first, then read the history. The session holds entries that are published in between."""
         why = "it takes too long"
         try:
             async with asyncio.timeout(RESUME_TIMEOUT):
@@ -122,7 +122,7 @@ class SessionOpener:
         if not self._registry.remove(session):
             return
         close, seconds = session.final_close, time.monotonic() - session.opened_at
-        counted = Close(close.code, "") if close is session.peers_close else close  # its reason may be any text
+        counted = Close(close.code, "") if close is session.peers_close else close  # a client may send any reason
         self._metrics.session_closed(close_labels(counted), seconds)
         log.info(
             "session.closed",

@@ -1,16 +1,16 @@
-"""The unsent messages of one peer: references to shared frames and entries, taken in portions."""
+"""The unsent messages of one peer: references to shared frames and entries, which are written in portions."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
 
 from wsbridge.core.events import Entry
 
-PORTION = 65_536  # bytes that are handed to a transport at once
-HIGH_WATER = 16_384  # bytes in a transport's buffer above which nothing more is handed to it
+PORTION = 65_536  # bytes that are written to a transport at once
+HIGH_WATER = 16_384  # bytes in a transport's write buffer; above this, nothing more is written
 
 
 class Ledger:
-    """Bytes that wait for all peers together. An object that many of them wait for is counted once."""
+    """The unsent bytes of all peers. An object that waits for several peers counts once."""
 
     __slots__ = ("_holders", "bytes")
 
@@ -36,10 +36,10 @@ class Ledger:
 class Outbox:
     """Frames of one connection, in order. `size` is in bytes.
 
-    An entry waits as such, and becomes a frame when it is taken: users who get the same event share its data, but not
-    its frames, each of which has a position of its own.
+    An entry becomes a frame only when it is taken. Users who get the same event share its data, but each has a frame
+    with its own position.
 
-    Bounded from outside: see `Backlog`, which ends sessions whose peers do not take what waits for them.
+    `Backlog` bounds it, by ending sessions whose peers read too slowly.
     """
 
     __slots__ = ("_begun", "_ledger", "_update", "_waiting", "size")
@@ -47,8 +47,8 @@ class Outbox:
     def __init__(self, ledger: Ledger, update: Callable[[Entry], bytes]) -> None:
         self._ledger = ledger
         self._update = update  # makes the frame of an entry
-        self._waiting: deque[tuple[bytes | Entry, int]] = deque()  # with the size as a frame
-        self._begun = 0  # bytes of the first frame that were taken already
+        self._waiting: deque[tuple[bytes | Entry, int]] = deque()  # with the size of the frame
+        self._begun = 0  # bytes of the first frame that are already taken
         self.size = 0
 
     def put(self, frames: Iterable[bytes]) -> None:
@@ -60,7 +60,7 @@ class Outbox:
         self._append(entry, size)
 
     def take(self, limit: int = PORTION) -> bytes | memoryview:
-        """The next bytes, at most `limit`: whole frames joined, or a piece of a frame that is larger."""
+        """The next bytes, at most `limit`: joined whole frames, or a part of a larger frame."""
         waiting = self._waiting
         if self._begun or waiting[0][1] > limit:
             return self._piece(limit)
@@ -74,7 +74,7 @@ class Outbox:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def cut(self) -> None:
-        """Drop all frames but one that was begun, without whose rest nothing more can be sent."""
+        """Drop all frames except one that is partly sent: its rest must be sent before anything else."""
         kept = 1 if self._begun else 0
         while len(self._waiting) > kept:
             item, size = self._waiting.pop()
@@ -94,7 +94,7 @@ class Outbox:
     def _piece(self, limit: int) -> memoryview:
         item, size = self._waiting[0]
         frame = self._frame(item)
-        if frame is not item:  # its pieces are of one and the same object
+        if frame is not item:  # all parts must be of the same object
             self._ledger.hold(frame)
             self._ledger.release(_held(item))
             self._waiting[0] = frame, size
@@ -112,5 +112,5 @@ class Outbox:
 
 
 def _held(item: bytes | Entry) -> bytes:
-    """The bytes that count for the item: those that other outboxes may share."""
+    """The bytes of the item that other outboxes may share."""
     return item if isinstance(item, bytes) else item.data

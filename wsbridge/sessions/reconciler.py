@@ -1,6 +1,6 @@
 """Compares every connected session with the history: the loss of a last message leaves no gap in the positions.
 
-Looks every few seconds, and at once when the stream of messages was interrupted. Knows no transport.
+Looks every few seconds, and at once after an interruption of the live stream. Does not depend on the transport.
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL = 3.0  # seconds
-AGAIN = 0.25  # seconds, while the history is away
+AGAIN = 0.25  # seconds until the next try, while the history is unavailable
 
 
 class Watched(Protocol):
-    """A broker whose messages can be lost on the way."""
+    """A broker whose messages may be lost."""
 
     async def wait_for_doubt(self, patience: float) -> frozenset[str]:
-        """Wait until something is in doubt, or for so many seconds; users of whom something may have been missed."""
+        """Wait until messages may have been lost, or for these seconds. Returns the users who may have missed some."""
 
     async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
-        """The positions of these users, who are known to have been that far; None where there is none any more."""
+        """Check that these known positions still exist. Returns the present ones, None for a missing one."""
 
     async def sweep(self) -> None:
-        """Let go of users who are not connected any more."""
+        """Unsubscribe users who are no longer connected."""
 
 
 class Reconciler:
@@ -35,7 +35,7 @@ class Reconciler:
         self._broker = broker
         self._registry = registry
         self._metrics = metrics
-        self._before: dict[str, Position | None] = {}  # what there was at the last look, when some of it was under way
+        self._before: dict[str, Position | None] = {}  # at the last look; newer ones may have been in flight
 
     async def run(self) -> None:
         patience, missed = AGAIN, frozenset[str]()
@@ -52,7 +52,7 @@ class Reconciler:
                 self._metrics.internal("watch", error)
 
     async def look(self, missed: frozenset[str]) -> None:
-        """Mend who is behind: of those who may have missed something, who is now; of others, who still is.
+        """Let sessions catch up: at once if they may have missed an entry, else if they were behind before too.
 
         Raises:
             BrokerUnavailable: the histories cannot be asked now.

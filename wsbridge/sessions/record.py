@@ -22,17 +22,17 @@ class Record:
         self.peer = peer  # address
         self.agent = agent
         self.opened_at = self.heard_at = self.pinged_at = now
-        self.expires_at = NEVER  # with its token
-        self.closes_at = NEVER  # by a graceful shutdown
+        self.expires_at = NEVER  # the end of its token
+        self.closes_at = NEVER  # the time of its close in a graceful shutdown
         self.epoch = ""
         self.offset = 0
         self.messages_received = 0
-        self.close: Close | None = None  # of ours
+        self.close: Close | None = None  # the server's close
         self.peers_close: Close | None = None
 
     @property
     def position(self) -> Position:
-        """The last entry that was written, or the one before the first."""
+        """The position of the last written entry, or the one before the first."""
         return Position(self.epoch, self.offset)
 
     @property
@@ -47,5 +47,5 @@ class Record:
         return self.close or self.peers_close or LOST
 
     def alive(self, now: float) -> None:
-        """Note that the peer has shown that it is there."""
+        """Note that the peer is alive."""
         self.heard_at = now

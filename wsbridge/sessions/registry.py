@@ -1,4 +1,4 @@
-"""Who is connected to this replica: the open sessions of each user, and the limits on their number."""
+"""The open sessions of this replica by user, and the limits on their number."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,8 @@ from wsbridge.sessions.weak_sessions import SessionRef, WeakSessions
 class Registry:
     """A set of weak references to sessions for each user. A limit of 0 is no limit.
 
-    Keeps no session alive: the task that handles the connection owns its session. A session that nobody holds any more
-    is not in the registry and does not count towards a limit.
+    Keeps no session alive: the connection owns its session. A session without other references is not in the registry
+    and does not count towards a limit.
     """
 
     def __init__(self, *, max_connections: int = 0, max_per_user: int = 0) -> None:
@@ -48,11 +48,11 @@ class Registry:
         self._all.add(reference)
 
     def remove(self, session: Session) -> bool:
-        """Remove a session whose connection has ended. Return whether it was here."""
+        """Remove a session whose connection has ended. Return whether it was registered."""
         return self._discard(SessionRef.to(session))
 
     def of(self, user: str) -> list[Session]:
-        """Return the user's sessions, in a list of the caller's own."""
+        """Return a new list of the user's sessions."""
         sessions = self._users.get(user)
         return sessions.alive() if sessions is not None else []
 
@@ -61,7 +61,7 @@ class Registry:
         return user in self._users
 
     def disconnect(self, user: str) -> int:
-        """End all sessions of a user, as an operator asked for. Return their number."""
+        """End all sessions of a user for an operator. Return their number."""
         sessions = self.of(user)
         for session in sessions:
             session.end(FORCE_DISCONNECT, explain=True)
@@ -83,7 +83,7 @@ class Registry:
         yield from self._all.slices(size)
 
     def _discard(self, reference: SessionRef) -> bool:
-        """Forget a session that was removed, or that nobody holds any more."""
+        """Forget a session that was removed, or has no other references."""
         if not self._all.discard(reference):
             return False
         sessions = self._users[reference.user]

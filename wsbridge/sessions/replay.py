@@ -1,4 +1,4 @@
-"""The entries that a session gets before it is live: those it missed, then those published meanwhile."""
+"""The entries of a session before it is live: the missed ones, then those published meanwhile."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from wsbridge.core.events import Entry
 from wsbridge.sessions.outbox import PORTION, Ledger
 
-REPLAY_PORTION = 64  # entries, at most, that are made into frames at once
+REPLAY_PORTION = 64  # entries, at most, whose frames are made at once
 
 
 class Replay:
@@ -16,7 +16,7 @@ class Replay:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._missed: deque[Entry] | None = None  # once the history was read
+        self._missed: deque[Entry] | None = None  # set once the history was read
         self._held: list[Entry] = []
         self.held_bytes = 0
 
@@ -36,7 +36,7 @@ class Replay:
             self._ledger.hold(entry.data)
 
     def take(self, update: Callable[[Entry], bytes]) -> tuple[list[bytes], int]:
-        """Make frames of some missed entries, a portion or one that is larger; returns them and the last offset."""
+        """Make frames of some missed entries: a portion, or one that is larger. Returns them and the last offset."""
         missed, frames, size, offset = self._missed or deque(), list[bytes](), 0, 0
         while missed and size < PORTION and len(frames) < REPLAY_PORTION:
             entry = missed.popleft()
@@ -59,7 +59,7 @@ class Replay:
         return held
 
     def end(self) -> bool:
-        """Forget that it has begun: more is to be read from the history. True if entries are held meanwhile."""
+        """Forget that it has begun, because more must be read from the history. Returns whether entries are held."""
         self._missed = None
         return bool(self._held)
 

@@ -1,4 +1,4 @@
-"""Writes frames to one connection: at once while the peer keeps up, else in portions as its buffer drains."""
+"""Writes frames to one connection: at once if the peer keeps up, otherwise in portions as its buffer drains."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from wsbridge.telemetry.metrics import Metrics
 class Sender:
     """The only writer of frames to its connection.
 
-    Frames gather until `flush`; what the connection cannot take waits in an outbox. What waits is bounded from
-    outside: `Backlog` ends the sessions of peers that are too slow.
+    Frames are collected until `flush`. Those that the connection cannot take wait in an outbox. `Backlog` bounds them,
+    by ending sessions of slow peers.
     """
 
     __slots__ = (
@@ -26,11 +26,11 @@ class Sender:
         self._ledger = ledger
         self._metrics = metrics
         self._gathered: list[bytes] | None = None  # since the last flush
-        self._outbox: Outbox | None = None  # only while something waits for the peer
+        self._outbox: Outbox | None = None  # only while frames wait for the peer
         self._replay: Replay | None = None  # only while there are missed or held entries
-        self._close: Close | None = None  # is written once the outbox is empty
-        self.messages = 0  # handed to the connection or to the outbox
-        self.written = 0  # bytes that went from the outbox to the connection
+        self._close: Close | None = None  # written once the outbox is empty
+        self.messages = 0  # written to the connection or put into the outbox
+        self.written = 0  # bytes that were moved from the outbox to the connection
 
     @property
     def is_waiting(self) -> bool:
@@ -59,14 +59,14 @@ class Sender:
         return held + (self._outbox.size if self._outbox is not None else 0)
 
     def add(self, frame: bytes, *, first: bool = False) -> None:
-        """Gather a frame for the next flush, behind the others or before them."""
+        """Collect a frame for the next flush, after the others or before them."""
         if self._gathered is None:
             self._gathered = [frame]
         else:
             self._gathered.insert(0 if first else len(self._gathered), frame)
 
     def add_entry(self, entry: Entry, frame: bytes) -> None:
-        """Gather an entry's frame. While others wait, the entry does: its data is shared with more sessions."""
+        """Collect an entry's frame. While others wait, keep the entry instead, because sessions share its data."""
         if self._gathered is not None:
             self._gathered.append(frame)
         elif self._outbox is None:
@@ -76,7 +76,7 @@ class Sender:
             self._count(1, len(frame))
 
     def flush(self) -> bool:
-        """Send what was gathered, in one write. Return True if it now waits for the peer, and nothing did before."""
+        """Write the collected frames at once. Return True if they now wait for the peer, and none did before."""
         gathered = self._gathered
         if gathered is None:
             return False
@@ -102,7 +102,7 @@ class Sender:
         self._own_replay().hold(entry, size)
 
     def begin_replay(self, missed: Sequence[Entry]) -> None:
-        """Let `write_portion` write the missed entries, each time that nothing else waits."""
+        """Let `write_portion` write the missed entries whenever no other frames wait."""
         self._own_replay().begin(missed)
 
     def end_replay(self) -> None:
@@ -111,12 +111,12 @@ class Sender:
             self._replay = None
 
     def take_held(self) -> list[Entry]:
-        """Return the held entries, which are not held any more."""
+        """Return the held entries and stop holding them."""
         replay, self._replay = self._replay, None
         return replay.take_held() if replay is not None else []
 
     def write_portion(self) -> int:
-        """Write some of what waits, then the close. Return the offset of the last missed entry in it, or 0."""
+        """Write some waiting frames, then the close. Return the offset of the last missed entry in them, or 0."""
         offset = 0
         if self._outbox is None and self._replay is not None and self._replay.has_begun:
             frames, offset = self._replay.take(self._connection.update)
@@ -134,7 +134,7 @@ class Sender:
         return offset
 
     def send_close(self, close: Close, *, cut: bool) -> None:
-        """Write a close behind what waits, or behind the frame that was begun if `cut`. It is the last that is sent."""
+        """Write the close after all waiting frames, or if `cut` after the partly sent one. Nothing is sent after it."""
         self._forget()
         if cut and self._outbox is not None:
             self._outbox.cut()
@@ -146,14 +146,14 @@ class Sender:
             self._close = close
 
     def clear(self) -> None:
-        """Drop everything: the peer is gone."""
+        """Drop everything, because the peer is lost."""
         self._forget()
         if self._outbox is not None:
             self._outbox.clear()
             self._outbox = None
 
     def _forget(self) -> None:
-        """Drop what is not in the outbox yet."""
+        """Drop everything that is not in the outbox yet."""
         self._gathered = None
         if self._replay is not None:
             self._replay.clear()

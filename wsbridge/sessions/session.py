@@ -40,7 +40,7 @@ class Shared:
 
 
 class Session(Record):
-    """A connection of a user who was admitted."""
+    """A connection of an admitted user."""
 
     __slots__ = ("_sender", "_shared", "connection", "rest", "state")
 
@@ -48,7 +48,7 @@ class Session(Record):
         super().__init__(user, peer=peer, agent=agent, now=now)
         self.connection = connection
         self.state = State.JOINING
-        self.rest = 0  # entries that the history has beyond those of the replay; they are read when these are written
+        self.rest = 0  # number of entries after those of the replay; they are read when the replay is written
         self._shared = shared
         self._sender = Sender(connection, shared.backlog.ledger, shared.metrics)
 
@@ -71,14 +71,14 @@ class Session(Record):
         self.state = state
 
     def offer(self, entry: Entry, frame: bytes) -> bool:
-        """Take a published entry, unless the session has it. Return True if the session must be flushed."""
+        """Take a published entry, unless it is a duplicate. Return True if the session must be flushed."""
         if self.state is _LIVE:
             if entry.offset == self.offset + 1 and entry.epoch == self.epoch:
                 self.offset = entry.offset
                 self._sender.add_entry(entry, frame)
                 return True
             if entry.offset > self.offset or entry.epoch != self.epoch:
-                self.fall_behind()  # the history has the missed entries, and this one, too
+                self.fall_behind()  # the history has the missed entries and this one
             return False
         if self.state is not State.CLOSED and not self.close:
             self._sender.hold(entry, len(frame))
@@ -93,7 +93,7 @@ class Session(Record):
             self._shared.on_missed(self)
 
     def send(self, payload: bytes, position: Position | None = None) -> None:
-        """Send a message that is not an update, behind `connected`; `position` if a client is to resume after it."""
+        """Send a message that is not an update, after `connected`. A client that got it resumes from `position`."""
         if self.state is not State.CLOSED:
             self._sender.add(self.connection.frame(payload, position))
             self.flush()
@@ -104,17 +104,17 @@ class Session(Record):
             self._wait()
 
     def ping(self) -> None:
-        """Ask whether the peer is there. While something waits for the peer, the bytes that it takes are the answer."""
+        """Ping the peer. While frames wait for it, the bytes that it reads are the answer."""
         if not self._sender.is_waiting and self.state in (State.REPLAYING, State.LIVE):
             self.connection.ping()
 
     def flush(self) -> None:
-        """Write what was offered, in one piece if the connection can take it."""
+        """Write the offered entries, in one piece if the connection can take them."""
         if (self.state is _LIVE or self.state is State.REPLAYING) and self._sender.flush():
             self._wait()
 
     def attach(self, resume: Resume, hello: bytes) -> None:
-        """Send `connected`, then what was sent or ended meanwhile, or else what `catch_up` sends."""
+        """Send `connected`, then the messages or the close of the meantime, or else what `catch_up` sends."""
         if self.state is not State.JOINING:
             return
         self.enter(State.REPLAYING)
@@ -127,7 +127,7 @@ class Session(Record):
             self.catch_up(resume)
 
     def catch_up(self, resume: Resume) -> None:
-        """Send a gap or the missed entries, then those that were held back. Then the session is live."""
+        """Send a gap or the missed entries, then the held ones. Then the session is live."""
         if self.state is not State.REPLAYING or self.is_replaying:
             return
         if resume.gap:
@@ -142,7 +142,7 @@ class Session(Record):
             self._end_replay()
 
     def pump(self) -> None:
-        """Write a portion of what waits. Must be called while `is_pumped`, at the peer's pace."""
+        """Write a portion of the waiting frames. Must be called while `is_pumped`, at the peer's pace."""
         if self._sender.has_replayed:
             self._end_replay()
             return
@@ -150,7 +150,7 @@ class Session(Record):
         self._settle()
 
     def end(self, close: Close, *, explain: bool = False) -> None:
-        """Close the connection, behind `connected`; only the first close counts. `explain` sends a goodbye first."""
+        """Close the connection, after `connected`. Only the first close counts. `explain` sends a goodbye first."""
         if self.state is State.CLOSED or self.close:
             return
         if explain:
@@ -162,14 +162,14 @@ class Session(Record):
     def fail(self, doing: str, error: Exception) -> None:
         """End the session because of an internal error, which is counted and logged."""
         self._shared.metrics.internal(doing, error, session=self.id)
-        if self.state is State.JOINING:  # its `connected` is what failed
+        if self.state is State.JOINING:  # the error was in making `connected`
             self.close = INTERNAL
             self._close(INTERNAL)
         else:
             self.end(INTERNAL)
 
     def answer_close(self, close: Close) -> None:
-        """Note the peer's close and answer it with its code, unless our close came first."""
+        """Note the peer's close and answer with its code, unless the server has closed first."""
         self.peers_close = close
         if self.state is not State.CLOSED:
             self._close(Close(close.code, ""), cut=True)
@@ -186,14 +186,14 @@ class Session(Record):
         self._shared.on_leave(self)
 
     def unsent(self) -> int:
-        """Return the bytes that wait for the peer, without those that it missed earlier."""
+        """Return the bytes that wait for the peer, without missed entries."""
         return self.connection.unsent() + self._sender.waiting
 
     def buffered(self) -> int:
         return self.connection.unsent()
 
     def taken(self) -> int:
-        """Return the bytes that the kernel has taken while something waits for the peer; only differences count."""
+        """Return the bytes that the kernel has taken while frames waited; only differences are meaningful."""
         return self._sender.written - self.connection.unsent()
 
     def _wait(self) -> None:
@@ -212,13 +212,13 @@ class Session(Record):
         self.enter(State.LIVE)
         for entry in self._sender.take_held():
             if self.state is not State.LIVE:
-                break  # another entry was missed: the history has all of these
+                break  # another entry was missed, and the history has all of these
             self.offer(entry, self.connection.update(entry))
         self.flush()
         self._settle()
 
     def _close(self, close: Close, *, cut: bool = False) -> None:
-        """Take no more messages. Write the close behind what waits, or behind the frame that was begun if `cut`."""
+        """Accept no more messages. Write the close after the waiting frames, or if `cut` after the partly sent one."""
         is_slow = close is SLOW_CONSUMER
         self.enter(State.CLOSED)
         self.connection.abort_later(soon=is_slow)
@@ -232,6 +232,6 @@ class Session(Record):
         self._settle()
 
     def _settle(self) -> None:
-        """Leave the backlog if nothing waits for the peer any more."""
+        """Leave the backlog if no frames wait for the peer any more."""
         if not self._sender.has_any:
             self._shared.backlog.discard(self)

@@ -4,12 +4,12 @@ from enum import Enum, auto
 
 
 class State(Enum):
-    """Where a session is between its admission and its end."""
+    """The state of a session, from its admission to its end."""
 
     JOINING = auto()  # admitted; nothing may be written before its `connected` message
     REPLAYING = auto()  # live entries are held back until the missed ones are written
     LIVE = auto()  # live entries are written as they come
-    CLOSED = auto()  # takes no more messages
+    CLOSED = auto()  # accepts no more messages
 
 
 TRANSITIONS = {

@@ -1,4 +1,4 @@
-"""One line a minute while anything happens, so that "nothing arrives" shows in the logs without debug."""
+"""Logs one line a minute while there is traffic, so that missing events show in the log without the debug level."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ class TrafficSummary:
         self._before = self._counts()
 
     async def run(self) -> None:
-        """Write for as long as the bridge lives, and once more at its end."""
+        """Write for as long as the bridge runs, and once more at the end."""
         try:
             while True:
                 await asyncio.sleep(INTERVAL)

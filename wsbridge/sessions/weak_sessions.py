@@ -1,7 +1,6 @@
 """A set of sessions that keeps none of them alive.
 
-`weakref.WeakSet` does the same, but takes ten times as long to iterate over the few sessions of a user, which happens
-at each event.
+`weakref.WeakSet` takes ten times as long to iterate over the few sessions of a user, which happens at each event.
 """
 
 import weakref
@@ -11,9 +10,9 @@ from wsbridge.sessions.session import Session
 
 
 class SessionRef(weakref.ref[Session]):
-    """A weak reference to a session, which has the session's user also once the session is gone.
+    """A weak reference to a session. It has the session's user even after the session was freed.
 
-    References to one session are equal, as plain weak references are.
+    References to one session are equal, like plain weak references.
     """
 
     __slots__ = ("user",)
@@ -21,7 +20,7 @@ class SessionRef(weakref.ref[Session]):
 
     @classmethod
     def to(cls, session: Session, when_gone: "Callable[[SessionRef], object] | None" = None) -> "SessionRef":
-        """Refer to a session; `when_gone` is called with the reference once nobody holds the session any more."""
+        """Refer to a session; `when_gone` is called with the reference once the session is freed."""
         reference = cls(session, when_gone)
         reference.user = session.user
         return reference
@@ -42,21 +41,21 @@ class WeakSessions:
         self._references.add(reference)
 
     def discard(self, reference: SessionRef) -> bool:
-        """Remove the reference, or an equal one. Return whether it was here."""
+        """Remove the reference, or an equal one. Return whether it was in the set."""
         if reference not in self._references:
             return False
         self._references.discard(reference)
         return True
 
     def alive(self) -> list[Session]:
-        """Return the sessions, which live at least as long as the list."""
-        # The copy is needed: the garbage collector may end a session, and so change the set, at any allocation.
+        """Return the sessions. The list keeps them alive."""
+        # The copy is needed: the garbage collector may free a session at any allocation, which changes the set.
         return [session for reference in list(self._references) if (session := reference()) is not None]
 
     def slices(self, size: int) -> Iterator[list[Session]]:
-        """Yield the sessions that are here now and still alive at their turn, in lists of at most `size`."""
+        """Yield the present sessions that are still alive at their turn, in lists of at most `size`."""
         references = list(self._references)
         for start in range(0, len(references), size):
             if found := [session for ref in references[start : start + size] if (session := ref()) is not None]:
                 yield found
-                del found  # or it would keep them alive until the next turn
+                del found  # otherwise it would keep them alive until the next turn

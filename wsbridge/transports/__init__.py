@@ -1,1 +1,1 @@
-"""WebSocket and Server-Sent Events: the two ways to a browser."""
+"""The two transports to a browser: WebSocket and Server-Sent Events."""

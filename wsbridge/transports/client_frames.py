@@ -1,4 +1,4 @@
-"""Frames of clients (RFC 6455 §5), read one at a time from the bytes as they come. Does no I/O."""
+"""Parses frames of clients (RFC 6455 §5), one at a time, from bytes in any chunks. Does no I/O."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ _REGISTERED = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013,
 
 
 class FrameError(Exception):
-    """Bytes that no client may send; `close` says how the connection ends."""
+    """Invalid bytes of a client; `close` is the reaction to them."""
 
     def __init__(self, close: Close, text: str) -> None:
         super().__init__(text)
@@ -20,7 +20,7 @@ class FrameError(Exception):
 
 
 class Frame(NamedTuple):
-    """`opcode` and payload of a whole message or control frame; a CONTINUATION is a part of a message to come."""
+    """`opcode` and payload of a whole message or control frame; a CONTINUATION is a part of an unfinished message."""
 
     opcode: int
     payload: bytes = b""
@@ -30,30 +30,30 @@ _PART = Frame(CONTINUATION)
 
 
 class FrameReader:
-    """Holds at most one message, and the bytes that were fed and not taken yet."""
+    """Holds at most one message, and the bytes that are not parsed yet."""
 
     __slots__ = ("_buffer", "_opcode", "_parts", "_size")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._opcode = CONTINUATION  # of the message whose parts are coming in, if any
+        self._opcode = CONTINUATION  # of the unfinished message, if there is one
         self._parts: list[bytes] = []
         self._size = 0  # bytes of these
 
     def __len__(self) -> int:
-        """Bytes that were not taken yet."""
+        """The number of bytes that are not parsed yet."""
         return len(self._buffer)
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds nothing: no bytes, no part of a message."""
+        """Whether it holds no bytes and no part of a message."""
         return not self._buffer and not self._opcode
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
     def take(self) -> Frame | None:
-        """The next frame, if all of it is there.
+        """The next frame, if it is complete.
 
         Raises:
             FrameError: it is not one that a client may send; nothing behind it can be understood.

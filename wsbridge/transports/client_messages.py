@@ -1,4 +1,4 @@
-"""Acts on the frames of clients: messages (docs/protocol.md, section 4) and pings of the protocol."""
+"""Handles the frames of clients: messages (docs/protocol.md) and pings of the protocol."""
 
 import time
 from functools import partial
@@ -14,21 +14,21 @@ from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.transports.client_frames import BINARY, PING, TEXT, Frame, text_of
 
-MAX_INVALID, INVALID_WINDOW = 10, 60.0  # that many invalid messages within that many seconds end a session
+MAX_INVALID, INVALID_WINDOW = 10, 60.0  # this number of invalid messages within this many seconds ends a session
 
 
 class Sender(Protocol):
     """The connection that a frame came from."""
 
-    is_checking: bool  # no further frames are passed on while it is True
+    is_checking: bool  # while it is True, further frames wait
     invalid_at: list[float] | None
 
     def take_waiting(self) -> None:
-        """Pass on the frames that have come meanwhile."""
+        """Handle the frames that have arrived meanwhile."""
 
 
 class ClientMessages:
-    """Acts at once on all messages but `auth`: a job checks its token. Shared by all connections."""
+    """Handles all messages at once except `auth`, whose token a job checks. Shared by all connections."""
 
     def __init__(self, admission: Admission, jobs: Starter, metrics: Metrics) -> None:
         self._admission = admission
@@ -36,14 +36,14 @@ class ClientMessages:
         self._metrics = metrics
 
     def take(self, sender: Sender, session: Session, frame: Frame) -> None:
-        """Act on a frame that is not a close.
+        """Handle a frame that is not a close.
 
         Raises:
             FrameError: a text that is not UTF-8.
 
         """
         if session.state is State.CLOSED:
-            return  # RFC 6455 §1.4: what comes after our close is discarded
+            return  # RFC 6455 §1.4: frames after the server's close are discarded
         if frame.opcode == TEXT:
             session.messages_received += 1
             self._take_text(sender, session, text_of(frame.payload))
@@ -69,7 +69,7 @@ class ClientMessages:
     async def _authenticate(self, sender: Sender, session: Session, token: str) -> None:
         try:
             await self._admission.reauthenticate(session, token)
-        except Exception as failure:  # the task boundary: this connection ends, the others go on
+        except Exception as failure:  # the task boundary: an error ends only this connection
             session.fail("auth", failure)
         finally:
             sender.is_checking = False

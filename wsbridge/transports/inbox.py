@@ -1,4 +1,4 @@
-"""The receiving side of a WebSocket: bytes become frames, which are taken at a bounded rate."""
+"""The receiving side of a WebSocket: parses frames and handles them at a bounded rate."""
 
 import asyncio
 import time
@@ -9,13 +9,13 @@ from wsbridge.transports.base import BaseConnection
 from wsbridge.transports.client_frames import CLOSE, FrameError, FrameReader, close_of
 from wsbridge.transports.client_messages import ClientMessages
 
-FRAMES_PER_SECOND = 20  # of any kind; further ones wait for the rest of the second
-READS_PER_SECOND = 1_000  # from the socket; then it is not read for the rest of the second: TCP slows the peer down
-MAX_WAITING = 65_536  # bytes that may wait; a client that sends more too fast is closed with 1008
+FRAMES_PER_SECOND = 20  # of any kind; further ones wait for the next second
+READS_PER_SECOND = 1_000  # of the socket; then it is not read until the next second, so that TCP slows the peer down
+MAX_WAITING = 65_536  # bytes that may wait; a client with more is closed with 1008
 
 
 class Inbox(BaseConnection):
-    """Takes nothing until it is opened. After the close of either side it takes a close only."""
+    """Handles no frames until it is opened. After the close of either side it handles a close only."""
 
     __slots__ = (
         "_count", "_is_broken", "_is_open", "_messages", "_reader", "_reads", "_slowed", "_window", "invalid_at",
@@ -27,16 +27,16 @@ class Inbox(BaseConnection):
         self._messages = messages
         self._reader: FrameReader | None = None  # only while bytes wait, or fragments of a message
         self._is_open = False
-        self._is_broken = False  # further bytes cannot be understood
+        self._is_broken = False  # the following bytes cannot be parsed
         self._slowed: asyncio.TimerHandle | None = None  # runs while the client sends too fast
-        self._window = time.monotonic()  # when the second began in which frames and reads are counted
+        self._window = time.monotonic()  # the begin of the second in which frames and reads are counted
         self._count = self._reads = 0
         self.peer_has_closed = False
-        self.is_checking = False  # a token of the client: frames wait until it is verified
-        self.invalid_at: list[float] | None = None  # when the latest invalid messages came
+        self.is_checking = False  # while a token of the client is verified, frames wait
+        self.invalid_at: list[float] | None = None  # times of the latest invalid messages
 
     def open(self) -> None:
-        """Take the frames that have come, and those to come. Without a session, take a close only."""
+        """Handle the frames that have arrived, and later ones. Without a session, handle a close only."""
         self._is_open = True
         self.take_waiting()
 
@@ -66,7 +66,7 @@ class Inbox(BaseConnection):
         return self._is_open and self._slowed is None and not self.is_checking
 
     def take_waiting(self) -> None:
-        """Take the frames that have come, unless they must wait: for the next second, or for the check of a token."""
+        """Handle the waiting frames, unless they must wait for the next second or for the check of a token."""
         try:
             while self._is_taking and self._reader is not None:
                 frame = self._reader.take()
@@ -96,16 +96,16 @@ class Inbox(BaseConnection):
             self.over()
 
     def _slow_down(self, *, reading: bool) -> None:
-        """Wait for the rest of the second, if this one is not over yet. With `reading`, go on reading meanwhile."""
+        """Wait for the next second, if this one is not over yet. With `reading`, continue to read meanwhile."""
         now = time.monotonic()
         left = self._window + 1 - now
         if left <= 0:
             self._window, self._count, self._reads = now, 0, 0
         elif self.session is not None and self.session.state is State.CLOSED:
-            self.abort()  # its two seconds are for the peer's close, and for nothing else
+            self.abort()  # after the server's close, only the peer's close is expected
         elif self._slowed is None:
             if not reading and not self._transport.is_closing():
-                self._transport.pause_reading()  # not for long: the end of a connection is read, too
+                self._transport.pause_reading()  # briefly, because only a read detects the end of the connection
             self._slowed = asyncio.get_running_loop().call_later(left, self._go_on)
 
     def _go_on(self) -> None:
@@ -132,6 +132,6 @@ class Inbox(BaseConnection):
             self.abort()
 
     def _break(self) -> None:
-        """Take nothing more, and free the bytes that wait."""
+        """Handle nothing more, and free the waiting bytes."""
         self._is_broken = True
         self._reader = None

@@ -1,7 +1,7 @@
-"""Server-Sent Events for networks that block WebSockets: the same sessions as a stream.
+"""Server-Sent Events for networks that block WebSockets: a stream with the same sessions.
 
-HTML standard §9.2. The stream is written to the transport in HTTP chunks of our own (RFC 9112 §7.1), so that the
-broadcaster can treat it like a socket.
+HTML standard §9.2. The stream is written to the transport in own HTTP chunks (RFC 9112 §7.1), so that the broadcaster
+can treat it like a socket.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ RETRY = 30.0  # seconds until a refused client tries again
 _HEAD = {
     hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
     hdrs.CACHE_CONTROL: "no-cache, no-store, no-transform",  # a proxy that compresses the stream would hold it back
-    "X-Accel-Buffering": "no",  # nginx would collect it
+    "X-Accel-Buffering": "no",  # nginx would buffer it
 }
 _PREFLIGHT = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET",
@@ -47,8 +47,8 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 def event(payload: bytes, position: Position | None = None) -> bytes:
-    """One message as an event; its type is the message's, which stands first in it."""
-    kind = payload[9 : payload.index(b'"', 9)]  # behind {"type":"
+    """One message as an event. Its type is that of the message, which is its first field."""
+    kind = payload[9 : payload.index(b'"', 9)]  # after {"type":"
     head = b"event: %b\n" % kind + (b"id: %b\n" % str(position).encode() if position else b"")
     return head + b"".join(b"data: %b\n" % line for line in _LINE_END.split(payload)) + b"\n"
 
@@ -58,7 +58,7 @@ def _chunk(data: bytes | memoryview) -> bytes:
 
 
 class SseConnection(BaseConnection):
-    """Events in chunks. The peer says nothing, not even that it has left: the kernel is asked to notice."""
+    """Events in chunks. The peer sends nothing, not even a ping, so the kernel must detect that it has vanished."""
 
     __slots__ = ("_chunked",)
     transport_name = "sse"
@@ -85,14 +85,14 @@ class SseConnection(BaseConnection):
         self.write(b":\n\n")
 
     def send_close(self, close: Close) -> None:
-        """End the stream; its goodbye, if there is one, was written."""
+        """End the stream. A goodbye was written before, if there is one."""
         if self._chunked:
             super().write(_LAST_CHUNK)
         self.over()
 
 
 class SseHandler:
-    """`GET /sse`. `ping_timeout` is in seconds: how long the kernel waits for a peer to take what was sent."""
+    """`GET /sse`. `ping_timeout` is in seconds: how long the kernel waits until a peer acknowledges sent bytes."""
 
     def __init__(self, opener: SessionOpener, origins: Origins, *, ping_timeout: float) -> None:
         self._opener = opener
@@ -100,15 +100,15 @@ class SseHandler:
         self._ping_timeout = ping_timeout
 
     async def preflight(self, request: web.Request) -> web.Response:
-        """A page asks whether it may send its headers. Any may: a page of another origin has to read its refusal."""
+        """Answer a CORS preflight. Pages of all origins may send their headers, so that they can read a refusal."""
         return web.Response(status=204, headers=self._origins.refusal_cors(request) | _PREFLIGHT)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Open a stream. It goes on without this handler."""
+        """Open a stream. It continues without this handler."""
         cors = self._origins.cors(request)
         transport = request.transport
         if transport is None:
-            raise ConnectionResetError  # it left before we looked
+            raise ConnectionResetError  # the client has disconnected already
         connection = SseConnection(request, transport, ping_timeout=self._ping_timeout)
         asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
         try:
@@ -130,14 +130,14 @@ class SseHandler:
 
 
 async def _prepare(response: web.StreamResponse, request: web.Request) -> None:
-    response.force_close()  # a stream is the last answer on its connection
+    response.force_close()  # the stream is the last response on its connection
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()
     await response.prepare(request)
 
 
 async def _refuse(request: web.Request, refused: Refused, cors: dict[str, str]) -> web.StreamResponse:
-    """Refuse a stream. Only what the page must correct gets an error status: `EventSource` gives up at any but 200."""
+    """Refuse a stream. An error status ends an `EventSource`, so only a problem that the page must solve gets one."""
     close = refused.close
     if close.code in _STATUS:
         raise _STATUS[close.code](text=close.reason, headers=cors)

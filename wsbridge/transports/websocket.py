@@ -48,7 +48,7 @@ class WebSocketConnection(Inbox):
             self.over()
 
     def refuse(self, close: Close) -> None:
-        """Close a connection that was accepted for this close alone: a page cannot see the status of a handshake."""
+        """Close a connection that was accepted only for this close, because pages cannot see a handshake's status."""
         if close.reconnect and close.code < 4000:  # noqa: PLR2004 - WebKitGTK shows pages 1012 and 1013 as 1006
             self.write(text_frame(goodbye(close)))
         self.send_close(close)
@@ -65,7 +65,7 @@ class WebSocketHandler:
         self._metrics = metrics
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade a request and open its session. The connection goes on without this handler."""
+        """Upgrade a request and open its session. The connection continues without this handler."""
         self._check(request)
         response = _upgrade(request)
         await response.prepare(request)
@@ -76,7 +76,7 @@ class WebSocketHandler:
         return response
 
     def _check(self, request: web.Request) -> None:
-        """Answer what must not be upgraded: to a load balancer, a status says more than a close."""
+        """Refuse a request that must not be upgraded. Load balancers understand a status better than a close."""
         try:
             check_handshake(request)
         except web.HTTPBadRequest as bad:
@@ -102,7 +102,7 @@ class WebSocketHandler:
 
 
 def _upgrade(request: web.Request) -> web.StreamResponse:
-    """RFC 6455 §4.2.2; extensions are never taken."""
+    """RFC 6455 §4.2.2; extensions are never accepted."""
     key = request.headers[hdrs.SEC_WEBSOCKET_KEY].strip().encode()
     accept = base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()  # noqa: S324 - the protocol's, no secret
     headers = {hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "upgrade", hdrs.SEC_WEBSOCKET_ACCEPT: accept}

@@ -39,16 +39,19 @@ from wsbridge.supervision.health_checks import Checks
 from wsbridge.supervision.jobs import JobFailed, Jobs, Starter
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 from wsbridge.transports.sse import SseHandler
 from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
+from wsbridge.web.event import EventHandler
 from wsbridge.web.gauges import watch_bridge
 from wsbridge.web.pages import ClientModuleHandler, FrontHandler
 
 QUEUE_WARNING = 0.9  # share of the queue above which the health check fails
 
 _USER_ID = "{user_id:[^/]+}"  # any text, because aiohttp's default pattern excludes braces
+_EVENT_ID = r"{event_id:[\s\S]+}"  # with slashes, as in topic/partition/offset
 Route = tuple[str, str, Caller, Handler]
 Job = Callable[[], Coroutine[Any, Any, None]]
 PATIENCE = 1.0  # seconds that a job has to end when the bridge stops
@@ -66,7 +69,10 @@ class Bridge:
             failure_rate=s.failure_rate, handshake_rate=s.handshake_rate, trusts=self.proxies.trusts
         )
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
-        self.bus = Bus(self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes)
+        self.stations = Stations(s.stations_max_bytes)
+        self.bus = Bus(
+            self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes, stations=self.stations
+        )
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self.checks = Checks()
         self.garbage = Garbage()
@@ -79,28 +85,20 @@ class Bridge:
         self.admission = Admission(
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
             authenticator=Authenticator(verifier, cookie=s.jwt_cookie),
-            rate_limits=self.rate_limits,
-            metrics=self.metrics,
-            leeway=s.jwt_leeway,
-        )
+            rate_limits=self.rate_limits, metrics=self.metrics, leeway=s.jwt_leeway,
+        )  # fmt: skip
         self._opener = SessionOpener(
-            admission=self.admission,
-            registry=self.registry,
-            broker=self.broker,
-            metrics=self.metrics,
+            admission=self.admission, registry=self.registry, broker=self.broker, metrics=self.metrics,
             backlog=self.backlog,
-            on_missed=CatchUp(self.broker, self._starter, self.metrics).request,
-            ping_interval=s.ping_interval,
-        )
+            on_missed=CatchUp(self.broker, self._starter, self.metrics, self.stations).request,
+            ping_interval=s.ping_interval, stations=self.stations,
+        )  # fmt: skip
         self._trust = Trust(
             tokens={
-                Caller.SIDECAR: s.app_api_token,
-                Caller.OPERATOR: s.admin_token,
-                Caller.PROMETHEUS: s.metrics_token,
+                Caller.SIDECAR: s.app_api_token, Caller.OPERATOR: s.admin_token, Caller.PROMETHEUS: s.metrics_token,
             },
-            development=s.development,
-            demo=s.demo,
-        )
+            development=s.development, demo=s.demo,
+        )  # fmt: skip
         heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
         self._jobs: dict[str, Job] = broker_jobs | {
             "broadcast": self.bus.broadcast,
@@ -133,12 +131,9 @@ class Bridge:
         app.on_response_prepare.append(middleware.finish)
         access = Access(self._trust, self.metrics, internal=not public)
         admin = AdminHandler(
-            broker=self.broker,
-            admission=self.admission,
-            metrics=self.metrics,
-            checks=self.checks,
+            broker=self.broker, admission=self.admission, metrics=self.metrics, checks=self.checks,
             shows_details=access.shows_details,
-        )
+        )  # fmt: skip
         routes: list[Route] = [
             ("GET", "/health", Caller.ANYONE, admin.health),
             ("GET", "/healthz", Caller.ANYONE, admin.healthz),
@@ -192,13 +187,16 @@ class Bridge:
             topics=types,
             dead_letter_topic=s.dead_letter_topic,
             bulk_wait=s.bulk_wait,
+            stations=self.stations,
         )
+        events = EventHandler(self.broker, self.stations)
         return [
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
             ("GET", "/stats", Caller.OPERATOR, admin.stats),
             ("GET", f"/users/{_USER_ID}", Caller.OPERATOR, admin.user),
             ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, admin.disconnect),
+            ("GET", f"/users/{_USER_ID}/events/{_EVENT_ID}", Caller.OPERATOR, events.why),
             ("GET", "/metrics", Caller.PROMETHEUS, admin.scrape),
         ]
 

@@ -21,6 +21,7 @@ INTERNAL = {
     "POST /events/{topic}",
     "GET /stats",
     "GET /users/{user_id}",
+    "GET /users/{user_id}/events/{event_id}",
     "POST /users/{user_id}/disconnect",
     "GET /metrics",
 }

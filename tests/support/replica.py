@@ -26,6 +26,7 @@ from wsbridge.sessions.session import Session, Shared
 from wsbridge.sessions.state import State
 from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 
 LIMITS: dict[str, Any] = {"size": 10, "max_bytes_per_user": 10**6, "ttl": 600.0, "dedupe_ttl": 3_600.0}
 
@@ -132,7 +133,7 @@ async def replica_of_its_own(**limits: Any) -> AsyncIterator[Replica]:
     replica = Replica()
     replica.broker = MemoryBroker(replica.bus, max_bytes=10**9, **(LIMITS | limits))
     jobs = Starter()
-    replica.catch_up = CatchUp(replica.broker, jobs, replica.metrics)
+    replica.catch_up = CatchUp(replica.broker, jobs, replica.metrics, Stations(0))
     async with _running(replica.bus.broadcast(), jobs.run()):
         yield replica
 
@@ -143,7 +144,7 @@ async def replica_at(url: str, *, prefix: str = "walk", **limits: Any) -> AsyncI
     replica = Replica()
     replica.broker = broker = RedisBroker(create_server(parse(url)), replica.bus, prefix=prefix, **(LIMITS | limits))
     starter = Starter()
-    replica.catch_up = CatchUp(broker, starter, replica.metrics)
+    replica.catch_up = CatchUp(broker, starter, replica.metrics, Stations(0))
     replica.reconciler = Watching(broker, replica.registry, replica.metrics)
     jobs = replica.bus.broadcast(), broker.run(), replica.reconciler.run(), starter.run()
     async with _running(*jobs):

@@ -141,6 +141,13 @@ class Broker(Protocol):
         Raises `BrokerUnavailable` if the histories cannot be read now.
         """
 
+    async def find(self, user: str, event_id: str) -> Position | None:
+        """The position of the newest event with this id in the user's history, or None. Creates and renews no history.
+
+        Raises `BrokerUnavailable` if the histories cannot be read now.
+        """
+        ...
+
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         """The entries for a client that has handled everything up to `after`; None or "" requests no replay.
 

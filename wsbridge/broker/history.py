@@ -77,6 +77,16 @@ class History:
             self._start = 0
         return entry
 
+    def find(self, event_id: str, expired: float) -> Position | None:
+        """The position of the newest entry of this event that was received after `expired`."""
+        for place in range(len(self._entries) - 1, self._start - 1, -1):
+            entry = self._entries[place]
+            if entry.received_at <= expired:
+                break
+            if entry.event_id == event_id:
+                return Position(entry.epoch, entry.offset)
+        return None
+
     def since(self, asked: str | None, expired: float = -math.inf) -> Resume:
         """All entries after the position, or a gap. Entries that were received before `expired` do not count."""
         first = bisect.bisect_right(self._entries, expired, self._start, key=_RECEIVED)

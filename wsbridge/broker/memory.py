@@ -79,6 +79,10 @@ class MemoryBroker:
         history = self._filled.get(user) or self._empty.get(user)
         return history.top if history else None
 
+    async def find(self, user: str, event_id: str) -> Position | None:
+        history = self._filled.get(user)
+        return history.find(event_id, self.clock() - self.ttl) if history else None
+
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         now = self.clock()
         self.expire(now)

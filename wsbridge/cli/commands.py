@@ -126,6 +126,24 @@ def publish(
     return OK
 
 
+def why(environ: Environ, *, user: str, event_id: str, url: str | None, as_json: bool) -> int:
+    from wsbridge.cli.http import Unreachable
+    from wsbridge.cli.why import DELIVERED, Refused, ask, report
+
+    settings, _ = load(environ)
+    target = url or f"http://{_address(settings, internal=True)}"
+    try:
+        answer = ask(target, user, event_id, token=settings.admin_token)
+    except Unreachable as error:
+        complain(f"cannot reach {target}: {error}. Is the bridge running there?")
+        return FAILED
+    except Refused as refused:
+        complain(str(refused))
+        return FAILED
+    print(answer.body.decode() if as_json else report(answer), flush=True)
+    return OK if answer.field("code") == DELIVERED else FAILED
+
+
 def _reached(user: str, count: int | None) -> str:
     if count is None:
         return f"to see whether {user} is connected, set {PREFIX}ADMIN_TOKEN to the same value as the bridge's"

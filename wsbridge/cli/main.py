@@ -3,24 +3,21 @@
 Built on click. With argparse, help pages, suggestions for mistyped names and options between arguments would need code.
 """
 
-import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from wsbridge import __version__
 from wsbridge.cli import arg_types, commands
+from wsbridge.cli.command_types import PublishCommand, ServeCommand
 from wsbridge.cli.commands import Environ
-from wsbridge.config.settings import Settings, SettingsError
+from wsbridge.cli.options import BRIDGE, DEFAULTS, SIDECAR, WEBSOCKET, examples, url_option, user_option
+from wsbridge.config.settings import SettingsError
 
 INTERRUPTED, BROKEN_PIPE = 128 + 2, 128 + 13  # as shells count signals
-DEFAULTS = Settings()
-BRIDGE = f"http://{DEFAULTS.host}:{DEFAULTS.port}"
-WEBSOCKET = f"ws://{DEFAULTS.host}:{DEFAULTS.port}/ws"
-SIDECAR = "http://127.0.0.1:3500"  # Dapr's default
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,40 +50,9 @@ def run(argv: Sequence[str], environ: Environ) -> int:
         return BROKEN_PIPE
 
 
-class _Serve(click.Command):
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from wsbridge.cli.check import catalogue  # noqa: PLC0415 - for this help only
-
-        formatter.write(f"\n{catalogue()}\n")
-        super().format_options(ctx, formatter)
-
-
-class _Publish(click.Command):
-    """Takes `--dapr` with a URL or without: the word after it may be the type of the event."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        words = [
-            f"--dapr={SIDECAR}" if word == "--dapr" and "://" not in following else word
-            for word, following in itertools.pairwise([*args, ""])
-        ]
-        return super().parse_args(ctx, words)
-
-
-def _examples(*lines: str, text: str = "") -> str:
-    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines), "", text))
-
-
-def _url_option(default: str, *schemes: str, path: str = "") -> Callable[[Callable[..., int]], Callable[..., int]]:
-    text = f"URL of the bridge; default: {default}, or from WSBRIDGE_HOST and WSBRIDGE_PORT"
-    return click.option("--url", metavar="URL", type=arg_types.url(default, *schemes, path=path), help=text)
-
-
-_user_option = click.option("--user", metavar="ID", required=True, type=arg_types.user, help="id of the user")
-
-
 @click.group(
     invoke_without_command=True,
-    epilog=_examples(
+    epilog=examples(
         "wsbridge serve",
         "wsbridge listen --user alice",
         "wsbridge publish --user alice task.created task_id=1 title='Buy milk'",
@@ -103,8 +69,8 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command(
-    cls=_Serve,
-    epilog=_examples(
+    cls=ServeCommand,
+    epilog=examples(
         "wsbridge serve",
         "WSBRIDGE_PORT=9000 WSBRIDGE_LOG_LEVEL=debug wsbridge serve",
         "WSBRIDGE_HOST=0.0.0.0 WSBRIDGE_JWT_SECRET_FILE=/run/secrets/jwt wsbridge serve",
@@ -121,12 +87,12 @@ def serve(environ: Environ) -> int:
 
 
 @cli.command(
-    epilog=_examples(
+    epilog=examples(
         "wsbridge token --user alice",
         'wsbridge listen --user alice --token "$(wsbridge token --user alice --ttl 60)"',
     ),
 )
-@_user_option
+@user_option
 @click.option(
     "--ttl",
     metavar="SECONDS",
@@ -149,15 +115,15 @@ def token(environ: Environ, /, **options: Any) -> int:
 
 
 @cli.command(
-    epilog=_examples(
+    epilog=examples(
         "wsbridge listen --user alice",
         "wsbridge listen --user alice | jq -c 'select(.type == \"task_update\").event'",
         'wsbridge listen --user alice --url wss://push.example.com/ws --token "$TOKEN"',
     ),
 )
-@_user_option
+@user_option
 @click.option("--token", metavar="JWT", type=arg_types.token, help="sent as a header, never in the URL")
-@_url_option(WEBSOCKET, "ws", "wss", "http", "https", path="/ws")
+@url_option(WEBSOCKET, "ws", "wss", "http", "https", path="/ws")
 @click.option("--last-event-id", metavar="POSITION", help="resume after this position")
 @click.pass_obj
 def listen(environ: Environ, /, **options: Any) -> int:
@@ -174,8 +140,8 @@ def listen(environ: Environ, /, **options: Any) -> int:
 
 
 @cli.command(
-    cls=_Publish,
-    epilog=_examples(
+    cls=PublishCommand,
+    epilog=examples(
         "wsbridge publish --user alice task.created task_id=1 title='Buy milk'",
         "wsbridge publish --user alice --user bob task.updated id=7 done:=true",
         "wsbridge publish --user alice task.created task_id=1 --dapr",
@@ -195,7 +161,7 @@ def listen(environ: Environ, /, **options: Any) -> int:
 )
 @click.option("--topic", help=f"default: the first of WSBRIDGE_TOPICS, or {DEFAULTS.topics[0][0]}")
 @click.option("--id", "event_id", help="id of the event; default: a new one. The same id is delivered once")
-@_url_option(BRIDGE, "http", "https")
+@url_option(BRIDGE, "http", "https")
 @click.option(
     "--dapr",
     metavar="[URL]",
@@ -221,7 +187,31 @@ def publish(environ: Environ, /, **options: Any) -> int:
     return commands.publish(environ, **options)
 
 
-@cli.command(epilog=_examples("wsbridge check", "WSBRIDGE_PORT=http wsbridge check"))
+@cli.command(
+    epilog=examples(
+        "wsbridge why alice 0b8a4f0e-5f0c-4a52-9f5f-3c2f2f1f3a11",
+        "wsbridge why alice task-updates/3/41 --url http://push.internal:8005",
+        "wsbridge why alice 0b8a4f0e-5f0c-4a52-9f5f-3c2f2f1f3a11 --json | jq -r .code",
+    )
+)
+@click.argument("user", metavar="USER", type=arg_types.user)
+@click.argument("event_id", metavar="EVENT_ID")
+@url_option(BRIDGE, "http", "https")
+@click.option("--json", "as_json", is_flag=True, help="print the response of the bridge")
+@click.pass_obj
+def why(environ: Environ, /, **options: Any) -> int:
+    """Say why an event has reached a user or has not.
+
+    EVENT_ID is the CloudEvent's id, or topic/partition/offset if the event has none. The first line is the answer. The
+    lines below it are the event's stations: when it was received, and what each connection of the user got.
+
+    The exit code is 0 if every connection that was open then has the event, else 1. Outside of development mode the
+    command needs WSBRIDGE_ADMIN_TOKEN.
+    """
+    return commands.why(environ, **options)
+
+
+@cli.command(epilog=examples("wsbridge check", "WSBRIDGE_PORT=http wsbridge check"))
 @click.pass_obj
 def check(environ: Environ) -> int:
     """Check the settings.
@@ -232,8 +222,8 @@ def check(environ: Environ) -> int:
     return commands.check(environ)
 
 
-@cli.command(epilog=_examples("wsbridge healthcheck", "wsbridge healthcheck --url http://127.0.0.1:9000/health"))
-@_url_option(f"{BRIDGE}/health", "http", "https", path="/health")
+@cli.command(epilog=examples("wsbridge healthcheck", "wsbridge healthcheck --url http://127.0.0.1:9000/health"))
+@url_option(f"{BRIDGE}/health", "http", "https", path="/health")
 @click.pass_obj
 def healthcheck(environ: Environ, /, **options: Any) -> int:
     """Ask a running bridge for its health.

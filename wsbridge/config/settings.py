@@ -112,6 +112,9 @@ class Settings:
         types.whole(65_536),
         "bytes in the queue; more are answered RETRY. A larger event waits for an empty queue",
     )
+    stations_max_bytes: int = _env(
+        8_388_608, types.whole(0), "memory for what happened to recent events, for `wsbridge why`; 0 records nothing"
+    )
     ping_interval: float = _env(25.0, types.seconds(0.05, 3600), "time between two pings")
     ping_timeout: float = _env(
         10.0, types.seconds(0.05, 3600), "a peer that is silent for this time after a ping is dropped"

@@ -44,7 +44,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `type` is the message type of its topic. `data` is the JSON object verbatim, in valid UTF-8. `key` identifies the
     event (CloudEvent source and id, or Kafka coordinates). If it is "", redeliveries are not recognised. `trace` is a
     W3C `traceparent` for the log, or "". `produced` is Kafka's time of the message in seconds since 1970, by the clock
-    of its producer or broker, or None.
+    of its producer or broker, or None. `partition` and `offset` are Kafka's, for people, or "".
     """
 
     users: tuple[str, ...]
@@ -54,6 +54,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     key: str
     trace: str = ""
     produced: float | None = None
+    partition: str = ""
+    offset: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

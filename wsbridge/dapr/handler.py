@@ -15,6 +15,7 @@ from wsbridge.core.reasons import Drop, Retry
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 
 BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body; then 408, and the sidecar delivers again
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
@@ -65,6 +66,7 @@ class DaprHandler:
     topics: Collection[str]
     dead_letter_topic: str | None
     bulk_wait: float
+    stations: Stations
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
@@ -145,6 +147,8 @@ class DaprHandler:
                 self.metrics.aged(now - event.produced)
         outcomes = await self.broker.append(events, lambda: request.transport is not None) if events else []
         self._report(events, outcomes, topic)
+        if self.stations.is_on and events:
+            self.stations.received(now, topic, events, None if outcomes.count(STORED) == len(outcomes) else outcomes)
         rest = iter(outcomes)
         return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in read]
 
@@ -176,6 +180,7 @@ class DaprHandler:
 
     def _dropped(self, event: Rejected, topic: str) -> Answer:
         self.metrics.dropped(event.reason)
+        self.stations.dropped(topic, event)
         log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=event.text)
         return Answer(DROP, event.reason)
 

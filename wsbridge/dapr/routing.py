@@ -43,8 +43,9 @@ class Router:
         if isinstance(users, Rejected):
             return users._replace(event_id=message.id)
         return Event(
-            users, message.data, self._types[topic], message.id, message.key, message.trace, produced_at(metadata)
-        )
+            users, message.data, self._types[topic], message.id, message.key, message.trace, produced_at(metadata),
+            metadata.get("__partition", ""), metadata.get("__offset", ""),
+        )  # fmt: skip
 
     def _users(self, message: Message, metadata: Mapping[str, Any]) -> tuple[str, ...] | Rejected:
         data = message.data

@@ -9,6 +9,7 @@ from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 
 MINUTE = 60.0  # seconds
 PORTION = 65_536  # bytes of data, counted for each user, whose frames are in memory at once; 4 MiB take twice the time
@@ -26,12 +27,14 @@ class Bus:
         size: int,
         max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
+        stations: Stations | None = None,
     ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._size = size
         self._max_bytes = max_bytes
         self._clock = clock
+        self._stations = stations if stations is not None and stations.is_on else None
         self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
         self.depth = self.bytes = 0
         self._most = self._most_before = 0  # entries: the maximum of this minute or longer, and of the one before
@@ -134,6 +137,8 @@ class Bus:
             self._metrics.delivered(now - received, events)
         if produced:
             self._metrics.arrived(produced)
+        if self._stations is not None:
+            self._stations.relayed(batch)
 
     def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
         """Return the number of sessions that take it. The frame is made once for each transport."""

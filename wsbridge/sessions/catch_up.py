@@ -10,9 +10,11 @@ from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.core.close_codes import INTERNAL
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
+from wsbridge.sessions.stations import record_resume
 from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 
 AGAIN = 0.5  # seconds until the next try, while the history is unavailable
 
@@ -20,10 +22,11 @@ AGAIN = 0.5  # seconds until the next try, while the history is unavailable
 class CatchUp:
     """Starts a job for each session that missed an entry, so that no session waits for another's slow peer."""
 
-    def __init__(self, broker: Broker, jobs: Starter, metrics: Metrics) -> None:
+    def __init__(self, broker: Broker, jobs: Starter, metrics: Metrics, stations: Stations) -> None:
         self._broker = broker
         self._jobs = jobs
         self._metrics = metrics
+        self._stations = stations
 
     def request(self, session: Session) -> None:
         """Let the session catch up from its position, as soon as the history can be read."""
@@ -33,7 +36,7 @@ class CatchUp:
         try:
             while session.state is State.REPLAYING:
                 try:
-                    resume = await self._broker.resume(session.user, str(session.position))
+                    resume = await self._broker.resume(session.user, after := str(session.position))
                 except BrokerUnavailable:
                     await asyncio.sleep(AGAIN)
                     continue
@@ -48,6 +51,7 @@ class CatchUp:
                     replayed=len(resume.entries),
                     gap=resume.gap and resume.gap.reason,
                 )
+                record_resume(self._stations, session, resume, is_start=False, asked=after)
                 session.catch_up(resume)
                 return
         except asyncio.CancelledError:

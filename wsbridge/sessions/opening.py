@@ -16,8 +16,10 @@ from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, Shared
+from wsbridge.sessions.stations import record_end, record_resume
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 
 RESUME_TIMEOUT = 5.0  # seconds after which an unreadable history counts as `unavailable`; large data is read later
 AGAIN = 0.25  # seconds between two tries in that time
@@ -37,12 +39,14 @@ class SessionOpener:
         backlog: Backlog,
         on_missed: Callable[[Session], object],
         ping_interval: float,
+        stations: Stations,
     ) -> None:
         self._admission = admission
         self._registry = registry
         self._broker = broker
         self._metrics = metrics
         self._ping_interval = ping_interval
+        self._stations = stations
         self._shared = Shared(metrics=metrics, backlog=backlog, on_missed=on_missed, on_leave=self._left)
 
     async def open(
@@ -71,6 +75,7 @@ class SessionOpener:
             self._admission.refuse(request, refused)
             raise
         self._opened(session, resume)
+        record_resume(self._stations, session, resume, is_start=True, asked=asked)
         return session, resume, self._hello(session, resume)
 
     def _session(self, request: web.Request, connection: Connection, user: str) -> Session:
@@ -124,6 +129,7 @@ class SessionOpener:
         close, seconds = session.final_close, time.monotonic() - session.opened_at
         counted = Close(close.code, "") if close is session.peers_close else close  # a client may send any reason
         self._metrics.session_closed(close_labels(counted), seconds)
+        record_end(self._stations, session)
         log.info(
             "session.closed",
             session=session.id,

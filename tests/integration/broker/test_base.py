@@ -6,6 +6,7 @@ It names no implementation: each test runs on the histories in the process, on a
 import re
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -198,6 +199,17 @@ async def test_broker_position_outlives_the_events(bench: Bench, days: float) ->
 
 
 @pytest.mark.fault("C6")
+async def test_find_returns_the_position_of_an_event_by_its_id(bench: Bench) -> None:
+    assert await bench.broker.find("u", "id-1") is None
+    events = [event("u", "u2", key=f"source\nid-{n}") for n in range(1, 4)]
+    await bench.take(*events, msgspec.structs.replace(events[1], users=("u",), key="another"))
+    top = await bench.top("u")
+    found = [await bench.broker.find("u", f"id-{n}") for n in (1, 2, 3, 4)]
+    assert found == [Position(top.epoch, 1), Position(top.epoch, 4), Position(top.epoch, 3), None]
+    assert await bench.broker.find("u", "id-") is None
+    assert await bench.broker.find("other", "id-1") is None
+
+
 async def test_position_of_a_user_without_a_history_is_none_and_makes_none(bench: Bench) -> None:
     assert await bench.broker.position("u") is None
     assert await bench.broker.position("u") is None

@@ -21,6 +21,7 @@ ROUTES = {
     "/events/task-updates": ("POST", "sidecar"),
     "/stats": ("GET", "operator"),
     "/users/u1": ("GET", "operator"),
+    "/users/u1/events/e1": ("GET", "operator"),
     "/users/u1/disconnect": ("POST", "operator"),
     "/metrics": ("GET", "prometheus"),
     "/health": ("GET", "anyone"),

@@ -18,6 +18,7 @@ from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.state import State
 from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 
 
 class Histories:
@@ -46,6 +47,9 @@ class Histories:
     async def position(self, user: str) -> Position | None:
         raise AssertionError
 
+    async def find(self, user: str, event_id: str) -> Position | None:
+        raise AssertionError
+
     async def disconnect(self, user: str) -> None:
         raise AssertionError
 
@@ -72,7 +76,7 @@ async def running(histories: Histories, metrics: Metrics | None = None) -> Async
     jobs = Starter()
     job = asyncio.create_task(jobs.run())
     try:
-        yield CatchUp(histories, jobs, metrics or Metrics())
+        yield CatchUp(histories, jobs, metrics or Metrics(), Stations(0))
     finally:
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
@@ -159,7 +163,7 @@ async def test_catch_up_session_that_leaves_during_the_read_gets_nothing() -> No
 
 def test_catch_up_names_its_jobs() -> None:
     jobs = Starter()
-    CatchUp(Histories(), jobs, Metrics()).request(Peer().session)
+    CatchUp(Histories(), jobs, Metrics(), Stations(0)).request(Peer().session)
     name, _ = jobs._wanted.get_nowait()
     assert name == "catch_up"
 

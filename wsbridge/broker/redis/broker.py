@@ -98,6 +98,9 @@ class RedisBroker:
         (reply,) = await self._reads.ask(Command(key, ("GET", key)))
         return parse_position(reply)
 
+    async def find(self, user: str, event_id: str) -> Position | None:
+        return await self._reader.find(user, event_id)
+
     async def resume(self, user: str, after: str | None, *, wait: bool = True) -> Resume:
         if not self._trusted.is_set():
             raise BrokerUnavailable(self.trouble or "not verified yet")

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from wsbridge.broker.redis.append import Limits, seed
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import Referenced, decode_entries, keys_of
-from wsbridge.broker.redis.commands import call
+from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.forwarder import to_monotonic
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Gap, Resume, decide_resume
 
 PORTION = 262_144  # bytes of a history that are read at a time
+SEARCHED, STEP = 2_048, 16  # entries of a history that `find` reads in all, and at a time
 LOADED = 1_048_576  # the same, with data that has its own key
 
 
@@ -38,6 +39,21 @@ class Reader:
         if not (resume.recovered and packed):
             return resume
         return await self._completed(resume, top, decode_entries(user, b"".join(packed), to_monotonic()), wait=wait)
+
+    async def find(self, user: str, event_id: str) -> Position | None:
+        """The position of the newest entry of an event, among the newest `SEARCHED`."""
+        key, wanted = keys_of(self.prefix, user).entries, event_id.encode(errors="replace")
+        for last in range(-1, -SEARCHED, -STEP):
+            (reply,) = await self.pipeline.ask(Command(key, ("LRANGE", key, last - STEP + 1, last)))
+            for packed in reversed(reply):
+                if wanted in packed:
+                    for found in decode_entries(user, packed, to_monotonic()):
+                        entry = found.entry if isinstance(found, Referenced) else found
+                        if entry.event_id == event_id:
+                            return Position(entry.epoch, entry.offset)
+            if len(reply) < STEP:
+                break
+        return None
 
     async def _completed(
         self, resume: Resume, top: Position, found: Iterable[Entry | Referenced], *, wait: bool

@@ -1,0 +1,77 @@
+"""`wsbridge why` as it is typed: what it prints, and its exit codes."""
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpServer
+
+from tests.support.command import finished
+from tests.support.running import ADMIN_TOKEN, SECRET, Running, Start
+from wsbridge.cli.http import Answer
+from wsbridge.cli.why import Refused, ask, report
+
+
+async def why(bridge: Running, *words: str, **settings: str) -> tuple[int, list[str], str]:
+    code, out, notes = await finished("why", *words, "--url", bridge.url, **settings)
+    return code, out.splitlines(), notes
+
+
+async def test_why_prints_the_answer_then_the_stations(bridge: Running) -> None:
+    await bridge.opened()
+    await bridge.publish({"user_id": "u1"}, id="e1")
+    code, (answer, *stations), notes = await why(bridge, "u1", "e1")
+    assert (code, notes) == (0, "")
+    assert answer.startswith("delivered to 1 of 1 connection ")
+    assert [line.split()[1] for line in stations] == ["opened", "resumed", "received", "relayed", "written"]
+    assert {line.split()[2] for line in stations} == {bridge.bridge.stations.replica}
+
+
+async def test_why_not_exits_with_1_and_prints_the_response_as_json(bridge: Running) -> None:
+    code, (line,), _ = await why(bridge, "u1", "e1", "--json")
+    found = json.loads(line)
+    assert (code, found["code"], found["event_id"]) == (1, "never_received", "e1")
+
+
+async def test_why_sends_the_operators_token(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    await bridge.publish({"user_id": "u1"}, id="e1")
+    code, lines, notes = await why(bridge, "u1", "e1")
+    assert (code, lines) == (1, [])
+    assert "401: the bridge refuses the token: set WSBRIDGE_ADMIN_TOKEN" in notes
+    code, (answer, *_), _ = await why(bridge, "u1", "e1", WSBRIDGE_ADMIN_TOKEN=ADMIN_TOKEN)
+    assert answer.startswith("no connection then; ")
+
+
+async def test_why_shows_hostile_texts_as_text(bridge: Running) -> None:
+    await bridge.publish({"user": "u1"}, id="e\x1b[31m\n1")
+    code, lines, _ = await why(bridge, "u1", "e\x1b[31m\n1")
+    assert (code, len(lines)) == (1, 2)
+    assert "\x1b" not in "".join(lines)
+
+
+async def test_why_without_a_bridge_says_so(unused_tcp_port: int) -> None:
+    code, out, notes = await finished("why", "u1", "e1", WSBRIDGE_PORT=str(unused_tcp_port))
+    assert (code, out) == (1, "")
+    assert f"cannot reach http://127.0.0.1:{unused_tcp_port}: Connection refused" in notes
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(404, "no such route"), (403, "refuses the question"), (200, "check --url")]
+)
+async def test_ask_explains_a_response_without_an_answer(aiohttp_server: AiohttpServer, status: int, text: str) -> None:
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handle)
+    server = await aiohttp_server(app)
+    with pytest.raises(Refused, match=text):
+        await asyncio.to_thread(ask, str(server.make_url("")), "u1", "e1", token=None)
+
+
+def test_report_makes_one_line_of_each_station() -> None:
+    station = {"at": "12:00", "name": "closed", "replica": "r\u202e", "text": "a\nb"}
+    body = json.dumps({"answer": "yes", "stations": [station]}).encode()
+    assert report(Answer(200, body)).splitlines() == ["yes", "  12:00  closed    r\\u202e  a\\u000ab"]

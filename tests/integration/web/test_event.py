@@ -1,0 +1,317 @@
+"""`GET /users/{id}/events/{event_id}` on staged histories: each has its event `e1` for the user u1, and one answer."""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from tests.support.bugs import BlockedBroadcaster
+from tests.support.deliveries import bulk_of, cloud_event
+from tests.support.frames import StalledReader
+from tests.support.running import Running, Start, receive, until
+from wsbridge.broker.base import BrokerUnavailable
+
+A_MINUTE_AGO = 60_000  # ms
+
+
+async def publish(bridge: Running, event_id: str = "e1", **data: Any) -> str:
+    return await bridge.publish({"user_id": "u1"} | data, id=event_id)
+
+
+async def from_kafka(bridge: Running, event_id: str, offset: int, ago: int = 40) -> None:
+    """Deliver an event of partition 3 whose time in Kafka is `ago` ms before now."""
+    metadata = {"__partition": "3", "__offset": str(offset), "__timestamp": str(int(time.time() * 1_000) - ago)}
+    await bridge.post(bulk_of(cloud_event({"user_id": "u1"}, id=event_id), metadata=metadata), "application/json")
+
+
+async def leave(bridge: Running, ws: aiohttp.ClientWebSocketResponse) -> None:
+    before = len(bridge.bridge.registry)
+    await ws.close()
+    await until(lambda: len(bridge.bridge.registry) < before)
+
+
+async def live(bridge: Running) -> None:
+    for _ in range(2):
+        await bridge.opened()
+    await from_kafka(bridge, "e1", 41)
+
+
+async def without_kafka(bridge: Running) -> None:
+    await bridge.opened()
+    await publish(bridge)
+
+
+async def left_before(bridge: Running) -> None:
+    await leave(bridge, (await bridge.opened())[0])
+    await publish(bridge)
+
+
+async def resumed_after_absence(bridge: Running) -> None:
+    ws, hello = await bridge.opened()
+    await leave(bridge, ws)
+    await publish(bridge)
+    await receive((await bridge.opened(last_event_id=hello["last_event_id"]))[0])
+
+
+async def resumed_past(bridge: Running) -> None:
+    await publish(bridge)
+    position = await bridge.bridge.broker.find("u1", "e1")
+    await bridge.opened(last_event_id=str(position))
+
+
+async def first_connection_later(bridge: Running) -> None:
+    await publish(bridge)
+    await bridge.opened()
+
+
+async def gap_after_trim(bridge: Running) -> None:
+    ws, hello = await bridge.opened()
+    await leave(bridge, ws)
+    for n in range(1, 5):
+        await publish(bridge, f"e{n}")
+    await bridge.opened(last_event_id=hello["last_event_id"])
+
+
+async def closed_then_resumed(bridge: Running) -> None:
+    """One of three connections reads nothing; it is over its backlog with the event, and resumes."""
+    readers = [asyncio.create_task(_read((await bridge.opened())[0])) for _ in range(2)]
+    async with StalledReader(bridge.port) as peer:
+        hello = await peer.opened("u1")
+        stalled = next(s for s in bridge.bridge.registry.of("u1") if s.id == hello["session_id"])
+        padding, n = "x" * 100_000, 0
+        while not stalled.unsent():
+            await publish(bridge, f"before-{(n := n + 1)}", padding=padding)
+        await publish(bridge, padding=padding)
+        while stalled.unsent() <= 1_000_000 and len(bridge.bridge.registry) == 3:
+            await publish(bridge, f"after-{(n := n + 1)}", padding=padding)
+        await until(lambda: len(bridge.bridge.registry) == 2)
+    assert not any(reader.done() for reader in readers)
+    ws, _ = await bridge.opened(last_event_id=hello["last_event_id"])
+    while (await receive(ws)).get("event_id") != "e1":
+        pass
+
+
+async def _read(ws: aiohttp.ClientWebSocketResponse) -> None:
+    async for _ in ws:
+        pass
+
+
+async def lost_and_gone(bridge: Running) -> None:
+    """Of two connections one is lost just after the event, and its client does not reconnect."""
+    await bridge.opened()
+    async with StalledReader(bridge.port) as peer:
+        await peer.opened("u1")
+        await publish(bridge)
+        peer.reset()
+    await until(lambda: len(bridge.bridge.registry) == 1)
+
+
+async def no_user(bridge: Running) -> None:
+    await bridge.publish({"user": "u1"}, id="e1")
+
+
+async def other_user(bridge: Running) -> None:
+    await bridge.publish({"user_id": ["u2", "u3"]}, id="e1")
+
+
+async def duplicate(bridge: Running) -> None:
+    await bridge.opened()
+    await from_kafka(bridge, "e1", 41)
+    await from_kafka(bridge, "e1", 57)
+
+
+async def queue_full(bridge: Running) -> None:
+    await publish(bridge, "e0", padding="x" * 60_000)
+    await publish(bridge, padding="x" * 60_000)
+
+
+async def silent_partition(bridge: Running) -> None:
+    await from_kafka(bridge, "e0", 40)
+    (place,) = bridge.bridge.stations.deliveries
+    bridge.bridge.stations.deliveries[place] -= 240
+
+
+async def never_published(bridge: Running) -> None:
+    await from_kafka(bridge, "e0", 40)
+
+
+async def nothing_delivered(bridge: Running) -> None:
+    await bridge.opened()
+
+
+async def forgotten(bridge: Running) -> None:
+    """All records of the event had to go, and it is still in the history."""
+    await bridge.opened()
+    await publish(bridge)
+    for n in range(30):
+        await publish(bridge, f"after-{n}")
+
+
+async def switched_off(bridge: Running) -> None:
+    await publish(bridge, "e0")
+
+
+class History(NamedTuple):
+    stage: Callable[[Running], Awaitable[None]]
+    code: str
+    answer: str  # a regular expression
+    settings: Mapping[str, str] = MappingProxyType({})
+
+
+POSITION, TIME, DELAY = r"\w+:\d+", r"[\d-]+T[\d:.]+Z", r"\d+(\.\d)? (ms|s)"
+HISTORIES = [
+    History(live, "delivered", rf"delivered to 2 of 2 connections {DELAY} after Kafka"),
+    History(without_kafka, "delivered", rf"delivered to 1 of 1 connection {DELAY} after its receipt"),
+    History(left_before, "stored", rf"no connection then; in the history at {POSITION}; nobody has connected since"),
+    History(
+        resumed_after_absence,
+        "delivered",
+        rf"no connection then; in the history at {POSITION}; replayed to 1 later connection, the first {DELAY} later",
+    ),
+    History(
+        resumed_past,
+        "stored",
+        rf"no connection then; in the history at {POSITION}; the next client resumed past it",
+    ),
+    History(
+        first_connection_later,
+        "stored",
+        rf"no connection then; in the history at {POSITION}; the next client connected without a position, "
+        r"so it gets what came later",
+    ),
+    History(
+        gap_after_trim,
+        "stored",
+        r"no connection then; not in the history any more; the next client was told of a gap \(trimmed\) "
+        r"and must refetch",
+        {"HISTORY_SIZE": "2"},
+    ),
+    History(
+        closed_then_resumed,
+        "delivered",
+        rf"delivered to 2 of 3 connections {DELAY} after its receipt; one was over its backlog and resumed {DELAY} "
+        "later",
+        {"MAX_BACKLOG_BYTES": "1000000"},
+    ),
+    History(
+        lost_and_gone,
+        "partly_delivered",
+        rf"delivered to 1 of 2 connections {DELAY} after its receipt; the other was lost and has not resumed",
+    ),
+    History(no_user, "dropped", r"dropped: user_id has no user; publish it there, .* \(no_user\)"),
+    History(other_user, "other_user", r"published for 2 other users, not for u1 \(task-updates\)"),
+    History(
+        duplicate,
+        "delivered",
+        rf"delivered to 1 of 1 connection {DELAY} after Kafka; task-updates/3/57 at {TIME} was skipped as a duplicate "
+        rf"of task-updates/3/41, received at {TIME}",
+    ),
+    History(
+        queue_full,
+        "retried",
+        rf"not stored yet: answered RETRY at {TIME} \(queue_bytes\); the sidecar delivers it again",
+        {"QUEUE_MAX_BYTES": "65536"},
+    ),
+    History(
+        silent_partition,
+        "never_received",
+        rf"never reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
+        r"has delivered nothing for 4 min",
+    ),
+    History(
+        never_published,
+        "never_received",
+        rf"never reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
+        rf"delivered {DELAY} ago, so look at the publisher: has it published this id, to this topic\?",
+    ),
+    History(
+        nothing_delivered,
+        "never_received",
+        rf"never reached this bridge since {TIME}: no sidecar has delivered anything",
+    ),
+    History(
+        forgotten,
+        "delivered",
+        rf"the time of its receipt is not recorded any more; in the history at {POSITION}; 1 connection has it",
+        {"STATIONS_MAX_BYTES": "2000"},
+    ),
+    History(
+        switched_off,
+        "not_recorded",
+        "WSBRIDGE_STATIONS_MAX_BYTES is 0, so nothing is recorded, and the history does not have the event",
+        {"STATIONS_MAX_BYTES": "0"},
+    ),
+]
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.stage.__name__)
+async def test_event_of_a_staged_history_has_its_answer(
+    start: Start, monkeypatch: pytest.MonkeyPatch, history: History
+) -> None:
+    if history.stage is queue_full:
+        BlockedBroadcaster(monkeypatch)
+    bridge = await start(**history.settings)
+    await history.stage(bridge)
+    await until(lambda: bridge.bridge.bus.is_empty() or history.stage is queue_full)
+    status, found = await bridge.get("/users/u1/events/e1")
+    assert (status, found["code"]) == (200, history.code), found
+    assert re.fullmatch(history.answer, found["answer"]), found["answer"]
+
+
+async def test_event_has_its_stations_in_order(bridge: Running) -> None:
+    ws, hello = await bridge.opened()
+    await from_kafka(bridge, "e1", 41)
+    position = (await receive(ws))["id"]
+    await leave(bridge, ws)
+    _, found = await bridge.get("/users/u1/events/e1")
+    assert (found["user_id"], found["event_id"]) == ("u1", "e1")
+    stations = found["stations"]
+    assert [station["name"] for station in stations] == [
+        "opened", "resumed", "received", "relayed", "written", "closed",
+    ]  # fmt: skip
+    assert [station["at"] for station in stations] == sorted(station["at"] for station in stations)
+    assert {station["replica"] for station in stations} == set(found["replicas"])
+    assert stations[2]["text"].startswith("task-updates/3/41, stored, ")
+    assert position in stations[3]["text"]
+    assert {station.get("session") for station in stations} == {None, hello["session_id"]}
+
+
+async def test_event_without_an_id_is_found_by_its_place_in_kafka(bridge: Running) -> None:
+    entry = {"metadata": {"__partition": "3", "__offset": "41"}, "contentType": "application/json"}
+    await bridge.post(bulk_of({"user_id": "u1"}, **entry), "application/json")
+    _, found = await bridge.get("/users/u1/events/task-updates%2F3%2F41")
+    assert found["code"] == "stored"
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", 'a"b\\c', "ключ/1", "{e}", "%2e%2e"])
+async def test_event_with_a_hostile_id_is_found(bridge: Running, text: str) -> None:
+    await bridge.publish({"user_id": text}, id=text)
+    _, found = await bridge.get(f"/users/{quote(text, safe='')}/events/{quote(text, safe='')}")
+    assert (found["user_id"], found["event_id"], found["code"]) == (text, text, "stored")
+
+
+async def test_event_answer_does_without_a_history_that_cannot_be_read(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: str) -> None:
+        raise BrokerUnavailable
+
+    await publish(bridge)
+    monkeypatch.setattr(bridge.bridge.broker, "find", unavailable)
+    _, found = await bridge.get("/users/u1/events/e1")
+    assert found["answer"].startswith("no connection then; not in the history any more")
+
+
+async def test_event_stations_contain_no_data(bridge: Running) -> None:
+    await bridge.opened()
+    await publish(bridge, title="Confidential")
+    await until(bridge.bridge.bus.is_empty)
+    records = [r async for r in bridge.bridge.stations.search("", range(9))]
+    assert len(records) == 3
+    assert "Confidential" not in repr(records)

@@ -1,0 +1,110 @@
+"""The sentences: accounts of several replicas, and cases that no single bridge can stage."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.stations import at, connection, read
+from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
+from wsbridge.telemetry.stations.verdict import Case, Code, judge
+
+KAFKA = Receipt(2.0, "t/3/41", "stored", produced=1.97)
+
+
+def account(name: str = "a", **fields: Any) -> Account:
+    return Account(name, 0.0, is_on=True, **fields)
+
+
+def closed(*reads: Any, **fields: Any) -> Connection:
+    return connection(at(4), *reads, closed_at=1.9, close="1001", **fields)
+
+
+def answer(*accounts: Account, kept: bool = True) -> tuple[Code, str]:
+    verdict = judge(Case("u1", "e1", accounts, at(5) if kept else None, 250.0))
+    return verdict.code, verdict.text
+
+
+def test_verdict_adds_up_the_connections_of_all_replicas() -> None:
+    taker = account("a", receipts=[KAFKA], relays=[Relay(2.011, at(5))], connections=[connection(at(5))])
+    other = account("b", relays=[Relay(2.02, at(5))], connections=[connection(at(6)), connection(at(4))])
+    assert answer(taker, other) == (
+        Code.PARTLY,
+        (
+            "delivered to 2 of 3 connections 41 ms after Kafka; "
+            "one is at e:4 and has not got it; it catches up within seconds"
+        ),
+    )
+
+
+def test_verdict_finds_the_resumed_connection_on_another_replica() -> None:
+    taker = account(
+        "a",
+        receipts=[KAFKA],
+        relays=[Relay(2.0, at(5))],
+        connections=[connection(at(5), closed_at=2.5, close="4408 slow_consumer"), connection(at(5))],
+    )
+    other = account("b", connections=[connection(at(5), read(at(3), asked="e:3", replayed=2, at=3.2), opened_at=3.1)])
+    assert answer(taker, other) == (
+        Code.DELIVERED,
+        "delivered to 1 of 2 connections 30 ms after Kafka; the other was over its backlog and resumed 1.2 s later",
+    )
+
+
+def test_verdict_of_an_event_that_is_gone_from_a_history_elsewhere() -> None:
+    assert answer(account(receipts=[KAFKA]), kept=False) == (
+        Code.STORED,
+        "stored; no connection then, and it is not in the history any more",
+    )
+
+
+def test_verdict_of_a_stale_partition_adds_up_the_replicas() -> None:
+    one = account("a", partition="t/3", deliveries={"t/3": 10.0, "t/4": 240.0})
+    other = account("b", deliveries={"t/3": 190.0})
+    code, text = answer(one, other, kept=False)
+    assert code is Code.NEVER_RECEIVED
+    assert text == (
+        "never reached any of 2 replicas since 1970-01-01T00:00:00.000Z: partition 3 of t, which had the user's last "
+        "event, has delivered nothing for 1 min"
+    )
+
+
+def test_verdict_of_an_unknown_user_names_the_last_delivery() -> None:
+    code, text = answer(account(deliveries={"t/3": 10.0, "t/": 245.0}), kept=False)
+    assert (code, text.partition(": ")[2]) == (Code.NEVER_RECEIVED, "the last delivery of any event was 5.0 s ago")
+
+
+def test_verdict_of_a_sampled_event_does_not_say_never() -> None:
+    code, text = answer(account(may_be_left_out=True), account("b"), kept=False)
+    assert code is Code.NOT_RECORDED
+    assert text == "events come so fast that not all are recorded, and the history does not have this one"
+
+
+@pytest.mark.parametrize(
+    ("first", "of"), [(True, "of t/3/41, received at 1970-01-01T00:00:02.000Z"), (False, "stored before")]
+)
+def test_verdict_names_the_first_delivery_of_a_duplicate(first: bool, of: str) -> None:
+    receipts = [KAFKA] if first else []
+    _, text = answer(account(receipts=[*receipts, Receipt(9.0, "t/3/57", "duplicate")]))
+    assert text.startswith("no connection then; in the history at e:5")
+    assert "; t/3/57 at 1970-01-01T00:00:09.000Z was skipped as a duplicate " in text
+    assert text.endswith(of)
+
+
+def test_verdict_of_a_retry_has_the_reason_and_its_detail() -> None:
+    receipt = Receipt(2.0, "t", "retried", reason="redis_unavailable", detail="no answer")
+    code, text = answer(account(receipts=[receipt]), kept=False)
+    assert code is Code.RETRIED
+    assert "(redis_unavailable: no answer)" in text
+
+
+def test_verdict_leaves_out_connections_that_were_closed_before() -> None:
+    one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[closed(), connection(at(5))])
+    assert answer(one)[1].startswith("delivered to 1 of 1 connection ")
+
+
+def test_verdict_for_one_connection_says_it() -> None:
+    one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[connection(at(4), is_live=False)])
+    assert answer(one) == (
+        Code.STORED,
+        "delivered to 0 of 1 connection 30 ms after Kafka; it is reading the history and has not reached it yet",
+    )

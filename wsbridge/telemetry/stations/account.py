@@ -1,0 +1,152 @@
+"""What one replica has recorded about one event of one user. Accounts of several replicas add up."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from wsbridge.core.events import Position
+from wsbridge.telemetry.stations.records import (
+    EVENTS,
+    RECEIVED,
+    SESSIONS,
+    Closed,
+    Dropped,
+    Received,
+    Relayed,
+    Resumed,
+)
+from wsbridge.telemetry.stations.ring import Stations, is_in_sample
+
+MOST = 200  # receipts, relays or connections in one account: the newest ones
+
+
+class Receipt(msgspec.Struct):
+    """A delivery of the event by the sidecar. `place` is topic/partition/offset, as far as it is known."""
+
+    at: float
+    place: str
+    status: str  # stored, duplicate, retried or dropped
+    is_for_user: bool = True
+    users: int = 1
+    produced: float | None = None
+    reason: str | None = None
+    detail: str = ""
+
+
+class Relay(msgspec.Struct):
+    """The event was passed to the user's sessions on a replica."""
+
+    at: float
+    position: Position
+
+
+class Read(msgspec.Struct):
+    """A session got `replayed` entries after `position`, or a `gap` that ends there."""
+
+    at: float
+    is_start: bool
+    asked: str | None
+    position: Position
+    replayed: int
+    gap: str | None
+
+
+class Connection(msgspec.Struct):
+    """A session. `position` is that of the last entry that was passed to it; `close` is None while it is open."""
+
+    session: str
+    transport: str
+    opened_at: float
+    position: Position
+    unsent: int = 0
+    is_live: bool = True  # else it reads the history now
+    reads: list[Read] = []
+    closed_at: float | None = None
+    close: str | None = None
+    replica: str = ""
+
+
+class Account(msgspec.Struct):
+    """`since` is when its records begin; `may_be_left_out` is whether the sample may not contain the event."""
+
+    replica: str
+    since: float
+    is_on: bool
+    may_be_left_out: bool = False
+    receipts: list[Receipt] = []
+    relays: list[Relay] = []
+    connections: list[Connection] = []
+    partition: str = ""  # of the user's last event on this replica
+    deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
+
+
+async def collect(stations: Stations, user: str, event_id: str, connected: Sequence[Connection]) -> Account:
+    """Search the records of this replica. `connected` are the user's sessions that are open here now."""
+    account = Account(stations.replica, stations.since(), stations.is_on, deliveries=dict(stations.deliveries))
+    async for record in stations.search(event_id, EVENTS):
+        match record:
+            case Received():
+                account.receipts += _receipts(record, user, event_id)
+            case Dropped(event_id=found) if found == event_id:
+                place = record.topic
+                account.receipts.append(Receipt(record.at, place, "dropped", reason=record.reason, detail=record.text))
+            case Relayed():
+                account.relays += [
+                    Relay(record.at, Position(record.epochs[place], record.offsets[place]))
+                    for place in _places(record.ids, event_id)
+                    if record.users[place] == user
+                ]
+            case _:
+                pass
+    account.connections = await _connections(stations, user, connected)
+    account.receipts, account.relays = account.receipts[:MOST][::-1], account.relays[:MOST][::-1]
+    if not account.receipts and not account.relays:
+        account.partition = await _partition(stations, user)
+        account.may_be_left_out = stations.has_sampled and not is_in_sample(event_id)
+    return account
+
+
+def _places(ids: Iterable[str], event_id: str) -> list[int]:
+    return [place for place, found in enumerate(ids) if found == event_id]
+
+
+def _receipts(record: Received, user: str, event_id: str) -> list[Receipt]:
+    found = []
+    for place in _places(record.ids, event_id):
+        status, reason, detail = record.outcomes[place] if record.outcomes else ("stored", None, "")
+        where = "/".join(map(str, filter(None, (record.topic, record.partitions[place], record.offsets[place]))))
+        users = record.users[place]
+        found.append(
+            Receipt(record.at, where, status, user in users, len(users), record.produced[place], reason, detail)
+        )
+    return found
+
+
+async def _connections(stations: Stations, user: str, connected: Sequence[Connection]) -> list[Connection]:
+    """The sessions of the user: those that are open, and those that were, by their time."""
+    found = {connection.session: connection for connection in connected}
+    async for record in stations.search(user, SESSIONS):  # newest first, so the end of a session comes before its start
+        if isinstance(record, Resumed | Closed) and record.user == user:
+            connection = found.setdefault(
+                record.session, Connection(record.session, record.transport, record.opened_at, record.position)
+            )
+            if isinstance(record, Closed):
+                connection.closed_at, connection.close = record.at, f"{record.code} {record.reason}".strip()
+            else:
+                read = Read(record.at, record.is_start, record.asked, record.position, record.replayed, record.gap)
+                connection.reads.insert(0, read)
+        if len(found) > MOST:
+            break
+    for connection in found.values():
+        connection.replica = stations.replica
+    return sorted(found.values(), key=lambda connection: connection.opened_at)
+
+
+async def _partition(stations: Stations, user: str) -> str:
+    """Topic and partition of the user's last event; "" if there is none."""
+    async for record in stations.search(user, RECEIVED):
+        if isinstance(record, Received):
+            for users, partition in zip(reversed(record.users), reversed(record.partitions), strict=True):
+                if user in users:
+                    return f"{record.topic}/{partition}"
+    return ""

@@ -1,0 +1,104 @@
+"""Whether one connection got an event, judged by positions: nothing is recorded for each event and connection."""
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from wsbridge.core.events import Position
+from wsbridge.telemetry.stations.account import Connection, Read
+
+UNSURE = {  # closes after which the client may not have what was passed to the session last
+    "1006": "was lost",
+    "4408": "was over its backlog",
+}
+GRACE = 60.0  # seconds that a client may reconnect before the end of its old connection is noticed
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
+
+
+class Kind(Enum):
+    GOT = auto()
+    LATE = auto()  # it got the event by a replay, or the client resumed on another connection
+    PAST = auto()  # the client has the event, or does not want it: it asked for what follows
+    NOT = auto()
+
+
+class Fate(NamedTuple):
+    """`text` has the connection as its subject, or is "". `at` is when the connection got the event."""
+
+    kind: Kind
+    text: str = ""
+    at: float | None = None
+
+
+def fate_of(connection: Connection, event: Position, later: list[Connection], at: float | None) -> Fate:
+    """Judge one connection. `later` are those that were opened after the event was passed on, at `at`, in order.
+
+    The one that a client resumed on is removed from `later`.
+    """
+    for read in connection.reads:
+        found = _fate_of_read(read, event, at)
+        if found is not None:
+            return found
+    has = connection.position.epoch == event.epoch and connection.position.offset >= event.offset
+    code = (connection.close or "").partition(" ")[0]
+    if connection.closed_at is None:
+        if has:
+            waits = f"has {connection.unsent} bytes that wait for the peer" if connection.unsent else ""
+            return Fate(Kind.GOT, waits)
+        if not connection.is_live:
+            return Fate(Kind.NOT, "is reading the history and has not reached it yet")
+        return Fate(Kind.NOT, f"is at {connection.position} and has not got it; it catches up within seconds")
+    if has and code not in UNSURE:
+        return Fate(Kind.GOT)
+    return _fate_of_closed(connection, event, later, at, UNSURE.get(code, f"was closed ({connection.close})"))
+
+
+def _fate_of_read(read: Read, event: Position, at: float | None) -> Fate | None:
+    """What a read of the history decides, or None."""
+    asked = Position.parse(read.asked) if read.asked else None
+    if asked is not None and asked.epoch == event.epoch and asked.offset >= event.offset:
+        return Fate(Kind.PAST, "resumed past it") if read.is_start else Fate(Kind.GOT)
+    if read.gap is not None:
+        is_behind = read.position.epoch == event.epoch and read.position.offset < event.offset
+        return None if is_behind else Fate(Kind.NOT, f"was told of a gap ({read.gap}) and must refetch", read.at)
+    if read.position.epoch != event.epoch:
+        return None
+    if read.position.offset >= event.offset:
+        return Fate(Kind.PAST, "connected without a position, so it gets what came later") if read.is_start else None
+    if read.position.offset + read.replayed >= event.offset:
+        return Fate(Kind.LATE, f"had it replayed{_after(read.at, at)}", read.at)
+    return None
+
+
+def _fate_of_closed(
+    connection: Connection, event: Position, later: list[Connection], at: float | None, how: str
+) -> Fate:
+    """What became of a client whose connection was closed, and perhaps before it had the event."""
+    for place, other in enumerate(later):
+        asked = Position.parse(other.reads[0].asked or "") if other.reads and other.reads[0].is_start else None
+        if asked is None or asked.epoch != connection.position.epoch or asked.offset > connection.position.offset:
+            continue
+        if other.opened_at < (connection.closed_at or 0.0) - GRACE:
+            continue
+        del later[place]
+        found = fate_of(other, event, later, at)
+        if found.kind is Kind.PAST:
+            return Fate(Kind.GOT)
+        if found.kind is Kind.LATE:
+            return Fate(Kind.LATE, f"{how} and resumed{_after(other.reads[0].at, at)}", found.at)
+        return Fate(found.kind, f"{how}; then it {found.text}", found.at)
+    return Fate(Kind.NOT, f"{how} and has not resumed")
+
+
+def _after(moment: float, at: float | None) -> str:
+    return "" if at is None else f" {span(moment - at)} later"
+
+
+def span(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 1.0:
+        return f"{max(0.0, seconds) * 1_000:.0f} ms"
+    if seconds < MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"

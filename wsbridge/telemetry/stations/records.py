@@ -1,0 +1,87 @@
+"""What is recorded of events and connections, in columns: one record for a whole delivery or batch.
+
+Times are in seconds since 1970. No record contains data of an event.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from wsbridge.core.events import Position
+
+Outcome = tuple[str, str | None, str]  # status, reason and detail, as in `broker.base.Outcome`
+
+
+class Received(msgspec.Struct, array_like=True, tag=1, gc=False):
+    """Events of one delivery of the sidecar. `outcomes` is None if all were stored."""
+
+    at: float
+    topic: str
+    ids: Sequence[str]
+    users: Sequence[Sequence[str]]
+    partitions: Sequence[str]
+    offsets: Sequence[str]  # in the partition
+    produced: Sequence[float | None]
+    outcomes: Sequence[Outcome] | None = None
+
+
+class Dropped(msgspec.Struct, array_like=True, tag=2, gc=False):
+    """One event that can never be accepted."""
+
+    at: float
+    topic: str
+    event_id: str
+    reason: str
+    text: str
+
+
+class Relayed(msgspec.Struct, array_like=True, tag=3, gc=False):
+    """Entries that were passed to the sessions of their users on this replica, if there were any."""
+
+    at: float
+    ids: Sequence[str]
+    users: Sequence[str]
+    epochs: Sequence[str]
+    offsets: Sequence[int]
+
+
+class Resumed(msgspec.Struct, array_like=True, tag=4, gc=False):
+    """A session that has read the history: at its start, or because it missed live entries.
+
+    It was sent `replayed` entries after `position`, or the `gap` and nothing before `position`.
+    """
+
+    at: float
+    user: str
+    session: str
+    transport: str
+    opened_at: float
+    is_start: bool
+    asked: str | None  # the position that the client sent
+    position: Position
+    replayed: int
+    gap: str | None
+
+
+class Closed(msgspec.Struct, array_like=True, tag=5, gc=False):
+    """A session that has ended. `position` is that of the last entry that was passed to it."""
+
+    at: float
+    user: str
+    session: str
+    transport: str
+    opened_at: float
+    code: int
+    reason: str
+    position: Position
+
+
+Record = Received | Dropped | Relayed | Resumed | Closed
+EVENTS, RECEIVED, SESSIONS = frozenset({1, 2, 3}), frozenset({1}), frozenset({4, 5})  # tags
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Record).decode
+
+
+def tag_of(packed: bytes) -> int:
+    """The tag of an encoded record, without decoding it: the first element of its array."""
+    return packed[1]

@@ -1,0 +1,153 @@
+"""A bounded memory of the latest records. Writing costs one append for each batch; reading searches all of it."""
+
+import asyncio
+import secrets
+import socket
+import time
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import NamedTuple
+
+from wsbridge.core.events import Entry, Event, Position, Rejected
+from wsbridge.telemetry.stations.records import (
+    Closed,
+    Dropped,
+    Outcome,
+    Received,
+    Record,
+    Relayed,
+    Resumed,
+    decode,
+    encode,
+    tag_of,
+)
+
+RATE = 1_000  # events a second that are all recorded; of further ones, one in SAMPLE
+SAMPLE = 16
+PARTITIONS = 10_000  # that are remembered; a sidecar delivers those of one consumer group
+OVERHEAD = 41  # bytes of an object with a record, beside its content, and of a reference to it
+SLICE = 2_000  # records that are searched at a time: other work gets its turn in between
+
+
+class Connected(NamedTuple):
+    """The facts about a session that its records have in common."""
+
+    user: str
+    session: str
+    transport: str
+    opened_at: float  # in seconds since 1970
+
+
+class Stations:
+    """Records of this replica, in the order of time: `max_bytes` of them, then the oldest go. 0 records nothing."""
+
+    def __init__(self, max_bytes: int, *, clock: Callable[[], float] = time.time) -> None:
+        self.replica = f"{socket.gethostname()}-{secrets.token_hex(2)}"
+        self.started_at = clock()
+        self.bytes = 0
+        self.has_forgotten = False  # whether records had to go
+        self.has_sampled = False  # whether events were left out
+        self.deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._records: deque[bytes] = deque()
+        self._second, self._seen = 0, 0  # events received in this second
+        self._relayed_second, self._relayed = 0, 0
+
+    @property
+    def is_on(self) -> bool:
+        return self._max_bytes > 0
+
+    def received(self, at: float, topic: str, events: Sequence[Event], outcomes: Sequence[Outcome] | None) -> None:
+        """Record the events of a delivery. `outcomes` is None if all were stored."""
+        if self._second != int(at):
+            self._second, self._seen = int(at), 0
+        self._seen += len(events)
+        partition = f"{topic}/{events[-1].partition}"
+        if partition in self.deliveries or len(self.deliveries) < PARTITIONS:
+            self.deliveries[partition] = at
+        if self._seen > RATE:
+            self.has_sampled = True
+            chosen = [place for place, event in enumerate(events) if is_in_sample(event.id)]
+            events = [events[place] for place in chosen]
+            outcomes = outcomes and [outcomes[place] for place in chosen]
+        self._add(
+            Received(
+                at,
+                topic,
+                [event.id for event in events],
+                [event.users for event in events],
+                [event.partition for event in events],
+                [event.offset for event in events],
+                [event.produced for event in events],
+                outcomes,
+            )
+        )
+
+    def dropped(self, topic: str, event: Rejected) -> None:
+        self._add(Dropped(self._clock(), topic, event.event_id, event.reason, event.text))
+
+    def relayed(self, entries: Sequence[Entry]) -> None:
+        """Record a batch that was passed to the sessions of its users."""
+        at = self._clock()
+        if self._relayed_second != int(at):
+            self._relayed_second, self._relayed = int(at), 0
+        self._relayed += len(entries)
+        if self._relayed > RATE:
+            self.has_sampled = True
+            entries = [entry for entry in entries if is_in_sample(entry.event_id)]
+        self._add(
+            Relayed(
+                at,
+                [entry.event_id for entry in entries],
+                [entry.user for entry in entries],
+                [entry.epoch for entry in entries],
+                [entry.offset for entry in entries],
+            )
+        )
+
+    def resumed(
+        self, session: Connected, *, is_start: bool, asked: str | None, position: Position, replayed: int,
+        gap: str | None,
+    ) -> None:  # fmt: skip
+        """Record that a session has read the history."""
+        self._add(Resumed(self._clock(), *session, is_start, asked, position, replayed, gap))
+
+    def closed(self, session: Connected, *, code: int, reason: str, position: Position) -> None:
+        """Record that a session has ended."""
+        self._add(Closed(self._clock(), *session, code, reason, position))
+
+    async def search(self, text: str, tags: Collection[int]) -> AsyncIterator[Record]:
+        """Yield the records with one of the tags that contain the text anywhere, newest first.
+
+        Other work runs in between.
+        """
+        wanted = text.encode(errors="replace")
+        for place, packed in enumerate(reversed(list(self._records)), 1):
+            if place % SLICE == 0:
+                await asyncio.sleep(0)
+            if tag_of(packed) in tags and wanted in packed:
+                yield decode(packed)
+
+    def since(self) -> float:
+        """The time from which on everything is recorded."""
+        return decode(self._records[0]).at if self.has_forgotten and self._records else self.started_at
+
+    def _add(self, record: Record) -> None:
+        if not self._max_bytes:
+            return
+        try:
+            packed = encode(record)
+        except (UnicodeEncodeError, TypeError, OverflowError):  # an odd header of a publisher: not worth an event
+            return
+        self._records.append(packed)
+        self.bytes += len(packed) + OVERHEAD
+        while self.bytes > self._max_bytes:
+            self.bytes -= len(self._records.popleft()) + OVERHEAD
+            self.has_forgotten = True
+
+
+def is_in_sample(event_id: str) -> bool:
+    """Whether an event is recorded at any rate. All replicas choose the same events."""
+    return zlib.crc32(event_id.encode(errors="replace")) % SAMPLE == 0

@@ -1,0 +1,58 @@
+"""The route that says why an event has reached a user's connections or has not."""
+
+import time
+
+import msgspec
+from aiohttp import web
+
+from wsbridge.broker.base import Broker, BrokerUnavailable
+from wsbridge.core.events import Position
+from wsbridge.sessions.registry import REGISTRY, Registry
+from wsbridge.sessions.session import Session
+from wsbridge.sessions.state import State
+from wsbridge.sessions.stations import described
+from wsbridge.telemetry.stations.account import Account, Connection, collect
+from wsbridge.telemetry.stations.ring import Stations
+from wsbridge.telemetry.stations.timeline import timeline
+from wsbridge.telemetry.stations.verdict import Case, judge
+
+
+class EventHandler:
+    """`GET /users/{user_id}/events/{event_id}`."""
+
+    def __init__(self, broker: Broker, stations: Stations) -> None:
+        self._broker = broker
+        self._stations = stations
+
+    async def why(self, request: web.Request) -> web.Response:
+        user, event_id = request.match_info["user_id"], request.match_info["event_id"]
+        accounts = [await account_of(self._stations, request.app[REGISTRY], user, event_id)]
+        kept = await self._kept(user, event_id)
+        verdict = judge(Case(user, event_id, accounts, kept, time.time()))
+        body = {
+            "user_id": user,
+            "event_id": event_id,
+            "code": verdict.code,
+            "answer": verdict.text,
+            "replicas": [account.replica for account in accounts],
+            "stations": timeline(accounts, kept),
+        }
+        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+    async def _kept(self, user: str, event_id: str) -> Position | None:
+        try:
+            return await self._broker.find(user, event_id)
+        except BrokerUnavailable:
+            return None
+
+
+async def account_of(stations: Stations, registry: Registry, user: str, event_id: str) -> Account:
+    """What this replica has recorded, and how its sessions of the user are now."""
+    return await collect(stations, user, event_id, [_connection(session) for session in registry.of(user)])
+
+
+def _connection(session: Session) -> Connection:
+    _, name, transport, opened_at = described(session)
+    return Connection(
+        name, transport, opened_at, session.position, session.unsent(), is_live=session.state is State.LIVE
+    )

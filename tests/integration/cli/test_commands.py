@@ -211,7 +211,7 @@ async def test_listen_prints_messages_until_a_final_close(bridge: Running, capfd
     bridge.bridge.registry.disconnect("u1")
     assert await listening == 1
     out, err = capfd.readouterr()
-    types = [json.loads(line)["type"] for line in out.splitlines() if line.startswith('{"type"')]
+    types = re.findall(r'\{"type":"(\w+)"', out)  # perhaps behind a log line of the bridge that has no end yet
     assert types == ["connected", "task_update", "goodbye"]
     unchecked, explained, position = err.splitlines()
     assert unchecked == "wsbridge: this bridge does not check tokens: --token had no effect"

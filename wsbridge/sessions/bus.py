@@ -75,7 +75,7 @@ class Bus:
         self._registry.disconnect(user)
 
     async def broadcast(self) -> None:
-        """Deliver, for as long as the bridge runs: all entries that are queued at a wake-up are one batch, flushed once."""
+        """Deliver, for as long as the bridge runs. All entries queued at a wake-up are one batch, flushed once."""
         while True:
             batch, size = await self._next_batch()
             try:

@@ -1,4 +1,4 @@
-"""`wsbridge why`: asks a bridge what has become of an event, and shows the answer."""
+"""`wsbridge why`: requests the stations of an event from a bridge, and prints the answer."""
 
 import json
 from http import HTTPStatus
@@ -16,8 +16,8 @@ _REFUSALS = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - an answer
-    """The bridge does not answer the question; the text says why."""
+class Refused(Exception):  # noqa: N818 - a state, not an error
+    """The bridge does not answer the question; the text gives the reason."""
 
 
 def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer:
@@ -37,7 +37,7 @@ def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer
 
 
 def report(answer: http.Answer) -> str:
-    """The answer as lines for people. Whatever ids and texts contain, each is one line of printable text."""
+    """The answer as lines for people. Untrusted ids and texts become one line of printable text each."""
     body = json.loads(answer.body)
     lines = [body["answer"]]
     for station in body["stations"]:

@@ -1,4 +1,4 @@
-"""What is recorded about a session for `wsbridge why`: each read of its history, and its end."""
+"""Records each read of a session's history and its end, for `wsbridge why`."""
 
 import time
 
@@ -13,7 +13,7 @@ def described(session: Session) -> Connected:
 
 
 def record_resume(stations: Stations, session: Session, resume: Resume, *, is_start: bool, asked: str | None) -> None:
-    """Record what a session got from the history. `asked` is the position that it was read from."""
+    """Record the entries that a session got from the history. `asked` is the position from which it was read."""
     if stations.is_on:
         stations.resumed(
             described(session), is_start=is_start, asked=asked, position=resume.position,

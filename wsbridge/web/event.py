@@ -1,4 +1,4 @@
-"""The route that says why an event has reached a user's connections or has not."""
+"""The route that explains why an event has reached a user's connections or not."""
 
 import time
 
@@ -47,7 +47,7 @@ class EventHandler:
 
 
 async def account_of(stations: Stations, registry: Registry, user: str, event_id: str) -> Account:
-    """What this replica has recorded, and how its sessions of the user are now."""
+    """The records of this replica, and the present state of the user's sessions on it."""
     return await collect(stations, user, event_id, [_connection(session) for session in registry.of(user)])
 
 

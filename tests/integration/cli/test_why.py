@@ -1,4 +1,4 @@
-"""`wsbridge why` as it is typed: what it prints, and its exit codes."""
+"""`wsbridge why` on the command line: its output and its exit codes."""
 
 import asyncio
 import json

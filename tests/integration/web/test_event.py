@@ -1,4 +1,4 @@
-"""`GET /users/{id}/events/{event_id}` on staged histories: each has its event `e1` for the user u1, and one answer."""
+"""`GET /users/{id}/events/{event_id}` on staged histories: each has an event `e1` for the user u1, and one answer."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ async def publish(bridge: Running, event_id: str = "e1", **data: Any) -> str:
 
 
 async def from_kafka(bridge: Running, event_id: str, offset: int, ago: int = 40) -> None:
-    """Deliver an event of partition 3 whose time in Kafka is `ago` ms before now."""
+    """Deliver an event of partition 3 that Kafka got `ago` ms before now."""
     metadata = {"__partition": "3", "__offset": str(offset), "__timestamp": str(int(time.time() * 1_000) - ago)}
     await bridge.post(bulk_of(cloud_event({"user_id": "u1"}, id=event_id), metadata=metadata), "application/json")
 
@@ -79,7 +79,7 @@ async def gap_after_trim(bridge: Running) -> None:
 
 
 async def closed_then_resumed(bridge: Running) -> None:
-    """One of three connections reads nothing; it is over its backlog with the event, and resumes."""
+    """One of three connections reads nothing. Its backlog is over the bound because of the event, and it resumes."""
     readers = [asyncio.create_task(_read((await bridge.opened())[0])) for _ in range(2)]
     async with StalledReader(bridge.port) as peer:
         hello = await peer.opened("u1")
@@ -103,7 +103,7 @@ async def _read(ws: aiohttp.ClientWebSocketResponse) -> None:
 
 
 async def lost_and_gone(bridge: Running) -> None:
-    """Of two connections one is lost just after the event, and its client does not reconnect."""
+    """One of two connections is lost just after the event, and its client does not reconnect."""
     await bridge.opened()
     async with StalledReader(bridge.port) as peer:
         await peer.opened("u1")
@@ -146,7 +146,7 @@ async def nothing_delivered(bridge: Running) -> None:
 
 
 async def forgotten(bridge: Running) -> None:
-    """All records of the event had to go, and it is still in the history."""
+    """All records of the event were dropped, and it is still in the history."""
     await bridge.opened()
     await publish(bridge)
     for n in range(30):
@@ -296,7 +296,7 @@ async def test_event_with_a_hostile_id_is_found(bridge: Running, text: str) -> N
     assert (found["user_id"], found["event_id"], found["code"]) == (text, text, "stored")
 
 
-async def test_event_answer_does_without_a_history_that_cannot_be_read(
+async def test_event_answer_with_an_unavailable_history_uses_the_records(
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unavailable(*_: str) -> None:

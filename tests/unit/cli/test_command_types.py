@@ -1,4 +1,4 @@
-"""Commands with help or arguments of their own."""
+"""Commands with their own help or arguments."""
 
 import click
 import pytest

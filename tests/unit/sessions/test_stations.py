@@ -1,4 +1,4 @@
-"""What is recorded about a session."""
+"""The records about a session."""
 
 import time
 from typing import Any

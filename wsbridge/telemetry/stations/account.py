@@ -1,4 +1,4 @@
-"""What one replica has recorded about one event of one user. Accounts of several replicas add up."""
+"""The records of one replica about one event of one user. Accounts of several replicas add up."""
 
 from collections.abc import Iterable, Sequence
 
@@ -59,7 +59,7 @@ class Connection(msgspec.Struct):
     opened_at: float
     position: Position
     unsent: int = 0
-    is_live: bool = True  # else it reads the history now
+    is_live: bool = True  # False while it reads the history
     reads: list[Read] = []
     closed_at: float | None = None
     close: str | None = None
@@ -67,7 +67,7 @@ class Connection(msgspec.Struct):
 
 
 class Account(msgspec.Struct):
-    """`since` is when its records begin; `may_be_left_out` is whether the sample may not contain the event."""
+    """`since` is when its records begin; `may_be_left_out` is whether the sample may lack the event."""
 
     replica: str
     since: float
@@ -81,7 +81,7 @@ class Account(msgspec.Struct):
 
 
 async def collect(stations: Stations, user: str, event_id: str, connected: Sequence[Connection]) -> Account:
-    """Search the records of this replica. `connected` are the user's sessions that are open here now."""
+    """Search the records of this replica. `connected` are the user's open sessions on it."""
     account = Account(stations.replica, stations.since(), stations.is_on, deliveries=dict(stations.deliveries))
     async for record in stations.search(event_id, EVENTS):
         match record:
@@ -123,9 +123,9 @@ def _receipts(record: Received, user: str, event_id: str) -> list[Receipt]:
 
 
 async def _connections(stations: Stations, user: str, connected: Sequence[Connection]) -> list[Connection]:
-    """The sessions of the user: those that are open, and those that were, by their time."""
+    """The open and closed sessions of the user, by time."""
     found = {connection.session: connection for connection in connected}
-    async for record in stations.search(user, SESSIONS):  # newest first, so the end of a session comes before its start
+    async for record in stations.search(user, SESSIONS):  # newest first, so the end of a session precedes its start
         if isinstance(record, Resumed | Closed) and record.user == user:
             connection = found.setdefault(
                 record.session, Connection(record.session, record.transport, record.opened_at, record.position)

@@ -1,4 +1,4 @@
-"""Whether one connection got an event, judged by positions: nothing is recorded for each event and connection."""
+"""Decides from positions whether a connection got an event. Nothing is recorded for each event and connection."""
 
 from enum import Enum, auto
 from typing import NamedTuple
@@ -6,18 +6,18 @@ from typing import NamedTuple
 from wsbridge.core.events import Position
 from wsbridge.telemetry.stations.account import Connection, Read
 
-UNSURE = {  # closes after which the client may not have what was passed to the session last
+UNSURE = {  # closes after which the client may lack the last entries of its session
     "1006": "was lost",
     "4408": "was over its backlog",
 }
-GRACE = 60.0  # seconds that a client may reconnect before the end of its old connection is noticed
+GRACE = 60.0  # seconds; a client may reconnect before the end of its old connection is noticed
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
 
 
 class Kind(Enum):
     GOT = auto()
     LATE = auto()  # it got the event by a replay, or the client resumed on another connection
-    PAST = auto()  # the client has the event, or does not want it: it asked for what follows
+    PAST = auto()  # the client has the event, or resumed after it
     NOT = auto()
 
 
@@ -30,9 +30,9 @@ class Fate(NamedTuple):
 
 
 def fate_of(connection: Connection, event: Position, later: list[Connection], at: float | None) -> Fate:
-    """Judge one connection. `later` are those that were opened after the event was passed on, at `at`, in order.
+    """Decide for one connection. `later` are the connections that were opened after the event, at `at`, in order.
 
-    The one that a client resumed on is removed from `later`.
+    The connection on which the client resumed is removed from `later`.
     """
     for read in connection.reads:
         found = _fate_of_read(read, event, at)
@@ -53,7 +53,7 @@ def fate_of(connection: Connection, event: Position, later: list[Connection], at
 
 
 def _fate_of_read(read: Read, event: Position, at: float | None) -> Fate | None:
-    """What a read of the history decides, or None."""
+    """The fate that follows from a read of the history, or None."""
     asked = Position.parse(read.asked) if read.asked else None
     if asked is not None and asked.epoch == event.epoch and asked.offset >= event.offset:
         return Fate(Kind.PAST, "resumed past it") if read.is_start else Fate(Kind.GOT)
@@ -72,7 +72,7 @@ def _fate_of_read(read: Read, event: Position, at: float | None) -> Fate | None:
 def _fate_of_closed(
     connection: Connection, event: Position, later: list[Connection], at: float | None, how: str
 ) -> Fate:
-    """What became of a client whose connection was closed, and perhaps before it had the event."""
+    """The fate of a client whose connection was closed, perhaps before it had the event."""
     for place, other in enumerate(later):
         asked = Position.parse(other.reads[0].asked or "") if other.reads and other.reads[0].is_start else None
         if asked is None or asked.epoch != connection.position.epoch or asked.offset > connection.position.offset:

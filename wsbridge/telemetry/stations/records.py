@@ -1,4 +1,4 @@
-"""What is recorded of events and connections, in columns: one record for a whole delivery or batch.
+"""Records of events and connections, in columns: one record for a whole delivery or batch.
 
 Times are in seconds since 1970. No record contains data of an event.
 """

@@ -23,11 +23,11 @@ from wsbridge.telemetry.stations.records import (
     tag_of,
 )
 
-RATE = 1_000  # events a second that are all recorded; of further ones, one in SAMPLE
+RATE = 1_000  # events a second that are all recorded; one in SAMPLE of further ones is
 SAMPLE = 16
-PARTITIONS = 10_000  # that are remembered; a sidecar delivers those of one consumer group
+PARTITIONS = 10_000  # number that is remembered; a sidecar delivers those of one consumer group
 OVERHEAD = 41  # bytes of an object with a record, beside its content, and of a reference to it
-SLICE = 2_000  # records that are searched at a time: other work gets its turn in between
+SLICE = 2_000  # records that are searched before other tasks run
 
 
 class Connected(NamedTuple):
@@ -40,13 +40,13 @@ class Connected(NamedTuple):
 
 
 class Stations:
-    """Records of this replica, in the order of time: `max_bytes` of them, then the oldest go. 0 records nothing."""
+    """Records of this replica, in the order of time. Over `max_bytes` the oldest are dropped. 0 records nothing."""
 
     def __init__(self, max_bytes: int, *, clock: Callable[[], float] = time.time) -> None:
         self.replica = f"{socket.gethostname()}-{secrets.token_hex(2)}"
         self.started_at = clock()
         self.bytes = 0
-        self.has_forgotten = False  # whether records had to go
+        self.has_forgotten = False  # whether records were dropped
         self.has_sampled = False  # whether events were left out
         self.deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
         self._max_bytes = max_bytes
@@ -121,7 +121,7 @@ class Stations:
     async def search(self, text: str, tags: Collection[int]) -> AsyncIterator[Record]:
         """Yield the records with one of the tags that contain the text anywhere, newest first.
 
-        Other work runs in between.
+        Other tasks run in between.
         """
         wanted = text.encode(errors="replace")
         for place, packed in enumerate(reversed(list(self._records)), 1):
@@ -131,7 +131,7 @@ class Stations:
                 yield decode(packed)
 
     def since(self) -> float:
-        """The time from which on everything is recorded."""
+        """The time from which on all events are recorded."""
         return decode(self._records[0]).at if self.has_forgotten and self._records else self.started_at
 
     def _add(self, record: Record) -> None:
@@ -139,7 +139,7 @@ class Stations:
             return
         try:
             packed = encode(record)
-        except (UnicodeEncodeError, TypeError, OverflowError):  # an odd header of a publisher: not worth an event
+        except (UnicodeEncodeError, TypeError, OverflowError):  # an invalid header must not cost the event
             return
         self._records.append(packed)
         self.bytes += len(packed) + OVERHEAD
@@ -149,5 +149,5 @@ class Stations:
 
 
 def is_in_sample(event_id: str) -> bool:
-    """Whether an event is recorded at any rate. All replicas choose the same events."""
+    """Whether the event is always recorded. All replicas choose the same events."""
     return zlib.crc32(event_id.encode(errors="replace")) % SAMPLE == 0

@@ -21,7 +21,7 @@ class Station(msgspec.Struct, omit_defaults=True):
 
 
 def timeline(accounts: Sequence[Account], kept: Position | None) -> list[Station]:
-    """Connections that were closed before the event came are left out."""
+    """The stations in order, without connections that were closed before the event arrived."""
     relays = sorted((relay.at, relay.position) for account in accounts for relay in account.relays)
     receipts = [receipt.at for account in accounts for receipt in account.receipts]
     at = relays[0][0] if relays else min(receipts, default=None)

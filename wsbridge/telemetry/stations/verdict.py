@@ -1,4 +1,4 @@
-"""Why an event has arrived or has not: one sentence from the accounts of all replicas. Decides, and does no I/O."""
+"""Explains in one sentence why an event has arrived or not, from the accounts of all replicas. Does no I/O."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,15 +9,15 @@ from wsbridge.core.timestamps import timestamp
 from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
 from wsbridge.telemetry.stations.fates import Kind, fate_of, span
 
-QUIET = 10.0  # seconds without a delivery after which a partition may have stopped
+QUIET = 10.0  # seconds without a delivery after which a partition may be blocked
 
 
 class Code(StrEnum):
-    """What became of the event for the user, in one word."""
+    """The fate of the event for the user, in one word."""
 
     DELIVERED = "delivered"  # to every connection that was open, or that resumed
     PARTLY = "partly_delivered"
-    STORED = "stored"  # it is in the history, and was passed to no connection
+    STORED = "stored"  # it is in the history and was sent to no connection
     DROPPED = "dropped"
     RETRIED = "retried"
     OTHER_USER = "other_user"
@@ -129,7 +129,7 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
 
 
 def _of_absent(case: Case, position: Position, later: list[Connection], at: float | None) -> Verdict:
-    """Nobody was connected when the event came, or that time is not known."""
+    """The answer if the user had no connection when the event arrived, or if that time is unknown."""
     lead = "no connection then" if at is not None else "the time of its receipt is not recorded any more"
     where = f"in the history at {position}" if case.kept else "not in the history any more"
     fates = [fate_of(connection, position, [], at) for connection in later]
@@ -148,7 +148,7 @@ def _of_absent(case: Case, position: Position, later: list[Connection], at: floa
 
 
 def _delay(stored: Sequence[Receipt], relays: Sequence[Relay]) -> str:
-    """The time until the event was written to sockets, as exactly as it is known."""
+    """The time until the event was written to sockets, as exactly as possible."""
     if not relays or not stored:
         return ""
     produced = stored[0].produced

@@ -1,4 +1,4 @@
-"""What a replica finds in its records about one event of one user."""
+"""The records of a replica about one event of one user."""
 
 from tests.support.stations import connected, entry, event
 from wsbridge.core.events import Position, Rejected

@@ -1,4 +1,4 @@
-"""Whether a connection got the event at e:5, which was passed on at 2 s."""
+"""The fate of the event at e:5, which was relayed at 2 s, for one connection."""
 
 import pytest
 

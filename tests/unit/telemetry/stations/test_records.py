@@ -1,4 +1,4 @@
-"""Encoded records: their tags, and what comes back."""
+"""Encoded records: their tags, and decoding."""
 
 import pytest
 
@@ -29,7 +29,7 @@ RECORDS: list[Record] = [
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_record_comes_back_with_its_tag(record: Record) -> None:
+def test_record_is_decoded_and_has_its_tag(record: Record) -> None:
     packed = encode(record)
     assert encode(decode(packed)) == packed
     assert type(decode(packed)) is type(record)

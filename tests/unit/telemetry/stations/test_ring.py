@@ -1,4 +1,4 @@
-"""The ring of records: its bounds, its sample, and what it does not keep."""
+"""The ring of records: its bounds, its sample, and its exclusions."""
 
 from typing import Any
 
@@ -101,13 +101,13 @@ def test_ring_remembers_the_last_delivery_of_each_partition(monkeypatch: pytest.
     assert stations.deliveries == {"t/0": 3.0, "t/1": 2.0}
 
 
-async def test_ring_lets_others_run_while_it_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ring_search_lets_other_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ring, "SLICE", 1)
     stations = Stations(10_000)
     for n in range(3):
         stations.received(float(n), "t", [event("e1")], None)
     seen = []
     async for record in stations.search("e1", EVENTS):
-        stations.received(9.0, "t", [event("e1")], None)  # by another task, in the pause
+        stations.received(9.0, "t", [event("e1")], None)  # by another task, during the search
         seen.append(record.at)
     assert seen == [2.0, 1.0, 0.0]

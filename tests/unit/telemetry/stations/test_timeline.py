@@ -1,4 +1,4 @@
-"""Stations of accounts, in the order of time and without what does not concern the event."""
+"""Stations of accounts, in the order of time, without those of other events."""
 
 from tests.support.stations import at, connection, read
 from wsbridge.telemetry.stations.account import Account, Receipt, Relay
@@ -36,7 +36,7 @@ def test_timeline_merges_replicas_by_time() -> None:
     assert texts[9] == "asked for what follows e:4, got gap (trimmed) up to e:8"
 
 
-def test_timeline_of_an_event_of_others_says_so() -> None:
+def test_timeline_of_an_event_of_other_users_names_them() -> None:
     receipt = Receipt(2.0, "t", "retried", is_for_user=False, reason="queue_full", detail="text")
     assert timeline([Account("a", 0.0, is_on=True, receipts=[receipt])], None) == [
         Station("1970-01-01T00:00:02.000Z", "received", "a", "t, retried, for other users, queue_full, text")

@@ -1,4 +1,4 @@
-"""The sentences: accounts of several replicas, and cases that no single bridge can stage."""
+"""The sentences: accounts of several replicas, and cases that a single bridge cannot stage."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ def test_verdict_leaves_out_connections_that_were_closed_before() -> None:
     assert answer(one)[1].startswith("delivered to 1 of 1 connection ")
 
 
-def test_verdict_for_one_connection_says_it() -> None:
+def test_verdict_for_one_connection_uses_the_singular() -> None:
     one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[connection(at(4), is_live=False)])
     assert answer(one) == (
         Code.STORED,

@@ -12,8 +12,7 @@ from wsbridge.auth.keys import RemoteKeys, build
 from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import TokenVerifier
 from wsbridge.broker.base import Broker
-from wsbridge.broker.memory import MemoryBroker
-from wsbridge.config.redis_url import RedisUrl
+from wsbridge.broker.factory import memory_broker, redis_broker
 from wsbridge.config.settings import Settings
 from wsbridge.connections import middleware
 from wsbridge.connections.client_address import TrustedProxies
@@ -78,27 +77,36 @@ class Bridge:
         self.garbage = Garbage()
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits)
-        self.broker, broker_jobs = self._memory_broker() if s.redis_url is None else self._redis_broker(s.redis_url)
+        self.broker, broker_jobs = self._create_broker()
         self._starter = Starter()
         self.keys = build(s, self.metrics) if s.authenticates else None
         verifier = None if self.keys is None else TokenVerifier(self.keys, s)
         self.admission = Admission(
             origins=Origins(s.allowed_origins, development=s.development or s.demo),
             authenticator=Authenticator(verifier, cookie=s.jwt_cookie),
-            rate_limits=self.rate_limits, metrics=self.metrics, leeway=s.jwt_leeway,
-        )  # fmt: skip
+            rate_limits=self.rate_limits,
+            metrics=self.metrics,
+            leeway=s.jwt_leeway,
+        )
         self._opener = SessionOpener(
-            admission=self.admission, registry=self.registry, broker=self.broker, metrics=self.metrics,
+            admission=self.admission,
+            registry=self.registry,
+            broker=self.broker,
+            metrics=self.metrics,
             backlog=self.backlog,
             on_missed=CatchUp(self.broker, self._starter, self.metrics, self.stations).request,
-            ping_interval=s.ping_interval, stations=self.stations,
-        )  # fmt: skip
+            ping_interval=s.ping_interval,
+            stations=self.stations,
+        )
         self._trust = Trust(
             tokens={
-                Caller.SIDECAR: s.app_api_token, Caller.OPERATOR: s.admin_token, Caller.PROMETHEUS: s.metrics_token,
+                Caller.SIDECAR: s.app_api_token,
+                Caller.OPERATOR: s.admin_token,
+                Caller.PROMETHEUS: s.metrics_token,
             },
-            development=s.development, demo=s.demo,
-        )  # fmt: skip
+            development=s.development,
+            demo=s.demo,
+        )
         heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
         self._jobs: dict[str, Job] = broker_jobs | {
             "broadcast": self.bus.broadcast,
@@ -131,9 +139,12 @@ class Bridge:
         app.on_response_prepare.append(middleware.finish)
         access = Access(self._trust, self.metrics, internal=not public)
         admin = AdminHandler(
-            broker=self.broker, admission=self.admission, metrics=self.metrics, checks=self.checks,
+            broker=self.broker,
+            admission=self.admission,
+            metrics=self.metrics,
+            checks=self.checks,
             shows_details=access.shows_details,
-        )  # fmt: skip
+        )
         routes: list[Route] = [
             ("GET", "/health", Caller.ANYONE, admin.health),
             ("GET", "/healthz", Caller.ANYONE, admin.healthz),
@@ -200,30 +211,18 @@ class Bridge:
             ("GET", "/metrics", Caller.PROMETHEUS, admin.scrape),
         ]
 
-    def _memory_broker(self) -> tuple[Broker, dict[str, Job]]:
+    def _create_broker(self) -> tuple[Broker, dict[str, Job]]:
         s = self.settings
-        broker = MemoryBroker(
-            self.bus, size=s.history_size, ttl=s.history_ttl, max_bytes=s.history_max_bytes,
-            max_bytes_per_user=s.history_max_bytes_per_user, dedupe_ttl=s.dedupe_ttl,
-        )  # fmt: skip
-        self.metrics.watch("history_bytes", "Memory for histories and remembered ids, about.", lambda: broker.bytes)
-        self.metrics.watch("history_users", "Users with a history.", lambda: broker.users)
-        return broker, {}
-
-    def _redis_broker(self, url: RedisUrl) -> tuple[Broker, dict[str, Job]]:
-        # loading redis-py takes a good part of the start-up, and most runs on a laptop do not need it
-        from wsbridge.broker.redis.broker import RedisBroker  # noqa: PLC0415
-        from wsbridge.broker.redis.topology import create_server  # noqa: PLC0415
-
-        s = self.settings
-        broker = RedisBroker(
-            create_server(url), self.bus, prefix=s.redis_prefix, size=s.history_size, ttl=s.history_ttl,
-            max_bytes_per_user=s.history_max_bytes_per_user, dedupe_ttl=s.dedupe_ttl, metrics=self.metrics,
-            is_pressed=lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
-        )  # fmt: skip
-        self.checks.add("redis", lambda: broker.trouble, required=True)
-        self.metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
-        self.metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)
+        if s.redis_url is None:
+            return memory_broker(s, self.bus, self.metrics), {}
+        broker = redis_broker(
+            s.redis_url,
+            s,
+            self.bus,
+            self.metrics,
+            self.checks,
+            lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
+        )
         return broker, {"stream": broker.run, "reconciler": Reconciler(broker, self.registry, self.metrics).run}
 
     def _job_failed(self, failure: JobFailed) -> None:

@@ -11,11 +11,14 @@ class FakeTransport(asyncio.Transport):
         super().__init__({"socket": SimpleNamespace(setsockopt=lambda *_: None)})
         self.written: list[bytes] = []
         self.buffered = 0
-        self.closed = False
+        self.closed = self.ended = False
         self.aborted = self.paused = self.resumed = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def get_write_buffer_size(self) -> int:
         return self.buffered

@@ -4,6 +4,7 @@ A connection is the protocol of its transport. While the peer keeps up, it has n
 """
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -69,6 +70,15 @@ class BaseConnection(asyncio.Protocol):
         """Pass bytes to the kernel or to the write buffer; do nothing if the peer has left."""
         if not self._transport.is_closing():
             self._transport.write(data)
+
+    def write_eof(self) -> None:
+        """Close this direction behind what was written. To close both would reset the connection while bytes come in.
+
+        A peer that sees a reset loses what it has not read yet.
+        """
+        if not self._transport.is_closing():
+            with contextlib.suppress(OSError):  # the peer has reset the connection
+                self._transport.write_eof()
 
     def unsent(self) -> int:
         """Return the bytes that wait for the peer. uvloop's transports count them even after an abort."""

@@ -18,7 +18,7 @@ class Inbox(BaseConnection):
     """Handles no frames until it is opened. After the close of either side it handles a close only."""
 
     __slots__ = (
-        "_count", "_is_broken", "_is_open", "_messages", "_reader", "_reads", "_slowed", "_window", "invalid_at",
+        "_count", "_is_open", "_messages", "_reader", "_reads", "_slowed", "_window", "invalid_at", "is_broken",
         "is_checking", "peer_has_closed",
     )  # fmt: skip
 
@@ -27,7 +27,7 @@ class Inbox(BaseConnection):
         self._messages = messages
         self._reader: FrameReader | None = None  # only while bytes wait, or fragments of a message
         self._is_open = False
-        self._is_broken = False  # the following bytes cannot be parsed
+        self.is_broken = False  # the following bytes cannot be parsed
         self._slowed: asyncio.TimerHandle | None = None  # runs while the client sends too fast
         self._window = time.monotonic()  # the begin of the second in which frames and reads are counted
         self._count = self._reads = 0
@@ -41,7 +41,7 @@ class Inbox(BaseConnection):
         self.take_waiting()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_broken or self.is_over:
+        if self.is_broken or self.is_over:
             super().data_received(data)
             return
         if self.session is not None:
@@ -133,5 +133,5 @@ class Inbox(BaseConnection):
 
     def _break(self) -> None:
         """Handle nothing more, and free the waiting bytes."""
-        self._is_broken = True
+        self.is_broken = True
         self._reader = None

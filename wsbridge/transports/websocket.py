@@ -46,6 +46,8 @@ class WebSocketConnection(Inbox):
         self.abort_later()
         if self.peer_has_closed:
             self.over()
+        elif self.is_broken:  # the peer's close will not be understood; RFC 6455 §7.1.7 fails the connection at once
+            self.write_eof()
 
     def refuse(self, close: Close) -> None:
         """Close a connection that was accepted only for this close, because pages cannot see a handshake's status."""

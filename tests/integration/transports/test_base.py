@@ -94,6 +94,23 @@ async def test_connection_abort_after_its_end_is_harmless(line: Line) -> None:
     line.connection.over()
 
 
+async def test_connection_end_of_writing_lets_the_peer_send_and_read_the_rest(line: Line) -> None:
+    line.stall()
+    line.connection.write_eof()
+    line.peer.send(b"late")
+    assert await line.end() == "closed"
+    assert not line.connection.is_over
+    line.peer.close()
+    await until(accepted_is_closed(line.transport))
+
+
+async def test_connection_end_of_writing_after_its_end_is_harmless(line: Line) -> None:
+    line.connection.abort()
+    line.connection.write_eof()
+    await until(accepted_is_closed(line.transport))
+    line.connection.write_eof()
+
+
 async def test_connection_finish_with_all_bytes_sent_closes_at_once(line: Line) -> None:
     line.connection.write(b"bye")
     line.connection.abort_later()

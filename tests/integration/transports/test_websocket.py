@@ -225,6 +225,19 @@ async def test_websocket_unreadable_message_closes(bridge: Running, opcode: int,
         assert (await peer.closed())[0] == code
 
 
+@pytest.mark.parametrize("opcode", [3, TEXT], ids=["opcode", "bad UTF-8"])
+async def test_websocket_unreadable_message_ends_the_connection_at_once(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch, opcode: int
+) -> None:
+    """The client's close would not be read, so the bridge does not wait for it (RFC 6455 §7.1.7)."""
+    monkeypatch.setattr("wsbridge.transports.base.CLOSE_TIMEOUT", 3_600)
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened()
+        await peer.send_frame(opcode, b"\xff")
+        await peer.closed()
+        assert await peer.rest() == b""
+
+
 async def test_websocket_message_of_16_kib_is_accepted(bridge: Running) -> None:
     ws, _ = await bridge.opened()
     await ws.send_str('{"type":"ping"}'.ljust(16 * 1024))

@@ -46,6 +46,10 @@ chaos: $(tools) ## inject faults for two minutes while events flow; SEED=7 repea
 siege: $(tools) ## run 5,000 clients among misbehaving peers for two minutes; SHORT=1 for a twentieth of it
 	$(bin)/tox run -e siege -- $(if $(SHORT),--short)
 
+.PHONY: autobahn
+autobahn: $(tools) ## run the cases of Autobahn's WebSocket test suite against the bridge and against aiohttp
+	$(bin)/tox run -e autobahn
+
 .PHONY: fuzz
 fuzz: $(tools) ## fuzz every parser for two minutes; SECONDS=3600 for longer
 	$(bin)/tox run -e fuzz -- --seconds $(or $(SECONDS),120) $(TARGETS)
@@ -85,6 +89,8 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 	$(lock) requirements/tools.txt --group tools
 	$(lock) requirements/mutants.txt --constraints requirements/test.txt --group mutants pyproject.toml
 	$(lock) requirements/bench.txt --constraints requirements/test.txt --group bench pyproject.toml
+	$(lock) requirements/autobahn.txt --constraints requirements/test.txt --group autobahn pyproject.toml
+	$(lock) requirements/autobahntestsuite.txt --no-deps --group autobahntestsuite
 	$(lock) requirements/fuzz.txt --constraints requirements/test.txt --group fuzz pyproject.toml
 
 .PHONY: clean

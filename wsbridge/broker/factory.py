@@ -23,7 +23,7 @@ def memory_broker(s: Settings, sink: Sink, metrics: Metrics) -> MemoryBroker:
         max_bytes_per_user=s.history_max_bytes_per_user,
         dedupe_ttl=s.dedupe_ttl,
     )
-    metrics.watch("history_bytes", "Memory for histories and remembered ids, about.", lambda: broker.bytes)
+    metrics.watch("history_bytes", "Approximate memory for histories and remembered ids.", lambda: broker.bytes)
     metrics.watch("history_users", "Users with a history.", lambda: broker.users)
     return broker
 
@@ -48,6 +48,6 @@ def redis_broker(
         is_pressed=is_pressed,
     )
     checks.add("redis", lambda: broker.trouble, required=True)
-    metrics.watch("redis_up", "1 while Redis can be asked and is listened to.", lambda: not broker.trouble)
-    metrics.watch("redis_subscriptions", "Channels that are listened to.", lambda: broker.subscriptions)
+    metrics.watch("redis_up", "1 while Redis answers and all channels are subscribed.", lambda: not broker.trouble)
+    metrics.watch("redis_subscriptions", "Subscribed channels.", lambda: broker.subscriptions)
     return broker

@@ -53,7 +53,7 @@ class Metrics(Collector):
         self._total("connections_opened", "Sessions that were opened.", lambda: self.opened)
         self._total("sessions_mended", "Sessions that missed a live event and read the history.", lambda: self.mends)
         self.events = self._counts(
-            "events_received", "Events that the sidecar delivered, by what became of them.", OUTCOMES, "outcome"
+            "events_received", "Events that the sidecar delivered, by outcome.", OUTCOMES, "outcome"
         )
         self.retries = self._counts("events_retried", "Events that were answered RETRY, by reason.", Retry, "reason")
         self.drops = self._counts("events_dropped", "Events that were answered DROP, by reason.", Drop, "reason")
@@ -61,41 +61,41 @@ class Metrics(Collector):
             "messages_received", "Messages of clients, by kind.", ("ping", "auth", "bad"), "kind"
         )
         self.gaps = self._counts(
-            "gaps", "Clients that were told of a gap, by reason.", ("expired", "trimmed", "reset"), "reason"
+            "gaps", "Clients that got a gap, by reason.", ("expired", "trimmed", "reset"), "reason"
         )
         self.closes = self._counts(
             "closes", "Connections that ended, by close code and reason.", closes, "code", "reason"
         )
-        self.errors = self._counts("errors", "What went wrong, by kind.", ERRORS, "kind")
+        self.errors = self._counts("errors", "Errors, by kind.", ERRORS, "kind")
         self.refusals = self._counts(
             "connections_refused",
-            "Connections that were refused or cut before a request of theirs was answered, by reason.",
+            "Connections that were refused, or cut before a response, by reason.",
             REFUSALS,
             "reason",
         )
         self._latency = self._histogram(
             "event_latency_seconds",
-            "From an event's receipt to its write to the sockets. With Redis the receipt is that of the replica which "
-            "took it, by that machine's clock; what is negative by it counts as 0.",
+            "From an event's receipt to its write to the sockets. With Redis, receipt is at the replica that received "
+            "it, by that machine's clock; a negative time counts as 0.",
             LATENCY,
         )
         self._age = self._histogram(
             "event_age_seconds",
-            "From an event's time in Kafka to its receipt, by two machines' clocks; what is negative counts as 0.",
+            "From an event's time in Kafka to its receipt, by two machines' clocks; a negative age counts as 0.",
             AGE,
         )
         self._way = self._histogram(
             "event_delivery_age_seconds",
-            "From an event's time in Kafka to its write to the sockets, by two machines' clocks; what is negative "
+            "From an event's time in Kafka to its write to the sockets, by two machines' clocks; a negative age "
             "counts as 0.",
             AGE,
         )
         self.redis_round_trip = self._histogram(
             "redis_round_trip_seconds",
-            "From a call to Redis to its answer, with the wait for the batch before; time-outs count, too.",
+            "From a call to Redis to its answer, including time-outs and the wait for the batch before it.",
             LATENCY,
         )
-        self._duration = self._histogram("connection_duration_seconds", "How long sessions lasted.", DURATION)
+        self._duration = self._histogram("connection_duration_seconds", "Duration of sessions.", DURATION)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)

@@ -19,12 +19,12 @@ def watch_bridge(metrics: Metrics, registry: Registry, bus: Bus, backlog: Backlo
     watch("queue_depth", "Entries in the bus.", lambda: bus.depth)
     watch(
         "queue_depth_max",
-        "The most entries that were in the bus since the last scrape, at least in the last minute.",
+        "Maximum of entries in the queue since the last scrape, or in the last minute if that is longer.",
         bus.most,
     )
     watch("tasks", "Tasks of the event loop.", _tasks)
-    metrics.count("log_lines_dropped", "Lines that are missing in the log.", dropped_lines, "why")
-    watch("queue_bytes", "Data of the entries in the bus.", lambda: bus.bytes)
+    metrics.count("log_lines_dropped", "Log lines that were dropped.", dropped_lines, "why")
+    watch("queue_bytes", "Bytes of data in the queue.", lambda: bus.bytes)
     watch("unsent_bytes", "Bytes that wait for slow peers, shared ones counted once.", lambda: backlog.bytes)
 
 

@@ -127,7 +127,7 @@ class LossDetector:
                 await self._call("forgotten", user, secrets.token_hex(8), self._space, mark)
             case progress:
                 self._busy[node] = busy if busy and busy.progress == progress else _Busy(progress, now)
-                raise BrokerUnavailable("another replica is at work on histories that were lost")
+                raise BrokerUnavailable("another replica is resetting lost histories")
 
     async def _call(self, function: str, user: str, *args: str | bytes | int) -> Any:
         """Call a function on the node of the user."""

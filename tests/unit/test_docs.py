@@ -214,4 +214,4 @@ def test_document_line_that_can_be_broken_fits_the_width(path: Path) -> None:
 def test_contributing_names_files_that_exist() -> None:
     named = re.findall(r"`([\w.-]+(?:/[\w.-]+)+|[A-Z_]+\.md)`", DOCS["CONTRIBUTING.md"])
     assert len(named) > 25
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert [path for path in named if not path.startswith("build/") and not (ROOT / path).exists()] == []

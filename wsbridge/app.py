@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -43,7 +44,7 @@ from wsbridge.transports.sse import SseHandler
 from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
-from wsbridge.web.event import EventHandler
+from wsbridge.web.event import EventHandler, Poller, answer
 from wsbridge.web.gauges import watch_bridge
 from wsbridge.web.pages import ClientModuleHandler, FrontHandler
 
@@ -77,6 +78,7 @@ class Bridge:
         self.garbage = Garbage()
         self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits)
+        self._poll: Poller | None = None
         self.broker, broker_jobs = self._create_broker()
         self._starter = Starter()
         self.keys = build(s, self.metrics) if s.authenticates else None
@@ -200,7 +202,7 @@ class Bridge:
             bulk_wait=s.bulk_wait,
             stations=self.stations,
         )
-        events = EventHandler(self.broker, self.stations)
+        events = EventHandler(self.broker, self.stations, self._poll)
         return [
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
@@ -222,7 +224,10 @@ class Bridge:
             self.metrics,
             self.checks,
             lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
+            partial(answer, self.stations, self.registry),
         )
+        if broker.replicas is not None:
+            self._poll = broker.replicas.ask
         return broker, {"stream": broker.run, "reconciler": Reconciler(broker, self.registry, self.metrics).run}
 
     def _job_failed(self, failure: JobFailed) -> None:

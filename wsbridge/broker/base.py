@@ -3,7 +3,7 @@
 Brokers do not depend on connections: they publish entries to a sink, and clients that were disconnected use `resume`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -37,6 +37,16 @@ def retried(reason: Retry, detail: str = "") -> Outcome:
 
 class BrokerUnavailable(Exception):  # noqa: N818 - a temporary state
     """The histories cannot be read or written now; the text gives the reason."""
+
+
+Answerer = Callable[[bytes], Awaitable[bytes]]  # from the question of a replica to the answer of this one
+
+
+class Poll(NamedTuple):
+    """Answers of replicas, and how many were asked. The replica that asks is one of them."""
+
+    answers: Sequence[bytes]
+    asked: int
 
 
 class Sink(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from wsbridge.broker.base import Sink
+from wsbridge.broker.base import Answerer, Sink
 from wsbridge.broker.memory import MemoryBroker
 from wsbridge.config.redis_url import RedisUrl
 from wsbridge.config.settings import Settings
@@ -29,9 +29,18 @@ def memory_broker(s: Settings, sink: Sink, metrics: Metrics) -> MemoryBroker:
 
 
 def redis_broker(
-    url: RedisUrl, s: Settings, sink: Sink, metrics: Metrics, checks: Checks, is_pressed: Callable[[], bool]
+    url: RedisUrl,
+    s: Settings,
+    sink: Sink,
+    metrics: Metrics,
+    checks: Checks,
+    is_pressed: Callable[[], bool],
+    answer: Answerer | None = None,
 ) -> "RedisBroker":
-    """While `is_pressed` returns True, much data waits for peers, and the broker delays large data."""
+    """While `is_pressed` returns True, much data waits for peers, and the broker delays large data.
+
+    `answer` answers questions of other replicas; see `RedisBroker`.
+    """
     # loading redis-py takes a good part of the start-up, and most runs on a laptop do not need it
     from wsbridge.broker.redis.broker import RedisBroker  # noqa: PLC0415
     from wsbridge.broker.redis.topology import create_server  # noqa: PLC0415
@@ -46,6 +55,7 @@ def redis_broker(
         dedupe_ttl=s.dedupe_ttl,
         metrics=metrics,
         is_pressed=is_pressed,
+        answer=answer,
     )
     checks.add("redis", lambda: broker.trouble, required=True)
     metrics.watch("redis_up", "1 while Redis answers and all channels are subscribed.", lambda: not broker.trouble)

@@ -3,9 +3,11 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from unittest.mock import AsyncMock
 from urllib.parse import quote
 
 import aiohttp
@@ -14,8 +16,10 @@ import pytest
 from tests.support.bugs import BlockedBroadcaster
 from tests.support.deliveries import bulk_of, cloud_event
 from tests.support.frames import StalledReader
-from tests.support.running import Running, Start, receive, until
+from tests.support.running import Running, Start, receive, until, until_told
+from tests.support.valkey import Valkey
 from wsbridge.broker.base import BrokerUnavailable
+from wsbridge.broker.redis.broker import RedisBroker
 
 A_MINUTE_AGO = 60_000  # ms
 
@@ -315,3 +319,99 @@ async def test_event_stations_contain_no_data(bridge: Running) -> None:
     records = [r async for r in bridge.bridge.stations.search("", range(9))]
     assert len(records) == 3
     assert "Confidential" not in repr(records)
+
+
+# Several replicas, which share a Redis.
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
+    async with Valkey(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def pair(start: Start, valkey: Valkey) -> tuple[Running, Running]:
+    """Two replicas that hear each other."""
+    one, other = await start(REDIS_URL=valkey.url), await start(REDIS_URL=valkey.url)
+
+    async def hear() -> bool:
+        return len((await why(one))["replicas"]) == 2
+
+    await until_told(hear)
+    return one, other
+
+
+async def why(bridge: Running) -> dict[str, Any]:
+    status, found = await bridge.get("/users/u1/events/e1")
+    assert status == 200
+    return dict(found)
+
+
+async def test_event_of_one_replica_and_a_connection_on_another(pair: tuple[Running, Running]) -> None:
+    taker, other = pair
+    ws, _ = await other.opened()
+    await from_kafka(taker, "e1", 41)
+    await receive(ws)
+    await until(other.bridge.bus.is_empty)
+    for asked in pair:
+        found = await why(asked)
+        assert re.fullmatch(rf"delivered to 1 of 1 connection {DELAY} after Kafka", found["answer"])
+        assert set(found["replicas"]) == {taker.bridge.stations.replica, other.bridge.stations.replica}
+        names = {(station["name"], station["replica"]) for station in found["stations"]}
+        assert ("received", taker.bridge.stations.replica) in names
+        assert ("written", other.bridge.stations.replica) in names
+
+
+async def test_event_of_a_client_that_resumes_on_another_replica(pair: tuple[Running, Running]) -> None:
+    one, other = pair
+    async with StalledReader(one.port) as peer:
+        hello = await peer.opened("u1")
+        await publish(one)
+        await until(lambda: one.bridge.registry.of("u1")[0].position.offset == 1)
+        peer.reset()
+    await until(lambda: not len(one.bridge.registry))
+    await receive((await other.opened(last_event_id=hello["last_event_id"]))[0])
+    answer = (await why(other))["answer"]
+    assert re.fullmatch(
+        rf"delivered to 0 of 1 connection {DELAY} after .*; it was lost and resumed {DELAY} later", answer
+    )
+
+
+async def test_event_without_a_connection_is_in_the_shared_history(pair: tuple[Running, Running]) -> None:
+    await publish(pair[0])
+    for asked in pair:
+        assert re.fullmatch(
+            rf"no connection then; in the history at {POSITION}; nobody has connected since",
+            (await why(asked))["answer"],
+        )
+
+
+async def test_event_that_no_replica_has_received(pair: tuple[Running, Running]) -> None:
+    assert re.fullmatch(
+        rf"never reached any of 2 replicas since {TIME}: no sidecar has delivered anything",
+        (await why(pair[0]))["answer"],
+    )
+
+
+async def test_event_names_the_replicas_that_do_not_answer(
+    pair: tuple[Running, Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(pair[0])
+    monkeypatch.setattr("wsbridge.broker.redis.poll.TIMEOUT", 0.2)
+    broker = pair[1].bridge.broker
+    assert isinstance(broker, RedisBroker)
+    monkeypatch.setattr(broker.replicas, "take", AsyncMock())
+    found = await why(pair[0])
+    assert found["answer"].endswith("; 1 of 2 replicas did not answer")
+    assert found["replicas"] == [pair[0].bridge.stations.replica]
+
+
+async def test_event_while_redis_is_unavailable_is_answered_by_one_replica(
+    pair: tuple[Running, Running], valkey: Valkey
+) -> None:
+    await publish(pair[0])
+    await valkey.kill()
+    found = await why(pair[0])
+    assert found["code"] == "stored"
+    assert "; other replicas could not be asked: " in found["answer"]

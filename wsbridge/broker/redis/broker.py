@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
-from wsbridge.broker.base import BrokerUnavailable, Outcome, Sink, always
+from wsbridge.broker.base import Answerer, BrokerUnavailable, Outcome, Sink, always
 from wsbridge.broker.redis.append import Appender, Limits
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import DISCONNECT, decode_entries, keys_of, parse_position
@@ -18,6 +18,7 @@ from wsbridge.broker.redis.errors import Declined
 from wsbridge.broker.redis.forwarder import Forwarder, to_monotonic
 from wsbridge.broker.redis.loss_detector import LossDetector
 from wsbridge.broker.redis.pipeline import Pipeline
+from wsbridge.broker.redis.poll import Replicas
 from wsbridge.broker.redis.reader import Reader
 from wsbridge.broker.redis.server import TIMEOUT, Server
 from wsbridge.broker.redis.subscriber import Subscriber
@@ -41,7 +42,10 @@ class _Subscription:
 
 @dataclass(eq=False)
 class RedisBroker:
-    """Durations in seconds. `clock` is in seconds, too: without one, time is what the server says."""
+    """Durations in seconds. `clock` is in seconds, too: without one, time is what the server says.
+
+    `answer` answers a question of any replica. Without it, this replica neither asks nor answers.
+    """
 
     server: Server
     sink: Sink
@@ -54,6 +58,7 @@ class RedisBroker:
     clock: Callable[[], float] | None = None
     metrics: Metrics = field(default_factory=Metrics)
     is_pressed: Callable[[], bool] = lambda: False
+    answer: Answerer | None = None
 
     def __post_init__(self) -> None:
         server, sink, prefix, ttl = self.server, self.sink, self.prefix, self.ttl
@@ -73,6 +78,9 @@ class RedisBroker:
             sink=sink, complete=self._bodies.completed, is_pressed=self.is_pressed, missed=self.on_resubscribed,
             failed=self.on_error,
         )  # fmt: skip
+        self.replicas = Replicas(self._reads, prefix, self.answer, self.on_error) if self.answer else None
+        if self.replicas is not None:
+            self._subscriber.add(self.replicas.channel)
         self._subscriptions: dict[str, _Subscription] = {}  # by channel
         self._trusted = asyncio.Event()  # nothing else is sent to an unchecked server
         self._doubt = asyncio.Event()
@@ -82,7 +90,7 @@ class RedisBroker:
 
     @property
     def subscriptions(self) -> int:
-        return len(self._subscriber.channels)
+        return len(self._subscriber.channels) - (self.replicas is not None)
 
     async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:
         return await self._appender.append(events, is_wanted)
@@ -112,6 +120,9 @@ class RedisBroker:
     # Callbacks of the subscriber.
 
     async def on_message(self, channel: str, payload: bytes) -> None:
+        if self.replicas is not None and channel == self.replicas.channel:
+            await self.replicas.take(payload)
+            return
         subscription = self._subscriptions[channel]
         if payload == DISCONNECT:
             self.sink.disconnect(subscription.user)
@@ -141,6 +152,8 @@ class RedisBroker:
             self._doubt.set()
             await self._subscriber.run()
         finally:
+            if self.replicas is not None:
+                await self.replicas.close()
             for part in (self._forwarder, self._bodies, self._appender.pipeline, self._reads, self._loss_detector):
                 await part.close()
             await self.server.close()

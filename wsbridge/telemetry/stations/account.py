@@ -15,7 +15,7 @@ from wsbridge.telemetry.stations.records import (
     Relayed,
     Resumed,
 )
-from wsbridge.telemetry.stations.ring import Stations, is_in_sample
+from wsbridge.telemetry.stations.ring import Stations
 
 MOST = 200  # receipts, relays or connections in one account: the newest ones
 
@@ -102,7 +102,7 @@ async def collect(stations: Stations, user: str, event_id: str, connected: Seque
     account.receipts, account.relays = account.receipts[:MOST][::-1], account.relays[:MOST][::-1]
     if not account.receipts and not account.relays:
         account.partition = await _partition(stations, user)
-        account.may_be_left_out = stations.has_sampled and not is_in_sample(event_id)
+        account.may_be_left_out = stations.has_sampled
     return account
 
 

@@ -77,7 +77,8 @@ class Closed(msgspec.Struct, array_like=True, tag=5, gc=False):
 
 
 Record = Received | Dropped | Relayed | Resumed | Closed
-EVENTS, RECEIVED, SESSIONS = frozenset({1, 2, 3}), frozenset({1}), frozenset({4, 5})  # tags
+TAGS: dict[type, int] = {Received: 1, Dropped: 2, Relayed: 3, Resumed: 4, Closed: 5}
+EVENTS, RECEIVED, SESSIONS = frozenset({1, 2, 3}), frozenset({1}), frozenset({4, 5})
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Record).decode
 

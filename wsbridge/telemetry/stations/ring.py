@@ -7,10 +7,11 @@ import time
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wsbridge.core.events import Entry, Event, Position, Rejected
 from wsbridge.telemetry.stations.records import (
+    TAGS,
     Closed,
     Dropped,
     Outcome,
@@ -47,12 +48,12 @@ class Stations:
         self.started_at = clock()
         self.bytes = 0
         self.has_forgotten = False  # whether records were dropped
-        self.has_sampled = False  # whether events were left out
+        self.has_sampled = False  # whether deliveries or batches were left out
         self.deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
         self._max_bytes = max_bytes
         self._clock = clock
         self._records: deque[bytes] = deque()
-        self._second, self._seen = 0, 0  # events received in this second
+        self._second, self._received = 0, 0  # events received in this second
         self._relayed_second, self._relayed = 0, 0
 
     @property
@@ -62,18 +63,16 @@ class Stations:
     def received(self, at: float, topic: str, events: Sequence[Event], outcomes: Sequence[Outcome] | None) -> None:
         """Record the events of a delivery. `outcomes` is None if all were stored."""
         if self._second != int(at):
-            self._second, self._seen = int(at), 0
-        self._seen += len(events)
+            self._second, self._received = int(at), 0
+        self._received += len(events)
         partition = f"{topic}/{events[-1].partition}"
         if partition in self.deliveries or len(self.deliveries) < PARTITIONS:
             self.deliveries[partition] = at
-        if self._seen > RATE:
-            self.has_sampled = True
-            chosen = [place for place, event in enumerate(events) if is_in_sample(event.id)]
-            events = [events[place] for place in chosen]
-            outcomes = outcomes and [outcomes[place] for place in chosen]
+        if self._received > RATE and self._leaves_out(events[0].id):
+            return
         self._add(
-            Received(
+            (
+                TAGS[Received],
                 at,
                 topic,
                 [event.id for event in events],
@@ -94,11 +93,11 @@ class Stations:
         if self._relayed_second != int(at):
             self._relayed_second, self._relayed = int(at), 0
         self._relayed += len(entries)
-        if self._relayed > RATE:
-            self.has_sampled = True
-            entries = [entry for entry in entries if is_in_sample(entry.event_id)]
+        if self._relayed > RATE and self._leaves_out(entries[0].event_id):
+            return
         self._add(
-            Relayed(
+            (
+                TAGS[Relayed],
                 at,
                 [entry.event_id for entry in entries],
                 [entry.user for entry in entries],
@@ -134,7 +133,14 @@ class Stations:
         """The time from which on all events are recorded."""
         return decode(self._records[0]).at if self.has_forgotten and self._records else self.started_at
 
-    def _add(self, record: Record) -> None:
+    def _leaves_out(self, event_id: str) -> bool:
+        """Whether a delivery or batch above the rate is left out; decided by its first event."""
+        is_left_out = zlib.crc32(event_id.encode(errors="replace")) % SAMPLE != 0
+        self.has_sampled |= is_left_out
+        return is_left_out
+
+    def _add(self, record: Record | tuple[Any, ...]) -> None:
+        """Add a record, or its fields behind its tag: a tuple costs less than an object."""
         if not self._max_bytes:
             return
         try:
@@ -146,8 +152,3 @@ class Stations:
         while self.bytes > self._max_bytes:
             self.bytes -= len(self._records.popleft()) + OVERHEAD
             self.has_forgotten = True
-
-
-def is_in_sample(event_id: str) -> bool:
-    """Whether the event is always recorded. All replicas choose the same events."""
-    return zlib.crc32(event_id.encode(errors="replace")) % SAMPLE == 0

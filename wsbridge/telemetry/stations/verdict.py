@@ -31,16 +31,25 @@ class Verdict(NamedTuple):
 
 
 class Case(NamedTuple):
-    """`kept` is the position of the event in the history, if it is there. `now` is in seconds since 1970."""
+    """`kept` is the position of the event in the history, if it is there. `now` is in seconds since 1970.
+
+    `missing` says which replicas have no account here; it is "" if none is missing.
+    """
 
     user: str
     event_id: str
     accounts: Sequence[Account]
     kept: Position | None
     now: float
+    missing: str = ""
 
 
 def judge(case: Case) -> Verdict:
+    verdict = _judged(case)
+    return verdict._replace(text=f"{verdict.text}; {case.missing}") if case.missing else verdict
+
+
+def _judged(case: Case) -> Verdict:
     receipts = sorted((r for account in case.accounts for r in account.receipts), key=lambda r: r.at)
     relays = sorted((r for account in case.accounts for r in account.relays), key=lambda r: r.at)
     own = [r for r in receipts if r.is_for_user]

@@ -57,9 +57,8 @@ async def test_account_without_the_event_names_the_partition_of_the_user() -> No
     assert (await collect(stations, "nobody", "e1", [])).partition == ""
 
 
-async def test_account_tells_when_the_sample_may_not_contain_the_event() -> None:
+async def test_account_tells_when_the_event_may_be_left_out() -> None:
     stations = Stations(10_000)
-    assert not (await account_of(stations, event_id="event-0")).may_be_left_out
+    assert not (await account_of(stations)).may_be_left_out
     stations.has_sampled = True
-    found = [(await account_of(stations, event_id=f"event-{n}")).may_be_left_out for n in range(100)]
-    assert 80 < sum(found) < 100
+    assert (await account_of(stations)).may_be_left_out

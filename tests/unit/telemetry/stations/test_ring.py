@@ -8,7 +8,7 @@ from wsbridge.core.events import Entry, Event, Rejected
 from wsbridge.core.reasons import Drop
 from wsbridge.telemetry.stations import ring
 from wsbridge.telemetry.stations.records import EVENTS, Dropped, Received, Record, Relayed
-from wsbridge.telemetry.stations.ring import Stations, is_in_sample
+from wsbridge.telemetry.stations.ring import Stations
 
 
 def event(name: str, **fields: Any) -> Event:
@@ -58,21 +58,21 @@ async def test_ring_of_no_bytes_records_nothing() -> None:
     assert await found(stations, "") == []
 
 
-async def test_ring_above_the_rate_keeps_a_sample_of_all_stations(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ring_above_the_rate_keeps_one_in_sixteen_deliveries_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ring, "RATE", 10)
     stations = Stations(10**6, clock=lambda: 5.0)
     names = [f"event-{n}" for n in range(1_000)]
-    outcomes = [("retried", "queue_full", name) for name in names]
-    stations.received(5.0, "t", [event(name) for name in names], outcomes)
-    stations.relayed([entry(name) for name in names])
-    chosen = [name for name in names if is_in_sample(name)]
-    assert 30 < len(chosen) < 100
-    relayed, received = await found(stations, "event")
-    assert isinstance(relayed, Relayed)
-    assert isinstance(received, Received)
-    assert relayed.ids == received.ids == chosen
-    assert [outcome[2] for outcome in received.outcomes or ()] == chosen
+    for name in names:
+        stations.received(5.0, "t", [event(name), event("next")], None)
+    for name in names:
+        stations.relayed([entry(name)])
+    records = await found(stations, "event")
+    relayed = [record.ids[0] for record in records if isinstance(record, Relayed)]
+    received = [record.ids[0] for record in records if isinstance(record, Received)]
+    assert 30 < len(received) < 100
+    assert relayed[:20] == received[:20]
     assert stations.has_sampled
+    assert stations.deliveries == {"t/": 5.0}
 
 
 async def test_ring_below_the_rate_keeps_all_in_each_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,12 +50,7 @@ class Server:
         self.ports: list[int] = []
 
     async def start(self) -> None:
-        """Listen on all ports.
-
-        Raises:
-            SettingsError: an address or port is not available.
-
-        """
+        """Listen on all ports. Raises `SettingsError` if an address or port is not available."""
         s = self._bridge.settings
         if s.internal_port is None:
             await self._listen(self._bridge.application(public=True, internal=True), s.port, KEEP_ALIVE)
@@ -172,11 +167,8 @@ async def serve(
     """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain early.
 
     `brief` omits settings with their default value from the first log line, for use in a terminal. `started` is called
-    with the ports when the server listens.
-
-    Raises:
-        JobFailed: a background job has ended unexpectedly. The failure has been logged already.
-
+    with the ports when the server listens. Raises `JobFailed` if a background job has ended unexpectedly; the failure
+    has been logged already.
     """
     file_descriptors.raise_limit()
     stop_requested, second_signal = asyncio.Event(), asyncio.Event()

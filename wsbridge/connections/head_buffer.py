@@ -35,9 +35,7 @@ class HeadBuffer:
     def add(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Add bytes of the head. Returns the complete head and what follows it, or None while it is incomplete.
 
-        Raises:
-            Malformed: the bytes cannot become a valid head. Not checked for a head above the limit.
-
+        Raises `Malformed` if the bytes cannot become a valid head; not checked for a head above the limit.
         """
         if not self._bytes and (end := data.find(END)) >= 0:  # the usual case: complete in one read
             return data[: end + len(END)], data[end + len(END) :]

@@ -48,9 +48,7 @@ class Listener:
     async def bind(self, host: str, port: int) -> None:
         """Listen on all addresses of the host; `::` means all IPv6 and IPv4 addresses.
 
-        Raises:
-            OSError: one of the addresses cannot be bound.
-
+        Raises `OSError` if one of the addresses cannot be bound.
         """
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -98,12 +98,7 @@ async def _answer(
 
 
 def _check_coding(request: web.Request, metrics: Metrics) -> None:
-    """Refuse a compressed body: a kilobyte can become a megabyte, and no sidecar sends one.
-
-    Raises:
-        web.HTTPUnsupportedMediaType: RFC 9110 §15.5.16.
-
-    """
+    """Refuse a compressed body (RFC 9110 §15.5.16): a kilobyte can become a megabyte, and no sidecar sends one."""
     coding = request.headers.get(hdrs.CONTENT_ENCODING)
     if coding is not None and coding.strip().lower() not in ("", "identity") and request.can_read_body:
         metrics.failed("bad_request")

@@ -40,8 +40,8 @@ class Head:
 
     def joined(self, name: bytes) -> bytes:
         """The values of all lines of a field as one (RFC 9110 §5.3); the name is in lower case."""
-        lines = self.raw.split(b"\r\n")[1:]
-        return b",".join(line.partition(b":")[2].strip() for line in lines if _name(line) == name)
+        fields = (line.partition(b":") for line in self.raw.split(b"\r\n")[1:])
+        return b",".join(value.strip() for found, _, value in fields if found.lower() == name)
 
     def asks_for(self, path: bytes) -> bool:
         """Whether the request is a GET of that path, in any spelling that aiohttp routes to it."""
@@ -60,12 +60,7 @@ class Head:
         return Length(int(length) if length.isdigit() and len(length) < 20 else 0)  # noqa: PLR2004 - of a 64-bit number
 
     def check(self) -> None:
-        """Check what aiohttp would refuse without a usable response.
-
-        Raises:
-            Malformed: a check fails.
-
-        """
+        """Raise `Malformed` for what aiohttp would refuse without a usable response."""
         end = self.raw.find(b"\r\n")
         if not self.raw.startswith((b" HTTP/1.1", b" HTTP/1.0"), end - 9):
             raise Malformed("the request line does not end with HTTP/1.1 or HTTP/1.0")
@@ -78,18 +73,10 @@ class Head:
             raise Malformed("Expect is not 100-continue")
 
 
-def _name(line: bytes) -> bytes:
-    return line.partition(b":")[0].lower()
-
-
 def check_start(unfinished: bytes | bytearray, new: int) -> None:
-    """Detect early that bytes cannot become a head, for example of a client that speaks TLS and waits for a response.
+    """Raise `Malformed` early if bytes cannot become a head, as of a client that speaks TLS and waits for a response.
 
     `new` is the offset of the bytes that were not checked before.
-
-    Raises:
-        Malformed: they are not HTTP.
-
     """
     if not new and not _START.match(unfinished):
         raise Malformed("the first byte is not that of an HTTP method")
@@ -140,9 +127,7 @@ class Chunks:
     def feed(self, data: bytes) -> int:
         """Return how many of the bytes belong to the body.
 
-        Raises:
-            Malformed: the chunks are malformed, or a line between them is too long.
-
+        Raises `Malformed` if the chunks are malformed, or a line between them is too long.
         """
         at = 0
         while at < len(data) and not self.is_done:

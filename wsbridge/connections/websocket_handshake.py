@@ -15,10 +15,8 @@ def offered_subprotocols(request: web.BaseRequest) -> list[str]:
 def check_handshake(request: web.Request) -> None:
     """Check the headers of a handshake.
 
-    Raises:
-        web.HTTPUpgradeRequired: not a WebSocket handshake, possibly since a proxy has removed headers.
-        web.HTTPBadRequest: a malformed handshake.
-
+    Raises `HTTPUpgradeRequired` if it is not a WebSocket handshake, possibly since a proxy has removed headers, and
+    `HTTPBadRequest` if it is malformed.
     """
     headers = request.headers
     if request.version >= HttpVersion11 and len(headers.getall(hdrs.HOST, ())) != 1:

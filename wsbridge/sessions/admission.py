@@ -60,9 +60,7 @@ class Admission:
     async def admit(self, request: web.Request) -> Identity:
         """Return the user of a request that may connect.
 
-        Raises:
-            Refused: it may not; the close says why. The caller must pass it to `refuse`.
-
+        Raises `Refused` if it may not, with the reason as a close. The caller must pass it to `refuse`.
         """
         if IS_OVERLOADED in request:
             raise Refused(OVERLOADED, OVERLOADED_WHY)

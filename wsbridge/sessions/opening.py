@@ -55,11 +55,7 @@ class SessionOpener:
         """Return a registered session, and the answer of the history to attach it with.
 
         `asked` is the position to resume after. The caller must call the session's `leave` when the connection has
-        ended.
-
-        Raises:
-            Refused: the session may not be opened; the close says why. Nothing was sent.
-
+        ended. Raises `Refused` if the session may not be opened, with the reason as a close; nothing was sent then.
         """
         try:
             identity = await self._admission.admit(request)

@@ -54,9 +54,7 @@ class Reconciler:
     async def look(self, missed: frozenset[str]) -> None:
         """Let sessions catch up: at once if they may have missed an entry, else if they were behind before too.
 
-        Raises:
-            BrokerUnavailable: the histories cannot be asked now.
-
+        Raises `BrokerUnavailable` if the histories cannot be read now.
         """
         live = {user: session for user in self._registry.users() if (session := self._furthest(user)) is not None}
         found = await self._broker.verify({user: session.position for user, session in live.items()})

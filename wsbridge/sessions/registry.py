@@ -27,12 +27,7 @@ class Registry:
         return len(self._all)
 
     def add(self, session: Session) -> None:
-        """Add a session, if the limits allow it.
-
-        Raises:
-            Refused: the limit of this replica or of the user is reached.
-
-        """
+        """Add a session. Raises `Refused` if the limit of this replica or of the user is reached."""
         sessions = self._users.get(session.user)
         if 0 < self._max_connections <= len(self._all):
             raise Refused(OVERLOADED, f"{len(self._all)} connections, WSBRIDGE_MAX_CONNECTIONS is reached")

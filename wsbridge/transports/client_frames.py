@@ -55,9 +55,7 @@ class FrameReader:
     def take(self) -> Frame | None:
         """The next frame, if it is complete.
 
-        Raises:
-            FrameError: it is not one that a client may send; nothing behind it can be understood.
-
+        Raises `FrameError` if a client may not send it; nothing behind it can be understood.
         """
         buffer = self._buffer
         if len(buffer) < 2:  # noqa: PLR2004 - RFC 6455 §5.2
@@ -109,12 +107,7 @@ class FrameReader:
 
 
 def text_of(payload: bytes) -> str:
-    """A text message.
-
-    Raises:
-        FrameError: it is not UTF-8.
-
-    """
+    """A text message. Raises `FrameError` if it is not UTF-8."""
     try:
         return payload.decode()
     except UnicodeDecodeError:
@@ -124,9 +117,7 @@ def text_of(payload: bytes) -> str:
 def close_of(payload: bytes) -> Close:
     """The close that a peer has sent.
 
-    Raises:
-        FrameError: one with a code that must not be sent (RFC 6455 §7.4), or a reason that is not UTF-8.
-
+    Raises `FrameError` for a code that must not be sent (RFC 6455 §7.4), or a reason that is not UTF-8.
     """
     if not payload:
         return NO_STATUS

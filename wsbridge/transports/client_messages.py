@@ -36,12 +36,7 @@ class ClientMessages:
         self._metrics = metrics
 
     def take(self, sender: Sender, session: Session, frame: Frame) -> None:
-        """Handle a frame that is not a close.
-
-        Raises:
-            FrameError: a text that is not UTF-8.
-
-        """
+        """Handle a frame that is not a close. Raises `FrameError` for a text that is not UTF-8."""
         if session.state is State.CLOSED:
             return  # RFC 6455 §1.4: frames after the server's close are discarded
         if frame.opcode == TEXT:

@@ -181,7 +181,7 @@ class Bridge:
 
     def _public_routes(self) -> list[Route]:
         web_socket = WebSocketHandler(self._opener, self.admission, self._starter, self.metrics)
-        sse = SseHandler(self._opener, self.admission.origins, ping_timeout=self.settings.ping_timeout)
+        sse = SseHandler(self._opener, self.admission.origins, self.settings.ping_timeout)
         return [
             ("GET", "/ws", Caller.ANYONE, web_socket.connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from wsbridge.connections.client_address import plain
@@ -24,22 +25,16 @@ ANY_V6 = "::"
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
+@dataclass(eq=False)
 class Listener:
-    """`refuses` returns, for a peer's address, the response that ends its connection, or None to take it."""
+    """The sockets of a port, which are bound by `bind`."""
 
-    def __init__(
-        self,
-        make: Callable[[str], asyncio.Protocol],
-        refuses: Callable[[str], bytes | None],
-        make_room: Callable[[], None],
-        metrics: Metrics,
-    ) -> None:
-        self._make = make
-        self._refuses = refuses
-        self._make_room = make_room
-        self._metrics = metrics
-        self.sockets: list[socket.socket] = []
-        self._failed_at = float("-inf")
+    make: Callable[[str], asyncio.Protocol]  # creates the protocol of a connection, for the peer's address
+    refuses: Callable[[str], bytes | None]  # the response that ends a peer's connection, or None to take it
+    make_room: Callable[[], None]
+    metrics: Metrics
+    sockets: list[socket.socket] = field(default_factory=list, init=False)
+    failed_at: float = field(default=float("-inf"), init=False)  # when a failed accept was logged
 
     @property
     def port(self) -> int:
@@ -85,7 +80,8 @@ class Listener:
     def _welcome(self, sock: socket.socket, accepted: tuple[socket.socket, Any]) -> list[tuple[socket.socket, str]]:
         """The connections of one wake-up that are not refused."""
         welcome = list[tuple[socket.socket, str]]()
-        for connection, peer in map(_named, _waiting(sock, accepted)):
+        for connection, address in _waiting(sock, accepted):
+            peer = plain(str(address[0]))
             if not self._refuse(connection, peer):
                 welcome.append((connection, peer))
                 if len(welcome) == BATCH:
@@ -94,7 +90,7 @@ class Listener:
 
     def _refuse(self, connection: socket.socket, peer: str) -> bool:
         """Refuse the connection if it must be. Returns whether it was refused."""
-        answer = self._refuses(peer)
+        answer = self.refuses(peer)
         if answer is None:
             return False
         connection.setblocking(False)  # noqa: FBT003 - the method's only argument
@@ -106,18 +102,18 @@ class Listener:
     async def _take(self, connection: socket.socket, peer: str) -> None:
         connection.setblocking(False)  # noqa: FBT003 - as above
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: self._make(peer), connection)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self.make(peer), connection)
         except OSError:
             connection.close()  # the client has disconnected
 
     async def _wait_after(self, error: OSError) -> None:
         """Pause after a failed accept (no descriptors or memory left). Connections wait in the kernel meanwhile."""
-        self._metrics.connection_refused("accept")
+        self.metrics.connection_refused("accept")
         now = asyncio.get_running_loop().time()
-        if now - self._failed_at >= REMIND:
-            self._failed_at = now
+        if now - self.failed_at >= REMIND:
+            self.failed_at = now
             log.error("accept.failed", why=error.strerror or str(error), again=PAUSE)
-        self._make_room()
+        self.make_room()
         await asyncio.sleep(PAUSE)
 
 
@@ -127,11 +123,6 @@ def _waiting(sock: socket.socket, first: tuple[socket.socket, Any]) -> Iterator[
     with contextlib.suppress(OSError):  # no more connections; another error occurs again in the next turn
         for _ in range(LOOKED_AT - 1):
             yield sock.accept()
-
-
-def _named(accepted: tuple[socket.socket, Any]) -> tuple[socket.socket, str]:
-    connection, address = accepted
-    return connection, plain(str(address[0]))
 
 
 def _listening(family: int, address: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """Refuses requests before aiohttp sees them: counts and logs each, and makes its response."""
 
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from wsbridge.config.settings import PREFIX
@@ -14,16 +15,14 @@ from wsbridge.telemetry.metrics import Metrics
 OVERLOADED_WHY = f"too many handshakes at once ({PREFIX}HANDSHAKE_RATE), or too few descriptors (ulimit -n)"
 
 
+@dataclass(eq=False)
 class Refusals:
     """Each method returns the bytes of the response. `peer` is the address of the connection."""
 
-    def __init__(
-        self, metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies, max_header_bytes: int
-    ) -> None:
-        self._metrics = metrics
-        self._rate_limits = rate_limits
-        self._proxies = proxies
-        self._limit = max_header_bytes
+    metrics: Metrics
+    rate_limits: RateLimits
+    proxies: TrustedProxies
+    max_header_bytes: int
 
     def malformed(self, peer: str, why: str, head: bytes = b"") -> bytes:
         """400. `head` is the part that was received, for the address of a client behind a proxy."""
@@ -34,7 +33,7 @@ class Refusals:
         name, size = largest_field(head)
         setting = f"{PREFIX}MAX_HEADER_BYTES"
         why = (
-            f"The header has more than {self._limit} bytes; its largest part is {name} with {size}. "
+            f"The header has more than {self.max_header_bytes} bytes; its largest part is {name} with {size}. "
             f"{setting} is the limit."
         )
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -44,14 +43,14 @@ class Refusals:
     def overloaded(self, peer: str, head: Head) -> bytes:
         """Accept a WebSocket and close it with 1013, which tells the page to retry later."""
         code, reason = OVERLOADED
-        self._metrics.session_closed((str(code), reason), None)
+        self.metrics.session_closed((str(code), reason), None)
         log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=peer)
         return overloaded(head.field(b"sec-websocket-key") or b"")
 
     def _refused(self, status: HTTPStatus, reason: str, why: str, client: str, **fields: object) -> bytes:
-        self._metrics.failed("bad_request")
-        self._metrics.connection_refused(reason)
-        self._rate_limits.failed(client)
+        self.metrics.failed("bad_request")
+        self.metrics.connection_refused(reason)
+        self.rate_limits.failed(client)
         log.info("request.bad", peer=client, error=why, **fields)
         return problem(status, why)
 
@@ -61,4 +60,4 @@ class Refusals:
             return peer
         found = Head(head)
         chains = (found.joined(name) for name in (b"x-forwarded-for", b"forwarded"))
-        return self._proxies.client(peer, *(chain.decode("latin-1") for chain in chains))
+        return self.proxies.client(peer, *(chain.decode("latin-1") for chain in chains))

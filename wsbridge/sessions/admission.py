@@ -1,6 +1,7 @@
 """Decides which requests may connect: origin, token, user, and whether the replica drains. Counts refusals."""
 
 import time
+from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
 
@@ -35,27 +36,19 @@ AUTH_FAILURES = frozenset({TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, USER_MIS
 CLIENT_FAULTS = AUTH_FAILURES | {USER_ID_REQUIRED, ORIGIN_FORBIDDEN}  # count against the client's limit of failures
 
 
+@dataclass(eq=False, kw_only=True)
 class Admission:
     """Decides about requests, and about fresh tokens of open sessions. `leeway` is in seconds.
 
     The limits on the number of sessions are the registry's.
     """
 
-    def __init__(
-        self,
-        *,
-        origins: Origins,
-        authenticator: Authenticator,
-        rate_limits: RateLimits,
-        metrics: Metrics,
-        leeway: float,
-    ) -> None:
-        self.origins = origins
-        self.draining = False  # if True, every request is refused
-        self._authenticator = authenticator
-        self._rate_limits = rate_limits
-        self._metrics = metrics
-        self._leeway = leeway
+    origins: Origins
+    authenticator: Authenticator
+    rate_limits: RateLimits
+    metrics: Metrics
+    leeway: float
+    draining: bool = field(default=False, init=False)  # if True, every request is refused
 
     async def admit(self, request: web.Request) -> Identity:
         """Return the user of a request that may connect.
@@ -67,7 +60,7 @@ class Admission:
         if not self.origins.allows(request):
             origin = request.headers[hdrs.ORIGIN]
             raise Refused(ORIGIN_FORBIDDEN, f"WSBRIDGE_ALLOWED_ORIGINS does not allow {origin}")
-        identity = await self._authenticator.identify(request)
+        identity = await self.authenticator.identify(request)
         if self.draining:
             raise Refused(SHUTDOWN)
         return identity
@@ -75,10 +68,10 @@ class Admission:
     def refuse(self, request: web.Request, refused: Refused) -> None:
         """Count and log a refused request."""
         tracebacks.release(refused)
-        self._metrics.session_closed(close_labels(refused.close), None)
+        self.metrics.session_closed(close_labels(refused.close), None)
         peer = address_of(request)
         if refused.close in CLIENT_FAULTS:
-            self._rate_limits.failed(peer)
+            self.rate_limits.failed(peer)
         whose = {"peer": peer, "user": request.query.get("user_id")}
         if refused.close in AUTH_FAILURES:
             self._auth_failed(refused, **whose)
@@ -88,7 +81,7 @@ class Admission:
     async def reauthenticate(self, session: Session, token: str) -> None:
         """Extend a session with a fresh token of its user, or end it. The client gets the answer."""
         try:
-            identity = await self._authenticator.refresh(session.user, token)
+            identity = await self.authenticator.refresh(session.user, token)
         except Refused as refused:
             self._auth_failed(refused, session=session.id, user=session.user)
             session.end(refused.close)
@@ -105,16 +98,16 @@ class Admission:
 
         The wall clock is read only here, so that setting it later ends no session too early or too late.
         """
-        return time.monotonic() + identity.expires - time.time() + self._leeway
+        return time.monotonic() + identity.expires - time.time() + self.leeway
 
     def milliseconds_left(self, session: Session) -> int | None:
         """Return how long the session's token is valid, without the leeway; None if it has none."""
         if session.expires_at == NEVER:
             return None
-        return max(0, round((session.expires_at - self._leeway - time.monotonic()) * 1000))
+        return max(0, round((session.expires_at - self.leeway - time.monotonic()) * 1000))
 
     def _auth_failed(self, refused: Refused, **whose: str | None) -> None:
-        self._metrics.failed("auth")
+        self.metrics.failed("auth")
         log.warning("auth.failed", **_described(refused), **whose)
 
 

@@ -106,7 +106,7 @@ class Bus:
             try:
                 self._deliver(batch[start:end] if end - start < len(batch) else batch)
             except Exception as error:  # the task boundary: one bad batch must not stop the others
-                self._failed("broadcast", "", error)
+                self._metrics.internal("broadcast", error, what="")
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
@@ -120,7 +120,7 @@ class Bus:
             try:
                 sockets += self._offer(entry, sessions, touched)
             except Exception as error:  # an error with one event must not affect the others
-                self._failed("frame", entry.event_id, error)
+                self._metrics.internal("frame", error, what=entry.event_id)
                 continue
             waits[entry.received_at] = waits.get(entry.received_at, 0) + 1
             if entry.produced is not None:
@@ -129,7 +129,7 @@ class Bus:
             try:
                 session.flush()
             except Exception as error:  # an error with one socket must not affect the others
-                self._failed("flush", session.id, error)
+                self._metrics.internal("flush", error, what=session.id)
                 session.drop("internal")
         self._metrics.deliveries += sockets
         now = self._clock()
@@ -154,15 +154,12 @@ class Bus:
                     touched[session] = None
                     taken += 1
             except Exception as error:  # an error with one session must not affect the others
-                self._failed("offer", session.id, error)
+                self._metrics.internal("offer", error, what=session.id)
                 session.drop("internal")
         if debugging():
             log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
                       position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in sessions])  # fmt: skip
         return taken
-
-    def _failed(self, doing: str, what: str, error: Exception) -> None:
-        self._metrics.internal(doing, error, what=what)
 
 
 def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int, int]]:

@@ -1,9 +1,7 @@
-"""Reads missed entries of sessions from the history.
-
-Does not depend on the transport or the server.
-"""
+"""Reads missed entries of sessions from the history. Does not depend on the transport or the server."""
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 
 from wsbridge.broker.base import Broker, BrokerUnavailable
@@ -19,30 +17,30 @@ from wsbridge.telemetry.stations.ring import Stations
 AGAIN = 0.5  # seconds until the next try, while the history is unavailable
 
 
+@dataclass(eq=False)
 class CatchUp:
     """Starts a job for each session that missed an entry, so that no session waits for another's slow peer."""
 
-    def __init__(self, broker: Broker, jobs: Starter, metrics: Metrics, stations: Stations) -> None:
-        self._broker = broker
-        self._jobs = jobs
-        self._metrics = metrics
-        self._stations = stations
+    broker: Broker
+    jobs: Starter
+    metrics: Metrics
+    stations: Stations
 
     def request(self, session: Session) -> None:
         """Let the session catch up from its position, as soon as the history can be read."""
-        self._jobs.start("catch_up", partial(self._catch_up, session))
+        self.jobs.start("catch_up", partial(self._catch_up, session))
 
     async def _catch_up(self, session: Session) -> None:
         try:
             while session.state is State.REPLAYING:
                 try:
-                    resume = await self._broker.resume(session.user, after := str(session.position))
+                    resume = await self.broker.resume(session.user, after := str(session.position))
                 except BrokerUnavailable:
                     await asyncio.sleep(AGAIN)
                     continue
                 is_new = not session.rest  # otherwise it continues an earlier catch-up
                 if is_new:
-                    self._metrics.mends += 1
+                    self.metrics.mends += 1
                 (log.info if is_new and (resume.gap or resume.entries) else log.debug)(
                     "session.mended",
                     session=session.id,
@@ -51,7 +49,7 @@ class CatchUp:
                     replayed=len(resume.entries),
                     gap=resume.gap and resume.gap.reason,
                 )
-                record_resume(self._stations, session, resume, is_start=False, asked=after)
+                record_resume(self.stations, session, resume, is_start=False, asked=after)
                 session.catch_up(resume)
                 return
         except asyncio.CancelledError:

@@ -53,11 +53,13 @@ class Outbox:
 
     def put(self, frames: Iterable[bytes]) -> None:
         for frame in frames:
-            self._append(frame, len(frame))
+            self.append(frame, len(frame))
 
-    def put_entry(self, entry: Entry, size: int) -> None:
-        """Keep an entry whose frame has `size` bytes."""
-        self._append(entry, size)
+    def append(self, item: bytes | Entry, size: int) -> None:
+        """Keep a frame, or an entry whose frame has `size` bytes."""
+        self._ledger.hold(_held(item))
+        self._waiting.append((item, size))
+        self.size += size
 
     def take(self, limit: int = PORTION) -> bytes | memoryview:
         """The next bytes, at most `limit`: joined whole frames, or a part of a larger frame."""
@@ -85,11 +87,6 @@ class Outbox:
         self._begun = 0
         self.cut()
         self.size = 0
-
-    def _append(self, item: bytes | Entry, size: int) -> None:
-        self._ledger.hold(_held(item))
-        self._waiting.append((item, size))
-        self.size += size
 
     def _piece(self, limit: int) -> memoryview:
         item, size = self._waiting[0]

@@ -4,6 +4,7 @@ Looks every few seconds, and at once after an interruption of the live stream. D
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wsbridge.broker.base import BrokerUnavailable
@@ -30,43 +31,44 @@ class Watched(Protocol):
         """Unsubscribe users who are no longer connected."""
 
 
+@dataclass(eq=False)
 class Reconciler:
-    def __init__(self, broker: Watched, registry: Registry, metrics: Metrics) -> None:
-        self._broker = broker
-        self._registry = registry
-        self._metrics = metrics
-        self._before: dict[str, Position | None] = {}  # at the last look; newer ones may have been in flight
+    broker: Watched
+    registry: Registry
+    metrics: Metrics
+    # The positions at the last look, since newer ones may have been in flight.
+    before: dict[str, Position | None] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         patience, missed = AGAIN, frozenset[str]()
         while True:
-            missed |= await self._broker.wait_for_doubt(patience)
+            missed |= await self.broker.wait_for_doubt(patience)
             try:
                 await self.look(missed)
-                await self._broker.sweep()
+                await self.broker.sweep()
                 patience, missed = INTERVAL, frozenset()
             except BrokerUnavailable:
                 patience = AGAIN
             except Exception as error:  # the task boundary: the next look may succeed
                 patience = INTERVAL
-                self._metrics.internal("watch", error)
+                self.metrics.internal("watch", error)
 
     async def look(self, missed: frozenset[str]) -> None:
         """Let sessions catch up: at once if they may have missed an entry, else if they were behind before too.
 
         Raises `BrokerUnavailable` if the histories cannot be read now.
         """
-        live = {user: session for user in self._registry.users() if (session := self._furthest(user)) is not None}
-        found = await self._broker.verify({user: session.position for user, session in live.items()})
+        live = {user: session for user in self.registry.users() if (session := self._furthest(user)) is not None}
+        found = await self.broker.verify({user: session.position for user, session in live.items()})
         for user, position in found.items():
-            due = position if user in missed else self._before.get(user)
-            for session in self._registry.of(user):
+            due = position if user in missed else self.before.get(user)
+            for session in self.registry.of(user):
                 if session.state is State.LIVE and (_is_elsewhere(session, position) or _is_behind(session, due)):
                     session.fall_behind()
-        self._before = found
+        self.before = found
 
     def _furthest(self, user: str) -> Session | None:
-        live = [session for session in self._registry.of(user) if session.state is State.LIVE]
+        live = [session for session in self.registry.of(user) if session.state is State.LIVE]
         return max(live, key=lambda session: session.offset, default=None)
 
 

@@ -72,7 +72,7 @@ class Sender:
         elif self._outbox is None:
             self._gathered = [frame]
         else:
-            self._outbox.put_entry(entry, len(frame))
+            self._outbox.append(entry, len(frame))
             self._count(1, len(frame))
 
     def flush(self) -> bool:

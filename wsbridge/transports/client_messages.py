@@ -1,6 +1,7 @@
 """Handles the frames of clients: messages (docs/protocol.md) and pings of the protocol."""
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -27,13 +28,13 @@ class Sender(Protocol):
         """Handle the frames that have arrived meanwhile."""
 
 
+@dataclass(eq=False)
 class ClientMessages:
     """Handles all messages at once except `auth`, whose token a job checks. Shared by all connections."""
 
-    def __init__(self, admission: Admission, jobs: Starter, metrics: Metrics) -> None:
-        self._admission = admission
-        self._jobs = jobs
-        self._metrics = metrics
+    admission: Admission
+    jobs: Starter
+    metrics: Metrics
 
     def take(self, sender: Sender, session: Session, frame: Frame) -> None:
         """Handle a frame that is not a close. Raises `FrameError` for a text that is not UTF-8."""
@@ -50,20 +51,20 @@ class ClientMessages:
     def _take_text(self, sender: Sender, session: Session, text: str) -> None:
         match read_message(text):
             case Ping():
-                self._metrics.message_received("ping", len(text))
+                self.metrics.message_received("ping", len(text))
                 session.send(PONG)
             case Auth(token):
-                self._metrics.message_received("auth", len(text))
+                self.metrics.message_received("auth", len(text))
                 sender.is_checking = True
-                self._jobs.start("auth", partial(self._authenticate, sender, session, token))
+                self.jobs.start("auth", partial(self._authenticate, sender, session, token))
             case Invalid(reason):
-                self._metrics.message_received("bad", len(text))
+                self.metrics.message_received("bad", len(text))
                 session.send(error("bad_message", reason))
                 _count_invalid(sender, session)
 
     async def _authenticate(self, sender: Sender, session: Session, token: str) -> None:
         try:
-            await self._admission.reauthenticate(session, token)
+            await self.admission.reauthenticate(session, token)
         except Exception as failure:  # the task boundary: an error ends only this connection
             session.fail("auth", failure)
         finally:

@@ -7,19 +7,13 @@ can treat it like a socket.
 import asyncio
 import re
 import socket
+from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from wsbridge.auth.origins import Origins
 from wsbridge.connections.handover import hand_over
-from wsbridge.core.close_codes import (
-    LOST,
-    ORIGIN_FORBIDDEN,
-    TOKEN_MISSING,
-    USER_ID_REQUIRED,
-    Close,
-    Refused,
-)
+from wsbridge.core.close_codes import LOST, ORIGIN_FORBIDDEN, TOKEN_MISSING, USER_ID_REQUIRED, Close, Refused
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import goodbye, update
 from wsbridge.sessions.opening import SessionOpener
@@ -53,10 +47,6 @@ def event(payload: bytes, position: Position | None = None) -> bytes:
     return head + b"".join(b"data: %b\n" % line for line in _LINE_END.split(payload)) + b"\n"
 
 
-def _chunk(data: bytes | memoryview) -> bytes:
-    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
-
-
 class SseConnection(BaseConnection):
     """Events in chunks. The peer sends nothing, not even a ping, so the kernel must detect that it has vanished."""
 
@@ -79,7 +69,7 @@ class SseConnection(BaseConnection):
         return event(payload, position)
 
     def write(self, data: bytes | memoryview) -> None:
-        super().write(_chunk(data) if self._chunked else data)
+        super().write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")) if self._chunked else data)
 
     def ping(self) -> None:
         self.write(b":\n\n")
@@ -91,31 +81,31 @@ class SseConnection(BaseConnection):
         self.over()
 
 
+@dataclass(eq=False)
 class SseHandler:
     """`GET /sse`. `ping_timeout` is in seconds: how long the kernel waits until a peer acknowledges sent bytes."""
 
-    def __init__(self, opener: SessionOpener, origins: Origins, *, ping_timeout: float) -> None:
-        self._opener = opener
-        self._origins = origins
-        self._ping_timeout = ping_timeout
+    opener: SessionOpener
+    origins: Origins
+    ping_timeout: float
 
     async def preflight(self, request: web.Request) -> web.Response:
         """Answer a CORS preflight. Pages of all origins may send their headers, so that they can read a refusal."""
-        return web.Response(status=204, headers=self._origins.refusal_cors(request) | _PREFLIGHT)
+        return web.Response(status=204, headers=self.origins.refusal_cors(request) | _PREFLIGHT)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Open a stream. It continues without this handler."""
-        cors = self._origins.cors(request)
+        cors = self.origins.cors(request)
         transport = request.transport
         if transport is None:
             raise ConnectionResetError  # the client has disconnected already
-        connection = SseConnection(request, transport, ping_timeout=self._ping_timeout)
+        connection = SseConnection(request, transport, ping_timeout=self.ping_timeout)
         asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
         try:
-            session, resume, hello = await self._opener.open(request, connection, asked)
+            session, resume, hello = await self.opener.open(request, connection, asked)
         except Refused as refused:
             if refused.close is ORIGIN_FORBIDDEN:
-                cors = self._origins.refusal_cors(request)
+                cors = self.origins.refusal_cors(request)
             return await _refuse(request, refused, cors)
         response = web.StreamResponse(headers=_HEAD | cors)
         try:

@@ -30,7 +30,7 @@ def test_outbox_taken_in_portions_gives_every_byte_once_and_in_order(
     for size, is_entry in waiting:
         frames.append(made(entry(size)))
         if is_entry:
-            outbox.put_entry(entry(size, data=bytes(7)), size)
+            outbox.append(entry(size, data=bytes(7)), size)
         else:
             outbox.put(frames[-1:])
     taken = []
@@ -96,7 +96,7 @@ def test_outboxes_of_users_that_wait_for_one_event_hold_its_data_once() -> None:
     ledger, data = Ledger(), bytes(1_000)
     outboxes = [outbox_of(ledger) for _ in range(20)]
     for outbox in outboxes:
-        outbox.put_entry(entry(50, data=data), 50)
+        outbox.append(entry(50, data=data), 50)
         assert outbox.size == 50
     assert ledger.bytes == len(data)
     for outbox in outboxes[1:]:
@@ -109,7 +109,7 @@ def test_outboxes_of_users_that_wait_for_one_event_hold_its_data_once() -> None:
 def test_outbox_that_has_begun_an_entry_counts_its_frame_until_all_of_it_is_taken() -> None:
     ledger = Ledger()
     outbox = outbox_of(ledger)
-    outbox.put_entry(entry(50, data=bytes(7)), 50)
+    outbox.append(entry(50, data=bytes(7)), 50)
     outbox.put([b"b"])
     assert outbox.take(40) == made(entry(50))[:40]
     assert (outbox.size, ledger.bytes) == (11, 51)

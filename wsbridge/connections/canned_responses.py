@@ -1,16 +1,14 @@
 """Complete responses as bytes, for connections that are refused before aiohttp sees them. Each ends its connection."""
 
-import base64
-import hashlib
 from http import HTTPStatus
 
 import msgspec
 
+from wsbridge.connections.websocket_handshake import accept_key
 from wsbridge.core.close_codes import OVERLOADED
 from wsbridge.core.frames import close_frame, text_frame
 from wsbridge.core.messages import goodbye
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 _GOODBYE = text_frame(goodbye(OVERLOADED)) + close_frame(OVERLOADED)
 
 
@@ -31,8 +29,7 @@ def overloaded(key: bytes) -> bytes:
 
     Browsers show the close code to the page, but not the status of a refused handshake.
     """
-    accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + _GOODBYE
+        b"Sec-WebSocket-Accept: " + accept_key(key) + b"\r\n\r\n" + _GOODBYE
     )

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+from collections.abc import Iterator
 from typing import Protocol
 
 from wsbridge.telemetry.metrics import Metrics
@@ -89,20 +91,20 @@ class ConnectionLimit:
 
     def close(self) -> None:
         """The server stops: close all idle connections."""
-        for member in [member for waiting in self._waiting.values() for member in waiting]:
+        for member in list(self._idle()):
             member.close()
 
     async def end_all(self, timeout: float) -> None:  # noqa: ASYNC109 - its expiry is not an error
         """Wait `timeout` seconds for the peers' part of the closes. Then reset the connections that are left."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._is_empty.wait()
+            await asyncio.wait_for(self._is_empty.wait(), timeout)
         for member in list(self._members):
             member.close()
 
     def make_room(self) -> None:
         """Cut the connection that has been idle longest, if there is one."""
-        for waiting in self._waiting.values():
-            if waiting:
-                next(iter(waiting)).cut("descriptors")
-                break
+        if (idle := next(self._idle(), None)) is not None:
+            idle.cut("descriptors")
+
+    def _idle(self) -> Iterator[LimitedConnection]:
+        return itertools.chain.from_iterable(self._waiting.values())

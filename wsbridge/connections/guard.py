@@ -15,10 +15,9 @@ from wsbridge.connections.request_head import Body, Head, Malformed
 
 
 class Stage(Enum):
-    """The meaning of the next byte."""
+    """The meaning of the next byte, or of the first one behind the body that is being received."""
 
     HEAD = auto()
-    BODY = auto()
     TAIL = auto()  # after a head that asks for an upgrade, until that is granted
     REFUSED = auto()  # discarded
 
@@ -27,8 +26,8 @@ class ConnectionGuard(asyncio.Protocol):
     """One connection. A `known` peer (on the internal port, or a trusted proxy) may be idle for longer."""
 
     __slots__ = (
-        "_behind", "_body", "_has_answered", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_tail",
-        "_timer", "_transport", "known", "peer",
+        "_body", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_tail", "_timer", "_transport",
+        "has_answered", "known", "peer",
     )  # fmt: skip
 
     def __init__(self, port: GuardedPort, peer: str, *, known: bool) -> None:
@@ -39,11 +38,10 @@ class ConnectionGuard(asyncio.Protocol):
         self._inner: asyncio.Protocol | None = None
         self._stage = Stage.HEAD
         self._head = HeadBuffer(port.max_header_bytes)
-        self._body: Body | None = None
-        self._behind = Stage.HEAD  # the stage that follows the last head and its body
+        self._body: Body | None = None  # set while it is incomplete
         self._tail = 0  # bytes in the stage of that name
         self._is_working = False  # aiohttp is answering a request
-        self._has_answered = False  # the response to the last request has begun
+        self.has_answered = False  # the response to the last request has begun
         self._has_paid = False  # the last request is a handshake that was counted against the rate
         self._timer: asyncio.TimerHandle | None = None
 
@@ -55,8 +53,7 @@ class ConnectionGuard(asyncio.Protocol):
         self._set_timer(self._port.keep_alive if self.known else self._port.head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._release()
-        self._port.connection_limit.work(self)
+        self._stop()
         self._port.connection_limit.leave(self)
         if self._inner is not None:
             self._inner.connection_lost(exc)
@@ -87,10 +84,6 @@ class ConnectionGuard(asyncio.Protocol):
         self._transport = None
         return self._port.connection_limit
 
-    def answering(self) -> None:
-        """The response to the last request begins."""
-        self._has_answered = True
-
     def admits_handshake(self) -> bool:
         """Whether the last request may become a session. For `/ws` this was decided when the head arrived."""
         return self._has_paid or self._port.admits_handshake()
@@ -98,7 +91,7 @@ class ConnectionGuard(asyncio.Protocol):
     @property
     def asks_for_upgrade(self) -> bool:
         """Whether the last head asks for an upgrade that is not granted yet."""
-        return self._behind is Stage.TAIL and self._stage in (Stage.BODY, Stage.TAIL)
+        return self._stage is Stage.TAIL
 
     def answered(self) -> None:
         """The handler of the last request has returned."""
@@ -128,17 +121,15 @@ class ConnectionGuard(asyncio.Protocol):
 
     def _take(self, data: bytes) -> bytes:
         """Process the first part of the bytes. Returns the rest."""
-        match self._stage:
-            case Stage.HEAD:
-                return self._gather(data)
-            case Stage.BODY:
-                return self._pass_body(data)
-            case Stage.TAIL:
-                self._tail += len(data)
-                if self._tail > self._port.max_header_bytes:
-                    self.cut("pipelined")
-                    return b""
-        self._hand_over(data)
+        if self._body is not None:
+            return self._pass_body(self._body, data)
+        if self._stage is Stage.HEAD:
+            return self._gather(data)
+        self._tail += len(data)
+        if self._tail > self._port.max_header_bytes:
+            self.cut("pipelined")
+        else:
+            self._hand_over(data)
         return b""
 
     def _gather(self, data: bytes) -> bytes:
@@ -179,24 +170,20 @@ class ConnectionGuard(asyncio.Protocol):
             self._refuse(response)
             return b""
         self._has_paid = head.asks_for(b"/ws")
-        self._is_working, self._has_answered = True, False
+        self._is_working, self.has_answered = True, False
         self._port.connection_limit.work(self)
         body = head.body()
         taken = body.feed(rest)
         self._body = None if body.is_done else body
-        self._behind = Stage.TAIL if head.upgrades else Stage.HEAD
-        self._stage = Stage.BODY if self._body else self._behind
+        self._stage = Stage.TAIL if head.upgrades else Stage.HEAD
         self._tail = 0
         self._hand_over(raw + rest[:taken] if taken else raw)
         return rest[taken:]
 
-    def _pass_body(self, data: bytes) -> bytes:
-        if self._body is None:
-            self._stage = self._behind
-            return data
-        taken = self._body.feed(data)  # if it raises, the connection is closed, which ends aiohttp's handler
-        if self._body.is_done:
-            self._body, self._stage = None, self._behind
+    def _pass_body(self, body: Body, data: bytes) -> bytes:
+        taken = body.feed(data)  # if it raises, the connection is closed, which ends aiohttp's handler
+        if body.is_done:
+            self._body = None
         self._hand_over(data if taken == len(data) else data[:taken])
         return data[taken:]
 
@@ -215,7 +202,8 @@ class ConnectionGuard(asyncio.Protocol):
 
     def _refuse(self, response: bytes) -> None:
         """Write a last response, unless another one has begun, and close the connection."""
-        is_free = not self._has_answered or (self._stage is Stage.HEAD and not self._is_working)
+        is_between = self._stage is Stage.HEAD and self._body is None and not self._is_working
+        is_free = is_between or not self.has_answered
         self._stop()
         if self._transport is not None:
             if response and is_free:

@@ -15,7 +15,6 @@ from wsbridge.telemetry.metrics import Metrics
 
 HANDSHAKES = frozenset({"/ws", "/sse"})
 IS_OVERLOADED = web.RequestKey("overloaded", bool)
-RETRY_AFTER = "1"  # seconds
 
 
 def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies, jobs: Jobs) -> Middleware:
@@ -47,7 +46,7 @@ async def finish(request: web.Request, response: web.StreamResponse) -> None:
     guard = guard_of(request)
     if guard is None:
         return
-    guard.answering()
+    guard.has_answered = True
     if guard.asks_for_upgrade and response.status != HTTPStatus.SWITCHING_PROTOCOLS:
         # the bytes that follow may be HTTP or the other protocol: close the connection
         response.force_close()
@@ -79,7 +78,7 @@ def _check_rate_limits(address: str, rate_limits: RateLimits, metrics: Metrics) 
     if rate_limits.refuses(address):
         metrics.connection_refused("failures")
         raise web.HTTPTooManyRequests(
-            text="Too many failed requests from this address.", headers={hdrs.RETRY_AFTER: RETRY_AFTER}
+            text="Too many failed requests from this address.", headers={hdrs.RETRY_AFTER: "1"}
         )
 
 

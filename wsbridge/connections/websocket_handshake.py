@@ -1,9 +1,17 @@
-"""Checks WebSocket handshakes (RFC 6455 §4.2.1)."""
+"""Checks and answers WebSocket handshakes (RFC 6455 §4.2)."""
 
 import base64
 import binascii
+import hashlib
 
 from aiohttp import HttpVersion11, hdrs, web
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+
+
+def accept_key(key: bytes) -> bytes:
+    """The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 def offered_subprotocols(request: web.BaseRequest) -> list[str]:

@@ -1,13 +1,10 @@
 """WebSocket: the upgrade and the close handshake (RFC 6455)."""
 
-import base64
-import hashlib
-
 from aiohttp import hdrs, web
 
 from wsbridge.connections.client_address import address_of
 from wsbridge.connections.handover import hand_over
-from wsbridge.connections.websocket_handshake import check_handshake, offered_subprotocols
+from wsbridge.connections.websocket_handshake import accept_key, check_handshake, offered_subprotocols
 from wsbridge.core.close_codes import INTERNAL, Close, Refused
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.frames import PING_FRAME, close_frame, text_frame
@@ -19,8 +16,6 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.transports.client_messages import ClientMessages
 from wsbridge.transports.inbox import Inbox
-
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
 
 class WebSocketConnection(Inbox):
@@ -105,8 +100,7 @@ class WebSocketHandler:
 
 def _upgrade(request: web.Request) -> web.StreamResponse:
     """RFC 6455 §4.2.2; extensions are never accepted."""
-    key = request.headers[hdrs.SEC_WEBSOCKET_KEY].strip().encode()
-    accept = base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()  # noqa: S324 - the protocol's, no secret
+    accept = accept_key(request.headers[hdrs.SEC_WEBSOCKET_KEY].strip().encode()).decode()
     headers = {hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "upgrade", hdrs.SEC_WEBSOCKET_ACCEPT: accept}
     if SUBPROTOCOL in offered_subprotocols(request):
         headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = SUBPROTOCOL

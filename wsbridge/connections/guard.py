@@ -80,6 +80,7 @@ class ConnectionGuard(asyncio.Protocol):
 
     def hand_over(self, successor: CountedConnection) -> ConnectionLimit:
         """The transport has another protocol from now on, which counts towards the limit instead of this one."""
+        self._release()
         self._port.connection_limit.replace(self, successor)
         self._transport = None
         return self._port.connection_limit

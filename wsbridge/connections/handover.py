@@ -17,6 +17,8 @@ class Successor(CountedConnection, Protocol):
 
     limit: ConnectionLimit | None
 
+    def take_over(self) -> None: ...
+
     def data_received(self, data: bytes) -> None: ...
 
     def connection_lost(self, exc: Exception | None) -> None: ...
@@ -47,6 +49,7 @@ def hand_over(request: web.Request, successor: Successor) -> None:
     tail = _Tail()
     handler.set_parser(cast("Any", tail))
     transport.set_protocol(cast("asyncio.Protocol", successor))
+    successor.take_over()
     handler.transport = None  # otherwise the next line would close it
     handler.connection_lost(None)  # frees the parser and the keep-alive timer
     if guard is not None:

@@ -18,6 +18,7 @@ from wsbridge.sessions.session import Session
 CLOSE_TIMEOUT = 2.0  # seconds that a peer has for its part of a close
 SLOW_CLOSE_TIMEOUT = 0.5  # the same for a peer that has unread bytes, and up to `SPREAD` more
 SPREAD = 0.5  # seconds, because freeing the kernel's buffer of one takes a millisecond, and many end at once
+LOW_WATER = HIGH_WATER // 4  # bytes in a transport's buffer at which more is handed to it
 LATE = 1.0  # seconds; if a timer is later than this, the process was paused, and the peer is not blamed
 MAX_IGNORED = 262_144  # bytes that a peer may send after it should be silent; then it is reset
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel discards unsent bytes
@@ -37,7 +38,6 @@ class BaseConnection(asyncio.Protocol):
         self.is_over = False  # nothing more may be written or read
         self.session: Session | None = None
         self.limit: ConnectionLimit | None = None  # the limit that counts it
-        transport.set_write_buffer_limits(high=HIGH_WATER)
 
     # Called by the transport.
 
@@ -106,6 +106,15 @@ class BaseConnection(asyncio.Protocol):
             self._set_timer(SLOW_CLOSE_TIMEOUT + spread if soon else CLOSE_TIMEOUT)
 
     # Called by the server.
+
+    def take_over(self) -> None:
+        """Begin to be the transport's protocol. Earlier responses may wait in its buffer, and it may be paused."""
+        if self._transport.get_write_buffer_size() > LOW_WATER:
+            self._transport.set_write_buffer_limits(high=0)  # pauses writing in any case, so that it will be resumed
+            self.is_paused = True
+        self._transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        if not self._transport.is_closing():
+            self._transport.resume_reading()  # aiohttp has paused it if the request has a large body
 
     def serve(self, session: Session, resume: Resume, hello: bytes) -> None:
         """Attach a session, and keep it alive until the connection is over, which may be at once."""

@@ -66,6 +66,7 @@ class SessionOpener:
                 resume = await self._resume(session.user, asked)
             except BaseException:
                 self._registry.remove(session)
+                session.leave()  # frees what was published meanwhile; it is not counted, since it was removed before
                 raise
         except Refused as refused:
             self._admission.refuse(request, refused)

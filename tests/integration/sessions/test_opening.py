@@ -57,6 +57,22 @@ async def test_opener_refuses_while_the_history_stays_unavailable_and_forgets_th
     assert (bridge.bridge.metrics.opened, bridge.closes("1013")) == (0, 1)
 
 
+async def test_opener_that_refuses_frees_what_was_published_meanwhile(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resume(user: str, *_: object, **__: object) -> Resume:
+        if not bridge.bridge.bus.depth:
+            await bridge.publish({"user_id": user})
+            await until(lambda: len(bridge.bridge.backlog))
+        raise BrokerUnavailable("for good")
+
+    monkeypatch.setattr("wsbridge.sessions.opening.RESUME_TIMEOUT", 0.5)
+    monkeypatch.setattr(bridge.bridge.broker, "resume", resume)
+    assert await closed(await bridge.connect("u1")) == (1013, "unavailable")
+    assert len(bridge.bridge.backlog) == 0
+    assert bridge.bridge.backlog.bytes == 0
+
+
 async def test_opener_counts_a_session_that_ends_in_several_ways_once(bridge: Running, logs: Logs) -> None:
     ws, hello = await bridge.opened("u1")
     (session,) = bridge.bridge.registry.of("u1")

@@ -1,15 +1,15 @@
-"""One connection of a user, over any transport: its state, and what is written to it in which order.
+"""One connection of a user, over any transport: its state, and the order of its frames.
 
-Nothing waits for the peer. A session ends in one of these ways:
+No method waits for the peer. A session ends in one of these ways:
 
 | method | caller | what the peer gets |
 |---|---|---|
-| `end(close)` | any part of the server | a goodbye if `explain`, then the close, behind what waits |
+| `end(close)` | any part of the server | a goodbye if `explain`, then the close, after all waiting frames |
 | `answer_close(close)` | the transport, when the peer closes first | the peer's own code |
-| `drop(reason)` | any part of the server, when the peer does not answer or is gone | nothing: the connection is reset |
+| `drop(reason)` | any part of the server, when the peer does not answer or is lost | nothing: the connection is reset |
 
-Each of them lets the connection end. Then its handler calls `leave`, which frees what is left, and by which the session
-is removed from the registry, counted and logged, once.
+After each of them the connection ends. Then it calls `leave`, which frees the session's memory; the session is removed
+from the registry, counted and logged, once.
 """
 
 from collections.abc import Callable

@@ -72,7 +72,7 @@ class BaseConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def write_eof(self) -> None:
-        """Close this direction behind what was written. To close both would reset the connection while bytes come in.
+        """Close this direction after all written bytes. Closing both would reset the connection if more bytes arrive.
 
         A peer that sees a reset loses what it has not read yet.
         """

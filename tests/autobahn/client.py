@@ -85,6 +85,8 @@ class FuzzingProtocol(WebSocketClientProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self.over.done():  # it took too long
+            return
         try:
             self.case.onConnectionLost(self.failedByMe)
         except Exception as error:  # the loop would only log it

@@ -17,9 +17,9 @@ UNLIMITED = 2**30
 # Limits that the suite exceeds on purpose, with the groups of cases that do.
 RAISED = (
     (client_frames, "MAX_MESSAGE_BYTES"),  # 1, 7, 9, 10: messages of up to 16 MB
-    (inbox, "FRAMES_PER_SECOND"),  # 6, 9, 10: messages of up to 65,536 fragments; 9: 1,000 messages without a pause
-    (inbox, "READS_PER_SECOND"),  # 9: a megabyte in pieces of 64 bytes
-    (inbox, "MAX_WAITING"),  # 1, 7, 9: a frame of more than 64 KB waits until all of it has come
+    (inbox, "FRAMES_PER_SECOND"),  # 9: messages of up to 65,536 fragments, and 1,000 messages without a pause
+    (inbox, "READS_PER_SECOND"),  # 9.5, 9.6: a megabyte in pieces of 64 bytes would pass, but take 16 s longer
+    (inbox, "MAX_WAITING"),  # 9: a frame of more than 64 KB waits until all of it has come
 )
 
 

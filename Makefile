@@ -96,7 +96,7 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 .PHONY: clean
 clean: ## remove everything that was built or installed here
 	rm -rf $(venv) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist \
-	    client/node_modules client/types mutants .import_linter_cache
+	    benchmarks/services/node/node_modules client/node_modules client/types mutants .import_linter_cache
 	find wsbridge tests -name __pycache__ -type d -exec rm -rf {} +
 
 $(installed): requirements.txt requirements/build.txt pyproject.toml | $(made)

@@ -18,7 +18,7 @@ from benchmarks.load import Load, MiscountError, compiled
 from benchmarks.pinned import LOAD_CORE, SERVER_CORE
 from benchmarks.plan import QUICK, Measured, Plan
 from benchmarks.report import markdown
-from benchmarks.results import Results
+from benchmarks.results import Results, machine
 from benchmarks.scenarios import Visit
 from benchmarks.server import ContenderError, Server, raise_descriptor_limit
 
@@ -27,7 +27,7 @@ USUAL_PING = 25.0  # seconds
 
 def measure(contenders: Sequence[Contender], plan: Plan, absent: dict[str, str]) -> Results:
     """All rounds. Contenders take turns, so that a slow minute of the machine hits all of them."""
-    results = Results(contenders, plan, absent)
+    results = Results({one.name: one.version() for one in contenders}, plan, absent, machine())
     kinds = [(Visit.costs, USUAL_PING)] * plan.rounds
     kinds += [(Visit.heartbeats, plan.ping_seconds), (Visit.crowd, USUAL_PING)]
     with tempfile.TemporaryDirectory() as name:
@@ -76,7 +76,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="of each measurement")
     parser.add_argument("--only", nargs="*", default=[], help="contenders whose names begin with one of these")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="directory of the files")
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="report the results in this bench.json, measure nothing"
+    )
     asked = parser.parse_args()
+    if asked.again:
+        print(markdown(Results.from_json(json.loads(asked.again.read_text(encoding="utf-8")))))
+        return
     if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
         raise SystemExit("make bench needs two cores: one for the server, one for the load")
     plan = QUICK if asked.quick else Plan(seconds=asked.seconds, rounds=asked.rounds)

@@ -1,17 +1,19 @@
 """The results as Markdown, for people and for docs/performance.md."""
 
 from benchmarks.plan import AT_SCALE, SCENARIOS, Scenario
-from benchmarks.results import BUSY, FLOOR, Results, machine
+from benchmarks.results import BUSY, FLOOR, OURS, Results
 
 
 def markdown(results: Results) -> str:
     lines = [
-        ", ".join(f"{name} {text}" for name, text in machine().items()),
+        ", ".join(f"{name} {text}" for name, text in results.about.items()),
         f"Versions: {', '.join(f'{name} {text}' for name, text in results.versions.items() if text)}",
         "",
         *_table(results, SCENARIOS),
         "",
         *_table(results, AT_SCALE),
+        "",
+        *_multiples(results),
         "",
         *_remarks(results),
     ]
@@ -29,6 +31,16 @@ def _table(results: Results, scenarios: list[Scenario]) -> list[str]:
         f"| {name} | {' | '.join(_cell(results, name, scenario) for scenario in scenarios)} |" for name in results.names
     ]
     return [f"| | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}", *rows]
+
+
+def _multiples(results: Results) -> list[str]:
+    """Everything as multiples of wsbridge: below 1 is better."""
+    every = [*SCENARIOS, *AT_SCALE]
+    lines = [f"| times {OURS} | {' | '.join(scenario.name for scenario in every)} |", f"|---|{'---|' * len(every)}"]
+    for name in results.names:
+        ratios = [results.ratio(name, scenario, OURS) for scenario in every]
+        lines.append(f"| {name} | {' | '.join('–' if ratio is None else f'{ratio:.2f}' for ratio in ratios)} |")
+    return lines
 
 
 def _cell(results: Results, name: str, scenario: Scenario) -> str:

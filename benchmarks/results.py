@@ -5,11 +5,9 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from benchmarks.contenders import Contender
 from benchmarks.plan import AT_SCALE, SCENARIOS, Measured, Plan, Scenario
 from tests.support.running import ROOT
 
@@ -21,10 +19,10 @@ FLOOR = "C floor"
 class Results:
     """One measurement for each contender, scenario and round."""
 
-    def __init__(self, contenders: Sequence[Contender], plan: Plan, absent: dict[str, str]) -> None:
-        self.names = [contender.name for contender in contenders]
-        self.versions = {contender.name: contender.version() for contender in contenders}
-        self.plan, self.absent = plan, absent
+    def __init__(self, versions: dict[str, str], plan: Plan, absent: dict[str, str], about: dict[str, str]) -> None:
+        """`versions` has every contender that is measured; `absent` says why others are not."""
+        self.names = list(versions)
+        self.versions, self.plan, self.absent, self.about = versions, plan, absent, about
         self.failures: dict[str, str] = {}  # contender: why
         self._rounds: dict[tuple[str, str], list[Measured]] = {}
 
@@ -61,9 +59,19 @@ class Results:
                 found.append((scenario, ours, sorted(better, key=lambda one: one[1])))
         return found
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """The inverse of `as_json`."""
+        results = cls(content["versions"], Plan(**content["plan"]), content["absent"], content["machine"])
+        results.failures.update(content["failures"])
+        for entry in content["results"]:
+            for measured in entry["rounds"]:
+                results.add(entry["contender"], entry["scenario"], Measured(**measured))
+        return results
+
     def as_json(self) -> dict[str, Any]:
         return {
-            "machine": machine(),
+            "machine": self.about,
             "plan": dataclasses.asdict(self.plan),
             "versions": self.versions,
             "absent": self.absent,

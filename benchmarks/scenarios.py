@@ -23,9 +23,10 @@ class Visit:
         self._dialect = server.contender.dialect
 
     def costs(self) -> Iterator[tuple[str, Measured]]:
-        """The first table. Memory comes first, while the process has not kept any from earlier scenarios."""
+        """What an event and a handshake cost."""
         self._warm_up()
-        yield from self._connections()
+        self._load.tell("close")
+        yield "handshake", self._measured(f"open {self._plan.handshakes} 1 1", _open)
         self._open(self._plan.users, 1)
         yield "single", self._posting(1, _events)
         yield "latency", self._latency()
@@ -43,10 +44,15 @@ class Visit:
             yield "heartbeat", measured
 
     def crowd(self) -> Iterator[tuple[str, Measured]]:
-        """Many connections: all reconnect, then more come."""
+        """Many connections: what they take in memory, all reconnect, then more come."""
+        self._warm_up()
+        self._load.tell("close")
+        time.sleep(SETTLE)
+        before = self._server.memory
         if self._server.contender.resumes:
             self._load.set({"resume": "1"})
         self._open(self._plan.many, 1)
+        yield "idle", Measured((self._server.memory - before) / self._plan.many)
         yield "storm", self._storm()
         self._load.set({"resume": ""})
         self._load.tell(f"open {self._plan.most - self._plan.many} 1 {AT_ONCE}")
@@ -57,16 +63,6 @@ class Visit:
         self._open(10, 1)
         for size in (1, BULK):
             self._post(size, self._plan.seconds / 2)
-
-    def _connections(self) -> Iterator[tuple[str, Measured]]:
-        self._load.tell("close")
-        time.sleep(SETTLE)
-        before = self._server.memory
-        plan = self._plan
-        yield "handshake", self._measured(f"open {plan.handshakes} 1 1", _open)
-        self._load.tell(f"open {plan.idle - plan.handshakes} 1 {AT_ONCE}")
-        time.sleep(SETTLE)
-        yield "idle", Measured((self._server.memory - before) / plan.idle)
 
     def _latency(self) -> Measured:
         """First the highest rate, then latencies at half of it, from the time at which each request was due."""

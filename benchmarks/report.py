@@ -67,7 +67,8 @@ def _remarks(results: Results) -> list[str]:
     spread, name, title = max((results.spread(name, one.name), name, one.title) for name, one in every)
     lines = [
         f"Medians of {results.plan.rounds} rounds; of one where there are 10,000 connections or more.",
-        "In brackets: how many times the C floor. µs are CPU time of the server, user and system. With Redis: of the bridge + of Redis.",
+        "In brackets: how many times the C floor.",
+        "µs are CPU time of the server, user and system. With Redis: of the bridge + of Redis.",
         f"Widest spread between rounds: {spread:.0%} ({name}: {title}).",
     ]
     if any(results.is_busy(name, scenario.name) for name, scenario in every):

@@ -18,6 +18,7 @@ from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.state import State
 from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.records import SESSIONS, Resumed
 from wsbridge.telemetry.stations.ring import Stations
 
 
@@ -100,6 +101,20 @@ async def test_catch_up_sends_missed_entries_then_those_of_meanwhile() -> None:
             "position": "e:1", "replayed": 2, "gap": None,
         }
     ]  # fmt: skip
+
+
+async def test_catch_up_is_recorded_as_a_station() -> None:
+    peer, jobs, stations = Peer.live(), Starter(), Stations(10_000)
+    job = asyncio.create_task(jobs.run())
+    peer.session.fall_behind()
+    histories = Histories(resume(0, top=2))
+    CatchUp(histories, jobs, Metrics(), stations).request(peer.session)
+    await until(lambda: stations.bytes)
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    (record,) = [record async for record in stations.search("u", SESSIONS)]
+    assert isinstance(record, Resumed)
+    assert (record.session, record.is_start, record.asked, record.replayed) == (peer.session.id, False, "e:0", 2)
 
 
 async def test_catch_up_gap_is_sent_to_the_client() -> None:

@@ -117,12 +117,15 @@ def _of_duplicates(stored: Sequence[Receipt]) -> str:
 
 def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -> Verdict:
     position = relays[0].position if relays else case.kept
-    if position is None:
-        return Verdict(Code.STORED, "stored; no connection then, and it is not in the history any more")
     at = relays[0].at if relays else stored[0].at if stored else None
     connections = sorted((c for account in case.accounts for c in account.connections), key=lambda c: c.opened_at)
     then = [c for c in connections if at is not None and c.opened_at <= at and (c.closed_at or case.now) >= at]
     later = [c for c in connections if at is None or c.opened_at > at]
+    if position is None and then:
+        text = "stored; neither the records nor the history have its position any more"
+        return Verdict(Code.STORED, f"{text}, so what the connections got is unknown")
+    if position is None:
+        return Verdict(Code.STORED, "stored; no connection then, and it is not in the history any more")
     if not then:
         return _of_absent(case, position, later, at)
     fates = [fate_of(connection, position, later, at) for connection in then]

@@ -57,6 +57,11 @@ def test_verdict_of_an_event_that_is_gone_from_a_history_elsewhere() -> None:
     )
 
 
+def test_verdict_without_a_position_does_not_judge_connections() -> None:
+    code, text = answer(account(receipts=[KAFKA], connections=[connection(at(5))]), kept=False)
+    assert (code, text.endswith("so what the connections got is unknown")) == (Code.STORED, True)
+
+
 def test_verdict_of_a_stale_partition_adds_up_the_replicas() -> None:
     one = account("a", partition="t/3", deliveries={"t/3": 10.0, "t/4": 240.0})
     other = account("b", deliveries={"t/3": 190.0})

@@ -115,7 +115,7 @@ def test_tox_installs_from_a_lock_and_builds_without_the_index() -> None:
             continue
         assert section.get("deps", "") in {
             "",
-            *(f"-r requirements/{lock}.txt" for lock in ("test", "mutants", "fuzz", "bench")),
+            *(f"-r requirements/{lock}.txt" for lock in ("test", "mutants", "fuzz", "bench", "autobahn")),
         }, name
         assert section.get("skip_install", "true") == "true", name
         assert "dependency_groups" not in section, name

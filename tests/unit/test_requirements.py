@@ -19,6 +19,7 @@ LOCKS = (
     "requirements/tools.txt",
     "requirements/fuzz.txt",
     "requirements/bench.txt",
+    "requirements/autobahn.txt",
 )
 PIN = re.compile(
     r"(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?))? \\(?:\n    --hash=sha256:\w{64}(?: \\)?)+\n"
@@ -89,6 +90,7 @@ def test_lock_of_tests_has_the_runtime_pin_by_pin() -> None:
         ("fuzz", "fuzz"),
         ("mutants", "mutants"),
         ("bench", "bench"),
+        ("autobahn", "autobahn"),
     ],
 )
 def test_lock_file_has_every_package_of_its_group(name: str, locked: str) -> None:

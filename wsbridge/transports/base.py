@@ -51,9 +51,9 @@ class BaseConnection(asyncio.Protocol):
         self.over()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         self.over()
+        if self._timer is not None:  # possibly of `over`, since uvloop counts unsent bytes even now
+            self._timer.cancel()
         if self.limit is not None:
             self.limit.leave(self)
 

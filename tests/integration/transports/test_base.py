@@ -144,6 +144,14 @@ async def test_connection_abort_later_sets_one_timer(line: Line, monkeypatch: py
     await until(accepted_is_closed(line.transport))
 
 
+async def test_connection_lost_with_unsent_bytes_leaves_no_timer(line: Line) -> None:
+    line.stall()
+    line.connection.connection_lost(None)
+    timer = line.connection._timer  # no public name
+    assert timer is not None
+    assert timer.cancelled()
+
+
 async def test_abort_later_of_many_slow_peers_is_spread(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = list[float]()
     monkeypatch.setattr(BaseConnection, "_set_timer", lambda _, after: seconds.append(after))

@@ -41,7 +41,7 @@ class GuardedPort:
         if self.connection_limit.is_full:
             self.metrics.connection_refused("descriptors")
             return False
-        if not self.rate_limits.take_handshake():
+        if not self.rate_limits.handshakes.take():
             self.metrics.connection_refused("handshake_rate")
             return False
         return True

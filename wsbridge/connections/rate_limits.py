@@ -35,32 +35,6 @@ class TokenBucket:
         return True
 
 
-class FailureLimit:
-    """A token bucket of failures for each address: `rate` a second; 0 is no limit."""
-
-    def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
-        self._clock = clock
-        self._paid_until: dict[str, float] = {}  # the most recent failure is the last
-
-    def __len__(self) -> int:
-        return len(self._paid_until)
-
-    def record(self, address: str) -> None:
-        if not self._rate:
-            return
-        now, block = self._clock(), _block(address)
-        # capped, so that an address is no longer refused soon after its failures stop, however many there were
-        debt = min(max(self._paid_until.pop(block, 0.0), now) + 1 / self._rate, now + BURST)
-        self._paid_until[block] = debt
-        if len(self._paid_until) > MAX_ADDRESSES:
-            del self._paid_until[next(iter(self._paid_until))]
-
-    def is_exhausted(self, address: str) -> bool:
-        debt = self._paid_until.get(_block(address))
-        return debt is not None and debt - self._clock() > BURST - 1 / self._rate + _ROUNDING
-
-
 @functools.lru_cache(MAX_ADDRESSES)
 def _block(address: str) -> str:
     """An IPv4 address, or the /64 that an IPv6 address is in."""
@@ -73,7 +47,11 @@ def _block(address: str) -> str:
 
 
 class RateLimits:
-    """Both limits. An address that `trusts` accepts is a proxy with many clients behind it: it is never refused."""
+    """A token bucket of failures for each address, and one of `handshakes` for the process.
+
+    Rates are for a second; 0 is no limit. An address that `trusts` accepts is a proxy with many clients behind it: it
+    is never refused.
+    """
 
     def __init__(
         self,
@@ -83,22 +61,28 @@ class RateLimits:
         trusts: Callable[[str], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._failures = FailureLimit(failure_rate, clock)
-        self._handshakes = TokenBucket(handshake_rate, HANDSHAKE_BURST, clock)
+        self.handshakes = TokenBucket(handshake_rate, HANDSHAKE_BURST, clock)
+        self._rate = failure_rate
         self._trusts = trusts
+        self._clock = clock
+        self._paid_until: dict[str, float] = {}  # by address; the most recent failure is the last
 
     @property
     def addresses(self) -> int:
         """The number of remembered addresses."""
-        return len(self._failures)
+        return len(self._paid_until)
 
     def failed(self, address: str) -> None:
         """Count a malformed or unauthenticated request of an address."""
-        if not self._trusts(address):
-            self._failures.record(address)
+        if not self._rate or self._trusts(address):
+            return
+        now, block = self._clock(), _block(address)
+        # capped, so that an address is no longer refused soon after its failures stop, however many there were
+        debt = min(max(self._paid_until.pop(block, 0.0), now) + 1 / self._rate, now + BURST)
+        self._paid_until[block] = debt
+        if len(self._paid_until) > MAX_ADDRESSES:
+            del self._paid_until[next(iter(self._paid_until))]
 
     def refuses(self, address: str) -> bool:
-        return self._failures.is_exhausted(address)
-
-    def take_handshake(self) -> bool:
-        return self._handshakes.take()
+        debt = self._paid_until.get(_block(address))
+        return debt is not None and debt - self._clock() > BURST - 1 / self._rate + _ROUNDING

@@ -60,7 +60,11 @@ class Heartbeat:
         self._notice_pause(now)
         for session in batch:
             close, pinged = session.close, session.pinged_at
-            self._try(session, now)
+            try:
+                self.check(session, now)
+            except Exception as error:  # an error with one session must not affect the others
+                self._metrics.internal("heartbeat", error, session=session.id)
+                session.drop("internal")
             done += ENDING if session.close is not close else session.pinged_at != pinged
             if done >= PINGS:
                 await asyncio.sleep(0)
@@ -72,13 +76,6 @@ class Heartbeat:
         if now - self._looked > self._sweep + self._timeout / 2:
             self._resumed = now
         self._looked = now
-
-    def _try(self, session: Session, now: float) -> None:
-        try:
-            self.check(session, now)
-        except Exception as error:  # an error with one session must not affect the others
-            self._metrics.internal("heartbeat", error, session=session.id)
-            session.drop("internal")
 
     def check(self, session: Session, now: float) -> None:
         """Do what is due for one session at that time."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
@@ -26,28 +27,21 @@ AGAIN = 0.25  # seconds between two tries in that time
 MAX_AGENT = 200  # characters of a User-Agent that are kept
 
 
+@dataclass(eq=False, kw_only=True)
 class SessionOpener:
     """Opens sessions. `ping_interval` is in seconds."""
 
-    def __init__(
-        self,
-        *,
-        admission: Admission,
-        registry: Registry,
-        broker: Broker,
-        metrics: Metrics,
-        backlog: Backlog,
-        on_missed: Callable[[Session], object],
-        ping_interval: float,
-        stations: Stations,
-    ) -> None:
-        self._admission = admission
-        self._registry = registry
-        self._broker = broker
-        self._metrics = metrics
-        self._ping_interval = ping_interval
-        self._stations = stations
-        self._shared = Shared(metrics=metrics, backlog=backlog, on_missed=on_missed, on_leave=self._left)
+    admission: Admission
+    registry: Registry
+    broker: Broker
+    metrics: Metrics
+    backlog: Backlog
+    on_missed: Callable[[Session], object]
+    ping_interval: float
+    stations: Stations
+
+    def __post_init__(self) -> None:
+        self._shared = Shared(metrics=self.metrics, backlog=self.backlog, on_missed=self.on_missed, on_leave=self._left)
 
     async def open(
         self, request: web.Request, connection: Connection, asked: str | None
@@ -58,36 +52,35 @@ class SessionOpener:
         ended. Raises `Refused` if the session may not be opened, with the reason as a close; nothing was sent then.
         """
         try:
-            identity = await self._admission.admit(request)
-            session = self._session(request, connection, identity.user)
-            session.expires_at = self._admission.deadline(identity)
-            self._registry.add(session)
+            identity = await self.admission.admit(request)
+            header = request.headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT]
+            agent = header.encode(errors="replace").decode()  # without the bytes that are not UTF-8
+            peer = address_of(request)
+            session = Session(identity.user, connection, self._shared, now=time.monotonic(), peer=peer, agent=agent)
+            session.expires_at = self.admission.deadline(identity)
+            self.registry.add(session)
             try:
                 resume = await self._resume(session.user, asked)
             except BaseException:
-                self._registry.remove(session)
+                self.registry.remove(session)
                 session.leave()  # frees what was published meanwhile; it is not counted, since it was removed before
                 raise
         except Refused as refused:
-            self._admission.refuse(request, refused)
+            self.admission.refuse(request, refused)
             raise
         self._opened(session, resume)
-        record_resume(self._stations, session, resume, is_start=True, asked=asked)
+        record_resume(self.stations, session, resume, is_start=True, asked=asked)
         return session, resume, self._hello(session, resume)
-
-    def _session(self, request: web.Request, connection: Connection, user: str) -> Session:
-        agent = _as_utf8(request.headers.get(hdrs.USER_AGENT, "")[:MAX_AGENT])
-        return Session(user, connection, self._shared, now=time.monotonic(), peer=address_of(request), agent=agent)
 
     async def _resume(self, user: str, asked: str | None) -> Resume:
         """Follow the user first, then read the history. The session holds entries that are published in between."""
         why = "it takes too long"
         try:
             async with asyncio.timeout(RESUME_TIMEOUT):
-                await self._broker.follow(user)
+                await self.broker.follow(user)
                 while True:
                     try:
-                        return await self._broker.resume(user, asked, wait=False)
+                        return await self.broker.resume(user, asked, wait=False)
                     except BrokerUnavailable as unavailable:
                         why = str(unavailable)
                         await asyncio.sleep(AGAIN)
@@ -95,17 +88,11 @@ class SessionOpener:
             raise Refused(UNAVAILABLE, f"the history could not be read: {why}") from None
 
     def _hello(self, session: Session, resume: Resume) -> bytes:
-        return connected(
-            session.user,
-            session.id,
-            resume.position,
-            self._ping_interval,
-            resume.recovered,
-            self._admission.milliseconds_left(session),
-        )
+        token_left = self.admission.milliseconds_left(session)
+        return connected(session.user, session.id, resume.position, self.ping_interval, resume.recovered, token_left)
 
     def _opened(self, session: Session, resume: Resume) -> None:
-        self._metrics.opened += 1
+        self.metrics.opened += 1
         log.info(
             "session.opened",
             session=session.id,
@@ -121,12 +108,12 @@ class SessionOpener:
 
     def _left(self, session: Session) -> None:
         """Remove, count and log a session whose connection has ended, once."""
-        if not self._registry.remove(session):
+        if not self.registry.remove(session):
             return
         close, seconds = session.final_close, time.monotonic() - session.opened_at
         counted = Close(close.code, "") if close is session.peers_close else close  # a client may send any reason
-        self._metrics.session_closed(close_labels(counted), seconds)
-        record_end(self._stations, session)
+        self.metrics.session_closed(close_labels(counted), seconds)
+        record_end(self.stations, session)
         log.info(
             "session.closed",
             session=session.id,
@@ -138,8 +125,3 @@ class SessionOpener:
             sent=session.messages_sent,
             received=session.messages_received,
         )
-
-
-def _as_utf8(header: str) -> str:
-    """Replace the bytes of a client's header that are not UTF-8."""
-    return header.encode(errors="replace").decode()

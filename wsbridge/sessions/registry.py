@@ -23,7 +23,6 @@ class Registry:
         self._users: dict[str, WeakSessions] = {}  # a user without a session has no entry
 
     def __len__(self) -> int:
-        """Return the number of sessions."""
         return len(self._all)
 
     def add(self, session: Session) -> None:
@@ -34,10 +33,8 @@ class Registry:
         if sessions is None:
             sessions = self._users[session.user] = WeakSessions()
         elif 0 < self._max_per_user <= len(sessions):
-            raise Refused(
-                TOO_MANY_CONNECTIONS,
-                f"{len(sessions)} connections, WSBRIDGE_MAX_CONNECTIONS_PER_USER is reached",
-            )
+            why = f"{len(sessions)} connections, WSBRIDGE_MAX_CONNECTIONS_PER_USER is reached"
+            raise Refused(TOO_MANY_CONNECTIONS, why)
         reference = SessionRef.to(session, self._discard)
         sessions.add(reference)
         self._all.add(reference)

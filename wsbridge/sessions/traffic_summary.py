@@ -32,12 +32,8 @@ class TrafficSummary:
         happened = {name: count - self._before.get(name, 0) for name, count in counts.items()}
         self._before = counts
         if any(happened.values()):
-            log.info(
-                "traffic.summary",
-                **happened,
-                connections=len(self._registry),
-                users=self._registry.user_count,
-            )
+            sessions, users = len(self._registry), self._registry.user_count
+            log.info("traffic.summary", **happened, connections=sessions, users=users)
 
     def _counts(self) -> dict[str, int]:
         metrics = self._metrics

@@ -61,16 +61,11 @@ class Inbox(BaseConnection):
         self._break()
         super().over()
 
-    @property
-    def _is_taking(self) -> bool:
-        return self._is_open and self._slowed is None and not self.is_checking
-
     def take_waiting(self) -> None:
         """Handle the waiting frames, unless they must wait for the next second or for the check of a token."""
         try:
-            while self._is_taking and self._reader is not None:
-                frame = self._reader.take()
-                if frame is None:
+            while self._is_open and self._slowed is None and not self.is_checking and self._reader is not None:
+                if (frame := self._reader.take()) is None:
                     break
                 if frame.opcode == CLOSE:
                     self._take_close(close_of(frame.payload))
@@ -116,12 +111,9 @@ class Inbox(BaseConnection):
         self.take_waiting()
 
     def _check_size(self) -> None:
-        reader = self._reader
-        if reader is None:
-            return
-        if reader.is_empty:
+        if self._reader is not None and self._reader.is_empty:
             self._reader = None
-        elif len(reader) > MAX_WAITING:
+        elif self._reader is not None and len(self._reader) > MAX_WAITING:
             self._end(POLICY)
 
     def _end(self, close: Close) -> None:

@@ -210,7 +210,7 @@ async def test_address_over_its_failure_limit_is_refused_before_parsing(
 ) -> None:
     bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", **UNTRUSTED)
     now = asyncio.get_running_loop().time()
-    failures = bridge.bridge.rate_limits._failures
+    failures = bridge.bridge.rate_limits
     monkeypatch.setattr(failures, "_clock", lambda: now)
     ws, _ = await bridge.opened(token=token())
     for _ in range(10):
@@ -258,7 +258,7 @@ async def test_many_users_behind_one_address_are_all_accepted(start: Start) -> N
 @pytest.mark.fault("C3")
 async def test_handshakes_over_the_rate_are_closed_with_1013(start: Start, logs: Logs) -> None:
     bridge = await start(HANDSHAKE_RATE="2")
-    bridge.bridge.rate_limits._handshakes._clock = lambda: 1_000.0  # time alone would admit more
+    bridge.bridge.rate_limits.handshakes._clock = lambda: 1_000.0  # time alone would admit more
     first = [(await bridge.connect()) for _ in range(4)]
     late = await bridge.connect()
     goodbye = await receive(late)

@@ -30,6 +30,8 @@ PARTITIONS = 10_000  # number that is remembered; a sidecar delivers those of on
 OVERHEAD = 41  # bytes of an object with a record, beside its content, and of a reference to it
 SLICE = 2_000  # records that are searched before other tasks run
 
+_RECEIVED, _RELAYED = TAGS[Received], TAGS[Relayed]
+
 
 class Connected(NamedTuple):
     """The facts about a session that its records have in common."""
@@ -53,8 +55,8 @@ class Stations:
         self._max_bytes = max_bytes
         self._clock = clock
         self._records: deque[bytes] = deque()
-        self._second, self._received = 0, 0  # events received in this second
-        self._relayed_second, self._relayed = 0, 0
+        self._received_until, self._received = 0.0, 0  # events within a second that ends then
+        self._relayed_until, self._relayed = 0.0, 0
 
     @property
     def is_on(self) -> bool:
@@ -62,17 +64,21 @@ class Stations:
 
     def received(self, at: float, topic: str, events: Sequence[Event], outcomes: Sequence[Outcome] | None) -> None:
         """Record the events of a delivery. `outcomes` is None if all were stored."""
-        if self._second != int(at):
-            self._second, self._received = int(at), 0
+        if not 0.0 < self._received_until - at <= 2.0:  # also if the clock was set back
+            self._received_until, self._received = at + 1.0, 0
         self._received += len(events)
         partition = f"{topic}/{events[-1].partition}"
         if partition in self.deliveries or len(self.deliveries) < PARTITIONS:
             self.deliveries[partition] = at
         if self._received > RATE and self._leaves_out(events[0].id):
             return
+        if len(events) == 1:  # comprehensions are calls, which cost more than what they do for one
+            (e,) = events
+            self._add((_RECEIVED, at, topic, (e.id,), (e.users,), (e.partition,), (e.offset,), (e.produced,), outcomes))
+            return
         self._add(
             (
-                TAGS[Received],
+                _RECEIVED,
                 at,
                 topic,
                 [event.id for event in events],
@@ -90,14 +96,18 @@ class Stations:
     def relayed(self, entries: Sequence[Entry]) -> None:
         """Record a batch that was passed to the sessions of its users."""
         at = self._clock()
-        if self._relayed_second != int(at):
-            self._relayed_second, self._relayed = int(at), 0
+        if not 0.0 < self._relayed_until - at <= 2.0:
+            self._relayed_until, self._relayed = at + 1.0, 0
         self._relayed += len(entries)
         if self._relayed > RATE and self._leaves_out(entries[0].event_id):
             return
+        if len(entries) == 1:
+            (e,) = entries
+            self._add((_RELAYED, at, (e.event_id,), (e.user,), (e.epoch,), (e.offset,)))
+            return
         self._add(
             (
-                TAGS[Relayed],
+                _RELAYED,
                 at,
                 [entry.event_id for entry in entries],
                 [entry.user for entry in entries],

@@ -28,6 +28,7 @@ RATE = 1_000  # events a second that are all recorded; one in SAMPLE of further 
 SAMPLE = 16
 PARTITIONS = 10_000  # number that is remembered; a sidecar delivers those of one consumer group
 OVERHEAD = 41  # bytes of an object with a record, beside its content, and of a reference to it
+WINDOW, LONGEST = 1.0, 2.0  # seconds in which events are counted; a longer rest shows a clock that was set back
 SLICE = 2_000  # records that are searched before other tasks run
 
 _RECEIVED, _RELAYED = TAGS[Received], TAGS[Relayed]
@@ -64,8 +65,8 @@ class Stations:
 
     def received(self, at: float, topic: str, events: Sequence[Event], outcomes: Sequence[Outcome] | None) -> None:
         """Record the events of a delivery. `outcomes` is None if all were stored."""
-        if not 0.0 < self._received_until - at <= 2.0:  # also if the clock was set back
-            self._received_until, self._received = at + 1.0, 0
+        if not 0.0 < self._received_until - at <= LONGEST:  # also if the clock was set back
+            self._received_until, self._received = at + WINDOW, 0
         self._received += len(events)
         partition = f"{topic}/{events[-1].partition}"
         if partition in self.deliveries or len(self.deliveries) < PARTITIONS:
@@ -96,8 +97,8 @@ class Stations:
     def relayed(self, entries: Sequence[Entry]) -> None:
         """Record a batch that was passed to the sessions of its users."""
         at = self._clock()
-        if not 0.0 < self._relayed_until - at <= 2.0:
-            self._relayed_until, self._relayed = at + 1.0, 0
+        if not 0.0 < self._relayed_until - at <= LONGEST:
+            self._relayed_until, self._relayed = at + WINDOW, 0
         self._relayed += len(entries)
         if self._relayed > RATE and self._leaves_out(entries[0].event_id):
             return

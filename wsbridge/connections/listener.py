@@ -7,6 +7,7 @@ are left. Here a wake-up accepts a few, the others wait in the kernel, and a ref
 import asyncio
 import contextlib
 import errno
+import itertools
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -73,31 +74,21 @@ class Listener:
                 if error.errno != errno.ECONNABORTED:  # that client has disconnected already
                     await self._wait_after(error)
                 continue
-            welcome = self._welcome(sock, first)
+            welcome = list(itertools.islice(self._welcome(sock, first), BATCH))
             await asyncio.gather(*(self._take(connection, peer) for connection, peer in welcome))
             await asyncio.sleep(0)  # `sock_accept` does not yield while connections wait
 
-    def _welcome(self, sock: socket.socket, accepted: tuple[socket.socket, Any]) -> list[tuple[socket.socket, str]]:
-        """The connections of one wake-up that are not refused."""
-        welcome = list[tuple[socket.socket, str]]()
-        for connection, address in _waiting(sock, accepted):
+    def _welcome(self, sock: socket.socket, first: tuple[socket.socket, Any]) -> Iterator[tuple[socket.socket, str]]:
+        """Refuse the connections of one wake-up that must be refused. Yields the others."""
+        for connection, address in _waiting(sock, first):
             peer = plain(str(address[0]))
-            if not self._refuse(connection, peer):
-                welcome.append((connection, peer))
-                if len(welcome) == BATCH:
-                    break
-        return welcome
-
-    def _refuse(self, connection: socket.socket, peer: str) -> bool:
-        """Refuse the connection if it must be. Returns whether it was refused."""
-        answer = self.refuses(peer)
-        if answer is None:
-            return False
-        connection.setblocking(False)  # noqa: FBT003 - the method's only argument
-        with contextlib.suppress(OSError):  # the client has disconnected
-            connection.send(answer)
-        connection.close()
-        return True
+            if (answer := self.refuses(peer)) is None:
+                yield connection, peer
+                continue
+            connection.setblocking(False)  # noqa: FBT003 - the method's only argument
+            with contextlib.suppress(OSError):  # the client has disconnected
+                connection.send(answer)
+            connection.close()
 
     async def _take(self, connection: socket.socket, peer: str) -> None:
         connection.setblocking(False)  # noqa: FBT003 - as above

@@ -70,7 +70,9 @@ class SessionOpener:
             raise
         self._opened(session, resume)
         record_resume(self.stations, session, resume, is_start=True, asked=asked)
-        return session, resume, self._hello(session, resume)
+        token_left = self.admission.milliseconds_left(session)
+        hello = connected(session.user, session.id, resume.position, self.ping_interval, resume.recovered, token_left)
+        return session, resume, hello
 
     async def _resume(self, user: str, asked: str | None) -> Resume:
         """Follow the user first, then read the history. The session holds entries that are published in between."""
@@ -86,10 +88,6 @@ class SessionOpener:
                         await asyncio.sleep(AGAIN)
         except TimeoutError:
             raise Refused(UNAVAILABLE, f"the history could not be read: {why}") from None
-
-    def _hello(self, session: Session, resume: Resume) -> bytes:
-        token_left = self.admission.milliseconds_left(session)
-        return connected(session.user, session.id, resume.position, self.ping_interval, resume.recovered, token_left)
 
     def _opened(self, session: Session, resume: Resume) -> None:
         self.metrics.opened += 1

@@ -47,5 +47,4 @@ class Record:
         return self.close or self.peers_close or LOST
 
     def alive(self, now: float) -> None:
-        """Note that the peer is alive."""
         self.heard_at = now

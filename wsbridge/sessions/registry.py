@@ -49,7 +49,6 @@ class Registry:
         return sessions.alive() if sessions is not None else []
 
     def has(self, user: str) -> bool:
-        """Return whether the user has a session."""
         return user in self._users
 
     def disconnect(self, user: str) -> int:

@@ -30,7 +30,6 @@ class Replay:
         return not self._missed
 
     def begin(self, entries: Iterable[Entry]) -> None:
-        """Keep the missed entries."""
         self._missed = deque(entries)
         for entry in self._missed:
             self._ledger.hold(entry.data)

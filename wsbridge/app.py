@@ -25,7 +25,6 @@ from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.dapr.handler import DaprHandler, max_body
 from wsbridge.dapr.sidecar_check import SidecarCheck
 from wsbridge.sessions.admission import Admission
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.drain import abandon, drain
@@ -33,6 +32,7 @@ from wsbridge.sessions.heartbeat import Heartbeat
 from wsbridge.sessions.opening import SessionOpener
 from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import REGISTRY, Registry
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.traffic_summary import TrafficSummary
 from wsbridge.supervision.garbage import Garbage
 from wsbridge.supervision.health_checks import Checks
@@ -76,7 +76,7 @@ class Bridge:
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self.checks = Checks()
         self.garbage = Garbage()
-        self.backlog = Backlog(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
+        self.backlog = SlowConsumers(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits)
         self._poll: Poller | None = None
         self.broker, broker_jobs = self._create_broker()

@@ -695,7 +695,7 @@ async def test_connection_broken_during_its_replay_is_freed(bridge: Running, log
 async def test_reader_stalled_during_its_replay_is_closed(
     bridge: Running, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsbridge.sessions.backlog.REPLAY_PATIENCE", 1.0)
+    monkeypatch.setattr("wsbridge.sessions.slow_consumers.REPLAY_PATIENCE", 1.0)
     monkeypatch.setattr(base, "CLOSE_TIMEOUT", 0.2)
     async with Bystander(bridge), stalled_in_its_replay(bridge) as (_, session):
         await logs.line("session.closed", session=session, code=4408, reason="slow_consumer")

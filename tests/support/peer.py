@@ -5,8 +5,8 @@ from collections.abc import Callable
 from tests.support.fake_connection import FakeConnection
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Resume
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.session import Session, Shared
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.telemetry.metrics import Metrics
 
 HELLO = b'{"type":"connected"}'
@@ -17,7 +17,7 @@ class Peer:
     """A session on a fake connection."""
 
     def __init__(
-        self, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: Backlog | None = None
+        self, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: SlowConsumers | None = None
     ) -> None:
         self.connection = FakeConnection()
         self.metrics = metrics or Metrics()
@@ -25,7 +25,7 @@ class Peer:
         self.on_missed: Callable[[Session], object] = self.behind.append
         self.now = now
         if backlog is None:
-            backlog = Backlog(self.metrics, max_session=BACKLOG, max_total=10**9, clock=lambda: self.now)
+            backlog = SlowConsumers(self.metrics, max_session=BACKLOG, max_total=10**9, clock=lambda: self.now)
         self.backlog = backlog
         self.left: list[Session] = []  # one for each call of `leave`
         shared = Shared(
@@ -43,7 +43,7 @@ class Peer:
 
     @classmethod
     def live(
-        cls, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: Backlog | None = None
+        cls, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: SlowConsumers | None = None
     ) -> "Peer":
         """A session that is attached at e:0, before the first event."""
         peer = cls(user, now, metrics, backlog)

@@ -17,12 +17,12 @@ from wsbridge.config.redis_url import parse
 from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
 from wsbridge.core.recovery import Resume
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.catch_up import CatchUp
 from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, Shared
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.state import State
 from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
@@ -84,7 +84,7 @@ class Replica:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.registry = Registry()
-        self.backlog = Backlog(self.metrics, max_session=10**6, max_total=10**9)
+        self.backlog = SlowConsumers(self.metrics, max_session=10**6, max_total=10**9)
         self.bus = Bus(self.registry, self.metrics, size=10_000, max_bytes=2**27)
         self.broker: Broker
         self.catch_up: CatchUp

@@ -13,10 +13,10 @@ from wsbridge.core.close_codes import UNAVAILABLE, Close, Refused, close_labels
 from wsbridge.core.messages import connected
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.admission import Admission
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, Shared
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.stations import record_end, record_resume
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
@@ -35,7 +35,7 @@ class SessionOpener:
     registry: Registry
     broker: Broker
     metrics: Metrics
-    backlog: Backlog
+    backlog: SlowConsumers
     on_missed: Callable[[Session], object]
     ping_interval: float
     stations: Stations

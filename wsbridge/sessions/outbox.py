@@ -39,7 +39,7 @@ class Outbox:
     An entry becomes a frame only when it is taken. Users who get the same event share its data, but each has a frame
     with its own position.
 
-    `Backlog` bounds it, by ending sessions whose peers read too slowly.
+    `SlowConsumers` bounds it, by ending sessions whose peers read too slowly.
     """
 
     __slots__ = ("_begun", "_ledger", "_update", "_waiting", "size")

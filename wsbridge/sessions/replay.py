@@ -10,7 +10,7 @@ REPLAY_PORTION = 64  # entries, at most, whose frames are made at once
 
 
 class Replay:
-    """Two queues of one session. The missed entries are bounded by the history, the held ones by `Backlog`."""
+    """Two queues of one session. The missed entries are bounded by the history, the held ones by `SlowConsumers`."""
 
     __slots__ = ("_held", "_ledger", "_missed", "held_bytes")
 

@@ -13,8 +13,8 @@ from wsbridge.telemetry.metrics import Metrics
 class Sender:
     """The only writer of frames to its connection.
 
-    Frames are collected until `flush`. Those that the connection cannot take wait in an outbox. `Backlog` bounds them,
-    by ending sessions of slow peers.
+    Frames are collected until `flush`. Those that the connection cannot take wait in an outbox. `SlowConsumers`
+    bounds them by ending sessions of slow peers.
     """
 
     __slots__ = (

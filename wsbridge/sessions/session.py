@@ -19,10 +19,10 @@ from wsbridge.core.close_codes import INTERNAL, LOST, SLOW_CONSUMER, Close
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import gap, goodbye
 from wsbridge.core.recovery import Resume
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.record import Record
 from wsbridge.sessions.sender import Sender
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.state import TRANSITIONS, State
 from wsbridge.telemetry.metrics import Metrics
 
@@ -34,7 +34,7 @@ class Shared:
     """The parts that all sessions of a replica share."""
 
     metrics: Metrics
-    backlog: Backlog
+    backlog: SlowConsumers
     on_missed: Callable[["Session"], object]  # must read the missed entries from the history, for `catch_up`
     on_leave: Callable[["Session"], object]  # is called when the connection has ended
 

@@ -3,14 +3,16 @@
 import asyncio
 
 from wsbridge.connections.rate_limits import RateLimits
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.telemetry.log import dropped_lines
 from wsbridge.telemetry.metrics import Metrics
 
 
-def watch_bridge(metrics: Metrics, registry: Registry, bus: Bus, backlog: Backlog, rate_limits: RateLimits) -> None:
+def watch_bridge(
+    metrics: Metrics, registry: Registry, bus: Bus, backlog: SlowConsumers, rate_limits: RateLimits
+) -> None:
     """Register the gauges of parts that are the same for all brokers."""
     watch = metrics.watch
     watch("connections", "Open sessions.", lambda: len(registry))

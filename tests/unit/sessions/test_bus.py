@@ -16,10 +16,10 @@ from tests.support.running import until
 from wsbridge.core.close_codes import LOST, SLOW_CONSUMER, Close
 from wsbridge.core.events import Entry
 from wsbridge.core.messages import update
-from wsbridge.sessions.backlog import PATIENCE
 from wsbridge.sessions.bus import PORTION, UNPAUSED, Bus, portions
 from wsbridge.sessions.outbox import HIGH_WATER
 from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.slow_consumers import PATIENCE
 from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 

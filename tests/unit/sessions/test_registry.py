@@ -13,9 +13,9 @@ from tests.support.peer import HELLO, entry
 from wsbridge.core.close_codes import FORCE_DISCONNECT, OVERLOADED, TOO_MANY_CONNECTIONS, Close, Refused
 from wsbridge.core.events import Position
 from wsbridge.core.recovery import Resume
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session, Shared
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -38,7 +38,7 @@ class Crowd:
         metrics = Metrics()
         self._shared = Shared(
             metrics=metrics,
-            backlog=Backlog(metrics, max_session=10_000, max_total=10**9),
+            backlog=SlowConsumers(metrics, max_session=10_000, max_total=10**9),
             on_missed=lambda _: None,
             on_leave=self.registry.remove,
         )

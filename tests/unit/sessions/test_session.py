@@ -22,10 +22,10 @@ from wsbridge.core.close_codes import (
 )
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Gap, Resume
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION
 from wsbridge.sessions.replay import REPLAY_PORTION
 from wsbridge.sessions.session import Session
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.state import TRANSITIONS, State
 from wsbridge.telemetry.metrics import Metrics
 
@@ -200,7 +200,7 @@ def test_session_flush_to_a_free_transport_is_one_write() -> None:
 
 @pytest.mark.fault("C5")
 def test_session_frames_waiting_for_many_peers_are_held_once() -> None:
-    backlog = Backlog(Metrics(), max_session=10**6, max_total=10**9)
+    backlog = SlowConsumers(Metrics(), max_session=10**6, max_total=10**9)
     peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
     shared = large(1)
     frame = peers[0].connection.update(shared)
@@ -218,7 +218,7 @@ def test_session_frames_waiting_for_many_peers_are_held_once() -> None:
 
 @pytest.mark.fault("C5")
 def test_session_whose_peer_does_not_read_shares_the_data_of_an_event_with_other_users() -> None:
-    backlog = Backlog(Metrics(), max_session=10**6, max_total=10**9)
+    backlog = SlowConsumers(Metrics(), max_session=10**6, max_total=10**9)
     peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
     data = b'"%b"' % (b"x" * PORTION)
     for peer in peers:

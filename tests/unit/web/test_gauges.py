@@ -2,9 +2,9 @@
 
 from tests.support.logs import Logs
 from wsbridge.connections.rate_limits import RateLimits
-from wsbridge.sessions.backlog import Backlog
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.web.gauges import watch_bridge
 
@@ -14,7 +14,7 @@ def watched() -> tuple[Metrics, Bus, RateLimits]:
     registry = Registry(max_connections=10, max_per_user=10)
     bus = Bus(registry, metrics, size=10, max_bytes=1_000)
     rate_limits = RateLimits(failure_rate=1.0, handshake_rate=1.0, trusts=lambda _: False)
-    watch_bridge(metrics, registry, bus, Backlog(metrics, max_session=1_000, max_total=1_000), rate_limits)
+    watch_bridge(metrics, registry, bus, SlowConsumers(metrics, max_session=1_000, max_total=1_000), rate_limits)
     return metrics, bus, rate_limits
 
 

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from wsbridge.core.close_codes import SLOW_CONSUMER, Close
-from wsbridge.sessions.backlog import HEALTHY, LATE, LOOK, PATIENCE, REPLAY_PATIENCE, SHARE, Backlog
+from wsbridge.sessions.slow_consumers import HEALTHY, LATE, LOOK, PATIENCE, REPLAY_PATIENCE, SHARE, SlowConsumers
 from wsbridge.telemetry.metrics import Metrics
 
 BOUND, TOTAL = 16_000, 100_000
@@ -57,7 +57,7 @@ class Enough(BaseException):
 class Bench:
     def __init__(self, *, max_session: int = BOUND, max_total: int = 10**9) -> None:
         self.now = 100.0
-        self.backlog = Backlog(Metrics(), max_session=max_session, max_total=max_total, clock=lambda: self.now)
+        self.backlog = SlowConsumers(Metrics(), max_session=max_session, max_total=max_total, clock=lambda: self.now)
         self.sessions: list[Slow] = []
 
     def wait(self, seconds: float) -> None:
@@ -213,7 +213,7 @@ async def test_backlog_continues_after_an_error(monkeypatch: pytest.MonkeyPatch)
     async def at_once(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("wsbridge.sessions.backlog.asyncio.sleep", at_once)
+    monkeypatch.setattr("wsbridge.sessions.slow_consumers.asyncio.sleep", at_once)
     monkeypatch.setattr(bench.backlog, "look", look)
     with capture_logs() as lines, pytest.raises(Enough):
         await bench.backlog.run()

@@ -1,4 +1,4 @@
-"""The sessions with unsent bytes, and the bounds on these bytes.
+"""Ends the sessions of peers that read too slowly, by two bounds on their unsent bytes.
 
 Both bounds are about time, because a fast reader that is sent much at once is over a bound for a moment. A session is
 ended only if its peer reads too little, whether it is over its own bound or among the slowest when memory is short.
@@ -63,8 +63,8 @@ class Progress:
         return self.pace > 0
 
 
-class Backlog:
-    """Bounds in bytes: `max_session` for the unsent bytes of one peer, `max_total` for those of all peers."""
+class SlowConsumers:
+    """The sessions with unsent bytes. Bounds: `max_session` bytes for one peer, `max_total` for all of them."""
 
     def __init__(
         self, metrics: Metrics, *, max_session: int, max_total: int, clock: Callable[[], float] = time.monotonic

@@ -63,8 +63,8 @@ e2e: $(tools) ## test with real Kafka, Dapr sidecars, two bridges, Redis and Chr
 	$(bin)/tox run -e e2e
 
 .PHONY: bench
-bench: $(tools) ## compare the cost of events and connections with other servers; needs cc and two idle cores
-	$(bin)/tox run -e bench
+bench: $(tools) ## compare costs with other servers; needs cc and two idle cores; QUICK=1 only checks the counts
+	$(bin)/tox run -q -e bench $(if $(QUICK),-- --quick)
 
 .PHONY: guard
 guard: $(tools) ## fail if an event needs a tenth more instructions than accepted; ACCEPT=1 accepts what is measured now

@@ -26,7 +26,7 @@ class ConnectionGuard(asyncio.Protocol):
     """One connection. A `known` peer (on the internal port, or a trusted proxy) may be idle for longer."""
 
     __slots__ = (
-        "_body", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_tail", "_timer", "_transport",
+        "_body", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_timer", "_transport",
         "has_answered", "known", "peer",
     )  # fmt: skip
 
@@ -39,7 +39,6 @@ class ConnectionGuard(asyncio.Protocol):
         self._stage = Stage.HEAD
         self._head = HeadBuffer(port.max_header_bytes)
         self._body: Body | None = None  # set while it is incomplete
-        self._tail = 0  # bytes in the stage of that name
         self._is_working = False  # aiohttp is answering a request
         self.has_answered = False  # the response to the last request has begun
         self._has_paid = False  # the last request is a handshake that was counted against the rate
@@ -78,12 +77,16 @@ class ConnectionGuard(asyncio.Protocol):
 
     # Called by the application.
 
-    def hand_over(self, successor: CountedConnection) -> ConnectionLimit:
-        """The transport has another protocol from now on, which counts towards the limit instead of this one."""
+    def hand_over(self, successor: CountedConnection) -> tuple[ConnectionLimit, bytes]:
+        """Let the transport have another protocol, which counts towards the limit instead of this one.
+
+        Returns the limit, and the bytes that arrived behind the last request.
+        """
+        tail = self._clear_head()
         self._release()
         self._port.connection_limit.replace(self, successor)
         self._transport = None
-        return self._port.connection_limit
+        return self._port.connection_limit, tail
 
     def admits_handshake(self) -> bool:
         """Whether the last request may become a session. For `/ws` this was decided when the head arrived."""
@@ -126,11 +129,11 @@ class ConnectionGuard(asyncio.Protocol):
             return self._pass_body(self._body, data)
         if self._stage is Stage.HEAD:
             return self._gather(data)
-        self._tail += len(data)
-        if self._tail > self._port.max_header_bytes:
+        self._head.hold(data)  # not passed on: aiohttp makes a reference cycle of them if it declines the upgrade
+        if self._head.is_too_large:
             self.cut("pipelined")
         else:
-            self._hand_over(data)
+            self._port.connection_limit.hold(self, len(self._head))
         return b""
 
     def _gather(self, data: bytes) -> bytes:
@@ -177,7 +180,6 @@ class ConnectionGuard(asyncio.Protocol):
         taken = body.feed(rest)
         self._body = None if body.is_done else body
         self._stage = Stage.TAIL if head.upgrades else Stage.HEAD
-        self._tail = 0
         self._hand_over(raw + rest[:taken] if taken else raw)
         return rest[taken:]
 

@@ -25,7 +25,7 @@ class Successor(CountedConnection, Protocol):
 
 
 class _Tail:
-    """Replaces aiohttp's WebSocket reader, to get the bytes that arrived together with the handshake."""
+    """Replaces aiohttp's WebSocket reader, to get the bytes behind the handshake if no guard holds them."""
 
     def __init__(self) -> None:
         self.bytes = b""
@@ -53,6 +53,6 @@ def hand_over(request: web.Request, successor: Successor) -> None:
     handler.transport = None  # otherwise the next line would close it
     handler.connection_lost(None)  # frees the parser and the keep-alive timer
     if guard is not None:
-        successor.limit = guard.hand_over(successor)
+        successor.limit, tail.bytes = guard.hand_over(successor)
     if tail.bytes:
         successor.data_received(tail.bytes)

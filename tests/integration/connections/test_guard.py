@@ -137,6 +137,23 @@ async def test_heads_pipelined_behind_a_stream_end_it(bridge: Running) -> None:
     await until(lambda: not bridge.bridge.registry.of("u1"))
 
 
+@pytest.mark.fault("C10")
+async def test_bytes_behind_a_declined_upgrade_leave_no_reference_cycle(bridge: Running) -> None:
+    gc.collect()
+    before = handlers()
+    gc.disable()
+    try:
+        for _ in range(3):
+            async with Peer(bridge.port) as peer:
+                await peer.send(
+                    b"GET /nope HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n" + b"\xff" * 99
+                )
+                assert b" 404 " in await peer.rest()
+        await until(lambda: handlers() == before)
+    finally:
+        gc.enable()
+
+
 # Requests one after the other.
 
 

@@ -79,8 +79,9 @@ def measure(command: list[str], environment: dict[str, str], program: Path, dire
             server.start()
             events = load.tell(f"post {work.requests} {post}").events
             found[name] = server.instructions(name) / events
-        server.start()
         load.tell("close")
+        load.tell("idle 2")  # the server is then done with the sockets that were closed
+        server.start()
         load.tell(f"open {HANDSHAKES} 1 1")
         found[HANDSHAKE] = server.instructions(HANDSHAKE) / HANDSHAKES
     return found

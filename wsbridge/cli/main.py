@@ -200,12 +200,12 @@ def publish(environ: Environ, /, **options: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="print the response of the bridge")
 @click.pass_obj
 def why(environ: Environ, /, **options: Any) -> int:
-    """Say why an event has reached a user or has not.
+    """Explain why an event reached a user or did not.
 
     EVENT_ID is the CloudEvent's id, or topic/partition/offset if the event has none. The first line is the answer. The
     lines below it are the event's stations: when it was received, and what each connection of the user got.
 
-    The exit code is 0 if every connection that was open then has the event, else 1. Outside of development mode the
+    The exit code is 0 if every client that was connected then has the event, else 1. Outside of development mode the
     command needs WSBRIDGE_ADMIN_TOKEN.
     """
     return commands.why(environ, **options)

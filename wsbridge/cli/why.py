@@ -10,22 +10,22 @@ from wsbridge.cli.formatting import printable
 TIMEOUT = 10.0  # seconds
 DELIVERED = "delivered"
 _REFUSALS = {
-    401: "the bridge refuses the token: set WSBRIDGE_ADMIN_TOKEN to the same value as the bridge's",
-    403: "the bridge refuses the question: set WSBRIDGE_ADMIN_TOKEN to the same value for the bridge and this command",
-    404: "there is no such route: is it a bridge of an older version, or is WSBRIDGE_INTERNAL_PORT another port?",
+    401: "the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN to the same value as on the bridge",
+    403: "the bridge rejected the request: set WSBRIDGE_ADMIN_TOKEN to the same value on the bridge and here",
+    404: "no such route: the bridge is too old, or it has a WSBRIDGE_INTERNAL_PORT; name that port with --url",
 }
 
 
 class Refused(Exception):  # noqa: N818 - a state, not an error
-    """The bridge does not answer the question; the text gives the reason."""
+    """The response has no answer; the text gives the reason."""
 
 
 def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer:
-    """The bridge's answer.
+    """Request the stations of an event and the sentence about them.
 
     Raises:
-        Refused: it has no answer.
-        Unreachable: no bridge answered.
+        Refused: the response has no answer.
+        Unreachable: there was no response.
 
     """
     path = f"/users/{quote(user, safe='')}/events/{quote(event_id, safe='')}"
@@ -37,7 +37,7 @@ def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer
 
 
 def report(answer: http.Answer) -> str:
-    """The answer as lines for people. Untrusted ids and texts become one line of printable text each."""
+    """Return the answer as lines to print. Each untrusted id and text is made printable and cannot break its line."""
     body = json.loads(answer.body)
     lines = [body["answer"]]
     for station in body["stations"]:

@@ -113,7 +113,7 @@ class Settings:
         "bytes in the queue; more are answered RETRY. A larger event waits for an empty queue",
     )
     stations_max_bytes: int = _env(
-        8_388_608, types.whole(0), "memory for what happened to recent events, for `wsbridge why`; 0 records nothing"
+        8_388_608, types.whole(0), "bytes of memory for the records that `wsbridge why` reads; 0 records nothing"
     )
     ping_interval: float = _env(25.0, types.seconds(0.05, 3600), "time between two pings")
     ping_timeout: float = _env(

@@ -53,18 +53,18 @@ class EventHandler:
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 
     async def _accounts(self, request: web.Request, question: _Question) -> tuple[list[Account], str]:
-        """The accounts of the replicas, and which of them are missing, for people."""
+        """The accounts of the replicas, and a text about the missing ones."""
         if self._poll is not None:
             try:
                 poll = await self._poll(msgspec.msgpack.encode(question))
             except BrokerUnavailable as unavailable:
-                missing = f"other replicas could not be asked: {unavailable}"
+                missing = f"the other replicas could not be asked: {unavailable}"
             else:
                 silent = poll.asked - len(poll.answers)
                 accounts = [_account.decode(found) for found in poll.answers]
                 if accounts:
                     return accounts, f"{silent} of {poll.asked} replicas did not answer" if silent > 0 else ""
-                missing = "other replicas did not answer"
+                missing = "the other replicas did not answer"
         else:
             missing = ""
         return [await _account_of(self._stations, request.app[REGISTRY], question)], missing

@@ -39,9 +39,9 @@ async def test_why_sends_the_operators_token(start: Start) -> None:
     await bridge.publish({"user_id": "u1"}, id="e1")
     code, lines, notes = await why(bridge, "u1", "e1")
     assert (code, lines) == (1, [])
-    assert "401: the bridge refuses the token: set WSBRIDGE_ADMIN_TOKEN" in notes
+    assert "401: the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN" in notes
     code, (answer, *_), _ = await why(bridge, "u1", "e1", WSBRIDGE_ADMIN_TOKEN=ADMIN_TOKEN)
-    assert answer.startswith("no connection then; ")
+    assert answer.startswith("the user was not connected when it arrived; ")
 
 
 async def test_why_shows_hostile_texts_as_text(bridge: Running) -> None:
@@ -58,7 +58,7 @@ async def test_why_without_a_bridge_says_so(unused_tcp_port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(404, "no such route"), (403, "refuses the question"), (200, "check --url")]
+    ("status", "text"), [(404, "no such route"), (403, "rejected the request"), (200, "check --url")]
 )
 async def test_ask_explains_a_response_without_an_answer(aiohttp_server: AiohttpServer, status: int, text: str) -> None:
     async def handle(request: web.Request) -> web.Response:

@@ -169,86 +169,92 @@ class History(NamedTuple):
 
 
 POSITION, TIME, DELAY = r"\w+:\d+", r"[\d-]+T[\d:.]+Z", r"\d+(\.\d)? (ms|s)"
+ABSENT = "the user was not connected when it arrived"
+WAITING = rf"{ABSENT}; it is in the history at {POSITION}"
 HISTORIES = [
-    History(live, "delivered", rf"delivered to 2 of 2 connections {DELAY} after Kafka"),
-    History(without_kafka, "delivered", rf"delivered to 1 of 1 connection {DELAY} after its receipt"),
-    History(left_before, "stored", rf"no connection then; in the history at {POSITION}; nobody has connected since"),
+    History(live, "delivered", rf"delivered to 2 of 2 connections {DELAY} after its Kafka timestamp"),
+    History(without_kafka, "delivered", rf"delivered to 1 of 1 connection {DELAY} after the bridge received it"),
+    History(
+        left_before,
+        "stored",
+        rf"{WAITING}; the user has not connected since",
+    ),
     History(
         resumed_after_absence,
         "delivered",
-        rf"no connection then; in the history at {POSITION}; replayed to 1 later connection, the first {DELAY} later",
+        rf"{WAITING}; replayed to 1 later connection, {DELAY} after it arrived",
     ),
     History(
         resumed_past,
         "stored",
-        rf"no connection then; in the history at {POSITION}; the next client resumed past it",
+        rf"{WAITING}; the next connection resumed from a position that includes the event",
     ),
     History(
         first_connection_later,
         "stored",
-        rf"no connection then; in the history at {POSITION}; the next client connected without a position, "
-        r"so it gets what came later",
+        rf"{WAITING}; the next connection began without a position, so it gets only later events",
     ),
     History(
         gap_after_trim,
         "stored",
-        r"no connection then; not in the history any more; the next client was told of a gap \(trimmed\) "
-        r"and must refetch",
+        rf"{ABSENT}; it is no longer in the history; the next connection got a gap \(trimmed\) instead of the event; "
+        r"the client must refetch",
         {"HISTORY_SIZE": "2"},
     ),
     History(
         closed_then_resumed,
         "delivered",
-        rf"delivered to 2 of 3 connections {DELAY} after its receipt; one was over its backlog and resumed {DELAY} "
-        "later",
+        rf"delivered to 2 of 3 connections {DELAY} after the bridge received it; one was closed as a slow "
+        rf"consumer and its client resumed {DELAY} later",
         {"MAX_BACKLOG_BYTES": "1000000"},
     ),
     History(
         lost_and_gone,
         "partly_delivered",
-        rf"delivered to 1 of 2 connections {DELAY} after its receipt; the other was lost and has not resumed",
+        rf"delivered to 1 of 2 connections {DELAY} after the bridge received it; "
+        "the other was lost and its client has not resumed",
     ),
     History(no_user, "dropped", r"dropped: user_id has no user; publish it there, .* \(no_user\)"),
     History(other_user, "other_user", r"published for 2 other users, not for u1 \(task-updates\)"),
     History(
         duplicate,
         "delivered",
-        rf"delivered to 1 of 1 connection {DELAY} after Kafka; task-updates/3/57 at {TIME} was skipped as a duplicate "
-        rf"of task-updates/3/41, received at {TIME}",
+        rf"delivered to 1 of 1 connection {DELAY} after its Kafka timestamp; "
+        rf"task-updates/3/57, received at {TIME}, was skipped as a duplicate of task-updates/3/41, received at {TIME}",
     ),
     History(
         queue_full,
         "retried",
-        rf"not stored yet: answered RETRY at {TIME} \(queue_bytes\); the sidecar delivers it again",
+        rf"not stored yet: the bridge answered RETRY at {TIME} \(queue_bytes\); the sidecar will deliver it again",
         {"QUEUE_MAX_BYTES": "65536"},
     ),
     History(
         silent_partition,
         "never_received",
-        rf"never reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
+        rf"has not reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
         r"has delivered nothing for 4 min",
     ),
     History(
         never_published,
         "never_received",
-        rf"never reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
-        rf"delivered {DELAY} ago, so look at the publisher: has it published this id, to this topic\?",
+        rf"has not reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
+        rf"delivered an event {DELAY} ago; check that the publisher published this id to this topic",
     ),
     History(
         nothing_delivered,
         "never_received",
-        rf"never reached this bridge since {TIME}: no sidecar has delivered anything",
+        rf"has not reached this bridge since {TIME}: no sidecar has delivered anything",
     ),
     History(
         forgotten,
         "delivered",
-        rf"the time of its receipt is not recorded any more; in the history at {POSITION}; 1 connection has it",
+        rf"the time of its arrival is no longer recorded; it is in the history at {POSITION}; 1 connection has it",
         {"STATIONS_MAX_BYTES": "2000"},
     ),
     History(
         switched_off,
         "not_recorded",
-        "WSBRIDGE_STATIONS_MAX_BYTES is 0, so nothing is recorded, and the history does not have the event",
+        "nothing is recorded, because WSBRIDGE_STATIONS_MAX_BYTES is 0; the event is not in the history",
         {"STATIONS_MAX_BYTES": "0"},
     ),
 ]
@@ -309,7 +315,7 @@ async def test_event_answer_with_an_unavailable_history_uses_the_records(
     await publish(bridge)
     monkeypatch.setattr(bridge.bridge.broker, "find", unavailable)
     _, found = await bridge.get("/users/u1/events/e1")
-    assert found["answer"].startswith("no connection then; not in the history any more")
+    assert found["answer"].startswith("the user was not connected when it arrived; it is no longer in the history")
 
 
 async def test_event_stations_contain_no_data(bridge: Running) -> None:
@@ -356,7 +362,7 @@ async def test_event_of_one_replica_and_a_connection_on_another(pair: tuple[Runn
     await until(other.bridge.bus.is_empty)
     for asked in pair:
         found = await why(asked)
-        assert re.fullmatch(rf"delivered to 1 of 1 connection {DELAY} after Kafka", found["answer"])
+        assert re.fullmatch(rf"delivered to 1 of 1 connection {DELAY} after its Kafka timestamp", found["answer"])
         assert set(found["replicas"]) == {taker.bridge.stations.replica, other.bridge.stations.replica}
         names = {(station["name"], station["replica"]) for station in found["stations"]}
         assert ("received", taker.bridge.stations.replica) in names
@@ -374,7 +380,7 @@ async def test_event_of_a_client_that_resumes_on_another_replica(pair: tuple[Run
     await receive((await other.opened(last_event_id=hello["last_event_id"]))[0])
     answer = (await why(other))["answer"]
     assert re.fullmatch(
-        rf"delivered to 0 of 1 connection {DELAY} after .*; it was lost and resumed {DELAY} later", answer
+        rf"delivered to 0 of 1 connection; that connection was lost and its client resumed {DELAY} later", answer
     )
 
 
@@ -382,14 +388,14 @@ async def test_event_without_a_connection_is_in_the_shared_history(pair: tuple[R
     await publish(pair[0])
     for asked in pair:
         assert re.fullmatch(
-            rf"no connection then; in the history at {POSITION}; nobody has connected since",
+            rf"{WAITING}; the user has not connected since",
             (await why(asked))["answer"],
         )
 
 
 async def test_event_that_no_replica_has_received(pair: tuple[Running, Running]) -> None:
     assert re.fullmatch(
-        rf"never reached any of 2 replicas since {TIME}: no sidecar has delivered anything",
+        rf"has not reached any of 2 replicas since {TIME}: no sidecar has delivered anything",
         (await why(pair[0]))["answer"],
     )
 
@@ -414,4 +420,4 @@ async def test_event_while_redis_is_unavailable_is_answered_by_one_replica(
     await valkey.kill()
     found = await why(pair[0])
     assert found["code"] == "stored"
-    assert "; other replicas could not be asked: " in found["answer"]
+    assert "; the other replicas could not be asked: " in found["answer"]

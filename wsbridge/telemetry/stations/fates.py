@@ -1,4 +1,4 @@
-"""Decides from positions whether a connection got an event. Nothing is recorded for each event and connection."""
+"""Decides whether a connection got an event, by comparing positions: deliveries to connections are not recorded."""
 
 from enum import Enum, auto
 from typing import NamedTuple
@@ -8,16 +8,16 @@ from wsbridge.telemetry.stations.account import Connection, Read
 
 UNSURE = {  # closes after which the client may lack the last entries of its session
     "1006": "was lost",
-    "4408": "was over its backlog",
+    "4408": "was closed as a slow consumer",
 }
-GRACE = 60.0  # seconds; a client may reconnect before the end of its old connection is noticed
+GRACE = 60.0  # seconds by which a client may reconnect before the bridge notices the end of its old connection
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0  # seconds
 
 
 class Kind(Enum):
     GOT = auto()
-    LATE = auto()  # it got the event by a replay, or the client resumed on another connection
-    PAST = auto()  # the client has the event, or resumed after it
+    LATE = auto()  # it got the event by a replay, or its client resumed on another connection
+    PAST = auto()  # it began at or after the event
     NOT = auto()
 
 
@@ -30,9 +30,9 @@ class Fate(NamedTuple):
 
 
 def fate_of(connection: Connection, event: Position, later: list[Connection], at: float | None) -> Fate:
-    """Decide for one connection. `later` are the connections that were opened after the event, at `at`, in order.
+    """Decide for one connection. The event arrived at the time `at`; `later` are the connections opened after that.
 
-    The connection on which the client resumed is removed from `later`.
+    Removes the connection on which the client resumed from `later`.
     """
     for read in connection.reads:
         found = _fate_of_read(read, event, at)
@@ -42,11 +42,11 @@ def fate_of(connection: Connection, event: Position, later: list[Connection], at
     code = (connection.close or "").partition(" ")[0]
     if connection.closed_at is None:
         if has:
-            waits = f"has {connection.unsent} bytes that wait for the peer" if connection.unsent else ""
-            return Fate(Kind.GOT, waits)
+            unsent = f"has {connection.unsent} bytes that are not sent yet" if connection.unsent else ""
+            return Fate(Kind.GOT, unsent)
         if not connection.is_live:
-            return Fate(Kind.NOT, "is reading the history and has not reached it yet")
-        return Fate(Kind.NOT, f"is at {connection.position} and has not got it; it catches up within seconds")
+            return Fate(Kind.NOT, "is reading the history and has not reached the event yet")
+        return Fate(Kind.NOT, f"is at {connection.position}, before the event, and catches up within seconds")
     if has and code not in UNSURE:
         return Fate(Kind.GOT)
     return _fate_of_closed(connection, event, later, at, UNSURE.get(code, f"was closed ({connection.close})"))
@@ -56,23 +56,24 @@ def _fate_of_read(read: Read, event: Position, at: float | None) -> Fate | None:
     """The fate that follows from a read of the history, or None."""
     asked = Position.parse(read.asked) if read.asked else None
     if asked is not None and asked.epoch == event.epoch and asked.offset >= event.offset:
-        return Fate(Kind.PAST, "resumed past it") if read.is_start else Fate(Kind.GOT)
+        return Fate(Kind.PAST, "resumed from a position that includes the event") if read.is_start else Fate(Kind.GOT)
     if read.gap is not None:
-        is_behind = read.position.epoch == event.epoch and read.position.offset < event.offset
-        return None if is_behind else Fate(Kind.NOT, f"was told of a gap ({read.gap}) and must refetch", read.at)
+        ends_before = read.position.epoch == event.epoch and read.position.offset < event.offset
+        text = f"got a gap ({read.gap}) instead of the event; the client must refetch"
+        return None if ends_before else Fate(Kind.NOT, text, read.at)
     if read.position.epoch != event.epoch:
         return None
     if read.position.offset >= event.offset:
-        return Fate(Kind.PAST, "connected without a position, so it gets what came later") if read.is_start else None
+        return Fate(Kind.PAST, "began without a position, so it gets only later events") if read.is_start else None
     if read.position.offset + read.replayed >= event.offset:
-        return Fate(Kind.LATE, f"had it replayed{_after(read.at, at)}", read.at)
+        return Fate(Kind.LATE, f"got the event by a replay{_after(read.at, at)}", read.at)
     return None
 
 
 def _fate_of_closed(
     connection: Connection, event: Position, later: list[Connection], at: float | None, how: str
 ) -> Fate:
-    """The fate of a client whose connection was closed, perhaps before it had the event."""
+    """The fate of a connection that was closed, perhaps before its client had the event."""
     for place, other in enumerate(later):
         asked = Position.parse(other.reads[0].asked or "") if other.reads and other.reads[0].is_start else None
         if asked is None or asked.epoch != connection.position.epoch or asked.offset > connection.position.offset:
@@ -84,9 +85,9 @@ def _fate_of_closed(
         if found.kind is Kind.PAST:
             return Fate(Kind.GOT)
         if found.kind is Kind.LATE:
-            return Fate(Kind.LATE, f"{how} and resumed{_after(other.reads[0].at, at)}", found.at)
-        return Fate(found.kind, f"{how}; then it {found.text}", found.at)
-    return Fate(Kind.NOT, f"{how} and has not resumed")
+            return Fate(Kind.LATE, f"{how} and its client resumed{_after(other.reads[0].at, at)}", found.at)
+        return Fate(found.kind, f"{how}; the next connection of its client {found.text or 'got the event'}", found.at)
+    return Fate(Kind.NOT, f"{how} and its client has not resumed")
 
 
 def _after(moment: float, at: float | None) -> str:

@@ -30,7 +30,7 @@ def timeline(accounts: Sequence[Account], kept: Position | None) -> list[Station
     for account in accounts:
         found += [(r.at, _station(r.at, "received", account.replica, _described(r))) for r in account.receipts]
         for relay in account.relays:
-            text = f"position {relay.position}, passed to the sessions of this replica"
+            text = f"passed to the user's sessions on this replica, position {relay.position}"
             found.append((relay.at, _station(relay.at, "relayed", account.replica, text)))
         for connection in account.connections:
             if connection.closed_at is None or at is None or connection.closed_at >= at:
@@ -45,7 +45,7 @@ def _station(at: float, name: str, replica: str, text: str, session: str = "") -
 def _described(receipt: Receipt) -> str:
     words = [receipt.place, receipt.status]
     if receipt.produced is not None:
-        words.append(f"{span(receipt.at - receipt.produced)} after Kafka")
+        words.append(f"{span(receipt.at - receipt.produced)} after its Kafka timestamp")
     if not receipt.is_for_user:
         words.append("for other users")
     words += [word for word in (receipt.reason, receipt.detail) if word]
@@ -62,12 +62,12 @@ def _of_connection(connection: Connection, event: Position | None, at: float | N
     for read in c.reads:
         yield station(read.at, "gap" if read.gap else "replayed" if read.replayed else "resumed", _of_read(read))
     if event is not None and at is not None and c.opened_at <= at and fate_of(c, event, [], at).kind is Kind.GOT:
-        yield station(at, "written", f"{c.unsent} bytes wait for the peer" if c.unsent else c.transport)
+        yield station(at, "written", f"{c.unsent} bytes are not sent yet" if c.unsent else c.transport)
     if c.closed_at is not None:
-        yield station(c.closed_at, "closed", f"{c.close}, at position {c.position}")
+        yield station(c.closed_at, "closed", f"{c.close}, last position {c.position}")
 
 
 def _of_read(read: Read) -> str:
-    asked = f"asked for what follows {read.asked}" if read.asked else "asked for no replay"
+    asked = f"read the history after {read.asked}" if read.asked else "sent no position"
     got = f"gap ({read.gap}) up to {read.position}" if read.gap else f"{read.replayed} entries after {read.position}"
     return f"{asked}, got {got}"

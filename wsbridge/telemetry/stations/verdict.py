@@ -1,4 +1,4 @@
-"""Explains in one sentence why an event has arrived or not, from the accounts of all replicas. Does no I/O."""
+"""Explains in one sentence why an event has arrived or not. Compares the accounts of all replicas; does no I/O."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,6 +9,7 @@ from wsbridge.core.timestamps import timestamp
 from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
 from wsbridge.telemetry.stations.fates import Kind, fate_of, span
 
+ABSENT = "the user was not connected when it arrived"
 QUIET = 10.0  # seconds without a delivery after which a partition may be blocked
 
 
@@ -33,7 +34,7 @@ class Verdict(NamedTuple):
 class Case(NamedTuple):
     """`kept` is the position of the event in the history, if it is there. `now` is in seconds since 1970.
 
-    `missing` says which replicas have no account here; it is "" if none is missing.
+    `missing` is a text about the replicas without an account, or "".
     """
 
     user: str
@@ -70,20 +71,21 @@ def _of_refused(receipt: Receipt) -> Verdict:
     if receipt.status == "dropped":
         return Verdict(Code.DROPPED, f"dropped: {receipt.detail} ({receipt.reason})")
     detail = f": {receipt.detail}" if receipt.detail else ""
-    text = f"not stored yet: answered RETRY at {timestamp(receipt.at)} ({receipt.reason}{detail})"
-    return Verdict(Code.RETRIED, f"{text}; the sidecar delivers it again")
+    text = f"not stored yet: the bridge answered RETRY at {timestamp(receipt.at)} ({receipt.reason}{detail})"
+    return Verdict(Code.RETRIED, f"{text}; the sidecar will deliver it again")
 
 
 def _of_unknown(case: Case) -> Verdict:
     here = "this bridge" if len(case.accounts) == 1 else f"any of {len(case.accounts)} replicas"
     if not any(account.is_on for account in case.accounts):
-        text = "WSBRIDGE_STATIONS_MAX_BYTES is 0, so nothing is recorded, and the history does not have the event"
+        text = "nothing is recorded, because WSBRIDGE_STATIONS_MAX_BYTES is 0; the event is not in the history"
         return Verdict(Code.NOT_RECORDED, text)
     if any(account.may_be_left_out for account in case.accounts):
-        text = "events come so fast that not all are recorded, and the history does not have this one"
+        text = "no record, and it is not in the history"
+        text += "; it may have arrived: under high load only some events are recorded"
         return Verdict(Code.NOT_RECORDED, text)
     since = max(account.since for account in case.accounts)
-    text = f"never reached {here} since {timestamp(since)}"
+    text = f"has not reached {here} since {timestamp(since)}"
     return Verdict(Code.NEVER_RECEIVED, f"{text}: {_silence(case)}")
 
 
@@ -101,7 +103,7 @@ def _silence(case: Case) -> str:
         name = f"partition {number} of {topic}, which had the user's last event,"
         if quiet > QUIET:
             return f"{name} has delivered nothing for {span(quiet)}"
-        return f"{name} delivered {span(quiet)} ago, so look at the publisher: has it published this id, to this topic?"
+        return f"{name} delivered an event {span(quiet)} ago; check that the publisher published this id to this topic"
     return f"the last delivery of any event was {span(case.now - max(deliveries.values()))} ago"
 
 
@@ -112,7 +114,7 @@ def _of_duplicates(stored: Sequence[Receipt]) -> str:
         return ""
     first = next((r for r in stored if r.status == "stored"), None)
     of = f"of {first.place}, received at {timestamp(first.at)}" if first else "of an event that was stored before"
-    return f"; {duplicates[-1].place} at {timestamp(duplicates[-1].at)} was skipped as a duplicate {of}"
+    return f"; {duplicates[-1].place}, received at {timestamp(duplicates[-1].at)}, was skipped as a duplicate {of}"
 
 
 def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -> Verdict:
@@ -122,10 +124,10 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
     then = [c for c in connections if at is not None and c.opened_at <= at and (c.closed_at or case.now) >= at]
     later = [c for c in connections if at is None or c.opened_at > at]
     if position is None and then:
-        text = "stored; neither the records nor the history have its position any more"
-        return Verdict(Code.STORED, f"{text}, so what the connections got is unknown")
+        text = "stored; its position is no longer in the records or in the history"
+        return Verdict(Code.STORED, f"{text}, so it is unknown whether the connections got it")
     if position is None:
-        return Verdict(Code.STORED, "stored; no connection then, and it is not in the history any more")
+        return Verdict(Code.STORED, f"stored; {ABSENT}, and it is no longer in the history")
     if not then:
         return _of_absent(case, position, later, at)
     fates = [fate_of(connection, position, later, at) for connection in then]
@@ -134,16 +136,16 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
     if all(fate.kind is Kind.NOT for fate in fates):
         code = Code.STORED
     of = f"{got} of {len(then)} {_plural('connection', len(then))}"
-    clauses = [f"delivered to {of}{_delay(stored, relays)}"]
+    clauses = [f"delivered to {of}{_delay(stored, relays) if got else ''}"]
     texts = [fate.text for fate in fates if fate.text]
-    subject = "it" if len(then) == 1 else "the other" if len(then) == 2 and len(texts) == 1 else "one"  # noqa: PLR2004
+    subject = "that connection" if len(then) == 1 else "the other" if len(then) == 2 and len(texts) == 1 else "one"  # noqa: PLR2004
     return Verdict(code, "; ".join(clauses + [f"{subject} {text}" for text in texts]))
 
 
 def _of_absent(case: Case, position: Position, later: list[Connection], at: float | None) -> Verdict:
-    """The answer if the user had no connection when the event arrived, or if that time is unknown."""
-    lead = "no connection then" if at is not None else "the time of its receipt is not recorded any more"
-    where = f"in the history at {position}" if case.kept else "not in the history any more"
+    """The verdict if the user was not connected when the event arrived, or if that time is unknown."""
+    lead = ABSENT if at is not None else "the time of its arrival is no longer recorded"
+    where = f"it is in the history at {position}" if case.kept else "it is no longer in the history"
     fates = [fate_of(connection, position, [], at) for connection in later]
     got = [fate for fate in fates if fate.kind in (Kind.GOT, Kind.LATE)]
     if got:
@@ -152,21 +154,21 @@ def _of_absent(case: Case, position: Position, later: list[Connection], at: floa
             return Verdict(
                 Code.DELIVERED, f"{lead}; {where}; {len(got)} {noun} {'has' if len(got) == 1 else 'have'} it"
             )
-        since = "" if got[0].at is None else f", the first {span(got[0].at - at)} later"
+        since = "" if got[0].at is None else f", {'the first ' * (len(got) > 1)}{span(got[0].at - at)} after it arrived"
         return Verdict(Code.DELIVERED, f"{lead}; {where}; replayed to {len(got)} later {noun}{since}")
     if fates:
-        return Verdict(Code.STORED, f"{lead}; {where}; the next client {fates[0].text}")
-    return Verdict(Code.STORED, f"{lead}; {where}; nobody has connected since")
+        return Verdict(Code.STORED, f"{lead}; {where}; the next connection {fates[0].text}")
+    return Verdict(Code.STORED, f"{lead}; {where}; the user has not connected since")
 
 
 def _delay(stored: Sequence[Receipt], relays: Sequence[Relay]) -> str:
-    """The time until the event was written to sockets, as exactly as possible."""
+    """The time until the event was written to sockets: since Kafka got it, or else since the bridge did."""
     if not relays or not stored:
         return ""
     produced = stored[0].produced
     if produced is not None:
-        return f" {span(relays[0].at - produced)} after Kafka"
-    return f" {span(relays[0].at - stored[0].at)} after its receipt"
+        return f" {span(relays[0].at - produced)} after its Kafka timestamp"
+    return f" {span(relays[0].at - stored[0].at)} after the bridge received it"
 
 
 def _plural(noun: str, number: int) -> str:

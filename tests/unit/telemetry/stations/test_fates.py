@@ -8,6 +8,8 @@ from wsbridge.telemetry.stations.fates import Fate, Kind, fate_of, span
 
 EVENT = at(5)
 SLOW, BYE = {"closed_at": 3.0, "close": "4408 slow_consumer"}, {"closed_at": 3.0, "close": "1000"}
+TOO_SLOW = "was closed as a slow consumer"
+TRIMMED = "got a gap (trimmed) instead of the event; the client must refetch"
 RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened_at=4.0)
 
 
@@ -15,42 +17,59 @@ RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened
     ("one", "later", "expected"),
     [
         (connection(at(5)), [], Fate(Kind.GOT)),
-        (connection(at(9), unsent=7), [], Fate(Kind.GOT, "has 7 bytes that wait for the peer")),
-        (connection(at(4), is_live=False), [], Fate(Kind.NOT, "is reading the history and has not reached it yet")),
-        (connection(at(4)), [], Fate(Kind.NOT, "is at e:4 and has not got it; it catches up within seconds")),
-        (connection(at(9), read(at(4), replayed=1)), [], Fate(Kind.LATE, "had it replayed 0 ms later", 1.0)),
+        (connection(at(9), unsent=7), [], Fate(Kind.GOT, "has 7 bytes that are not sent yet")),
+        (
+            connection(at(4), is_live=False), [],
+            Fate(Kind.NOT, "is reading the history and has not reached the event yet"),
+        ),
+        (connection(at(4)), [], Fate(Kind.NOT, "is at e:4, before the event, and catches up within seconds")),
+        (connection(at(9), read(at(4), replayed=1)), [], Fate(Kind.LATE, "got the event by a replay 0 ms later", 1.0)),
         (connection(at(9), read(at(3), replayed=1)), [], Fate(Kind.GOT)),
         (
             connection(at(9), read(at(5))), [],
-            Fate(Kind.PAST, "connected without a position, so it gets what came later"),
+            Fate(Kind.PAST, "began without a position, so it gets only later events"),
         ),
-        (connection(at(9), read(at(5), asked="e:5")), [], Fate(Kind.PAST, "resumed past it")),
+        (
+            connection(at(9), read(at(5), asked="e:5")), [],
+            Fate(Kind.PAST, "resumed from a position that includes the event"),
+        ),
         (connection(at(9), read(at(9), asked="e:6", is_start=False)), [], Fate(Kind.GOT)),
         (
             connection(at(9), read(at(7), asked="e:2", gap="trimmed")), [],
-            Fate(Kind.NOT, "was told of a gap (trimmed) and must refetch", 1.0),
+            Fate(Kind.NOT, TRIMMED, 1.0),
         ),
         (connection(at(9), read(at(4), asked="e:2", gap="trimmed")), [], Fate(Kind.GOT)),
         (connection(at(1, "f"), read(at(0, "f"), asked="e:5", gap="reset", is_start=False)), [], Fate(Kind.GOT)),
         (
             connection(at(1, "f"), read(at(0, "f"), asked="e:4", gap="reset", is_start=False)), [],
-            Fate(Kind.NOT, "was told of a gap (reset) and must refetch", 1.0),
+            Fate(Kind.NOT, "got a gap (reset) instead of the event; the client must refetch", 1.0),
         ),
         (connection(at(5), **BYE), [], Fate(Kind.GOT)),
-        (connection(at(4), **BYE), [], Fate(Kind.NOT, "was closed (1000) and has not resumed")),
-        (connection(at(5), **SLOW), [], Fate(Kind.NOT, "was over its backlog and has not resumed")),
-        (connection(at(4), **BYE), [RESUMED], Fate(Kind.LATE, "was closed (1000) and resumed 2.5 s later", 4.5)),
-        (connection(at(5), **SLOW), [RESUMED], Fate(Kind.LATE, "was over its backlog and resumed 2.5 s later", 4.5)),
+        (connection(at(4), **BYE), [], Fate(Kind.NOT, "was closed (1000) and its client has not resumed")),
+        (connection(at(5), **SLOW), [], Fate(Kind.NOT, f"{TOO_SLOW} and its client has not resumed")),
+        (
+            connection(at(4), **BYE), [RESUMED],
+            Fate(Kind.LATE, "was closed (1000) and its client resumed 2.5 s later", 4.5),
+        ),
+        (
+            connection(at(5), **SLOW), [RESUMED],
+            Fate(Kind.LATE, f"{TOO_SLOW} and its client resumed 2.5 s later", 4.5),
+        ),
+        (
+            connection(at(5), **SLOW),
+            [connection(at(9), read(at(4), asked="e:2", gap="trimmed"), opened_at=4.0)],
+            Fate(Kind.GOT, f"{TOO_SLOW}; the next connection of its client got the event"),
+        ),
         (connection(at(5), **SLOW), [connection(at(6), read(at(5), asked="e:5"), opened_at=4.0)], Fate(Kind.GOT)),
         (
             connection(at(5), **SLOW),
             [connection(at(9), read(at(8), asked="e:3", gap="trimmed"), opened_at=4.0)],
-            Fate(Kind.NOT, "was over its backlog; then it was told of a gap (trimmed) and must refetch", 1.0),
+            Fate(Kind.NOT, f"{TOO_SLOW}; the next connection of its client {TRIMMED}", 1.0),
         ),
         (
             connection(at(5), **SLOW),
             [connection(at(9), read(at(9)), opened_at=4.0), connection(at(9), read(at(8), asked="e:8"), opened_at=4.0)],
-            Fate(Kind.NOT, "was over its backlog and has not resumed"),
+            Fate(Kind.NOT, f"{TOO_SLOW} and its client has not resumed"),
         ),
     ],
 )  # fmt: skip
@@ -58,7 +77,7 @@ def test_fate_follows_from_positions(one: Connection, later: list[Connection], e
     assert fate_of(one, EVENT, later, 2.0)._replace(at=expected.at) == expected
 
 
-def test_fate_uses_each_resumed_connection_once() -> None:
+def test_fate_of_two_connections_uses_a_resumed_connection_once() -> None:
     later = [RESUMED]
     assert fate_of(connection(at(4), **BYE), EVENT, later, 2.0).kind is Kind.LATE
     assert fate_of(connection(at(4), **BYE), EVENT, later, 2.0).kind is Kind.NOT
@@ -68,5 +87,5 @@ def test_fate_uses_each_resumed_connection_once() -> None:
     ("seconds", "text"),
     [(-1, "0 ms"), (0.0414, "41 ms"), (1.24, "1.2 s"), (240, "4 min"), (7_200, "2 h"), (400_000, "5 days")],
 )
-def test_span_is_for_people(seconds: float, text: str) -> None:
+def test_span_has_one_unit(seconds: float, text: str) -> None:
     assert span(seconds) == text

@@ -1,4 +1,4 @@
-"""The sentences: accounts of several replicas, and cases that a single bridge cannot stage."""
+"""The sentences about accounts of several replicas, and about cases that one bridge cannot produce."""
 
 from typing import Any
 
@@ -24,19 +24,19 @@ def answer(*accounts: Account, kept: bool = True) -> tuple[Code, str]:
     return verdict.code, verdict.text
 
 
-def test_verdict_adds_up_the_connections_of_all_replicas() -> None:
+def test_verdict_of_two_replicas_adds_up_their_connections() -> None:
     taker = account("a", receipts=[KAFKA], relays=[Relay(2.011, at(5))], connections=[connection(at(5))])
     other = account("b", relays=[Relay(2.02, at(5))], connections=[connection(at(6)), connection(at(4))])
     assert answer(taker, other) == (
         Code.PARTLY,
         (
-            "delivered to 2 of 3 connections 41 ms after Kafka; "
-            "one is at e:4 and has not got it; it catches up within seconds"
+            "delivered to 2 of 3 connections 41 ms after its Kafka timestamp; "
+            "one is at e:4, before the event, and catches up within seconds"
         ),
     )
 
 
-def test_verdict_finds_the_resumed_connection_on_another_replica() -> None:
+def test_verdict_of_a_client_that_resumed_on_another_replica_finds_that_connection() -> None:
     taker = account(
         "a",
         receipts=[KAFKA],
@@ -46,29 +46,32 @@ def test_verdict_finds_the_resumed_connection_on_another_replica() -> None:
     other = account("b", connections=[connection(at(5), read(at(3), asked="e:3", replayed=2, at=3.2), opened_at=3.1)])
     assert answer(taker, other) == (
         Code.DELIVERED,
-        "delivered to 1 of 2 connections 30 ms after Kafka; the other was over its backlog and resumed 1.2 s later",
+        (
+            "delivered to 1 of 2 connections 30 ms after its Kafka timestamp; "
+            "the other was closed as a slow consumer and its client resumed 1.2 s later"
+        ),
     )
 
 
-def test_verdict_of_an_event_that_is_gone_from_a_history_elsewhere() -> None:
+def test_verdict_of_an_event_that_left_the_history_is_stored() -> None:
     assert answer(account(receipts=[KAFKA]), kept=False) == (
         Code.STORED,
-        "stored; no connection then, and it is not in the history any more",
+        "stored; the user was not connected when it arrived, and it is no longer in the history",
     )
 
 
 def test_verdict_without_a_position_does_not_judge_connections() -> None:
     code, text = answer(account(receipts=[KAFKA], connections=[connection(at(5))]), kept=False)
-    assert (code, text.endswith("so what the connections got is unknown")) == (Code.STORED, True)
+    assert (code, text.endswith("so it is unknown whether the connections got it")) == (Code.STORED, True)
 
 
-def test_verdict_of_a_stale_partition_adds_up_the_replicas() -> None:
+def test_verdict_of_a_silent_partition_uses_the_last_delivery_to_any_replica() -> None:
     one = account("a", partition="t/3", deliveries={"t/3": 10.0, "t/4": 240.0})
     other = account("b", deliveries={"t/3": 190.0})
     code, text = answer(one, other, kept=False)
     assert code is Code.NEVER_RECEIVED
     assert text == (
-        "never reached any of 2 replicas since 1970-01-01T00:00:00.000Z: partition 3 of t, which had the user's last "
+        "has not reached any of 2 replicas since 1970-01-01T00:00:00.000Z: partition 3 of t, which had the user's last "
         "event, has delivered nothing for 1 min"
     )
 
@@ -81,7 +84,10 @@ def test_verdict_of_an_unknown_user_names_the_last_delivery() -> None:
 def test_verdict_of_a_sampled_event_does_not_say_never() -> None:
     code, text = answer(account(may_be_left_out=True), account("b"), kept=False)
     assert code is Code.NOT_RECORDED
-    assert text == "events come so fast that not all are recorded, and the history does not have this one"
+    assert (
+        text
+        == "no record, and it is not in the history; it may have arrived: under high load only some events are recorded"
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,8 +96,8 @@ def test_verdict_of_a_sampled_event_does_not_say_never() -> None:
 def test_verdict_names_the_first_delivery_of_a_duplicate(first: bool, of: str) -> None:
     receipts = [KAFKA] if first else []
     _, text = answer(account(receipts=[*receipts, Receipt(9.0, "t/3/57", "duplicate")]))
-    assert text.startswith("no connection then; in the history at e:5")
-    assert "; t/3/57 at 1970-01-01T00:00:09.000Z was skipped as a duplicate " in text
+    assert text.startswith("the user was not connected when it arrived; it is in the history at e:5")
+    assert "; t/3/57, received at 1970-01-01T00:00:09.000Z, was skipped as a duplicate " in text
     assert text.endswith(of)
 
 
@@ -102,7 +108,7 @@ def test_verdict_of_a_retry_has_the_reason_and_its_detail() -> None:
     assert "(redis_unavailable: no answer)" in text
 
 
-def test_verdict_leaves_out_connections_that_were_closed_before() -> None:
+def test_verdict_of_connections_closed_before_the_event_leaves_them_out() -> None:
     one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[closed(), connection(at(5))])
     assert answer(one)[1].startswith("delivered to 1 of 1 connection ")
 
@@ -111,5 +117,5 @@ def test_verdict_for_one_connection_uses_the_singular() -> None:
     one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[connection(at(4), is_live=False)])
     assert answer(one) == (
         Code.STORED,
-        "delivered to 0 of 1 connection 30 ms after Kafka; it is reading the history and has not reached it yet",
+        "delivered to 0 of 1 connection; that connection is reading the history and has not reached the event yet",
     )

@@ -9,7 +9,7 @@ const SOCKETS = 3; // number that must fail in a row before a stream is tried
  * @param {Pick<ConnectionHost, 'canStream' | 'canSocket' | 'isBlocked' | 'remember'>} host
  */
 export function createChoice({ canStream, canSocket, isBlocked, remember }) {
-  let failed = isBlocked() ? SOCKETS : 0; // sockets in a row
+  let failed = isBlocked() ? SOCKETS : 0; // sockets that failed in a row
 
   return {
     /** @param {boolean} upgrade from a stream to a socket */

@@ -19,9 +19,9 @@ const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
 /**
  * A connection to the bridge that reconnects: transports, tokens, liveness, goodbyes. Positions are handled elsewhere.
  *
- * The `live` line has got `connected`. Of the lines that are being opened, the first to get `connected` replaces it and
- * ends all others. The old one stays open until then, so no update is late. Two lines are opened at once only while none
- * is live. Each has a signal that ends it.
+ * A line is one socket or one stream. The `live` line got `connected`. Of the lines that are being opened, the first one
+ * to get `connected` becomes the live one and ends all others. The old live line stays open until then, so no update is
+ * late. Two lines are opened at the same time only if none is live. Each line has a signal that ends it.
  *
  * @param {ConnectionHost} host
  * @returns {Connection}
@@ -154,7 +154,7 @@ export function createConnection(host) {
       forgive();
     } else {
       dialling.delete(line);
-      if (line.dialled) choice.refused(line.isStream, code); // otherwise there was no token, and the transport was not tried
+      if (line.dialled) choice.refused(line.isStream, code); // without a token, no transport was tried
     }
     last = { code, reason, error, problem: problemOf(code, reason) };
     if (!reconnects(code)) return finish(last);
@@ -173,7 +173,7 @@ export function createConnection(host) {
   function comeBack({ upgrade, goodbye }, code) {
     const hint = goodbye?.reconnect_after_ms;
     if (dialling.size) return live || tell('connecting');
-    if (timer && plan !== 'upgrade') return later(remaining(), plan); // as a goodbye or an earlier failure decided
+    if (timer && plan !== 'upgrade') return later(remaining(), plan); // keep the time that a goodbye or an earlier failure set
     if (live && upgrade) return later((upgradeAfter = Math.min(2 * upgradeAfter, SELDOM)), 'upgrade');
     if ((code === 4401 || code === 4408) && !hurried) {
       hurried = true; // only once: a second refusal in a row waits
@@ -197,7 +197,7 @@ export function createConnection(host) {
 
   async function refresh() {
     const line = /** @type {Line} */ (live);
-    if (!line.send) { // a stream cannot send it: the next one does
+    if (!line.send) { // a stream cannot send a token: open another one with it
       tokenReason = 'refresh';
       return later(0);
     }
@@ -214,7 +214,7 @@ export function createConnection(host) {
   /**
    * @param {Line} line is ended if there is no token
    * @param {TokenReason} [reason]
-   * @throws the error of getToken; a ClientError if its result is not a token, since a browser's error would show that
+   * @throws the error of getToken; a ClientError if its result is not a token; the browser's own error would show the result
    */
   async function fetchToken(line, reason = tokenReason) {
     const token = await getToken?.({ reason, signal: line.abort.signal });

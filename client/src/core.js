@@ -49,7 +49,7 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
   function receive(frame) {
     if (state.status === 'closed') return; // a handler has just closed the client
     const { type, id, recovered, last_event_id } = frame;
-    const step = distance(position, id ?? last_event_id ?? ''); // goodbyes and errors have none
+    const step = distance(position, id ?? last_event_id ?? ''); // NaN for goodbyes and errors, which have no position
     if ((id || type === 'gap') && step <= 0) return;
     const isWhole = id ? step === 1 : type !== 'connected' || !position || recovered === false || step <= 0;
     log(isWhole ? type : 'missed', frame);

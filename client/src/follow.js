@@ -5,7 +5,7 @@ const JITTER = 5_000; // ms within which all pages load again after a restart of
 const MAX_HELD = 100_000; // updates that wait for a load; one more, and the load begins from scratch
 
 /**
- * Loads a state and keeps it fresh: connects, loads, applies the updates of the meantime, then each later one.
+ * Loads a state and keeps it fresh: connects, loads, applies the updates since the load began, then each later update.
  * After a gap it loads again. A load that fails is tried again with backoff.
  *
  * @template {object} M
@@ -31,7 +31,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     } catch (error) {
       if (mine !== current) return;
       onError(error);
-      held = []; // the next load begins after these, so its state has them
+      held = []; // the next load begins after these updates, so its state includes them
       timer = setTimeout(refresh, backoff(attempt++), cause);
       return;
     }

@@ -23,7 +23,7 @@ const JOIN = 5_000; // the same for a tab that has just opened or returned: a lo
 export function shareTabs(key, connect, receive, show, position, { share, remember }) {
   const me = Math.random(); // the address for answers
   let /** @type {BroadcastChannel | null} */ channel = null;
-  let /** @type {Connection | null} */ connection = null; // while this tab leads
+  let /** @type {Connection | null} */ connection = null; // while this tab is the leader
   let /** @type {AbortController | undefined} */ queue, /** @type {((value?: any) => void) | undefined} */ release;
   let /** @type {State} */ state, /** @type {Frame} */ hello;
   let oldest = ''; // the oldest position from which a tab needs missed updates
@@ -58,7 +58,7 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
     navigator.locks.request(key, steal ? { steal } : { signal: place.signal }, holding).catch((error) => {
       if (place !== queue) return;
       if (error.name !== 'AbortError') return lead(); // there are no locks in this frame: use an own connection
-      connection?.stop(); // it was stolen while this tab slept
+      connection?.stop(); // another tab took the lock while this tab slept
       connection = null;
       follow();
     });

@@ -151,7 +151,7 @@
  *
  * @typedef {object} Connection
  * @property {() => void} start
- * @property {() => void} stop without an event
+ * @property {() => void} stop ends the connection without calling `show`
  * @property {(now?: unknown) => void} wake after the network or the user returned: check the connection, or retry soon; `now`: at once
  * @property {() => void} resync after missed updates: reconnect and resume from the host's position
  */

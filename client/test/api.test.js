@@ -1,4 +1,4 @@
-// What an application may wait for, retry, close and read, and how it is told what to do.
+// The calls of an application: ready, settled, connect, close, debug; and the problem that the state names.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -37,7 +37,7 @@ test('ready_when_open_resolves_with_the_state', async (t) => {
   sockets[0].say(hello('e:0'));
   await settle();
   assert.equal(found.value, client.state);
-  assert.equal(await client.ready(), client.state); // also later
+  assert.equal(await client.ready(), client.state); // once open, it resolves at once
 });
 
 test('ready_when_closed_for_good_rejects_with_a_code_and_a_link', async (t) => {
@@ -50,7 +50,7 @@ test('ready_when_closed_for_good_rejects_with_a_code_and_a_link', async (t) => {
   assert.match(found.error.message, /4503 origin_forbidden/);
 });
 
-test('ready_after_its_timeout_rejects_and_an_abort_does_too', async (t) => {
+test('ready_after_its_timeout_or_an_abort_rejects', async (t) => {
   const { open } = bridge(t);
   const client = await open();
   const over = new AbortController();
@@ -61,7 +61,7 @@ test('ready_after_its_timeout_rejects_and_an_abort_does_too', async (t) => {
   await assert.rejects(client.ready({ signal: AbortSignal.abort(new Error('before')) }), /before/);
 });
 
-// connect() now
+// connect() while waiting
 
 test('connect_while_waiting_tries_at_once', async (t) => {
   const { sockets, open } = bridge(t);
@@ -77,7 +77,7 @@ test('connect_while_waiting_tries_at_once', async (t) => {
   assert.equal(sockets.length, length + 1);
 });
 
-test('connect_while_waiting_as_a_goodbye_said_tries_at_once', async (t) => {
+test('connect_while_waiting_after_a_goodbye_tries_at_once', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
   sockets[0].say(hello('e:0'), goodbye(1012, 'shutdown', 7_000));
@@ -87,7 +87,7 @@ test('connect_while_waiting_as_a_goodbye_said_tries_at_once', async (t) => {
   assert.equal(sockets.length, 2);
 });
 
-test('connect_while_another_tab_waits_makes_that_one_try', async (t) => {
+test('connect_while_the_leader_waits_makes_the_leader_try_at_once', async (t) => {
   fakeOrigin(t);
   const { sockets, open } = bridge(t);
   t.mock.method(Math, 'random', () => 0.4);
@@ -118,7 +118,7 @@ test('backoff_option_bounds_the_delays', async (t) => {
 // close({ everywhere })
 
 for (const share of [true, false]) {
-  test(`close_everywhere_ends_all_tabs_${share ? 'that_share' : 'that_do_not_share'}`, async (t) => {
+  test(`close_everywhere_${share ? 'with' : 'without'}_a_shared_connection_closes_all_tabs`, async (t) => {
     fakeOrigin(t);
     const { sockets, open } = bridge(t);
     const tabs = [];
@@ -136,7 +136,7 @@ for (const share of [true, false]) {
   });
 }
 
-test('close_everywhere_from_a_tab_that_never_connected_ends_the_others', async (t) => {
+test('close_everywhere_in_a_tab_that_never_connected_closes_the_others', async (t) => {
   fakeOrigin(t);
   const { open, WebSocket } = bridge(t);
   const client = await open({ share: true });
@@ -145,7 +145,7 @@ test('close_everywhere_from_a_tab_that_never_connected_ends_the_others', async (
   assert.equal(client.state.status, 'closed');
 });
 
-test('close_everywhere_without_channels_closes_this_one', async (t) => {
+test('close_everywhere_without_channels_closes_this_tab', async (t) => {
   replace(t, globalThis, 'BroadcastChannel', undefined);
   const { open } = bridge(t);
   const client = await open();
@@ -153,7 +153,7 @@ test('close_everywhere_without_channels_closes_this_one', async (t) => {
   assert.equal(client.state.status, 'closed');
 });
 
-test('tabs_that_do_not_share_hear_nothing_of_the_others_and_say_nothing', async (t) => {
+test('tab_without_sharing_exchanges_no_messages_with_the_others', async (t) => {
   fakeOrigin(t);
   const { sockets, open } = bridge(t);
   const seen = [], tabs = [];
@@ -173,13 +173,13 @@ test('tabs_that_do_not_share_hear_nothing_of_the_others_and_say_nothing', async 
   assert.deepEqual(tabs.map(({ state }) => state.status), ['closed', 'closed', 'open']);
 });
 
-// What to do.
+// state.problem
 
 const { closes } = JSON.parse(readFileSync(new URL('../../tests/vectors/closes.json', import.meta.url)));
 const PROBLEMS = { origin_forbidden: 'misconfigured', user_id_required: 'misconfigured', user_mismatch: 'forbidden', force_disconnect: 'forbidden' };
 
 for (const { code, reason, reconnect } of closes) {
-  test(`state_after_${code}_${reason}_says_what_to_do`, async (t) => {
+  test(`state_after_${code}_${reason}_names_the_problem`, async (t) => {
     const { sockets, open } = bridge(t);
     const client = await open();
     sockets[0].end(code, reason);
@@ -188,27 +188,27 @@ for (const { code, reason, reconnect } of closes) {
   });
 }
 
-test('state_without_a_token_says_needs_token', async (t) => {
+test('state_without_a_token_has_the_problem_needs_token', async (t) => {
   const { open } = bridge(t);
   const { state } = await open({ getToken: () => null });
   assert.deepEqual([state.status, state.reason, state.problem], ['closed', 'no_token', 'needs-token']);
 });
 
-test('state_after_a_close_by_the_page_says_nothing', async (t) => {
+test('state_after_a_close_by_the_page_has_no_problem', async (t) => {
   const { open } = bridge(t);
   const client = await open();
   client.close();
   assert.deepEqual(client.state, { status: 'closed', attempt: 0 });
 });
 
-test('engine_without_websocket_is_told_so', async (t) => {
+test('state_without_a_websocket_class_has_the_error', async (t) => {
   replace(t, globalThis, 'WebSocket', undefined);
   const { open } = bridge(t);
   const { state } = await open({ WebSocket: undefined });
   assert.deepEqual([state.status, state.error.code], ['waiting', 'no_websocket']);
 });
 
-test('goodbye_says_why_where_the_engine_hides_the_close_code', async (t) => {
+test('goodbye_before_a_hidden_close_code_gives_the_code_and_reason', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
   for (const [code, reason, shown] of [[1013, 'overloaded', 1006], [1012, 'shutdown', 1002]]) { // WebKitGTK, faye-websocket
@@ -219,7 +219,7 @@ test('goodbye_says_why_where_the_engine_hides_the_close_code', async (t) => {
   }
 });
 
-test('goodbye_before_a_close_code_of_the_bridges_own_gives_way_to_it', async (t) => {
+test('goodbye_before_another_close_code_of_the_bridge_is_overridden', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
   sockets[0].say(hello('e:0'), goodbye(1012, 'shutdown', 7_000, 20_000));
@@ -227,7 +227,7 @@ test('goodbye_before_a_close_code_of_the_bridges_own_gives_way_to_it', async (t)
   assert.deepEqual([client.state.status, client.state.code], ['closed', 4509]);
 });
 
-test('goodbye_refusals_are_no_sockets_that_failed', async (t) => {
+test('goodbye_before_a_refusal_does_not_count_as_a_blocked_socket', async (t) => {
   const { sockets, open } = bridge(t);
   const streams = [];
   const client = await open({ sse: 'http://bridge/sse', fetch: (url) => (streams.push(url), new Promise(() => {})) });
@@ -241,7 +241,7 @@ test('goodbye_refusals_are_no_sockets_that_failed', async (t) => {
 
 // debug
 
-test('debug_function_gets_states_and_messages_and_no_token', async (t) => {
+test('debug_function_gets_states_and_messages_but_no_token', async (t) => {
   const lines = [];
   const { sockets, open } = bridge(t);
   await open({ debug: (...line) => lines.push(line), getToken: () => 'secret' });
@@ -250,7 +250,7 @@ test('debug_function_gets_states_and_messages_and_no_token', async (t) => {
   assert.doesNotMatch(JSON.stringify(lines), /secret/);
 });
 
-test('debug_is_switched_on_by_local_storage', async (t) => {
+test('debug_without_the_option_is_read_from_local_storage', async (t) => {
   const shown = t.mock.method(console, 'debug', () => {});
   replace(t, globalThis, 'document', new EventTarget());
   replace(t, globalThis, 'localStorage', { wsbridgeDebug: '1' });
@@ -261,7 +261,7 @@ test('debug_is_switched_on_by_local_storage', async (t) => {
   assert.equal(shown.mock.callCount(), 1);
 });
 
-test('debug_where_storage_is_forbidden_is_off', async (t) => {
+test('debug_with_forbidden_storage_is_off', async (t) => {
   const shown = t.mock.method(console, 'debug', () => {});
   replace(t, globalThis, 'document', new EventTarget());
   replace(t, globalThis, 'localStorage', undefined);
@@ -295,7 +295,7 @@ test('settled_for_an_event_that_was_handled_before_resolves_at_once', async (t) 
   assert.equal((await client.settled('mine')).id, 'e:1');
 });
 
-test('settled_waits_over_a_reconnect_and_a_replay', async (t) => {
+test('settled_during_a_reconnect_resolves_after_the_replay', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
   sockets[0].say(hello('e:0'));
@@ -307,7 +307,7 @@ test('settled_waits_over_a_reconnect_and_a_replay', async (t) => {
   assert.equal(found.value.id, 'e:1');
 });
 
-test('settled_in_a_following_tab_hears_of_the_event_from_the_leader', async (t) => {
+test('settled_in_a_follower_resolves_after_the_leader_closed', async (t) => {
   fakeOrigin(t);
   const { sockets, open } = bridge(t);
   t.mock.method(Math, 'random', () => 0.4);
@@ -324,20 +324,20 @@ test('settled_in_a_following_tab_hears_of_the_event_from_the_leader', async (t) 
   assert.equal(found.value.id, 'e:1');
 });
 
-test('settled_resolves_with_a_gap_that_the_event_may_be_in', async (t) => {
+test('settled_with_a_gap_that_may_include_the_event_resolves_with_the_gap', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
   const gap = (last_event_id) => ({ type: 'gap', last_event_id, reason: 'trimmed' });
   sockets[0].say(hello('e:0'), gap('e:5'));
   const found = outcome(client.settled('mine', { timeout: 60_000 }));
   await settle();
-  assert.deepEqual(found, {}); // the gap before says nothing
+  assert.deepEqual(found, {}); // a gap before the call does not count
   sockets[0].say(gap('e:9'));
   await settle();
   assert.equal(found.value.type, 'gap');
 });
 
-test('settled_without_the_event_rejects_after_10_s_and_when_closed', async (t) => {
+test('settled_without_the_event_rejects_after_10_s_or_when_closed', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
   sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }));
@@ -350,7 +350,7 @@ test('settled_without_the_event_rejects_after_10_s_and_when_closed', async (t) =
   assert.equal(closed.error.code, 'closed');
 });
 
-test('settled_of_10000_own_writes_resolves_each_once_under_reconnects', async (t) => {
+test('settled_of_10000_events_over_reconnects_resolves_each_once', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
   sockets[0].say(hello('e:0'));

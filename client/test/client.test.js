@@ -24,27 +24,27 @@ async function connected(t, options, position = 'e:0') {
   return all;
 }
 
-// Nothing happens by itself.
+// Connect and close.
 
-test('nothing happens at import or construction, also where there is no browser', async (t) => {
+test('client_before_connect_opens_nothing_and_needs_no_browser', async (t) => {
   const { client: fresh, sockets } = client(t, { url: '/ws', resume: 'session', getToken: () => assert.fail() });
   await pass(t, 60_000);
   assert.deepEqual([fresh.state, fresh.position], [{ status: 'idle', attempt: 0 }, '']);
   assert.equal(sockets.length, 0);
 });
 
-test('an address that is none is refused at once', (t) => {
+test('connect_with_an_invalid_url_throws', (t) => {
   assert.throws(() => client(t, { url: 'ws://[' }).client.connect(), { code: 'bad_url' });
 });
 
-test('to connect twice is to connect once', async (t) => {
+test('connect_twice_opens_one_socket', async (t) => {
   const { client, sockets } = await connected(t);
   client.connect();
   await settle();
   assert.equal(sockets.length, 1);
 });
 
-test('after a close it connects again, at its position', async (t) => {
+test('connect_after_a_close_resumes_from_the_position', async (t) => {
   const { client, sockets, notes } = await connected(t);
   sockets[0].say(update('e:1'));
   client.close();
@@ -56,18 +56,18 @@ test('after a close it connects again, at its position', async (t) => {
   assert.equal(sockets[1].after, 'e:1');
 });
 
-test('a close without a connect is nothing', (t) => {
+test('close_before_connect_does_nothing', (t) => {
   const { client: fresh } = client(t);
   fresh.close();
   assert.deepEqual(fresh.state, { status: 'idle', attempt: 0 });
 });
 
-test('whom only the token names is not named in the address', async (t) => {
+test('connect_without_a_user_id_sends_no_user_in_the_url', async (t) => {
   const { sockets } = await connected(t, { userId: undefined, getToken: () => 'token' });
   assert.equal(sockets[0].url.href, 'ws://bridge/ws');
 });
 
-test('a signal closes it, and one that is aborted already keeps it closed', async (t) => {
+test('signal_when_aborted_closes_the_client_and_prevents_a_connect', async (t) => {
   const over = new AbortController();
   const { client, sockets } = await connected(t, { signal: over.signal });
   over.abort();
@@ -77,7 +77,7 @@ test('a signal closes it, and one that is aborted already keeps it closed', asyn
   assert.equal(sockets.length, 1);
 });
 
-test('an address relative to the page, and its parameters, are kept', async (t) => {
+test('connect_with_a_relative_url_resolves_it_and_keeps_its_parameters', async (t) => {
   replace(t, globalThis, 'location', { href: 'https://app.example/shop/' });
   const { client: relative, sockets } = client(t, { url: '../push/ws?v=1', userId: 'ü&/' });
   relative.connect();
@@ -87,7 +87,7 @@ test('an address relative to the page, and its parameters, are kept', async (t) 
 
 // The position.
 
-test('the first position is that of the connection, also if nothing ever comes', async (t) => {
+test('position_without_any_event_is_that_of_connected', async (t) => {
   const { client, sockets } = await connected(t, {}, 'e:41');
   assert.equal(client.position, 'e:41');
   sockets[0].end();
@@ -95,13 +95,13 @@ test('the first position is that of the connection, also if nothing ever comes',
   assert.equal(sockets[1].after, 'e:41');
 });
 
-test('what is at or before the position is known; positions are numbers', async (t) => {
+test('update_at_or_before_the_position_is_a_duplicate_and_offsets_compare_as_numbers', async (t) => {
   const { sockets, notes } = await connected(t, {}, 'e:8');
   sockets[0].say(...['e:9', 'e:10', 'e:9', 'e:10', 'e:8', 'e:11'].map((id) => update(id)));
   assert.deepEqual(notes, ['e:9', 'e:10', 'e:11']);
 });
 
-test('a hole is never skipped: a connection beside this one fetches what is missing', async (t) => {
+test('update_after_missed_ones_is_held_back_and_a_second_connection_resumes', async (t) => {
   const { client, sockets, notes } = await connected(t);
   sockets[0].say(update('e:1'), update('e:3'), update('e:4'));
   assert.equal(client.position, 'e:1');
@@ -110,13 +110,13 @@ test('a hole is never skipped: a connection beside this one fetches what is miss
   assert.equal(sockets[1].after, 'e:1');
   sockets[0].say(update('e:4'));
   await pass(t, 1_000);
-  assert.equal(sockets.length, 2); // it is on its way
+  assert.equal(sockets.length, 2); // the second socket is still being opened
   sockets[1].say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'), update('e:4'));
   assert.ok(sockets[0].closed);
   assert.deepEqual(notes, ['e:1', 'e:2', 'e:3', 'e:4']);
 });
 
-test('a connection that begins behind a hole is followed by one that begins before it', async (t) => {
+test('connected_beyond_the_position_is_followed_by_a_connection_that_resumes', async (t) => {
   const { client, sockets } = await connected(t);
   const welcomes = [];
   client.on('connected', ({ last_event_id }) => welcomes.push(last_event_id));
@@ -129,10 +129,10 @@ test('a connection that begins behind a hole is followed by one that begins befo
   assert.deepEqual([welcomes, client.position], [['e:0'], 'e:2']);
 });
 
-test('holes now and then are mended soon, those in a row later and later', async (t) => {
+test('missed_updates_delay_the_resume_with_backoff_only_if_they_repeat', async (t) => {
   const { sockets } = await connected(t);
   const delays = [];
-  for (const lasted of [10_000, 10_000, 0, 0, 10_000]) { // each time the chance of the test draws the middle
+  for (const lasted of [10_000, 10_000, 0, 0, 10_000]) { // `Math.random` returns 0.5, so each delay is the middle of its range
     await pass(t, lasted);
     sockets.at(-1).say(update('e:9'));
     const { length } = sockets, since = Date.now();
@@ -143,7 +143,7 @@ test('holes now and then are mended soon, those in a row later and later', async
   assert.deepEqual(delays, [375, 375, 450, 600, 375]);
 });
 
-test('the position moves after the handlers', async (t) => {
+test('position_during_the_handlers_is_the_old_one', async (t) => {
   const { client, sockets } = await connected(t);
   const seen = [];
   client.on('note', () => seen.push(client.position));
@@ -151,7 +151,7 @@ test('the position moves after the handlers', async (t) => {
   assert.deepEqual([seen, client.position], [['e:0'], 'e:1']);
 });
 
-test('a gap is told once, and the position goes on from its end', async (t) => {
+test('gap_sent_twice_is_emitted_once_and_moves_the_position', async (t) => {
   const { client, sockets, notes, gaps } = await connected(t, {}, 'e:5');
   sockets[0].end();
   await pass(t, 500);
@@ -160,13 +160,13 @@ test('a gap is told once, and the position goes on from its end', async (t) => {
   assert.deepEqual([gaps, notes, client.position], [['f:2'], ['f:3'], 'f:3']);
 });
 
-test('a gap in the middle of a session', async (t) => {
+test('gap_in_the_middle_of_a_session_moves_the_position', async (t) => {
   const { client, sockets, notes, gaps } = await connected(t);
   sockets[0].say(update('e:1'), { type: 'gap', after: 'e:1', last_event_id: 'e:97', reason: 'trimmed' }, update('e:98'));
   assert.deepEqual([gaps, notes, client.position], [['e:97'], ['e:1', 'e:98'], 'e:98']);
 });
 
-// Over a reload.
+// Resume after a reload.
 
 function sessionStorage(t) {
   const kept = new Map();
@@ -174,7 +174,7 @@ function sessionStorage(t) {
   return kept;
 }
 
-test('a reload begins anew, unless it was asked to resume: then by user', async (t) => {
+test('reload_resumes_only_with_the_option_and_for_the_same_user', async (t) => {
   const kept = sessionStorage(t);
   for (const [options, after] of [[{}, null], [{ resume: 'session' }, null], [{ resume: 'session' }, 'e:1'],
     [{ resume: 'session', userId: 'another' }, null], [{}, null]]) {
@@ -190,7 +190,7 @@ test('a reload begins anew, unless it was asked to resume: then by user', async 
   assert.deepEqual([...kept], [['wsbridge ws://bridge/ws u', 'e:1'], ['wsbridge ws://bridge/ws another', 'e:1']]);
 });
 
-test('a page whose storage is forbidden works without it', async (t) => {
+test('resume_with_forbidden_storage_works_without_it', async (t) => {
   replace(t, globalThis, 'sessionStorage', { getItem: () => { throw new Error('forbidden'); }, setItem: () => { throw new Error('full'); } });
   const { sockets, notes } = await connected(t, { resume: 'session' });
   sockets[0].say(update('e:1'));
@@ -199,7 +199,7 @@ test('a page whose storage is forbidden works without it', async (t) => {
 
 // Handlers.
 
-test('a handler is taken off by its function or its signal; twice the same is two', async (t) => {
+test('handler_added_twice_is_called_twice_and_removed_by_its_function_or_signal', async (t) => {
   const { client, sockets } = await connected(t);
   const seen = [], handler = ({ id }) => seen.push(id);
   const over = new AbortController();
@@ -215,7 +215,7 @@ test('a handler is taken off by its function or its signal; twice the same is tw
   assert.deepEqual(seen, ['e:1', 'e:1', 'e:2']);
 });
 
-test('a handler that another one takes off is not called any more', async (t) => {
+test('handler_removed_by_another_handler_is_not_called', async (t) => {
   const { client, sockets } = await connected(t);
   const seen = [];
   client.on('note', () => off());
@@ -224,14 +224,14 @@ test('a handler that another one takes off is not called any more', async (t) =>
   assert.deepEqual(seen, []);
 });
 
-test('a signal that outlives a loop does not keep it', async (t) => {
+test('messages_after_return_leave_no_listener_on_the_signal', async (t) => {
   const { client } = await connected(t);
   const { signal } = new AbortController();
   for (let i = 0; i < 3; i++) await client.messages('note', { signal }).return();
   assert.equal(getEventListeners(signal, 'abort').length, 0);
 });
 
-test('a handler that throws keeps nothing from the others, and its error is reported', async (t) => {
+test('handler_that_throws_does_not_stop_the_others_and_its_error_is_reported', async (t) => {
   const { client, sockets } = await connected(t);
   const seen = [], reported = [];
   client.on('note', () => { throw new Error('a bug'); });
@@ -243,7 +243,7 @@ test('a handler that throws keeps nothing from the others, and its error is repo
   assert.deepEqual([seen, reported, client.position], [['e:1', 'e:2'], ['a bug', 'a bug'], 'e:2']);
 });
 
-test('a handler for everything, and one for what the bridge did not understand', async (t) => {
+test('handlers_for_all_types_and_for_errors_get_their_messages', async (t) => {
   const { client, sockets } = await connected(t);
   const all = [], errors = [];
   client.on('*', ({ type }) => all.push(type));
@@ -252,9 +252,9 @@ test('a handler for everything, and one for what the bridge did not understand',
   assert.deepEqual([all, errors], [['error', 'note', 'new'], ['bad_message']]);
 });
 
-// As an iterator.
+// Messages as an async iterator.
 
-test('messages as an iterator, from the call on until the client is closed', async (t) => {
+test('messages_yields_from_the_call_until_the_client_is_closed', async (t) => {
   const { client, sockets } = await connected(t);
   const messages = client.messages('note');
   sockets[0].say(update('e:1'), update('e:2'));
@@ -264,7 +264,7 @@ test('messages as an iterator, from the call on until the client is closed', asy
   assert.deepEqual(seen, ['e:1', 'e:2']);
 });
 
-test('a loop waits for the next message, and ends with its signal', async (t) => {
+test('messages_waits_for_the_next_message_and_ends_with_its_signal', async (t) => {
   const { client, sockets } = await connected(t);
   const over = new AbortController(), seen = [];
   const loop = (async () => {
@@ -279,14 +279,14 @@ test('a loop waits for the next message, and ends with its signal', async (t) =>
   assert.deepEqual(seen, ['e:1']);
 });
 
-test('a loop that is too slow is told so: it loses nothing in silence', async (t) => {
+test('messages_read_too_slowly_throws', async (t) => {
   const { client, sockets } = await connected(t);
   const messages = client.messages('note');
   for (let offset = 1; offset <= 10_002; offset++) sockets[0].say(update(`e:${offset}`));
   await assert.rejects(messages.next(), /10000 messages are unread/);
 });
 
-/** Where `iterate` puts its handlers. */
+/** Returns an `on` for `iterate`, and the handlers that are registered with it. */
 function listening() {
   const handlers = {};
   const on = (type, handler, { signal }) => {
@@ -296,7 +296,7 @@ function listening() {
   return { handlers, on };
 }
 
-test('what nobody takes any more is not kept', async () => {
+test('messages_over_the_limit_are_not_collected_any_more', async () => {
   const { handlers, on } = listening();
   const messages = iterate(on, 'note');
   for (let unread = 0; unread < 10_000; unread++) handlers.note({ unread });
@@ -307,14 +307,14 @@ test('what nobody takes any more is not kept', async () => {
   await assert.rejects(messages.next(), /unread/);
 });
 
-test('a loop whose signal is aborted before it begins hears nothing', async () => {
+test('messages_with_an_aborted_signal_ends_at_once', async () => {
   const { handlers, on } = listening();
   const messages = iterate(on, 'note', AbortSignal.abort());
   assert.deepEqual(handlers, {});
   assert.equal((await messages.next()).done, true);
 });
 
-test('a loop that waits is ended by its return', async (t) => {
+test('messages_while_waiting_ends_on_return', async (t) => {
   const { client } = await connected(t);
   const messages = client.messages('note');
   const next = messages.next();
@@ -322,7 +322,7 @@ test('a loop that waits is ended by its return', async (t) => {
   assert.deepEqual(await next, { value: undefined, done: true });
 });
 
-// In a page.
+// Events of a page.
 
 function browser(t) {
   const window = new EventTarget(), document = new EventTarget();
@@ -332,7 +332,7 @@ function browser(t) {
   return { window, document, fire };
 }
 
-test('the network that is back is tried within a second', async (t) => {
+test('page_online_while_waiting_tries_within_a_second', async (t) => {
   const { window, fire } = browser(t);
   const { client, sockets } = await connected(t, { sse: false });
   for (let failed = 0; failed < 20; failed++) {
@@ -341,24 +341,24 @@ test('the network that is back is tried within a second', async (t) => {
   }
   const before = sockets.length;
   fire(window, 'online');
-  assert.equal(client.state.delay, 500); // by the chance of the test
+  assert.equal(client.state.delay, 500); // `Math.random` returns 0.5
   await pass(t, 500);
   assert.equal(sockets.length, before + 1);
   sockets.at(-1).say(hello('e:0', { recovered: true }));
-  await pass(t, 20_000); // in which the try that was planned before would have been
+  await pass(t, 20_000); // long enough for the attempt that was planned before
   assert.equal(sockets.length, before + 1);
 });
 
-test('a page that is back after the time of a try does not wait for less than nothing', async (t) => {
+test('page_online_after_the_planned_try_has_no_negative_delay', async (t) => {
   const { window, fire } = browser(t);
   const { client, sockets } = await connected(t);
   sockets[0].end();
-  t.mock.method(Date, 'now', () => 2_000_000); // timers stand still while a laptop sleeps, the clock does not
+  t.mock.method(Date, 'now', () => 2_000_000); // while a laptop sleeps, timers stop and the clock goes on
   fire(window, 'online');
   assert.equal(client.state.delay, 0);
 });
 
-test('a hint of the bridge is kept even if the network comes back', async (t) => {
+test('page_online_while_waiting_after_a_goodbye_keeps_its_delay', async (t) => {
   const { window, fire } = browser(t);
   const { client, sockets } = await connected(t);
   sockets[0].say({ type: 'goodbye', code: 1012, reason: 'shutdown', reconnect: true, reconnect_after_ms: 7_000, close_after_ms: 9_000 });
@@ -368,7 +368,7 @@ test('a hint of the bridge is kept even if the network comes back', async (t) =>
 });
 
 for (const [target, type] of [['window', 'online'], ['document', 'visibilitychange']]) {
-  test(`a connection that did not survive is noticed 3 s after ${type}`, async (t) => {
+  test(`page_${type}_with_a_dead_connection_detects_it_within_3_s`, async (t) => {
     const page = browser(t);
     const { client, sockets } = await connected(t);
     page.fire(page[target], type);
@@ -378,7 +378,7 @@ for (const [target, type] of [['window', 'online'], ['document', 'visibilitychan
   });
 }
 
-test('a page that is hidden asks for nothing', async (t) => {
+test('page_that_becomes_hidden_sends_no_ping', async (t) => {
   const { document, fire } = browser(t);
   const { sockets } = await connected(t);
   document.hidden = true;
@@ -387,7 +387,7 @@ test('a page that is hidden asks for nothing', async (t) => {
 });
 
 for (const [away, back] of [['pagehide', 'pageshow'], ['freeze', 'resume']]) {
-  test(`between ${away} and ${back} there is no connection`, async (t) => {
+  test(`page_between_${away}_and_${back}_has_no_connection`, async (t) => {
     const { window, document, fire } = browser(t);
     const { sockets, notes } = await connected(t);
     const target = away === 'freeze' ? document : window;
@@ -399,7 +399,7 @@ for (const [away, back] of [['pagehide', 'pageshow'], ['freeze', 'resume']]) {
     fire(target, back, { persisted: true });
     await settle();
     assert.equal(sockets.length, 2);
-    fire(document, 'resume'); // browsers say both
+    fire(document, 'resume'); // browsers fire both events
     await settle();
     assert.equal(sockets.length, 2);
     sockets[1].say(hello('e:1', { recovered: true }), update('e:2'));
@@ -407,7 +407,7 @@ for (const [away, back] of [['pagehide', 'pageshow'], ['freeze', 'resume']]) {
   });
 }
 
-test('the first pageshow of a page connects nothing twice', async (t) => {
+test('page_first_pageshow_opens_no_second_socket', async (t) => {
   const { window, fire } = browser(t);
   const { sockets } = await connected(t);
   fire(window, 'pageshow', { persisted: false });
@@ -415,7 +415,7 @@ test('the first pageshow of a page connects nothing twice', async (t) => {
   assert.equal(sockets.length, 1);
 });
 
-test('a page that was not away does not come back', async (t) => {
+test('page_resume_without_a_freeze_opens_no_socket', async (t) => {
   const { document, fire } = browser(t);
   const { client, sockets } = await connected(t);
   const comeBack = async () => {
@@ -431,7 +431,7 @@ test('a page that was not away does not come back', async (t) => {
   assert.equal(client.state.attempt, 1);
 });
 
-test('after a close the page is left alone', async (t) => {
+test('page_events_after_a_close_do_nothing', async (t) => {
   const { window, document, fire } = browser(t);
   const { client, sockets } = await connected(t);
   client.close();

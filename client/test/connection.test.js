@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createClient } from '../src/client.js';
 import { fakeSockets, fakeStreams, goodbye, hello, pass, replace, settle, still, update } from './fakes.js';
 
-/** A client beside a bridge that the test plays, and all that the client said of itself. */
+/** A client that connects to fake sockets and streams, and all that it emitted. */
 async function connecting(t, options = {}) {
   still(t);
   const { sockets, WebSocket } = fakeSockets();
@@ -28,7 +28,7 @@ async function connected(t, options, more) {
 
 const statuses = (states) => states.map(({ status }) => status);
 
-test('it connects, hears, and is closed', async (t) => {
+test('client_connects_gets_updates_and_closes', async (t) => {
   const { client, sockets, states, notes } = await connected(t);
   assert.equal(sockets[0].url.href, 'ws://bridge/ws?user_id=u');
   assert.deepEqual(sockets[0].protocols, []);
@@ -47,7 +47,7 @@ test('it connects, hears, and is closed', async (t) => {
   assert.equal(client.state.status, 'closed');
 });
 
-test('a connection that breaks comes back at its position, later each time, and never gives up', async (t) => {
+test('lost_connection_is_retried_forever_with_backoff_from_its_position', async (t) => {
   const { client, sockets, states } = await connected(t, { sse: false });
   sockets[0].say(update('e:1'));
   sockets[0].end();
@@ -67,7 +67,7 @@ test('a connection that breaks comes back at its position, later each time, and 
   assert.ok(states.every(({ status }) => status !== 'closed'));
 });
 
-test('only a connection that lasted makes delays short again', async (t) => {
+test('backoff_is_reset_only_by_a_connection_that_lasted_5_s', async (t) => {
   const { client, sockets } = await connected(t);
   for (const lasted of [4_999, 4_999, 5_000, 0]) {
     await pass(t, lasted);
@@ -78,7 +78,7 @@ test('only a connection that lasted makes delays short again', async (t) => {
   assert.equal(client.state.attempt, 2);
 });
 
-test('a client that is closed in a handler hears no more', async (t) => {
+test('client_closed_in_a_handler_gets_no_more_messages', async (t) => {
   const { client, sockets } = await connecting(t);
   const heard = [];
   client.on('state', ({ status }) => status === 'open' && client.close());
@@ -88,19 +88,19 @@ test('a client that is closed in a handler hears no more', async (t) => {
 });
 
 for (const code of [1002, 1003, 1007, 1008, 1009, 4500, 4503, 4509, 4777]) {
-  test(`${code} is for good`, async (t) => {
+  test(`close_${code}_is_final`, async (t) => {
     const { client, sockets } = await connected(t);
     sockets[0].end(code, 'why');
     await pass(t, 600_000);
     assert.equal(sockets.length, 1);
     assert.deepEqual([client.state.status, client.state.code, client.state.reason], ['closed', code, 'why']);
-    client.connect(); // unless the application says so
+    client.connect(); // only the application can connect it again
     assert.equal(client.state.status, 'connecting');
   });
 }
 
 for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000, 4429, 4499]) {
-  test(`${code} comes back`, async (t) => {
+  test(`close_${code}_reconnects`, async (t) => {
     const { client, sockets } = await connected(t);
     sockets[0].end(code);
     assert.equal(client.state.status, 'waiting');
@@ -109,7 +109,7 @@ for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000, 4429, 4499]) {
   });
 }
 
-test('a slow consumer resumes at once, but only once', async (t) => {
+test('close_4408_resumes_at_once_the_first_time_then_with_backoff', async (t) => {
   const { client, sockets } = await connected(t);
   sockets[0].end(4408, 'slow_consumer');
   assert.equal(client.state.delay, 0);
@@ -119,19 +119,19 @@ test('a slow consumer resumes at once, but only once', async (t) => {
   assert.equal(client.state.delay, 375);
   await pass(t, 375);
   sockets[2].say(hello('e:0', { recovered: true }));
-  await pass(t, 5_000); // it lasts
+  await pass(t, 5_000); // then the connection counts as stable
   sockets[2].end(4408, 'slow_consumer');
   assert.equal(client.state.delay, 0);
 });
 
-test('a bridge that leaves is followed by its successor before it closes', async (t) => {
+test('goodbye_opens_a_successor_before_the_old_connection_ends', async (t) => {
   const { client, sockets, states, notes } = await connected(t);
   sockets[0].say(goodbye(1012, 'shutdown', 7_300, 20_000), update('e:1'));
   await pass(t, 7_299);
   assert.equal(sockets.length, 1);
   await pass(t, 1);
   assert.equal(sockets[1].after, 'e:1');
-  sockets[0].say(update('e:2')); // both are there: each event once
+  sockets[0].say(update('e:2')); // both connections are open, and each event is emitted once
   assert.ok(!sockets[0].closed);
   sockets[1].say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'));
   assert.ok(sockets[0].closed);
@@ -143,7 +143,7 @@ test('a bridge that leaves is followed by its successor before it closes', async
   assert.equal(client.state.status, 'open');
 });
 
-test('a bridge that closes before the hint is over is waited for as it said', async (t) => {
+test('goodbye_then_an_early_close_reconnects_at_the_time_of_the_goodbye', async (t) => {
   const { client, sockets } = await connected(t);
   sockets[0].say(goodbye(1012, 'shutdown', 7_300, 20_000));
   await pass(t, 3_000);
@@ -153,7 +153,7 @@ test('a bridge that closes before the hint is over is waited for as it said', as
   assert.equal(sockets.length, 2);
 });
 
-test('a successor that fails is tried again while the old connection still works', async (t) => {
+test('successor_that_fails_is_retried_while_the_old_connection_works', async (t) => {
   const { client, sockets, states, notes } = await connected(t);
   sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
   await pass(t, 1_000);
@@ -166,7 +166,7 @@ test('a successor that fails is tried again while the old connection still works
   assert.equal(client.state.status, 'open');
 });
 
-test('the old connection ends while its successor is being dialled', async (t) => {
+test('successor_being_opened_when_the_old_connection_ends_is_used', async (t) => {
   const { sockets, states } = await connected(t);
   sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
   await pass(t, 1_000);
@@ -178,18 +178,18 @@ test('the old connection ends while its successor is being dialled', async (t) =
   assert.equal(states.at(-1).status, 'open');
 });
 
-test('a successor that still dials when another one is due makes way', async (t) => {
+test('successor_still_being_opened_when_a_goodbye_is_due_is_replaced', async (t) => {
   const { sockets } = await connected(t);
-  sockets[0].say(update('e:3')); // a hole
+  sockets[0].say(update('e:3')); // e:1 and e:2 were missed
   await pass(t, 375);
   sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
   await pass(t, 1_000);
   assert.deepEqual(sockets.map(({ closed }) => closed), [false, true, false]);
 });
 
-test('a successor that is there before the hint is due needs no other', async (t) => {
+test('successor_open_before_a_goodbye_is_due_is_kept', async (t) => {
   const { client, sockets } = await connected(t);
-  sockets[0].say(update('e:3')); // a hole
+  sockets[0].say(update('e:3')); // e:1 and e:2 were missed
   await pass(t, 375);
   sockets[0].say(goodbye(1012, 'shutdown', 5_000, 20_000));
   sockets[1].say(hello('e:0', { recovered: true }));
@@ -199,7 +199,7 @@ test('a successor that is there before the hint is due needs no other', async (t
   assert.equal(client.state.delay, 375);
 });
 
-test('what the successor says is no sign of life of the connection that is there', async (t) => {
+test('successor_messages_are_no_sign_of_life_of_the_live_connection', async (t) => {
   const { sockets } = await connected(t);
   sockets[0].say(goodbye(1012, 'shutdown', 30_000, 60_000));
   await pass(t, 30_000);
@@ -208,14 +208,14 @@ test('what the successor says is no sign of life of the connection that is there
   assert.deepEqual(sockets.map(({ closed }) => closed), [true, false]);
 });
 
-test('a goodbye that comes just before the close, or for good, has no successor', async (t) => {
+test('goodbye_right_before_the_close_or_final_opens_no_successor', async (t) => {
   const { sockets } = await connected(t);
   sockets[0].say(goodbye(4401, 'token_expired'), goodbye(4509, 'force_disconnect', 0, 20_000));
   await pass(t, 19_000);
   assert.equal(sockets.length, 1);
 });
 
-test('a connection that has lasted until its goodbye makes delays short again', async (t) => {
+test('backoff_is_reset_by_a_stable_connection_that_ends_with_a_goodbye', async (t) => {
   const { client, sockets } = await connecting(t, { sse: false });
   for (let failed = 0; failed < 4; failed++) {
     sockets.at(-1).end();
@@ -230,14 +230,14 @@ test('a connection that has lasted until its goodbye makes delays short again', 
   assert.equal(client.state.delay, 375);
 });
 
-test('a socket that says nothing within 10 s has failed', async (t) => {
+test('socket_without_connected_within_10_s_fails', async (t) => {
   const { client, sockets } = await connecting(t, { sse: false });
   await pass(t, 10_000);
   assert.ok(sockets[0].closed);
   assert.deepEqual([client.state.status, client.state.code, client.state.reason], ['waiting', 1006, 'timeout']);
 });
 
-test('a silent connection is asked, then replaced', async (t) => {
+test('silent_connection_is_pinged_then_replaced', async (t) => {
   const { client, sockets } = await connected(t);
   await pass(t, 25_000);
   assert.deepEqual(sockets[0].sent, [{ type: 'ping' }]);
@@ -249,7 +249,7 @@ test('a silent connection is asked, then replaced', async (t) => {
   assert.deepEqual([client.state.status, client.state.reason], ['waiting', 'silent']);
 });
 
-test('the first socket that a browser refuses to make is a failure that is told', async (t) => {
+test('socket_whose_constructor_throws_waits_and_has_the_error', async (t) => {
   const { client } = await connecting(t, { WebSocket: function () { throw new SyntaxError('no such protocol'); } });
   assert.deepEqual([client.state.status, client.state.reason], ['waiting', '']);
   assert.match(String(client.state.error), /no such protocol/);
@@ -257,7 +257,7 @@ test('the first socket that a browser refuses to make is a failure that is told'
 
 // Tokens.
 
-test('the token goes as a subprotocol, and is asked for at each connection', async (t) => {
+test('token_is_fetched_for_each_connection_and_sent_as_a_subprotocol', async (t) => {
   const asked = [];
   const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
   assert.deepEqual(sockets[0].protocols, ['wsbridge.v1', 'bearer.token1']);
@@ -268,7 +268,7 @@ test('the token goes as a subprotocol, and is asked for at each connection', asy
   assert.deepEqual(asked, ['connect', 'connect']);
 });
 
-test('a refused token is replaced at once, then with backoff', async (t) => {
+test('token_refused_is_replaced_at_once_the_first_time_then_with_backoff', async (t) => {
   const asked = [];
   const { client, sockets } = await connecting(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
   sockets[0].end(4401, 'token_expired');
@@ -284,7 +284,7 @@ test('a refused token is replaced at once, then with backoff', async (t) => {
   assert.deepEqual(asked, ['connect', 'token_expired', 'token_invalid', 'connect']);
 });
 
-test('a token is refreshed over the open connection before it ends', async (t) => {
+test('token_before_it_expires_is_refreshed_on_the_open_connection', async (t) => {
   const asked = [];
   const { sockets, states } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 3_600_000, ping_interval_ms: 10_000_000 });
   for (let minute = 0; minute < 59; minute++) {
@@ -294,7 +294,7 @@ test('a token is refreshed over the open connection before it ends', async (t) =
   assert.deepEqual(asked, ['connect', 'refresh']);
   assert.deepEqual(sockets[0].sent.at(-1), { type: 'auth', token: 'token2' });
   sockets[0].say({ type: 'authenticated', expires_in_ms: 10_000 });
-  await pass(t, 8_000); // a fifth early where that is less than a minute
+  await pass(t, 8_000); // 20 % early, if that is less than a minute
   assert.deepEqual(sockets[0].sent.at(-1), { type: 'auth', token: 'token3' });
   assert.equal(sockets.length, 1);
   assert.deepEqual(statuses(states), ['connecting', 'open']);
@@ -303,7 +303,7 @@ test('a token is refreshed over the open connection before it ends', async (t) =
   assert.deepEqual(asked, ['connect', 'refresh', 'refresh', 'connect']);
 });
 
-test('a refresh that fails is tried again, and the connection stays', async (t) => {
+test('refresh_that_fails_is_retried_on_the_open_connection', async (t) => {
   let asked = 0;
   const getToken = () => {
     if (++asked === 2) throw new Error('away');
@@ -317,7 +317,7 @@ test('a refresh that fails is tried again, and the connection stays', async (t) 
   assert.deepEqual(sockets[0].sent, [{ type: 'auth', token: 'token3' }]);
 });
 
-test('a connection that is lost needs no refresh', async (t) => {
+test('refresh_of_a_lost_connection_is_cancelled', async (t) => {
   const asked = [];
   const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 10_000 });
   await pass(t, 7_900);
@@ -326,7 +326,7 @@ test('a connection that is lost needs no refresh', async (t) => {
   assert.deepEqual(asked, ['connect']);
 });
 
-test('a getToken that gives the old token again is not asked in a rush', async (t) => {
+test('refresh_with_an_expired_token_waits_5_s', async (t) => {
   let asked = 0;
   const { sockets } = await connected(t, { getToken: () => `token${++asked}` }, { expires_in_ms: 0 });
   await pass(t, 5_000);
@@ -335,15 +335,15 @@ test('a getToken that gives the old token again is not asked in a rush', async (
   assert.equal(asked, 2);
 });
 
-for (const how of ['given', 'refused']) {
-  test(`a fresh token that is ${how} after its connection is gone changes nothing`, async (t) => {
+for (const how of ['that_resolves', 'that_rejects']) {
+  test(`refresh_${how}_after_its_connection_ended_changes_nothing`, async (t) => {
     const pending = [];
     let asked = 0;
     const getToken = () => (++asked === 2 ? new Promise((resolve, reject) => pending.push({ resolve, reject })) : 'token');
     const { client, sockets } = await connected(t, { getToken }, { expires_in_ms: 10_000 });
     await pass(t, 8_000);
     sockets[0].end();
-    if (how === 'given') pending[0].resolve('late');
+    if (how === 'that_resolves') pending[0].resolve('late');
     else pending[0].reject(new Error('late'));
     await settle();
     assert.equal(client.state.status, 'waiting');
@@ -353,7 +353,7 @@ for (const how of ['given', 'refused']) {
   });
 }
 
-test('after a close it begins anew', async (t) => {
+test('connect_after_a_close_resets_attempts_and_backoff', async (t) => {
   const { client, sockets } = await connecting(t);
   for (let times = 0; times < 2; times++) {
     sockets.at(-1).end(4401, 'token_expired');
@@ -368,7 +368,7 @@ test('after a close it begins anew', async (t) => {
   }
 });
 
-test('a close leaves nothing that would happen later', async (t) => {
+test('close_cancels_all_timers', async (t) => {
   const asked = [];
   const { client, sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 10_000 });
   client.close();
@@ -377,7 +377,7 @@ test('a close leaves nothing that would happen later', async (t) => {
   client.connect();
   await settle();
   sockets[1].end();
-  client.close(); // while it waits
+  client.close(); // while it waits for the next attempt
   await pass(t, 20_000);
   assert.equal(sockets.length, 2);
   client.connect();
@@ -385,7 +385,7 @@ test('a close leaves nothing that would happen later', async (t) => {
   assert.equal(sockets.length, 3);
 });
 
-test('a bridge that says nothing of an end is sent no other token', async (t) => {
+test('authenticated_without_an_expiry_plans_no_refresh', async (t) => {
   const asked = [];
   const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
   sockets[0].say({ type: 'authenticated' });
@@ -393,14 +393,14 @@ test('a bridge that says nothing of an end is sent no other token', async (t) =>
   assert.deepEqual(asked, ['connect']);
 });
 
-test('who has no tokens (a cookie is one) sends none', async (t) => {
+test('client_without_get_token_sends_no_token', async (t) => {
   const { sockets } = await connected(t, {}, { expires_in_ms: 10_000 });
   sockets[0].say({ type: 'error', code: 'unavailable', message: '' });
   await pass(t, 20_000);
   assert.deepEqual(sockets[0].sent, []);
 });
 
-test('a successor brings its own time to refresh', async (t) => {
+test('successor_replaces_the_time_of_the_refresh', async (t) => {
   const asked = [];
   const { sockets } = await connected(t, { getToken: ({ reason }) => `token${asked.push(reason)}` }, { expires_in_ms: 10_000 });
   sockets[0].say(goodbye(1012, 'shutdown', 5_000, 20_000));
@@ -410,7 +410,7 @@ test('a successor brings its own time to refresh', async (t) => {
   assert.deepEqual(asked, ['connect', 'connect']);
 });
 
-test('a token that lasts for longer than a timer can is not refreshed at once', async (t) => {
+test('token_that_outlasts_the_longest_timer_is_not_refreshed_at_once', async (t) => {
   const delays = [];
   await connecting(t, { getToken: () => 'token', WebSocket: class {
     constructor() {
@@ -426,7 +426,7 @@ test('a token that lasts for longer than a timer can is not refreshed at once', 
   assert.ok(Math.max(...delays) < 2 ** 31);
 });
 
-test('an error of a refresh is over with the next one that works', async (t) => {
+test('refresh_that_works_clears_the_error_of_the_last_one', async (t) => {
   let asked = 0;
   const getToken = () => (++asked === 2 ? Promise.reject(new Error('away')) : 'token');
   const { client, sockets } = await connected(t, { getToken }, { expires_in_ms: 10_000 });
@@ -435,7 +435,7 @@ test('an error of a refresh is over with the next one that works', async (t) => 
   assert.deepEqual([client.state.status, client.state.transport, client.state.error], ['open', 'websocket', undefined]);
 });
 
-test('a bridge that cannot check the token now is given one again', async (t) => {
+test('error_unavailable_repeats_the_refresh', async (t) => {
   let asked = 0;
   const { sockets } = await connected(t, { getToken: () => `token${++asked}` }, { expires_in_ms: 10_000 });
   await pass(t, 8_000);
@@ -444,20 +444,20 @@ test('a bridge that cannot check the token now is given one again', async (t) =>
   assert.deepEqual(sockets[0].sent.map(({ token }) => token), ['token2', 'token3']);
 });
 
-test('what the bridge did not understand is no reason for a token', async (t) => {
+test('error_bad_message_causes_no_refresh', async (t) => {
   const { sockets } = await connected(t, { getToken: () => 'token' });
   sockets[0].say({ type: 'error', code: 'bad_message', message: '' }, { type: 'new', code: 'unavailable' });
   await pass(t, 4_000);
   assert.deepEqual(sockets[0].sent, []);
 });
 
-test('no token is the end, without a socket', async (t) => {
+test('token_null_closes_without_a_socket', async (t) => {
   const { client, sockets } = await connecting(t, { getToken: async () => null });
   assert.deepEqual([client.state.status, client.state.reason, client.state.code], ['closed', 'no_token', undefined]);
   assert.equal(sockets.length, 0);
 });
 
-test('no fresh token is the end of an open connection', async (t) => {
+test('refresh_null_closes_the_open_connection', async (t) => {
   const tokens = ['first', null];
   const { client, sockets } = await connected(t, { getToken: () => tokens.shift() }, { expires_in_ms: 10_000 });
   await pass(t, 8_000);
@@ -465,7 +465,7 @@ test('no fresh token is the end of an open connection', async (t) => {
   assert.ok(sockets[0].closed);
 });
 
-test('a token that cannot be had is tried for again, and the state says why and when', async (t) => {
+test('token_that_fails_is_retried_and_the_state_has_error_and_time', async (t) => {
   let asked = 0;
   const { client, sockets } = await connecting(t, { getToken: async () => {
     if (++asked < 3) throw new Error('the endpoint is away');
@@ -478,7 +478,7 @@ test('a token that cannot be had is tried for again, and the state says why and 
   assert.equal(sockets[0].protocols[1], 'bearer.token');
 });
 
-test('a token endpoint that does not answer counts as a failure and is told to stop', async (t) => {
+test('token_without_an_answer_within_10_s_fails_and_is_aborted', async (t) => {
   let signal;
   const { client } = await connecting(t, { getToken: (request) => new Promise(() => ({ signal } = request)) });
   await pass(t, 10_000);
@@ -486,7 +486,7 @@ test('a token endpoint that does not answer counts as a failure and is told to s
   assert.equal(client.state.status, 'waiting');
 });
 
-test('a token that comes after the close opens nothing', async (t) => {
+test('token_after_the_close_opens_nothing', async (t) => {
   let give;
   const { client, sockets } = await connecting(t, { getToken: () => new Promise((resolve) => (give = resolve)) });
   client.close();
@@ -496,7 +496,7 @@ test('a token that comes after the close opens nothing', async (t) => {
   assert.equal(client.state.status, 'closed');
 });
 
-test('tokens that cannot be had are no sockets that failed', async (t) => {
+test('token_failures_do_not_count_as_blocked_sockets', async (t) => {
   let isThere = false;
   const { client, sockets, streams } = await connecting(t, { getToken: () => {
     if (!isThere) throw new Error('the endpoint is away');
@@ -509,7 +509,7 @@ test('tokens that cannot be had are no sockets that failed', async (t) => {
 });
 
 for (const token of ['Bearer a.b.c', '"a.b.c"', { token: 'a.b.c' }]) {
-  test(`what cannot be a JWT (${JSON.stringify(token)}) is not sent, and not in the error`, async (t) => {
+  test(`token_${JSON.stringify(token)}_that_is_not_a_jwt_is_neither_sent_nor_in_the_error`, async (t) => {
     const { client, sockets } = await connecting(t, { getToken: () => token });
     assert.equal(sockets.length, 0);
     assert.match(client.state.error.message, /not a JWT/);
@@ -519,7 +519,7 @@ for (const token of ['Bearer a.b.c', '"a.b.c"', { token: 'a.b.c' }]) {
 
 // Streams.
 
-/** With a stream, after three sockets that failed. */
+/** A client whose first three sockets failed, so it opens a stream. */
 async function streaming(t, options) {
   const all = await connecting(t, options);
   for (let failed = 0; failed < 3; failed++) {
@@ -531,7 +531,7 @@ async function streaming(t, options) {
   return all;
 }
 
-test('after three sockets a stream is tried, with the token in a header', async (t) => {
+test('stream_after_three_failed_sockets_opens_with_the_token_in_a_header', async (t) => {
   const { client, streams, notes } = await streaming(t, { getToken: () => 'token' });
   assert.equal(streams[0].url.href, 'http://bridge/sse?user_id=u');
   assert.deepEqual(streams[0].headers, { Accept: 'text/event-stream', Authorization: 'Bearer token' });
@@ -543,7 +543,7 @@ test('after three sockets a stream is tried, with the token in a header', async 
   assert.deepEqual(notes, ['e:1']);
 });
 
-test('from a stream a socket is tried beside it, more and more seldom, and wins if it works', async (t) => {
+test('stream_tries_sockets_beside_it_less_and_less_often_and_ends_when_one_opens', async (t) => {
   const { client, sockets, streams, notes } = await streaming(t);
   streams[0].open();
   await settle();
@@ -575,7 +575,7 @@ test('from a stream a socket is tried beside it, more and more seldom, and wins 
   assert.equal(sockets.length, length + 1);
 });
 
-/** Lets `ms` pass on a stream that writes its comments. */
+/** Let `ms` pass while the stream sends a comment every 10 s. */
 async function alive(t, stream, ms) {
   for (let left = ms; left > 0; left -= 10_000) {
     await pass(t, Math.min(left, 10_000));
@@ -584,7 +584,7 @@ async function alive(t, stream, ms) {
   }
 }
 
-test('a stream that goes silent is replaced', async (t) => {
+test('stream_that_is_silent_is_replaced', async (t) => {
   const { client, streams } = await streaming(t);
   streams[0].open();
   await settle();
@@ -597,7 +597,7 @@ test('a stream that goes silent is replaced', async (t) => {
   assert.ok(streams[0].signal.aborted);
 });
 
-test('where it was a stream it is one after a close, too', async (t) => {
+test('stream_then_close_and_connect_opens_a_stream_again', async (t) => {
   const { client, sockets, streams } = await streaming(t);
   streams[0].open();
   await settle();
@@ -609,7 +609,7 @@ test('where it was a stream it is one after a close, too', async (t) => {
   assert.deepEqual([sockets.length, streams.length], [3, 2]);
 });
 
-test('a stream is asked nothing when the user is back: its next comment tells', async (t) => {
+test('stream_without_a_comment_16_s_after_the_page_is_visible_is_replaced', async (t) => {
   const document = new EventTarget();
   replace(t, globalThis, 'document', document);
   const { client, streams } = await streaming(t);
@@ -624,7 +624,7 @@ test('a stream is asked nothing when the user is back: its next comment tells', 
   assert.equal(client.state.reason, 'silent');
 });
 
-test('a socket is tried beside a stream at least once an hour', async (t) => {
+test('stream_tries_a_socket_at_least_once_an_hour', async (t) => {
   const { sockets, streams } = await streaming(t);
   streams[0].open();
   await settle();
@@ -640,7 +640,7 @@ test('a socket is tried beside a stream at least once an hour', async (t) => {
   }
 });
 
-test('a socket beside a stream that fails leaves the hint of a goodbye as it was', async (t) => {
+test('stream_goodbye_keeps_its_delay_if_a_socket_beside_it_fails', async (t) => {
   const { client, sockets, streams } = await streaming(t);
   streams[0].open();
   await settle();
@@ -657,7 +657,7 @@ test('a socket beside a stream that fails leaves the hint of a goodbye as it was
   assert.equal(client.state.status, 'open');
 });
 
-test('where neither gets through they are tried in turn', async (t) => {
+test('stream_and_socket_that_both_fail_are_tried_in_turn', async (t) => {
   const { client, sockets, streams } = await streaming(t);
   const next = () => pass(t, client.state.delay);
   streams[0].fail();
@@ -673,7 +673,7 @@ test('where neither gets through they are tried in turn', async (t) => {
   assert.deepEqual([sockets.length, streams.length], [5, 2]);
 });
 
-test('only sockets that fail in a row make a stream', async (t) => {
+test('stream_is_tried_only_after_sockets_that_failed_in_a_row', async (t) => {
   const { client, sockets, streams } = await connecting(t);
   const fail = async (times) => {
     for (let failed = 0; failed < times; failed++) {
@@ -685,7 +685,7 @@ test('only sockets that fail in a row make a stream', async (t) => {
   sockets.at(-1).say(hello('e:0'));
   await fail(3); // the first of them was open
   assert.deepEqual([sockets.length, streams.length], [6, 0]);
-  sockets.at(-1).end(1013, 'overloaded'); // it got through
+  sockets.at(-1).end(1013, 'overloaded'); // a close frame proves that sockets are not blocked
   await pass(t, client.state.delay);
   await fail(2);
   assert.equal(streams.length, 0);
@@ -696,7 +696,7 @@ test('only sockets that fail in a row make a stream', async (t) => {
 for (const [status, code, reason, ends] of [
   [400, 4500, 'user_id_required', true], [403, 4503, 'origin_forbidden', true], [401, 4401, 'token_expired', false],
 ]) {
-  test(`a stream that is refused with ${status} is a ${code}`, async (t) => {
+  test(`stream_refused_with_${status}_has_the_code_${code}`, async (t) => {
     const { client, streams } = await streaming(t);
     streams[0].refuse(status, reason);
     await settle();
@@ -705,7 +705,7 @@ for (const [status, code, reason, ends] of [
 }
 
 for (const status of [400, 401, 403]) {
-  test(`a ${status} without a problem document is not the bridge's, and comes back`, async (t) => {
+  test(`stream_refused_with_${status}_by_a_proxy_reconnects`, async (t) => {
     const { client, streams } = await streaming(t);
     streams[0].answer(new Response('<h1>No</h1>', { status }));
     await settle();
@@ -714,7 +714,7 @@ for (const status of [400, 401, 403]) {
 }
 
 for (const status of [404, 429, 500, 502, 503]) {
-  test(`a stream that is answered ${status} comes back`, async (t) => {
+  test(`stream_answered_with_${status}_reconnects`, async (t) => {
     const { client, streams } = await streaming(t);
     streams[0].refuse(status);
     await settle();
@@ -722,7 +722,7 @@ for (const status of [404, 429, 500, 502, 503]) {
   });
 }
 
-test('a stream that is refused for now comes back when it is told to', async (t) => {
+test('stream_goodbye_overloaded_reconnects_at_the_time_of_the_goodbye', async (t) => {
   const { client, streams } = await streaming(t);
   streams[0].open();
   await settle();
@@ -734,7 +734,7 @@ test('a stream that is refused for now comes back when it is told to', async (t)
   assert.equal(streams.length, 2);
 });
 
-test('a token is refreshed on a stream by its successor', async (t) => {
+test('stream_token_before_it_expires_is_refreshed_by_a_successor', async (t) => {
   const asked = [];
   const { streams, client } = await streaming(t, { getToken: ({ reason }) => `token${asked.push(reason)}` });
   streams[0].open();
@@ -752,7 +752,7 @@ test('a token is refreshed on a stream by its successor', async (t) => {
   assert.equal(client.state.status, 'open');
 });
 
-test('without a way to a stream it is sockets only', async (t) => {
+test('client_without_a_stream_url_tries_only_sockets', async (t) => {
   const { client, sockets, streams } = await connecting(t, { url: 'ws://bridge/socket' });
   for (let failed = 0; failed < 6; failed++) {
     sockets.at(-1).end();

@@ -1,4 +1,4 @@
-/** A client as the adapters see it, without a connection. */
+/** A fake client for the tests of the adapters. It has no connection. */
 export class Emitter {
   state = { status: 'idle', attempt: 0 };
   position = '';

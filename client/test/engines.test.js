@@ -1,4 +1,4 @@
-// Engines other than a browser: WebSocket classes of Node.js against real sockets, and React Native, emulated.
+// Engines other than browsers: Node.js's WebSocket classes on real sockets, and an emulated React Native.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,9 +12,9 @@ import { createClient } from '../src/client.js';
 import { fakeSockets, hello, settle, update } from './fakes.js';
 
 const CLASSES = { ws: ws.WebSocket, undici: undici.WebSocket };
-const DEADLINE = 5_000; // ms; a client that hears of no refusal waits for 10 s
+const DEADLINE = 5_000; // ms; without an error event, a client waits for 10 s
 
-/** A free port: connections to it are refused. */
+/** A port on which nothing listens, so connections are refused. */
 async function refusingPort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -46,7 +46,7 @@ for (const [name, WebSocket] of Object.entries(CLASSES)) {
   });
 
   for (const end of ['closes with 1012', 'is cut off', 'sends garbage']) {
-    test(`${name}_server_that_${end}_is_come_back_to`, async (t) => {
+    test(`${name}_server_that_${end}_is_reconnected`, async (t) => {
       const server = new ws.WebSocketServer({ host: '127.0.0.1', port: 0 });
       await once(server, 'listening');
       let connections = 0;
@@ -72,7 +72,7 @@ for (const [name, WebSocket] of Object.entries(CLASSES)) {
   }
 
   test(`${name}_close_while_connecting_does_not_throw`, async (t) => {
-    const server = createServer().listen(0, '127.0.0.1'); // takes the connection and says nothing
+    const server = createServer().listen(0, '127.0.0.1'); // accepts the connection and sends nothing
     t.after(() => server.close());
     await once(server, 'listening');
     const accepted = once(server, 'connection');
@@ -85,7 +85,7 @@ for (const [name, WebSocket] of Object.entries(CLASSES)) {
   });
 }
 
-test('node_with_its_own_websocket_hears_of_a_refusal', async () => {
+test('node_with_its_own_websocket_detects_a_refused_connection', async () => {
   const entry = fileURLToPath(new URL('../src/client.js', import.meta.url));
   const script = `
     import { createClient } from ${JSON.stringify(entry)};
@@ -105,8 +105,8 @@ test('node_with_its_own_websocket_hears_of_a_refusal', async () => {
   assert.deepEqual([said, errors, code], ['waiting 1006\n', '', 0]);
 });
 
-test('react_native_connects_hears_and_closes', async (t) => {
-  // What its engine has: a bare `window`, no document, no location, no storage, no locks, no channels, no EventTarget.
+test('react_native_connects_gets_updates_and_closes', async (t) => {
+  // The engine of React Native has a bare `window`, no document, no location, no storage, no locks, no channels, no EventTarget.
   const gone = ['EventTarget', 'CustomEvent', 'BroadcastChannel', 'document', 'location', 'sessionStorage', 'localStorage'];
   const before = Object.fromEntries(gone.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]));
   const navigator = Object.getOwnPropertyDescriptor(globalThis, 'navigator');

@@ -1,17 +1,17 @@
-/** What a page has around a client, in hand: time, chance, sockets, streams, locks, channels. */
+/** Fakes of what a client uses: time, random numbers, sockets, streams, locks, channels. */
 
-/** Time stands still until `tick`; chance always says `chance`. */
+/** Stop the clock until `pass`; `Math.random` returns `chance`. */
 export function still(t, chance = 0.5) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 });
   t.mock.method(Math, 'random', () => chance);
 }
 
-/** Lets everything happen that waits for nothing but its turn. */
+/** Run all pending microtasks. */
 export async function settle() {
   for (let turn = 0; turn < 30; turn++) await Promise.resolve();
 }
 
-/** Lets `ms` pass, a second at a time: timers see the time at which they were due. */
+/** Let `ms` pass in steps of a second, so that each timer sees the time at which it was due. */
 export async function pass(t, ms) {
   await settle();
   for (let left = ms; left > 0; left -= 1_000) {
@@ -30,13 +30,13 @@ export const goodbye = (code, reason, reconnect_after_ms = 0, close_after_ms = 0
   type: 'goodbye', code, reason, reconnect: code < 4500, reconnect_after_ms, close_after_ms,
 });
 
-/** A class of sockets, and the list of those that were opened; a test plays the bridge on them. */
+/** A fake WebSocket class, and the list of its sockets, on which a test sends the messages of the bridge. */
 export function fakeSockets() {
   const sockets = [];
   class FakeSocket {
     sent = [];
     closed = false;
-    answers = false; // to pings
+    answers = false; // whether it answers pings
     constructor(url, protocols) {
       this.url = new URL(url);
       this.protocols = protocols;
@@ -62,7 +62,7 @@ export function fakeSockets() {
   return { sockets, WebSocket: FakeSocket };
 }
 
-/** A fetch, and the list of the streams that it was asked for. */
+/** A fake fetch, and the list of the streams that were requested. */
 export function fakeStreams() {
   const streams = [];
   const fetch = (url, { headers, signal }) => new Promise((resolve, reject) => {
@@ -84,7 +84,7 @@ export function fakeStreams() {
   return { streams, fetch };
 }
 
-/** The locks and channels of one origin, for any number of tabs in this process. */
+/** Fake locks and channels of one origin, for any number of tabs in this process. */
 export function fakeOrigin(t) {
   const waiting = new Map(); // name → [{callback, resolve, reject, signal}], the first holds the lock
   const channels = new Set();
@@ -96,7 +96,7 @@ export function fakeOrigin(t) {
     first.held = true;
     await Promise.resolve();
     await first.callback({ name });
-    if (queue[0] !== first) return; // stolen meanwhile
+    if (queue[0] !== first) return; // the lock was stolen
     queue.shift();
     first.resolve();
     grant(name);
@@ -143,7 +143,7 @@ export function fakeOrigin(t) {
   return { channels, waiting };
 }
 
-/** Sets a global for the time of a test. */
+/** Replace a property until the end of the test. */
 export function replace(t, target, name, value) {
   const before = Object.getOwnPropertyDescriptor(target, name);
   Object.defineProperty(target, name, { value, configurable: true, writable: true });

@@ -30,7 +30,7 @@ function page(t, options = {}, client = new Emitter()) {
   return shown;
 }
 
-test('follow_connects_then_loads_then_applies_what_came_meanwhile', async (t) => {
+test('follow_connects_loads_then_applies_the_updates_since_the_load_began', async (t) => {
   const shown = page(t);
   assert.deepEqual([shown.client.calls, shown.loads.length], [['connect'], 0]);
   shown.connected();
@@ -44,13 +44,13 @@ test('follow_connects_then_loads_then_applies_what_came_meanwhile', async (t) =>
   assert.equal(shown.loads.length, 1);
 });
 
-test('follow_a_client_that_is_connected_loads_at_once', (t) => {
+test('follow_of_a_connected_client_loads_at_once', (t) => {
   const client = Object.assign(new Emitter(), { position: 'e:5', state: { status: 'open', attempt: 0 } });
   const shown = page(t, {}, client);
   assert.deepEqual([shown.loads.length, client.calls], [1, []]);
 });
 
-test('follow_a_client_that_resumed_its_position_over_a_reload_loads', (t) => {
+test('follow_of_a_client_that_resumed_after_a_reload_loads', (t) => {
   const shown = page(t);
   shown.client.position = 'e:5';
   shown.connected({ recovered: true });
@@ -70,7 +70,7 @@ test('follow_gap_of_one_user_loads_again_at_once_and_holds_updates', async (t) =
   assert.deepEqual([shown.tasks, shown.causes], [['new', 9], ['first', 'gap']]);
 });
 
-test('follow_gap_of_a_restart_loads_within_the_jitter_and_shows_updates_until_then', async (t) => {
+test('follow_gap_reset_loads_within_the_jitter_and_applies_updates_until_then', async (t) => {
   const shown = page(t);
   shown.connected();
   shown.loads[0].resolve([]);
@@ -84,7 +84,7 @@ test('follow_gap_of_a_restart_loads_within_the_jitter_and_shows_updates_until_th
   assert.equal(shown.loads.length, 2);
 });
 
-test('follow_load_that_is_overtaken_is_aborted_and_ignored', async (t) => {
+test('follow_load_replaced_by_a_newer_one_is_aborted_and_ignored', async (t) => {
   const shown = page(t);
   shown.connected();
   shown.update(1);
@@ -102,7 +102,7 @@ test('follow_load_that_is_overtaken_is_aborted_and_ignored', async (t) => {
   assert.deepEqual(shown.errors, []);
 });
 
-test('follow_load_that_fails_is_told_and_tried_again_with_backoff', async (t) => {
+test('follow_load_that_fails_is_reported_and_retried_with_backoff', async (t) => {
   const shown = page(t);
   shown.connected();
   for (const delay of [375, 450]) {
@@ -119,7 +119,7 @@ test('follow_load_that_fails_is_told_and_tried_again_with_backoff', async (t) =>
   assert.deepEqual([shown.tasks, shown.errors], [['all of them', 9], ['away 375', 'away 450']]);
 });
 
-test('follow_apply_that_throws_keeps_no_other_update', async (t) => {
+test('follow_apply_that_throws_is_reported_and_the_next_update_is_applied', async (t) => {
   const seen = [];
   const shown = page(t, { apply: ({ event }) => {
     if (event === 2) throw new Error('a bug');
@@ -144,7 +144,7 @@ test('follow_with_too_many_updates_during_a_load_begins_from_scratch', async (t)
   assert.deepEqual(shown.tasks, ['state', 100_002]);
 });
 
-test('follow_that_was_ended_does_nothing_more', async (t) => {
+test('follow_after_its_end_does_nothing', async (t) => {
   const shown = page(t);
   shown.connected();
   shown.client.emit('gap', { reason: 'reset' });

@@ -12,14 +12,14 @@ import { createClient } from '../index.js';
 
 const CLIENT = fileURLToPath(new URL('..', import.meta.url));
 const GUIDE = readFileSync(join(CLIENT, '..', 'FRONTEND_INTEGRATION.md'), 'utf8');
-const STAND_INS = { vue: '@vue/reactivity', '@tanstack/react-query': '@tanstack/query-core' }; // what the code needs of them
+const STAND_INS = { vue: '@vue/reactivity', '@tanstack/react-query': '@tanstack/query-core' }; // with the same exports
 const PLAYWRIGHT = `declare module '@playwright/test' {
   interface Fixtures { page: { [name: string]: any; routeWebSocket(url: RegExp, handler: (socket: any) => void): Promise<void> }; request: any }
   export const expect: any;
   export const test: (name: string, body: (fixtures: Fixtures) => Promise<void>) => void;
 }`;
 
-// An application that has installed everything; the client's types are those of its sources.
+// An application with all packages installed. The types of the client come from its sources.
 const project = mkdtempSync(join(tmpdir(), 'wsbridge-guide-'));
 after(() => rmSync(project, { recursive: true }));
 mkdirSync(join(project, 'node_modules/@tanstack'), { recursive: true });
@@ -30,7 +30,7 @@ function link(name, real) {
   symlinkSync(join(CLIENT, 'node_modules', real), join(project, 'node_modules', name));
 }
 
-/** The blocks in this language, by the heading that they are under; of several the next ones have a number behind it. */
+/** The code blocks in this language by their heading. From the second block of a heading on, a number follows it. */
 function code(language) {
   const found = {};
   for (const section of GUIDE.split(/^## /m)) {
@@ -41,12 +41,12 @@ function code(language) {
   return found;
 }
 
-test('the TypeScript of the guide compiles under strict', () => {
+test('guide_typescript_compiles_under_strict', () => {
   const files = [['playwright.d.ts', PLAYWRIGHT]];
   for (const language of ['ts', 'tsx']) {
     for (const [heading, text] of Object.entries(code(language))) files.push([`${heading.replaceAll(' ', '')}.${language}`, text]);
   }
-  const declared = "declare const client: import('wsbridge-client').Client;\n"; // where the block is for a client that is there
+  const declared = "declare const client: import('wsbridge-client').Client;\n"; // for blocks that use a client without creating it
   files.push(['State.ts', `${declared}${code('js').State}export {};`]);
   assert.deepEqual(files.map(([name]) => name), [
     'playwright.d.ts', 'TanStackQuery.ts', 'TypeScript.ts', 'Testingyourapp.ts', 'Testingyourapp2.ts', 'React.tsx', 'State.ts',
@@ -64,7 +64,7 @@ test('the TypeScript of the guide compiles under strict', () => {
   }
 });
 
-test('the composables for Vue follow a client for as long as their component is there', async () => {
+test('guide_vue_composables_follow_the_client_until_their_component_is_unmounted', async () => {
   writeFileSync(join(project, 'composables.mjs'), code('js').Vue);
   const { useConnectionState, useEvent } = await import(join(project, 'composables.mjs'));
   const client = createClient({ url: 'ws://127.0.0.1:9/ws', sse: false, WebSocket: class { close() {} } });
@@ -84,7 +84,7 @@ test('the composables for Vue follow a client for as long as their component is 
   assert.deepEqual([statuses.length, heard.length], [3, 2]);
 });
 
-test('a logout closes all tabs, then tells the backend', async (t) => {
+test('guide_logout_closes_all_tabs_then_calls_the_backend', async (t) => {
   const asked = [];
   writeFileSync(join(project, 'client.js'), `export const client = { close: (how) => globalThis.asked.push(how) };`);
   writeFileSync(join(project, 'package.json'), '{"type":"module"}');
@@ -96,7 +96,7 @@ test('a logout closes all tabs, then tells the backend', async (t) => {
   assert.deepEqual(asked, [{ everywhere: true }, '/logout']);
 });
 
-test('a change waits until its event was handled', async (t) => {
+test('guide_change_resolves_after_its_event_was_handled', async (t) => {
   writeFileSync(join(project, 'rename.mjs'), code('js')['Your own changes']);
   const asked = [];
   t.mock.method(globalThis, 'fetch', async (path) => (asked.push(path), Response.json({ eventId: 'mine' })));
@@ -105,7 +105,7 @@ test('a change waits until its event was handled', async (t) => {
   assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
 });
 
-test('a Svelte store and an RxJS observable follow a client until they are left', async () => {
+test('guide_svelte_store_and_rxjs_observable_follow_the_client_until_they_are_unsubscribed', async () => {
   const blocks = code('js');
   writeFileSync(join(project, 'svelte.mjs'), blocks['Svelte, RxJS, Angular']);
   writeFileSync(join(project, 'rxjs.mjs'), blocks['Svelte, RxJS, Angular2']);

@@ -20,7 +20,7 @@ beforeEach(() => {
   invalidations = mock.method(queryClient, 'invalidateQueries').mock;
 });
 
-/** Let promises go on, then timers that are due now. */
+/** Run pending promises, then timers that are due now. */
 async function settle() {
   for (let turn = 0; turn < 10; turn++) {
     await new Promise(setImmediate);
@@ -28,7 +28,7 @@ async function settle() {
   }
 }
 
-/** In steps, so that a timer that is set meanwhile counts from then. */
+/** Let `ms` pass in steps, so that a timer set in between counts from that moment. */
 async function pass(ms) {
   for (let left = ms; left > 0; left -= WITHIN) {
     mock.timers.tick(Math.min(left, WITHIN));
@@ -51,7 +51,7 @@ class Shown {
     await settle();
   }
 
-  /** What a component that renders shows from now on, when it changes: as TanStack's adapters they are called in batches. */
+  /** A list of the values that a component renders from now on, without repetitions. Called in batches, like TanStack's adapters. */
   shownFrom(look) {
     const shows = [look(this.data)];
     this.observer.subscribe(notifyManager.batchCalls(() => look(this.data) !== shows.at(-1) && shows.push(look(this.data))));
@@ -71,7 +71,7 @@ async function shown(queryKey, data) {
 
 const update = ({ event }) => ({ queryKey: ['task', event.id], updater: (task) => ({ ...task, ...event }) });
 
-test('an update changes the data of its query and fetches nothing', async () => {
+test('update_changes_the_data_of_its_query_without_a_fetch', async () => {
   const [task, other] = [await shown(['task', 7], TASK), await shown(['task', 8], { ...TASK, id: 8 })];
   bindQueries(client, queryClient, { task_update: { update } });
   client.emit('task_update', { event: { id: 7, done: true } });
@@ -81,7 +81,7 @@ test('an update changes the data of its query and fetches nothing', async () => 
   assert.equal(task.fetches.length, 1);
 });
 
-test('a thousand updates in one tick are all applied, in order', async () => {
+test('updates_a_thousand_in_one_tick_are_applied_in_order', async () => {
   const numbers = await shown(['numbers'], []);
   const append = ({ event }) => ({ queryKey: ['numbers'], updater: (all) => [...all, event] });
   bindQueries(client, queryClient, { number: { update: append } });
@@ -89,20 +89,20 @@ test('a thousand updates in one tick are all applied, in order', async () => {
   assert.deepEqual(numbers.data, Array.from({ length: 1_000 }, (_, n) => n));
 });
 
-test('data that was never fetched is not made up', () => {
+test('update_of_a_query_without_data_is_ignored', () => {
   bindQueries(client, queryClient, { task_update: { update } });
   client.emit('task_update', { event: { id: 7, done: true } });
   assert.equal(queryClient.getQueryCache().getAll().length, 0);
 });
 
-test('an update may concern no query', async () => {
+test('update_without_a_query_does_nothing', async () => {
   const task = await shown(['task', 7], TASK);
   bindQueries(client, queryClient, { task_update: { update: () => undefined } });
   client.emit('task_update', { event: { id: 7, done: true } });
   assert.deepEqual(task.data, TASK);
 });
 
-test('an update that comes during a fetch is not lost to an older answer', async () => {
+test('update_during_a_fetch_survives_the_older_answer', async () => {
   const [task, comments] = [await shown(['task', 7], TASK), await shown(['task', 7, 'comments'], [])];
   bindQueries(client, queryClient, { task_update: { update } });
   queryClient.refetchQueries({ queryKey: ['task'] });
@@ -110,14 +110,14 @@ test('an update that comes during a fetch is not lost to an older answer', async
   await settle();
   const shows = task.shownFrom(({ done }) => done);
   await comments.answer([]);
-  await task.answer(TASK); // which is older
+  await task.answer(TASK); // an older answer
   assert.deepEqual(task.data, { ...TASK, done: true });
-  assert.deepEqual(shows, [true]); // and was never seen
+  assert.deepEqual(shows, [true]); // the older answer was never shown
   await pass(10 * WITHIN);
   assert.deepEqual([task.fetches.length, comments.fetches.length], [2, 2]);
 });
 
-test('many messages are one invalidation and one fetch', async () => {
+test('invalidations_in_one_tick_cause_one_fetch', async () => {
   const [tasks, users] = [await shown(['tasks', { page: 1 }], []), await shown(['users'], [])];
   bindQueries(client, queryClient, { task_update: { invalidate: [['tasks']] } });
   for (let n = 0; n < 1_000; n++) client.emit('task_update', { event: n });
@@ -130,7 +130,7 @@ test('many messages are one invalidation and one fetch', async () => {
   assert.equal(users.fetches.length, 1);
 });
 
-test('what a message makes stale may depend on it', async () => {
+test('invalidation_gets_the_message_to_choose_the_queries', async () => {
   const lists = [await shown(['list', 1], []), await shown(['list', 2], []), await shown(['list', 3], [])];
   bindQueries(client, queryClient, { task_update: { invalidate: ({ event }) => [['list', event.from], ['list', event.to]] } });
   client.emit('task_update', { event: { from: 1, to: 3 } });
@@ -139,7 +139,7 @@ test('what a message makes stale may depend on it', async () => {
 });
 
 for (const [which, before] of [['first', 0], ['later', 1]]) {
-  test(`a message during a ${which} fetch does not cut it off, and is followed by one more`, async () => {
+  test(`invalidation_during_a_${which}_fetch_does_not_abort_it_and_fetches_once_more`, async () => {
     const tasks = before ? await shown(['tasks'], []) : new Shown(['tasks']);
     bindQueries(client, queryClient, { task_update: { invalidate: [['tasks']] } });
     if (before) queryClient.refetchQueries({ queryKey: ['tasks'] });
@@ -167,7 +167,7 @@ test('gap_of_one_user_refetches_without_jitter', async () => {
   assert.equal(tasks.fetches.length, 2);
 });
 
-test('gaps of a restart are one refetch of everything, after a random delay', async () => {
+test('gap_reset_twice_refetches_once_after_a_random_delay', async () => {
   const [tasks, users] = [await shown(['tasks'], []), await shown(['users'], [])];
   bindQueries(client, queryClient, {});
   client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'reset' });
@@ -186,7 +186,7 @@ test('gaps of a restart are one refetch of everything, after a random delay', as
   assert.equal(invalidations.callCount(), 2);
 });
 
-test('only the queries that events keep fresh are fetched after a gap', async () => {
+test('gap_with_the_option_query_keys_refetches_only_those', async () => {
   const [tasks, rates] = [await shown(['tasks', 1], []), await shown(['rates'], [])];
   bindQueries(client, queryClient, {}, { queryKeys: [['tasks'], ['task']], jitter: 0 });
   client.emit('gap', { last_event_id: 'k3f9x2:97', reason: 'expired' });
@@ -194,7 +194,7 @@ test('only the queries that events keep fresh are fetched after a gap', async ()
   assert.deepEqual([tasks.fetches.length, rates.fetches.length], [2, 1]);
 });
 
-test('what was fetched before the first connection is fetched again; a later one needs nothing', async () => {
+test('connected_the_first_time_refetches_and_a_reconnect_does_not', async () => {
   const [tasks, users] = [await shown(['tasks'], []), new Shown(['users'])];
   bindQueries(client, queryClient, {});
   client.emit('connected', {});
@@ -211,7 +211,7 @@ test('what was fetched before the first connection is fetched again; a later one
   assert.deepEqual([tasks.fetches.length, users.fetches.length], [2, 2]);
 });
 
-test('first_fetch_that_runs_gets_the_updates_that_came_meanwhile', async () => {
+test('update_during_the_first_fetch_is_applied_to_its_answer', async () => {
   const task = new Shown(['task', 7]);
   bindQueries(client, queryClient, { task_update: { update } });
   client.emit('task_update', { event: { id: 7, done: true } });
@@ -221,7 +221,7 @@ test('first_fetch_that_runs_gets_the_updates_that_came_meanwhile', async () => {
   assert.equal(task.fetches.length, 1);
 });
 
-test('fetch_that_fails_forgets_the_updates_that_came_meanwhile', async () => {
+test('update_during_a_fetch_that_fails_is_dropped', async () => {
   const task = await shown(['task', 7], TASK);
   bindQueries(client, queryClient, { task_update: { update } });
   queryClient.refetchQueries({ queryKey: ['task'] });
@@ -246,9 +246,9 @@ test('page_load_whose_queries_wait_for_the_connection_fetches_once', async () =>
   client.emit('connected', {});
   client.position = 'k3f9x2:41';
   await pass(10 * WITHIN);
-  assert.deepEqual([fetched, other.fetches.length], [['tasks', 'users'], 2]); // the other one began before
+  assert.deepEqual([fetched, other.fetches.length], [['tasks', 'users'], 2]); // `other` was fetched before the connection, so again after it
   await queryClient.refetchQueries({ queryKey: ['tasks'] });
-  assert.deepEqual(fetched, ['tasks', 'users', 'tasks']); // connected: at once
+  assert.deepEqual(fetched, ['tasks', 'users', 'tasks']); // while connected, a fetch does not wait
 });
 
 test('page_load_without_a_connection_fetches_after_3_s_and_again_when_connected', async () => {
@@ -265,11 +265,11 @@ test('page_load_without_a_connection_fetches_after_3_s_and_again_when_connected'
 });
 
 for (const what of ['invalidation', 'gap']) {
-  test(`pending_${what}_is_done_after_unbind_and_bind`, async () => {
+  test(`pending_${what}_when_unbound_is_done_after_the_next_bind`, async () => {
     client.position = 'k3f9x2:41';
     const [tasks, users] = [await shown(['tasks'], []), await shown(['users'], [])];
     const rules = { task_update: { invalidate: [['tasks']] } };
-    bindQueries(client, queryClient, rules)(); // the fetch of the first bind is none of this test's
+    bindQueries(client, queryClient, rules)(); // the first bind refetches, which is not tested here
     const unbind = bindQueries(client, queryClient, rules);
     await pass(WITHIN);
     for (const query of [tasks, users]) await query.answer([]);
@@ -283,7 +283,7 @@ for (const what of ['invalidation', 'gap']) {
   });
 }
 
-test('events_between_unbind_and_bind_are_a_refetch', async () => {
+test('bind_after_events_while_unbound_refetches', async () => {
   client.position = 'k3f9x2:41';
   const tasks = await shown(['tasks'], []);
   const unbind = bindQueries(client, queryClient, {});
@@ -293,7 +293,7 @@ test('events_between_unbind_and_bind_are_a_refetch', async () => {
   bindQueries(client, queryClient, {})();
   bindQueries(client, queryClient, {});
   await pass(WITHIN);
-  assert.equal(tasks.fetches.length, 2); // nothing came in between
+  assert.equal(tasks.fetches.length, 2); // no event while unbound
   client.position = 'k3f9x2:42';
   bindQueries(client, queryClient, {})();
   client.position = 'k3f9x2:43';
@@ -302,7 +302,7 @@ test('events_between_unbind_and_bind_are_a_refetch', async () => {
   assert.equal(tasks.fetches.length, 3);
 });
 
-test('after_unbind_nothing_is_fetched_but_what_was_pending_is_stale', async () => {
+test('unbind_fetches_nothing_and_marks_pending_queries_stale', async () => {
   const [task, tasks] = [await shown(['task', 7], TASK), await shown(['tasks'], [])];
   const unbind = bindQueries(client, queryClient, { task_update: { update, invalidate: [['tasks']] } });
   client.emit('task_update', { event: { id: 7, done: true } });

@@ -1,11 +1,11 @@
-// Which transport: a stream beside a socket that stays silent, what is remembered of it, and what an application may choose.
+// The choice of the transport: a stream beside a silent socket, the memory of blocked sockets, the option `transports`.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
 import { fakeOrigin, fakeSockets, fakeStreams, hello, pass, replace, settle, still, update } from './fakes.js';
 
-/** Clients of one bridge that the test plays. */
+/** Clients of one bridge whose messages the test sends. */
 function bridge(t) {
   still(t);
   const { sockets, WebSocket } = fakeSockets();
@@ -36,7 +36,7 @@ function sessionStorage(t) {
   return kept;
 }
 
-test('dial_socket_silent_opens_stream_beside_within_3_s', async (t) => {
+test('dial_with_a_silent_socket_opens_a_stream_beside_it_after_3_s', async (t) => {
   const { sockets, streams, open, stream } = bridge(t);
   const { client, notes } = await open({ getToken: () => 'token' });
   await pass(t, 2_999);
@@ -47,7 +47,7 @@ test('dial_socket_silent_opens_stream_beside_within_3_s', async (t) => {
   assert.deepEqual([client.state.transport, sockets[0].closed, notes], ['sse', true, ['e:1']]);
 });
 
-test('dial_socket_slow_wins_over_stream_that_is_slower', async (t) => {
+test('dial_with_a_slow_socket_and_a_slower_stream_uses_the_socket', async (t) => {
   const { sockets, streams, open } = bridge(t);
   const { client } = await open();
   await pass(t, 4_000);
@@ -57,7 +57,7 @@ test('dial_socket_slow_wins_over_stream_that_is_slower', async (t) => {
   assert.deepEqual([sockets.length, streams.length], [1, 1]);
 });
 
-test('dial_one_of_both_fails_waits_for_the_other', async (t) => {
+test('dial_with_one_of_both_failing_waits_for_the_other', async (t) => {
   const { sockets, streams, open } = bridge(t);
   const { client } = await open();
   await pass(t, 3_000);
@@ -68,7 +68,7 @@ test('dial_one_of_both_fails_waits_for_the_other', async (t) => {
   assert.equal(client.state.status, 'waiting');
 });
 
-test('dial_successor_of_live_connection_opens_no_stream_beside', async (t) => {
+test('dial_of_a_successor_opens_no_stream_beside_it', async (t) => {
   const { sockets, streams, open } = bridge(t);
   await open();
   sockets[0].say(hello('e:0'), update('e:9')); // a missed event
@@ -76,7 +76,7 @@ test('dial_successor_of_live_connection_opens_no_stream_beside', async (t) => {
   assert.deepEqual([sockets.length, streams.length], [2, 0]);
 });
 
-test('close_while_both_are_dialled_ends_both', async (t) => {
+test('close_while_both_are_opened_ends_both', async (t) => {
   const { sockets, streams, open } = bridge(t);
   const { client } = await open();
   await pass(t, 3_000);
@@ -84,14 +84,14 @@ test('close_while_both_are_dialled_ends_both', async (t) => {
   assert.deepEqual([sockets[0].closed, streams[0].signal.aborted], [true, true]);
 });
 
-test('blocked_sockets_are_remembered_over_a_reload_until_one_comes_through', async (t) => {
+test('blocked_sockets_are_remembered_over_a_reload_until_a_socket_opens', async (t) => {
   const kept = sessionStorage(t);
   const { sockets, streams, open, stream } = bridge(t);
   const { client } = await open();
   await pass(t, 3_000);
   await stream(hello('e:0'));
   client.close();
-  await open(); // the page was loaded again
+  await open(); // as after a reload of the page
   assert.deepEqual([sockets.length, streams.length], [1, 2]);
   await stream(hello('e:0'));
   await pass(t, 10_000);
@@ -135,19 +135,19 @@ for (const [transports, sockets_, streams_] of [[['sse'], 0, 1], [['websocket'],
   });
 }
 
-test('transports_sse_only_never_tries_a_socket_and_comes_back', async (t) => {
+test('transports_sse_only_reconnects_without_trying_a_socket', async (t) => {
   const { sockets, streams, open, stream } = bridge(t);
   const { client } = await open({ transports: ['sse'] });
   await stream(hello('e:0'));
   await pass(t, 12_000);
-  assert.equal(streams.length, 1); // nothing is tried beside it
+  assert.equal(streams.length, 1); // no socket is tried beside the stream
   streams[0].end();
   await settle();
   await pass(t, client.state.delay);
   assert.deepEqual([sockets.length, streams.length, streams[1].url.searchParams.get('last_event_id')], [0, 2, 'e:0']);
 });
 
-test('transports_sse_without_its_url_is_told_so', async (t) => {
+test('transports_sse_without_its_url_throws', async (t) => {
   const { open } = bridge(t);
   await assert.rejects(open({ url: 'ws://bridge/socket', transports: ['sse'] }), { code: 'bad_url' });
 });

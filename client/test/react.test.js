@@ -5,14 +5,14 @@ import { renderToString } from 'react-dom/server';
 import { ClientProvider, typedHooks, useClient, useConnectionState, useEvent } from '../react/index.js';
 import { Emitter } from './emitter.js';
 
-// What the hooks do in a browser is tested in one: tests/browser/test_react.py.
+// tests/browser/test_react.py tests the hooks in a browser.
 
 function Badge() {
   useEvent('task_update', () => {});
   return useConnectionState().status;
 }
 
-test('a server renders the state before the first connection, and connects nothing', () => {
+test('provider_on_a_server_renders_the_idle_state_and_does_not_connect', () => {
   const client = new Emitter();
   client.state = { status: 'open', attempt: 0 };
   assert.equal(renderToString(createElement(ClientProvider, { client }, createElement(Badge))), 'idle');
@@ -20,10 +20,10 @@ test('a server renders the state before the first connection, and connects nothi
   assert.equal(client.subscriptions, 0);
 });
 
-test('a hook says so if there is no provider', () => {
+test('hook_without_a_provider_throws', () => {
   assert.throws(() => renderToString(createElement(Badge)), /no <ClientProvider>/);
 });
 
-test('typed hooks are the hooks', () => {
+test('typed_hooks_are_the_hooks', () => {
   assert.deepEqual(typedHooks(), { useClient, useEvent, useConnectionState });
 });

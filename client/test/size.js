@@ -1,4 +1,4 @@
-// What a page downloads: each entry bundled, minified and gzipped, against its limit in bytes.
+// Compares what a page downloads with its limit in bytes: each entry, bundled, minified and gzipped.
 
 import { gzipSync } from 'node:zlib';
 import { fileURLToPath } from 'node:url';

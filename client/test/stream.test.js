@@ -7,7 +7,7 @@ async function reading() {
   const { streams, fetch } = fakeStreams();
   const frames = [], ends = [];
   const over = new AbortController();
-  let pongs = 0; // signs of life
+  let pongs = 0; // one for each chunk, as a sign of life
   openStream('http://bridge/sse', undefined, {
     frame: (frame) => (frame.type === 'pong' ? pongs++ : frames.push(frame)), end: (code, reason) => ends.push([code, reason]),
   }, over.signal, { fetch });
@@ -16,7 +16,7 @@ async function reading() {
   return { stream: streams[0], frames, ends, over, pongs: () => pongs };
 }
 
-test('events in pieces of any size, over several lines, with what is no data left out', async () => {
+test('stream_in_chunks_of_one_byte_yields_the_data_of_each_event', async () => {
   const { stream, frames } = await reading();
   const text = 'retry: 30000\nevent: a\nid: e:1\ndata: {"type":"a",\ndata: "text":"ü\u2028€"}\n\n:\n\nevent: b\ndata: {"type":"b"}\n\n';
   const bytes = new TextEncoder().encode(text);
@@ -25,14 +25,14 @@ test('events in pieces of any size, over several lines, with what is no data lef
   assert.deepEqual(frames, [{ type: 'a', text: 'ü\u2028€' }, { type: 'b' }]);
 });
 
-test('a comment is a sign of life and nothing else', async () => {
+test('stream_comment_is_only_a_sign_of_life', async () => {
   const { stream, frames, pongs } = await reading();
   stream.write(':\n\n');
   while (!pongs()) await new Promise(setImmediate);
   assert.deepEqual(frames, []);
 });
 
-test('a stream that ends or breaks is lost', async () => {
+test('stream_that_ends_or_breaks_closes_with_1006', async () => {
   const ended = await reading(), broken = await reading();
   ended.stream.end();
   broken.stream.out.error(new TypeError('network error'));
@@ -40,13 +40,13 @@ test('a stream that ends or breaks is lost', async () => {
   assert.deepEqual([ended.ends, broken.ends], [[[1006, '']], [[1006, '']]]);
 });
 
-test('it is there until the signal', async () => {
+test('stream_on_its_signal_is_aborted', async () => {
   const { stream, over } = await reading();
   over.abort();
   assert.ok(stream.signal.aborted);
 });
 
-test('without a token there is no header for it; cookies go along', async () => {
+test('stream_without_a_token_sends_cookies_and_no_authorization', async () => {
   const asked = [];
   openStream('http://bridge/sse', null, {}, undefined, { fetch: (url, init) => (asked.push(init), new Promise(() => {})) });
   assert.deepEqual(asked[0].headers, { Accept: 'text/event-stream' });

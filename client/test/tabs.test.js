@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createClient } from '../src/client.js';
 import { fakeOrigin, fakeSockets, hello, pass, replace, settle, still, update } from './fakes.js';
 
-/** Tabs of one origin; a test plays the bridge on their sockets. */
+/** Tabs of one origin; the test sends the messages of the bridge on their sockets. */
 function origin(t) {
   still(t);
   const { sockets, WebSocket } = fakeSockets();
@@ -18,7 +18,7 @@ function origin(t) {
     client.on('state', ({ status }) => tab.statuses.push(status));
     client.on('state', ({ status }) => onState(status, client));
     t.after(() => client.close());
-    t.mock.method(Math, 'random', () => (opened += 0.01)); // by which tabs know each other
+    t.mock.method(Math, 'random', () => (opened += 0.01)); // the addresses of the tabs for answers
     client.connect();
     t.mock.method(Math, 'random', () => 0.5);
     await settle();
@@ -28,7 +28,7 @@ function origin(t) {
     sockets.at(-1).say(...frames);
     await settle();
   };
-  const mute = (number) => { // a tab that the system has stopped without a word
+  const mute = (number) => { // freezes a tab, which gets no event before it; returns a function that wakes it
     const channel = [...channels][number], { onmessage } = channel;
     channel.onmessage = null;
     return () => (channel.onmessage = onmessage);
@@ -36,7 +36,7 @@ function origin(t) {
   return { sockets, channels, waiting, open, say, mute };
 }
 
-test('all tabs of a user have one socket, and each gets everything', async (t) => {
+test('tabs_of_a_user_share_one_socket_and_each_gets_every_update', async (t) => {
   const { sockets, open, say } = origin(t);
   const first = await open(), second = await open();
   await say(hello('e:0'), update('e:1'));
@@ -48,7 +48,7 @@ test('all tabs of a user have one socket, and each gets everything', async (t) =
   assert.deepEqual([first, second, third].map(({ client }) => client.position), ['e:2', 'e:2', 'e:2']);
 });
 
-test('another user, another address and who does not want to share have their own', async (t) => {
+test('tabs_with_another_user_or_url_or_without_sharing_have_their_own_sockets', async (t) => {
   const { sockets, open } = origin(t);
   await open();
   await open({ userId: 'another' });
@@ -58,7 +58,7 @@ test('another user, another address and who does not want to share have their ow
   assert.equal(sockets.length, 5);
 });
 
-test('followers show what the leader does', async (t) => {
+test('follower_shows_the_state_of_the_leader', async (t) => {
   const { sockets, open, say } = origin(t);
   await open();
   const second = await open();
@@ -71,7 +71,7 @@ test('followers show what the leader does', async (t) => {
   assert.deepEqual(second.statuses, ['connecting', 'connecting', 'open', 'waiting', 'connecting', 'open']);
 });
 
-test('an error that cannot be sent to other tabs is told there as text', async (t) => {
+test('follower_shows_an_error_that_cannot_be_cloned_as_text', async (t) => {
   const { open } = origin(t);
   const error = Object.assign(() => {}, { toString: () => 'away' });
   const first = await open({ getToken: () => { throw error; } }), second = await open();
@@ -80,7 +80,7 @@ test('an error that cannot be sent to other tabs is told there as text', async (
 });
 
 for (const how of ['close', 'no token']) {
-  test(`a leader that leaves (${how}) leaves the others connected`, async (t) => {
+  test(`leader_that_ends_by_${how.replace(' ', '_')}_is_replaced_by_another_tab`, async (t) => {
     const { sockets, open, say } = origin(t);
     const tokens = ['token'];
     const leader = await open(how === 'close' ? {} : { getToken: () => tokens.shift() ?? null });
@@ -99,20 +99,20 @@ for (const how of ['close', 'no token']) {
   });
 }
 
-test('a tab that comes later is welcomed once, as on a connection that began with it', async (t) => {
+test('follower_that_opens_later_gets_connected_once_without_recovered', async (t) => {
   const { sockets, open, say } = origin(t);
   await open();
   sockets[0].answers = true;
   await say(hello('e:0'), update('e:1'));
   const second = await open();
-  await pass(t, 120_000); // of silence: it asks the leader again and again
+  await pass(t, 120_000); // without updates: the follower pings the leader again and again
   assert.deepEqual(second.welcomes, [['e:1', undefined]]);
   assert.deepEqual(second.statuses, ['connecting', 'open']);
-  assert.ok(sockets[0].sent.length > 2); // and the leader asks the bridge
+  assert.ok(sockets[0].sent.length > 2); // the leader then pings the bridge
   assert.equal(sockets.length, 1);
 });
 
-test('a tab that begins while others resume is not told that it did', async (t) => {
+test('follower_that_opens_while_others_resume_is_not_recovered', async (t) => {
   const { sockets, open, say } = origin(t);
   const leader = await open();
   await say(hello('e:7'));
@@ -123,7 +123,7 @@ test('a tab that begins while others resume is not told that it did', async (t) 
   assert.deepEqual([leader.welcomes.at(-1), second.welcomes], [['e:7', true], [['e:7', undefined]]]);
 });
 
-test('a tab that was away while nothing came has recovered', async (t) => {
+test('follower_that_returns_without_missed_updates_is_recovered', async (t) => {
   const { sockets, open, say } = origin(t);
   await open();
   const second = await open();
@@ -136,7 +136,7 @@ test('a tab that was away while nothing came has recovered', async (t) => {
   assert.equal(sockets.length, 1);
 });
 
-test('what is for good for one is for all, and nobody tries again', async (t) => {
+test('final_close_of_the_leader_closes_all_tabs', async (t) => {
   const { sockets, open, say } = origin(t);
   const tabs = [await open(), await open(), await open()];
   await say(hello('e:0'));
@@ -146,16 +146,16 @@ test('what is for good for one is for all, and nobody tries again', async (t) =>
   for (const { client } of tabs) assert.deepEqual([client.state.status, client.state.code], ['closed', 4509]);
 });
 
-test('a new leader that knows less does not lose what another tab has missed', async (t) => {
+test('follower_with_an_older_position_gets_its_missed_updates_through_the_leader', async (t) => {
   const { sockets, open, say } = origin(t);
   const leader = await open(), second = await open();
   await say(hello('e:0'), update('e:1'));
-  const third = await open(); // begins at e:1, like the others
-  second.client.close(); // and comes back behind
+  const third = await open(); // its position is e:1, like that of the others
+  second.client.close(); // it will miss e:2 and e:3
   await say(update('e:2'), update('e:3'));
   second.client.connect();
   await settle();
-  await pass(t, 500); // the leader asks for what is missing, over a connection beside its own
+  await pass(t, 500); // the leader opens a second connection, which resumes from the follower's position
   assert.equal(sockets.length, 2);
   assert.equal(sockets[1].after, 'e:1');
   await say(hello('e:1', { recovered: true }), update('e:2'), update('e:3'), update('e:4'));
@@ -165,7 +165,7 @@ test('a new leader that knows less does not lose what another tab has missed', a
 });
 
 for (const order of ['the older', 'the newer']) {
-  test(`of several that are behind the oldest is served first, if ${order} one asks first`, async (t) => {
+  test(`followers_with_two_older_positions_resume_from_the_oldest_if_${order.replace(' ', '_')}_asks_first`, async (t) => {
     const { sockets, open, say } = origin(t);
     await open();
     const older = await open(), newer = await open();
@@ -183,11 +183,11 @@ for (const order of ['the older', 'the newer']) {
     assert.equal(sockets.length, 2);
     sockets[1].end();
     await pass(t, 500);
-    assert.equal(sockets[2].after, 'e:3'); // what was missed is over
+    assert.equal(sockets[2].after, 'e:3'); // the older position is no longer needed
   });
 }
 
-test('a tab whose history is gone is told of a gap, and only that one', async (t) => {
+test('follower_whose_history_is_gone_gets_a_gap_and_the_leader_does_not', async (t) => {
   const { sockets, open, say } = origin(t);
   const leader = await open(), second = await open();
   await say(hello('old:7'));
@@ -205,13 +205,13 @@ test('a tab whose history is gone is told of a gap, and only that one', async (t
   assert.deepEqual([leader.notes, second.notes], [['new:1'], ['new:1']]);
 });
 
-test('a leader that the system has stopped loses the lead to a tab that is looked at, and follows when it wakes', async (t) => {
+test('leader_that_is_frozen_is_replaced_by_a_visible_tab_and_follows_when_it_wakes', async (t) => {
   const { sockets, open, say, mute } = origin(t);
   const leader = await open(), second = await open(), third = await open();
   await say(hello('e:0'), update('e:1'));
-  await pass(t, 6_000); // the others have just come, and are patient
+  await pass(t, 6_000); // until then, a tab that has just opened waits for longer
   const unmute = mute(0);
-  await pass(t, 2_000 + 2_500); // of silence, and for an answer
+  await pass(t, 2_000 + 2_500); // silence, then the time for an answer
   assert.equal(sockets.length, 2);
   assert.equal(sockets[1].after, 'e:1');
   unmute();
@@ -222,11 +222,11 @@ test('a leader that the system has stopped loses the lead to a tab that is looke
   second.client.close();
   third.client.close();
   await settle();
-  assert.equal(leader.client.state.status, 'connecting'); // it leads again
+  assert.equal(leader.client.state.status, 'connecting'); // it is the leader again
   assert.equal(sockets.length, 3);
 });
 
-test('a tab that comes when the leader is stopped waits for 5 s', async (t) => {
+test('tab_opened_while_the_leader_is_frozen_takes_over_after_5_s', async (t) => {
   const { sockets, open, mute } = origin(t);
   await open();
   mute(0);
@@ -237,7 +237,7 @@ test('a tab that comes when the leader is stopped waits for 5 s', async (t) => {
   assert.equal(sockets.length, 2);
 });
 
-test('a tab that nobody looks at takes no lead', async (t) => {
+test('hidden_tab_does_not_take_over_from_a_frozen_leader', async (t) => {
   replace(t, globalThis, 'document', Object.assign(new EventTarget(), { hidden: true }));
   const { sockets, open, say, mute } = origin(t);
   await open();
@@ -253,7 +253,7 @@ test('a tab that nobody looks at takes no lead', async (t) => {
   assert.equal(sockets.length, 2);
 });
 
-test('a tab that comes makes the leader look whether its connection still lives', async (t) => {
+test('tab_that_opens_makes_the_leader_ping_the_bridge', async (t) => {
   const { sockets, open, say } = origin(t);
   await open();
   await say(hello('e:0'));
@@ -261,7 +261,7 @@ test('a tab that comes makes the leader look whether its connection still lives'
   assert.deepEqual(sockets[0].sent, [{ type: 'ping' }]);
 });
 
-test('what a tab is answered is for it alone', async (t) => {
+test('answer_to_a_tab_is_ignored_by_the_other_tabs', async (t) => {
   const { sockets, channels, open, say } = origin(t);
   await open();
   await say(hello('e:0'));
@@ -269,20 +269,20 @@ test('what a tab is answered is for it alone', async (t) => {
   second.client.close();
   second.client.connect();
   const channel = [...channels].at(-1), { onmessage } = channel;
-  channel.onmessage = () => (channel.onmessage = onmessage); // its own answer is lost
+  channel.onmessage = () => (channel.onmessage = onmessage); // the answer to this tab is lost
   await settle();
-  await open(); // which is answered
+  await open(); // the answer to this one arrives
   assert.deepEqual([second.client.state.status, sockets.length], ['connecting', 1]);
 });
 
-test('a tab that is closed in a handler of its first state stays closed', async (t) => {
+test('tab_closed_in_a_handler_of_its_first_state_stays_closed', async (t) => {
   const { sockets, channels, open } = origin(t);
   const { client } = await open({}, (status, client) => status === 'connecting' && client.close());
   await pass(t, 60_000);
   assert.deepEqual([sockets.length, channels.size, client.state.status], [0, 0, 'closed']);
 });
 
-test('a tab that is closed when it learns where the connection is hears no more', async (t) => {
+test('tab_closed_in_a_handler_of_open_gets_no_connected', async (t) => {
   const { open, say } = origin(t);
   await open();
   await say(hello('e:0'));
@@ -290,7 +290,7 @@ test('a tab that is closed when it learns where the connection is hears no more'
   assert.deepEqual([client.state.status, welcomes], ['closed', []]);
 });
 
-test('tabs without locks have each their own, and what is for good for one is for all', async (t) => {
+test('tabs_without_locks_have_their_own_sockets_and_share_a_final_close', async (t) => {
   const { sockets, open, say } = origin(t);
   replace(t, globalThis, 'navigator', { locks: { request: async () => { throw new DOMException('', 'SecurityError'); } } });
   const tabs = [await open(), await open()];
@@ -301,7 +301,7 @@ test('tabs without locks have each their own, and what is for good for one is fo
   assert.ok(sockets[1].closed);
 });
 
-test('a frame without locks has a connection of its own', async (t) => {
+test('frame_without_locks_has_its_own_connection', async (t) => {
   const { sockets, open, say } = origin(t);
   replace(t, globalThis, 'navigator', { locks: { request: async () => { throw new DOMException('', 'SecurityError'); } } });
   const tab = await open();
@@ -310,7 +310,7 @@ test('a frame without locks has a connection of its own', async (t) => {
 });
 
 for (const [what, channel] of [['no', undefined], ['a forbidden', function () { throw new DOMException('', 'SecurityError'); }]]) {
-  test(`a page with ${what} channel has a connection of its own`, async (t) => {
+  test(`page_with_${what.replace(' ', '_')}_channel_has_its_own_connection`, async (t) => {
     replace(t, globalThis, 'document', new EventTarget());
     const { sockets, open, say } = origin(t);
     replace(t, globalThis, 'BroadcastChannel', channel);
@@ -327,7 +327,7 @@ for (const [what, channel] of [['no', undefined], ['a forbidden', function () { 
   });
 }
 
-test('a tab that is closed waits for no lock, which would keep it out of the back-forward cache', async (t) => {
+test('tab_closed_leaves_the_queue_of_the_lock', async (t) => {
   const { waiting, open } = origin(t);
   await open();
   const { client } = await open();
@@ -336,7 +336,7 @@ test('a tab that is closed waits for no lock, which would keep it out of the bac
   assert.deepEqual([...waiting.values()].map((queue) => queue.length), [1]);
 });
 
-test('a tab that is told twice that it is back joins once', async (t) => {
+test('tab_with_a_resume_event_while_joined_opens_no_second_channel', async (t) => {
   replace(t, globalThis, 'document', new EventTarget());
   const { channels, open } = origin(t);
   await open();

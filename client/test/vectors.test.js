@@ -8,10 +8,10 @@ import { fakeSockets, goodbye, hello, pass, settle, still } from './fakes.js';
 
 const vectors = (name) => JSON.parse(readFileSync(new URL(`../../tests/vectors/${name}.json`, import.meta.url)));
 
-const OWN = ['pong', 'authenticated']; // answers to the client itself
+const OWN = ['pong', 'authenticated']; // answers for the client, not for the application
 const HINT = 7_300;
 
-/** A client that was asked to connect, its socket, and the reasons for which it wanted tokens. */
+/** A client that is connecting, its sockets, and the reasons with which it called getToken. */
 async function dialled(t) {
   still(t);
   const { sockets, WebSocket } = fakeSockets();
@@ -24,18 +24,18 @@ async function dialled(t) {
   return { client, sockets, reasons };
 }
 
-test('positions of the vectors compare as they say, or not at all', () => {
+test('distance_of_the_vectors_has_their_order_or_is_nan', () => {
   for (const { a, b, order } of vectors('positions').order) {
     assert.equal(Math.sign(distance(b, a)), order ?? NaN, `${a} ${b}`);
     assert.equal(Math.sign(distance(a, b)), order === null ? NaN : 0 - order, `${b} ${a}`);
   }
 });
 
-test('every good position of the vectors is a number of events after the beginning of its epoch', () => {
+test('distance_from_the_start_of_the_epoch_is_the_offset', () => {
   for (const { text, epoch, offset } of vectors('positions').good) assert.equal(distance(`${epoch}:0`, text), offset);
 });
 
-test('after each close code of the vectors a client comes back or stays away', () => {
+test('reconnects_for_each_close_code_agrees_with_the_vectors', () => {
   const { closes, any_code } = vectors('closes');
   for (const { code, reconnect } of [...closes, ...any_code]) assert.equal(reconnects(code), reconnect, code);
 });
@@ -49,7 +49,7 @@ const DOES = {
 };
 
 for (const { code, reason, client: does } of vectors('closes').closes) {
-  test(`after ${code} ${reason} the client does what the vectors say: ${does}`, async (t) => {
+  test(`close_${code}_${reason}_makes_the_client_${does}`, async (t) => {
     const { client, sockets, reasons } = await dialled(t);
     sockets[0].say(hello('k3f9x2:41'));
     if (does === 'hint') sockets[0].say(goodbye(code, reason, HINT));
@@ -63,7 +63,7 @@ for (const { code, reason, client: does } of vectors('closes').closes) {
 }
 
 for (const { name, text } of vectors('messages').server) {
-  test(`the application gets this message of the vectors as it is: ${name}`, async (t) => {
+  test(`message_${name}_reaches_the_application_unchanged`, async (t) => {
     const { client, sockets } = await dialled(t);
     const message = JSON.parse(text);
     const got = [];
@@ -76,7 +76,7 @@ for (const { name, text } of vectors('messages').server) {
   });
 }
 
-test('what the client says is understood', async (t) => {
+test('messages_of_the_client_are_valid_in_the_vectors', async (t) => {
   const { sockets } = await dialled(t);
   const meant = new Set(['ping', 'auth']);
   sockets[0].say(hello('k3f9x2:41', { expires_in_ms: 10_000 }));

@@ -11,13 +11,13 @@ function watching(t) {
   return { watch, calls };
 }
 
-/** A timer that comes late, as on a page that is throttled or a laptop that slept. */
+/** Let `ms` pass so that timers are late, as on a throttled page or a laptop that slept. */
 async function sleep(t, ms) {
   t.mock.timers.setTime(Date.now() + ms - 1);
   await pass(t, 1);
 }
 
-test('silence is asked about, and no answer within 10 s is the end', async (t) => {
+test('watch_after_silence_asks_and_without_an_answer_within_10_s_is_dead', async (t) => {
   const { calls } = watching(t);
   await pass(t, 24_999);
   assert.deepEqual(calls, []);
@@ -29,21 +29,21 @@ test('silence is asked about, and no answer within 10 s is the end', async (t) =
   assert.deepEqual(calls, ['ask', 'dead']);
 });
 
-test('whatever comes is a sign of life', async (t) => {
+test('watch_with_any_sign_of_life_starts_the_interval_again', async (t) => {
   const { watch, calls } = watching(t);
   await pass(t, 20_000);
   watch.alive();
   await pass(t, 24_999);
   assert.deepEqual(calls, []);
   await pass(t, 1);
-  watch.alive(); // the answer
+  watch.alive(); // an answer to the question
   await pass(t, 24_999);
   assert.deepEqual(calls, ['ask']);
   await pass(t, 1);
   assert.deepEqual(calls, ['ask', 'ask']);
 });
 
-test('a page that is throttled to a timer a minute asks again before it believes', async (t) => {
+test('watch_with_timers_throttled_to_one_a_minute_asks_twice_before_it_is_dead', async (t) => {
   const { watch, calls } = watching(t);
   for (let minute = 0; minute < 10; minute++) {
     await sleep(t, 60_000);
@@ -51,13 +51,13 @@ test('a page that is throttled to a timer a minute asks again before it believes
     watch.alive();
   }
   await sleep(t, 60_000);
-  await sleep(t, 60_000); // no answer, but the timer was late
+  await sleep(t, 60_000); // no answer, but the timer was late, so it asks once more
   assert.deepEqual(calls, ['ask', 'ask']);
-  await sleep(t, 60_000); // nor to the second question
+  await sleep(t, 60_000); // no answer to the second question either
   assert.deepEqual(calls, ['ask', 'ask', 'dead']);
 });
 
-test('each silence is excused once', async (t) => {
+test('watch_with_late_timers_asks_once_more_in_each_silence', async (t) => {
   const { watch, calls } = watching(t);
   for (let silence = 0; silence < 2; silence++) {
     await sleep(t, 60_000);
@@ -67,7 +67,7 @@ test('each silence is excused once', async (t) => {
   }
 });
 
-test('a new start forgets what was asked before', async (t) => {
+test('watch_started_again_forgets_the_earlier_question', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);
   watch.start(() => 25_000);
@@ -75,7 +75,7 @@ test('a new start forgets what was asked before', async (t) => {
   assert.deepEqual(calls, ['ask', 'ask']);
 });
 
-test('a probe does not wait for silence', async (t) => {
+test('watch_probe_asks_at_once', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);
   assert.deepEqual(calls, ['ask']);
@@ -87,7 +87,7 @@ test('a probe does not wait for silence', async (t) => {
   assert.deepEqual(calls, ['ask', 'ask', 'dead']);
 });
 
-test('a probe that comes while an answer is due does not put it off', async (t) => {
+test('watch_second_probe_does_not_extend_the_deadline', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);
   await pass(t, 2_000);
@@ -96,14 +96,14 @@ test('a probe that comes while an answer is due does not put it off', async (t) 
   assert.deepEqual(calls, ['ask', 'ask', 'dead']);
 });
 
-test('a clock that is put back does not keep it from asking', async (t) => {
+test('watch_with_the_clock_set_back_still_asks', async (t) => {
   const { calls } = watching(t);
   t.mock.method(Date, 'now', () => -3_600_000);
   await pass(t, 25_000);
   assert.deepEqual(calls, ['ask']);
 });
 
-test('stopped, it says nothing more', async (t) => {
+test('watch_stopped_calls_nothing', async (t) => {
   const { watch, calls } = watching(t);
   watch.probe(3_000);
   watch.stop();

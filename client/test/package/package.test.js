@@ -1,4 +1,4 @@
-// What `npm pack` makes of this folder, as those see it who install it.
+// The tarball of `npm pack`, as an application installs it.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -18,7 +18,7 @@ const MODULES = [
 
 const read = (path) => readFileSync(join(CLIENT, path), 'utf8');
 
-/** Its output; an exit code other than 0 is an error with all that the program said. */
+/** Run a program and return its output. Throws with the whole output if the exit code is not 0. */
 function run(program, args, cwd = CLIENT) {
   try {
     return execFileSync(program, args, { cwd, encoding: 'utf8', stdio: 'pipe' });
@@ -29,7 +29,7 @@ function run(program, args, cwd = CLIENT) {
 
 const tool = (name, args, cwd) => run(join(CLIENT, 'node_modules', '.bin', name), args, cwd);
 
-// A project that has installed the tarball, and beside it what such projects have.
+// A project with the tarball and the other packages that it needs.
 const project = mkdtempSync(join(tmpdir(), 'wsbridge-client-'));
 process.on('exit', () => rmSync(project, { recursive: true }));
 const [packed] = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', project]));
@@ -43,38 +43,38 @@ for (const name of ['@tanstack', '@types', 'csstype', 'react']) {
 writeFileSync(join(project, 'package.json'), '{"type": "module"}');
 copyFileSync(join(HERE, 'consumer.tsx'), join(project, 'consumer.tsx'));
 
-test('the tarball has the sources, their types, and what every package has', () => {
+test('tarball_has_the_sources_their_types_and_the_usual_files', () => {
   const expected = ['LICENSE', 'README.md', 'package.json', ...MODULES.flatMap((name) => [`${name}.js`, `types/${name}.d.ts`])];
   assert.deepEqual(packed.files.map(({ path }) => path).sort(), expected.sort());
 });
 
-test('its version and license are those of the bridge', () => {
+test('tarball_has_the_version_and_license_of_the_bridge', () => {
   const [, version] = read('../wsbridge/__init__.py').match(/__version__ = "(.+)"/);
   assert.equal(JSON.parse(read('package.json')).version, version);
   assert.equal(read('LICENSE'), read('../LICENSE'));
 });
 
-test('the lock file names no registry', () => {
+test('lock_file_names_no_registry', () => {
   assert.doesNotMatch(read('package-lock.json'), /"resolved"/);
 });
 
-test('publint has nothing to say', () => {
+test('tarball_passes_publint', () => {
   assert.match(tool('publint', ['run', '--strict', tarball]), /All good!/);
 });
 
-test('its types are found and right wherever an ES module can be imported', () => {
+test('tarball_types_are_found_by_each_way_to_import_an_es_module', () => {
   const report = tool('attw', ['--profile', 'esm-only', '--no-definitely-typed', '--no-emoji', '--format', 'ascii', tarball]);
   assert.equal(report.match(/^(node16 \(from ESM\)|bundler): OK/gm)?.length, 6, report);
 });
 
 for (const [module, resolution] of [['esnext', 'bundler'], ['nodenext', 'nodenext']]) {
-  test(`a strict TypeScript consumer compiles with moduleResolution ${resolution}`, () => {
+  test(`consumer_in_strict_typescript_compiles_with_module_resolution_${resolution}`, () => {
     const options = ['--strict', '--noEmit', '--jsx', 'react-jsx', '--target', 'es2022', '--exactOptionalPropertyTypes'];
     tool('tsc', [...options, '--module', module, '--moduleResolution', resolution, '--types', '', 'consumer.tsx'], project);
   });
 }
 
-test('each entry has its names, and does nothing at import', () => {
+test('entries_export_their_names_and_print_nothing_at_import', () => {
   const names = `for (const entry of ['', '/react', '/query']) console.log(...Object.keys(await import('wsbridge-client' + entry)));`;
   const lines = run(process.execPath, ['--input-type=module', '--eval', names], project).trim().split('\n');
   assert.deepEqual(lines, ['createClient follow', 'ClientProvider typedHooks useClient useConnectionState useEvent', 'afterConnect bindQueries']);

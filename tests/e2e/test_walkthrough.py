@@ -30,7 +30,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 def typed(start: str) -> str:
     """The command in the README's walk-through that starts with this word, with continued lines joined."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("### The whole way")[1].split("\n## ")[0]
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("### From backend to browser")[1].split("\n## ")[0]
     [found] = re.findall(rf"^{start}.*$", section.replace("\\\n", ""), re.MULTILINE)
     return str(found)
 
@@ -88,7 +88,7 @@ async def test_trace_of_a_request_to_the_backend_is_in_the_bridges_log(chain: Ch
 @pytest.mark.parametrize("document", ["README.md", "examples/tasks-backend/README.md"])
 async def test_both_sidecars_of_the_readme_run_at_the_same_time(document: str, tmp_path: Path) -> None:
     """An earlier version gave both the same metrics port, and the second one ended at once."""
-    text = (ROOT / document).read_text(encoding="utf-8").split("### The whole way")[-1].split("\n## ")[0]
+    text = (ROOT / document).read_text(encoding="utf-8").split("### From backend to browser")[-1].split("\n## ")[0]
     lines = re.findall(r"^(daprd .*?) ?&?$", text.replace("\\\n", ""), re.MULTILINE)
     (tmp_path / "components").mkdir()
     program = str(required(daprd))

@@ -172,7 +172,7 @@ DAPRD = {"--dapr-http-port": "3500", "--dapr-grpc-port": "50001", "--metrics-por
 @pytest.mark.fault("A2")
 @pytest.mark.parametrize("name", ["README.md", "examples/tasks-backend/README.md"])
 def test_sidecars_of_the_walk_through_share_no_port(name: str) -> None:
-    text = text_of(name).split("### The whole way")[-1].split("\n## ")[0].replace("\\\n", "")
+    text = text_of(name).split("### From backend to browser")[-1].split("\n## ")[0].replace("\\\n", "")
     lines = [line.removesuffix("&").split() for line in re.findall(r"^daprd .*$", text, re.MULTILINE)]
     assert len(lines) == 2
     ports = [port for words in lines for port in (DAPRD | dict(zip(words[1::2], words[2::2], strict=True))).items()]

@@ -1,6 +1,6 @@
-"""`make bench`: wsbridge and others side by side, one core for the server, one for the load.
+"""`make bench`: compares wsbridge with other servers. The server has one core, the load generator has another.
 
-Everything that is counted is checked: a server that loses, repeats, reorders or misroutes one event fails the run.
+The load generator checks every event. The run fails if a server loses, repeats, reorders or misroutes one.
 """
 
 import argparse
@@ -26,7 +26,7 @@ USUAL_PING = 25.0  # seconds
 
 
 def measure(contenders: Sequence[Contender], plan: Plan, absent: dict[str, str]) -> Results:
-    """All rounds. Contenders take turns, so that a slow minute of the machine hits all of them."""
+    """Run all rounds. Contenders take turns in each round, so that a slow minute of the machine affects all of them."""
     results = Results({one.name: one.version() for one in contenders}, plan, absent, machine())
     kinds = [(Visit.costs, USUAL_PING)] * plan.rounds
     kinds += [(Visit.heartbeats, plan.ping_seconds), (Visit.crowd, USUAL_PING)]
@@ -40,7 +40,7 @@ def measure(contenders: Sequence[Contender], plan: Plan, absent: dict[str, str])
                 try:
                     for scenario, measured in _visit(contender, plan, program, kind, ping_seconds):
                         results.add(contender.name, scenario, measured)
-                except ContenderError as error:  # the others go on; the exit code tells
+                except ContenderError as error:  # continue with the others; the exit code is 1
                     results.failures[contender.name] = str(error)
                     print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
                     continue
@@ -71,23 +71,25 @@ def _visit(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="less of everything: checks the counts, not the costs")
+    parser.add_argument("--quick", action="store_true", help="check the events; the measured costs mean nothing")
     parser.add_argument("--rounds", type=int, default=Plan.rounds)
-    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="of each measurement")
-    parser.add_argument("--only", nargs="*", default=[], help="contenders whose names begin with one of these")
-    parser.add_argument("--output", type=Path, default=Path("build/bench"), help="directory of the files")
+    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="length of each measurement")
+    parser.add_argument("--only", nargs="*", default=[], help="only contenders whose names begin with one of these")
     parser.add_argument(
-        "--again", type=Path, metavar="FILE", help="report the results in this bench.json, measure nothing"
+        "--output", type=Path, default=Path("build/bench"), help="directory of bench.json and bench.svg"
+    )
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="print the results in this bench.json and measure nothing"
     )
     asked = parser.parse_args()
     if asked.again:
         print(markdown(Results.from_json(json.loads(asked.again.read_text(encoding="utf-8")))))
         return
     if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        raise SystemExit("make bench needs two cores: one for the server, one for the load")
+        raise SystemExit("make bench needs two cores: one for the server, one for the load generator")
     plan = QUICK if asked.quick else Plan(seconds=asked.seconds, rounds=asked.rounds)
     if raise_descriptor_limit() < (needed := plan.most + 1_000):
-        raise SystemExit(f"make bench needs {needed:,} descriptors in a process: raise the hard limit (ulimit -Hn)")
+        raise SystemExit(f"make bench needs {needed:,} file descriptors in a process: raise ulimit -Hn")
     chosen = [one for one in CONTENDERS if not asked.only or one.name.startswith(tuple(asked.only))]
     absent = {one.name: reason for one in chosen if (reason := one.missing())}
     results = measure([one for one in chosen if one.name not in absent], plan, absent)

@@ -1,4 +1,4 @@
-"""A server that runs under valgrind, and counts of the instructions that it executes."""
+"""Runs a server under valgrind and counts the instructions that it executes."""
 
 import os
 import re
@@ -11,11 +11,11 @@ from typing import Self
 from tests.support.running import ROOT
 from tests.support.valkey import free_port
 
-PATIENCE = 120.0  # seconds until it listens: it runs about fifty times slower than without valgrind
+PATIENCE = 120.0  # seconds until the server listens: valgrind makes it about fifty times slower
 
 
 class Counted:
-    """`with Counted(command, environment, directory) as server`: counts nothing until `start`."""
+    """`with Counted(command, environment, directory) as server`: counting begins with `start`."""
 
     def __init__(self, command: list[str], environment: dict[str, str], directory: Path) -> None:
         self.port = free_port()
@@ -53,7 +53,7 @@ class Counted:
         self._tell("zero")
 
     def instructions(self, name: str) -> int:
-        """Those since `start`. What executed them is in a file of that name, for callgrind_annotate."""
+        """Return the instructions since `start`. Writes NAME.callgrind, which callgrind_annotate shows by function."""
         self._tell("dump", name)
         self._tell("instrumentation", "off")
         newest = max(self._files.parent.glob("callgrind.out.*"), key=lambda path: path.stat().st_mtime_ns)

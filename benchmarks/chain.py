@@ -1,8 +1,8 @@
-"""From the backend's publish call to the socket: how late an event is, and how fast a backlog drains.
+"""`make chain`: measures the latency from the backend's publish call to the socket, and how fast a backlog drains.
 
-Real Kafka, sidecars and bridge on this machine, which also runs the publisher and the clients: `make chain`.
-Prints the table of docs/performance.md, where µs are those of a core for each event, of the bridge + of its sidecar.
-Asserts that everything arrives, and nothing about time.
+Kafka, sidecars, bridge, publisher and clients all run on this machine. Prints the table of docs/performance.md. In it,
+µs are the CPU time for each event: of the bridge + of its sidecar. The run fails if an event does not arrive. It checks
+no times.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from tests.support.running import until
 
 USERS = 100  # one socket each
 PADDING = "x" * 800  # with it an event is about 1 kB in Kafka
-SLOW, FAST = 100, 500  # events a second while latency is measured: what any setting can do
-PATIENCE = 120.0  # seconds that anything may take
+SLOW, FAST = 100, 500  # events a second while latency is measured; every setting can sustain them
+PATIENCE = 120.0  # seconds until all events must have arrived
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Setting(NamedTuple):
-    """How the bridge subscribes; no `messages` is single deliveries, no `wait` is milliseconds that Dapr chooses."""
+    """How the bridge subscribes. `messages` is the size of a bulk, or 0 for single deliveries. `wait` is in ms."""
 
     messages: int = 0
     wait: int = 0
@@ -61,12 +61,12 @@ SETTINGS = [
 
 
 class Bench(Chain):
-    """One bridge that subscribes like that, and a socket of each user."""
+    """One bridge with the subscription of the setting, and one socket for each user."""
 
     def __init__(self, kafka: Kafka, directory: Path, setting: Setting) -> None:
         super().__init__(kafka, directory, LOG_LEVEL="info", QUEUE_SIZE="100000")
         self.users = [f"user-{place}" for place in range(USERS)]
-        self.late: list[float] = []  # seconds from the call to the socket, of each event that has arrived
+        self.late: list[float] = []  # seconds from the publish call to the socket, for each event that has arrived
         self.connected = 0
         self._setting = setting
 
@@ -83,12 +83,12 @@ class Bench(Chain):
 
     async def arrived(self, count: int) -> None:
         async with asyncio.timeout(PATIENCE):
-            while len(self.late) < count:  # noqa: ASYNC110 - listeners have enough to do
+            while len(self.late) < count:  # noqa: ASYNC110 - an Event would cost the listeners time
                 await asyncio.sleep(0.01)
         assert len(self.late) == count
 
     async def steadily(self, rate: int, seconds: float) -> "Measured":
-        """Events one by one through the backend's sidecar, so many a second."""
+        """Publish single events through the backend's sidecar at `rate` events a second."""
         count = int(rate * seconds)
         self.late.clear()
         before, start = self._cpu(), time.monotonic()
@@ -100,7 +100,7 @@ class Bench(Chain):
         return self._measured(before, start)
 
     async def drained(self, count: int) -> "Measured":
-        """What has gathered in Kafka while the sidecar stood still."""
+        """Measure the delivery of a backlog: `count` events reach Kafka while the sidecar is frozen."""
         sidecar = self.pods[0].sidecar.process
         sidecar.freeze()
         producer = Producer({"bootstrap.servers": self.kafka.address, "linger.ms": 5})
@@ -116,19 +116,19 @@ class Bench(Chain):
         return self._measured(before, start)
 
     def _measured(self, before: tuple[float, float], start: float) -> "Measured":
-        """From then until now."""
+        """The result since `start`, when the CPU times were `before`."""
         count, seconds = len(self.late), time.monotonic() - start
         bridge, sidecar = (1e6 * (now - then) / count for now, then in zip(self._cpu(), before, strict=True))
         return Measured(sorted(self.late), count / seconds, bridge, sidecar)
 
     def _cpu(self) -> tuple[float, float]:
-        """Seconds that the bridge and its sidecar have used."""
+        """Seconds of CPU time that the bridge and its sidecar have used."""
         pod = self.pods[0]
         return _used(pod.bridge.process.pid), _used(pod.sidecar.process.pid)
 
 
 class Measured(NamedTuple):
-    """Seconds from the call to the socket, in order; events a second; microseconds of a core for each."""
+    """`late` has the latencies in seconds, sorted. `bridge` and `sidecar` are µs of CPU time for each event."""
 
     late: list[float]
     rate: float
@@ -144,7 +144,7 @@ class Measured(NamedTuple):
 
 
 def _used(pid: int) -> float:
-    """Seconds of a core."""
+    """Seconds of CPU time."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
@@ -155,7 +155,7 @@ async def measured(setting: Setting, seconds: float, count: int) -> str:
         async with Bench(kafka, Path(directory), setting) as bench, asyncio.TaskGroup() as group:
             listening = [group.create_task(bench.listen(user)) for user in bench.users]
             await until(lambda: bench.connected == USERS)
-            await bench.steadily(SLOW, 2)  # whatever takes long the first time
+            await bench.steadily(SLOW, 2)  # warm-up
             slow = await bench.steadily(SLOW, seconds)
             fast = await bench.steadily(FAST, seconds)
             drained = await bench.drained(count)
@@ -178,8 +178,8 @@ async def main(settings: Sequence[Setting], seconds: float, count: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20, help="of the steady rate, for each setting")
-    parser.add_argument("--events", type=int, default=10_000, help="of the backlog")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds at each of the two rates")
+    parser.add_argument("--events", type=int, default=10_000, help="events in the backlog")
     parser.add_argument("--only", type=int, nargs="*", help="settings by their place in the table")
     asked = parser.parse_args()
     chosen = SETTINGS if asked.only is None else [SETTINGS[place] for place in asked.only]

@@ -1,4 +1,4 @@
-"""The results as a picture: bars for each scenario, in SVG that any browser shows, in light and dark pages."""
+"""Draws the results as an SVG with bars for each scenario. Its colours fit light and dark pages."""
 
 from html import escape
 

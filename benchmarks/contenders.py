@@ -24,7 +24,7 @@ NEVER = 1_000_000  # seconds
 
 @dataclass(frozen=True)
 class Start:
-    """What a command needs to know. The port after `port` is free as well."""
+    """The values for a command. The port after `port` is free as well."""
 
     port: int
     directory: Path  # for files of this run
@@ -33,7 +33,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server. `missing` says what has to be installed first, or nothing."""
+    """A server. `missing` returns what has to be installed first, or ""."""
 
     name: str
     dialect: Dialect
@@ -41,7 +41,7 @@ class Contender:
     version: Callable[[], str] = str
     missing: Callable[[], str] = str
     environment: dict[str, str] = field(default_factory=dict)
-    posts_at: int = 0  # added to the port
+    posts_at: int = 0  # added to the port, for requests that post events
     redis: bool = False
     resumes: bool = False
 
@@ -156,7 +156,7 @@ def _absent_packages(*packages: str) -> str:
 
 
 def _absent_node() -> str:
-    """Install what the lock says, if Node.js is there and it was not done before."""
+    """Install the packages of the lock file, unless they are installed. Return a reason if that is impossible."""
     if not (shutil.which("node") and shutil.which("npm")):
         return "Node.js and npm are not installed"
     lock, copy = NODE / "package-lock.json", NODE / "node_modules" / ".installed"
@@ -187,7 +187,7 @@ CONTENDERS = [
     Contender("nchan", NCHAN, _nchan, version=lambda: f"nginx {_nginx_version()}", missing=_absent_nchan),
     Contender(
         "Centrifugo", CENTRIFUGO, _centrifugo, version=_centrifugo_version,
-        missing=lambda: "" if shutil.which("centrifugo") else "no centrifugo on the PATH",
+        missing=lambda: "" if shutil.which("centrifugo") else "centrifugo is not in PATH",
     ),
     Contender("C floor", FLOOR, lambda start: [str(compiled("floor", start.directory)), str(start.port)]),
 ]  # fmt: skip

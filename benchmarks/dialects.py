@@ -1,4 +1,4 @@
-"""How the load generator speaks to each contender: templates of handshakes and of posted events, see load.c."""
+"""Templates with which the load generator speaks to each contender: handshakes and posted events. See load.c."""
 
 from dataclasses import dataclass, field
 
@@ -6,13 +6,13 @@ DATA = (
     '{"event_type":"task.updated","user_id":"u%u","task_id":"%i","mark":"%m","title":"Prepare the quarterly report",'
     '"description":"Collect the numbers of all teams and send a draft before the meeting on Thursday","done":false}'
 )
-MESSAGE = '{"type":"task_update","event":' + DATA + "}"  # what a client gets, from servers that take ready messages
+MESSAGE = '{"type":"task_update","event":' + DATA + "}"  # what a client gets from servers that do not build messages
 _CLOUD_EVENT = (
     '{"id":"%i","source":"backend","type":"com.dapr.event.sent","specversion":"1.0",'
     '"datacontenttype":"application/json","pubsubname":"pubsub-kafka","topic":"task-updates","data":' + DATA + "}"
 )
 _BULK = '{"id":"bulk","type":"com.dapr.event.sent.bulk","topic":"task-updates","pubsubname":"pubsub-kafka","entries":['
-_KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # whose answer load.c compares
+_KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # load.c compares the answer to this key
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Dialect:
     resume: str = ""  # the handshake of a client that was connected before
 
     def settings(self, *, is_bulk: bool) -> dict[str, str]:
-        """What to `set` before posting."""
+        """The options that the load generator must `set` before posting."""
         return {"prefix": "", "between": "", "suffix": "", "each": ""} | (self.bulk if is_bulk else self.single)
 
 
@@ -42,7 +42,7 @@ def _head(target: str, content_type: str = "application/json", more: str = "") -
     return f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n{more}Content-Length: "
 
 
-SIDECAR = Dialect(  # wsbridge, and services that were written by hand to take the same deliveries
+SIDECAR = Dialect(  # wsbridge, and the services in services/ that take the same deliveries
     upgrade("/ws?user_id=u%u"),
     {"head": _head("/events/task-updates", "application/cloudevents+json"), "entry": _CLOUD_EVENT},
     {
@@ -66,7 +66,7 @@ FLOOR = Dialect(
     {"head": _head("/"), "entry": f"%u {MESSAGE}"},
     {"head": _head("/"), "entry": f"%u {MESSAGE}", "between": "\n"},
 )
-NCHAN = Dialect(  # takes one message in a request: a bulk is sent as so many requests, without waiting for answers
+NCHAN = Dialect(  # takes one message in a request: a bulk is sent as many requests, without waiting for answers
     upgrade("/sub/u%u"),
     {"head": _head("/pub/u%u"), "entry": MESSAGE, "each": "1"},
     {"head": _head("/pub/u%u"), "entry": MESSAGE, "each": "1"},

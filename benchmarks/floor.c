@@ -1,7 +1,7 @@
-/* The floor of `make bench`: a server that does nothing but the system calls, one `send` for each frame.
+/* The floor of `make bench`: a server that does little more than the system calls, one `send` for each frame.
  *
- * A WebSocket of user N opens with GET /N. A POST has lines `N TEXT`; each text goes to all sockets of that user in
- * one frame. It parses no more than that, checks nothing, keeps nothing, and answers the load generator's one key.
+ * A WebSocket of user N opens with GET /N. A POST has lines `N TEXT`; the server sends each text to all sockets of that
+ * user in one frame. It checks nothing and keeps no history. Its handshake answers only the load generator's key.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,7 +20,7 @@ static const char UPGRADED[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: web
                                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 static const char TAKEN[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 static struct { int *fds, count; } users[USERS];
-static struct { int user; char *rest; size_t kept; } connections[FILES]; /* user -1 posts */
+static struct { int user; char *rest; size_t kept; } connections[FILES]; /* user -1: a connection that posts */
 static char *input;
 
 static void attach(int fd, int user) {

@@ -1,8 +1,8 @@
-"""`make guard`: fails if the bridge needs a tenth more instructions for an event than when its baseline was accepted.
+"""`make guard`: fails if an event or a handshake needs a tenth more instructions than in the accepted baseline.
 
-Counts the instructions of whole servers with callgrind, so that other work on the machine does not matter. Processors,
-interpreters and libraries do: what is compared is the ratio to a plain aiohttp service that does the same job in the
-same run. Kernel time is not counted.
+Counts the instructions of whole servers with callgrind, so other work on the machine does not change the result.
+Processors, interpreters and libraries do. Therefore it compares ratios: to a plain aiohttp service that does the same
+job in the same run. Kernel time is not counted.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks.dialects import SIDECAR
 from benchmarks.load import Load, compiled
 
 BASELINE = Path(__file__).with_name("guard.json")
-FILES = Path("build/guard")  # of callgrind
+FILES = Path("build/guard")  # for the files of callgrind
 WORSE, BETTER = 1.1, 0.95  # times the baseline
 OPTIONS = {"upgrade": SIDECAR.upgrade, "patience": "60", **SIDECAR.options}
 BRIDGE = [sys.executable, "-m", "wsbridge", "serve"]
@@ -26,19 +26,19 @@ PLAIN = [sys.executable, "-m", "benchmarks.services.aiohttp_service", "{port}", 
 SETTINGS = {
     "WSBRIDGE_AUTH": "none",
     "WSBRIDGE_HANDSHAKE_RATE": "0",
-    "WSBRIDGE_LOOP": "asyncio",  # as the plain service: what uvloop does in C differs from release to release
+    "WSBRIDGE_LOOP": "asyncio",  # like the plain service; uvloop's C code differs from release to release
     "WSBRIDGE_MAX_CONNECTIONS_PER_USER": "0",
     "WSBRIDGE_PING_INTERVAL": "1000",
 }
 TO_DO = """
-Find the cause: callgrind_annotate build/guard/bridge/NAME.callgrind shows it by function (py-spy by line), and
-`make bench` in microseconds. If the change is worth its cost, say so in its commit, accept the new baseline with
-`make guard ACCEPT=1` and commit benchmarks/guard.json.
+To find the cause: callgrind_annotate build/guard/bridge/NAME.callgrind lists instructions by function, py-spy shows
+time by line, and `make bench` measures microseconds. If the change is worth its cost, explain that in its commit,
+accept the new baseline with `make guard ACCEPT=1` and commit benchmarks/guard.json.
 """
 
 
 class Work(NamedTuple):
-    """Requests of `size` events to `sockets` sockets, `per_user` for each user."""
+    """`requests` requests with `size` events each, to `sockets` sockets, of which each user has `per_user`."""
 
     sockets: int
     per_user: int
@@ -74,13 +74,13 @@ def measure(command: list[str], environment: dict[str, str], program: Path, dire
             load.tell("close")
             load.tell(f"open {work.sockets} {work.per_user} 8")
             load.set(SIDECAR.settings(is_bulk=work.size > 1))
-            post = f"1000 1 {work.size} 0"  # seconds that do not end it, lanes, events in a request, no rate
-            load.tell(f"post {work.requests // 2} {post}")  # caches
+            post = f"1000 1 {work.size} 0"  # a time limit that is never reached, lanes, events in a request, no rate
+            load.tell(f"post {work.requests // 2} {post}")  # warm-up: fills caches
             server.start()
             events = load.tell(f"post {work.requests} {post}").events
             found[name] = server.instructions(name) / events
         load.tell("close")
-        load.tell("idle 2")  # the server is then done with the sockets that were closed
+        load.tell("idle 2")  # until the server has handled the closed sockets
         server.start()
         load.tell(f"open {HANDSHAKES} 1 1")
         found[HANDSHAKE] = server.instructions(HANDSHAKE) / HANDSHAKES
@@ -89,7 +89,7 @@ def measure(command: list[str], environment: dict[str, str], program: Path, dire
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make guard", description=__doc__)
-    parser.add_argument("--accept", action="store_true", help="make what is measured now the baseline")
+    parser.add_argument("--accept", action="store_true", help="write the measured ratios to the baseline")
     asked = parser.parse_args()
     if not (shutil.which("valgrind") and shutil.which("vgdb")):
         raise SystemExit("make guard counts instructions with valgrind: install it (Debian's package valgrind)")
@@ -110,7 +110,9 @@ def main() -> None:
     elif worse := judged(baseline, ratios):
         raise SystemExit("guard: " + "\nguard: ".join(worse) + TO_DO)
     elif any(ratio < baseline[name] * BETTER for name, ratio in ratios.items()):
-        print("guard: better than accepted. `make guard ACCEPT=1` guards the gain; commit benchmarks/guard.json.")
+        print(
+            "guard: better than the baseline. Keep the gain: `make guard ACCEPT=1`, and commit benchmarks/guard.json."
+        )
 
 
 if __name__ == "__main__":

@@ -3,28 +3,28 @@
  * Reads commands from stdin, one on a line, and answers each with one line of JSON:
  *
  *   set NAME TEXT                     a template or an option, see below; \r and \n are escapes
- *   open SOCKETS PER_USER WINDOW      connect, WINDOW handshakes at once; after `drop`: all again, with resume
+ *   open SOCKETS PER_USER WINDOW      connect, WINDOW handshakes at once; after `drop`, reconnect all and resume
  *   post REQUESTS SECONDS LANES SIZE RATE   SIZE events in a request, to the users in turn, on LANES connections.
- *                                     Ends after REQUESTS or SECONDS. RATE requests a second are sent on time
- *                                     whether the server is ready or not. With RATE 0, the next request of a lane is
- *                                     sent when the last one is answered and all its events have arrived.
- *   idle SECONDS                      answer pings, nothing else
- *   drop                              reset all sockets, but remember what each has seen
- *   redial                            forget the connections for requests, because the server was started again
+ *                                     Ends after REQUESTS or SECONDS. Sends RATE requests a second, even if earlier
+ *                                     events have not arrived. With RATE 0, the next request of a lane is sent when
+ *                                     the last one is answered and all its events have arrived.
+ *   idle SECONDS                      only answer pings
+ *   drop                              reset all sockets, but remember the position of each
+ *   redial                            close the connections for requests, after a restart of the server
  *   close                             reset all sockets and forget them
  *
  * Every event carries a mark, ~user.number.lane.time~, which a server must pass on. The generator checks each frame:
- * it must be for the socket's user and have that user's next number. A server cannot lose, repeat, reorder or misroute
- * an event without `wrong` or `missing` in the answer.
+ * it must be for the socket's user and have that user's next number. If a server loses, repeats, reorders or misroutes
+ * an event, the answer has it in `wrong` or `missing`.
  *
  * Templates: `upgrade` is the handshake, `hello` a text that is sent after it. A request is `head`, its length,
  * `prefix`, SIZE times `entry` with `between` between them, and `suffix`; with `each` set, every entry is a request of
  * its own, and its `head` may have %u. In templates %u is the user, %m the mark, %i a number that no other event has,
  * %p the socket's position.
- * Options: `port`; `posts`, the port for requests; `greeting`, if a socket is open only after a message that begins
- * with it; `resume`, if events missed while disconnected are expected; `ping` and `pong`, for protocols that have their
- * own; `refused`, a text that no answer may contain; `patience`, seconds without progress after which a command gives
- * up.
+ * Options: `port`; `posts`, the port for requests; `greeting`, if a socket counts as open only after a message that
+ * begins with this text; `resume`, if events missed while disconnected are expected; `ping` and `pong`, for protocols
+ * with pings of their own; `refused`, a text that no answer may contain; `patience`, seconds without progress after
+ * which a command gives up.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -47,8 +47,8 @@ enum state { SHUT, UPGRADING, GREETING, OPEN };
 typedef struct { /* one WebSocket */
     int fd;
     enum state state;
-    uint32_t user, kept;  /* bytes of an unfinished frame or head, */
-    char *rest;           /* and where they are */
+    uint32_t user, kept;  /* number of bytes of an unfinished frame or head, */
+    char *rest;           /* and the bytes */
     uint64_t next;        /* number of the event that must come next */
     char position[48];    /* to resume from */
 } Peer;
@@ -105,7 +105,7 @@ static char *expand(char *to, const char *template, uint32_t user, const char *m
     return to;
 }
 
-static void write_all(int fd, const char *bytes, size_t size) { /* lanes block: servers read what is posted */
+static void write_all(int fd, const char *bytes, size_t size) { /* blocks while the server does not read */
     while (size) {
         ssize_t n = send(fd, bytes, size, MSG_NOSIGNAL);
         if (n < 0) die("post");
@@ -119,7 +119,7 @@ static char *with_head(char *to, uint32_t user, const char *content, size_t size
     return (char *)mempcpy(to, content, size);
 }
 
-/* A lane has users of its own, because a server may handle requests of two connections in any order. */
+/* Each lane has its own users, because a server may handle requests of two connections in any order. */
 static void post(uint32_t place, uint32_t count, uint32_t size, uint64_t at) {
     Lane *lane = &lanes[place];
     char mark[80], *end = stpcpy(body, option[PREFIX]), *out = request;
@@ -146,7 +146,7 @@ static void post(uint32_t place, uint32_t count, uint32_t size, uint64_t at) {
     write_all(lane->fd, request, out - request);
 }
 
-/* What comes back */
+/* Received bytes */
 
 static void note_latency(uint64_t at) {
     if (late_count == late_space && !(late = realloc(late, (late_space = 2 * late_space + 65536) * sizeof *late)))
@@ -163,7 +163,7 @@ static void remember_position(Peer *peer, const char *key, const char *text, siz
         *(char *)mempcpy(peer->position, found, end - found) = '\0';
 }
 
-static void send_frame(Peer *peer, int opcode, const char *text, size_t size) { /* short; its mask is zero */
+static void send_frame(Peer *peer, int opcode, const char *text, size_t size) { /* up to 125 bytes; the mask is zero */
     char frame[160] = {(char)(0x80 | opcode), (char)(0x80 | size)};
     if (size > 125) fail("too long", text, size);
     else memcpy(frame + 6, text, size), send(peer->fd, frame, 6 + size, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -202,17 +202,17 @@ static void take_text(Peer *peer, char *text, size_t size) {
     note_latency(at);
 }
 
-static char *take_frames(Peer *peer, char *at, char *end) { /* where the unfinished one begins */
+static char *take_frames(Peer *peer, char *at, char *end) { /* returns the beginning of the unfinished frame */
     while (end - at >= 2) {
         size_t size = at[1] & 0x7f, head = 2;
         if (size == 126) head = 4, size = (uint8_t)at[2] << 8 | (uint8_t)at[3];
-        else if (size == 127) fail("a huge frame", at, 2);
+        else if (size == 127) fail("frame too large", at, 2);
         if ((size_t)(end - at) < head || (size_t)(end - at) < head + size) break;
         int opcode = at[0] & 0x0f;
         if (opcode == 1) take_text(peer, at + head, size);
         else if (opcode == 9) pings++, send_frame(peer, 10, at + head, size);
         else if (opcode == 8) lost++, fail("closed by the server", at + head + 2, size - 2);
-        else wrong++, fail("a frame", at + head, size);
+        else wrong++, fail("unexpected frame", at + head, size);
         at += head + size;
     }
     return at;
@@ -266,14 +266,14 @@ static void read_from(int fd, Peer *peer, Lane *lane) {
     else at = peer->state == UPGRADING ? take_handshake(peer, input, end) : take_frames(peer, input, end);
     kept = end - at;
     if (kept && !(*rest = realloc(*rest, kept))) die("memory");
-    if (!kept) free(*rest), *rest = NULL; /* 15,000 idle ones need nothing */
+    if (!kept) free(*rest), *rest = NULL; /* idle connections keep no buffer */
     else memcpy(*rest, at, kept);
     if (peer) peer->kept = kept;
     else lane->kept = kept;
     progress = now(CLOCK_MONOTONIC);
 }
 
-static void pump(uint64_t until) { /* handle what has come; if nothing has, wait */
+static void pump(uint64_t until) { /* handle received bytes; wait for some until this time */
     struct epoll_event ready[256];
     uint64_t at = now(CLOCK_MONOTONIC), wait = until > at ? until - at : 0;
     struct timespec timeout = {wait / 1000000000, wait % 1000000000};
@@ -304,7 +304,7 @@ static int dial(int port, uint64_t tag) {
     return fd;
 }
 
-static void hang_up(int fd) { /* with a reset: no port waits for a minute */
+static void hang_up(int fd) { /* with a reset, so that no port stays in TIME_WAIT */
     struct linger at_once = {1, 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(fd);
@@ -349,7 +349,7 @@ static void open_all(uint32_t count, uint32_t each, uint32_t window) {
             if (i % per_user == 0) sent[i / per_user] = 0, tabs[i / per_user] = 0;
         }
     }
-    uint64_t last = progress, seen = open_count; /* pings are no progress here: a server may be busy with nothing else */
+    uint64_t last = progress, seen = open_count; /* pings do not count */
     for (uint32_t i = first; open_count < peer_count && !is_stalled() && !lost && !wrong;) {
         if (open_count > seen) seen = open_count, last = now(CLOCK_MONOTONIC);
         else if (now(CLOCK_MONOTONIC) - last > 1e9 * atof(option[PATIENCE])) { fail("no handshake ends", "", 0); break; }

@@ -1,4 +1,4 @@
-"""The load generator as Python drives it: compiled from load.c, a process pinned to the core of the load."""
+"""Compiles the load generator, load.c, and controls it: a process pinned to LOAD_CORE."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
     @property
     def load_share(self) -> float:
-        """Of its core."""
+        """The share of its core that the load generator used."""
         return self.load_cpu / self.seconds if self.seconds else 0.0
 
 
@@ -42,7 +42,7 @@ class MiscountError(Exception):
 
 
 def compiled(name: str, directory: Path) -> Path:
-    """The program of a C file beside this module."""
+    """Compile a C file beside this module and return the path of the program."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise SystemExit("make bench compiles its load generator: install a C compiler (Debian's package gcc)")
@@ -71,7 +71,7 @@ class Load:
             self.tell(f"set {name} {escaped}")
 
     def tell(self, command: str) -> Answer:
-        """Carry out a command; raise if what was counted is not what had to come."""
+        """Send a command and return its answer. Raises MiscountError unless exactly the expected events arrived."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(command + "\n")

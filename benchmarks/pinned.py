@@ -1,4 +1,4 @@
-"""Processes pinned to a core, and what they have used: CPU time and memory, of a process with all its children."""
+"""Processes pinned to a core; CPU time and memory of a process with all its children."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 def spawn(command: list[str], core: int, **options: Any) -> subprocess.Popen[Any]:
     """Start a process on a core. All its threads and children stay there."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})  # which a child inherits
+    os.sched_setaffinity(0, {core})  # a child inherits it
     try:
         return subprocess.Popen(command, **options)
     finally:
@@ -31,7 +31,7 @@ def family(pid: int) -> list[int]:
 def cpu_seconds(pids: list[int]) -> float:
     """User and system time of processes and all their threads, to the nanosecond.
 
-    /proc/PID/stat has the same sum in ticks of 10 ms. The clock of a process is that of clock_getcpuclockid(3).
+    /proc/PID/stat has the same sum in ticks of 10 ms. The clock id is that of clock_getcpuclockid(3).
     """
     return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
 
@@ -49,5 +49,5 @@ def memory_kilobytes(pids: list[int]) -> int:
 def _parent(process: Path) -> int:
     try:
         return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
-    except OSError:  # it has ended meanwhile
+    except OSError:  # the process has just ended
         return 0

@@ -1,19 +1,19 @@
-"""What `make bench` measures, how much of each, and what a measurement is."""
+"""The scenarios of `make bench`, their size, and the result of one measurement."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of each. `seconds` is the time of one measurement."""
+    """The size of each measurement. `seconds` is the length of one."""
 
     seconds: float = 0.6
     rounds: int = 3
     users: int = 1_000
     handshakes: int = 1_000
-    many: int = 10_000  # connections whose memory is measured, that send pings, and that all reconnect
-    most: int = 15_000
-    missed: int = 20  # events of each user during the storm
+    many: int = 10_000  # connections in the scenarios idle, heartbeat and storm
+    most: int = 15_000  # connections in the scenario crowd
+    missed: int = 20  # events of each user while its client is disconnected in the storm
     ping_seconds: float = 10.0  # while heartbeats are measured
 
 
@@ -28,8 +28,8 @@ class Measured:
 
     value: float
     load_share: float = 0.0  # of the load generator's core
-    redis: float = 0.0  # the same as `value`, of Redis
-    rate: float = 0.0  # a second
+    redis: float = 0.0  # the CPU time of Redis, in the unit of `value`
+    rate: float = 0.0  # units a second
     seconds: float = 0.0
     p50: float = 0.0  # milliseconds
     p99: float = 0.0
@@ -38,7 +38,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A column of the tables. Where it has no `unit`, contenders are not compared with the floor."""
+    """A column of the tables. Only if `compared`, the table has multiples of the floor."""
 
     name: str
     title: str

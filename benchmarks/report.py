@@ -1,4 +1,4 @@
-"""The results as Markdown, for people and for docs/performance.md."""
+"""Formats the results as Markdown, for the terminal and for docs/performance.md."""
 
 from benchmarks.plan import AT_SCALE, SCENARIOS, Scenario
 from benchmarks.results import BUSY, FLOOR, OURS, Results
@@ -21,7 +21,7 @@ def markdown(results: Results) -> str:
 
 
 def number(value: float) -> str:
-    """With two digits at least."""
+    """Format a number: with one decimal below 100, without above."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
@@ -34,7 +34,7 @@ def _table(results: Results, scenarios: list[Scenario]) -> list[str]:
 
 
 def _multiples(results: Results) -> list[str]:
-    """Everything as multiples of wsbridge: below 1 is better."""
+    """A table of all results as multiples of wsbridge. Below 1 is better than wsbridge."""
     every = [*SCENARIOS, *AT_SCALE]
     lines = [f"| times {OURS} | {' | '.join(scenario.name for scenario in every)} |", f"|---|{'---|' * len(every)}"]
     for name in results.names:
@@ -66,22 +66,22 @@ def _remarks(results: Results) -> list[str]:
     every = [(name, scenario) for name in results.names for scenario in (*SCENARIOS, *AT_SCALE)]
     spread, name, title = max((results.spread(name, one.name), name, one.title) for name, one in every)
     lines = [
-        f"Medians of {results.plan.rounds} rounds; of one where there are 10,000 connections or more.",
-        "In brackets: how many times the C floor.",
-        "µs are CPU time of the server, user and system. With Redis: of the bridge + of Redis.",
-        f"Widest spread between rounds: {spread:.0%} ({name}: {title}).",
+        f"Medians of {results.plan.rounds} rounds. With 10,000 connections or more, there is only one round.",
+        "In brackets: multiples of the C floor.",
+        "µs are CPU time of the server, user and system. With Redis: time of the bridge + time of Redis.",
+        f"Largest difference between rounds: {spread:.0%} ({name}: {title}).",
     ]
     if any(results.is_busy(name, scenario.name) for name, scenario in every):
         lines.append(f"† The load generator used more than {BUSY:.0%} of its core.")
     lines += [f"Not measured: {name}, because {reason}." for name, reason in results.absent.items()]
     lines += [f"**Failed**: {name}: {reason}" for name, reason in results.failures.items()]
-    return [*lines, "", "Ahead of wsbridge:", *[f"- {line}" for line in _ahead(results)]]
+    return [*lines, "", "Better than wsbridge:", *[f"- {line}" for line in _ahead(results)]]
 
 
 def _ahead(results: Results) -> list[str]:
-    """A line for each scenario in which others are better."""
+    """A line for each scenario in which another server is better than wsbridge."""
     lines = []
     for scenario, own, others in results.ahead():
         names = ", ".join(f"{name} {number(value)}" for name, value in others)
         lines.append(f"{scenario.title}: {names}; wsbridge {number(own)} {scenario.unit.partition(',')[0]}")
-    return lines or ["none of these, in none of these scenarios"]
+    return lines or ["no server, in any scenario"]

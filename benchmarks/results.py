@@ -1,4 +1,4 @@
-"""All measurements of a run, and what follows from them."""
+"""All measurements of a run, with medians, ratios and spreads."""
 
 import dataclasses
 import os
@@ -20,10 +20,10 @@ class Results:
     """One measurement for each contender, scenario and round."""
 
     def __init__(self, versions: dict[str, str], plan: Plan, absent: dict[str, str], about: dict[str, str]) -> None:
-        """`versions` has every contender that is measured; `absent` says why others are not."""
+        """`versions` has every measured contender; `absent` has the reason for each one that is not measured."""
         self.names = list(versions)
         self.versions, self.plan, self.absent, self.about = versions, plan, absent, about
-        self.failures: dict[str, str] = {}  # contender: why
+        self.failures: dict[str, str] = {}  # contender → reason
         self._rounds: dict[tuple[str, str], list[Measured]] = {}
 
     def add(self, contender: str, scenario: str, measured: Measured) -> None:
@@ -35,12 +35,12 @@ class Results:
         return Measured(*map(statistics.median, zip(*rounds, strict=True))) if rounds else None
 
     def spread(self, contender: str, scenario: str) -> float:
-        """From the least to the greatest value, as a part of the median."""
+        """The difference between the greatest and the least value, as a part of the median."""
         values = [measured.value for measured in self._rounds.get((contender, scenario), [])]
         return (max(values) - min(values)) / statistics.median(values) if values and any(values) else 0.0
 
     def ratio(self, contender: str, scenario: Scenario, to: str) -> float | None:
-        """How many times another contender's value."""
+        """The contender's value as a multiple of the value of `to`."""
         own, other = self.typical(contender, scenario.name), self.typical(to, scenario.name)
         return own.value / other.value if own and other and other.value else None
 
@@ -49,7 +49,7 @@ class Results:
         return any(measured.load_share > BUSY for measured in self._rounds.get((contender, scenario), []))
 
     def ahead(self) -> list[tuple[Scenario, float, list[tuple[str, float]]]]:
-        """Where others are better than every wsbridge: scenario, our best value, the better ones, best first."""
+        """Scenarios in which others are better than every wsbridge: our best value, the better ones in order."""
         found = []
         for scenario in (*SCENARIOS, *AT_SCALE):
             values = [(name, one.value) for name in self.names if (one := self.typical(name, scenario.name))]
@@ -84,7 +84,7 @@ class Results:
 
 
 def machine() -> dict[str, str]:
-    """What the numbers depend on."""
+    """The hardware and software on which the numbers depend."""
     models = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if "model name" in line]
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""How each scenario is measured on a running contender."""
+"""Measures each scenario on a running contender."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,23 +7,23 @@ from benchmarks.load import Answer, Load
 from benchmarks.plan import Measured, Plan
 from benchmarks.server import Server
 
-MANY = 1_000_000_000  # requests: the time ends them
-AT_ONCE = 32  # handshakes, where they are not what is measured
-STORM = 256  # handshakes at once of clients that all lost their connection
-LANES = 8  # connections of publishers that saturate a server
+MANY = 1_000_000_000  # requests: never reached, the time limit ends the measurement
+AT_ONCE = 32  # concurrent handshakes, if handshakes are not measured
+STORM = 256  # concurrent handshakes while all clients reconnect
+LANES = 8  # publishers' connections, enough to saturate a server
 BULK = 100
-SETTLE = 0.3  # seconds until a server is done with what it does after a handshake or a burst
+SETTLE = 0.3  # seconds in which a server finishes its work after handshakes or a burst
 
 
 class Visit:
-    """A running server, its load, and measurements in an order that suits them."""
+    """Measurements on one running server. The order matters: they reuse connections."""
 
     def __init__(self, server: Server, load: Load, plan: Plan) -> None:
         self._server, self._load, self._plan = server, load, plan
         self._dialect = server.contender.dialect
 
     def costs(self) -> Iterator[tuple[str, Measured]]:
-        """What an event and a handshake cost."""
+        """Measure the costs of events and handshakes."""
         self._warm_up()
         self._load.tell("close")
         yield "handshake", self._measured(f"open {self._plan.handshakes} 1 1", _open)
@@ -37,14 +37,14 @@ class Visit:
         yield "fanout", self._posting(1, _deliveries)
 
     def heartbeats(self) -> Iterator[tuple[str, Measured]]:
-        """Of a server that pings every `plan.ping_seconds`."""
+        """Measure the cost of a ping and its pong. The server must ping every `plan.ping_seconds`."""
         self._open(self._plan.many, 1)
         measured = self._measured(f"idle {self._plan.ping_seconds}", lambda answer: answer.pings or 1)
-        if measured.rate > 1:  # the floor sends none
+        if measured.rate > 1:  # the C floor sends no pings
             yield "heartbeat", measured
 
     def crowd(self) -> Iterator[tuple[str, Measured]]:
-        """Many connections: what they take in memory, all reconnect, then more come."""
+        """Measure memory of many connections, let all reconnect, then measure bulks with even more connections."""
         self._warm_up()
         self._load.tell("close")
         time.sleep(SETTLE)
@@ -65,16 +65,16 @@ class Visit:
             self._post(size, self._plan.seconds / 2)
 
     def _latency(self) -> Measured:
-        """First the highest rate, then latencies at half of it, from the time at which each request was due."""
+        """Measure latencies at half of the highest rate. A latency begins when its request is due."""
         highest = self._load.tell(f"post {MANY} {self._plan.seconds} {LANES} 1 0")
         rate = highest.events / highest.seconds / 2
         measured = self._measured(f"post {MANY} {2 * self._plan.seconds} {LANES} 1 {rate}", _events)
         return Measured(**(vars(measured) | {"value": measured.p99, "redis": 0.0}))
 
     def _storm(self) -> Measured:
-        """All connections break. Where clients can resume, events are published meanwhile, and all must arrive.
+        """Break all connections. If clients can resume, events are published before they do, and all must arrive.
 
-        A replica with Redis is killed as well, and another one started. A history in the process would be lost.
+        With Redis, the server is also killed and restarted. Without Redis that would lose the history.
         """
         self._load.tell("drop")
         if self._server.contender.resumes:
@@ -92,7 +92,7 @@ class Visit:
         time.sleep(SETTLE)
 
     def _posting(self, size: int, count: Callable[[Answer], int]) -> Measured:
-        self._post(size, self._plan.seconds / 2)  # caches and compilers
+        self._post(size, self._plan.seconds / 2)  # warm-up of caches and just-in-time compilers
         return self._measured(f"post {MANY} {self._plan.seconds} 1 {size} 0", count)
 
     def _post(self, size: int, seconds: float) -> None:

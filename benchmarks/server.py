@@ -1,4 +1,4 @@
-"""One contender as a running process on the core of the servers."""
+"""Runs one contender as a process on SERVER_CORE."""
 
 import os
 import resource
@@ -13,11 +13,11 @@ from benchmarks.pinned import LOAD_CORE, SERVER_CORE, cpu_seconds, family, memor
 from tests.support.running import ROOT
 from tests.support.valkey import binary, free_port
 
-PATIENCE = 20.0  # seconds until it listens
+PATIENCE = 20.0  # seconds until the server must listen
 
 
 class ContenderError(Exception):
-    """The server does not start, or has miscounted."""
+    """The server does not start, or an event was lost, repeated, reordered or misrouted."""
 
 
 class Server:
@@ -50,7 +50,7 @@ class Server:
 
     @property
     def cpu(self) -> float:
-        """Seconds used so far."""
+        """Seconds of CPU time used so far."""
         return cpu_seconds(self._pids)
 
     @property
@@ -77,7 +77,7 @@ class Server:
         self._wait_until_it_listens()
 
     def log(self) -> str:
-        """Its last lines."""
+        """The last 20 lines of its output."""
         return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -96,11 +96,11 @@ class Server:
                     return
             time.sleep(0.02)
         self.kill()
-        raise ContenderError(f"it does not listen:\n{self.log()}")
+        raise ContenderError(f"the server does not listen:\n{self.log()}")
 
 
 def _redis(directory: Path) -> subprocess.Popen[bytes]:
-    """On the core of the load: it shares the server's core nowhere, and its time is counted apart."""
+    """Start Redis on LOAD_CORE, so that it takes no time of the server. Its CPU time is reported separately."""
     options = f"--port 0 --unixsocket {directory}/redis.sock --save --appendonly no --dir {directory}"
     process = spawn([binary(), *options.split()], LOAD_CORE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     while not (directory / "redis.sock").exists():
@@ -109,7 +109,7 @@ def _redis(directory: Path) -> subprocess.Popen[bytes]:
 
 
 def raise_descriptor_limit() -> int:
-    """For this process and all that it starts; the limit."""
+    """Raise the limit of file descriptors for this process and its children. Return the limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most

@@ -1,4 +1,4 @@
-"""The bridge with another subscription than its own: `python -m benchmarks.subscribed '<JSON>'`."""
+"""Runs the bridge with the subscription in the argument: `python -m benchmarks.subscribed '<JSON>'`."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from wsbridge.cli.main import main
 from wsbridge.dapr.handler import DaprHandler
 
 
-async def _subscriptions(self: DaprHandler, request: web.Request) -> web.Response:  # noqa: ARG001 - it is a method
+async def _subscriptions(self: DaprHandler, request: web.Request) -> web.Response:  # noqa: ARG001 - the signature of the method that it replaces
     return web.json_response([json.loads(sys.argv[1])])
 
 

@@ -1,4 +1,4 @@
-"""The least that an aiohttp service for the same job does: no history, no resume, no limits.
+"""A minimal aiohttp service for the same job: no history, no resume, no limits.
 
 `python -m benchmarks.services.aiohttp_service PORT PING_SECONDS`
 """

@@ -1,4 +1,4 @@
-"""What a team writes with FastAPI in an afternoon: no history, no resume. `uvicorn` runs it."""
+"""A minimal FastAPI service for the same job: no history, no resume. `uvicorn` runs it."""
 
 import json
 from collections import defaultdict

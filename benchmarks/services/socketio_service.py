@@ -1,4 +1,4 @@
-"""A service with python-socketio, as its manual shows it: a room for each user. `uvicorn` runs it."""
+"""A service with python-socketio, built as in its manual: a room for each user. `uvicorn` runs it."""
 
 import os
 from typing import Any

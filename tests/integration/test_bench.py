@@ -31,7 +31,7 @@ FAULTS = {
     "misrouted": "wrong event",
     "refused": "refused",
     "closed": "closed by the server",
-    "binary": "a frame",
+    "binary": "unexpected frame",
 }
 
 

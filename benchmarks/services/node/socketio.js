@@ -1,4 +1,4 @@
-// The same with Socket.IO: a room for each user. `node socketio.js PORT PING_SECONDS`.
+// A service with Socket.IO for the same job: a room for each user. `node socketio.js PORT PING_SECONDS`.
 
 import { Server } from "socket.io";
 

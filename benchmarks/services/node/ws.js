@@ -1,4 +1,4 @@
-// A service with `ws`, as a team writes it in an afternoon: no history, no resume. `node ws.js PORT PING_SECONDS`.
+// A minimal service with `ws` for the same job: no history, no resume. `node ws.js PORT PING_SECONDS`.
 
 import { WebSocketServer } from "ws";
 

@@ -18,7 +18,7 @@ async def why(bridge: Running, *words: str, **settings: str) -> tuple[int, list[
     return code, out.splitlines(), notes
 
 
-async def test_why_prints_the_answer_then_the_stations(bridge: Running) -> None:
+async def test_why_of_a_delivered_event_prints_the_answer_then_the_stations(bridge: Running) -> None:
     await bridge.opened()
     await bridge.publish({"user_id": "u1"}, id="e1")
     code, (answer, *stations), notes = await why(bridge, "u1", "e1")
@@ -28,13 +28,13 @@ async def test_why_prints_the_answer_then_the_stations(bridge: Running) -> None:
     assert {line.split()[2] for line in stations} == {bridge.bridge.stations.replica}
 
 
-async def test_why_not_exits_with_1_and_prints_the_response_as_json(bridge: Running) -> None:
+async def test_why_of_an_unknown_event_with_json_prints_the_response_and_exits_with_1(bridge: Running) -> None:
     code, (line,), _ = await why(bridge, "u1", "e1", "--json")
     found = json.loads(line)
     assert (code, found["code"], found["event_id"]) == (1, "never_received", "e1")
 
 
-async def test_why_sends_the_operators_token(start: Start) -> None:
+async def test_why_with_an_admin_token_sends_it(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     await bridge.publish({"user_id": "u1"}, id="e1")
     code, lines, notes = await why(bridge, "u1", "e1")
@@ -44,14 +44,14 @@ async def test_why_sends_the_operators_token(start: Start) -> None:
     assert answer.startswith("the user was not connected when it arrived; ")
 
 
-async def test_why_shows_hostile_texts_as_text(bridge: Running) -> None:
+async def test_why_of_an_event_with_control_characters_prints_them_escaped(bridge: Running) -> None:
     await bridge.publish({"user": "u1"}, id="e\x1b[31m\n1")
     code, lines, _ = await why(bridge, "u1", "e\x1b[31m\n1")
     assert (code, len(lines)) == (1, 2)
     assert "\x1b" not in "".join(lines)
 
 
-async def test_why_without_a_bridge_says_so(unused_tcp_port: int) -> None:
+async def test_why_without_a_bridge_prints_the_reason_and_exits_with_1(unused_tcp_port: int) -> None:
     code, out, notes = await finished("why", "u1", "e1", WSBRIDGE_PORT=str(unused_tcp_port))
     assert (code, out) == (1, "")
     assert f"cannot reach http://127.0.0.1:{unused_tcp_port}: Connection refused" in notes

@@ -1,4 +1,4 @@
-"""`GET /users/{id}/events/{event_id}` on staged histories: each has an event `e1` for the user u1, and one answer."""
+"""`GET /users/{id}/events/{event_id}`. Each staged history publishes an event `e1` for user u1 and has one answer."""
 
 import asyncio
 import re
@@ -83,7 +83,7 @@ async def gap_after_trim(bridge: Running) -> None:
 
 
 async def closed_then_resumed(bridge: Running) -> None:
-    """One of three connections reads nothing. Its backlog is over the bound because of the event, and it resumes."""
+    """One of three connections reads nothing. The event fills its backlog, so it is closed and resumes."""
     readers = [asyncio.create_task(_read((await bridge.opened())[0])) for _ in range(2)]
     async with StalledReader(bridge.port) as peer:
         hello = await peer.opened("u1")
@@ -338,13 +338,13 @@ async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
 
 @pytest.fixture
 async def pair(start: Start, valkey: Valkey) -> tuple[Running, Running]:
-    """Two replicas that hear each other."""
+    """Two replicas that answer each other's questions."""
     one, other = await start(REDIS_URL=valkey.url), await start(REDIS_URL=valkey.url)
 
-    async def hear() -> bool:
+    async def both_answer() -> bool:
         return len((await why(one))["replicas"]) == 2
 
-    await until_told(hear)
+    await until_told(both_answer)
     return one, other
 
 
@@ -354,7 +354,7 @@ async def why(bridge: Running) -> dict[str, Any]:
     return dict(found)
 
 
-async def test_event_of_one_replica_and_a_connection_on_another(pair: tuple[Running, Running]) -> None:
+async def test_event_received_by_another_replica_is_delivered(pair: tuple[Running, Running]) -> None:
     taker, other = pair
     ws, _ = await other.opened()
     await from_kafka(taker, "e1", 41)
@@ -369,7 +369,7 @@ async def test_event_of_one_replica_and_a_connection_on_another(pair: tuple[Runn
         assert ("written", other.bridge.stations.replica) in names
 
 
-async def test_event_of_a_client_that_resumes_on_another_replica(pair: tuple[Running, Running]) -> None:
+async def test_event_of_a_client_that_resumed_on_another_replica_is_delivered(pair: tuple[Running, Running]) -> None:
     one, other = pair
     async with StalledReader(one.port) as peer:
         hello = await peer.opened("u1")
@@ -393,14 +393,14 @@ async def test_event_without_a_connection_is_in_the_shared_history(pair: tuple[R
         )
 
 
-async def test_event_that_no_replica_has_received(pair: tuple[Running, Running]) -> None:
+async def test_event_that_no_replica_received_is_never_received(pair: tuple[Running, Running]) -> None:
     assert re.fullmatch(
         rf"has not reached any of 2 replicas since {TIME}: no sidecar has delivered anything",
         (await why(pair[0]))["answer"],
     )
 
 
-async def test_event_names_the_replicas_that_do_not_answer(
+async def test_event_with_a_replica_that_does_not_answer_has_the_number_of_missing_answers(
     pair: tuple[Running, Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await publish(pair[0])

@@ -17,7 +17,7 @@ from wsbridge.telemetry.stations.records import (
 )
 from wsbridge.telemetry.stations.ring import Stations
 
-MOST = 200  # receipts, relays or connections in one account: the newest ones
+MOST = 200  # receipts, relays or connections in one account; older ones are left out
 
 
 class Receipt(msgspec.Struct):
@@ -41,7 +41,7 @@ class Relay(msgspec.Struct):
 
 
 class Read(msgspec.Struct):
-    """A session got `replayed` entries after `position`, or a `gap` that ends there."""
+    """A session read the history: it got `replayed` entries after `position`, or a `gap` that ends at `position`."""
 
     at: float
     is_start: bool
@@ -67,7 +67,7 @@ class Connection(msgspec.Struct):
 
 
 class Account(msgspec.Struct):
-    """`since` is when its records begin; `may_be_left_out` is whether the sample may lack the event."""
+    """The records begin at `since`. If `may_be_left_out`, the replica did not record every event since then."""
 
     replica: str
     since: float

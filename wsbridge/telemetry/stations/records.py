@@ -36,7 +36,7 @@ class Dropped(msgspec.Struct, array_like=True, tag=2, gc=False):
 
 
 class Relayed(msgspec.Struct, array_like=True, tag=3, gc=False):
-    """Entries that were passed to the sessions of their users on this replica, if there were any."""
+    """Entries of one batch. Each was passed to the sessions of its user on this replica, if there are any."""
 
     at: float
     ids: Sequence[str]
@@ -48,7 +48,7 @@ class Relayed(msgspec.Struct, array_like=True, tag=3, gc=False):
 class Resumed(msgspec.Struct, array_like=True, tag=4, gc=False):
     """A session that has read the history: at its start, or because it missed live entries.
 
-    It was sent `replayed` entries after `position`, or the `gap` and nothing before `position`.
+    It got `replayed` entries after `position`. If there is a `gap`, it ends at `position`.
     """
 
     at: float

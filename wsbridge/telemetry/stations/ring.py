@@ -1,4 +1,4 @@
-"""A bounded memory of the latest records. Writing costs one append for each batch; reading searches all of it."""
+"""A bounded list of the latest records. Writing costs one append for each batch; a search reads all of it."""
 
 import asyncio
 import secrets
@@ -24,11 +24,11 @@ from wsbridge.telemetry.stations.records import (
     tag_of,
 )
 
-RATE = 1_000  # events a second that are all recorded; one in SAMPLE of further ones is
+RATE = 1_000  # events a second. Up to this rate all are recorded, above it one delivery or batch in SAMPLE
 SAMPLE = 16
-PARTITIONS = 10_000  # number that is remembered; a sidecar delivers those of one consumer group
-OVERHEAD = 41  # bytes of an object with a record, beside its content, and of a reference to it
-WINDOW, LONGEST = 1.0, 2.0  # seconds in which events are counted; a longer rest shows a clock that was set back
+PARTITIONS = 10_000  # in `deliveries`, at most. Further ones are left out
+OVERHEAD = 41  # bytes of the object and the reference for each record, in addition to its content
+WINDOW, LONGEST = 1.0, 2.0  # seconds in which events are counted; a longer rest means that the clock was set back
 SLICE = 2_000  # records that are searched before other tasks run
 
 _RECEIVED, _RELAYED = TAGS[Received], TAGS[Relayed]
@@ -56,7 +56,7 @@ class Stations:
         self._max_bytes = max_bytes
         self._clock = clock
         self._records: deque[bytes] = deque()
-        self._received_until, self._received = 0.0, 0  # events within a second that ends then
+        self._received_until, self._received = 0.0, 0  # events within the second that ends at `…_until`
         self._relayed_until, self._relayed = 0.0, 0
 
     @property
@@ -73,7 +73,7 @@ class Stations:
             self.deliveries[partition] = at
         if self._received > RATE and self._leaves_out(events[0].id):
             return
-        if len(events) == 1:  # comprehensions are calls, which cost more than what they do for one
+        if len(events) == 1:  # for one event, the call of each comprehension would cost more than its work
             (e,) = events
             self._add((_RECEIVED, at, topic, (e.id,), (e.users,), (e.partition,), (e.offset,), (e.produced,), outcomes))
             return
@@ -156,7 +156,7 @@ class Stations:
             return
         try:
             packed = encode(record)
-        except (UnicodeEncodeError, TypeError, OverflowError):  # an invalid header must not cost the event
+        except (UnicodeEncodeError, TypeError, OverflowError):  # an invalid header must not stop the event
             return
         self._records.append(packed)
         self.bytes += len(packed) + OVERHEAD

@@ -9,6 +9,7 @@ from yarl import URL
 
 from wsbridge.config.value_types import ORIGIN
 
+LONGEST = 512  # characters of an origin that is normalised and cached; a host name has 253 at most
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:/?#@\[\]\s]+)(?P<port>:\d+)?")
 
@@ -64,19 +65,25 @@ def host_of(request: web.BaseRequest) -> str:
     return request.headers.get(hdrs.HOST, "")
 
 
-@functools.lru_cache(1024)
 def canonical(origin: str) -> str:
     """Normalise an origin: lower case, names in punycode, without default port and trailing dot of the host."""
+    return _canonical(origin) if len(origin) <= LONGEST else origin.lower()
+
+
+@functools.lru_cache(1024)
+def _canonical(origin: str) -> str:
     scheme, _, rest = origin.lower().partition("://")
     if not rest:  # `null`, `file://`
         return origin.lower()
     found = _AUTHORITY.fullmatch(rest.removesuffix(_DEFAULT_PORTS.get(scheme, "\n")))
-    return f"{scheme}://{_ascii(found['host'])}{found['port'] or ''}" if found else origin.lower()
+    if not found:
+        return origin.lower()
+    name = found["host"].removeprefix("*.")
+    below = "*." if name != found["host"] else ""
+    return f"{scheme}://{below}{_ascii(name)}{found['port'] or ''}"
 
 
 def _ascii(host: str) -> str:
-    if host.startswith("*."):
-        return "*." + _ascii(host[2:])
     try:
         if host.startswith("["):
             return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"

@@ -6,7 +6,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsbridge.auth.origins import Origins
+from wsbridge.auth.origins import Origins, _canonical, canonical
 from wsbridge.config.env import load
 
 
@@ -150,6 +150,17 @@ def test_canonical_of_two_spellings_is_equal(one: str, other: str) -> None:
 )
 def test_canonical_of_lookalikes_differs(listed: str, origin: str) -> None:
     assert not allows(origin, listed)
+
+
+@pytest.mark.fault("G6")
+@pytest.mark.parametrize("times", [2, 100, 10_000])
+def test_origins_with_many_wildcards_are_refused_without_recursion_and_not_cached(times: int) -> None:
+    origin = f"https://{'*.' * times}example.com"
+    assert not allows(origin, "https://*.example.org")
+    assert Origins.is_same(origin, origin.removeprefix("https://"))
+    before = _canonical.cache_info().currsize
+    assert canonical(origin.upper()) == origin
+    assert _canonical.cache_info().currsize - before == (times < 200)
 
 
 @pytest.mark.fault("G6")

@@ -1,6 +1,7 @@
 """Runs the README's commands for the example backend, and checks what its reader sees."""
 
 import asyncio
+import collections
 import contextlib
 import functools
 import json
@@ -19,6 +20,7 @@ from tests.e2e.demo import launched, open_demo
 from tests.e2e.parts import daprd, required
 from tests.e2e.process import Log, Process
 from tests.support.running import ROOT, SECRET, receive, token, until, until_told
+from tests.support.valkey import free_port
 
 # isort: split
 
@@ -84,22 +86,30 @@ async def test_trace_of_a_request_to_the_backend_is_in_the_bridges_log(chain: Ch
     assert received["traceparent"] == published["traceparent"]
 
 
+PORTS = {"--dapr-http-port": "3500", "--dapr-grpc-port": "50001", "--metrics-port": "9090"}  # Dapr's defaults
+
+
 @pytest.mark.fault("A2")
 @pytest.mark.parametrize("document", ["README.md", "examples/tasks-backend/README.md"])
 async def test_both_sidecars_of_the_readme_run_at_the_same_time(document: str, tmp_path: Path) -> None:
-    """An earlier version gave both the same metrics port, and the second one ended at once."""
+    """An earlier version gave both the same metrics port, and the second one ended at once.
+
+    Each port of the README is replaced by a free one, because an outgoing connection of another test may have 50001.
+    """
     text = (ROOT / document).read_text(encoding="utf-8").split("### From backend to browser")[-1].split("\n## ")[0]
     lines = re.findall(r"^(daprd .*?) ?&?$", text.replace("\\\n", ""), re.MULTILINE)
     (tmp_path / "components").mkdir()
-    program = str(required(daprd))
+    free: dict[str, int] = collections.defaultdict(free_port)
     sidecars: list[Process] = []
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         for number, line in enumerate(lines):
-            words = [program, *line.split()[1:]]
-            words[words.index("--resources-path") + 1] = str(tmp_path / "components")
+            options = PORTS | dict(re.findall(r"(--\S+) (\S+)", line))
+            options["--resources-path"] = str(tmp_path / "components")
+            options |= {name: str(free[options[name]]) for name in PORTS}
+            words = [word for option in options.items() for word in option]
             log = Log(tmp_path / f"daprd-{number}.log")
-            sidecars.append(Process(words, log))
+            sidecars.append(Process([str(required(daprd)), *words], log))
             stack.callback(sidecars[-1].kill)
 
         async def answers(port: int) -> bool:
@@ -108,6 +118,6 @@ async def test_both_sidecars_of_the_readme_run_at_the_same_time(document: str, t
                     return True
             return False
 
-        for port in (3500, 3501, 9090, 9091):
-            await until_told(functools.partial(answers, port))
+        for port in ("3500", "3501", "9090", "9091"):
+            await until_told(functools.partial(answers, free[port]))
         assert all(sidecar.running for sidecar in sidecars)

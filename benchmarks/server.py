@@ -14,6 +14,7 @@ from tests.support.running import ROOT
 from tests.support.valkey import binary, free_port
 
 PATIENCE = 20.0  # seconds until the server must listen
+LOOK = 0.02  # seconds between two looks for a server that starts
 
 
 class ContenderError(Exception):
@@ -94,7 +95,7 @@ class Server:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     self._pids = family(self._process.pid)
                     return
-            time.sleep(0.02)
+            time.sleep(LOOK)
         self.kill()
         raise ContenderError(f"the server does not listen:\n{self.log()}")
 
@@ -103,8 +104,12 @@ def _redis(directory: Path) -> subprocess.Popen[bytes]:
     """Start Redis on LOAD_CORE, so that it takes no time of the server. Its CPU time is reported separately."""
     options = f"--port 0 --unixsocket {directory}/redis.sock --save --appendonly no --dir {directory}"
     process = spawn([binary(), *options.split()], LOAD_CORE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE
     while not (directory / "redis.sock").exists():
-        time.sleep(0.01)
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise ContenderError(f"Redis does not listen: {binary()} --unixsocket {directory}/redis.sock")
+        time.sleep(LOOK)
     return process
 
 

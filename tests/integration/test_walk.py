@@ -133,9 +133,7 @@ class Walk(RuleBasedStateMachine):
             await seat.replica.settle(client)
             assert client.seen == self.log[client.user][seat.had :]
             for behind, position in enumerate(reversed(client.positions[-1 - len(client.seen) :])):
-                count = (
-                    len(self.log[client.user]) - behind
-                )  # a position stands for the same event forever, for every client
+                count = len(self.log[client.user]) - behind  # every client gets the same event at a position
                 assert self.counts.setdefault((client.user, position), count) == count
 
     def start_anew(self, seat: Seat) -> None:

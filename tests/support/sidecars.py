@@ -19,7 +19,7 @@ from tests.support.ledger import Ledger
 from tests.support.oracle import Broken
 
 PATIENCE = 10.0  # seconds that a sidecar waits for an answer
-IMPATIENT = 0.01  # of the requests are abandoned after a moment, whatever their result
+IMPATIENT = 0.01  # share of the requests that the client abandons before the answer
 FORGETFUL = 0.05  # of the events with SUCCESS are delivered again, as by a consumer that left before it committed
 RECUT = 0.3  # of the failed events are delivered again in other batches
 REBALANCED = 0.02  # of the requests, and half of the failed ones, go to another bridge than the one before

@@ -84,7 +84,7 @@ class RedisBroker:
         self._subscriptions: dict[str, _Subscription] = {}  # by channel
         self._trusted = asyncio.Event()  # nothing else is sent to an unchecked server
         self._doubt = asyncio.Event()
-        self._rejoined: set[str] = set()  # users who may have missed entries
+        self._rejoined: set[str] = set()  # users whose channel was subscribed again, so that entries may be missing
         self._since: float | None = None  # when the outage began
         self.trouble: str | None = "not connected yet"
 

@@ -14,7 +14,7 @@ from wsbridge.config.env import load, read
 from wsbridge.config.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
-    from wsbridge.cli.listen import Tokens
+    from wsbridge.cli.listen import Token
 
 OK, FAILED, USAGE = 0, 1, 2
 HEALTH_TIMEOUT = 3.0  # seconds
@@ -62,21 +62,16 @@ def listen(environ: Environ, *, user: str, token: str | None, url: str | None, l
 
     from wsbridge.cli.listen import Listener
     from wsbridge.cli.output import shower, while_read
+    from wsbridge.client import Client
 
-    listener = Listener(
-        url=url or f"ws://{_address(load(environ)[0])}/ws",
-        user=user,
-        tokens=_tokens(environ, user, token),
-        position=last_event_id,
-        show=shower(sys.stdout, environ),
-        note=complain,
-    )
+    url = url or f"ws://{_address(load(environ)[0])}/ws"
+    client = Client(url, user, token or _minted(environ, user), last_event_id)
     try:
-        asyncio.run(while_read(sys.stdout, listener.follow()))
+        asyncio.run(while_read(sys.stdout, Listener(client, show=shower(sys.stdout, environ), note=complain).follow()))
     except KeyboardInterrupt:
-        _note_position(listener.position)
+        _note_position(client.position)
         raise
-    _note_position(listener.position)
+    _note_position(client.position)
     return FAILED
 
 
@@ -211,15 +206,14 @@ def _host(settings: Settings) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _tokens(environ: Environ, user: str, token: str | None) -> "Tokens":
-    from wsbridge.cli.listen import Tokens
-
-    if token:
-        return Tokens(lambda: token, renew=False)
+def _minted(environ: Environ, user: str) -> "Token":
+    """A function that makes a token for each connection, if there is a secret to sign it."""
     settings, _ = load(environ)
-    if settings.jwt_secret:
-        return Tokens(lambda: _mint(settings, user, TOKEN_TTL), renew=True)
-    return Tokens(lambda: None, renew=False)
+
+    async def minted() -> str:
+        return _mint(settings, user, TOKEN_TTL)
+
+    return minted if settings.jwt_secret else None
 
 
 def _mint(settings: Settings, user: str, ttl: float, algorithm: str | None = None) -> str:

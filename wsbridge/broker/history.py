@@ -10,7 +10,7 @@ from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.recovery import Resume, decide_resume
 
 EPOCH_LENGTH = 8
-_ALPHABET = string.ascii_lowercase + string.digits
+_CHARACTERS = ((string.ascii_lowercase + string.digits) * 8)[:256].encode()  # a character for each byte
 
 
 def weight_of(data: bytes, event_id: str) -> int:
@@ -30,7 +30,7 @@ class History:
     __slots__ = ("_entries", "_start", "epoch", "offset", "trimmed", "weight")
 
     def __init__(self) -> None:
-        self.epoch = "".join(secrets.choice(_ALPHABET) for _ in range(EPOCH_LENGTH))
+        self.epoch = secrets.token_bytes(EPOCH_LENGTH).translate(_CHARACTERS).decode()
         self.offset = 0
         self.trimmed = 0  # the highest offset that was removed for lack of room, not because of its age
         self.weight = 0  # of all entries, see `weight_of`

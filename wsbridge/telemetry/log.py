@@ -1,12 +1,12 @@
 """Structured logs: one event per line, named `noun.verb`. docs/logging.md lists all events."""
 
-import contextlib
 import json
 import logging
 import logging.config
 import re
 import warnings
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -17,9 +17,11 @@ from wsbridge.telemetry.log_writer import FAILED, SLOW
 from wsbridge.telemetry.redaction import scrubbed
 
 LONGEST_VALUE = 512  # characters of one field, which may be untrusted input; the rest is cut off
+_HARMLESS = (int, float, bool, type(None))
 BUDGET = "budget"  # reason of a dropped line: too many lines of its event
 _UNSEEN = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")  # legal in JSON, but terminals interpret them
 
+_json = msgspec.json.Encoder(enc_hook=repr).encode
 _least = logging.NOTSET
 dropped_lines: Counter[str] = Counter({BUDGET: 0, SLOW: 0, FAILED: 0})  # by reason, since the start of the process
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("wsbridge")
@@ -43,15 +45,13 @@ def configure(level: str, style: str | None, sink: LineSink) -> str:
     style = style or ("console" if sink.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
         _Budgeted(),
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _ordered,
+        _headed,
         structlog.processors.format_exc_info,
         _safe,
     ]
     last: list[structlog.typing.Processor]
     if style == "json":
-        last = [structlog.processors.JSONRenderer(serializer=_encode)]
+        last = [_encode]
     else:
         last = [_visible, structlog.dev.ConsoleRenderer(colors=sink.isatty(), pad_event_to=20), _to_bytes]
     structlog.configure(
@@ -111,7 +111,8 @@ def debugging() -> bool:
 def _safe(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Cut long values, because untrusted input must not fill the disk. Mask tokens, as in a URL or an error's text."""
     for name, value in fields.items():
-        fields[name] = scrubbed(value) if name == "exception" else _safe_value(value)
+        if value.__class__ not in _HARMLESS:
+            fields[name] = scrubbed(value) if name == "exception" else _safe_value(value)
     return fields
 
 
@@ -127,9 +128,10 @@ def _safe_value(value: Any) -> Any:
             return value
 
 
-def _ordered(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Put timestamp, level and event first, for human readers."""
-    return {name: fields.pop(name) for name in ("timestamp", "level", "event")} | dict(fields)
+def _headed(_: Any, level: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Put timestamp, level and event first, for human readers. The name of the called method is the level."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")]
+    return {"timestamp": f"{now}Z", "level": level, "event": fields.pop("event"), **fields}
 
 
 def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -141,11 +143,13 @@ def _visible(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.t
     return fields
 
 
-def _encode(fields: Any, **_: Any) -> bytes:
-    with contextlib.suppress(UnicodeEncodeError, TypeError):  # for example a lone surrogate from a header
-        line = msgspec.json.encode(fields, enc_hook=repr)
-        if not _UNSEEN.search(line):
+def _encode(_: Any, __: str, fields: structlog.typing.EventDict) -> bytes:
+    try:
+        line = _json(fields)
+        if (line.isascii() and b"\x7f" not in line) or not _UNSEEN.search(line):
             return line
+    except (UnicodeEncodeError, TypeError):  # for example a lone surrogate from a header
+        pass
     return json.dumps(fields, default=repr).encode()
 
 

@@ -67,20 +67,31 @@ class Listener:
     async def accept(self, sock: socket.socket) -> None:
         """Accept connections until cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                first = await loop.sock_accept(sock)
-            except OSError as error:
-                if error.errno != errno.ECONNABORTED:  # that client has disconnected already
-                    await self._wait_after(error)
-                continue
-            welcome = list(itertools.islice(self._welcome(sock, first), BATCH))
-            await asyncio.gather(*(self._take(connection, peer) for connection, peer in welcome))
-            await asyncio.sleep(0)  # `sock_accept` does not yield while connections wait
+        async with asyncio.TaskGroup() as group:  # owns the tasks of the connections; an error in one ends this job
+            while True:
+                failure: asyncio.Future[OSError] = loop.create_future()
+                loop.add_reader(sock, self._wake_up, sock, group, failure)
+                try:
+                    error = await failure
+                finally:
+                    loop.remove_reader(sock)
+                await self._wait_after(error)
 
-    def _welcome(self, sock: socket.socket, first: tuple[socket.socket, Any]) -> Iterator[tuple[socket.socket, str]]:
+    def _wake_up(self, sock: socket.socket, group: asyncio.TaskGroup, failure: asyncio.Future[OSError]) -> None:
+        """Take a few of the waiting connections."""
+        if failure.done():
+            return
+        try:
+            for connection, peer in itertools.islice(self._welcome(sock), BATCH):
+                group.create_task(self._take(connection, peer))
+        except OSError as error:
+            failure.set_result(error)
+        except Exception as error:  # the boundary to the loop, which would only log it
+            failure.set_exception(error)
+
+    def _welcome(self, sock: socket.socket) -> Iterator[tuple[socket.socket, str]]:
         """Refuse the connections of one wake-up that must be refused. Yields the others."""
-        for connection, address in _waiting(sock, first):
+        for connection, address in _waiting(sock):
             peer = plain(str(address[0]))
             if (answer := self.refuses(peer)) is None:
                 yield connection, peer
@@ -108,11 +119,10 @@ class Listener:
         await asyncio.sleep(PAUSE)
 
 
-def _waiting(sock: socket.socket, first: tuple[socket.socket, Any]) -> Iterator[tuple[socket.socket, Any]]:
-    """The first connection, and those that wait behind it in the kernel."""
-    yield first
-    with contextlib.suppress(OSError):  # no more connections; another error occurs again in the next turn
-        for _ in range(LOOKED_AT - 1):
+def _waiting(sock: socket.socket) -> Iterator[tuple[socket.socket, Any]]:
+    """The connections that wait in the kernel."""
+    with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # no more, or a client has disconnected already
+        for _ in range(LOOKED_AT):
             yield sock.accept()
 
 

@@ -112,7 +112,7 @@ async def test_accept_with_many_refused_connections_reaches_the_next_one_soon() 
     await found.bind("127.0.0.1", 0)
     (sock,) = found.sockets
     peers = [socket.create_connection(sock.getsockname()) for _ in range(refused + 1)]
-    ((connection, _),) = found._welcome(sock, sock.accept())  # in one wake-up of the loop
+    ((connection, _),) = found._welcome(sock)  # in one wake-up of the loop
     for each in (connection, *peers):
         each.close()
     found.close()

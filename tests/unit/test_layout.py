@@ -14,7 +14,9 @@ SPEAKERS = {
     "connections.access_log",
     "telemetry.log",
     "server",
-}  # these may use `logging`
+    "cli.commands",
+    "cli.main",
+}  # these may print or use `logging`
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 PACKAGES = {name for name in SOURCES if (PACKAGE / name.replace(".", "/")).is_dir()} | {"__init__"}
 MODULES = set(SOURCES) - PACKAGES
@@ -120,7 +122,7 @@ def test_no_file_has_more_than_250_lines() -> None:
 def test_top_level_has_few_packages_and_files() -> None:
     found = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
     assert sum(path.is_dir() for path in found) <= 12
-    assert sum(path.is_file() for path in found) <= 6
+    assert sum(path.is_file() for path in found) <= 5
 
 
 def test_mutated_files_exist() -> None:

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from wsbridge.connections.websocket_handshake import accept_key
+from wsbridge.connections.websocket_handshake import switching
 from wsbridge.core.close_codes import OVERLOADED
 from wsbridge.core.frames import close_frame, text_frame
 from wsbridge.core.messages import goodbye
@@ -29,7 +29,4 @@ def overloaded(key: bytes) -> bytes:
 
     Browsers show the close code to the page, but not the status of a refused handshake.
     """
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept_key(key) + b"\r\n\r\n" + _GOODBYE
-    )
+    return switching(key) + _GOODBYE

@@ -14,6 +14,15 @@ def accept_key(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
+def switching(key: bytes, subprotocol: bytes = b"") -> bytes:
+    """The response that accepts a handshake (RFC 6455 §4.2.2); extensions are never accepted."""
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n%b\r\n"
+        % (accept_key(key), b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol if subprotocol else b"")
+    )
+
+
 def offered_subprotocols(request: web.BaseRequest) -> list[str]:
     """The subprotocols that the client offers; the header may have several lines (RFC 6455 §11.3.4)."""
     lines = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())

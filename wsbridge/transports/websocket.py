@@ -4,7 +4,7 @@ from aiohttp import hdrs, web
 
 from wsbridge.connections.client_address import address_of
 from wsbridge.connections.handover import hand_over
-from wsbridge.connections.websocket_handshake import accept_key, check_handshake, offered_subprotocols
+from wsbridge.connections.websocket_handshake import check_handshake, offered_subprotocols, switching
 from wsbridge.core.close_codes import INTERNAL, Close, Refused
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.frames import PING_FRAME, close_frame, text_frame
@@ -64,13 +64,12 @@ class WebSocketHandler:
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request and open its session. The connection continues without this handler."""
         self._check(request)
-        response = _upgrade(request)
-        await response.prepare(request)
         if request.transport is not None:  # otherwise the client disconnected during the handshake
+            request.transport.write(_accepted(request))
             connection = WebSocketConnection(request.transport, self._messages)
             hand_over(request, connection)
             await self._open(request, connection)
-        return response
+        return _Written(status=101)
 
     def _check(self, request: web.Request) -> None:
         """Refuse a request that must not be upgraded. Load balancers understand a status better than a close."""
@@ -98,12 +97,14 @@ class WebSocketHandler:
         connection.open()
 
 
-def _upgrade(request: web.Request) -> web.StreamResponse:
-    """RFC 6455 §4.2.2; extensions are never accepted."""
-    accept = accept_key(request.headers[hdrs.SEC_WEBSOCKET_KEY].strip().encode()).decode()
-    headers = {hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "upgrade", hdrs.SEC_WEBSOCKET_ACCEPT: accept}
-    if SUBPROTOCOL in offered_subprotocols(request):
-        headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = SUBPROTOCOL
-    response = web.StreamResponse(status=101, headers=headers)
-    response.force_close()
-    return response
+class _Written(web.StreamResponse):
+    """A response whose bytes were written without aiohttp."""
+
+    async def prepare(self, request: web.BaseRequest) -> None: ...
+
+    async def write_eof(self, data: bytes = b"") -> None: ...
+
+
+def _accepted(request: web.Request) -> bytes:
+    key = request.headers[hdrs.SEC_WEBSOCKET_KEY].strip().encode()
+    return switching(key, SUBPROTOCOL.encode() if SUBPROTOCOL in offered_subprotocols(request) else b"")

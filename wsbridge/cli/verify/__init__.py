@@ -1,1 +1,0 @@
-"""`wsbridge verify`: proves the promise on a running deployment, with events and clients of its own."""

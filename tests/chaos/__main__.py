@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.chaos.plan import Plan
 from tests.chaos.run import chaos
-from tests.support.oracle import Broken
+from wsbridge.cli.verify.viewer import Broken
 
 
 def report(plan: Plan, tally: Counter[str]) -> str:

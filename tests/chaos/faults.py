@@ -12,10 +12,10 @@ from typing import Self
 from tests.chaos.plan import Plan
 from tests.chaos.replica import Replica
 from tests.support.clocks import WallClock
-from tests.support.ledger import Loss
 from tests.support.proxy import FaultyProxy
 from tests.support.sidecars import Sidecars
 from tests.support.valkey import DURABLE, Valkey
+from wsbridge.cli.verify.ledger import Loss
 
 ANSWERED = 1.0  # seconds within which an answer in flight arrives
 RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # commands that Redis may forbid

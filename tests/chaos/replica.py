@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.support.oracle import Broken
 from tests.support.spawned import Spawned
 from tests.support.valkey import free_port
+from wsbridge.cli.verify.viewer import Broken
 
 # A background job cannot be ended from outside the process. So each replica starts with a broadcaster that raises at
 # its next event after a signal.

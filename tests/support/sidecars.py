@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from tests.support.deliveries import bulk_bytes, enveloped
-from tests.support.ledger import Ledger
-from tests.support.oracle import Broken
+from wsbridge.cli.verify.ledger import Ledger
+from wsbridge.cli.verify.viewer import Broken
 
 PATIENCE = 10.0  # seconds that a sidecar waits for an answer
 IMPATIENT = 0.01  # share of the requests that the client abandons before the answer
@@ -102,7 +102,8 @@ class Partition:
     def _next(self) -> Message:
         [user] = self._dice.choices(self._users, self._weights)
         self._serials[user] += 1
-        data = {"user_id": user, "n": self._serials[user], "title": self._dice.choice(_TITLES)}
+        mark = {"run": "", "user": user, "n": self._serials[user]}
+        data = {"user_id": user, "verify": mark, "title": self._dice.choice(_TITLES)}
         data["padding"] = "x" * self._dice.randrange(300)
         separators = self._dice.choice([(",", ":"), (", ", ": "), (" ,\t", " :\n")])
         text = json.dumps(data, ensure_ascii=self._dice.random() < 0.5, separators=separators)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 import aiohttp
-import msgspec
 
-from tests.support.ledger import Position
-from tests.support.oracle import Viewer
-from tests.support.transports import CONNECT_TIMEOUT, LOST, Data, Ended, Line, Message, Socket, Stream
+from tests.support.transports import CONNECT_TIMEOUT, LOST, Ended, Line, Socket, Stream
+from wsbridge.cli.verify.viewer import Viewer
+from wsbridge.cli.verify.visit import Visit
+from wsbridge.client import read
 
 STAY = 10.0  # seconds that a client stays connected, on average
 LONG_AWAY = 0.03  # of the clients that leave stay disconnected for longer than their history lasts
@@ -67,7 +67,7 @@ class Tab:
 
     async def _open(self, on_answer: Callable[[], object] = lambda: None) -> Line:
         """Open a connection and read its first message; then call `on_answer`."""
-        visit = self.viewer.visit(time.monotonic())
+        visit = Visit(self.viewer, time.monotonic())
         async with asyncio.timeout(CONNECT_TIMEOUT):
             line: Line = await self._transport.open(self._http, self._urls[self._place], visit, self.viewer.user)
             try:
@@ -129,22 +129,8 @@ class Tab:
 
     def _take(self, line: Line, payload: bytes, named: str | None) -> str:
         """Report the message to the oracle; return its type."""
-        now, viewer, visit = time.monotonic(), self.viewer, line.visit
-        message = msgspec.json.decode(payload, type=Message)
+        message = read(payload)
         if named not in (None, message.id or message.last_event_id):
-            raise viewer.broken(f"the id of the stream is {named} in {payload!r}")
-        match message:
-            case Message(type="connected", last_event_id=str(last)):
-                if message.user_id != viewer.user:
-                    raise viewer.broken(f"connected as {message.user_id}")
-                visit.connected(Position.read(last), recovered=message.recovered, now=now)
-            case Message(type="task_update", id=str(position)):
-                data = msgspec.json.decode(message.event, type=Data)
-                visit.event(Position.read(position), data.user_id, data.n, bytes(message.event), now)
-            case Message(type="gap", last_event_id=str(last), after=str(after)):
-                visit.gap(Position.read(after), Position.read(last), message.reason, now)
-            case Message(type="goodbye"):
-                viewer.note(now, f"goodbye: {message.code} {message.reason}")
-            case _:
-                raise viewer.broken(f"unexpected: {payload!r}")
+            self.viewer.broken(f"the id of the stream is {named} in {payload!r}")
+        line.visit.take(message, time.monotonic())
         return message.type

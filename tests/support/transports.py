@@ -5,9 +5,8 @@ import socket
 from typing import Protocol, Self
 
 import aiohttp
-import msgspec
 
-from tests.support.oracle import Visit
+from wsbridge.cli.verify.visit import Visit
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError)  # raised where the connection is lost
 CONNECT_TIMEOUT = 15.0  # seconds until the first message
@@ -15,27 +14,6 @@ CONNECT_TIMEOUT = 15.0  # seconds until the first message
 
 class Ended(Exception):  # noqa: N818 - every connection does
     """The other side closed; the text describes how."""
-
-
-class Data(msgspec.Struct):
-    """The fields of an event that the tests use."""
-
-    user_id: str
-    n: int
-
-
-class Message(msgspec.Struct):
-    """The fields of a message of any type that the tests use."""
-
-    type: str
-    event: msgspec.Raw = msgspec.Raw()
-    id: str | None = None
-    user_id: str | None = None
-    last_event_id: str | None = None
-    after: str | None = None
-    reason: str = ""
-    recovered: bool | None = None
-    code: int = 0
 
 
 class Line(Protocol):

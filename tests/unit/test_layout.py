@@ -14,9 +14,7 @@ SPEAKERS = {
     "connections.access_log",
     "telemetry.log",
     "server",
-    "cli.commands",
-    "cli.main",
-}  # these may print or use `logging`
+}  # these may use `logging`
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 PACKAGES = {name for name in SOURCES if (PACKAGE / name.replace(".", "/")).is_dir()} | {"__init__"}
 MODULES = set(SOURCES) - PACKAGES
@@ -122,7 +120,7 @@ def test_no_file_has_more_than_250_lines() -> None:
 def test_top_level_has_few_packages_and_files() -> None:
     found = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
     assert sum(path.is_dir() for path in found) <= 12
-    assert sum(path.is_file() for path in found) <= 5
+    assert sum(path.is_file() for path in found) <= 6
 
 
 def test_mutated_files_exist() -> None:

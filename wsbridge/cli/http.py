@@ -4,16 +4,20 @@ On the standard library, because `wsbridge publish` and `wsbridge healthcheck` r
 that they take to start.
 """
 
+import contextlib
 import errno
 import http.client
 import json
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from wsbridge.cli.options import Failed
+
+OPERATOR_TIMEOUT = 10.0  # seconds
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 
 
@@ -62,6 +66,22 @@ def send(
         raise Unreachable(f"it does not speak HTTP ({type(error).__name__})") from None
     finally:
         connection.close()
+
+
+def ask_operator_route(url: str, *path: str, token: str | None) -> Answer:
+    """Request a route for operators of the bridge at `url`. The parts of the path are escaped. Raises `Unreachable`."""
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    target = "/".join((url.rstrip("/"), *(quote(part, safe="") for part in path)))
+    return send(target, headers=headers, timeout=OPERATOR_TIMEOUT)
+
+
+@contextlib.contextmanager
+def reaching(url: str, what: str = "bridge") -> Iterator[None]:
+    """End the command if `what` cannot be reached at the URL."""
+    try:
+        yield
+    except Unreachable as error:
+        raise Failed(f"cannot reach {url}: {error}. Is the {what} running there?") from None
 
 
 def why_unreachable(error: Exception, timeout: float) -> str:

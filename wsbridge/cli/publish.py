@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from wsbridge.cli import http
+from wsbridge.cli.options import Failed
 from wsbridge.core.timestamps import timestamp
 
 SOURCE = "wsbridge-cli"
@@ -71,41 +72,38 @@ def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
     data[last] = value
 
 
-def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | None) -> str:
-    """Post the event; return "" if it is in the history of its users, else what went wrong.
+def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | None) -> None:
+    """Post the event, so that it is in the history of its users.
 
-    Raises `Unreachable` if no bridge answered.
+    Raises `Failed` for any other answer than SUCCESS, and `Unreachable` if no bridge answered.
     """
     answer = _post(event, f"{url.rstrip('/')}/events/{quote(topic, safe='')}", token)
     status = answer.field("status") if answer.status == HTTPStatus.OK else None
-    if status == SUCCESS:
-        return ""
     if isinstance(status, str) and status in _OF_STATUS:
-        return f"{status}: {_OF_STATUS[status]}"
-    return f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "unexpected response; check --url")
+        raise Failed(f"{status}: {_OF_STATUS[status]}")
+    if status != SUCCESS:
+        raise Failed(f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "unexpected response; check --url"))
 
 
 def connections(url: str, user: str, *, token: str | None) -> int | None:
     """How many the user has on the replica that answers; None if it refuses to answer."""
-    headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = http.send(f"{url.rstrip('/')}/users/{quote(user, safe='')}", headers=headers, timeout=TIMEOUT)
+        answer = http.ask_operator_route(url, "users", user, token=token)
     except http.Unreachable:
         return None
     sessions = answer.field("sessions")
     return len(sessions) if answer.status == HTTPStatus.OK and isinstance(sessions, list) else None
 
 
-def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> str:
-    """Publish the event; return "" if the sidecar has published it, else what went wrong.
+def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> None:
+    """Publish the event. `key` is the partition key: the events of one partition stay in order.
 
-    `key` is the partition key: the events of one partition stay in order. Raises `Unreachable` if no sidecar answered.
+    Raises `Failed` if the sidecar has not published it, and `Unreachable` if no sidecar answered.
     """
     query = urlencode({"metadata.partitionKey": key})
     answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)
-    if answer.status == HTTPStatus.NO_CONTENT:
-        return ""
-    return f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "unexpected response; check --dapr")
+    if answer.status != HTTPStatus.NO_CONTENT:
+        raise Failed(f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "unexpected response; check --dapr"))
 
 
 def _post(event: Mapping[str, Any], url: str, token: str | None) -> http.Answer:

@@ -2,12 +2,11 @@
 
 import json
 from http import HTTPStatus
-from urllib.parse import quote
 
 from wsbridge.cli import http
 from wsbridge.cli.formatting import printable
+from wsbridge.cli.options import Failed
 
-TIMEOUT = 10.0  # seconds
 DELIVERED = "delivered"
 _REFUSALS = {
     401: "the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN to the same value as on the bridge",
@@ -16,23 +15,14 @@ _REFUSALS = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - a state, not an error
-    """The response has no answer; the text gives the reason."""
-
-
 def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer:
     """Request the stations of an event and the sentence about them.
 
-    Raises:
-        Refused: the response has no answer.
-        Unreachable: there was no response.
-
+    Raises `Failed` if the response has no answer, and `Unreachable` if there is no response.
     """
-    path = f"/users/{quote(user, safe='')}/events/{quote(event_id, safe='')}"
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    answer = http.send(url.rstrip("/") + path, headers=headers, timeout=TIMEOUT)
+    answer = http.ask_operator_route(url, "users", user, "events", event_id, token=token)
     if answer.status != HTTPStatus.OK or not isinstance(answer.field("answer"), str):
-        raise Refused(f"{answer.status}: {_REFUSALS.get(answer.status, 'unexpected response; check --url')}")
+        raise Failed(f"{answer.status}: {_REFUSALS.get(answer.status, 'unexpected response; check --url')}")
     return answer
 
 

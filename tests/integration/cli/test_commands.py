@@ -145,8 +145,9 @@ async def test_healthcheck_prints_the_status(start: Start, said: Said, unused_tc
     assert said.notes() == [f"wsbridge: {bridge.url}/health answers 503 (unavailable)"]
     assert await running("healthcheck", "--url", f"{bridge.url}/nothing") == 1
     assert said.notes() == [f"wsbridge: {bridge.url}/nothing answers 404 (404)"]
+    url = f"http://127.0.0.1:{unused_tcp_port}/health"
     assert await running("healthcheck", WSBRIDGE_PORT=str(unused_tcp_port)) == 1
-    assert said.notes() == [f"wsbridge: cannot reach http://127.0.0.1:{unused_tcp_port}/health: Connection refused"]
+    assert said.notes() == [f"wsbridge: cannot reach {url}: Connection refused. Is the bridge running there?"]
 
 
 async def test_healthcheck_of_another_server_fails(aiohttp_server: AiohttpServer, said: Said) -> None:

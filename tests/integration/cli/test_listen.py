@@ -12,10 +12,10 @@ from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import DEADLINE, Running, Start, until
 from wsbridge.auth.tokens import mint
-from wsbridge.cli.listen import STABLE, Listener, Tokens, delays
+from wsbridge.cli.listen import Listener, Token
+from wsbridge.client import STABLE, Client, Ended, delays
 from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
 
-NO_TOKEN = Tokens(lambda: None, renew=False)
 SECRET = "0123456789abcdef0123456789abcdef"
 STAY_AWAY = Close(4509, "force_disconnect")
 Scene = Callable[[web.WebSocketResponse], Awaitable[object]]
@@ -24,21 +24,13 @@ Scene = Callable[[web.WebSocketResponse], Awaitable[object]]
 class Following:
     """A running listener and its output. Its delays are very short, and its clock stands still."""
 
-    def __init__(self, url: str, tokens: Tokens = NO_TOKEN, position: str | None = None) -> None:
+    def __init__(self, url: str, token: Token = None, position: str | None = None) -> None:
         self.shown: list[bytes] = []
         self.notes: list[str] = []
         self.now = 1000.0
         self.waits: list[float] = []
-        self.listener = Listener(
-            url=url,
-            user="u1",
-            tokens=tokens,
-            position=position,
-            show=self.shown.append,
-            note=self.notes.append,
-            new_delays=lambda: delays(self._wait),
-            clock=lambda: self.now,
-        )
+        self.client = Client(url, "u1", token, position, new_delays=lambda: delays(self._wait), clock=lambda: self.now)
+        self.listener = Listener(self.client, show=self.shown.append, note=self.notes.append)
 
     def _wait(self, _: float, high: float) -> float:
         self.waits.append(high)
@@ -60,6 +52,16 @@ class Following:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def renewed(*tokens: str) -> Token:
+    """A function that returns one token after the other, and then the last one."""
+    left = list(tokens)
+
+    async def token() -> str:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return token
 
 
 class Stage:
@@ -101,7 +103,7 @@ def connected(**fields: Any) -> str:
 @pytest.mark.parametrize("close", [*CLOSES, Close(1000, ""), Close(1001, ""), Close(4321, "new"), Close(4600, "new")])
 async def test_listen_reconnects_by_the_range_of_the_code(close: Close, aiohttp_server: AiohttpServer) -> None:
     stage = Stage(closing(close))
-    following = Following(await stage.open(aiohttp_server), Tokens(lambda: "t", renew=True))
+    following = Following(await stage.open(aiohttp_server), renewed("t"))
     await following.to_the_end()
     stays_away = close.code in (1002, 1003, 1007, 1008, 1009) or close.code >= 4500
     assert len(stage.requests) == (1 if stays_away else 2)
@@ -119,7 +121,7 @@ async def test_listen_reconnect_resumes_after_the_last_shown_message(aiohttp_ser
     await following.to_the_end()
     assert [r.query.get("last_event_id") for r in stage.requests] == [None, "k:0", "k:1", "k:2"]
     assert {r.query["user_id"] for r in stage.requests} == {"u1"}
-    assert following.listener.position == "k:2"
+    assert following.client.position == "k:2"
     assert following.shown[3] == b"no json"
 
 
@@ -171,10 +173,9 @@ async def test_listen_backoff_grows_until_a_stable_connection(aiohttp_server: Ai
 
 
 async def test_listen_refused_token_is_renewed_at_once_then_with_backoff(aiohttp_server: AiohttpServer) -> None:
-    tokens = iter(("first", "second", "third", "fourth"))
     refused = closing(TOKEN_EXPIRED, connected())
     stage = Stage(refused, refused, refused)
-    following = Following(await stage.open(aiohttp_server), Tokens(lambda: next(tokens), renew=True))
+    following = Following(await stage.open(aiohttp_server), renewed("first", "second", "third", "fourth"))
     await following.to_the_end()
     assert [r.headers["Authorization"] for r in stage.requests] == [
         "Bearer first",
@@ -189,7 +190,7 @@ async def test_listen_refused_token_is_renewed_at_once_then_with_backoff(aiohttp
 
 async def test_listen_given_token_is_not_retried(aiohttp_server: AiohttpServer) -> None:
     stage = Stage(closing(TOKEN_EXPIRED))
-    following = Following(await stage.open(aiohttp_server), Tokens(lambda: "t", renew=False))
+    following = Following(await stage.open(aiohttp_server), "t")
     await following.to_the_end()
     assert len(stage.requests) == 1
     assert following.notes == ["4401 token_expired: the token has expired: get a new one"]
@@ -262,7 +263,7 @@ async def test_listen_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -
 
     opened: list[asyncio.StreamWriter] = []
     ended: list[asyncio.StreamWriter] = []
-    monkeypatch.setattr("wsbridge.cli.listen.CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr("wsbridge.client.CONNECT_TIMEOUT", 0.05)
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         following = Following(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws")
         async with following.running():
@@ -275,7 +276,7 @@ async def test_listen_broken_output_raises(bridge: Running) -> None:
     def broken(_: bytes) -> None:
         raise BrokenPipeError
 
-    listener = Listener(url=f"{bridge.url}/ws", user="u1", tokens=NO_TOKEN, position=None, show=broken, note=broken)  # type: ignore[arg-type]  # it is not called
+    listener = Listener(Client(f"{bridge.url}/ws", "u1"), show=broken, note=print)
     with pytest.raises(BrokenPipeError):
         await listener.follow()
 
@@ -294,13 +295,13 @@ async def test_listen_to_a_real_bridge_loses_nothing(bridge: Running) -> None:
             session.end(FORCE_DISCONNECT)
     assert [m["event"]["n"] for m in following.messages if m["type"] == "task_update"] == list(range(20))
     assert all(m["recovered"] for m in following.messages[1:] if m["type"] == "connected")
-    assert following.listener.position == following.messages[-1].get("id", following.listener.position)
+    assert following.client.position == following.messages[-1].get("id", following.client.position)
 
 
 async def test_listen_with_a_minted_token_connects(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     settings = bridge.bridge.settings
-    following = Following(f"{bridge.url}/ws", Tokens(lambda: mint(settings, "u1", ttl=60), renew=True))
+    following = Following(f"{bridge.url}/ws", renewed(mint(settings, "u1", ttl=60)))
     async with following.running():
         await until(lambda: following.shown)
     assert following.messages[0]["user_id"] == "u1"
@@ -362,3 +363,20 @@ async def test_listen_with_tls_to_a_plain_port_says_so(bridge: Running) -> None:
     async with following.running():
         await until(lambda: following.notes)
     assert "it does not speak TLS; use ws://" in following.notes[0]
+
+
+async def test_client_position_moves_after_the_loop_has_finished_the_message(aiohttp_server: AiohttpServer) -> None:
+    stage = Stage(closing(INTERNAL, connected(), '{"type":"task_update","event":{"n":1},"id":"k:1"}'))
+    async with asyncio.timeout(DEADLINE), Client(await stage.open(aiohttp_server)) as client:
+        seen = [(await anext(client), client.position)[1] for _ in range(2)]
+        with pytest.raises(Ended, match="4509"):
+            await anext(client)
+    assert [*seen, client.position] == [None, "k:0", "k:1"]
+    assert [r.query.get("last_event_id") for r in stage.requests] == [None, "k:1"]
+    assert all("user_id" not in r.query for r in stage.requests)
+
+
+async def test_client_that_is_left_closes_its_connection(bridge: Running) -> None:
+    async with Client(f"{bridge.url}/ws", "u1") as client:
+        assert (await anext(client)).type == "connected"
+    await until(lambda: bridge.closes("1000") == 1)

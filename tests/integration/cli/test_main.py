@@ -21,6 +21,7 @@ from tests.support.deliveries import cloud_event
 from tests.support.running import DEADLINE, ROOT, Running, Start, closed, until
 from wsbridge import __version__
 from wsbridge.cli import main
+from wsbridge.cli.options import BROKEN_PIPE, INTERRUPTED
 from wsbridge.config.settings import HELP
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -214,7 +215,7 @@ async def test_listen_without_a_reader_ends_at_once(bridge: Running) -> None:
             os.close(write)
             await until(lambda: len(bridge.bridge.registry) == 1)
             os.close(read)
-            assert await listen.ended() == main.BROKEN_PIPE
+            assert await listen.ended() == BROKEN_PIPE
             assert await listen.note() == ""
     finally:
         await until(lambda: len(bridge.bridge.registry) == 0)
@@ -224,7 +225,7 @@ async def test_listen_ends_at_ctrl_c_without_a_traceback(bridge: Running) -> Non
     async with command("listen", "--user", "u1", "--url", url_of(bridge)) as listen:
         await listen.line()
         listen.send(signal.SIGINT)
-        assert await listen.ended() == main.INTERRUPTED
+        assert await listen.ended() == INTERRUPTED
         assert (await listen.note()).startswith("wsbridge: to resume here: --last-event-id ")
         assert await listen.note() == ""
 
@@ -241,7 +242,7 @@ async def test_listen_on_a_terminal_shows_text_in_colour(bridge: Running) -> Non
             while '"last"' not in shown:
                 shown += (await asyncio.to_thread(os.read, read, 9999)).decode()
         listen.send(signal.SIGINT)
-        assert await listen.ended() == main.INTERRUPTED
+        assert await listen.ended() == INTERRUPTED
     os.close(read)
     assert "\x1b[1mtask.created\x1b[0m" in shown
     assert '"\\u001b[2Jmilk\\r\\n"' in shown
@@ -283,7 +284,7 @@ async def test_output_without_a_reader_gives_no_traceback() -> None:
     os.close(read)
     for words in (["--help"], ["check"]):
         async with command(*words, stdout=write) as run:
-            assert await run.ended() == main.BROKEN_PIPE
+            assert await run.ended() == BROKEN_PIPE
             assert await run.note() == ""
     os.close(write)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import DEADLINE, Running, Start, receive
 from wsbridge.cli.http import Unreachable
+from wsbridge.cli.options import Failed
 from wsbridge.cli.publish import cloud_event, to_bridge, to_sidecar
 
 EVENT = cloud_event("task.created", ["u1"], {"title": "Buy milk"})
@@ -34,7 +37,16 @@ async def answering(
 
 
 async def post(url: str, event: dict[str, Any] = EVENT, topic: str = "task-updates", token: str | None = None) -> str:
-    return await asyncio.to_thread(to_bridge, event, url, topic=topic, token=token)
+    """Why the event is not in the history, or ""."""
+    return await _problem(partial(to_bridge, event, url, topic=topic, token=token))
+
+
+async def _problem(post: Callable[[], None]) -> str:
+    try:
+        await asyncio.to_thread(post)
+    except Failed as failed:
+        return failed.message
+    return ""
 
 
 def test_cloud_event_of_words_has_all_attributes() -> None:
@@ -127,9 +139,8 @@ async def test_to_bridge_answer_that_is_not_utf8_is_unexpected(aiohttp_server: A
 async def test_to_sidecar_answer_is_explained(aiohttp_server: AiohttpServer, status: int, said: str) -> None:
     url, asked = await answering(aiohttp_server, status)
     event = cloud_event("t", ["user 1/ü", "u2"], {}, event_id="7")
-    problem = await asyncio.to_thread(
-        to_sidecar, event, url + "/", key="user 1/ü", pubsub="pubsub-kafka", topic="task-updates", token="api"
-    )
+    options = {"key": "user 1/ü", "pubsub": "pubsub-kafka", "topic": "task-updates", "token": "api"}
+    problem = await _problem(partial(to_sidecar, event, url + "/", **options))
     assert problem.startswith(said) if said else problem == ""
     (request,) = asked
     assert request.method == "POST"

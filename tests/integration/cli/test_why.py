@@ -10,7 +10,8 @@ from pytest_aiohttp import AiohttpServer
 from tests.support.command import finished
 from tests.support.running import ADMIN_TOKEN, SECRET, Running, Start
 from wsbridge.cli.http import Answer
-from wsbridge.cli.why import Refused, ask, report
+from wsbridge.cli.options import Failed
+from wsbridge.cli.why import ask, report
 
 
 async def why(bridge: Running, *words: str, **settings: str) -> tuple[int, list[str], str]:
@@ -67,7 +68,7 @@ async def test_ask_explains_a_response_without_an_answer(aiohttp_server: Aiohttp
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handle)
     server = await aiohttp_server(app)
-    with pytest.raises(Refused, match=text):
+    with pytest.raises(Failed, match=text):
         await asyncio.to_thread(ask, str(server.make_url("")), "u1", "e1", token=None)
 
 

@@ -1,10 +1,10 @@
-"""Commands with their own help or arguments."""
+"""The words of the commands that show events."""
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from wsbridge.cli.command_types import PublishCommand, ServeCommand
+from wsbridge.cli.event_commands import PublishCommand
 from wsbridge.cli.options import SIDECAR
 
 
@@ -26,7 +26,3 @@ def publish(event_type: str, dapr: str | None) -> None:
 )
 def test_publish_command_takes_dapr_with_a_url_or_without(words: list[str], found: str) -> None:
     assert CliRunner().invoke(publish, words).output == found + "\n"
-
-
-def test_serve_command_lists_the_settings_in_its_help() -> None:
-    assert "WSBRIDGE_STATIONS_MAX_BYTES" in CliRunner().invoke(ServeCommand("serve"), ["--help"]).output

@@ -8,6 +8,8 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 DETECTION = 4.0  # seconds after a loss in which clients may still get positions that are withdrawn later
 LATE = 5.0  # seconds for which a bridge may continue a request that its sender has abandoned
 
@@ -65,10 +67,15 @@ class _Stream:
 class Ledger:
     """The publisher's own log: events sent, events that got SUCCESS, their order, and the faults of the servers."""
 
-    def __init__(self, *, ttl: float, size: int) -> None:
-        """`ttl` and `size` are those of the histories."""
+    def __init__(self, *, ttl: float, size: int, run: str = "", verbatim: bool = True) -> None:
+        """`ttl` and `size` are those of the histories, `run` marks the events.
+
+        With `verbatim` events must arrive byte for byte. A sidecar writes the JSON of a CloudEvent again.
+        """
         self.ttl = ttl
         self.size = size
+        self.run = run
+        self._verbatim = verbatim
         self.losses: list[Loss] = []
         self.faults: list[tuple[float, str]] = []
         self._streams: dict[str, _Stream] = {}
@@ -78,7 +85,7 @@ class Ledger:
         """Note that a request with this event begins."""
         stream = self._streams.setdefault(user, _Stream())
         if serial == len(stream.events) + 1:
-            stream.events.append(_Event(_digest(data), now))
+            stream.events.append(_Event(self._digest(data), now))
             stream.sent.append(now)
         stream.events[serial - 1].waiting += 1
 
@@ -115,7 +122,7 @@ class Ledger:
 
     def is_of(self, user: str, serial: int, data: bytes) -> bool:
         """Whether these are the bytes of that event."""
-        return 1 <= serial <= self.count(user) and self._streams[user].events[serial - 1].digest == _digest(data)
+        return 1 <= serial <= self.count(user) and self._streams[user].events[serial - 1].digest == self._digest(data)
 
     def may_come_again(self, user: str, serial: int) -> bool:
         """Whether the event was in a request when Redis lost the event's id."""
@@ -137,6 +144,6 @@ class Ledger:
             lines.append(f"event {serial}: first sent {first:.3f}, {acked}, last tried {event.tried:.3f}")
         return lines
 
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=8).digest()
+    def _digest(self, data: bytes) -> bytes:
+        value = data if self._verbatim else msgspec.json.encode(msgspec.json.decode(data), order="sorted")
+        return hashlib.blake2b(value, digest_size=8).digest()

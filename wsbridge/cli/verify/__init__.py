@@ -1,0 +1,1 @@
+"""`wsbridge verify`: proves the promise on a running deployment, with events and clients of its own."""

@@ -66,12 +66,20 @@ e2e: $(tools) ## test with real Kafka, Dapr sidecars, two bridges, Redis and Chr
 bench: $(tools) ## compare costs with other servers; needs cc and two idle cores; QUICK=1 only checks the counts
 	$(bin)/tox run -q -e bench $(if $(QUICK),-- --quick)
 
+.PHONY: crowd
+crowd: $(tools) ## compare 50,000 connections to three bridges with docs/scaling.md; needs cc, 6 GB and two idle cores
+	$(bin)/tox run -q -e crowd -- $(if $(CONNECTIONS),--connections $(CONNECTIONS))
+
+.PHONY: million
+million: $(tools) ## simulate a million users in one process, without sockets; needs 6 GB and an idle core
+	$(bin)/tox run -q -e million
+
 .PHONY: guard
 guard: $(tools) ## fail if an event needs a tenth more instructions than accepted; ACCEPT=1 accepts what is measured now
 	$(bin)/tox run -q -e guard -- $(if $(ACCEPT),--accept)
 
 .PHONY: chain
-chain: $(tools) ## measure latency and throughput with several subscriptions; needs the same as e2e, and an idle machine
+chain: $(tools) ## measure the real chain, also while both bridges restart; needs the same as e2e, and an idle machine
 	$(bin)/tox run -e chain
 
 .PHONY: screenshots

@@ -29,14 +29,14 @@ class Server:
         self.port = free_port()
         self._log = directory / "server.log"
         clean = {name: text for name, text in os.environ.items() if not name.startswith("WSBRIDGE_")}
-        self._redis = _redis(directory) if contender.redis else None
+        self._redis = start_redis(directory) if contender.redis else None
         settings = {
             "WSBRIDGE_PORT": str(self.port),
             "WSBRIDGE_PING_INTERVAL": str(ping_seconds),
             "BENCH_PING_SECONDS": str(ping_seconds),
         }
         if self._redis:
-            settings["WSBRIDGE_REDIS_URL"] = f"unix://{directory}/redis.sock"
+            settings["WSBRIDGE_REDIS_URL"] = redis_url(directory)
         self._command = contender.command(Start(self.port, directory, ping_seconds))
         self._environment = clean | contender.environment | settings
         self._process = self._spawn()
@@ -77,9 +77,10 @@ class Server:
         self._process = self._spawn()
         self._wait_until_it_listens()
 
-    def log(self) -> str:
-        """The last 20 lines of its output."""
-        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+    def log(self, without: str = "\n") -> str:
+        """The last 20 lines of its output that do not contain this text."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join([line for line in lines if without not in line][-20:])
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
@@ -100,7 +101,7 @@ class Server:
         raise ContenderError(f"the server does not listen:\n{self.log()}")
 
 
-def _redis(directory: Path) -> subprocess.Popen[bytes]:
+def start_redis(directory: Path) -> subprocess.Popen[bytes]:
     """Start Redis on LOAD_CORE, so that it takes no time of the server. Its CPU time is reported separately."""
     options = f"--port 0 --unixsocket {directory}/redis.sock --save --appendonly no --dir {directory}"
     process = spawn([binary(), *options.split()], LOAD_CORE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
@@ -111,6 +112,11 @@ def _redis(directory: Path) -> subprocess.Popen[bytes]:
             raise ContenderError(f"Redis does not listen: {binary()} --unixsocket {directory}/redis.sock")
         time.sleep(LOOK)
     return process
+
+
+def redis_url(directory: Path) -> str:
+    """The URL of the Redis that `start_redis` starts in this directory."""
+    return f"unix://{directory}/redis.sock"
 
 
 def raise_descriptor_limit() -> int:

@@ -57,8 +57,7 @@ def listen(environ: Environ, user: str, token: str | None, url: str | None, last
     """
     import asyncio
 
-    from wsbridge.cli.listen import Listener
-    from wsbridge.cli.output import shower, while_read
+    from wsbridge.cli.listen import Listener, shower, while_read
     from wsbridge.client import Client
 
     url = url or f"ws://{address(load(environ)[0])}/ws"

@@ -1,12 +1,18 @@
-"""Attributes of events as short, printable text, whatever an untrusted publisher puts into them."""
+"""Attributes of events and of Kafka messages as short text, whatever an untrusted publisher puts into them.
+
+The headers of a Kafka message are HTTP headers, or the `metadata` of a bulk entry.
+"""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 from wsbridge.core.user_ids import MAX_USER_BYTES
 from wsbridge.dapr.payload import is_utf8
 
 LONGEST_ID = 256  # characters; a longer id is replaced by its digest, because ids are remembered for an hour and logged
+LONGEST_TIME = 15  # digits of milliseconds since 1970: the year 33658
 _LONGEST_INTEGER = 10**MAX_USER_BYTES  # Python refuses to write out integers of thousands of digits
 
 
@@ -26,3 +32,23 @@ def short_id(value: Any) -> str:
     text = as_text(value)
     encoded = text.encode(errors="surrogatepass")
     return text if len(text) <= LONGEST_ID and is_utf8(encoded) else hashlib.sha256(encoded).hexdigest()
+
+
+def coordinates(topic: str, metadata: Mapping[str, Any]) -> str:
+    """`topic/partition/offset` of the message; "" if it did not come from Kafka."""
+    if "__partition" not in metadata or "__offset" not in metadata:
+        return ""
+    return short_id(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
+
+
+def produced_at(metadata: Mapping[str, Any]) -> float | None:
+    """Kafka's time of the message, in seconds since 1970; None if there is none."""
+    text = metadata.get("__timestamp")
+    if type(text) is str and len(text) <= LONGEST_TIME and text.isascii() and text.isdecimal():
+        return int(text) / 1_000
+    return None
+
+
+def unescaped(text: str) -> str:
+    """Undo what the component's `escapeHeaders` does to a header or key: Go's `url.QueryEscape`."""
+    return unquote_plus(text, errors="surrogateescape")

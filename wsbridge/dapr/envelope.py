@@ -12,8 +12,7 @@ import msgspec
 
 from wsbridge.core.events import Rejected
 from wsbridge.core.reasons import Drop
-from wsbridge.dapr.attributes import as_text, short_id
-from wsbridge.dapr.kafka_headers import coordinates, unescaped
+from wsbridge.dapr.attributes import as_text, coordinates, short_id, unescaped
 from wsbridge.dapr.payload import REFUSED, from_base64, from_string, rejection, without_bom
 
 BINARY_MODE = "ce_specversion"  # the header that makes a Kafka message a CloudEvent in binary content mode

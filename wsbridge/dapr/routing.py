@@ -8,9 +8,8 @@ import msgspec
 from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop
 from wsbridge.core.user_ids import MAX_USER_BYTES, is_user
-from wsbridge.dapr.attributes import as_text
+from wsbridge.dapr.attributes import as_text, produced_at, unescaped
 from wsbridge.dapr.envelope import Message
-from wsbridge.dapr.kafka_headers import produced_at, unescaped
 from wsbridge.dapr.payload import REFUSED, is_utf8, rejection, too_deep
 
 MAX_USERS = 1_000  # of one event, which is stored once for each; an event with more is dropped

@@ -1,4 +1,4 @@
-"""Attributes of any type as text."""
+"""Attributes of any type as text, and headers of Kafka messages as a sidecar sends them."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsbridge.dapr.attributes import LONGEST_ID, as_text, short_id
+from wsbridge.core.user_ids import is_user
+from wsbridge.dapr.attributes import LONGEST_ID, as_text, coordinates, produced_at, short_id, unescaped
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,50 @@ def test_short_id_of_any_value_is_short_and_can_be_encoded(value: Any) -> None:
 
 def test_short_id_of_long_texts_differs_if_they_do() -> None:
     assert len({short_id("x" * 1_000 + end) for end in "abc"}) == 3
+
+
+NO_TIMESTAMPS: list[Any] = ["", "-1", "1.5", "now", "٣", "9" * 16, "9" * 5_000, 7, None, []]
+
+
+@pytest.mark.parametrize(
+    ("at", "produced"),
+    [
+        ({"__timestamp": "1795948413123"}, 1_795_948_413.123),
+        ({"__timestamp": "0"}, 0.0),
+        ({"__timestamp": "9" * 15}, 999_999_999_999.999),
+        ({}, None),
+        *(({"__timestamp": text}, None) for text in NO_TIMESTAMPS),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_produced_at_is_the_kafka_timestamp_in_seconds(at: dict[str, Any], produced: float | None) -> None:
+    assert produced_at(at) == produced
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        ({"__partition": "3", "__offset": "41"}, "orders/3/41"),
+        ({"__partition": 3, "__offset": 41}, "orders/3/41"),
+        ({"__partition": "3"}, ""),
+        ({"__offset": "41"}, ""),
+        ({}, ""),
+    ],
+)
+def test_coordinates_are_topic_partition_and_offset(metadata: dict[str, Any], text: str) -> None:
+    assert coordinates("orders", metadata) == text
+
+
+def test_coordinates_that_are_long_are_a_digest() -> None:
+    assert len(coordinates("orders", {"__partition": "3", "__offset": "9" * 10_000})) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("a%20b", "a b"), ("a+b", "a b"), ("%C3%BC", "ü"), ("%zz", "%zz"), ("", "")]
+)
+def test_unescaped_undoes_the_escaping_of_go(text: str, plain: str) -> None:
+    assert unescaped(text) == plain
+
+
+def test_unescaped_text_that_is_not_utf8_is_not_a_user() -> None:
+    assert not is_user(unescaped("%ff"))

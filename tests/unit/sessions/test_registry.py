@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_connection import FakeConnection
-from tests.support.peer import HELLO, entry
+from tests.support.peer import HELLO, Peer, entry
 from wsbridge.core.close_codes import FORCE_DISCONNECT, OVERLOADED, TOO_MANY_CONNECTIONS, Close, Refused
 from wsbridge.core.events import Position
 from wsbridge.core.recovery import Resume
-from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.registry import Registry, SessionRef, WeakSessions
 from wsbridge.sessions.session import Session, Shared
 from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.telemetry.metrics import Metrics
@@ -202,3 +202,34 @@ def test_registry_slices_hold_each_session_once(users: list[str], size: int) -> 
     assert sorted(found.id for batch in slices for found in batch) == sorted(session.id for session in added)
     assert [len(batch) for batch in slices[:-1]] == [size] * (len(slices) - 1)
     assert all(slices)
+
+
+def test_registry_changes_while_slices_are_taken() -> None:
+    registry, peers = Registry(), [Peer() for _ in range(4)]
+    for peer in peers:
+        registry.add(peer.session)
+    seen = list[Session]()
+    for batch in registry.slices(1):
+        for peer in peers:
+            registry.remove(peer.session)
+        registry.add(Peer().session)
+        seen += batch
+    assert {session.id for session in seen} == {peer.session.id for peer in peers}
+
+
+def test_session_ref_has_the_user_when_its_session_is_gone() -> None:
+    gone = list[str]()
+    session = Peer("a").session
+    reference = SessionRef.to(session, lambda ref: gone.append(ref.user))
+    assert (reference(), reference) == (session, SessionRef.to(session))
+    del session
+    gc.collect()  # a peer and its fake connection refer to each other
+    assert (reference(), gone) == (None, ["a"])
+
+
+def test_weak_sessions_hold_a_session_by_any_reference_to_it() -> None:
+    peer = Peer()
+    sessions = WeakSessions([SessionRef.to(peer.session)])
+    assert (SessionRef.to(Peer().session) in sessions, sessions.alive()) == (False, [peer.session])
+    sessions.discard(SessionRef.to(peer.session))
+    assert sessions.alive() == []

@@ -11,7 +11,7 @@ from typing import TextIO
 import pytest
 
 from tests.support.running import DEADLINE
-from wsbridge.cli.output import shower, while_read
+from wsbridge.cli.listen import shower, while_read
 
 UPDATE = b'{"type":"task_update","event":{"title":"Bu\xc3\xbc\\u001b"},\n"id":"k3:42"}'
 

@@ -1,7 +1,7 @@
 """Messages between server and client: JSON in WebSocket text frames and in SSE data."""
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -15,20 +15,11 @@ PONG = b'{"type":"pong"}'
 _json = msgspec.json.Encoder().encode
 
 
-class Ping(NamedTuple):
-    """`{"type":"ping"}`."""
+class FromClient(NamedTuple):
+    """A message of a client: a `ping`, an `auth` with its token, or a `bad` one with a text for its developer."""
 
-
-class Auth(NamedTuple):
-    """`{"type":"auth","token":"…"}`."""
-
-    token: str
-
-
-class Invalid(NamedTuple):
-    """Any other message; `text` is for the developer of the client."""
-
-    text: str
+    kind: Literal["ping", "auth", "bad"]
+    text: str = ""
 
 
 class _Message(msgspec.Struct):
@@ -39,19 +30,18 @@ class _Message(msgspec.Struct):
 _message = msgspec.json.Decoder(_Message)
 
 
-def read_message(text: str) -> Ping | Auth | Invalid:
+def read_message(text: str) -> FromClient:
     """Read a text message of a client. Never raises."""
     try:
         message = _message.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return Invalid('expected a JSON object such as {"type":"ping"}')
+        return FromClient("bad", 'expected a JSON object such as {"type":"ping"}')
     if message.type == "ping":
-        return Ping()
-    if message.type == "auth" and message.token:
-        return Auth(message.token)
+        return FromClient("ping")
     if message.type == "auth":
-        return Invalid('expected {"type":"auth","token":"<jwt>"}')
-    return Invalid("unknown type; clients send ping and auth")
+        bad = FromClient("bad", 'expected {"type":"auth","token":"<jwt>"}')
+        return FromClient("auth", message.token) if message.token else bad
+    return FromClient("bad", "unknown type; clients send ping and auth")
 
 
 def _encode(**fields: object) -> bytes:

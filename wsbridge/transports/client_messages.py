@@ -7,7 +7,7 @@ from typing import Protocol
 
 from wsbridge.core.close_codes import POLICY, UNSUPPORTED
 from wsbridge.core.frames import pong_frame
-from wsbridge.core.messages import PONG, Auth, Invalid, Ping, error, read_message
+from wsbridge.core.messages import PONG, error, read_message
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
@@ -49,18 +49,16 @@ class ClientMessages:
             session.end(UNSUPPORTED)
 
     def _take_text(self, sender: Sender, session: Session, text: str) -> None:
-        match read_message(text):
-            case Ping():
-                self.metrics.message_received("ping", len(text))
-                session.send(PONG)
-            case Auth(token):
-                self.metrics.message_received("auth", len(text))
-                sender.is_checking = True
-                self.jobs.start("auth", partial(self._authenticate, sender, session, token))
-            case Invalid(reason):
-                self.metrics.message_received("bad", len(text))
-                session.send(error("bad_message", reason))
-                _count_invalid(sender, session)
+        kind, content = read_message(text)
+        self.metrics.message_received(kind, len(text))
+        if kind == "ping":
+            session.send(PONG)
+        elif kind == "auth":
+            sender.is_checking = True
+            self.jobs.start("auth", partial(self._authenticate, sender, session, content))
+        else:
+            session.send(error("bad_message", content))
+            _count_invalid(sender, session)
 
     async def _authenticate(self, sender: Sender, session: Session, token: str) -> None:
         try:

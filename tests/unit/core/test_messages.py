@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from tests.support.running import ROOT
 from wsbridge.core import messages
 from wsbridge.core.events import Entry
-from wsbridge.core.messages import PONG, Auth, Invalid, Ping, read_message, update
+from wsbridge.core.messages import PONG, read_message, update
 
 VECTORS = json.loads((ROOT / "tests" / "vectors" / "messages.json").read_text(encoding="utf-8"))
-MEANINGS = {"ping": Ping, "auth": Auth, "bad": Invalid}
 
 
 @pytest.mark.parametrize("case", VECTORS["server"], ids=lambda case: case["name"])
@@ -33,9 +32,9 @@ def test_server_message_equals_its_vector(case: dict[str, Any], monkeypatch: pyt
 @pytest.mark.parametrize("case", VECTORS["client"], ids=lambda case: case["text"])
 def test_read_message_of_a_client_gives_what_its_vector_says(case: dict[str, Any]) -> None:
     message = read_message(case["text"])
-    assert type(message) is MEANINGS[case["means"]]
-    if isinstance(message, Auth):
-        assert message.token == case["token"]
+    assert message.kind == case["means"]
+    if message.kind == "auth":
+        assert message.text == case["token"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_read_message_of_a_client_gives_what_its_vector_says(case: dict[str, Any
     ],
 )
 def test_read_message_that_is_invalid_says_what_is_expected(text: str, expected: str) -> None:
-    assert read_message(text) == Invalid(expected)
+    assert read_message(text) == ("bad", expected)
 
 
 @given(st.text(st.characters()) | st.text(st.sampled_from('{}[]":,typeaungk 0\ud800')))
@@ -56,7 +55,7 @@ def test_read_message_that_is_invalid_says_what_is_expected(text: str, expected:
 @example('{"type":"ping","x":%s}' % ("9" * 10_000))
 def test_read_message_of_any_text_never_raises_and_explains_itself_in_one_line(text: str) -> None:
     message = read_message(text)
-    assert not isinstance(message, Invalid) or message.text.isprintable()
+    assert message.kind != "bad" or message.text.isprintable()
 
 
 def test_pong_has_no_other_field() -> None:

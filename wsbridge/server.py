@@ -52,10 +52,9 @@ class Server:
     async def start(self) -> None:
         """Listen on all ports. Raises `SettingsError` if an address or port is not available."""
         s = self._bridge.settings
-        if s.internal_port is None:
-            await self._listen(self._bridge.application(public=True, internal=True), s.port, KEEP_ALIVE)
-        else:
-            await self._listen(self._bridge.application(public=True, internal=False), s.port, KEEP_ALIVE)
+        public = self._bridge.application(public=True, internal=s.internal_port is None)
+        await self._listen(public, s.port, KEEP_ALIVE)
+        if s.internal_port is not None:
             internal = self._bridge.application(public=False, internal=True)
             await self._listen(internal, s.internal_port, SIDECAR_KEEP_ALIVE, is_internal=True)
 

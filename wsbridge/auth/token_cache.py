@@ -36,7 +36,6 @@ class TokenCache:
         return found
 
     def put(self, token: str, keys: object, user: str, expires: float) -> None:
-        """Remember a token that these keys have verified."""
         self._forget_unless(keys)
         digest = _digest(token)
         if digest not in self._entries:
@@ -46,7 +45,6 @@ class TokenCache:
             self._forget(next(iter(self._entries)))
 
     def _forget_unless(self, keys: object) -> None:
-        """Forget all tokens unless these keys have verified them."""
         if keys is not self._keys:
             self._keys = keys
             self._entries.clear()

@@ -57,7 +57,6 @@ class History:
         return self._entries[-1]
 
     def append(self, user: str, event: Event, timestamp: str, received: float) -> Entry:
-        """Give the event its position."""
         self.offset += 1
         entry = Entry(
             user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id, event.produced
@@ -67,7 +66,6 @@ class History:
         return entry
 
     def drop_oldest(self) -> Entry:
-        """Remove the oldest entry."""
         entry = self._entries[self._start]
         self._entries[self._start] = _DROPPED
         self._start += 1

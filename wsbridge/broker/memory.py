@@ -51,7 +51,6 @@ class MemoryBroker:
 
     @property
     def users(self) -> int:
-        """Number of users with a history, even an empty one."""
         return len(self._filled) + len(self._empty)
 
     async def append(self, events: Sequence[Event], is_wanted: Callable[[], bool] = always) -> list[Outcome]:

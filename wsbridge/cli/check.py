@@ -17,7 +17,6 @@ WIDEST_VALUE = 32  # columns; a wider value moves the help of its own line only
 
 
 def catalogue() -> str:
-    """Every variable with its default."""
     files = ", ".join(_FILES)
     return f"{table(Settings().masked())}\n\nNAME_FILE=path reads the value from a file, for {files}."
 
@@ -42,7 +41,6 @@ class Examined(NamedTuple):
 
 
 def examine(environ: Mapping[str, str]) -> Examined:
-    """The effective settings as a table, with mistakes and weaknesses."""
     settings, wrong, unknown = read(environ)
     mistakes = [*wrong.values(), *([] if wrong else _of_parts(settings)), *unknown]
     shown = table(settings.masked() | dict.fromkeys(wrong, "invalid"))

@@ -26,11 +26,13 @@ from wsbridge.cli.options import (
     url_option,
     user_option,
 )
-from wsbridge.config.env import load, read
-from wsbridge.config.settings import PREFIX, Settings, SettingsError
+from wsbridge.config.env import load
+from wsbridge.config.settings import PREFIX, SettingsError
 
 if TYPE_CHECKING:
     from wsbridge.cli.listen import Token
+
+_OF_SIDECAR = (f"{PREFIX}USER_ID_FIELD", f"{PREFIX}TOPICS", f"{PREFIX}PUBSUB_NAME")  # settings to publish through one
 
 
 @click.command(
@@ -152,7 +154,7 @@ def publish(
     from wsbridge.cli.http import reaching
     from wsbridge.cli.publish import BY_KEY, SUCCESS, cloud_event, connections, to_bridge, to_sidecar
 
-    settings = _settings(environ, "USER_ID_FIELD", "TOPICS", "PUBSUB_NAME") if dapr else load(environ)[0]
+    settings, _ = load(environ, *(_OF_SIDECAR if dapr else ()))
     field, topic = settings.user_id_field, topic or settings.topics[0][0]
     if field == BY_KEY and not dapr:
         raise SettingsError(f"{PREFIX}USER_ID_FIELD is @key, which only a message from Kafka has; publish with --dapr")
@@ -172,14 +174,6 @@ def publish(
     click.echo(SUCCESS)
     for user in users:
         complain(_reached(user, connections(url, user, token=settings.admin_token)))
-
-
-def _settings(environ: Environ, *needed: str) -> Settings:
-    """The settings. Raises `SettingsError` for mistakes in the needed ones; mistakes in others are ignored."""
-    settings, wrong, _ = read(environ)
-    if mistakes := [text for name, text in wrong.items() if name.removeprefix(PREFIX) in needed]:
-        raise SettingsError(*mistakes)
-    return settings
 
 
 def _reached(user: str, count: int | None) -> str:

@@ -30,7 +30,6 @@ class Listener:
         follower.on_disconnect = self._disconnected
 
     async def follow(self) -> None:
-        """Reconnect until a close code or a refused handshake forbids it."""
         try:
             async with self.client:
                 async for message in self.client:

@@ -22,11 +22,14 @@ class Reading(NamedTuple):
     unknown: list[str]  # a line for each unknown WSBRIDGE_ name
 
 
-def load(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """The settings and the warnings about unknown names. Raises `SettingsError` with one line for each mistake."""
+def load(environ: Mapping[str, str], *needed: str) -> tuple[Settings, list[str]]:
+    """The settings and the warnings about unknown names.
+
+    Raises `SettingsError` with one line for each mistake; if some variables are `needed`, for mistakes in these only.
+    """
     settings, wrong, unknown = read(environ)
-    if wrong:
-        raise SettingsError(*wrong.values())
+    if mistakes := [line for name, line in wrong.items() if not needed or name in needed]:
+        raise SettingsError(*mistakes)
     return settings, unknown
 
 
@@ -55,8 +58,10 @@ def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
     """The text from NAME or from the file in NAME_FILE; None for neither. Empty counts as not set."""
     name = variable(f)
     direct, path = environ.get(name), environ.get(name + "_FILE") if f.metadata["type"].has_file else None
-    if direct and not _is_utf8(direct):
-        raise SettingsError(f"{name}: expected UTF-8 text")
+    try:
+        (direct or "").encode()
+    except UnicodeEncodeError:
+        raise SettingsError(f"{name}: expected UTF-8 text") from None
     if direct and path:
         raise SettingsError(f"{name} and {name}_FILE are both set; set one of them")
     if path:
@@ -66,13 +71,6 @@ def _text(environ: Mapping[str, str], f: Field[Any]) -> str | None:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise SettingsError(f"{name}_FILE: cannot read {path}: {why}") from None
     return direct or None
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        return bool(text.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _parse(f: Field[Any], text: str) -> Any:

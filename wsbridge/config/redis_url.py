@@ -79,6 +79,8 @@ def parse(text: str) -> RedisUrl:
     scheme, path = parts["scheme"].lower(), unquote(parts["path"])
     _require(scheme in _SCHEMES, "its scheme is not one of these")
     mode, tls = _SCHEMES[scheme]
+    is_path = not parts["hosts"] and path.strip("/") and path.isprintable()
+    _require(scheme != "unix" or is_path, "unix:// needs the path of a socket, such as unix:///run/redis.sock")
     username, _, password = map(unquote, parts["credentials"].partition(":"))
     service, db = ("", "") if scheme == "unix" else _place(mode, path)
     options = _options(parts["query"])
@@ -89,7 +91,7 @@ def parse(text: str) -> RedisUrl:
     return RedisUrl(
         mode=mode,
         tls=tls,
-        hosts=_no_hosts(parts["hosts"], path) if scheme == "unix" else _hosts(mode, parts["hosts"]),
+        hosts=() if scheme == "unix" else _hosts(mode, parts["hosts"]),
         path=path if scheme == "unix" else "",
         service=service,
         db=_db(mode, given["db"]),
@@ -131,12 +133,6 @@ def _host(word: str, default: int) -> tuple[str, int]:
             raise RedisUrlError("the text in brackets is not an IPv6 address") from None
     _require(0 < port < 65536, "a port is not from 1 to 65535")  # noqa: PLR2004 - RFC 793: 16 bits
     return host, port
-
-
-def _no_hosts(text: str, path: str) -> tuple[()]:
-    is_path = not text and path.strip("/") and path.isprintable()
-    _require(is_path, "unix:// needs the absolute path of a socket, such as unix:///run/redis.sock")
-    return ()
 
 
 def _place(mode: Mode, path: str) -> tuple[str, str]:

@@ -166,7 +166,6 @@ def is_loopback(host: str) -> bool:
 
 
 def variable(f: Field[Any]) -> str:
-    """The name in the environment."""
     name = f.name.upper()
     return name if name in UNPREFIXED else PREFIX + name
 

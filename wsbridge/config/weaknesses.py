@@ -9,7 +9,6 @@ _ANY_PAGE = {"*", "null"}  # a sandboxed frame in any page has the origin `null`
 
 
 def weaknesses(settings: Settings) -> list[str]:
-    """The lines; none in development mode."""
     if settings.development:
         return []
     return [*_authentication(settings), *_lists(settings), *_routes(settings)]

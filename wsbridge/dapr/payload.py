@@ -94,7 +94,6 @@ def depth(json: bytes) -> int:
 
 
 def _misfit(data: bytes, error: msgspec.ValidationError, field: str) -> Rejected:
-    """The rejection of JSON that has the wrong type."""
     if not data.lstrip().startswith(b"{"):
         return Rejected(Drop.NOT_AN_OBJECT, "the data is JSON but not an object; publish a JSON object")
     if field:

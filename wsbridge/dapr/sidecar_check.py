@@ -17,7 +17,6 @@ class SidecarCheck:
         self._created = clock()
 
     def trouble(self) -> str | None:
-        """What is wrong and what to check, or None."""
         seen = self._metrics.subscription_read_at or self._metrics.delivered_at
         if seen or self._clock() - self._created < PATIENCE:
             return None

@@ -66,7 +66,6 @@ class Admission:
         return identity
 
     def refuse(self, request: web.Request, refused: Refused) -> None:
-        """Count and log a refused request."""
         tracebacks.release(refused)
         self.metrics.session_closed(close_labels(refused.close), None)
         peer = address_of(request)

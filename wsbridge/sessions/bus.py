@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from wsbridge.core.events import Entry
 from wsbridge.sessions.registry import Registry
@@ -16,47 +17,40 @@ PORTION = 65_536  # bytes of data, counted for each user, whose frames are in me
 UNPAUSED = 4_194_304  # the same, delivered before other tasks run
 
 
+@dataclass(eq=False)
 class Bus:
     """Holds at most `size` entries with `max_bytes` of data. When it is full, the broker answers RETRY."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        metrics: Metrics,
-        *,
-        size: int,
-        max_bytes: int,
-        clock: Callable[[], float] = time.monotonic,
-        stations: Stations | None = None,
-    ) -> None:
-        self._registry = registry
-        self._metrics = metrics
-        self._size = size
-        self._max_bytes = max_bytes
-        self._clock = clock
-        self._stations = stations if stations is not None and stations.is_on else None
+    registry: Registry
+    metrics: Metrics
+    _: KW_ONLY
+    size: int
+    max_bytes: int
+    clock: Callable[[], float] = time.monotonic
+    stations: Stations | None = None
+
+    def __post_init__(self) -> None:
         self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
         self.depth = self.bytes = 0
         self._most = self._most_before = 0  # entries: the maximum of this minute or longer, and of the one before
-        self._turned = clock()
+        self._turned = self.clock()
 
     @property
     def fullness(self) -> float:
-        """The used share of its entries or of its bytes, whichever is larger."""
-        return max(self.depth / self._size, self.bytes / self._max_bytes)
+        return max(self.depth / self.size, self.bytes / self.max_bytes)
 
     def most(self) -> int:
         """The maximum of entries since the last call, or of the last minute if that is longer."""
         most = max(self._most, self._most_before)
-        if self._clock() - self._turned >= MINUTE:
-            self._most_before, self._most, self._turned = self._most, self.depth, self._clock()
+        if self.clock() - self._turned >= MINUTE:
+            self._most_before, self._most, self._turned = self._most, self.depth, self.clock()
         return most
 
     def room(self) -> int:
-        return self._size - self.depth
+        return self.size - self.depth
 
     def room_bytes(self) -> int:
-        return self._max_bytes - self.bytes
+        return self.max_bytes - self.bytes
 
     def is_empty(self) -> bool:
         return self.depth == 0
@@ -68,11 +62,10 @@ class Bus:
         self._queue.put_nowait(entries)
 
     def is_connected(self, user: str) -> bool:
-        return self._registry.has(user)
+        return self.registry.has(user)
 
     def disconnect(self, user: str) -> None:
-        """End all sessions of a user on this replica."""
-        self._registry.disconnect(user)
+        self.registry.disconnect(user)
 
     async def broadcast(self) -> None:
         """Deliver, for as long as the bridge runs. All entries queued at a wake-up are one batch, flushed once."""
@@ -106,7 +99,7 @@ class Bus:
             try:
                 self._deliver(batch[start:end] if end - start < len(batch) else batch)
             except Exception as error:  # the task boundary: one bad batch must not stop the others
-                self._metrics.internal("broadcast", error, what="")
+                self.metrics.internal("broadcast", error, what="")
 
     def _deliver(self, batch: Sequence[Entry]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
@@ -114,13 +107,13 @@ class Bus:
         produced: list[float] = []
         sockets = 0
         for entry in batch:
-            sessions = self._registry.of(entry.user)
+            sessions = self.registry.of(entry.user)
             if not sessions:
                 continue
             try:
                 sockets += self._offer(entry, sessions, touched)
             except Exception as error:  # an error with one event must not affect the others
-                self._metrics.internal("frame", error, what=entry.event_id)
+                self.metrics.internal("frame", error, what=entry.event_id)
                 continue
             waits[entry.received_at] = waits.get(entry.received_at, 0) + 1
             if entry.produced is not None:
@@ -129,16 +122,16 @@ class Bus:
             try:
                 session.flush()
             except Exception as error:  # an error with one socket must not affect the others
-                self._metrics.internal("flush", error, what=session.id)
+                self.metrics.internal("flush", error, what=session.id)
                 session.drop("internal")
-        self._metrics.deliveries += sockets
-        now = self._clock()
+        self.metrics.deliveries += sockets
+        now = self.clock()
         for received, events in waits.items():
-            self._metrics.delivered(now - received, events)
+            self.metrics.delivered(now - received, events)
         if produced:
-            self._metrics.arrived(produced)
-        if self._stations is not None:
-            self._stations.relayed(batch)
+            self.metrics.arrived(produced)
+        if self.stations is not None and self.stations.is_on:
+            self.stations.relayed(batch)
 
     def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
         """Return the number of sessions that take it. The frame is made once for each transport."""
@@ -154,7 +147,7 @@ class Bus:
                     touched[session] = None
                     taken += 1
             except Exception as error:  # an error with one session must not affect the others
-                self._metrics.internal("offer", error, what=session.id)
+                self.metrics.internal("offer", error, what=session.id)
                 session.drop("internal")
         if debugging():
             log.debug("event.delivered", event_id=entry.event_id, user=entry.user,

@@ -63,7 +63,7 @@ class Reconciler:
         for user, position in found.items():
             due = position if user in missed else self.before.get(user)
             for session in self.registry.of(user):
-                if session.state is State.LIVE and (_is_elsewhere(session, position) or _is_behind(session, due)):
+                if session.state is State.LIVE and _has_missed(session, position, due):
                     session.fall_behind()
         self.before = found
 
@@ -72,9 +72,7 @@ class Reconciler:
         return max(live, key=lambda session: session.offset, default=None)
 
 
-def _is_elsewhere(session: Session, position: Position | None) -> bool:
-    return position is None or session.epoch != position.epoch
-
-
-def _is_behind(session: Session, due: Position | None) -> bool:
+def _has_missed(session: Session, present: Position | None, due: Position | None) -> bool:
+    if present is None or session.epoch != present.epoch:
+        return True
     return due is not None and session.epoch == due.epoch and session.offset < due.offset

@@ -90,7 +90,6 @@ class Registry:
         return len(sessions)
 
     def users(self) -> dict[str, int]:
-        """Return the number of sessions of each connected user."""
         return {user: len(sessions) for user, sessions in self._users.items()}
 
     @property

@@ -86,18 +86,15 @@ class SlowConsumers:
         return self.ledger.bytes + sum(session.buffered() for session in self._waiting)
 
     def add(self, session: Waiting) -> None:
-        """Watch a session that has unsent bytes."""
         if session not in self._waiting:
             goal = max(1, self._max_session // SHARE)
             self._waiting[session] = Progress(session.taken(), self._clock(), goal)
 
     def discard(self, session: Waiting) -> None:
-        """Stop watching a session without unsent bytes."""
         if self._waiting.pop(session, None) is not None:
             session.alive(self._clock())
 
     async def run(self) -> None:
-        """Look periodically, for as long as the bridge runs."""
         while True:
             await asyncio.sleep(LOOK)
             try:

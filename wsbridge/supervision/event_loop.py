@@ -23,5 +23,4 @@ def factory(wanted: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def running_name() -> str:
-    """The name of the loop that runs: uvloop or asyncio."""
     return type(asyncio.get_running_loop()).__module__.partition(".")[0]

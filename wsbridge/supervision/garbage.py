@@ -31,7 +31,6 @@ class Garbage:
         gc.callbacks.append(_freeze_survivors)
 
     async def watch(self) -> None:
-        """Collect old cycles, if there may be many, for as long as the bridge lives."""
         try:
             while True:
                 await asyncio.sleep(LOOK)

@@ -43,7 +43,6 @@ class Checks:
         return {name: self._run(name, state, now) or OK for name, state in self._checks.items()}
 
     def are_ready(self) -> bool:
-        """Whether every required check has succeeded in a run."""
         return all(state.has_succeeded for state in self._checks.values())
 
     async def watch(self) -> None:

@@ -56,7 +56,6 @@ class Jobs:
         await self._scheduler.spawn(self._watched(name, work, endless=endless), name=name)
 
     async def failed(self) -> NoReturn:
-        """Wait for the first failure and raise it."""
         while self.failure is None:
             await self._failed.wait()
         raise self.failure

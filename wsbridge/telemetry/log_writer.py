@@ -40,7 +40,6 @@ class LogWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wait for the last lines, for `CLOSE_TIMEOUT` at most."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()

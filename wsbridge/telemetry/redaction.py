@@ -30,7 +30,6 @@ def scrubbed(text: str) -> str:
 
 
 def shown_query(query: MultiMapping[str]) -> str:
-    """The query of a request for the log. Values are masked except those of `SHOWN`."""
     return "&".join(f"{_name(name)}={_value(name, value)}" for name, value in query.items())
 
 

@@ -100,7 +100,6 @@ class BaseConnection(asyncio.Protocol):
         self.over()
 
     def abort_later(self, *, soon: bool = False) -> None:
-        """Reset the connection in 2 s, or within a second if `soon`, unless it has ended by then."""
         if self._timer is None:
             spread = random.uniform(0, SPREAD)  # noqa: S311 - no secret
             self._set_timer(SLOW_CLOSE_TIMEOUT + spread if soon else CLOSE_TIMEOUT)

@@ -46,7 +46,6 @@ class FrameReader:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds no bytes and no part of a message."""
         return not self._buffer and not self._opcode
 
     def feed(self, data: bytes) -> None:

@@ -145,6 +145,7 @@ class Bridge:
             admission=self.admission,
             metrics=self.metrics,
             checks=self.checks,
+            stations=self.stations,
             shows_details=access.shows_details,
         )
         routes: list[Route] = [

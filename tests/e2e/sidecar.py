@@ -96,11 +96,13 @@ class Sidecar:
         name: str,
         app_port: int | None = None,
         app_token: str | None = None,
+        api_token: str | None = None,
     ) -> None:
         """`name` is that of the pod."""
         self.port = free_port()
         self.log = log
         self.app_token = app_token  # sent to the app, from its next start on
+        self._api_token = api_token  # required from those that call it
         self._http = http
         ports = {"dapr-grpc-port": free_port(), "dapr-internal-grpc-port": free_port(), "dapr-http-port": self.port}
         if app_port is not None:
@@ -128,6 +130,7 @@ class Sidecar:
     def start(self) -> None:
         environment = {"POD_NAME": self._name, "DAPR_HOST_IP": "127.0.0.1"}  # or others look for it elsewhere
         environment |= {"APP_API_TOKEN": self.app_token} if self.app_token else {}
+        environment |= {"DAPR_API_TOKEN": self._api_token} if self._api_token else {}
         self._process = Process([str(required(daprd)), *self._arguments], self.log, environment)
 
     def kill(self) -> None:

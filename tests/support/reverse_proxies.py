@@ -66,13 +66,23 @@ TEXTS = {
     "haproxy": HAPROXY,
     "caddy": CADDY,
 }
+BROKEN = {  # or unusual; for `wsbridge doctor`
+    # With HTTP/1.1 it passes on each chunk, with or without that header.
+    "nginx that buffers": NGINX.replace("{upgrade}", "proxy_ignore_headers X-Accel-Buffering;"),
+    "nginx that cuts": NGINX.replace("{upgrade}", f"{UPGRADE} proxy_read_timeout 2s;"),
+    "haproxy that cuts": HAPROXY.replace("50s", "2s"),
+    "caddy that cuts": CADDY.replace(
+        "{upstream}", "{upstream} {{\n        transport http {{\n            read_timeout 2s\n        }}\n    }}"
+    ),
+    "haproxy to two": f"{HAPROXY}    server two 127.0.0.1:{{second}}\n",
+}
 UPGRADING = [name for name in TEXTS if name != "nginx without upgrade"]
 
 
 class ReverseProxy:
-    """A reverse proxy in front of the bridge at `upstream`, until the end of the context."""
+    """A reverse proxy in front of the bridge at `upstream`, or of two, until the end of the context."""
 
-    def __init__(self, name: str, folder: Path, upstream: int) -> None:
+    def __init__(self, name: str, folder: Path, upstream: int, second: int = 0) -> None:
         self.port = free_port()
         program = name.split(maxsplit=1)[0]
         self._program = _program(program)
@@ -80,7 +90,8 @@ class ReverseProxy:
         config = folder / "config"
         # nginx started by root runs its workers as the user `nobody`, which may not enter a test's folder
         user = "user root;" if os.geteuid() == 0 else ""
-        config.write_text(TEXTS[name].format(port=self.port, upstream=upstream, folder=folder, user=user))
+        text = (TEXTS | BROKEN)[name]
+        config.write_text(text.format(port=self.port, upstream=upstream, second=second, folder=folder, user=user))
         self._arguments = {
             "nginx": ["-p", str(folder), "-e", "stderr", "-c", str(config)],
             "haproxy": ["-db", "-f", str(config)],

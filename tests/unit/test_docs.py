@@ -24,7 +24,8 @@ PROSE = sorted(path for folder in FOLDERS for path in folder.glob("*.md"))
 WIDTH = 120  # characters in a line
 EVENT = re.compile(r"[a-z]+\.[a-z]+")
 NO_EVENTS = {
-    "aiohttp.server", "aiohttp.websocket", "demo.html", "history.lua", "wsbridge.access", "wsbridge.v", "wsbridge.web",
+    "aiohttp.server", "aiohttp.websocket", "demo.html", "history.lua", "pubsub.kafka", "wsbridge.access",
+    "wsbridge.canary", "wsbridge.v", "wsbridge.web",
 }  # fmt: skip
 
 

@@ -6,8 +6,9 @@ Each key has a list of algorithms, so that a public key is never used as an HMAC
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import aiohttp
 import msgspec
@@ -25,6 +26,7 @@ MAX_JWKS_BYTES = 1_048_576
 JWKS_TTL = 300.0  # seconds between two refreshes
 JWKS_PAUSE = 10.0  # seconds between two fetches, at least, however many unknown `kid`s or failures there are
 JWKS_TIMEOUT = 5.0  # seconds
+FETCH_ERRORS = (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, msgspec.MsgspecError)  # and of parsing
 _NO_PEM = f"{PREFIX}JWT_PUBLIC_KEY: expected a public key in PEM, got something else"
 _PEM = re.compile(r"-----BEGIN (?P<kind>[A-Z ]+)-----.*?-----END (?P=kind)-----", re.DOTALL)
 
@@ -101,19 +103,10 @@ class RemoteKeys:
     async def _replace(self) -> None:
         """Replace all keys, even by none, since withdrawn keys must not verify. On failure keep the old ones."""
         try:
-            timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT)
-            async with (
-                aiohttp.ClientSession(timeout=timeout, trust_env=True) as client,  # HTTPS_PROXY and NO_PROXY
-                client.get(self._url) as response,
-            ):
-                response.raise_for_status()
-                body = await response.content.read(MAX_JWKS_BYTES)
-                while not response.content.at_eof() and len(body) < MAX_JWKS_BYTES:
-                    body += await response.content.read(MAX_JWKS_BYTES - len(body))
-            keys, passed_over = keys_of_set(msgspec.json.decode(body), self._allowed)
-        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            keys, passed_over = keys_of_set(msgspec.json.decode((await fetch(self._url)).body), self._allowed)
+        except FETCH_ERRORS as error:
             self._metrics.failed("jwks")
-            why = _described(error)
+            why = described(error)
             self.trouble = self.trouble and f"the key set could not be fetched: {why}"
             log.warning("jwks.failed", url=self._shown, error=why, keys=len(self.current))
             return
@@ -127,7 +120,26 @@ class RemoteKeys:
 Keys = FixedKeys | RemoteKeys
 
 
-def _described(error: Exception) -> str:
+class Fetched(NamedTuple):
+    body: bytes
+    headers: Mapping[str, str]
+
+
+async def fetch(url: str) -> Fetched:
+    """Fetch a key set. Raises some of `FETCH_ERRORS`."""
+    timeout = aiohttp.ClientTimeout(total=JWKS_TIMEOUT)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, trust_env=True) as client,  # HTTPS_PROXY and NO_PROXY
+        client.get(url) as response,
+    ):
+        response.raise_for_status()
+        body = await response.content.read(MAX_JWKS_BYTES)
+        while not response.content.at_eof() and len(body) < MAX_JWKS_BYTES:
+            body += await response.content.read(MAX_JWKS_BYTES - len(body))
+    return Fetched(body, response.headers)
+
+
+def described(error: Exception) -> str:
     """The error for the log. The text of aiohttp's `ClientResponseError` would include the URL with its query."""
     text = f"{error.status} {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return f"{type(error).__name__}: {text}"

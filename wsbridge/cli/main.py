@@ -11,6 +11,7 @@ import click
 
 from wsbridge import __version__
 from wsbridge.cli import commands, event_commands
+from wsbridge.cli.doctor.command import doctor
 from wsbridge.cli.options import BROKEN_PIPE, INTERRUPTED, USAGE, Environ, complain, examples
 from wsbridge.config.settings import SettingsError
 
@@ -71,5 +72,6 @@ for command in (
     event_commands.listen,
     event_commands.publish,
     event_commands.why,
+    doctor,
 ):
     cli.add_command(command)

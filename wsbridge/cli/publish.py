@@ -95,12 +95,24 @@ def connections(url: str, user: str, *, token: str | None) -> int | None:
     return len(sessions) if answer.status == HTTPStatus.OK and isinstance(sessions, list) else None
 
 
-def to_sidecar(event: Mapping[str, Any], url: str, *, key: str, pubsub: str, topic: str, token: str | None) -> None:
+def to_sidecar(
+    event: Mapping[str, Any],
+    url: str,
+    *,
+    key: str,
+    pubsub: str,
+    topic: str,
+    token: str | None,
+    partition: int | None = None,
+) -> None:
     """Publish the event. `key` is the partition key: the events of one partition stay in order.
 
-    Raises `Failed` if the sidecar has not published it, and `Unreachable` if no sidecar answered.
+    `partition` overrides it. Raises `Failed` if the sidecar has not published it, and `Unreachable` if no sidecar
+    answered.
     """
-    query = urlencode({"metadata.partitionKey": key})
+    query = urlencode(
+        {"metadata.partitionKey": key} | ({} if partition is None else {"metadata.partitionNumber": partition})
+    )
     answer = _post(event, f"{url.rstrip('/')}/v1.0/publish/{quote(pubsub)}/{quote(topic, safe='')}?{query}", token)
     if answer.status != HTTPStatus.NO_CONTENT:
         raise Failed(f"{answer.status}: " + _OF_SIDECAR.get(answer.status, "unexpected response; check --dapr"))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from wsbridge.broker.base import STORED, Broker, Outcome, Status
 from wsbridge.connections.client_address import address_of
@@ -70,8 +70,9 @@ class DaprHandler:
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
-        self.metrics.subscription_read_at = time.time()
-        log.info("subscriptions.read", peer=address_of(request), topics=sorted(self.topics))
+        if request.method == hdrs.METH_GET:  # `wsbridge doctor` sends a HEAD, which is not a subscription
+            self.metrics.subscription_read_at = time.time()
+            log.info("subscriptions.read", peer=address_of(request), topics=sorted(self.topics))
         # Messages verbatim. Otherwise the sidecar decodes each message, and one that is not a JSON object never gets
         # here and blocks the others forever. In bulk it would also round integers and sort fields (docs/dapr.md).
         settings: dict[str, object] = {"pubsubname": self.pubsub, "metadata": {"rawPayload": "true"}}

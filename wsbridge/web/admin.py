@@ -19,6 +19,7 @@ from wsbridge.sessions.session import Session
 from wsbridge.supervision.health_checks import OK, Checks
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.stations.ring import Stations
 
 
 @dataclass(eq=False, kw_only=True)
@@ -29,6 +30,7 @@ class AdminHandler:
     admission: Admission
     metrics: Metrics
     checks: Checks
+    stations: Stations
     shows_details: Callable[[web.Request], bool]
     started: float = field(default_factory=time.monotonic)
 
@@ -55,7 +57,18 @@ class AdminHandler:
     async def stats(self, request: web.Request) -> web.Response:
         registry = request.app[REGISTRY]
         users = registry.users()
-        return _json({"total_users": len(users), "total_connections": len(registry), "users": users})
+        deliveries = {partition: timestamp(at) for partition, at in self.stations.deliveries.items()}
+        return _json(
+            {
+                "total_users": len(users),
+                "total_connections": len(registry),
+                "users": users,
+                "replica": self.stations.replica,
+                "started_at": timestamp(self.stations.started_at),
+                "at": timestamp(time.time()),
+                "deliveries": deliveries if self.stations.is_on else None,
+            }
+        )
 
     async def user(self, request: web.Request) -> web.Response:
         """One user's sessions on this replica."""

@@ -64,6 +64,13 @@ def test_cloud_event_of_words_has_all_attributes() -> None:
     assert list(event["data"]) == ["event_type", "user_id", "title", "n", "timestamp"]
 
 
+async def test_to_sidecar_with_a_partition_names_it_in_the_query(aiohttp_server: AiohttpServer) -> None:
+    url, asked = await answering(aiohttp_server, 204)
+    options: dict[str, Any] = {"key": "u1", "pubsub": "p", "topic": "t", "token": None}
+    await asyncio.to_thread(partial(to_sidecar, EVENT, url, **options, partition=3))
+    assert dict(asked[0].query) == {"metadata.partitionKey": "u1", "metadata.partitionNumber": "3"}
+
+
 def test_cloud_event_keeps_given_users_id_and_timestamp() -> None:
     event = cloud_event("t", ["u1", "u2"], {"timestamp": "then"}, event_id="7")
     assert event["id"] == "7"
@@ -139,7 +146,7 @@ async def test_to_bridge_answer_that_is_not_utf8_is_unexpected(aiohttp_server: A
 async def test_to_sidecar_answer_is_explained(aiohttp_server: AiohttpServer, status: int, said: str) -> None:
     url, asked = await answering(aiohttp_server, status)
     event = cloud_event("t", ["user 1/ü", "u2"], {}, event_id="7")
-    options = {"key": "user 1/ü", "pubsub": "pubsub-kafka", "topic": "task-updates", "token": "api"}
+    options: dict[str, Any] = {"key": "user 1/ü", "pubsub": "pubsub-kafka", "topic": "task-updates", "token": "api"}
     problem = await _problem(partial(to_sidecar, event, url + "/", **options))
     assert problem.startswith(said) if said else problem == ""
     (request,) = asked

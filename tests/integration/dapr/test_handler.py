@@ -73,6 +73,12 @@ async def test_subscriptions_by_default_are_one_topic_verbatim_in_bulk(bridge: R
     )
 
 
+async def test_subscriptions_with_head_are_not_counted_as_read(bridge: Running, logs: Logs) -> None:
+    async with bridge.http.head(f"{bridge.url}/dapr/subscribe") as response:
+        assert response.status == 200
+    assert (bridge.bridge.metrics.subscription_read_at, logs.of("subscriptions.read")) == (0.0, [])
+
+
 @pytest.mark.parametrize(("seconds", "milliseconds"), [("0.001", 1), ("0.0149", 15), ("0.02", 20), ("10", 10_000)])
 async def test_subscriptions_bulk_wait_is_the_setting_in_milliseconds(
     start: Start, seconds: str, milliseconds: int

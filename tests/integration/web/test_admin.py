@@ -81,17 +81,26 @@ async def test_health_during_the_drain_is_503_and_healthz_200(bridge: Running) -
 
 async def test_stats_lists_users_and_connections(bridge: Running) -> None:
     async with bridge.http.get(f"{bridge.url}/stats") as response:
-        assert await response.read() == b'{"total_users":0,"total_connections":0,"users":{}}'
+        assert (await response.read()).startswith(b'{"total_users":0,"total_connections":0,"users":{},"replica":')
     for user in ("user-123", "user-456", "user-123"):
         ws, _ = await bridge.opened(user)
-    assert (await bridge.get("/stats"))[1] == {
-        "total_users": 2,
-        "total_connections": 3,
-        "users": {"user-123": 2, "user-456": 1},
-    }
+    found = (await bridge.get("/stats"))[1]
+    assert (found["total_users"], found["total_connections"]) == (2, 3)
+    assert found["users"] == {"user-123": 2, "user-456": 1}
     await ws.close()
     await until(lambda: len(bridge.bridge.registry) == 2)
     assert (await bridge.get("/stats"))[1]["users"] == {"user-123": 1, "user-456": 1}
+
+
+async def test_stats_names_the_replica_and_the_last_delivery_of_each_partition(start: Start) -> None:
+    bridge = await start()
+    await bridge.post(cloud_event({"user_id": "u1"}), __partition="3", __offset="7")
+    found = (await bridge.get("/stats"))[1]
+    assert found["replica"] == bridge.bridge.stations.replica
+    assert list(found["deliveries"]) == ["task-updates/3"]
+    assert found["started_at"] <= found["deliveries"]["task-updates/3"] <= found["at"]
+    silent = await start(STATIONS_MAX_BYTES="0")
+    assert (await silent.get("/stats"))[1]["deliveries"] is None
 
 
 async def test_user_lists_the_sessions(bridge: Running) -> None:

@@ -1,0 +1,65 @@
+"""`wsbridge doctor --canary` through a stand-in for a sidecar with three partitions. Real ones: `tests/e2e`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from tests.support.doctor import FAILURE, NOT_CHECKED, OK, StandIn, found
+from tests.support.running import Running
+from wsbridge.cli.doctor import canary as module
+
+
+class Publishing(StandIn):
+    """Passes what is published on to a bridge, except for the `lost` partitions."""
+
+    def __init__(self, bridge: Running, *, lost: Sequence[int] = (), **metadata: Any) -> None:
+        super().__init__(**metadata)
+        self.bridge = bridge
+        self.lost = lost
+        self.refuses = False
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (*super().routes(), web.post("/v1.0/publish/pubsub-kafka/task-updates", self._publish))
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        partition = int(request.query.get("metadata.partitionNumber", "0"))
+        if partition > 2 or self.refuses:
+            raise web.HTTPInternalServerError
+        if partition not in self.lost:
+            await self.bridge.post(await request.read(), __partition=str(partition), __offset="1")
+        return web.Response(status=204)
+
+
+async def test_canary_without_the_option_is_not_checked(bridge: Running) -> None:
+    assert (await found("canary", url=bridge.url)).state is NOT_CHECKED
+
+
+async def test_canary_names_each_partition_that_delivers(bridge: Running) -> None:
+    async with Publishing(bridge) as sidecar:
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert finding.state is OK
+    assert finding.text.startswith("an event arrived through each of task-updates/0, task-updates/1, task-updates/2 ")
+
+
+async def test_canary_names_each_partition_that_does_not_deliver(bridge: Running, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    async with Publishing(bridge, lost=(0, 2)) as sidecar:
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert (finding.state, finding.text) == (
+        FAILURE,
+        "no event arrived within 0.5 s through task-updates/0, task-updates/2",
+    )
+
+
+async def test_canary_through_a_component_without_partitions_is_one_event(bridge: Running) -> None:
+    async with Publishing(bridge, components=[{"name": "pubsub-kafka", "type": "pubsub.in-memory"}]) as sidecar:
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert (finding.state, "each of task-updates within" in finding.text) == (OK, True), finding
+
+
+async def test_canary_that_cannot_be_published_fails(bridge: Running) -> None:
+    async with Publishing(bridge) as sidecar:
+        sidecar.refuses = True
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert (finding.state, "does not publish to task-updates" in finding.text) == (FAILURE, True)

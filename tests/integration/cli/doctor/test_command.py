@@ -1,0 +1,44 @@
+"""`wsbridge doctor` on the command line: output, JSON, exit codes, and no secret in it."""
+
+import json
+
+from tests.support.command import finished
+from tests.support.running import ADMIN_TOKEN, APP_TOKEN, SECRET, Running, Start, variables
+
+
+async def doctor(bridge: Running, *words: str, **settings: str) -> tuple[int, str, str]:
+    return await finished("doctor", *words, DAPR_HTTP_PORT="1", WSBRIDGE_PORT=str(bridge.port), **settings)
+
+
+async def test_doctor_of_a_bridge_on_its_defaults_finds_no_failure(bridge: Running) -> None:
+    code, out, notes = await doctor(bridge)
+    assert (code, notes) == (0, "")
+    *lines, counts = out.splitlines()
+    assert counts.startswith("0 failures, 1 warning, 4 ok, ")
+    assert lines[0].startswith("warning      partitions    no event has been delivered since the start ")
+    assert lines[1].startswith("ok           bridge        it is healthy, version ")
+
+
+async def test_doctor_with_json_prints_each_finding_and_exits_with_1_after_a_failure(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    code, out, _ = await doctor(bridge, "--json", **variables({"JWT_SECRET": SECRET}))
+    found = json.loads(out)
+    states = {finding["check"]: finding["state"] for finding in found["findings"]}
+    assert (code, found["healthy"]) == (1, False)
+    assert [name for name, state in states.items() if state == "failure"] == ["sidecar"]
+
+
+async def test_doctor_prints_no_secret(start: Start, unused_tcp_port: int) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    secrets = {
+        "WSBRIDGE_JWT_SECRET": "0123456789abcdef0123456789abcdef",
+        "WSBRIDGE_ADMIN_TOKEN": ADMIN_TOKEN[::-1],
+        "APP_API_TOKEN": APP_TOKEN[::-1],
+        "DAPR_API_TOKEN": "the token of the API",
+    }
+    redis = f"redis://wsbridge:open-sesame@127.0.0.1:{unused_tcp_port}"
+    words = ("--public-url", bridge.url, "--idle", "1", "--canary", "--dapr", f"http://127.0.0.1:{unused_tcp_port}")
+    code, out, notes = await doctor(bridge, *words, WSBRIDGE_REDIS_URL=redis, **secrets)
+    assert (code, notes) == (1, "")
+    assert "the bridge has another WSBRIDGE_ADMIN_TOKEN" in out
+    assert not [secret for secret in (*secrets.values(), "open-sesame") if secret in out]

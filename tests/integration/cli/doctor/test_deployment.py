@@ -1,0 +1,35 @@
+"""Requests to the parts of a deployment."""
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.doctor import NOWHERE
+from wsbridge.cli.doctor import deployment
+from wsbridge.cli.doctor.deployment import Answer, Deployment
+from wsbridge.cli.http import Unreachable
+from wsbridge.config.settings import Settings
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b'{"a"', b"[" * 100_000])
+def test_answer_that_is_no_json_object_reads_as_an_empty_one(body: bytes) -> None:
+    assert Answer(200, {}, body).json() == {}
+
+
+async def test_send_to_a_server_that_is_silent_ends_after_the_timeout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(deployment, "TIMEOUT", 0.05)
+    end = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await end.wait()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server, aiohttp.ClientSession() as http:
+        d = Deployment(settings=Settings(), http=http, url=NOWHERE)
+        with pytest.raises(Unreachable, match=r"no answer within 0\.05 s"):
+            await d.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        end.set()

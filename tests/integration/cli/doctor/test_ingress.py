@@ -1,0 +1,100 @@
+"""`wsbridge doctor` through real reverse proxies that are configured wrongly on purpose."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, found
+from tests.support.reverse_proxies import UPGRADING, ReverseProxy
+from tests.support.running import SECRET, Running, Start, token
+
+CHECKS = ("websocket", "stream", "idle-websocket", "idle-stream", "origin", "guarded-routes")
+LIVELY = {"PING_INTERVAL": "0.5"}  # comments in streams come soon
+Behind = Callable[[str, Running], Awaitable[str]]
+
+
+@pytest.fixture
+async def behind(tmp_path: Path) -> AsyncIterator[Behind]:
+    """The URL of a proxy in front of a bridge."""
+    async with AsyncExitStack() as stack:
+
+        async def starting(name: str, bridge: Running) -> str:
+            return (await stack.enter_async_context(ReverseProxy(name, tmp_path, bridge.port))).url
+
+        yield starting
+
+
+@pytest.mark.parametrize("name", UPGRADING)
+async def test_checks_through_a_proxy_as_documented_are_ok(start: Start, behind: Behind, name: str) -> None:
+    settings = {"JWT_SECRET": SECRET, "ALLOWED_ORIGINS": "https://app.example.com"} | LIVELY
+    url = await behind(name, await start(**settings))
+    for check in CHECKS:
+        finding = await found(check, settings, public_url=url, token=token(), idle=0.5)
+        assert finding.state is OK, (check, finding)
+
+
+async def test_checks_without_a_public_url_are_not_checked() -> None:
+    for check in CHECKS:
+        assert (await found(check)).state is NOT_CHECKED
+
+
+async def test_checks_of_an_ingress_that_does_not_run_fail_or_are_not_checked() -> None:
+    for check in CHECKS:
+        state = (await found(check, public_url=NOWHERE)).state
+        assert state is (FAILURE if check in ("websocket", "stream") else NOT_CHECKED), check
+
+
+async def test_websocket_through_a_proxy_without_upgrade_fails(start: Start, behind: Behind) -> None:
+    url = await behind("nginx without upgrade", await start(**LIVELY))
+    finding = await found("websocket", public_url=url)
+    assert (finding.state, "pass on Upgrade" in finding.cure) == (FAILURE, True), finding
+    assert (await found("stream", LIVELY, public_url=url)).state is OK
+
+
+async def test_stream_through_a_proxy_that_buffers_fails(start: Start, behind: Behind) -> None:
+    url = await behind("nginx that buffers", await start(**LIVELY))
+    finding = await found("stream", LIVELY, public_url=url)
+    assert (finding.state, "the ingress buffers responses" in finding.text) == (FAILURE, True), finding
+
+
+@pytest.mark.parametrize("name", ["nginx that cuts", "haproxy that cuts", "caddy that cuts"])
+async def test_idle_connections_through_a_proxy_that_cuts_them_fail(bridge: Running, behind: Behind, name: str) -> None:
+    url = await behind(name, bridge)
+    finding = await found("idle-websocket", public_url=url, idle=6.0)
+    assert (finding.state, "was cut after 2 s" in finding.text) == (FAILURE, True), finding
+    if not name.startswith("caddy"):  # its limit is for upgraded connections only
+        finding = await found("idle-stream", public_url=url, idle=6.0)
+        assert (finding.state, "was cut after 2 s" in finding.text) == (FAILURE, True), finding
+
+
+async def test_origin_through_a_proxy_that_replaces_host_fails(start: Start, behind: Behind) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    url = await behind("nginx", bridge)
+    finding = await found("origin", public_url=url, token=token())
+    assert (finding.state, finding.text) == (FAILURE, f"pages of {url} may not connect")
+    url = await behind("haproxy", bridge)
+    assert (await found("origin", public_url=url, token=token())).state is OK
+    assert (await found("origin", public_url=url, token=token(), origin="https://other.example.com")).state is FAILURE
+
+
+async def test_guarded_routes_that_are_open_to_the_public_fail(start: Start, behind: Behind) -> None:
+    bridge = await start(HOST="0.0.0.0", AUTH="none", DEMO="true")
+    finding = await found("guarded-routes", public_url=await behind("haproxy", bridge))
+    assert (finding.state, "/stats, /metrics, /dapr/subscribe" in finding.text) == (FAILURE, True), finding
+
+
+async def test_checks_without_a_token_that_the_bridge_requires_are_not_checked(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    for check in ("stream", "idle-websocket", "idle-stream"):
+        finding = await found(check, public_url=bridge.url)
+        assert (finding.state, "--token" in finding.text) == (NOT_CHECKED, True), finding
+    assert (await found("websocket", public_url=bridge.url)).state is OK
+
+
+async def test_websocket_of_a_user_who_is_refused_fails_with_the_close(start: Start) -> None:
+    bridge = await start(MAX_CONNECTIONS="1")
+    await bridge.opened()
+    finding = await found("websocket", public_url=bridge.url)
+    assert (finding.state, "1013 overloaded" in finding.text) == (FAILURE, True), finding

@@ -1,0 +1,124 @@
+"""`wsbridge doctor` and real servers whose configuration is wrong on purpose."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clocks import WallClock
+from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, WARNING, found
+from tests.support.proxy import FaultyProxy
+from tests.support.running import ROOT
+from tests.support.valkey import DURABLE, Valkey
+
+HEALTHY = DURABLE | {"maxmemory": "100mb", "maxmemory-policy": "noeviction"}
+CHECKS = ("redis", "redis-rights", "redis-eviction", "redis-buffers", "redis-persistence", "redis-clock")
+PASSWORD = "open-sesame"
+
+
+def rights() -> list[str]:
+    (rules,) = re.findall(r"ACL SETUSER wsbridge (.*?)```", (ROOT / "docs/configuration.md").read_text(), re.DOTALL)
+    return str(rules.replace("password", PASSWORD)).split()
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
+    async with Valkey(tmp_path, **HEALTHY) as valkey:
+        yield valkey
+
+
+def by_user(valkey: Valkey, password: str = PASSWORD) -> dict[str, str]:
+    return {"REDIS_URL": f"redis://wsbridge:{password}@{valkey.address}"}
+
+
+async def test_redis_checks_of_a_healthy_server_with_the_documented_rights_are_ok(valkey: Valkey) -> None:
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *rights())
+    for check in CHECKS:
+        finding = await found(check, by_user(valkey))
+        assert finding.state is OK, (check, finding)
+    assert await valkey.ask("KEYS", "*") == []
+
+
+async def test_redis_checks_without_a_url_are_not_checked() -> None:
+    for check in CHECKS:
+        assert (await found(check)).state is NOT_CHECKED
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+async def test_redis_eviction_of_a_server_that_evicts_fails(valkey: Valkey, policy: str) -> None:
+    await valkey.ask("CONFIG", "SET", "maxmemory-policy", policy)
+    finding = await found("redis-eviction", {"REDIS_URL": valkey.url})
+    assert (finding.state, policy in finding.text) == (FAILURE, True)
+    assert finding.cure == "CONFIG SET maxmemory-policy noeviction"
+
+
+async def test_redis_eviction_without_a_bound_of_memory_warns(valkey: Valkey) -> None:
+    await valkey.ask("CONFIG", "SET", "maxmemory", "0")
+    assert (await found("redis-eviction", {"REDIS_URL": valkey.url})).state is WARNING
+
+
+async def test_redis_rights_of_a_user_without_some_fails_and_names_them(valkey: Valkey) -> None:
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *rights(), "-zadd", "-ssubscribe", "-function|load", "-fcall")
+    finding = await found("redis-rights", by_user(valkey))
+    assert finding.state is FAILURE
+    assert finding.text == "the Redis user may not use: +function|load, +fcall, +zadd, +ssubscribe"
+
+
+async def test_redis_rights_without_config_get_fail_and_configuration_is_not_checked(valkey: Valkey) -> None:
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *rights(), "-config|get")
+    assert "+config|get" in (await found("redis-rights", by_user(valkey))).text
+    assert (await found("redis-buffers", by_user(valkey))).state is NOT_CHECKED
+
+
+async def test_redis_rights_for_other_keys_fail(valkey: Valkey) -> None:
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *rights(), "resetkeys", "~other:*")
+    finding = await found("redis-rights", by_user(valkey))
+    assert (finding.state, "+set" in finding.text) == (FAILURE, True)
+
+
+async def test_redis_rights_on_a_full_server_fail_with_its_reason(valkey: Valkey) -> None:
+    await valkey.ask("CONFIG", "SET", "maxmemory", "1")
+    finding = await found("redis-rights", {"REDIS_URL": valkey.url})
+    assert (finding.state, "OOM" in finding.text) == (FAILURE, True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "state"),
+    [("pubsub 64kb 64kb 10", FAILURE), ("pubsub 16mb 8mb 60", WARNING), ("pubsub 0 0 0", OK)],
+)
+async def test_redis_buffers_below_the_default_are_found(valkey: Valkey, limit: str, state: str) -> None:
+    await valkey.ask("CONFIG", "SET", "client-output-buffer-limit", limit)
+    assert (await found("redis-buffers", {"REDIS_URL": valkey.url})).state == state
+
+
+async def test_redis_persistence_that_is_off_warns(valkey: Valkey) -> None:
+    await valkey.ask("CONFIG", "SET", "appendonly", "no")
+    assert (await found("redis-persistence", {"REDIS_URL": valkey.url})).state is WARNING
+
+
+async def test_redis_behind_a_slow_network_is_found(valkey: Valkey) -> None:
+    async with FaultyProxy(valkey.port) as network:
+        network.delay = 0.01
+        finding = await found("redis", {"REDIS_URL": f"redis://127.0.0.1:{network.port}"})
+    assert finding.state is WARNING
+    assert "round trip" in finding.text
+
+
+async def test_redis_with_a_wrong_password_fails_without_printing_it(valkey: Valkey) -> None:
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *rights())
+    for check in CHECKS:
+        finding = await found(check, by_user(valkey, "not-the-password"))
+        assert finding.state is (FAILURE if check == "redis" else NOT_CHECKED)
+        assert "not-the-password" not in finding.text
+
+
+async def test_redis_that_does_not_run_fails() -> None:
+    finding = await found("redis", {"REDIS_URL": NOWHERE.replace("http", "redis")})
+    assert (finding.state, "does not answer" in finding.text) == (FAILURE, True)
+
+
+async def test_redis_clock_that_is_wrong_warns(tmp_path: Path) -> None:
+    async with Valkey(tmp_path, WallClock(tmp_path, ahead=120)) as valkey:
+        finding = await found("redis-clock", {"REDIS_URL": valkey.url})
+    assert (finding.state, "ahead" in finding.text) == (WARNING, True)

@@ -1,0 +1,59 @@
+"""One check of `wsbridge doctor`, and a stand-in for a sidecar."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from tests.support.running import Served, variables
+from wsbridge.cli.doctor.deployment import Deployment
+from wsbridge.cli.doctor.examination import CHECKS, run
+from wsbridge.cli.doctor.findings import Finding, State
+from wsbridge.config.env import load
+
+NOWHERE = "http://127.0.0.1:1"
+OK, WARNING, FAILURE, NOT_CHECKED = State.OK, State.WARNING, State.FAILURE, State.NOT_CHECKED
+
+
+async def found(
+    check: str, settings: Mapping[str, str] | None = None, *, url: str = NOWHERE, **options: Any
+) -> Finding:
+    """The finding of the check for a deployment with these settings."""
+    loaded, _ = load(variables(dict(settings or {})))
+    async with aiohttp.ClientSession() as http:
+        return await run(CHECKS[check], Deployment(settings=loaded, http=http, url=url, **options))
+
+
+class StandIn(Served):
+    """Answers as a sidecar of the app `websocket-service`: `async with StandIn(runtimeVersion="1.18.3")`."""
+
+    def __init__(self, **metadata: Any) -> None:
+        self.metadata = {
+            "id": "websocket-service",
+            "runtimeVersion": "1.18.3",
+            "components": [{"name": "pubsub-kafka", "type": "pubsub.kafka"}],
+            "subscriptions": [{"pubsubname": "pubsub-kafka", "topic": "task-updates"}],
+            "appConnectionProperties": {"port": 8005},
+        } | metadata
+        self.api_token: str | None = None
+        self.invoked: type[web.HTTPException] = web.HTTPOk  # the answer to an invocation
+        self.text = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (
+            web.get("/v1.0/metadata", self._metadata),
+            web.route("*", "/v1.0/invoke/websocket-service/method/{path:.*}", self._invoke),
+        )
+
+    async def _metadata(self, request: web.Request) -> web.Response:
+        if self.api_token and request.headers.get("dapr-api-token") != self.api_token:
+            raise web.HTTPUnauthorized
+        return web.json_response(self.metadata)
+
+    async def _invoke(self, _: web.Request) -> web.Response:
+        return web.Response(status=self.invoked.status_code, text=self.text)

@@ -1,0 +1,1 @@
+"""`wsbridge doctor`: examines a deployment and names each fault with its cure."""

@@ -1,0 +1,84 @@
+"""The check that sends one event through the sidecar and each partition, and waits until the bridge has it."""
+
+import asyncio
+import secrets
+import time
+from http import HTTPStatus
+from urllib.parse import quote
+
+from wsbridge.cli.doctor.deployment import Deployment
+from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok
+from wsbridge.cli.http import Unreachable
+from wsbridge.cli.options import Failed
+from wsbridge.cli.publish import cloud_event, to_sidecar
+
+EVENT_TYPE = "wsbridge.canary"
+MOST = 256  # partitions of a topic that are tried
+PATIENCE = 10.0  # seconds until an event must have reached the bridge
+PAUSE = 0.2  # seconds between two questions about the events
+ABSENT = ("never_received", "not_recorded")
+
+
+async def canary(d: Deployment) -> Finding:
+    """Whether an event of each partition arrives: not if another replica or a blocked delivery has the partition."""
+    if not d.canary:
+        raise NotChecked("--canary publishes an event in each partition")
+    is_kafka = any(c.get("type") == "pubsub.kafka" for c in (await d.metadata()).get("components", []))
+    await d.stats()  # the bridge must answer
+    user = f"wsbridge-canary-{secrets.token_hex(4)}"
+    started = time.monotonic()
+    waiting: dict[str, str] = {}  # id of an event → its topic and partition
+    for topic, _ in d.settings.topics:
+        for number in range(MOST if is_kafka else 1):
+            event_id = secrets.token_hex(8)
+            problem = await _publish(d, topic, user, event_id, number if is_kafka else None)
+            if problem and number == 0:
+                cure = "see the sidecar's log; with scopes for publishers, the app id needs the topic"
+                return failure(f"the sidecar does not publish to {topic}: {problem}", cure)
+            if problem:  # there is no such partition
+                break
+            waiting[event_id] = f"{topic}/{number}" if is_kafka else topic
+    return await _arrived(d, user, waiting, started)
+
+
+async def _arrived(d: Deployment, user: str, waiting: dict[str, str], started: float) -> Finding:
+    places = list(waiting.values())
+    while waiting:
+        for event_id in list(waiting):
+            if await _code(d, user, event_id) not in ABSENT:
+                del waiting[event_id]
+        if time.monotonic() - started > PATIENCE:
+            break
+        await asyncio.sleep(PAUSE if waiting else 0)
+    if not waiting:
+        return ok(f"an event arrived through each of {', '.join(places)} within {time.monotonic() - started:.1f} s")
+    cure = "look for another member of the consumer group, and for event.retried in the bridge's log (docs/dapr.md)"
+    return failure(f"no event arrived within {PATIENCE:g} s through {', '.join(waiting.values())}", cure)
+
+
+async def _publish(d: Deployment, topic: str, user: str, event_id: str, partition: int | None) -> str:
+    """Return "" or why the event was not published."""
+    event = cloud_event(EVENT_TYPE, [user], {}, event_id=event_id, user_field=d.settings.user_id_field)
+    try:
+        await asyncio.to_thread(
+            to_sidecar,
+            event,
+            str(d.sidecar),
+            key=user,
+            pubsub=d.settings.pubsub_name,
+            topic=topic,
+            token=d.api_token,
+            partition=partition,
+        )
+    except (Failed, Unreachable) as why:
+        return str(why)
+    return ""
+
+
+async def _code(d: Deployment, user: str, event_id: str) -> str:
+    """The fate of the event in one word, as `wsbridge why` has it."""
+    try:
+        answer = await d.of_bridge(f"/users/{quote(user)}/events/{quote(event_id)}")
+    except Unreachable:
+        return ABSENT[0]
+    return str(answer.json().get("code", ABSENT[0])) if answer.status == HTTPStatus.OK else ABSENT[0]

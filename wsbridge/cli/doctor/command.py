@@ -1,0 +1,95 @@
+"""`wsbridge doctor` on the command line."""
+
+# ruff: noqa: PLC0415 - what is imported later is slow to import, and every command loads this module
+
+from typing import Any
+
+import click
+
+from wsbridge.cli import arg_types
+from wsbridge.cli.commands import make_token
+from wsbridge.cli.options import BRIDGE, FAILED, SIDECAR, Environ, address, examples, url_option
+from wsbridge.config.env import load
+
+PUBLIC = "https://push.example.com"
+
+
+@click.command(
+    epilog=examples(
+        "wsbridge doctor",
+        "wsbridge doctor --canary --public-url https://push.example.com",
+        "wsbridge doctor --url http://push.internal:8005 --json | jq .healthy",
+    )
+)
+@url_option(BRIDGE, "http", "https")
+@click.option(
+    "--public-url",
+    metavar="URL",
+    type=arg_types.url(PUBLIC, "http", "https"),
+    help="URL that browsers use: also examines the ingress",
+)
+@click.option("--token", metavar="JWT", type=arg_types.token, help="for the ingress; default: a new one if possible")
+@click.option("--origin", metavar="ORIGIN", help="origin of your pages; default: from the settings, or --public-url")
+@click.option(
+    "--idle",
+    metavar="SECONDS",
+    type=arg_types.seconds,
+    default="30",
+    show_default=True,
+    help="time for which the ingress must keep an idle connection",
+)
+@click.option(
+    "--dapr",
+    metavar="URL",
+    type=arg_types.url(SIDECAR, "http", "https"),
+    help=f"URL of the sidecar; default: port DAPR_HTTP_PORT of this machine, or {SIDECAR}",
+)
+@click.option(
+    "--caller",
+    metavar="URL",
+    type=arg_types.url(SIDECAR, "http", "https"),
+    help="URL of another app's sidecar: checks whether that app may invoke the bridge",
+)
+@click.option("--canary", is_flag=True, help="publish an event in each partition, and wait for it")
+@click.option("--json", "as_json", is_flag=True, help="print the findings as JSON")
+@click.pass_obj
+def doctor(environ: Environ, /, *, as_json: bool, **options: Any) -> int:
+    """Examine a deployment and name each fault with its cure.
+
+    Inside a deployment it takes the settings, the tokens and the sidecar's port from the environment. From outside,
+    --url names the bridge and --dapr a sidecar; without --dapr the sidecar is not checked. Prints no secret.
+
+    A line for each finding: failure, warning, ok, or not checked with the reason. The exit code is 1 if there is a
+    failure, else 0.
+    """
+    import asyncio
+
+    from wsbridge.cli.doctor.findings import as_json as in_json
+    from wsbridge.cli.doctor.findings import has_failed, report
+
+    findings = asyncio.run(_examine(environ, **options))
+    click.echo(in_json(findings) if as_json else report(findings))
+    return FAILED if has_failed(findings) else 0
+
+
+async def _examine(environ: Environ, *, url: str | None, dapr: str | None, token: str | None, **options: Any) -> Any:
+    import aiohttp
+
+    from wsbridge.cli.doctor.deployment import Deployment
+    from wsbridge.cli.doctor.examination import examine
+    from wsbridge.cli.doctor.ingress import USER
+
+    settings, _ = load(environ)
+    port = environ.get("DAPR_HTTP_PORT", "")
+    here = f"http://127.0.0.1:{port}" if port.isdecimal() else SIDECAR
+    async with aiohttp.ClientSession() as http:
+        deployment = Deployment(
+            settings=settings,
+            http=http,
+            url=url.rstrip("/") if url else f"http://{address(settings, internal=True)}",
+            sidecar=(dapr or ("" if url else here)).rstrip("/") or None,
+            api_token=environ.get("DAPR_API_TOKEN"),
+            token=token or (make_token(settings, USER) if settings.jwt_secret else None),
+            **options,
+        )
+        return await examine(deployment)

@@ -1,0 +1,91 @@
+"""The deployment that is examined: where its parts are, and how to ask them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import aiohttp
+from aiohttp import hdrs
+
+from wsbridge.cli.doctor.findings import NotChecked
+from wsbridge.cli.http import Unreachable, why_unreachable
+from wsbridge.config.settings import Settings
+
+TIMEOUT = 5.0  # seconds for one response
+MOST_BYTES = 4_194_304  # of a response that are read
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """The object in the body; an empty one if there is none."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """`url` is that of the bridge for operators, `public_url` the one that browsers use."""
+
+    settings: Settings
+    http: aiohttp.ClientSession
+    url: str
+    public_url: str | None = None
+    sidecar: str | None = None  # the URL of the bridge's sidecar
+    caller: str | None = None  # the URL of another app's sidecar
+    api_token: str | None = None  # the token that the sidecar requires
+    token: str | None = None  # a JWT for the public routes
+    origin: str | None = None
+    idle: float = 30.0  # seconds for which a connection through the ingress must last
+    canary: bool = False
+
+    async def send(self, url: str, method: str = "GET", **headers: str) -> Answer:
+        """Send a request; follow no redirect. Raises `Unreachable` if no response came."""
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        try:
+            async with self.http.request(
+                method, url, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return Answer(response.status, response.headers, await response.content.read(MOST_BYTES))
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(why_unreachable(error, TIMEOUT)) from None
+
+    async def of_bridge(self, path: str) -> Answer:
+        """Ask the bridge as an operator, over a new connection: a Service may pass it to another replica."""
+        token = {hdrs.AUTHORIZATION: f"Bearer {self.settings.admin_token}"} if self.settings.admin_token else {}
+        return await self.send(self.url + path, **token, Connection="close")
+
+    async def stats(self) -> dict[str, Any]:
+        """The answer of `/stats`. Raises `NotChecked` if there is none."""
+        try:
+            answer = await self.of_bridge("/stats")
+        except Unreachable:
+            raise NotChecked("the bridge does not answer") from None
+        if answer.status != HTTPStatus.OK or "replica" not in answer.json():
+            raise NotChecked("the bridge does not answer operators")
+        return answer.json()
+
+    async def of_sidecar(self, path: str, method: str = "GET") -> Answer:
+        """Ask the sidecar. Raises `NotChecked` if there is none, or `Unreachable`."""
+        if self.sidecar is None:
+            raise NotChecked("--url examines from outside; the sidecar is checked with --dapr")
+        token = {"dapr-api-token": self.api_token} if self.api_token else {}
+        return await self.send(self.sidecar + path, method, **token)
+
+    async def metadata(self) -> dict[str, Any]:
+        """The sidecar's description of itself. Raises `NotChecked` if there is none."""
+        try:
+            answer = await self.of_sidecar("/v1.0/metadata")
+        except Unreachable:
+            raise NotChecked("the sidecar does not answer") from None
+        if answer.status != HTTPStatus.OK:
+            raise NotChecked("the sidecar refuses DAPR_API_TOKEN or has no metadata")
+        return answer.json()

@@ -1,0 +1,68 @@
+"""The result of a check: its state, what was found, and the cure."""
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from itertools import groupby
+from typing import NamedTuple
+
+from wsbridge.cli.formatting import printable
+
+
+class State(StrEnum):
+    """In the order of the report."""
+
+    FAILURE = "failure"
+    WARNING = "warning"
+    OK = "ok"
+    NOT_CHECKED = "not checked"
+
+
+_ORDER = list(State)
+
+
+class Finding(NamedTuple):
+    state: State
+    text: str
+    cure: str = ""
+
+
+class NotChecked(Exception):  # noqa: N818 - a state, not an error
+    """A check could not be made; the text is the reason."""
+
+
+def ok(text: str) -> Finding:
+    return Finding(State.OK, text)
+
+
+def warning(text: str, cure: str) -> Finding:
+    return Finding(State.WARNING, text, cure)
+
+
+def failure(text: str, cure: str) -> Finding:
+    return Finding(State.FAILURE, text, cure)
+
+
+def has_failed(findings: Mapping[str, Finding]) -> bool:
+    return any(finding.state is State.FAILURE for finding in findings.values())
+
+
+def report(findings: Mapping[str, Finding]) -> str:
+    """One line for each finding, the worst first, then their numbers. Checks that were left out share a line."""
+    found = sorted(findings.items(), key=lambda item: _ORDER.index(item[1].state))
+    done = [(name, finding) for name, finding in found if finding.state is not State.NOT_CHECKED]
+    left_out = sorted((finding.text, name) for name, finding in found if finding.state is State.NOT_CHECKED)
+    width = max((len(name) for name, _ in done), default=0)
+    lines = [f"{f.state:11}  {name:{width}}  {f.text}{'. Cure: ' if f.cure else ''}{f.cure}" for name, f in done]
+    for why, group in groupby(left_out, key=lambda pair: pair[0]):
+        lines.append(f"{State.NOT_CHECKED}  {', '.join(name for _, name in group)}: {why}")
+    counts = [sum(finding.state is state for finding in findings.values()) for state in State]
+    words = [f"{count} {state}" + ("s" if state in (State.FAILURE, State.WARNING) and count != 1 else "")
+             for state, count in zip(State, counts, strict=True)]  # fmt: skip
+    return "\n".join(printable(line) for line in (*lines, ", ".join(words)))
+
+
+def as_json(findings: Mapping[str, Finding]) -> str:
+    """An object for scripts: `healthy` and a list of `findings`."""
+    listed = [{"check": name, "state": f.state, "text": f.text, "cure": f.cure} for name, f in findings.items()]
+    return json.dumps({"healthy": not has_failed(findings), "findings": listed})

@@ -1,0 +1,42 @@
+"""Checks of the key set (JWKS): whether it has usable keys, and its server's clock."""
+
+import aiohttp
+import msgspec
+
+from wsbridge.auth.jwks import keys_of_set
+from wsbridge.auth.keys import FETCH_ERRORS, described, fetch
+from wsbridge.cli.doctor.clock import compared, time_of
+from wsbridge.cli.doctor.deployment import Deployment
+from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
+
+ALGORITHMS = "remove the key or WSBRIDGE_JWT_ALGORITHMS, or let the issuer add a key that is supported"
+
+
+def _url(d: Deployment) -> str:
+    if not d.settings.jwt_jwks_url:
+        raise NotChecked("WSBRIDGE_JWT_JWKS_URL is not set")
+    return d.settings.jwt_jwks_url
+
+
+async def jwks(d: Deployment) -> Finding:
+    """Whether the key set can be fetched and has a key that the bridge can use."""
+    try:
+        keys, skipped = keys_of_set(msgspec.json.decode((await fetch(_url(d))).body), d.settings.jwt_algorithms)
+    except FETCH_ERRORS as error:
+        cure = "check WSBRIDGE_JWT_JWKS_URL, and the network from here to it"
+        return failure(f"the key set cannot be fetched: {described(error)}", cure)
+    why = "; ".join(skipped)
+    if not keys:
+        return failure(f"the key set has no usable key ({why or 'it is empty'})", ALGORITHMS)
+    if skipped:
+        return warning(f"usable keys: {len(keys)}, not usable: {why}", ALGORITHMS)
+    return ok(f"usable keys: {len(keys)}")
+
+
+async def jwks_clock(d: Deployment) -> Finding:
+    """The clock of the issuer: with a wrong one its tokens begin or end at the wrong time."""
+    try:
+        headers = (await fetch(_url(d))).headers
+    except (aiohttp.ClientError, TimeoutError):
+        raise NotChecked("the key set cannot be fetched") from None
+    return compared("the clock of the key set's server", time_of(headers), d.settings.jwt_leeway)

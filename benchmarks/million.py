@@ -38,7 +38,7 @@ SETTINGS = {"WSBRIDGE_HISTORY_MAX_BYTES": "8000000000", "WSBRIDGE_STATIONS_MAX_B
 MARK = b'"mark":'
 HEADS = [
     "users", "KB a new user", "to connect, µs", "longest pause, ms", "idle, µs a user and second", "longest pause, ms",
-    "an event, µs", "longest pause, ms",
+    "an event, µs", "longest pause, ms", "garbage collection, ms",
 ]  # fmt: skip
 
 
@@ -96,6 +96,7 @@ class Simulation:
 
     def __init__(self) -> None:
         self.bridge = Bridge(load(SETTINGS)[0])
+        del self.bridge._jobs["garbage"]  # it looks once a minute; `collect` does so at its own time
         self.receivers: list[Receiver] = []
         self._published: list[int] = []  # events of each user
         self._dice = Random(1)
@@ -140,6 +141,12 @@ class Simulation:
             await asyncio.sleep(seconds)
         return spent[0]
 
+    def collect(self) -> float:
+        """Let the bridge collect garbage, as once a minute. Returns the pause in ms."""
+        start = time.perf_counter()
+        self.bridge.garbage.look()
+        return 1e3 * (time.perf_counter() - start)
+
     async def _connect(self, user: str) -> None:
         """As `SessionOpener.open` does, without a request."""
         bridge, receiver = self.bridge, Receiver()
@@ -178,7 +185,7 @@ async def simulate(users: list[int], events: int, seconds: float) -> None:
             idle = await simulation.rest(seconds)
             busy = await simulation.publish(events)
             cells = [f"{count:,}", f"{memory:.2f}", f"{grown.cpu:.1f}", f"{grown.pause:.0f}", f"{idle.cpu:.2f}"]
-            cells += [f"{idle.pause:.0f}", f"{busy.cpu:.1f}", f"{busy.pause:.0f}"]
+            cells += [f"{idle.pause:.0f}", f"{busy.cpu:.1f}", f"{busy.pause:.0f}", f"{simulation.collect():.0f}"]
             print(f"| {' | '.join(cells)} |", flush=True)
         watching.cancel()
 

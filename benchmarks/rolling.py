@@ -182,33 +182,42 @@ def _data(user: str, serial: int) -> bytes:
     return msgspec.json.encode(data | {"padding": "x" * missing})
 
 
-async def measure(clients: int, seconds: float) -> str:
+async def measure(kafka: Kafka, folder: Path, clients: int, seconds: float, drain_timeout: float = 20) -> str:
     """Print a row without and a row with a restart. Return what the oracle and the clients have counted."""
-    with tempfile.TemporaryDirectory() as folder, Kafka(Path(folder)) as kafka:
-        async with (
-            Valkey(Path(folder), appendonly="yes") as redis,
-            Chain(kafka, Path(folder), manifest=WITH_REDIS, replicas=2, REDIS_URL=redis.url, LOG_LEVEL="info",
-                  DRAIN_TIMEOUT="20") as chain,
-            asyncio.TaskGroup() as tasks,
-        ):  # fmt: skip
-            rolling = Rolling(chain, int((await redis.info())["process_id"]), clients)
-            living = [tasks.create_task(Client(rolling, viewer).live()) for viewer in rolling.viewers]
-            await settled(rolling.are_connected)
-            publishing = [tasks.create_task(rolling.publish(lane)) for lane in range(LANES)]
-            await asyncio.sleep(AFTER)  # warm-up
-            phases = {"": asyncio.sleep(seconds), ", rolling restart": rolling.roll()}
-            for name, phase in phases.items():
-                print(await rolling.measured(f"{clients:,}{name}", tasks.create_task(phase)), flush=True)
-            rolling.stopped = True
-            await asyncio.wait(publishing)
-            await settled(rolling.have_all)
-            for task in living:
-                task.cancel()
+    settings = {"LOG_LEVEL": "info", "DRAIN_TIMEOUT": f"{drain_timeout:g}"}
+    async with (
+        Valkey(folder, appendonly="yes") as redis,
+        Chain(kafka, folder, manifest=WITH_REDIS, replicas=2, REDIS_URL=redis.url, **settings) as chain,
+        asyncio.TaskGroup() as tasks,
+    ):
+        rolling = Rolling(chain, int((await redis.info())["process_id"]), clients)
+        living = [tasks.create_task(Client(rolling, viewer).live()) for viewer in rolling.viewers]
+        await settled(rolling.are_connected)
+        publishing = [tasks.create_task(rolling.publish(lane)) for lane in range(LANES)]
+        await asyncio.sleep(AFTER)  # warm-up
+        phases = {"": asyncio.sleep(seconds), ", rolling restart": rolling.roll()}
+        for name, phase in phases.items():
+            print(await rolling.measured(f"{clients:,}{name}", tasks.create_task(phase)), flush=True)
+        rolling.stopped = True
+        await asyncio.wait(publishing)
+        await settled(rolling.have_all)
+        for task in living:
+            task.cancel()
     found = Counter[str]()
     for viewer in rolling.viewers:
         found.update(viewer.tally)
     assert not found.keys() - {"delivered", "twice in a change-over"}, found
     return f"{clients:,} clients: {dict(found)}, {dict(rolling.tally)}"
+
+
+async def measure_all(sizes: list[int], seconds: float) -> None:
+    remarks = []
+    with tempfile.TemporaryDirectory() as name, Kafka(Path(name)) as kafka:
+        for clients in sizes:
+            folder = Path(name) / f"{clients}"
+            folder.mkdir()
+            remarks.append(await measure(kafka, folder, clients, seconds))
+    print("", *remarks, sep="\n")
 
 
 def main() -> None:
@@ -219,8 +228,7 @@ def main() -> None:
     print(f"{platform.platform()}, {os.cpu_count()} cores, CPython {platform.python_version()}")
     print("| clients | events/s | mean, ms | p50 | p99 | max | µs: bridges + sidecars + Redis | reconnects |")
     print(f"|{'---|' * 8}")
-    remarks = [uvloop.run(measure(clients, asked.seconds)) for clients in asked.clients]
-    print("", *remarks, sep="\n")
+    uvloop.run(measure_all(asked.clients, asked.seconds))
 
 
 if __name__ == "__main__":

@@ -469,6 +469,7 @@ def test_kafka_component_is_shared_and_escapes_headers() -> None:
     # it is shared: a group in it would be common to all services, and each event would reach only one of them
     assert not {"consumerGroup", "consumerID"} & values.keys()
     assert values["escapeHeaders"] == "true"
+    assert values["heartbeatInterval"] == "500ms"  # Dapr's default would delay events by up to 3 s at each deploy
     scopes = {"backend", "notification-service", "recurring-task-service", "audit-log-service", NAME}
     assert sorted(component["scopes"]) == sorted(scopes)
 

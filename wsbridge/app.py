@@ -45,7 +45,7 @@ from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
 from wsbridge.web.event import EventHandler, Poller, answer
-from wsbridge.web.gauges import watch_bridge
+from wsbridge.web.gauges import watch_bridge, watch_limits
 from wsbridge.web.pages import ClientModuleHandler, FrontHandler
 
 QUEUE_WARNING = 0.9  # share of the queue above which the health check fails
@@ -77,7 +77,8 @@ class Bridge:
         self.checks = Checks()
         self.garbage = Garbage()
         self.backlog = SlowConsumers(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
-        watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits)
+        watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits, self.checks)
+        watch_limits(self.metrics, s)
         self._poll: Poller | None = None
         self.broker, broker_jobs = self._create_broker()
         self._starter = Starter()

@@ -115,16 +115,14 @@ async def test_delivery_sets_its_gauge_and_development_needs_no_sidecar(
 async def test_gauges_are_read_at_scrape() -> None:
     of = bridge()
     of.bus.put([Entry("u", "e", 1, "task_update", b"{}", "", 0.0, "")])
-    assert of.metrics.registry.get_sample_value("wsbridge_queue_depth") == 1
+    assert of.metrics.registry.get_sample_value("wsbridge_queue_entries") == 1
     assert of.metrics.registry.get_sample_value("wsbridge_connections") == 0
 
 
 @pytest.mark.fault("E7")
 async def test_metrics_at_the_start_are_those_of_the_documentation() -> None:
-    document = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-    table = document[document.index("### Metrics") :]
-    names = re.findall(r"^\| (`wsbridge_.*?) \|", table, re.MULTILINE)
-    documented = set(re.findall(r"`(wsbridge_[a-z_]+)`", " ".join(names)))
+    document = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(wsbridge_[a-z_]+)` \|", document, re.MULTILINE))
     families = [f for of in (bridge(), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.collect()]
     assert {f.name + "_total" * (f.type == "counter") for f in families} == documented
     assert [f.name for f in families if not f.samples] == []
@@ -140,9 +138,9 @@ async def test_metrics_have_a_series_for_every_close_and_error_from_the_start() 
 
 
 @pytest.mark.fault("E7")
-async def test_queue_depth_max_shows_a_peak_between_scrapes() -> None:
+async def test_queue_peak_entries_shows_a_peak_between_scrapes() -> None:
     of = bridge()
     of.bus.put([Entry("u", "e", n, "task_update", b"{}", "", 0.0, "") for n in range(7)])
     of.bus.depth = 0
     read = of.metrics.registry.get_sample_value
-    assert (read("wsbridge_queue_depth"), read("wsbridge_queue_depth_max")) == (0, 7)
+    assert (read("wsbridge_queue_entries"), read("wsbridge_queue_peak_entries")) == (0, 7)

@@ -827,7 +827,7 @@ async def test_batch_lost_by_a_bug_is_read_from_the_history(
     assert await bridge.publish({"user_id": "u1", "n": 2}) == "SUCCESS"
     assert [(await receive(ws))["event"]["n"] for _ in range(2)] == [1, 2]
     line = await logs.line("session.mended", user="u1", replayed=2, gap=None)
-    assert bridge.bridge.metrics.mends == 1, line
+    assert bridge.bridge.metrics.catch_ups == 1, line
 
 
 async def test_bug_in_a_route_is_a_500_without_its_traceback(

@@ -41,7 +41,7 @@ class Bridge:
             stats = await answer.json()
         async with self._http.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}) as answer:
             text = await answer.text()
-        tasks = next(line.split()[1] for line in text.splitlines() if line.startswith("wsbridge_tasks "))
+        tasks = next(line.split()[1] for line in text.splitlines() if line.startswith("wsbridge_event_loop_tasks "))
         proc = Path(f"/proc/{self.process.pid}")
         resident = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("VmRSS"))
         return State(

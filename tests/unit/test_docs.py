@@ -16,7 +16,6 @@ from wsbridge.config.env import load
 from wsbridge.config.settings import HELP, PREFIX, UNPREFIXED, Settings
 from wsbridge.core.close_codes import CLOSES
 from wsbridge.core.messages import read_message
-from wsbridge.telemetry.metrics import Metrics
 
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}
 FOLDERS = (ROOT, ROOT / "docs", ROOT / "client", *ROOT.glob("examples/*"))
@@ -76,14 +75,28 @@ def test_docs_list_every_log_event() -> None:
 
 
 def test_docs_list_every_metric() -> None:
-    names = {
-        f"{family.name}_total" if family.type == "counter" else family.name
+    families = {
+        f"{family.name}_total" if family.type == "counter" else family.name: family
         for environ in ({}, {"WSBRIDGE_REDIS_URL": "redis://localhost"})
         for family in Bridge(load(environ)[0]).metrics.collect()
     }
-    documented = set(re.findall(r"`(wsbridge_\w+)`", DOCS["protocol.md"]))
-    assert documented == names
-    assert Metrics().registry.get_sample_value("wsbridge_deliveries_total") == 0
+    documented = {name: cells for name, cells in rows("metrics.md").items() if name.startswith("wsbridge_")}
+    assert set(documented) == set(families)
+    for name, (_, kind, labels, unit, _) in documented.items():
+        family = families[name]
+        assert kind == family.type, name
+        assert set(re.findall(r"`(\w+)`", labels)) == set(family.samples[0].labels) - {"le"}, name
+        named = re.search(r"_(seconds|bytes)(_total)?$", name)
+        assert (unit in ("seconds", "bytes")) == bool(named), name
+        assert named is None or unit == named[1], name
+
+
+def test_docs_name_only_metrics_that_exist() -> None:
+    known = set(rows("metrics.md"))
+    renamed = {name for name, cells in rows("CHANGELOG.md").items() if name.startswith("wsbridge_") and len(cells) == 2}
+    for document, text in DOCS.items():
+        for name in re.findall(r"`(wsbridge_\w+)", text):
+            assert re.sub(r"_(bucket|count|sum)$", "", name) in known | renamed, (document, name)
 
 
 def closes(document: str) -> dict[tuple[int, str], list[str]]:

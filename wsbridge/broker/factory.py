@@ -24,6 +24,7 @@ def memory_broker(s: Settings, sink: Sink, metrics: Metrics) -> MemoryBroker:
         dedupe_ttl=s.dedupe_ttl,
     )
     metrics.watch("history_bytes", "Approximate memory for histories and remembered ids.", lambda: broker.bytes)
+    metrics.watch("limit_history_bytes", "WSBRIDGE_HISTORY_MAX_BYTES.", lambda: s.history_max_bytes)
     metrics.watch("history_users", "Users with a history.", lambda: broker.users)
     return broker
 

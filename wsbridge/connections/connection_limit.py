@@ -40,7 +40,8 @@ class ConnectionLimit:
         self._waiting: dict[bool, dict[LimitedConnection, None]] = {False: {}, True: {}}
         self._unfinished: dict[LimitedConnection, int] = {}  # bytes of incomplete heads, oldest first
         metrics.watch("sockets", "Open TCP connections.", lambda: len(self._members))
-        metrics.watch("head_bytes", "Memory for unfinished request heads.", lambda: self._head_bytes)
+        metrics.watch("limit_sockets", "Most of them, by the descriptors that the system allows.", lambda: limit)
+        metrics.watch("request_head_bytes", "Memory for unfinished request heads.", lambda: self._head_bytes)
 
     @property
     def is_full(self) -> bool:

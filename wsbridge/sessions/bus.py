@@ -1,8 +1,9 @@
 """A bounded queue between the broker and the sockets, and the broadcaster that drains it. Never awaits a socket."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from wsbridge.core.events import Entry
@@ -31,6 +32,7 @@ class Bus:
 
     def __post_init__(self) -> None:
         self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
+        self._queued: dict[float, float] = {}  # receipt of entries → when they were last put
         self.depth = self.bytes = 0
         self._most = self._most_before = 0  # entries: the maximum of this minute or longer, and of the one before
         self._turned = self.clock()
@@ -59,6 +61,8 @@ class Bus:
         self.depth += len(entries)
         self._most = max(self._most, self.depth)
         self.bytes += data_bytes(entries)
+        if entries:  # all of them have the same receipt
+            self._queued[entries[0].received_at] = self.clock()
         self._queue.put_nowait(entries)
 
     def is_connected(self, user: str) -> bool:
@@ -71,8 +75,9 @@ class Bus:
         """Deliver, for as long as the bridge runs. All entries queued at a wake-up are one batch, flushed once."""
         while True:
             batch, size = await self._next_batch()
+            queued, self._queued = self._queued, {}
             try:
-                await self._deliver_all(batch)
+                await self._deliver_all(batch, queued)
             finally:
                 self.depth -= len(batch)
                 self.bytes -= size
@@ -88,7 +93,7 @@ class Bus:
             batch += more
         return batch, size
 
-    async def _deliver_all(self, batch: Sequence[Entry]) -> None:
+    async def _deliver_all(self, batch: Sequence[Entry], queued: Mapping[float, float]) -> None:
         """Deliver in portions: frames copy the data, and those of a portion are sent before the next are made."""
         delivered = 0
         for start, end, size in portions(batch):
@@ -97,14 +102,15 @@ class Bus:
                 delivered = 0
             delivered += size
             try:
-                self._deliver(batch[start:end] if end - start < len(batch) else batch)
+                self._deliver(batch[start:end] if end - start < len(batch) else batch, queued)
             except Exception as error:  # the task boundary: one bad batch must not stop the others
                 self.metrics.internal("broadcast", error, what="")
 
-    def _deliver(self, batch: Sequence[Entry]) -> None:
+    def _deliver(self, batch: Sequence[Entry], queued: Mapping[float, float]) -> None:
         touched: dict[Session, None] = {}  # in the order of their first entry
-        waits: dict[float, int] = {}  # receipt → number of events; those of one request have the same receipt
-        produced: list[float] = []
+        produced: dict[float, list[float | None]] = {}  # receipt → times in Kafka; those of one request are together
+        receipt = math.nan
+        times: list[float | None] = []
         sockets = 0
         for entry in batch:
             sessions = self.registry.of(entry.user)
@@ -115,9 +121,10 @@ class Bus:
             except Exception as error:  # an error with one event must not affect the others
                 self.metrics.internal("frame", error, what=entry.event_id)
                 continue
-            waits[entry.received_at] = waits.get(entry.received_at, 0) + 1
-            if entry.produced is not None:
-                produced.append(entry.produced)
+            if entry.received_at != receipt:
+                receipt = entry.received_at
+                times = produced.setdefault(receipt, [])
+            times.append(entry.produced)
         for session in touched:
             try:
                 session.flush()
@@ -126,10 +133,8 @@ class Bus:
                 session.drop("internal")
         self.metrics.deliveries += sockets
         now = self.clock()
-        for received, events in waits.items():
-            self.metrics.delivered(now - received, events)
-        if produced:
-            self.metrics.arrived(produced)
+        for received, times in produced.items():
+            self.metrics.delivered(now, received, queued.get(received, received), times)
         if self.stations is not None and self.stations.is_on:
             self.stations.relayed(batch)
 

@@ -40,7 +40,7 @@ class CatchUp:
                     continue
                 is_new = not session.rest  # otherwise it continues an earlier catch-up
                 if is_new:
-                    self.metrics.mends += 1
+                    self.metrics.catch_ups += 1
                 (log.info if is_new and (resume.gap or resume.entries) else log.debug)(
                     "session.mended",
                     session=session.id,

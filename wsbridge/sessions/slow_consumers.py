@@ -107,6 +107,7 @@ class SlowConsumers:
         now = self._clock()
         seconds = max(now - self._looked, 0.001)
         self._looked = now
+        self._metrics.loop_lag.observe(max(0.0, seconds - LOOK))  # no other timer of a bridge is as frequent
         paused = seconds > LOOK + LATE
         for session, progress in list(self._waiting.items()):
             if progress.look(session.taken(), now, seconds):

@@ -5,19 +5,20 @@ Counts are plain ints: an increment takes 62 ns, that of a labelled counter of p
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wsbridge import __version__
 from wsbridge.core.reasons import Drop, Retry
-from wsbridge.telemetry.histogram import AGE, DURATION, LATENCY, Histogram
+from wsbridge.telemetry.histogram import AGE, DURATION, LATENCY, STAGE, Histogram
 from wsbridge.telemetry.log import log
 
 OUTCOMES = ("stored", "duplicate", "dropped", "retried")
+STAGES = ("kafka", "history", "socket")
 ERRORS = ("internal", "auth", "denied", "bad_request", "timeout", "jwks")
 REFUSALS = (
     "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
@@ -33,7 +34,7 @@ class Metrics(Collector):
         """`closes` are all close codes and reasons: a series must exist before its first increment to show it."""
         self.registry = CollectorRegistry()
         self._families: list[Callable[[], Metric]] = []
-        self.deliveries = self.sent = self.sent_bytes = self.received_bytes = self.opened = self.mends = 0
+        self.deliveries = self.sent = self.sent_bytes = self.received_bytes = self.opened = self.catch_ups = 0
         self.loop = ""  # the name of the event loop
         self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 means never
         self.watch(
@@ -49,9 +50,11 @@ class Metrics(Collector):
         self._total("deliveries", "Events written to sockets, one for each socket.", lambda: self.deliveries)
         self._total("messages_sent", "Messages written to sockets.", lambda: self.sent)
         self._total("sent_bytes", "Bytes written to sockets.", lambda: self.sent_bytes)
-        self._total("received_bytes", "Text of clients' messages.", lambda: self.received_bytes)
+        self._total("received_bytes", "Bytes of clients' text messages.", lambda: self.received_bytes)
         self._total("connections_opened", "Sessions that were opened.", lambda: self.opened)
-        self._total("sessions_mended", "Sessions that missed a live event and read the history.", lambda: self.mends)
+        self._total(
+            "sessions_caught_up", "Sessions that missed a live event and read the history.", lambda: self.catch_ups
+        )
         self.events = self._counts(
             "events_received", "Events that the sidecar delivered, by outcome.", OUTCOMES, "outcome"
         )
@@ -73,27 +76,30 @@ class Metrics(Collector):
             REFUSALS,
             "reason",
         )
-        self._latency = self._histogram(
-            "event_latency_seconds",
-            "From an event's receipt to its write to the sockets. With Redis, receipt is at the replica that received "
-            "it, by that machine's clock; a negative time counts as 0.",
-            LATENCY,
+        stages = {stage: Histogram(STAGE) for stage in STAGES}
+        self._kafka, self._history, self._socket = stages.values()
+        self._histograms(
+            "event_stage_seconds",
+            "Stages of an event that was written to sockets: from Kafka's timestamp to the receipt, to the history and "
+            "back, to the sockets. By the clocks of the machines; a negative time counts as 0.",
+            stages,
+            "stage",
         )
         self._age = self._histogram(
             "event_age_seconds",
             "From an event's time in Kafka to its receipt, by two machines' clocks; a negative age counts as 0.",
             AGE,
         )
-        self._way = self._histogram(
-            "event_delivery_age_seconds",
-            "From an event's time in Kafka to its write to the sockets, by two machines' clocks; a negative age "
-            "counts as 0.",
-            AGE,
+        self._delivery = self._histogram(
+            "event_delivery_seconds", "The sum of the stages, for events that have a timestamp of Kafka.", STAGE
         )
         self.redis_round_trip = self._histogram(
             "redis_round_trip_seconds",
             "From a call to Redis to its answer, including time-outs and the wait for the batch before it.",
             LATENCY,
+        )
+        self.loop_lag = self._histogram(
+            "event_loop_lag_seconds", "By how much a timer of the event loop was late, four times a second.", LATENCY
         )
         self._duration = self._histogram("connection_duration_seconds", "Duration of sessions.", DURATION)
         ProcessCollector(registry=self.registry)
@@ -104,6 +110,17 @@ class Metrics(Collector):
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Register a gauge, which is read at each scrape."""
         self._families.append(lambda: GaugeMetricFamily(f"wsbridge_{name}", text, value=read()))
+
+    def watch_each(self, name: str, text: str, read: Callable[[], Mapping[str, float]], label: str) -> None:
+        """Register a gauge with a series for each item of the mapping, which is read at each scrape."""
+
+        def family() -> Metric:
+            found = GaugeMetricFamily(f"wsbridge_{name}", text, labels=[label])
+            for value, number in read().items():
+                found.add_metric([value], number)
+            return found
+
+        self._families.append(family)
 
     def count(self, name: str, text: str, counts: Mapping[Labels, int], *labels: str) -> None:
         """Register a counter of another part, whose `counts` contain every value of the labels from the start."""
@@ -139,22 +156,27 @@ class Metrics(Collector):
         """Record the age of a received event. It can be negative, since two clocks differ; then it counts as 0."""
         self._age.observe(max(0.0, seconds))
 
-    def arrived(self, produced: Iterable[float]) -> None:
-        """Record a write of events to sockets now; `produced` are their times in Kafka, in seconds since 1970."""
-        now = time.time()
-        for at in produced:
-            self._way.observe(max(0.0, now - at))
+    def delivered(self, now: float, received: float, queued: float, produced: Sequence[float | None]) -> None:
+        """Record the stages of events of one receipt that were written to sockets `now`.
 
-    def delivered(self, latency: float, events: int) -> None:
-        """Record events that were written to sockets, with the seconds since their receipt."""
-        self._latency.observe(latency, events)
+        The first three times are by the loop's clock. `produced` are the times in Kafka in seconds since 1970, or None.
+        """
+        count = len(produced)
+        self._history.observe(queued - received, count)
+        self._socket.observe(now - queued, count)
+        if produced.count(None) < count:
+            wait = now - received
+            received_at = time.time() - wait
+            ages = [age if (age := received_at - at) > 0 else 0.0 for at in produced if at is not None]
+            self._kafka.observe_each(ages)
+            self._delivery.observe_each([age + wait for age in ages])
 
     def wrote(self, messages: int, size: int) -> None:
         self.sent += messages
         self.sent_bytes += size
 
     def message_received(self, kind: str, size: int) -> None:
-        """Count a message of a client; `kind` is ping, auth or bad, `size` in characters."""
+        """Count a message of a client; `kind` is ping, auth or bad, `size` in bytes."""
         self.messages[kind] += 1
         self.received_bytes += size
 
@@ -189,5 +211,16 @@ class Metrics(Collector):
 
     def _histogram(self, name: str, text: str, bounds: tuple[float, ...]) -> Histogram:
         histogram = Histogram(bounds)
-        self._families.append(lambda: histogram.family(f"wsbridge_{name}", text))
+        self._histograms(name, text, {"": histogram})
         return histogram
+
+    def _histograms(self, name: str, text: str, histograms: Mapping[str, Histogram], *label: str) -> None:
+        """Register one histogram for each value of the label, or a single one without a label."""
+
+        def family() -> Metric:
+            found = HistogramMetricFamily(f"wsbridge_{name}", text, labels=label)
+            for value, histogram in histograms.items():
+                found.add_metric([value] if label else [], histogram.buckets(), histogram.sum)
+            return found
+
+        self._families.append(family)

@@ -42,15 +42,15 @@ class ClientMessages:
             return  # RFC 6455 §1.4: frames after the server's close are discarded
         if frame.opcode == TEXT:
             session.messages_received += 1
-            self._take_text(sender, session, text_of(frame.payload))
+            self._take_text(sender, session, text_of(frame.payload), len(frame.payload))
         elif frame.opcode == PING:
             session.pong(pong_frame(frame.payload))
         elif frame.opcode == BINARY:
             session.end(UNSUPPORTED)
 
-    def _take_text(self, sender: Sender, session: Session, text: str) -> None:
+    def _take_text(self, sender: Sender, session: Session, text: str, size: int) -> None:
         kind, content = read_message(text)
-        self.metrics.message_received(kind, len(text))
+        self.metrics.message_received(kind, size)
         if kind == "ping":
             session.send(PONG)
         elif kind == "auth":

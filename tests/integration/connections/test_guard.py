@@ -30,7 +30,7 @@ def handlers() -> int:
 
 
 def head_bytes(bridge: Running) -> float:
-    return bridge.bridge.metrics.registry.get_sample_value("wsbridge_head_bytes") or 0.0
+    return bridge.bridge.metrics.registry.get_sample_value("wsbridge_request_head_bytes") or 0.0
 
 
 async def send_often(peer: Peer, data: bytes) -> None:

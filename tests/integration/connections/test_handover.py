@@ -47,7 +47,7 @@ async def test_bytes_pipelined_behind_a_stream_are_freed(bridge: Running) -> Non
     async with Peer(bridge.port) as peer:
         await peer.send(f"{STREAM}\r\n".encode() + b"x" * 1_000)
         await peer.until(b"connected")
-        assert bridge.bridge.metrics.registry.get_sample_value("wsbridge_head_bytes") == 0
+        assert bridge.bridge.metrics.registry.get_sample_value("wsbridge_request_head_bytes") == 0
 
 
 @pytest.mark.parametrize("head", [UPGRADE.format(path="/ws?user_id=u1"), STREAM], ids=["ws", "sse"])

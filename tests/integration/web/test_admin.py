@@ -220,7 +220,7 @@ async def test_metrics_count_connections_and_events(start: Start) -> None:
     expected = {
         "wsbridge_connections": 2,
         "wsbridge_users": 1,
-        "wsbridge_queue_depth": 0,
+        "wsbridge_queue_entries": 0,
         'wsbridge_events_received_total{outcome="stored"}': 1,
         'wsbridge_events_received_total{outcome="duplicate"}': 1,
         'wsbridge_events_received_total{outcome="dropped"}': 1,
@@ -229,7 +229,7 @@ async def test_metrics_count_connections_and_events(start: Start) -> None:
         'wsbridge_messages_received_total{kind="ping"}': 1,
         "wsbridge_connections_opened_total": 2,
         'wsbridge_closes_total{code="4429",reason="too_many_connections"}': 1,
-        "wsbridge_event_latency_seconds_count": 1,
+        'wsbridge_event_stage_seconds_count{stage="socket"}': 1,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["wsbridge_messages_sent_total"] >= 2

@@ -63,7 +63,7 @@ def test_connection_limit_on_head_memory_cuts_the_oldest_head(monkeypatch: pytes
     assert not first.was_cut
     found.hold(second, 41)
     assert (silent.was_cut, first.was_cut, second.was_cut) == ("", "head_memory", "")
-    assert metrics.registry.get_sample_value("wsbridge_head_bytes") == 41
+    assert metrics.registry.get_sample_value("wsbridge_request_head_bytes") == 41
 
 
 def test_connection_limit_close_closes_idle_connections() -> None:

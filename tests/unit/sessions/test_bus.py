@@ -91,15 +91,15 @@ async def test_bus_gives_each_session_the_events_of_its_user_in_order() -> None:
 
 @pytest.mark.fault("E6")
 async def test_bus_reports_the_age_of_an_event_when_it_is_written() -> None:
-    late = msgspec.structs.replace(entry(1), produced=time.time() - 20)
-    ahead = msgspec.structs.replace(entry(2), produced=time.time() + 3_600)
+    late = msgspec.structs.replace(entry(1), received_at=10.0, produced=time.time() - 20)
+    ahead = msgspec.structs.replace(entry(2), received_at=10.0, produced=time.time() + 3_600)
     async with running() as bench:
         bench.peer("u")
         await bench.deliver(late, ahead, entry(3))
         await bench.deliver(msgspec.structs.replace(late, user="nobody"))
     read = bench.metrics.registry.get_sample_value
-    assert read("wsbridge_event_delivery_age_seconds_count") == 2
-    assert read("wsbridge_event_delivery_age_seconds_sum") == pytest.approx(20, abs=10)
+    assert read("wsbridge_event_delivery_seconds_count") == 2
+    assert read("wsbridge_event_delivery_seconds_sum") == pytest.approx(20, abs=10)
 
 
 async def test_bus_passes_over_events_of_users_without_a_session() -> None:
@@ -320,27 +320,25 @@ async def test_bus_entries_for_a_replaying_session_are_held() -> None:
         assert bench.metrics.deliveries == 0
 
 
-async def test_bus_latency_is_from_receipt_to_write() -> None:
+async def test_bus_measures_the_history_until_the_queue_and_the_socket_from_there() -> None:
     async with running() as bench:
         bench.peer()
-        bench.now = 10.3
-        await bench.deliver(Entry("u", "e", 1, "task_update", b"{}", "", 10.0, ""))
-    counted = {
-        sample.labels["le"]: sample.value
-        for family in bench.metrics.collect()
-        if family.name == "wsbridge_event_latency_seconds"
-        for sample in family.samples
-        if sample.name.endswith("_bucket")
-    }
-    assert (counted["0.25"], counted["0.5"]) == (0, 1)
+        for bench.now, received in ((10.5, 10.0), (10.6, 10.2)):
+            bench.bus.put([Entry("u", "e", 1, "task_update", b"{}", "", received, "")])
+        bench.now = 12.0
+        await until(bench.bus.is_empty)
+        await bench.deliver(Entry("u", "e", 3, "task_update", b"{}", "", 12.0, ""))
+    read = bench.metrics.registry.get_sample_value
+    assert read("wsbridge_event_stage_seconds_sum", {"stage": "history"}) == pytest.approx(0.5 + 0.4)
+    assert read("wsbridge_event_stage_seconds_sum", {"stage": "socket"}) == pytest.approx(1.5 + 1.4)
 
 
-async def test_bus_latency_is_counted_for_each_event() -> None:
+async def test_bus_stages_are_counted_for_each_event() -> None:
     async with running() as bench:
         bench.peer()
         bench.bus.put([entry(1), entry(2), entry(3)])
         await until(bench.bus.is_empty)
-    assert bench.metrics.registry.get_sample_value("wsbridge_event_latency_seconds_count") == 3
+    assert bench.metrics.registry.get_sample_value("wsbridge_event_stage_seconds_count", {"stage": "socket"}) == 3
 
 
 @pytest.mark.parametrize("debug", [False, True])

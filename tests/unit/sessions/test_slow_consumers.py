@@ -57,7 +57,8 @@ class Enough(BaseException):
 class Bench:
     def __init__(self, *, max_session: int = BOUND, max_total: int = 10**9) -> None:
         self.now = 100.0
-        self.backlog = SlowConsumers(Metrics(), max_session=max_session, max_total=max_total, clock=lambda: self.now)
+        self.metrics = Metrics()
+        self.backlog = SlowConsumers(self.metrics, max_session=max_session, max_total=max_total, clock=lambda: self.now)
         self.sessions: list[Slow] = []
 
     def wait(self, seconds: float) -> None:
@@ -138,6 +139,16 @@ def test_backlog_after_a_pause_of_this_process_gives_everyone_fresh_time() -> No
 
 
 @pytest.mark.fault("C5")
+def test_backlog_look_that_is_late_shows_the_lag_of_the_event_loop() -> None:
+    bench = Bench()
+    for seconds in (LOOK, LOOK + 0.3, LOOK / 2):
+        bench.now += seconds
+        bench.backlog.look()
+    read = bench.metrics.registry.get_sample_value
+    assert read("wsbridge_event_loop_lag_seconds_count") == 3
+    assert read("wsbridge_event_loop_lag_seconds_sum") == pytest.approx(0.3)
+
+
 def test_backlog_over_the_total_ends_the_worst_first_and_no_more_than_needed() -> None:
     bench = Bench(max_session=10**9, max_total=TOTAL)
     worst, bad = Slow(bench, 60_000), Slow(bench, 30_000)

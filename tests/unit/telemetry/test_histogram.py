@@ -9,11 +9,14 @@ from wsbridge.telemetry.histogram import DURATION, Histogram
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(1, 9))))
 def test_histogram_counts_each_observation_in_its_bucket_and_all_above(observed: list[tuple[float, int]]) -> None:
-    histogram = Histogram(DURATION)
+    histogram, singly = Histogram(DURATION), Histogram(DURATION)
     for seconds, times in observed:
         histogram.observe(seconds, times)
-    samples = {s.labels.get("le", s.name): s.value for s in histogram.family("x", "Text.").samples}
-    assert samples["+Inf"] == samples["x_count"] == sum(times for _, times in observed)
+        singly.observe_each([seconds] * times)
+    counts = dict(histogram.buckets())
+    assert counts["+Inf"] == sum(times for _, times in observed)
     for bound in DURATION:
-        assert samples[str(bound)] == sum(times for seconds, times in observed if seconds <= bound)
-    assert samples["x_sum"] == pytest.approx(sum(seconds * times for seconds, times in observed))
+        assert counts[str(bound)] == sum(times for seconds, times in observed if seconds <= bound)
+    assert histogram.sum == pytest.approx(sum(seconds * times for seconds, times in observed))
+    assert singly.counts == histogram.counts
+    assert singly.sum == pytest.approx(histogram.sum)

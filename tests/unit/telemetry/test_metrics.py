@@ -1,6 +1,7 @@
 """The output for Prometheus, read with Prometheus' own parser."""
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -9,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wsbridge import __version__
 from wsbridge.core.reasons import Drop, Retry
-from wsbridge.telemetry.histogram import LATENCY
-from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.histogram import STAGE
+from wsbridge.telemetry.metrics import STAGES, Metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -43,7 +44,8 @@ def test_metrics_at_the_start_contain_all_series() -> None:
     for name in ("deliveries_total", "messages_sent_total", "sent_bytes_total", "connections_opened_total"):
         assert value(metrics, name) == 0
     assert value(metrics, "info", version=__version__, loop="") == 1
-    assert value(metrics, "event_latency_seconds_count") == 0
+    for stage in STAGES:
+        assert value(metrics, "event_stage_seconds_count", stage=stage) == 0
     assert value(metrics, "connection_duration_seconds_count") == 0
 
 
@@ -63,14 +65,22 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         lambda m: m.dropped(Drop.NO_USER),
         {'events_received_total{outcome="dropped"}': 1, 'events_dropped_total{reason="no_user"}': 1},
     ),
-    "delivered": (lambda m: m.delivered(0.02, 3), {"event_latency_seconds_count": 3}),
+    "delivered": (
+        lambda m: m.delivered(9.0, 7.0, 8.0, [time.time(), None, time.time()]),
+        {
+            'event_stage_seconds_count{stage="kafka"}': 2,
+            'event_stage_seconds_count{stage="history"}': 3,
+            'event_stage_seconds_count{stage="socket"}': 3,
+            "event_delivery_seconds_count": 2,
+        },
+    ),
     "wrote": (lambda m: m.wrote(3, 512), {"messages_sent_total": 3, "sent_bytes_total": 512}),
     "message_received": (
         lambda m: m.message_received("ping", 15),
         {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15},
     ),
     "opened": (lambda m: setattr(m, "opened", 1), {"connections_opened_total": 1}),
-    "mended": (lambda m: setattr(m, "mends", 1), {"sessions_mended_total": 1}),
+    "caught up": (lambda m: setattr(m, "catch_ups", 1), {"sessions_caught_up_total": 1}),
     "closed": (
         lambda m: m.session_closed(("1012", "shutdown"), 30),
         {"closes_total": 1, "connection_duration_seconds_count": 1, "connection_duration_seconds_sum": 30},
@@ -96,7 +106,7 @@ def test_metrics_method_changes_its_own_series_only(
         for (name, labels), number in after.items()
         if number != before.get((name, labels), 0)
     }
-    derived = {name for name in moved if "_bucket" in name or name.endswith("_sum")} - set(expected)
+    derived = {name for name in moved if "_bucket" in name or "_sum" in name} - set(expected)
     assert {name: number for name, number in moved.items() if name not in derived} == expected
 
 
@@ -108,6 +118,15 @@ def test_gauge_is_read_at_each_scrape() -> None:
     assert value(metrics, "queue_depth") == 4
 
 
+@pytest.mark.parametrize(("age", "kafka"), [(20.0, 20.0), (-20.0, 0.0)])
+def test_stages_of_an_event_add_up_to_its_delivery(age: float, kafka: float) -> None:
+    metrics, now = Metrics(), time.monotonic()
+    metrics.delivered(now, now - 3, now - 2, [time.time() - 3 - age])
+    stages = [value(metrics, "event_stage_seconds_sum", stage=stage) for stage in STAGES]
+    assert stages == pytest.approx([kafka, 1, 2], abs=0.1)
+    assert value(metrics, "event_delivery_seconds_sum") == pytest.approx(sum(stages))
+
+
 def test_metrics_of_two_bridges_are_separate() -> None:
     first, second = Metrics(), Metrics()
     first.failed("internal")
@@ -117,13 +136,13 @@ def test_metrics_of_two_bridges_are_separate() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "bucket"),
-    [(0, "0.0005"), (0.0005, "0.0005"), (0.00051, "0.001"), (4.9, "5.0"), (5.1, "+Inf"), (-0.1, "0.0005")],
+    [(0, "0.0005"), (0.0005, "0.0005"), (0.00051, "0.001"), (4.9, "5.0"), (3600.1, "+Inf"), (-0.1, "0.0005")],
 )
-def test_latency_counts_in_its_bucket_and_all_above(seconds: float, bucket: str) -> None:
+def test_stage_counts_in_its_bucket_and_all_above(seconds: float, bucket: str) -> None:
     metrics = Metrics()
-    metrics.delivered(seconds, 1)
-    bounds = [*map(str, LATENCY), "+Inf"]
-    counts = [value(metrics, "event_latency_seconds_bucket", le=le) for le in bounds]
+    metrics.delivered(seconds, 0.0, 0.0, [None])
+    bounds = [*map(str, STAGE), "+Inf"]
+    counts = [value(metrics, "event_stage_seconds_bucket", le=le, stage="socket") for le in bounds]
     assert counts == [0.0] * bounds.index(bucket) + [1.0] * (len(bounds) - bounds.index(bucket))
 
 

@@ -1,15 +1,15 @@
-"""Appends events to the histories on the server: one call of `history.lua` for each user, which is atomic."""
+"""Appends events to the histories on the server. All events of one user in a delivery are one atomic step."""
 
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wsbridge.broker.base import DUPLICATE, STORED, BrokerUnavailable, Outcome, Reservation, Sink, retried
+from wsbridge.broker.redis.append_call import Reply, grouped
 from wsbridge.broker.redis.bodies import Bodies, is_large
-from wsbridge.broker.redis.codec import dedupe_key, encode_body, keys_of
-from wsbridge.broker.redis.commands import call
+from wsbridge.broker.redis.codec import dedupe_key, encode_body
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Event, Position
 from wsbridge.core.reasons import Retry
@@ -36,6 +36,7 @@ class Appender:
 
     - `wait_until_trusted` waits until the server is known to have lost nothing. It raises `BrokerUnavailable` if that
       takes too long.
+    - `slot_of` returns the slot of a key. Keys of one slot may be in one command.
     - `on_confirmed` is called with the positions that the server has confirmed.
     - `on_failed` is called for each user whose events were not stored.
     - `now` returns the time in ms, or "" to use the server's clock.
@@ -48,6 +49,7 @@ class Appender:
     limits: Limits
     metrics: Metrics
     now: Callable[[], str | int]
+    slot_of: Callable[[str], int]
     wait_until_trusted: Callable[[], Awaitable[None]]
     on_confirmed: Callable[[Mapping[str, Position]], None]
     on_failed: Callable[[BrokerUnavailable], None]
@@ -101,34 +103,32 @@ class Appender:
                 for user in event.users:
                     failed.setdefault(user, retried(Retry.FOLLOWS_RETRY))
 
-    async def _call(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> Sequence[Any]:
+    async def _call(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> dict[str, Reply]:
         """Return the reply for each user."""
         try:
             await self.wait_until_trusted()
             stamp, now = timestamp(), self.now()
             references = [await self.bodies.store(event) if is_large(event) else None for event in events]
         except BrokerUnavailable as why:
-            return [why] * len(places)
+            return dict.fromkeys(places, why)
+        bodies = [(dedupe_key(e), encode_body(e, stamp, r)) for e, r in zip(events, references, strict=True)]
+        calls = grouped(places, bodies, self.prefix, self.slot_of)
         options = (now, seed(), *self.limits)
-        args = [(dedupe_key(e), encode_body(e, stamp, r)) for e, r in zip(events, references, strict=True)]
-        commands = [
-            call("append", keys_of(self.prefix, user), *options, *[arg for place in own for arg in args[place]])
-            for user, own in places.items()
-        ]
         began = time.monotonic()
         try:
-            return await self.pipeline.do(commands)
+            found = await self.pipeline.do([call.command(options) for call in calls])
         finally:
             self.metrics.redis_round_trip.observe(time.monotonic() - began)
+        return {user: one for call, reply in zip(calls, found, strict=True) for user, one in call.replies(reply)}
 
     def _evaluate(
-        self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Sequence[Any]
+        self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Mapping[str, Reply]
     ) -> tuple[dict[str, Outcome], int]:
         """Set the outcomes of stored events. Returns the users whose call failed, and the number of new entries."""
         failed: dict[str, Outcome] = {}
         stored = 0
         confirmed: dict[str, Position] = {}
-        for (user, own), reply in zip(places.items(), replies, strict=True):
+        for user, reply in replies.items():
             if isinstance(reply, BrokerUnavailable):
                 failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
                 self.on_failed(reply)
@@ -136,7 +136,7 @@ class Appender:
             epoch, offset, news = reply.decode().split(" ")
             confirmed[user] = Position(epoch, int(offset))
             stored += news.count("1")
-            for place, is_new in zip(own, news, strict=True):
+            for place, is_new in zip(places[user], news, strict=True):
                 if is_new == "1":
                     outcomes[place] = STORED
         self.on_confirmed(confirmed)

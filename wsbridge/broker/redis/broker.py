@@ -70,8 +70,8 @@ class RedisBroker:
         self._reader = Reader(pipeline=self._reads, bodies=self._bodies, prefix=prefix, limits=limits, now=self._now)
         self._appender = Appender(
             pipeline=Pipeline(server), bodies=self._bodies, sink=sink, prefix=prefix, limits=limits,
-            metrics=self.metrics,
-            now=self._now, wait_until_trusted=self._wait_until_trusted, on_confirmed=self._loss_detector.record,
+            metrics=self.metrics, now=self._now, slot_of=server.slot_of,
+            wait_until_trusted=self._wait_until_trusted, on_confirmed=self._loss_detector.record,
             on_failed=self._on_append_failed,
         )  # fmt: skip
         self._forwarder = Forwarder(

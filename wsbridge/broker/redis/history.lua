@@ -16,7 +16,6 @@
 
 local HEADER = '>c8I8I8I4'
 local HEADER_BYTES = 28
-local MARK_BYTES = 8
 local MARKED = 0x98 -- the first byte of a body that ends with a weight and a mark; earlier versions wrote 0x97 and neither
 local STEP = 16 -- entries that are removed at a time: one call for each would cost more than it frees
 local MESSAGE = 65536 -- bytes of entries in one message, at most one entry more
@@ -61,18 +60,19 @@ local function space_of(name)
   return spaces[name]
 end
 
--- Epoch, offset, trimmed and born. Makes a new epoch from a random seed if there is no position.
+-- Epoch, offset, trimmed and born; all but the offset as text. Makes a new epoch from a random seed if there is no position.
 local function read(keys, seed)
   local epoch, offset, trimmed, born = string.match(redis.call('GET', keys[1]) or '', '^(%w+) (%d+) (%d+) (%d+)$')
-  if epoch then return epoch, tonumber(offset), tonumber(trimmed), born end
+  if epoch then return epoch, tonumber(offset), trimmed, born end
   redis.call('DEL', keys[2]) -- entries of a history whose position is gone
   if not life then begin_life(seed) end
   has_births = true
-  return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, 0, string.format('%d', life * TURNS + turn)
+  return string.sub(redis.sha1hex(seed .. keys[1]), 1, 8), 0, '0', string.format('%d', life * TURNS + turn)
 end
 
-local function save(keys, epoch, offset, trimmed, born, ttl)
-  redis.call('SET', keys[1], string.format('%s %d %d %s', epoch, offset, trimmed, born), 'PX', ttl)
+-- `top` is "epoch offset".
+local function save(keys, top, trimmed, born, ttl)
+  redis.call('SET', keys[1], top .. ' ' .. trimmed .. ' ' .. born, 'PX', ttl)
 end
 
 -- The weight of an entry and its mark; 0 if there is no entry, or one of a version without them. Such entries do not count
@@ -100,11 +100,6 @@ local function first_that_counts(list, kept, mark, size, most)
   return high
 end
 
-local function newest_mark(list)
-  local _, mark = weighed(redis.call('LINDEX', list, -1))
-  return mark
-end
-
 local function expire(list, before)
   local oldest = redis.call('LINDEX', list, 0)
   while oldest do
@@ -115,39 +110,50 @@ local function expire(list, before)
   end
 end
 
--- Store the new events of `args`. `call` collects the results, also if a command fails: epoch, offset and trimmed, the
--- entries, the outcomes, and the added ids.
-local function store(keys, args, call)
-  local now = call.now
+local function expire_ids(ids, limits) redis.call('ZREMRANGEBYSCORE', ids, '-inf', limits.ids_before) end
+
+-- Add the id, unless it has come within the dedupe ttl. Older ids may still be there.
+local function is_duplicate(ids, key, limits)
+  if redis.call('ZADD', ids, 'NX', limits.stamp, key) == 1 then return false end
+  expire_ids(ids, limits)
+  return redis.call('ZADD', ids, 'NX', limits.stamp, key) == 0
+end
+
+-- Store those events of one user that are new. `places` has two bytes for each event: its place among all events of the
+-- call. `own` collects the results, also if a command fails: the entries, how many of them were pushed, the added ids.
+local function store(keys, args, places, limits, own)
   local epoch, offset, trimmed, born = read(keys, args[2])
-  local outcomes, entries, added, kept, mark = call.outcomes, call.entries, call.added, 0, nil
-  redis.call('ZREMRANGEBYSCORE', keys[3], '-inf', now - tonumber(args[5]))
-  for place = 8, #args, 2 do
+  local entries, added, outcomes, _, mark = own.entries, own.added, '', nil, nil
+  for at = 1, #places, 2 do
+    local high, low = string.byte(places, at, at + 1)
+    local place = 9 + 2 * (high * 256 + low)
     local key, body = args[place], args[place + 1]
-    if key ~= '' and redis.call('ZADD', keys[3], 'NX', now, key) == 0 then
-      outcomes[#outcomes + 1] = '0'
+    if key ~= '' and is_duplicate(keys[3], key, limits) then
+      outcomes = outcomes .. '0'
     else
       if key ~= '' then added[#added + 1] = key end
       offset = offset + 1
-      if not mark then mark = newest_mark(keys[2]) end
+      if not mark then _, mark = weighed(redis.call('LINDEX', keys[2], -1)) end
       mark = mark + struct.unpack('>I4', body, #body - 3)
-      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, now, #body + MARK_BYTES) .. body .. struct.pack('>I8', mark)
-      outcomes[#outcomes + 1] = '1'
+      body = body .. struct.pack('>I8', mark)
+      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, limits.now, #body) .. body
+      outcomes = outcomes .. '1'
     end
   end
-  call.epoch, call.offset = epoch, offset
-  if #entries == 0 then return end
-  for pushed, entry in ipairs(entries) do
-    kept = redis.call('RPUSH', keys[2], entry)
-    call.pushed = pushed
+  local top = epoch .. ' ' .. string.format('%d', offset)
+  if #entries > 0 then
+    local kept = redis.call('RPUSH', keys[2], unpack(entries))
+    own.pushed = #entries
+    local surplus = first_that_counts(keys[2], kept, mark, limits.size, limits.most)
+    if surplus > 0 then trimmed = string.format('%d', offset - kept + surplus) end
+    -- Entries over the bound of bytes are removed at once, because `resume` only counts entries.
+    if surplus >= STEP or surplus > math.max(kept - limits.size, 0) then own.surplus = surplus end
+    own.is_due = offset % STEP < #entries
+    redis.call('PEXPIRE', keys[2], args[4])
+    redis.call('PEXPIRE', keys[3], limits.ids_ttl)
+    save(keys, top, trimmed, born, args[6])
   end
-  local size = tonumber(args[3])
-  call.surplus = first_that_counts(keys[2], kept, mark, size, tonumber(args[7]))
-  call.is_over = call.surplus > math.max(kept - size, 0)
-  if call.surplus > 0 then trimmed = offset - kept + call.surplus end
-  redis.call('PEXPIRE', keys[2], args[4])
-  redis.call('PEXPIRE', keys[3], args[5] + AHEAD)
-  save(keys, epoch, offset, trimmed, born, args[6])
+  return top .. ' ' .. outcomes
 end
 
 -- Publish in messages of a bounded size: on a slow link, a long one would delay the reply to a ping.
@@ -156,33 +162,50 @@ local function publish(channel, entries)
   for place, entry in ipairs(entries) do
     size = size + #entry
     if size >= MESSAGE or place == #entries then
-      redis.pcall('SPUBLISH', channel, table.concat(entries, '', first, place))
+      redis.pcall('SPUBLISH', channel, first == place and entry or table.concat(entries, '', first, place))
       first, size = place + 1, 0
     end
   end
 end
 
--- args: now, seed, size, ttl, dedupe ttl, position ttl, max bytes of a history; then digest of the key ('' if it has none) and
--- body of each event.
--- Returns "epoch offset outcomes": the position afterwards, and 1 (stored) or 0 (duplicate) for each event.
--- A command may fail because of a missing right or a key of another type. Then the whole call is undone: with an id alone,
--- the redelivery would count as a duplicate; after an entry without a new position, its offset would be used twice.
-redis.register_function('@LIBRARY@_append', function(keys, args)
-  local call = { now = clock(args[1]), outcomes = {}, entries = {}, added = {}, pushed = 0 }
-  local is_stored, why = pcall(store, keys, args, call)
+-- A command may fail because of a missing right or a key of another type. Then nothing is stored for this user: with an id
+-- alone, the redelivery would count as a duplicate; after an entry without a new position, its offset would be used twice.
+local function append(keys, args, places, limits)
+  local own = { entries = {}, added = {}, pushed = 0 }
+  local is_stored, reply = pcall(store, keys, args, places, limits, own)
   if not is_stored then
-    if call.pushed > 0 then redis.pcall('RPOP', keys[2], call.pushed) end
-    for _, key in ipairs(call.added) do redis.pcall('ZREM', keys[3], key) end
-    return type(why) == 'table' and why or redis.error_reply('ERR ' .. tostring(why))
+    if own.pushed > 0 then redis.pcall('RPOP', keys[2], own.pushed) end
+    for _, key in ipairs(own.added) do redis.pcall('ZREM', keys[3], key) end
+    return type(reply) == 'table' and reply or redis.error_reply('ERR ' .. tostring(reply))
   end
-  local entries = call.entries
-  if #entries > 0 then -- they are stored; sessions read entries from here whose message was lost
-    -- Entries over the bound of bytes are removed at once, because `resume` only counts entries.
-    if call.is_over or call.surplus >= STEP then redis.pcall('LTRIM', keys[2], call.surplus, -1) end
-    if call.offset % STEP == 0 then pcall(expire, keys[2], call.now - args[4]) end
-    publish(keys[1], entries)
+  -- They are stored. Sessions read entries from here whose message was lost.
+  if own.surplus then redis.pcall('LTRIM', keys[2], own.surplus, -1) end
+  if own.is_due then
+    pcall(expire, keys[2], limits.now - args[4])
+    pcall(expire_ids, keys[3], limits)
   end
-  return call.epoch .. ' ' .. call.offset .. ' ' .. table.concat(call.outcomes)
+  publish(keys[1], own.entries)
+  return reply
+end
+
+-- keys: three for each user. args: now, seed, size, ttl, dedupe ttl, position ttl, max bytes of a history; for each user, the
+-- number of events and their places (from 0) among the following ones, two bytes each; then digest of the key ('' if it has
+-- none) and body of each event.
+-- Returns for each user an error, or "epoch offset outcomes": the position afterwards, and for each event 1 if it is new.
+redis.register_function('@LIBRARY@_append', function(keys, args)
+  local now, dedupe_ttl, replies, at = clock(args[1]), tonumber(args[5]), {}, 1
+  local limits = {
+    now = now, stamp = string.format('%d', now), size = tonumber(args[3]), most = tonumber(args[7]),
+    ids_before = string.format('%d', now - dedupe_ttl), ids_ttl = string.format('%d', dedupe_ttl + AHEAD),
+  }
+  for user = 1, #keys, 3 do
+    local high, low = string.byte(args[8], at, at + 1)
+    local last = at + 1 + 2 * (high * 256 + low)
+    local places = string.sub(args[8], at + 2, last)
+    replies[#replies + 1] = append({ keys[user], keys[user + 1], keys[user + 2] }, args, places, limits)
+    at = last + 1
+  end
+  return replies
 end)
 
 -- args: now, seed, size, ttl, position ttl, epoch and offset after which entries are wanted ('' and 0 if none are), and
@@ -191,7 +214,7 @@ end)
 redis.register_function('@LIBRARY@_resume', function(keys, args)
   local now = clock(args[1])
   local epoch, offset, trimmed, born = read(keys, args[2])
-  save(keys, epoch, offset, trimmed, born, args[5])
+  save(keys, epoch .. ' ' .. string.format('%d', offset), trimmed, born, args[5])
   expire(keys[2], now - tonumber(args[4]))
   local kept = math.min(redis.call('LLEN', keys[2]), tonumber(args[3]))
   local entries, after = {}, tonumber(args[7])
@@ -205,7 +228,7 @@ redis.register_function('@LIBRARY@_resume', function(keys, args)
       place = place + STEP
     end
   end
-  return { epoch, offset, trimmed, kept, entries }
+  return { epoch, offset, tonumber(trimmed), kept, entries }
 end)
 
 -- args: ttl, place and some bytes of a body.

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Connection
-from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.commands import Command, packed
@@ -24,7 +32,8 @@ BATCH = 256  # commands in flight
 BATCH_BYTES = 524_288  # of commands and replies in flight; one caller may exceed it. 0.1 s at 5 MB/s
 PORTION = 131_072  # bytes that are sent within the time-out
 PROGRESS = 16  # replies after which the time-out restarts; fewer if replies are large
-_ELSEWHERE = (MovedError, AskError, TryAgainError)  # a slot is moving, or has moved
+# A slot is moving or has moved, or the server has slots although its URL does not say so.
+_ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterCrossSlotError)
 
 
 class _Packet(NamedTuple):

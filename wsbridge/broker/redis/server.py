@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from redis.asyncio import Connection
+from redis.crc import key_slot
 
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.commands import CODE, Command, packed
@@ -17,6 +18,8 @@ SCAN_COUNT = 1_000  # keys that the server looks at in one step of a scan
 class Server:
     """A single Redis 7.0 or newer, or Valkey. Each node has a name. Callers `refresh` after a redirection."""
 
+    has_slots = False  # whether all keys of a command must be in one slot
+
     def __init__(self, pool: Any, database: int) -> None:
         self._pool = pool  # creates connections, does not keep them
         self._connection("")  # raises for wrong options
@@ -25,6 +28,10 @@ class Server:
     def node_of(self, key: str) -> str:
         """Return the node that owns the key, as of the last `refresh`. Raises `BrokerUnavailable` if none is known."""
         return ""
+
+    def slot_of(self, key: str) -> int:
+        """Return the slot of the key. One command may have keys of one slot only."""
+        return key_slot(key.encode()) if self.has_slots else 0
 
     def nodes(self) -> Iterable[str]:
         """Return the nodes that accept writes, as of the last `refresh`."""
@@ -35,6 +42,7 @@ class Server:
 
     async def redirect(self, command: Command) -> Any:
         """Return the reply to a command that its node has rejected because the slot is moving."""
+        self.has_slots = True  # a cluster of a single node works
         return BrokerUnavailable("the server is a node of a cluster; the URL must begin with redis+cluster://")
 
     async def close(self) -> None:

@@ -34,6 +34,8 @@ class SentinelServer(Server):
 class ClusterServer(Server):
     """The primaries of a cluster."""
 
+    has_slots = True
+
     def __init__(self, url: RedisUrl) -> None:
         nodes = [ClusterNode(host, port) for host, port in url.hosts]
         self.database = 0

@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.bench import STORED, Bench, event, numbered, on_redis
-from tests.support.valkey import Valkey
+from tests.support.bench import DEDUPE_TTL, DUPLICATE, RETRIED, STORED, Bench, event, numbered, on_redis
+from tests.support.valkey import Valkey, settled
+from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.codec import keys_of
 
 MOST = 10_000  # bytes of a history
@@ -114,3 +115,47 @@ async def test_append_of_an_abandoned_delivery_stops_after_the_first_slice_with_
     assert second[: stored + again] == ["duplicate"] * stored + ["stored"] * again
     assert set(second[stored + again :]) <= {"abandoned"}
     assert await deliver(is_wanted=True) == ["duplicate"] * (stored + again) + ["stored"] * (9 - stored - again)
+
+
+async def test_append_that_fails_for_one_user_is_stored_for_the_others_of_the_call(
+    valkey: Valkey, bench: Bench
+) -> None:
+    await valkey.ask("SET", keys_of("p", "bad").seen, "not a set")
+    outcomes = await bench.append([event("a", key="1"), event("bad", key="2"), event("b", key="3")])
+    assert outcomes == [STORED, RETRIED, STORED]
+    await valkey.ask("DEL", keys_of("p", "bad").seen)
+    outcomes = await bench.append([event("a", key="1"), event("bad", key="2"), event("b", key="3")])
+    assert outcomes == [DUPLICATE, STORED, DUPLICATE]
+
+
+async def test_append_of_thousands_of_events_of_one_user_is_one_step(valkey: Valkey, bench: Bench) -> None:
+    events = [event(key=f"k{n}") for n in range(2_000)]
+    assert await bench.append(events) == [STORED] * 2_000
+    assert await bench.append(events) == [DUPLICATE] * 2_000
+    assert await length(valkey) == 1_000
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 16])
+async def test_append_removes_expired_ids_after_a_few_events(valkey: Valkey, bench: Bench, at_once: int) -> None:
+    await bench.append([event(key=f"old{n}") for n in range(3)])
+    bench.clock.now += 2 * DEDUPE_TTL
+    for first in range(0, 48, at_once):
+        await bench.append([event(key=f"new{n}") for n in range(first, first + at_once)])
+    assert await valkey.ask("ZCARD", keys_of("p", "u").seen) == len(range(0, 48, at_once)) * at_once
+
+
+async def test_append_to_a_cluster_of_one_node_behind_a_plain_url_is_retried_once(tmp_path: Path) -> None:
+    """The first refusal shows that the server has slots."""
+    async with Valkey(tmp_path, cluster_enabled="yes") as valkey:
+        await valkey.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+
+        async def is_ok() -> bool:
+            return bool((await valkey.ask("CLUSTER INFO"))["cluster_state"] == "ok")
+
+        await settled(is_ok)
+        async with on_redis(valkey.url) as bench:
+            events = [event("a"), event("b")]
+            assert await bench.append(events) == [RETRIED] * 2
+            assert isinstance(bench.broker, RedisBroker)
+            await bench.broker.verify({})
+            assert await bench.append(events) == [STORED] * 2

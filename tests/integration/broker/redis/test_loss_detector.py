@@ -15,6 +15,7 @@ from tests.support.cluster import Cluster
 from tests.support.running import until_told
 from tests.support.valkey import Valkey, is_linked, settled
 from wsbridge.broker.base import Broker, BrokerUnavailable
+from wsbridge.broker.redis.append_call import grouped
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.codec import encode_body, keys_of, parse_position
 from wsbridge.broker.redis.commands import Command, call
@@ -41,10 +42,9 @@ class Witness:
         self._pipeline = Pipeline(server)
 
     async def append(self, user: str, count: int = 1, *, connected: bool = False) -> Position:
-        packed = [part for _ in range(count) for part in (b"", encode_body(event(user), "now"))]
-        keys = keys_of(self.prefix, user)
-        seed = secrets.token_hex(8)
-        (reply,) = await self._pipeline.do([call("append", keys, "", seed, 100, DAY, DAY, DAY, 10**6, *packed)])
+        (append,) = grouped({user: range(count)}, [(b"", encode_body(event(user), "now"))] * count, self.prefix, len)
+        command = append.command(["", secrets.token_hex(8), 100, DAY, DAY, DAY, 10**6])
+        ((_, reply),) = append.replies(*await self._pipeline.do([command]))
         if isinstance(reply, BrokerUnavailable):
             raise reply
         epoch, offset, _ = reply.decode().split(" ")

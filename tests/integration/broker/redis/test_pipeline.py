@@ -14,8 +14,9 @@ from tests.support.pipelines import KEYS, get, is_called, names, one, pipeline_t
 from tests.support.running import until, until_told
 from tests.support.valkey import Valkey, settled
 from wsbridge.broker.base import BrokerUnavailable
-from wsbridge.broker.redis.codec import encode_body, keys_of
-from wsbridge.broker.redis.commands import LIBRARY, Command, call
+from wsbridge.broker.redis.append_call import grouped
+from wsbridge.broker.redis.codec import encode_body
+from wsbridge.broker.redis.commands import LIBRARY, Command
 from wsbridge.broker.redis.pipeline import BATCH
 from wsbridge.broker.redis.topology import ClusterServer
 
@@ -104,11 +105,11 @@ async def test_pipeline_server_without_memory_is_unavailable_for_writes(tmp_path
     async with Valkey(tmp_path) as valkey, pipeline_to(valkey.url) as pipeline:
         assert await one(pipeline, tell("u")) == 0
         await valkey.ask("CONFIG", "SET", "maxmemory", "1")
-        args: list[str | bytes | int] = ["", "s", 5, 1000, 1000, 1000, 1000, b"", encode_body(event(), "now")]
-        append = call("append", keys_of("w", "u"), *args)
+        (found,) = grouped({"u": [0]}, [(b"", encode_body(event(), "now"))], "w", len)
+        append = found.command(["", "s", 5, 1000, 1000, 1000, 1000])
         assert "maxmemory" in await why(pipeline, append)
         await valkey.ask("CONFIG", "SET", "maxmemory", "0")
-        assert isinstance(await one(pipeline, append), bytes)
+        assert isinstance((await one(pipeline, append))[0], bytes)
 
 
 async def test_pipeline_write_to_a_replica_closes_the_connection(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.listener import Listener
 from wsbridge.connections.refusals import Refusals
 from wsbridge.connections.request_head import MAX_LINES
+from wsbridge.connections.upgrades import Upgrades
 from wsbridge.supervision import event_loop
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
@@ -46,6 +47,7 @@ class Server:
         self._bridge = bridge
         self._runners: list[web.AppRunner] = []
         self._listeners: list[Listener] = []
+        self._upgrades: list[Upgrades] = []
         self._accepting = Jobs(bridge.jobs.report, patience=PATIENCE)  # separate: they end before the bridge does
         self.ports: list[int] = []
 
@@ -65,6 +67,8 @@ class Server:
         self._bridge.connection_limit.close()
         for runner in self._runners:
             await runner.cleanup()
+        for upgrades in self._upgrades:
+            upgrades.close()
         await self._bridge.connection_limit.end_all(STOP_TIMEOUT)
 
     async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
@@ -104,7 +108,10 @@ class Server:
         self._runners.append(runner)
         server = runner.server
         assert server is not None  # noqa: S101 - for the type checker: `setup` sets it
+        upgrades = Upgrades(server, AccessLog(logging.getLogger("wsbridge.access"), ""), bridge.metrics, limit)
+        self._upgrades.append(upgrades)
         port = GuardedPort(
+            upgrades=upgrades,
             server=server,
             connection_limit=bridge.connection_limit,
             metrics=bridge.metrics,

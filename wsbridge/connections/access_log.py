@@ -13,7 +13,7 @@ from wsbridge.telemetry import tracebacks
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.redaction import shown_path, shown_query
 
-QUIET = ("/events/", "/health", "/metrics")  # requested all the time: logged at debug unless they fail
+QUIET = ("/events/", "/health", "/metrics", "/sse", "/ws")  # frequent: logged at debug unless they fail
 NO_ROUTE = (400, 404, 405)  # statuses of requests whose path may belong to no route
 
 

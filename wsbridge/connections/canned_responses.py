@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 import msgspec
+from aiohttp import hdrs, web
 
 from wsbridge.connections.websocket_handshake import switching
 from wsbridge.core.close_codes import OVERLOADED
@@ -22,6 +23,14 @@ def problem(status: HTTPStatus, detail: str, *, retry_after: int | None = None) 
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
         f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
     ).encode() + body
+
+
+def closing(response: web.StreamResponse) -> bytes:
+    """A response of the application that ends its connection, with its head."""
+    body = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else b""
+    fields = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
 
 
 def overloaded(key: bytes) -> bytes:

@@ -26,15 +26,16 @@ class ConnectionGuard(asyncio.Protocol):
     """One connection. A `known` peer (on the internal port, or a trusted proxy) may be idle for longer."""
 
     __slots__ = (
-        "_body", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_timer", "_transport",
-        "has_answered", "known", "peer",
+        "_body", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_timer", "has_answered", "known",
+        "peer", "transport",
     )  # fmt: skip
+    ssl_context = sockname = None  # read by `web.Request`, as `transport` and `peername`
 
     def __init__(self, port: GuardedPort, peer: str, *, known: bool) -> None:
         self._port = port
         self.peer = peer
         self.known = known
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._inner: asyncio.Protocol | None = None
         self._stage = Stage.HEAD
         self._head = HeadBuffer(port.max_header_bytes)
@@ -47,12 +48,13 @@ class ConnectionGuard(asyncio.Protocol):
     # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
         self._port.connection_limit.enter(self, known=self.known)
         self._set_timer(self._port.keep_alive if self.known else self._port.head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
+        self.transport = None
         self._port.connection_limit.leave(self)
         if self._inner is not None:
             self._inner.connection_lost(exc)
@@ -73,9 +75,13 @@ class ConnectionGuard(asyncio.Protocol):
             while data and self._stage is not Stage.REFUSED:
                 data = self._take(data)
         except Malformed as malformed:
-            self._refuse(self._port.refusals.malformed(self.peer, str(malformed)))
+            self.refuse(self._port.refusals.malformed(self.peer, str(malformed)))
 
     # Called by the application.
+
+    @property
+    def peername(self) -> str:
+        return self.peer
 
     def hand_over(self, successor: CountedConnection) -> tuple[ConnectionLimit, bytes]:
         """Let the transport have another protocol, which counts towards the limit instead of this one.
@@ -85,7 +91,7 @@ class ConnectionGuard(asyncio.Protocol):
         tail = self._clear_head()
         self._release()
         self._port.connection_limit.replace(self, successor)
-        self._transport = None
+        self.transport = None
         return self._port.connection_limit, tail
 
     def admits_handshake(self) -> bool:
@@ -100,7 +106,7 @@ class ConnectionGuard(asyncio.Protocol):
     def answered(self) -> None:
         """The handler of the last request has returned."""
         self._has_paid = False
-        if self._transport is None or self._transport.is_closing():
+        if self.transport is None or self.transport.is_closing():
             self._is_working = False
             return
         self._port.connection_limit.wait(self, known=self.known)
@@ -118,8 +124,8 @@ class ConnectionGuard(asyncio.Protocol):
         """End the connection without a response; `reason` is for the metric."""
         self._port.metrics.connection_refused(reason)
         self._stop()
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     # The stages.
 
@@ -156,7 +162,7 @@ class ConnectionGuard(asyncio.Protocol):
     def _keep_head(self, *, is_new: bool) -> None:
         """Wait for the rest of the head, within the limits of size and time."""
         if self._head.is_too_large:
-            self._refuse(self._port.refusals.too_large(self.peer, self._head.peek()))
+            self.refuse(self._port.refusals.too_large(self.peer, self._head.peek()))
             return
         self._port.connection_limit.hold(self, len(self._head))
         if is_new:
@@ -171,7 +177,7 @@ class ConnectionGuard(asyncio.Protocol):
             return b""
         head = Head(raw)
         if (response := self._port.refusal(head, self.peer)) is not None:
-            self._refuse(response)
+            self.refuse(response)
             return b""
         self._has_paid = head.asks_for(b"/ws")
         self._is_working, self.has_answered = True, False
@@ -180,7 +186,9 @@ class ConnectionGuard(asyncio.Protocol):
         taken = body.feed(rest)
         self._body = None if body.is_done else body
         self._stage = Stage.TAIL if head.upgrades else Stage.HEAD
-        self._hand_over(raw + rest[:taken] if taken else raw)
+        is_alone = self._has_paid and head.upgrades and body.is_done and self._inner is None
+        if not (is_alone and self._port.upgrades.begin(self, raw)):
+            self._hand_over(raw + rest[:taken] if taken else raw)
         return rest[taken:]
 
     def _pass_body(self, body: Body, data: bytes) -> bytes:
@@ -193,25 +201,25 @@ class ConnectionGuard(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         if self._inner is None:
             self._inner = self._port.server()
-            if self._transport is not None:
-                self._inner.connection_made(self._transport)
+            if self.transport is not None:
+                self._inner.connection_made(self.transport)
         self._inner.data_received(data)
 
     # The end.
 
     def close(self) -> None:
         """The server stops."""
-        self._refuse(b"")
+        self.refuse(b"")
 
-    def _refuse(self, response: bytes) -> None:
+    def refuse(self, response: bytes) -> None:
         """Write a last response, unless another one has begun, and close the connection."""
         is_between = self._stage is Stage.HEAD and self._body is None and not self._is_working
         is_free = is_between or not self.has_answered
         self._stop()
-        if self._transport is not None:
+        if self.transport is not None:
             if response and is_free:
-                self._transport.write(response)
-            self._transport.close()
+                self.transport.write(response)
+            self.transport.close()
 
     def _stop(self) -> None:
         self._stage = Stage.REFUSED

@@ -8,6 +8,7 @@ from wsbridge.connections.connection_limit import ConnectionLimit
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.connections.refusals import Refusals
 from wsbridge.connections.request_head import Head, Malformed
+from wsbridge.connections.upgrades import Upgrades
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -15,6 +16,7 @@ from wsbridge.telemetry.metrics import Metrics
 class GuardedPort:
     """Times are in seconds."""
 
+    upgrades: Upgrades
     server: Callable[[], asyncio.Protocol]  # creates aiohttp's protocol for a connection
     connection_limit: ConnectionLimit
     metrics: Metrics

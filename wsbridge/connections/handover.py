@@ -42,17 +42,23 @@ def hand_over(request: web.Request, successor: Successor) -> None:
 
     The handler must return that response. aiohttp finds no transport then, logs the request and ends its task.
     """
-    transport, handler, guard = request.transport, request.protocol, guard_of(request)
+    transport, guard = request.transport, guard_of(request)
     if transport is None:  # the client disconnected meanwhile
         successor.connection_lost(None)
         return
-    tail = _Tail()
-    handler.set_parser(cast("Any", tail))
     transport.set_protocol(cast("asyncio.Protocol", successor))
     successor.take_over()
+    tail = _leave(request.protocol) if isinstance(request.protocol, web.RequestHandler) else b""
+    if guard is not None:
+        successor.limit, tail = guard.hand_over(successor)
+    if tail:
+        successor.data_received(tail)
+
+
+def _leave(handler: web.RequestHandler) -> bytes:
+    """Let aiohttp's protocol forget its transport. Returns the bytes behind the request."""
+    tail = _Tail()
+    handler.set_parser(cast("Any", tail))
     handler.transport = None  # otherwise the next line would close it
     handler.connection_lost(None)  # frees the parser and the keep-alive timer
-    if guard is not None:
-        successor.limit, tail.bytes = guard.hand_over(successor)
-    if tail.bytes:
-        successor.data_received(tail.bytes)
+    return tail.bytes

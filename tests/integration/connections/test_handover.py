@@ -55,7 +55,7 @@ async def test_session_behind_unread_responses_waits_for_its_peer(bridge: Runnin
     async with Peer(bridge.port) as peer:
         await peer.request("GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
         (guard,) = bridge.bridge.connection_limit._members  # no public name
-        transport: Any = guard._transport  # type: ignore[attr-defined]  # as above
+        transport: Any = guard.transport  # type: ignore[attr-defined]
         while transport.get_write_buffer_size() <= HIGH_WATER:  # as a response that the peer does not read
             transport.write(bytes(8_192))
             await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def test_stream_whose_request_has_a_large_body_is_read_again(
         group.create_task(peer.send(f"{STREAM}Content-Length: 1000000\r\n\r\n".encode() + bytes(1_000_000)))
         await until(lambda: bridge.bridge.registry.of("u1"))
         (guard,) = bridge.bridge.connection_limit._members  # no public name
-        transport: Any = guard._transport  # type: ignore[attr-defined]  # as above
+        transport: Any = guard.transport  # type: ignore[attr-defined]
         await until(lambda: not transport.is_reading())
         is_read.set()
         await until(lambda: transport.is_reading() or transport.is_closing())

@@ -129,7 +129,7 @@ def test_access_log_of_any_path_is_one_line(style: str, path: str) -> None:
         ("/events/task-updates", 401, "info"),
         ("/health", 503, "info"),
         ("/stats", 200, "info"),
-        ("/ws", 101, "info"),
+        ("/ws", 101, "debug"),
     ],
 )
 def test_access_log_of_frequent_requests_is_at_debug_unless_they_fail(

@@ -168,9 +168,9 @@ class History(NamedTuple):
     settings: Mapping[str, str] = MappingProxyType({})
 
 
-POSITION, TIME, DELAY = r"\w+:\d+", r"[\d-]+T[\d:.]+Z", r"\d+(\.\d)? (ms|s)"
-ABSENT = "the user was not connected when it arrived"
-WAITING = rf"{ABSENT}; it is in the history at {POSITION}"
+POSITION, DELAY = r"\w+:\d+", r"\d+(\.\d)? (ms|s|min)"
+ABSENT = "no connection when it arrived"
+WAITING = rf"{ABSENT}; in the history at {POSITION}"
 HISTORIES = [
     History(live, "delivered", rf"delivered to 2 of 2 connections {DELAY} after its Kafka timestamp"),
     History(without_kafka, "delivered", rf"delivered to 1 of 1 connection {DELAY} after the bridge received it"),
@@ -182,23 +182,23 @@ HISTORIES = [
     History(
         resumed_after_absence,
         "delivered",
-        rf"{WAITING}; replayed to 1 later connection, {DELAY} after it arrived",
+        rf"{ABSENT}; replayed to 1 connection {DELAY} later",
     ),
     History(
         resumed_past,
         "stored",
-        rf"{WAITING}; the next connection resumed from a position that includes the event",
+        rf"{WAITING}; the next connection resumed past it",
     ),
     History(
         first_connection_later,
         "stored",
-        rf"{WAITING}; the next connection began without a position, so it gets only later events",
+        rf"{WAITING}; the next connection sent no position, so it gets later events only",
     ),
     History(
         gap_after_trim,
         "stored",
-        rf"{ABSENT}; it is no longer in the history; the next connection got a gap \(trimmed\) instead of the event; "
-        r"the client must refetch",
+        rf"{ABSENT}; no longer in the history; the next connection got a gap \(trimmed\) instead, and its client "
+        "must refetch",
         {"HISTORY_SIZE": "2"},
     ),
     History(
@@ -220,41 +220,41 @@ HISTORIES = [
         duplicate,
         "delivered",
         rf"delivered to 1 of 1 connection {DELAY} after its Kafka timestamp; "
-        rf"task-updates/3/57, received at {TIME}, was skipped as a duplicate of task-updates/3/41, received at {TIME}",
+        rf"a duplicate was skipped \(task-updates/3/57, {DELAY} later\)",
     ),
     History(
         queue_full,
         "retried",
-        rf"not stored yet: the bridge answered RETRY at {TIME} \(queue_bytes\); the sidecar will deliver it again",
+        rf"not stored yet \(RETRY {DELAY} ago: queue_bytes\); the sidecar will deliver it again",
         {"QUEUE_MAX_BYTES": "65536"},
     ),
     History(
         silent_partition,
         "never_received",
-        rf"has not reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
+        rf"has not reached this bridge in the last {DELAY}: the user's partition, 3 of task-updates, "
         r"has delivered nothing for 4 min",
     ),
     History(
         never_published,
         "never_received",
-        rf"has not reached this bridge since {TIME}: partition 3 of task-updates, which had the user's last event, "
-        rf"delivered an event {DELAY} ago; check that the publisher published this id to this topic",
+        rf"has not reached this bridge in the last {DELAY}: the user's partition, 3 of task-updates, "
+        rf"delivered {DELAY} ago; check id and topic at the publisher",
     ),
     History(
         nothing_delivered,
         "never_received",
-        rf"has not reached this bridge since {TIME}: no sidecar has delivered anything",
+        rf"has not reached this bridge in the last {DELAY}: no sidecar has delivered anything",
     ),
     History(
         forgotten,
         "delivered",
-        rf"the time of its arrival is no longer recorded; it is in the history at {POSITION}; 1 connection has it",
+        "delivered to 1 connection; the time of its arrival is forgotten",
         {"STATIONS_MAX_BYTES": "2000"},
     ),
     History(
         switched_off,
         "not_recorded",
-        "nothing is recorded, because WSBRIDGE_STATIONS_MAX_BYTES is 0; the event is not in the history",
+        "not in the history; nothing is recorded, because WSBRIDGE_STATIONS_MAX_BYTES is 0",
         {"STATIONS_MAX_BYTES": "0"},
     ),
 ]
@@ -315,7 +315,7 @@ async def test_event_answer_with_an_unavailable_history_uses_the_records(
     await publish(bridge)
     monkeypatch.setattr(bridge.bridge.broker, "find", unavailable)
     _, found = await bridge.get("/users/u1/events/e1")
-    assert found["answer"].startswith("the user was not connected when it arrived; it is no longer in the history")
+    assert found["answer"].startswith("no connection when it arrived; no longer in the history")
 
 
 async def test_event_stations_contain_no_data(bridge: Running) -> None:
@@ -379,9 +379,7 @@ async def test_event_of_a_client_that_resumed_on_another_replica_is_delivered(pa
     await until(lambda: not len(one.bridge.registry))
     await receive((await other.opened(last_event_id=hello["last_event_id"]))[0])
     answer = (await why(other))["answer"]
-    assert re.fullmatch(
-        rf"delivered to 0 of 1 connection; that connection was lost and its client resumed {DELAY} later", answer
-    )
+    assert re.fullmatch(rf"the connection was lost and its client resumed {DELAY} later", answer)
 
 
 async def test_event_without_a_connection_is_in_the_shared_history(pair: tuple[Running, Running]) -> None:
@@ -395,7 +393,7 @@ async def test_event_without_a_connection_is_in_the_shared_history(pair: tuple[R
 
 async def test_event_that_no_replica_received_is_never_received(pair: tuple[Running, Running]) -> None:
     assert re.fullmatch(
-        rf"has not reached any of 2 replicas since {TIME}: no sidecar has delivered anything",
+        rf"has not reached any of 2 replicas in the last {DELAY}: no sidecar has delivered anything",
         (await why(pair[0]))["answer"],
     )
 

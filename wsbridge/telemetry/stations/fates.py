@@ -42,11 +42,11 @@ def fate_of(connection: Connection, event: Position, later: list[Connection], at
     code = (connection.close or "").partition(" ")[0]
     if connection.closed_at is None:
         if has:
-            unsent = f"has {connection.unsent} bytes that are not sent yet" if connection.unsent else ""
+            unsent = f"has {connection.unsent} bytes unsent" if connection.unsent else ""
             return Fate(Kind.GOT, unsent)
         if not connection.is_live:
-            return Fate(Kind.NOT, "is reading the history and has not reached the event yet")
-        return Fate(Kind.NOT, f"is at {connection.position}, before the event, and catches up within seconds")
+            return Fate(Kind.NOT, "is still replaying and does not have it yet")
+        return Fate(Kind.NOT, "has missed it and catches up within seconds")
     if has and code not in UNSURE:
         return Fate(Kind.GOT)
     return _fate_of_closed(connection, event, later, at, UNSURE.get(code, f"was closed ({connection.close})"))
@@ -56,17 +56,17 @@ def _fate_of_read(read: Read, event: Position, at: float | None) -> Fate | None:
     """The fate that follows from a read of the history, or None."""
     asked = Position.parse(read.asked) if read.asked else None
     if asked is not None and asked.epoch == event.epoch and asked.offset >= event.offset:
-        return Fate(Kind.PAST, "resumed from a position that includes the event") if read.is_start else Fate(Kind.GOT)
+        return Fate(Kind.PAST, "resumed past it") if read.is_start else Fate(Kind.GOT)
     if read.gap is not None:
         ends_before = read.position.epoch == event.epoch and read.position.offset < event.offset
-        text = f"got a gap ({read.gap}) instead of the event; the client must refetch"
+        text = f"got a gap ({read.gap}) instead, and its client must refetch"
         return None if ends_before else Fate(Kind.NOT, text, read.at)
     if read.position.epoch != event.epoch:
         return None
     if read.position.offset >= event.offset:
-        return Fate(Kind.PAST, "began without a position, so it gets only later events") if read.is_start else None
+        return Fate(Kind.PAST, "sent no position, so it gets later events only") if read.is_start else None
     if read.position.offset + read.replayed >= event.offset:
-        return Fate(Kind.LATE, f"got the event by a replay{_after(read.at, at)}", read.at)
+        return Fate(Kind.LATE, f"got it by a replay{_after(read.at, at)}", read.at)
     return None
 
 
@@ -86,7 +86,7 @@ def _fate_of_closed(
             return Fate(Kind.GOT)
         if found.kind is Kind.LATE:
             return Fate(Kind.LATE, f"{how} and its client resumed{_after(other.reads[0].at, at)}", found.at)
-        return Fate(found.kind, f"{how}; the next connection of its client {found.text or 'got the event'}", found.at)
+        return Fate(found.kind, f"{how}; its client's next connection {found.text or 'got it'}", found.at)
     return Fate(Kind.NOT, f"{how} and its client has not resumed")
 
 

@@ -30,7 +30,7 @@ def timeline(accounts: Sequence[Account], kept: Position | None) -> list[Station
     for account in accounts:
         found += [(r.at, _station(r.at, "received", account.replica, _described(r))) for r in account.receipts]
         for relay in account.relays:
-            text = f"passed to the user's sessions on this replica, position {relay.position}"
+            text = f"passed to the user's sessions, position {relay.position}"
             found.append((relay.at, _station(relay.at, "relayed", account.replica, text)))
         for connection in account.connections:
             if connection.closed_at is None or at is None or connection.closed_at >= at:
@@ -68,6 +68,8 @@ def _of_connection(connection: Connection, event: Position | None, at: float | N
 
 
 def _of_read(read: Read) -> str:
-    asked = f"read the history after {read.asked}" if read.asked else "sent no position"
-    got = f"gap ({read.gap}) up to {read.position}" if read.gap else f"{read.replayed} entries after {read.position}"
-    return f"{asked}, got {got}"
+    if not read.asked:
+        return f"sent no position, begins after {read.position}"
+    entries = f"{read.replayed} {'entry' if read.replayed == 1 else 'entries'}"
+    got = f"a gap ({read.gap}) up to {read.position}" if read.gap else entries
+    return f"read the history after {read.asked}, got {got}"

@@ -5,11 +5,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from wsbridge.core.events import Position
-from wsbridge.core.timestamps import timestamp
 from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
 from wsbridge.telemetry.stations.fates import Kind, fate_of, span
 
-ABSENT = "the user was not connected when it arrived"
+ABSENT = "no connection when it arrived"
+CLAUSES = 3  # about single connections in one answer, at most
 QUIET = 10.0  # seconds without a delivery after which a partition may be blocked
 
 
@@ -59,7 +59,7 @@ def _judged(case: Case) -> Verdict:
         verdict = _of_stored(case, stored, relays)
         return verdict._replace(text=verdict.text + _of_duplicates(stored))
     if own:
-        return _of_refused(own[-1])
+        return _of_refused(own[-1], case.now)
     if receipts:
         users = receipts[-1].users
         text = f"published for {users} other {_plural('user', users)}, not for {case.user}"
@@ -67,26 +67,26 @@ def _judged(case: Case) -> Verdict:
     return _of_unknown(case)
 
 
-def _of_refused(receipt: Receipt) -> Verdict:
+def _of_refused(receipt: Receipt, now: float) -> Verdict:
     if receipt.status == "dropped":
         return Verdict(Code.DROPPED, f"dropped: {receipt.detail} ({receipt.reason})")
-    detail = f": {receipt.detail}" if receipt.detail else ""
-    text = f"not stored yet: the bridge answered RETRY at {timestamp(receipt.at)} ({receipt.reason}{detail})"
-    return Verdict(Code.RETRIED, f"{text}; the sidecar will deliver it again")
+    why = ", ".join(filter(None, (receipt.reason, receipt.detail)))
+    text = f"not stored yet (RETRY {span(now - receipt.at)} ago: {why}); the sidecar will deliver it again"
+    return Verdict(Code.RETRIED, text)
 
 
 def _of_unknown(case: Case) -> Verdict:
     here = "this bridge" if len(case.accounts) == 1 else f"any of {len(case.accounts)} replicas"
     if not any(account.is_on for account in case.accounts):
-        text = "nothing is recorded, because WSBRIDGE_STATIONS_MAX_BYTES is 0; the event is not in the history"
+        text = "not in the history; nothing is recorded, because WSBRIDGE_STATIONS_MAX_BYTES is 0"
         return Verdict(Code.NOT_RECORDED, text)
     if any(account.may_be_left_out for account in case.accounts):
-        text = "no record, and it is not in the history"
-        text += "; it may have arrived: under high load only some events are recorded"
+        text = "not in the history and without a record; under high load only some events are recorded"
         return Verdict(Code.NOT_RECORDED, text)
     since = max(account.since for account in case.accounts)
-    text = f"has not reached {here} since {timestamp(since)}"
-    return Verdict(Code.NEVER_RECEIVED, f"{text}: {_silence(case)}")
+    return Verdict(
+        Code.NEVER_RECEIVED, f"has not reached {here} in the last {span(case.now - since)}: {_silence(case)}"
+    )
 
 
 def _silence(case: Case) -> str:
@@ -100,21 +100,20 @@ def _silence(case: Case) -> str:
     topic, _, number = partition.rpartition("/")
     if number and partition in deliveries:
         quiet = case.now - deliveries[partition]
-        name = f"partition {number} of {topic}, which had the user's last event,"
+        name = f"the user's partition, {number} of {topic},"
         if quiet > QUIET:
             return f"{name} has delivered nothing for {span(quiet)}"
-        return f"{name} delivered an event {span(quiet)} ago; check that the publisher published this id to this topic"
-    return f"the last delivery of any event was {span(case.now - max(deliveries.values()))} ago"
+        return f"{name} delivered {span(quiet)} ago; check id and topic at the publisher"
+    return f"the last delivery was {span(case.now - max(deliveries.values()))} ago"
 
 
 def _of_duplicates(stored: Sequence[Receipt]) -> str:
     """A clause about later deliveries of the event."""
-    duplicates = [r for r in stored if r.status == "duplicate"]
-    if not duplicates:
+    if not stored or stored[-1].status != "duplicate":
         return ""
     first = next((r for r in stored if r.status == "stored"), None)
-    of = f"of {first.place}, received at {timestamp(first.at)}" if first else "of an event that was stored before"
-    return f"; {duplicates[-1].place}, received at {timestamp(duplicates[-1].at)}, was skipped as a duplicate {of}"
+    later = f", {span(stored[-1].at - first.at)} later" if first else ""
+    return f"; a duplicate was skipped ({stored[-1].place}{later})"
 
 
 def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -> Verdict:
@@ -124,10 +123,9 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
     then = [c for c in connections if at is not None and c.opened_at <= at and (c.closed_at or case.now) >= at]
     later = [c for c in connections if at is None or c.opened_at > at]
     if position is None and then:
-        text = "stored; its position is no longer in the records or in the history"
-        return Verdict(Code.STORED, f"{text}, so it is unknown whether the connections got it")
+        return Verdict(Code.STORED, "stored, but its position is forgotten, so nothing shows which connections got it")
     if position is None:
-        return Verdict(Code.STORED, f"stored; {ABSENT}, and it is no longer in the history")
+        return Verdict(Code.STORED, f"{ABSENT}; no longer in the history")
     if not then:
         return _of_absent(case, position, later, at)
     fates = [fate_of(connection, position, later, at) for connection in then]
@@ -136,26 +134,27 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
     if all(fate.kind is Kind.NOT for fate in fates):
         code = Code.STORED
     of = f"{got} of {len(then)} {_plural('connection', len(then))}"
-    clauses = [f"delivered to {of}{_delay(stored, relays) if got else ''}"]
+    clauses = [f"delivered to {of}{_delay(stored, relays) if got else ''}"] if got or len(then) > 1 else []
     texts = [fate.text for fate in fates if fate.text]
-    subject = "that connection" if len(then) == 1 else "the other" if len(then) == 2 and len(texts) == 1 else "one"  # noqa: PLR2004
-    return Verdict(code, "; ".join(clauses + [f"{subject} {text}" for text in texts]))
+    subject = "the connection" if len(then) == 1 else "the other" if len(then) == 2 and len(texts) == 1 else "one"  # noqa: PLR2004
+    clauses += [f"{subject} {text}" for text in texts[:CLAUSES]]
+    if len(texts) > CLAUSES:
+        clauses.append(f"{len(texts) - CLAUSES} more are among the stations")
+    return Verdict(code, "; ".join(clauses))
 
 
 def _of_absent(case: Case, position: Position, later: list[Connection], at: float | None) -> Verdict:
     """The verdict if the user was not connected when the event arrived, or if that time is unknown."""
-    lead = ABSENT if at is not None else "the time of its arrival is no longer recorded"
-    where = f"it is in the history at {position}" if case.kept else "it is no longer in the history"
+    lead = ABSENT if at is not None else "the time of its arrival is forgotten"
+    where = f"in the history at {position}" if case.kept else "no longer in the history"
     fates = [fate_of(connection, position, [], at) for connection in later]
     got = [fate for fate in fates if fate.kind in (Kind.GOT, Kind.LATE)]
     if got:
-        noun = _plural("connection", len(got))
+        of = f"{len(got)} {_plural('connection', len(got))}"
         if at is None:
-            return Verdict(
-                Code.DELIVERED, f"{lead}; {where}; {len(got)} {noun} {'has' if len(got) == 1 else 'have'} it"
-            )
-        since = "" if got[0].at is None else f", {'the first ' * (len(got) > 1)}{span(got[0].at - at)} after it arrived"
-        return Verdict(Code.DELIVERED, f"{lead}; {where}; replayed to {len(got)} later {noun}{since}")
+            return Verdict(Code.DELIVERED, f"delivered to {of}; {lead}")
+        since = "" if got[0].at is None else f"{', the first' * (len(got) > 1)} {span(got[0].at - at)} later"
+        return Verdict(Code.DELIVERED, f"{lead}; replayed to {of}{since}")
     if fates:
         return Verdict(Code.STORED, f"{lead}; {where}; the next connection {fates[0].text}")
     return Verdict(Code.STORED, f"{lead}; {where}; the user has not connected since")

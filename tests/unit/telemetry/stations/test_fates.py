@@ -9,7 +9,7 @@ from wsbridge.telemetry.stations.fates import Fate, Kind, fate_of, span
 EVENT = at(5)
 SLOW, BYE = {"closed_at": 3.0, "close": "4408 slow_consumer"}, {"closed_at": 3.0, "close": "1000"}
 TOO_SLOW = "was closed as a slow consumer"
-TRIMMED = "got a gap (trimmed) instead of the event; the client must refetch"
+TRIMMED = "got a gap (trimmed) instead, and its client must refetch"
 RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened_at=4.0)
 
 
@@ -17,21 +17,21 @@ RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened
     ("one", "later", "expected"),
     [
         (connection(at(5)), [], Fate(Kind.GOT)),
-        (connection(at(9), unsent=7), [], Fate(Kind.GOT, "has 7 bytes that are not sent yet")),
+        (connection(at(9), unsent=7), [], Fate(Kind.GOT, "has 7 bytes unsent")),
         (
             connection(at(4), is_live=False), [],
-            Fate(Kind.NOT, "is reading the history and has not reached the event yet"),
+            Fate(Kind.NOT, "is still replaying and does not have it yet"),
         ),
-        (connection(at(4)), [], Fate(Kind.NOT, "is at e:4, before the event, and catches up within seconds")),
-        (connection(at(9), read(at(4), replayed=1)), [], Fate(Kind.LATE, "got the event by a replay 0 ms later", 1.0)),
+        (connection(at(4)), [], Fate(Kind.NOT, "has missed it and catches up within seconds")),
+        (connection(at(9), read(at(4), replayed=1)), [], Fate(Kind.LATE, "got it by a replay 0 ms later", 1.0)),
         (connection(at(9), read(at(3), replayed=1)), [], Fate(Kind.GOT)),
         (
             connection(at(9), read(at(5))), [],
-            Fate(Kind.PAST, "began without a position, so it gets only later events"),
+            Fate(Kind.PAST, "sent no position, so it gets later events only"),
         ),
         (
             connection(at(9), read(at(5), asked="e:5")), [],
-            Fate(Kind.PAST, "resumed from a position that includes the event"),
+            Fate(Kind.PAST, "resumed past it"),
         ),
         (connection(at(9), read(at(9), asked="e:6", is_start=False)), [], Fate(Kind.GOT)),
         (
@@ -42,7 +42,7 @@ RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened
         (connection(at(1, "f"), read(at(0, "f"), asked="e:5", gap="reset", is_start=False)), [], Fate(Kind.GOT)),
         (
             connection(at(1, "f"), read(at(0, "f"), asked="e:4", gap="reset", is_start=False)), [],
-            Fate(Kind.NOT, "got a gap (reset) instead of the event; the client must refetch", 1.0),
+            Fate(Kind.NOT, "got a gap (reset) instead, and its client must refetch", 1.0),
         ),
         (connection(at(5), **BYE), [], Fate(Kind.GOT)),
         (connection(at(4), **BYE), [], Fate(Kind.NOT, "was closed (1000) and its client has not resumed")),
@@ -58,13 +58,13 @@ RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened
         (
             connection(at(5), **SLOW),
             [connection(at(9), read(at(4), asked="e:2", gap="trimmed"), opened_at=4.0)],
-            Fate(Kind.GOT, f"{TOO_SLOW}; the next connection of its client got the event"),
+            Fate(Kind.GOT, f"{TOO_SLOW}; its client's next connection got it"),
         ),
         (connection(at(5), **SLOW), [connection(at(6), read(at(5), asked="e:5"), opened_at=4.0)], Fate(Kind.GOT)),
         (
             connection(at(5), **SLOW),
             [connection(at(9), read(at(8), asked="e:3", gap="trimmed"), opened_at=4.0)],
-            Fate(Kind.NOT, f"{TOO_SLOW}; the next connection of its client {TRIMMED}", 1.0),
+            Fate(Kind.NOT, f"{TOO_SLOW}; its client's next connection {TRIMMED}", 1.0),
         ),
         (
             connection(at(5), **SLOW),

@@ -29,14 +29,14 @@ def test_timeline_merges_replicas_by_time() -> None:
     texts = [station.text for station in stations]
     assert texts[2:5] == [
         "t/3/41, stored, 40 ms after its Kafka timestamp",
-        "passed to the user's sessions on this replica, position e:5",
+        "passed to the user's sessions, position e:5",
         "7 bytes are not sent yet",
     ]
     assert texts[6:8] == [
-        "read the history after e:4, got 2 entries after e:4",
+        "read the history after e:4, got 2 entries",
         "4408 slow_consumer, last position e:6",
     ]
-    assert texts[9] == "read the history after e:4, got gap (trimmed) up to e:8"
+    assert texts[9] == "read the history after e:4, got a gap (trimmed) up to e:8"
 
 
 def test_timeline_of_an_event_of_other_users_names_them() -> None:

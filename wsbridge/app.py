@@ -40,11 +40,17 @@ from wsbridge.supervision.jobs import JobFailed, Jobs, Starter
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.telemetry.stations.ring import Stations
+from wsbridge.telemetry.tail import Tail
 from wsbridge.transports.sse import SseHandler
 from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
-from wsbridge.web.event import EventHandler, Poller, answer
+from wsbridge.web.all_replicas import AllReplicas, Poller
+from wsbridge.web.answers import answer
+from wsbridge.web.console.numbers import Numbers
+from wsbridge.web.console.replica import Replica
+from wsbridge.web.console.routes import routes as console_routes
+from wsbridge.web.event import EventHandler
 from wsbridge.web.gauges import watch_bridge, watch_limits
 from wsbridge.web.pages import ClientModuleHandler, FrontHandler
 
@@ -52,6 +58,7 @@ QUEUE_WARNING = 0.9  # share of the queue above which the health check fails
 
 _USER_ID = "{user_id:[^/]+}"  # any text, because aiohttp's default pattern excludes braces
 _EVENT_ID = r"{event_id:[\s\S]+}"  # with slashes, as in topic/partition/offset
+STREAMS = ("/ws", "/sse", "/console/stream")  # have no HEAD
 Route = tuple[str, str, Caller, Handler]
 Job = Callable[[], Coroutine[Any, Any, None]]
 PATIENCE = 1.0  # seconds that a job has to end when the bridge stops
@@ -79,8 +86,6 @@ class Bridge:
         self.backlog = SlowConsumers(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
         watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits, self.checks)
         watch_limits(self.metrics, s)
-        self._poll: Poller | None = None
-        self.broker, broker_jobs = self._create_broker()
         self._starter = Starter()
         self.keys = build(s, self.metrics) if s.authenticates else None
         verifier = None if self.keys is None else TokenVerifier(self.keys, s)
@@ -91,6 +96,12 @@ class Bridge:
             metrics=self.metrics,
             leeway=s.jwt_leeway,
         )
+        self.tail = Tail()
+        numbers = Numbers(self.registry, self.bus, self.backlog, self.metrics, self.checks, self.admission)
+        replica = Replica(self.stations.replica, numbers, self.registry, self.tail)
+        self._answer = partial(answer, self.stations, self.registry, replica)
+        self._poll: Poller | None = None
+        self.broker, broker_jobs = self._create_broker()
         self._opener = SessionOpener(
             admission=self.admission,
             registry=self.registry,
@@ -105,6 +116,7 @@ class Bridge:
             tokens={
                 Caller.SIDECAR: s.app_api_token,
                 Caller.OPERATOR: s.admin_token,
+                Caller.VIEWER: s.viewer_token,
                 Caller.PROMETHEUS: s.metrics_token,
             },
             development=s.development,
@@ -154,12 +166,12 @@ class Bridge:
             ("GET", "/healthz", Caller.ANYONE, admin.healthz),
             ("GET", "/", Caller.ANYONE, FrontHandler(self.settings, internal=internal).page),
             *(self._public_routes() if public else ()),
-            *(self._internal_routes(admin) if internal else ()),
+            *(self._internal_routes(admin, access) if internal else ()),
         ]
         for method, path, caller, handler in routes:
             guarded = access.guard(caller, handler)
             app.router.add_route(method, path, guarded)
-            if method == "GET" and path not in ("/ws", "/sse"):
+            if method == "GET" and path not in STREAMS:
                 app.router.add_head(path, guarded)
         return app
 
@@ -191,7 +203,7 @@ class Bridge:
             ("GET", "/client.js", Caller.ANYONE, ClientModuleHandler().module),
         ]
 
-    def _internal_routes(self, admin: AdminHandler) -> list[Route]:
+    def _internal_routes(self, admin: AdminHandler, access: Access) -> list[Route]:
         s = self.settings
         types = dict(s.topics)
         dapr = DaprHandler(
@@ -203,16 +215,18 @@ class Bridge:
             dead_letter_topic=s.dead_letter_topic,
             bulk_wait=s.bulk_wait,
             stations=self.stations,
+            tail=self.tail,
         )
-        events = EventHandler(self.broker, self.stations, self._poll)
+        replicas = AllReplicas(self._poll, self._answer)
         return [
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
-            ("GET", "/stats", Caller.OPERATOR, admin.stats),
-            ("GET", f"/users/{_USER_ID}", Caller.OPERATOR, admin.user),
+            ("GET", "/stats", Caller.VIEWER, admin.stats),
+            ("GET", f"/users/{_USER_ID}", Caller.VIEWER, admin.user),
             ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, admin.disconnect),
-            ("GET", f"/users/{_USER_ID}/events/{_EVENT_ID}", Caller.OPERATOR, events.why),
+            ("GET", f"/users/{_USER_ID}/events/{_EVENT_ID}", Caller.VIEWER, EventHandler(self.broker, replicas).why),
             ("GET", "/metrics", Caller.PROMETHEUS, admin.scrape),
+            *console_routes(s, access, self.broker, replicas, name=self.stations.replica, publish=dapr.take),
         ]
 
     def _create_broker(self) -> tuple[Broker, dict[str, Job]]:
@@ -226,10 +240,9 @@ class Bridge:
             self.metrics,
             self.checks,
             lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
-            partial(answer, self.stations, self.registry),
+            self._answer,
         )
-        if broker.replicas is not None:
-            self._poll = broker.replicas.ask
+        self._poll = broker.replicas.ask if broker.replicas else None
         return broker, {"stream": broker.run, "reconciler": Reconciler(broker, self.registry, self.metrics).run}
 
     def _job_failed(self, failure: JobFailed) -> None:

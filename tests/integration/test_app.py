@@ -24,6 +24,12 @@ INTERNAL = {
     "GET /users/{user_id}/events/{event_id}",
     "POST /users/{user_id}/disconnect",
     "GET /metrics",
+    "GET /console",
+    "GET /console/console.js",
+    "GET /console/console.css",
+    "GET /console/stream",
+    "GET /console/payload",
+    "POST /console/events/{topic}",
 }
 
 

@@ -29,19 +29,24 @@ class Caller(Enum):
     ANYONE = "anyone"
     SIDECAR = "sidecar"
     OPERATOR = "operator"
+    VIEWER = "viewer"  # or an operator
     PROMETHEUS = "prometheus"
 
 
 TOKENS = {
     Caller.SIDECAR: "APP_API_TOKEN",
     Caller.OPERATOR: f"{PREFIX}ADMIN_TOKEN",
+    Caller.VIEWER: f"{PREFIX}ADMIN_TOKEN",
     Caller.PROMETHEUS: f"{PREFIX}METRICS_TOKEN",
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trust:
-    """The part of the settings that the access rule needs: the secret of each caller, and the modes."""
+    """The part of the settings that the access rule needs: the secret of each caller, and the modes.
+
+    The routes of viewers need a token if the operators' is set, and accept both.
+    """
 
     tokens: Mapping[Caller, str | None]
     development: bool = False
@@ -80,14 +85,18 @@ def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
         # happens to have such a header itself.
         status = 404 if call.delivered else 403
         return Refusal("invocation", status, "This route must not be called through Dapr service invocation.")
-    token = trust.tokens[caller]
-    if token and hmac.compare_digest(call.token.encode("utf-8", "surrogateescape"), token.encode()):
+    token = trust.tokens[Caller.OPERATOR if caller is Caller.VIEWER else caller]
+    if token and any(_equal(call.token, accepted) for accepted in (token, trust.tokens[caller]) if accepted):
         return None
     if token:
         header = f"the header {DAPR_TOKEN}" if caller is Caller.SIDECAR else "the header Authorization: Bearer"
         text = f"This route needs the {caller.value}'s token: send the value of {TOKENS[caller]} in {header}."
         return Refusal("token", 401, text)
     return _refusal_without_token(caller, call, trust)
+
+
+def _equal(sent: str, token: str) -> bool:
+    return hmac.compare_digest(sent.encode("utf-8", "surrogateescape"), token.encode())
 
 
 def _refusal_without_token(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
@@ -141,6 +150,10 @@ class Access:
         log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=address_of(request))
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if refused.status == web.HTTPUnauthorized.status_code else None
         raise _ERRORS[refused.status](text=refused.text, headers=headers)
+
+    def may_write(self, request: web.Request) -> bool:
+        """Whether the caller of a route for viewers is an operator."""
+        return refusal(Caller.OPERATOR, self._call(Caller.OPERATOR, request), self._trust) is None
 
     def shows_details(self, request: web.Request) -> bool:
         """Whether a public route may include details that are meant for operators."""

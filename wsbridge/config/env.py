@@ -51,6 +51,11 @@ def read(environ: Mapping[str, str]) -> Reading:
     if settings.internal_port and settings.internal_port == settings.port:
         line = f"expected a port other than {PREFIX}PORT ({settings.port})"
         wrong[f"{PREFIX}INTERNAL_PORT"] = f"{PREFIX}INTERNAL_PORT: {line}"
+    if settings.viewer_token and settings.viewer_token == settings.admin_token:
+        wrong[f"{PREFIX}VIEWER_TOKEN"] = f"{PREFIX}VIEWER_TOKEN: expected a token other than {PREFIX}ADMIN_TOKEN"
+    elif settings.viewer_token and not settings.admin_token:
+        line = f"{PREFIX}VIEWER_TOKEN is set without {PREFIX}ADMIN_TOKEN, so every caller is an operator; set both"
+        wrong[f"{PREFIX}VIEWER_TOKEN"] = line
     return Reading(settings, wrong, _unknown(environ))
 
 

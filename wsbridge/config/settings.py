@@ -83,7 +83,10 @@ class Settings:
     allowed_origins: Words = _env(
         (), types.ORIGIN_LIST, "origins of pages that may connect; default: the bridge's own origin"
     )
-    admin_token: str | None = _env(None, types.TOKEN, "bearer token for /stats and /users")
+    admin_token: str | None = _env(None, types.TOKEN, "bearer token for /console, /stats and /users")
+    viewer_token: str | None = _env(
+        None, types.TOKEN, "bearer token that may read what the other one may, and change nothing"
+    )
     metrics_token: str | None = _env(None, types.TOKEN, "bearer token for /metrics")
     app_api_token: str | None = _env(None, types.TOKEN, "token that the sidecar sends (Dapr's own name)")
     redis_url: RedisUrl | None = _env(None, types.REDIS_URL, "Redis or Valkey shared by all replicas")

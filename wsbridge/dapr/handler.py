@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import msgspec
@@ -16,6 +16,7 @@ from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.telemetry.stations.ring import Stations
+from wsbridge.telemetry.tail import Tail
 
 BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body; then 408, and the sidecar delivers again
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
@@ -55,7 +56,8 @@ def max_body(max_event_bytes: int) -> int:
 class DaprHandler:
     """`GET /dapr/subscribe` and `POST /events/{topic}`.
 
-    `bulk_wait` is in seconds: how long the sidecar may wait to fill a request. Dapr's unit is whole ms.
+    `topics` maps topics to message types. `bulk_wait` is in seconds: how long the sidecar may wait to fill a request.
+    Dapr's unit is whole ms.
     """
 
     reader: DeliveryReader
@@ -63,10 +65,11 @@ class DaprHandler:
     metrics: Metrics
     _: KW_ONLY
     pubsub: str
-    topics: Collection[str]
+    topics: Mapping[str, str]
     dead_letter_topic: str | None
     bulk_wait: float
     stations: Stations
+    tail: Tail
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
@@ -87,6 +90,10 @@ class DaprHandler:
     async def events(self, request: web.Request) -> web.Response:
         """One delivery, single or bulk."""
         self.metrics.delivered_at = time.time()
+        return await self.take(request)
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Take events from the sidecar, or one that an operator publishes in the same form."""
         topic = request.match_info["topic"]
         if topic not in self.topics:
             self.metrics.dropped(Drop.UNKNOWN_TOPIC)
@@ -97,7 +104,7 @@ class DaprHandler:
         except web.HTTPRequestEntityTooLarge as error:
             return _json(self._too_large(request, topic, error.text or ""))
         try:
-            return _json(await self._take(body, topic, request))
+            return _json(await self._answer(body, topic, request))
         except Exception as error:  # the boundary: a 404 would drop the events, a RETRY keeps them
             self.metrics.internal("take event", error, topic=topic)
             return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
@@ -128,7 +135,7 @@ class DaprHandler:
         log.warning("event.retried", topic=topic, count=1, why=reason, detail=detail)
         return msgspec.json.encode(Answer(RETRY, reason))
 
-    async def _take(self, body: bytes, topic: str, request: web.Request) -> bytes:
+    async def _answer(self, body: bytes, topic: str, request: web.Request) -> bytes:
         if request.content_type != CLOUDEVENT:
             bulk = self.reader.read_bulk(body, topic)
             if bulk is not None:
@@ -150,6 +157,8 @@ class DaprHandler:
         self._report(events, outcomes, topic)
         if self.stations.is_on and events:
             self.stations.received(now, topic, events, None if outcomes.count(STORED) == len(outcomes) else outcomes)
+        if self.tail.is_on:
+            self.tail.received(now, topic, events, outcomes)
         rest = iter(outcomes)
         return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in read]
 
@@ -182,6 +191,7 @@ class DaprHandler:
     def _dropped(self, event: Rejected, topic: str) -> Answer:
         self.metrics.dropped(event.reason)
         self.stations.dropped(topic, event)
+        self.tail.dropped(time.time(), topic, self.topics[topic], event)
         log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=event.text)
         return Answer(DROP, event.reason)
 

@@ -13,7 +13,8 @@ class Record:
 
     __slots__ = (
         "__weakref__", "agent", "close", "closes_at", "epoch", "expires_at", "heard_at", "id", "messages_received",
-        "offset", "opened_at", "peer", "peers_close", "pinged_at", "user",
+        "offset", "opened_at", "peer", "peers_close", "pinged_at", "round_trip",
+        "user",
     )  # fmt: skip
 
     def __init__(self, user: str, *, peer: str, agent: str, now: float) -> None:
@@ -22,6 +23,7 @@ class Record:
         self.peer = peer  # address
         self.agent = agent
         self.opened_at = self.heard_at = self.pinged_at = now
+        self.round_trip: float | None = None  # seconds from the last ping to its pong, None until that
         self.expires_at = NEVER  # the end of its token
         self.closes_at = NEVER  # the time of its close in a graceful shutdown
         self.epoch = ""
@@ -45,6 +47,11 @@ class Record:
     @property
     def final_close(self) -> Close:
         return self.close or self.peers_close or LOST
+
+    def ponged(self, now: float) -> None:
+        """Note the answer to the last ping. A further pong, which nobody asked for, changes nothing."""
+        if self.round_trip is None:
+            self.round_trip = now - self.pinged_at
 
     def alive(self, now: float) -> None:
         self.heard_at = now

@@ -106,6 +106,7 @@ class Session(Record):
     def ping(self) -> None:
         """Ping the peer. While frames wait for it, the bytes that it reads are the answer."""
         if not self._sender.is_waiting and self.state in (State.REPLAYING, State.LIVE):
+            self.round_trip = None
             self.connection.ping()
 
     def flush(self) -> None:

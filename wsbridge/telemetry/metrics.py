@@ -101,6 +101,8 @@ class Metrics(Collector):
         self.loop_lag = self._histogram(
             "event_loop_lag_seconds", "By how much a timer of the event loop was late, four times a second.", LATENCY
         )
+        others = {"delivery": self._delivery, "redis": self.redis_round_trip, "loop_lag": self.loop_lag}
+        self.latencies = stages | others
         self._duration = self._histogram("connection_duration_seconds", "Duration of sessions.", DURATION)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

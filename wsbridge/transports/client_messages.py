@@ -7,13 +7,14 @@ from typing import Protocol
 
 from wsbridge.core.close_codes import POLICY, UNSUPPORTED
 from wsbridge.core.frames import pong_frame
-from wsbridge.core.messages import PONG, error, read_message
+from wsbridge.core.messages import PONG as PONG_MESSAGE
+from wsbridge.core.messages import error, read_message
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
 from wsbridge.supervision.jobs import Starter
 from wsbridge.telemetry.metrics import Metrics
-from wsbridge.transports.client_frames import BINARY, PING, TEXT, Frame, text_of
+from wsbridge.transports.client_frames import BINARY, PING, PONG, TEXT, Frame, text_of
 
 MAX_INVALID, INVALID_WINDOW = 10, 60.0  # this number of invalid messages within this many seconds ends a session
 
@@ -45,6 +46,8 @@ class ClientMessages:
             self._take_text(sender, session, text_of(frame.payload), len(frame.payload))
         elif frame.opcode == PING:
             session.pong(pong_frame(frame.payload))
+        elif frame.opcode == PONG:
+            session.ponged(session.heard_at)
         elif frame.opcode == BINARY:
             session.end(UNSUPPORTED)
 
@@ -52,7 +55,7 @@ class ClientMessages:
         kind, content = read_message(text)
         self.metrics.message_received(kind, size)
         if kind == "ping":
-            session.send(PONG)
+            session.send(PONG_MESSAGE)
         elif kind == "auth":
             sender.is_checking = True
             self.jobs.start("auth", partial(self._authenticate, sender, session, content))

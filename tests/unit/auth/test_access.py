@@ -181,6 +181,19 @@ async def test_guard_takes_a_token_for_its_own_routes_only(caller: Caller) -> No
         assert await status(caller, asked, its) == 401
 
 
+def test_refusal_of_a_viewers_route_accepts_the_tokens_of_viewers_and_operators() -> None:
+    its = Trust(tokens={Caller.OPERATOR: "admin", Caller.VIEWER: "viewer"})
+    assert [why(Caller.VIEWER, Call(token=token), its) for token in ("admin", "viewer", "")] == ["", "", "token"]
+    assert [why(Caller.OPERATOR, Call(token=token), its) for token in ("admin", "viewer")] == ["", "token"]
+
+
+def test_refusal_of_a_viewers_route_without_an_operators_token_is_that_of_operators() -> None:
+    its = Trust(tokens=dict.fromkeys((*GUARDED, Caller.VIEWER)))
+    for internal, foreign in itertools.product((False, True), repeat=2):
+        call = Call(internal=internal, foreign=foreign)
+        assert refusal(Caller.VIEWER, call, its) == refusal(Caller.OPERATOR, call, its)
+
+
 async def test_guard_takes_a_token_of_any_characters() -> None:
     asked = request("10.0.0.9", Authorization="Bearer é😀")
     assert await status(Caller.OPERATOR, asked, trust("é😀")) == 200

@@ -38,6 +38,7 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "JWT_COOKIE": None,
     "ALLOWED_ORIGINS": (),
     "ADMIN_TOKEN": None,
+    "VIEWER_TOKEN": None,
     "METRICS_TOKEN": None,
     "APP_API_TOKEN": None,
     "REDIS_URL": None,
@@ -62,7 +63,7 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "LOG_LEVEL": "info",
     "LOG_FORMAT": None,
 }
-SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN"]
+SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "VIEWER_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN"]
 
 
 def test_settings_and_documentation_have_the_same_names() -> None:

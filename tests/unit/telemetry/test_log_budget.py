@@ -12,7 +12,7 @@ from wsbridge.telemetry.log_budget import FROM_UNKNOWN_PEERS, KNOWN_USERS, UNKNO
 
 BEFORE_ANY_TOKEN = ("auth.access", "connections.", "telemetry.log", "transports.", "web.problem")
 BEHIND_A_TOKEN = {  # events that need a valid token of a user, an operator or the sidecar
-    "session.authenticated", "session.opened", "subscriptions.read", "user.disconnected",
+    "payload.shown", "session.authenticated", "session.opened", "subscriptions.read", "user.disconnected",
 }  # fmt: skip
 OWN = {"log.dropped"}  # reports dropped lines, so it has no budget
 

@@ -46,8 +46,8 @@ class Replicas:
         self._jobs = Jobs()
         self._answering = 0
 
-    async def ask(self, question: bytes) -> Poll:
-        """Ask all replicas, and wait for their answers for `TIMEOUT` at most.
+    async def ask(self, question: bytes, patience: float | None = None) -> Poll:
+        """Ask all replicas, and wait for their answers for `patience` seconds at most, or for `TIMEOUT`.
 
         Raises `BrokerUnavailable` if the question could not be sent.
         """
@@ -56,7 +56,7 @@ class Replicas:
         try:
             asked = await self._publish(_Message(name, False, question))  # noqa: FBT003 - a field
             try:
-                async with asyncio.timeout(TIMEOUT):
+                async with asyncio.timeout(TIMEOUT if patience is None else patience):
                     while len(waiting.answers) < asked:
                         waiting.news.clear()
                         await waiting.news.wait()

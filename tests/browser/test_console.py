@@ -1,0 +1,225 @@
+"""The console in a real browser on a real bridge."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.running import ADMIN_TOKEN, SECRET, token
+
+# isort: split
+
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+VIEWER = "what only viewers know"
+HOSTILE = "<img src=x onerror=\"window.ran = 'yes'\"><b>it's</b>"
+
+
+@dataclass
+class Console:
+    """The open page with its errors and warnings, and the clients of the bridge."""
+
+    page: Page
+    bridge: Bridge
+    http: aiohttp.ClientSession
+    complaints: list[str] = field(default_factory=list)  # console errors, warnings and uncaught exceptions
+    sockets: list[aiohttp.ClientWebSocketResponse] = field(default_factory=list)
+
+    def watch(self) -> None:
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    async def sign_in(self, secret: str) -> None:
+        await self.page.goto(f"{self.bridge.url}/console")
+        await self.page.get_by_label("Token").fill(secret)
+        await self.page.get_by_role("button", name="Sign in").click()
+
+    async def is_live(self) -> None:
+        """Wait until the tail shows what is published from now on."""
+        await expect(self.page.locator("#tail-hint")).to_have_text("live")
+
+    async def connect(self, user: str) -> aiohttp.ClientWebSocketResponse:
+        ws = await self.http.ws_connect(f"{self.bridge.url}/ws", params={"token": token(user)})
+        self.sockets.append(ws)
+        await ws.receive(DEADLINE)
+        return ws
+
+    def row(self, user: str) -> Locator:
+        return self.page.locator(".row:visible", has=self.page.locator(".user", has_text=user))
+
+    def line(self, text: str) -> Locator:
+        return self.page.locator("#lines li", has_text=text).first
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bridge() -> AsyncIterator[Bridge]:
+    async with Bridge(JWT_SECRET=SECRET, VIEWER_TOKEN=VIEWER) as bridge:
+        yield bridge
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def console(browser: Browser, bridge: Bridge) -> AsyncIterator[Console]:
+    context = await browser.new_context(viewport={"width": 1280, "height": 900})
+    async with aiohttp.ClientSession() as http:
+        console = Console(await context.new_page(), bridge, http)
+        console.watch()
+        yield console
+        for ws in console.sockets:
+            await ws.close()
+    await context.close()
+
+
+async def test_console_shows_a_connection_and_disconnects_its_user(console: Console) -> None:
+    ws = await console.connect("alice")
+    await console.connect("bob")
+    await console.sign_in(ADMIN_TOKEN)
+    await expect(console.page.locator("#role")).to_have_text("read-write")
+    await expect(console.page.locator("#health")).to_have_text("healthy · 2 connections")
+    await expect(console.row("alice")).to_contain_text("127.0.0.1")
+    await console.page.get_by_label("Search connections").fill("ALIC")
+    await expect(console.page.locator(".row:visible")).to_have_count(1)
+    await console.row("alice").click()
+    await console.page.get_by_role("button", name="Disconnect alice (1 connection)").click()
+    await ws.receive(DEADLINE)  # a goodbye
+    assert (await ws.receive(DEADLINE)).data == 4509
+    await ws.close()
+    await expect(console.row("alice")).to_have_count(0)
+    await expect(console.page.locator("#closes")).to_contain_text("4509 force_disconnect")
+    assert console.complaints == []
+
+
+async def test_console_publishes_and_explains_an_event(console: Console) -> None:
+    ws = await console.connect("carol")
+    await console.sign_in(ADMIN_TOKEN)
+    await expect(console.row("carol")).to_have_count(1)
+    form = console.page.locator("#publish")
+    await form.get_by_label("User").fill("carol")
+    await form.get_by_label("Data").fill('{"title": "A test"}')
+    await form.get_by_role("button").click()
+    await expect(console.page.locator("#published")).to_contain_text("SUCCESS")
+    assert (await ws.receive_json(timeout=DEADLINE))["event"] == {"title": "A test", "user_id": "carol"}
+    await expect(console.page.locator(".verdict")).to_contain_text("delivered to 1 of 1 connection")
+    await expect(console.page.locator(".line-map b")).to_have_text(
+        ["opened", "resumed", "received", "relayed", "written"]
+    )
+    assert console.complaints == []
+
+
+async def test_console_tail_masks_the_data_until_it_is_asked_for(console: Console) -> None:
+    await console.sign_in(ADMIN_TOKEN)
+    await console.is_live()
+    await console.bridge.publish("dave", 4711)
+    line = console.line("dave")
+    await expect(line).to_contain_text("stored")
+    assert "4711" not in await console.page.content()
+    await line.get_by_role("button", name="Data").click()
+    await expect(line.locator(".data")).to_contain_text("4711")
+    await line.get_by_role("button", name="Mask").click()
+    await expect(line.locator(".data")).to_be_hidden()
+    assert "4711" not in await console.page.content()
+    await line.get_by_role("button", name="Why?").click()
+    await expect(console.page.locator(".verdict")).to_contain_text("the user has not connected since")
+    assert console.complaints == []
+
+
+async def test_console_tail_is_filtered_and_paused(console: Console) -> None:
+    await console.sign_in(ADMIN_TOKEN)
+    await console.is_live()
+    async with console.page.expect_request(lambda request: "user=erin" in request.url):
+        await console.page.locator("#filters").get_by_label("User").fill("erin")
+    await console.is_live()
+    for user in ("frank", "erin"):
+        await console.bridge.publish(user, 1)
+    await expect(console.line("erin")).to_be_visible()
+    await expect(console.page.locator("#lines li")).to_have_count(1)
+    await console.page.get_by_role("button", name="Pause").click()
+    await console.bridge.publish("erin", 2)
+    async with console.page.expect_request(lambda request: "user=erin" in request.url):
+        await console.page.get_by_role("button", name="Go on").click()
+    await console.is_live()
+    await console.bridge.publish("erin", 3)
+    await expect(console.page.locator("#lines li")).to_have_count(2)
+    assert console.complaints == []
+
+
+async def test_console_shows_hostile_texts_as_text(console: Console) -> None:
+    agent = {"User-Agent": HOSTILE}
+    async with console.http.ws_connect(f"{console.bridge.url}/ws", params={"token": token(HOSTILE)}, headers=agent):
+        await console.sign_in(ADMIN_TOKEN)
+        await console.is_live()
+        await expect(console.row(HOSTILE).locator(".agent")).to_have_text(HOSTILE)
+        form = console.page.locator("#publish")
+        await form.get_by_label("User").fill(HOSTILE)
+        await form.get_by_label("Data").fill(json.dumps({"title": HOSTILE}))
+        await form.get_by_role("button").click()
+        await expect(console.page.locator(".verdict")).to_contain_text("delivered to 1 of 1 connection")
+        line = console.line(HOSTILE)
+        await line.get_by_role("button", name="Data").click()
+        await expect(line.locator(".data")).to_contain_text(HOSTILE.split('"', maxsplit=1)[0])
+        await console.row(HOSTILE).click()
+        await expect(console.page.locator("#details h2")).to_have_text(f"Connection of {HOSTILE}")
+        assert await console.page.locator("img, b b").count() == 0
+        assert await console.page.evaluate("window.ran") is None
+    assert console.complaints == []
+
+
+async def test_console_of_a_viewer_offers_nothing_that_changes_something(console: Console) -> None:
+    await console.connect("grace")
+    await console.sign_in(VIEWER)
+    await console.is_live()
+    await expect(console.page.locator("#role")).to_have_text("read-only")
+    await expect(console.page.locator("#publish button")).to_be_disabled()
+    await console.bridge.publish("grace", 1)
+    await expect(console.line("grace").get_by_role("button")).to_have_text(["Why?"])
+    await console.line("grace").get_by_role("button").click()
+    await expect(console.page.locator(".verdict")).to_contain_text("delivered to 1 of 1 connection")
+    await console.row("grace").click()
+    await expect(console.page.locator("#details .danger")).to_be_hidden()
+    assert console.complaints == []
+
+
+async def test_console_with_a_wrong_token_says_so_and_asks_again(console: Console) -> None:
+    await console.sign_in("not the token at all")
+    await expect(console.page.get_by_role("alert")).to_contain_text("WSBRIDGE_ADMIN_TOKEN")
+    await expect(console.page.locator("#console")).to_be_hidden()
+    await console.page.get_by_label("Token").fill(ADMIN_TOKEN)
+    await console.page.get_by_role("button", name="Sign in").click()
+    await expect(console.page.locator("#replicas li")).to_have_count(1)
+    await console.page.get_by_role("button", name="Sign out").click()
+    await expect(console.page.locator("#login")).to_be_visible()
+    await expect(console.page.locator("#lines li")).to_have_count(0)
+    storage = await console.page.evaluate(
+        "JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])"
+    )
+    assert storage == '[{},{},""]'
+
+
+@pytest.mark.parametrize("width", [320, 768, 1920])
+async def test_console_fits_the_width(console: Console, width: int) -> None:
+    await console.connect("a-user-with-quite-a-long-name@" + "example" * 9)
+    await console.page.set_viewport_size({"width": width, "height": 800})
+    await console.sign_in(ADMIN_TOKEN)
+    await console.is_live()
+    await console.bridge.publish("x" * 200, 1)
+    await expect(console.line("x" * 200)).to_be_visible()
+    assert await console.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_console_page_sends_its_requests_to_the_bridge_only(console: Console) -> None:
+    urls: list[str] = []
+    console.page.on("request", lambda request: urls.append(request.url))
+    await console.sign_in(ADMIN_TOKEN)
+    await expect(console.page.locator("#replicas li")).to_have_count(1)
+    assert {url.partition("/console")[0] for url in urls if not url.startswith("data:")} == {console.bridge.url}
+    assert not any(quote(ADMIN_TOKEN) in url or ADMIN_TOKEN in url for url in urls)

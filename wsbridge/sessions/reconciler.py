@@ -3,7 +3,8 @@
 Looks every few seconds, and at once after an interruption of the live stream. Does not depend on the transport.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL = 3.0  # seconds
+SLICE = 500  # users who are looked at before other tasks run
 AGAIN = 0.25  # seconds until the next try, while the history is unavailable
 
 
@@ -58,9 +60,13 @@ class Reconciler:
 
         Raises `BrokerUnavailable` if the histories cannot be read now.
         """
-        live = {user: session for user in self.registry.users() if (session := self._furthest(user)) is not None}
-        found = await self.broker.verify({user: session.position for user, session in live.items()})
-        for user, position in found.items():
+        known: dict[str, Position] = {}
+        async for user in _paced(self.registry.users()):
+            if (session := self._furthest(user)) is not None:
+                known[user] = session.position
+        found = await self.broker.verify(known)
+        async for user in _paced(found):
+            position = found[user]
             due = position if user in missed else self.before.get(user)
             for session in self.registry.of(user):
                 if session.state is State.LIVE and _has_missed(session, position, due):
@@ -70,6 +76,14 @@ class Reconciler:
     def _furthest(self, user: str) -> Session | None:
         live = [session for session in self.registry.of(user) if session.state is State.LIVE]
         return max(live, key=lambda session: session.offset, default=None)
+
+
+async def _paced(users: Iterable[str]) -> AsyncIterator[str]:
+    """Yield the users, and let other tasks run in between."""
+    for place, user in enumerate(users):
+        if place % SLICE == SLICE - 1:
+            await asyncio.sleep(0)
+        yield user
 
 
 def _has_missed(session: Session, present: Position | None, due: Position | None) -> bool:

@@ -15,7 +15,7 @@ from tests.support.running import until
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.core.close_codes import SHUTDOWN
 from wsbridge.core.events import Position
-from wsbridge.sessions.reconciler import AGAIN, INTERVAL, Reconciler
+from wsbridge.sessions.reconciler import AGAIN, INTERVAL, SLICE, Reconciler
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
@@ -103,6 +103,23 @@ async def test_reconciler_leaves_complete_sessions_alone() -> None:
     for _ in range(3):
         await bench.look("u", u=at(2))
     assert (peer.behind, peer.session.state) == ([], State.LIVE)
+
+
+async def test_reconciler_lets_other_tasks_run_during_a_look_at_many_users() -> None:
+    users = [f"u{number}" for number in range(2 * SLICE)]
+    bench = Bench(*(reached(0, user) for user in users), **dict.fromkeys(users, at(0)))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await bench.look()
+    task.cancel()
+    assert turns >= 5  # two before the histories are read, one meanwhile, two after
 
 
 async def test_reconciler_catches_up_only_sessions_that_were_due_at_the_last_look() -> None:

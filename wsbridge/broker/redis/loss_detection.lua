@@ -31,6 +31,12 @@ redis.register_function('@LIBRARY@_look', function(keys, args)
   return { life * TURNS + turn - 1, now }
 end)
 
+-- Returns the position of each key, or false.
+redis.register_function('@LIBRARY@_positions', function(keys)
+  for place, key in ipairs(keys) do keys[place] = redis.call('GET', key) end
+  return keys
+end)
+
 -- args: a random seed, the space, the mark of the caller's last look that missed nothing ('' if none), and the 'busy' reply
 -- that has not changed for too long ('' if none). Returns the mark up to which positions must be dropped, as well as all
 -- positions of other lives; 'done' if a replica has done so since that look; or 'busy' and a number that grows while

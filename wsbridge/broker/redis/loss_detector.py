@@ -10,8 +10,8 @@ measured on the monotonic clock.
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import all_positions, keys_of, parse_position
@@ -21,7 +21,9 @@ from wsbridge.broker.redis.server import Server
 from wsbridge.core.events import Position
 from wsbridge.telemetry.log import log
 
+T = TypeVar("T")
 _PING = Command("", ("PING",))  # each node must be asked, even without a user to ask for
+PORTION = 250  # users whose positions are read before other tasks run
 PROBES = 8  # keys that are tried for each node, to find one that it owns
 STUCK = 5.0  # seconds without progress after which the reset of another replica is taken over
 LASTS = 86_400.0  # seconds for which a confirmed append is looked for; less than the lifetime of a position
@@ -75,23 +77,32 @@ class LossDetector:
         now = time.monotonic()
         latest = [(c.user, c.position) for c in self._confirmed.values() if now - c.at < LASTS]
         expected = [*known.items(), *latest]
-        looks = await self._look({user for user, _ in expected})
-        found = await self._positions({user for user, _ in expected})
-        missing = {(user, last.epoch) for user, last in expected if _is_missing(last, found[user])}
+        looks = await self._look(user for user, _ in expected)
+        found: dict[str, Position | None] = {}
+        missing = set[tuple[str, str]]()
+        for part in _portions(expected):
+            found |= await self._positions([user for user, _ in part])
+            missing |= {(user, last.epoch) for user, last in part if _is_missing(last, found[user])}
         lost = {user for user, _ in missing - self._written_off}
         for node, user in {self._node(user): user for user in lost}.items():
             await self._forget(node, user)
         self._looks = looks
         self._written_off = missing  # for as long as a session has such a position
         if lost:
-            found |= await self._positions(known)
+            for users in _portions(list(known)):
+                found |= await self._positions(users)
         return {user: found[user] for user in known}, len(lost)
 
     async def _look(self, users: Iterable[str]) -> dict[str, _Look]:
         """Look at each node: whether it accepts the bridge's commands, and the turn and time of the look."""
         # The probes are users that need not exist. There are so many that each node very likely owns one.
-        probes = [f"probe {number}" for number in range(PROBES * len(list(self._server.nodes())))]
-        nodes = {self._node(user): user for user in (*probes, *users)}
+        count = len(list(self._server.nodes()))
+        probes = [f"probe {number}" for number in range(PROBES * count)]
+        nodes: dict[str, str] = {}
+        for user in (*probes, *users):
+            nodes.setdefault(self._node(user), user)
+            if len(nodes) >= count:
+                break
         commands = [
             call("look", keys_of(self._prefix, user), secrets.token_hex(8), self._time(node))
             for node, user in nodes.items()
@@ -106,11 +117,15 @@ class LossDetector:
         looks = [self._looks[node]] if node in self._looks else self._looks.values()
         return min((look.time + round((now - look.at) * 1000) for look in looks), default="")
 
-    async def _positions(self, users: Iterable[str]) -> dict[str, Position | None]:
-        users = list(users)
-        keys = [keys_of(self._prefix, user).position for user in users]
-        _, *texts = await self._pipeline.ask(_PING, *(Command(key, ("GET", key)) for key in keys))
-        return dict(zip(users, map(parse_position, texts), strict=True))
+    async def _positions(self, users: Sequence[str]) -> dict[str, Position | None]:
+        """Read with one command for each slot."""
+        slots: dict[int, dict[str, str]] = {}  # slot → key → user
+        for user in users:
+            key = keys_of(self._prefix, user).position
+            slots.setdefault(self._server.slot_of(key), {})[key] = user
+        _, *replies = await self._pipeline.ask(_PING, *(call("positions", list(keys)) for keys in slots.values()))
+        owners = [user for keys in slots.values() for user in keys.values()]
+        return dict(zip(owners, (parse_position(text) for texts in replies for text in texts), strict=True))
 
     async def _forget(self, node: str, user: str) -> None:
         """Forget all positions of the node, unless another replica has done so since the last look."""
@@ -135,6 +150,12 @@ class LossDetector:
 
     def _node(self, user: str) -> str:
         return self._server.node_of(keys_of(self._prefix, user).position)
+
+
+def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield portions of the items, at least one, so that other tasks run while each is read."""
+    for start in range(0, max(1, len(items)), PORTION):
+        yield items[start : start + PORTION]
 
 
 def _is_missing(last: Position, found: Position | None) -> bool:

@@ -100,6 +100,7 @@ class Sidecar:
     ) -> None:
         """`name` is that of the pod."""
         self.port = free_port()
+        self.metrics_port = free_port()
         self.log = log
         self.app_token = app_token  # sent to the app, from its next start on
         self._api_token = api_token  # required from those that call it
@@ -113,7 +114,8 @@ class Sidecar:
             f"--resources-path={resources}",
             "--dapr-listen-addresses=127.0.0.1",
             "--dapr-internal-grpc-listen-address=127.0.0.1",
-            "--enable-metrics=false",
+            f"--metrics-port={self.metrics_port}",
+            "--metrics-listen-address=127.0.0.1",
         ]
         self._name = name
         self._process: Process | None = None

@@ -54,8 +54,8 @@ def pair(word: str) -> tuple[str, str | msgspec.Raw]:
         raise BadParameter(f"expected JSON after {key}:=, got {text!r}; for a string write {key}={text}") from None
 
 
-def url(example: str, *schemes: str, path: str = "") -> Callable[[str], str]:
-    """A URL with a host; `path` is the default of its path."""
+def url(example: str, *schemes: str, path: str = "", is_base: bool = False) -> Callable[[str], str]:
+    """A URL with a host; `path` is the default of its path. A base can be shown, and a path be added to it."""
 
     def read(word: str) -> str:
         try:
@@ -65,6 +65,8 @@ def url(example: str, *schemes: str, path: str = "") -> Callable[[str], str]:
             good = False
         if not good or not word.isprintable() or " " in word.strip():
             raise BadParameter(f"expected a URL such as {example}, got {word!r}")
+        if is_base and (parts.query or parts.username is not None):
+            raise BadParameter(f"expected a URL without user, password and query, such as {example}")
         return parts._replace(path=parts.path if parts.path.strip("/") else path, fragment="").geturl()
 
     return read

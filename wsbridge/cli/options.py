@@ -30,9 +30,10 @@ def examples(*lines: str, text: str = "") -> str:
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines), "", text))
 
 
-def url_option(default: str, *schemes: str, path: str = "") -> Callable[[Command], Command]:
+def url_option(default: str, *schemes: str, path: str = "", is_base: bool = False) -> Callable[[Command], Command]:
     text = f"URL of the bridge; default: {default}, or from WSBRIDGE_HOST and WSBRIDGE_PORT"
-    return click.option("--url", metavar="URL", type=arg_types.url(default, *schemes, path=path), help=text)
+    value_type = arg_types.url(default, *schemes, path=path, is_base=is_base)
+    return click.option("--url", metavar="URL", type=value_type, help=text)
 
 
 user_option = click.option("--user", metavar="ID", required=True, type=arg_types.user, help="id of the user")

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import time
-from http import HTTPStatus
 from urllib.parse import quote
 
 from wsbridge.cli.doctor.deployment import Deployment
@@ -38,14 +37,17 @@ async def canary(d: Deployment) -> Finding:
             if problem:  # there is no such partition
                 break
             waiting[event_id] = f"{topic}/{number}" if is_kafka else topic
-    return await _arrived(d, user, waiting, started)
+    return await _arrived(d, user, waiting, started, is_kafka=is_kafka)
 
 
-async def _arrived(d: Deployment, user: str, waiting: dict[str, str], started: float) -> Finding:
+async def _arrived(d: Deployment, user: str, waiting: dict[str, str], started: float, *, is_kafka: bool) -> Finding:
     places = list(waiting.values())
     while waiting:
-        for event_id in list(waiting):
-            if await _code(d, user, event_id) not in ABSENT:
+        for event_id, place in list(waiting.items()):
+            received = await _received(d, user, event_id)
+            if received and is_kafka and not received.startswith(f"{place}/"):
+                raise NotChecked("this sidecar cannot publish to a partition of choice: it needs Dapr 1.18")
+            if received is not None:
                 del waiting[event_id]
         if time.monotonic() - started > PATIENCE:
             break
@@ -75,10 +77,17 @@ async def _publish(d: Deployment, topic: str, user: str, event_id: str, partitio
     return ""
 
 
-async def _code(d: Deployment, user: str, event_id: str) -> str:
-    """The fate of the event in one word, as `wsbridge why` has it."""
+async def _received(d: Deployment, user: str, event_id: str) -> str | None:
+    """What `wsbridge why` says about the receipt of the event, which begins with its place.
+
+    None if the event is absent, "" if the bridge has no record of it.
+    """
     try:
         answer = await d.of_bridge(f"/users/{quote(user)}/events/{quote(event_id)}")
     except Unreachable:
-        return ABSENT[0]
-    return str(answer.json().get("code", ABSENT[0])) if answer.status == HTTPStatus.OK else ABSENT[0]
+        return None
+    found = answer.json()
+    if found.get("code", ABSENT[0]) in ABSENT:
+        return None
+    receipts = [station["text"] for station in found["stations"] if station["name"] == "received"]
+    return str(receipts[0]) if receipts else ""

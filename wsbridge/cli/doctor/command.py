@@ -21,11 +21,11 @@ PUBLIC = "https://push.example.com"
         "wsbridge doctor --url http://push.internal:8005 --json | jq .healthy",
     )
 )
-@url_option(BRIDGE, "http", "https")
+@url_option(BRIDGE, "http", "https", is_base=True)
 @click.option(
     "--public-url",
     metavar="URL",
-    type=arg_types.url(PUBLIC, "http", "https"),
+    type=arg_types.url(PUBLIC, "http", "https", is_base=True),
     help="URL that browsers use: also examines the ingress",
 )
 @click.option("--token", metavar="JWT", type=arg_types.token, help="for the ingress; default: a new one if possible")
@@ -41,13 +41,13 @@ PUBLIC = "https://push.example.com"
 @click.option(
     "--dapr",
     metavar="URL",
-    type=arg_types.url(SIDECAR, "http", "https"),
+    type=arg_types.url(SIDECAR, "http", "https", is_base=True),
     help=f"URL of the sidecar; default: port DAPR_HTTP_PORT of this machine, or {SIDECAR}",
 )
 @click.option(
     "--caller",
     metavar="URL",
-    type=arg_types.url(SIDECAR, "http", "https"),
+    type=arg_types.url(SIDECAR, "http", "https", is_base=True),
     help="URL of another app's sidecar: checks whether that app may invoke the bridge",
 )
 @click.option("--canary", is_flag=True, help="publish an event in each partition, and wait for it")

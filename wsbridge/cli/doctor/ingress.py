@@ -14,13 +14,15 @@ from aiohttp import hdrs
 from wsbridge.cli.doctor.deployment import MOST_BYTES, TIMEOUT, Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok
 from wsbridge.cli.http import Unreachable, why_unreachable
-from wsbridge.core.close_codes import ORIGIN_FORBIDDEN
+from wsbridge.core.close_codes import LOST, NO_STATUS, ORIGIN_FORBIDDEN
 from wsbridge.transports.sse import COMMENT_INTERVAL
 
 USER = "wsbridge-doctor"
 PROXY = "docs/replicas.md#in-front-of-it"
 UPGRADE = f"let it pass on Upgrade and Connection, with HTTP/1.1 ({PROXY})"
 GUARDED = ("/stats", "/metrics", "/dapr/subscribe")
+
+_PROXIES = (LOST.code, NO_STATUS.code, aiohttp.WSCloseCode.GOING_AWAY)  # codes of a close that the bridge has not made
 
 
 def _public(d: Deployment, path: str) -> str:
@@ -113,20 +115,24 @@ async def idle_websocket(d: Deployment) -> Finding:
             first = await _first(ws)
             if first != "connected":
                 raise NotChecked(f"a session needs --token ({first})")
-            await ws.receive()
-            return _cut("a WebSocket", started, f", with {ws.close_code or 1006}")
+            async for _ in ws:  # events of the user
+                pass
+            code = ws.close_code or LOST.code
     except TimeoutError:
         return ok(f"a WebSocket without events lasted {d.idle:g} s")
     except (aiohttp.ClientError, OSError):
         raise NotChecked("no WebSocket opens") from None
+    if code in _PROXIES:
+        return _cut("a WebSocket", started)
+    raise NotChecked(f"the bridge closed the WebSocket with {code}")
 
 
 async def idle_stream(d: Deployment) -> Finding:
     """Whether the ingress keeps a stream without events."""
-    started = time.monotonic()
+    started, chunk = time.monotonic(), b""
     try:
         async with asyncio.timeout(d.idle):
-            async for _ in _chunks(d):
+            async for chunk in _chunks(d):  # noqa: B007 - the last one is needed
                 pass
     except TimeoutError:
         return ok(f"a stream without events lasted {d.idle:g} s")
@@ -134,11 +140,13 @@ async def idle_stream(d: Deployment) -> Finding:
         pass
     except (aiohttp.ClientError, OSError):
         raise NotChecked("no stream opens") from None
+    if b"event: goodbye" in chunk:
+        raise NotChecked("the bridge closed the stream")
     return _cut("a stream", started)
 
 
-def _cut(what: str, started: float, how: str = "") -> Finding:
-    text = f"{what} without events was cut after {time.monotonic() - started:.0f} s{how}"
+def _cut(what: str, started: float) -> Finding:
+    text = f"{what} without events was cut after {time.monotonic() - started:.0f} s"
     return failure(text, f"raise the ingress' idle time-out, and remove its limit of a request's duration ({PROXY})")
 
 

@@ -18,6 +18,7 @@ class Publishing(StandIn):
         self.bridge = bridge
         self.lost = lost
         self.refuses = False
+        self.is_old = False  # then it ignores the partition
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         return (*super().routes(), web.post("/v1.0/publish/pubsub-kafka/task-updates", self._publish))
@@ -27,7 +28,8 @@ class Publishing(StandIn):
         if partition > 2 or self.refuses:
             raise web.HTTPInternalServerError
         if partition not in self.lost:
-            await self.bridge.post(await request.read(), __partition=str(partition), __offset="1")
+            place = "0" if self.is_old else str(partition)
+            await self.bridge.post(await request.read(), __partition=place, __offset="1")
         return web.Response(status=204)
 
 
@@ -56,6 +58,13 @@ async def test_canary_through_a_component_without_partitions_is_one_event(bridge
     async with Publishing(bridge, components=[{"name": "pubsub-kafka", "type": "pubsub.in-memory"}]) as sidecar:
         finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
     assert (finding.state, "each of task-updates within" in finding.text) == (OK, True), finding
+
+
+async def test_canary_through_a_sidecar_that_ignores_the_partition_is_not_checked(bridge: Running) -> None:
+    async with Publishing(bridge) as sidecar:
+        sidecar.is_old = True
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert (finding.state, "it needs Dapr 1.18" in finding.text) == (NOT_CHECKED, True)
 
 
 async def test_canary_that_cannot_be_published_fails(bridge: Running) -> None:

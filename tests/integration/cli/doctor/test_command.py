@@ -1,9 +1,14 @@
 """`wsbridge doctor` on the command line: output, JSON, exit codes, and no secret in it."""
 
 import json
+import re
+import shlex
+
+import pytest
 
 from tests.support.command import finished
-from tests.support.running import ADMIN_TOKEN, APP_TOKEN, SECRET, Running, Start, variables
+from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, Running, Start, variables
+from wsbridge.cli.doctor import command
 
 
 async def doctor(bridge: Running, *words: str, **settings: str) -> tuple[int, str, str]:
@@ -26,6 +31,23 @@ async def test_doctor_with_json_prints_each_finding_and_exits_with_1_after_a_fai
     states = {finding["check"]: finding["state"] for finding in found["findings"]}
     assert (code, found["healthy"]) == (1, False)
     assert [name for name, state in states.items() if state == "failure"] == ["sidecar"]
+
+
+def test_doctor_accepts_the_commands_of_the_docs() -> None:
+    text = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    lines = re.findall(r"wsbridge (doctor [^#\n]*)", text.split("```sh\n")[1].split("```")[0])
+    assert len(lines) == 4
+    for line in lines:
+        _, *words = shlex.split(line)
+        assert command.doctor.make_context("doctor", words).params
+
+
+@pytest.mark.parametrize("option", ["--url", "--public-url", "--dapr", "--caller"])
+async def test_doctor_with_a_password_or_a_query_in_a_url_refuses_it_without_printing_it(option: str) -> None:
+    for url in ("http://user:open-sesame@127.0.0.1:1", "http://127.0.0.1:1?token=open-sesame"):
+        code, out, notes = await finished("doctor", option, url)
+        assert (code, out, "open-sesame" in notes) == (2, "", False)
+        assert "without user, password and query" in notes
 
 
 async def test_doctor_prints_no_secret(start: Start, unused_tcp_port: int) -> None:

@@ -1,5 +1,6 @@
 """`wsbridge doctor` through real reverse proxies that are configured wrongly on purpose."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, found
 from tests.support.reverse_proxies import UPGRADING, ReverseProxy
-from tests.support.running import SECRET, Running, Start, token
+from tests.support.running import DEADLINE, SECRET, Running, Start, token, until
+from wsbridge.cli.doctor.ingress import USER
 
 CHECKS = ("websocket", "stream", "idle-websocket", "idle-stream", "origin", "guarded-routes")
 LIVELY = {"PING_INTERVAL": "0.5"}  # comments in streams come soon
@@ -63,10 +65,26 @@ async def test_stream_through_a_proxy_that_buffers_fails(start: Start, behind: B
 async def test_idle_connections_through_a_proxy_that_cuts_them_fail(bridge: Running, behind: Behind, name: str) -> None:
     url = await behind(name, bridge)
     finding = await found("idle-websocket", public_url=url, idle=6.0)
-    assert (finding.state, "was cut after 2 s" in finding.text) == (FAILURE, True), finding
+    assert (finding.state, "was cut after " in finding.text) == (FAILURE, True), finding
     if not name.startswith("caddy"):  # its limit is for upgraded connections only
         finding = await found("idle-stream", public_url=url, idle=6.0)
-        assert (finding.state, "was cut after 2 s" in finding.text) == (FAILURE, True), finding
+        assert (finding.state, "was cut after " in finding.text) == (FAILURE, True), finding
+
+
+async def test_idle_connections_that_the_bridge_closes_are_not_checked(start: Start) -> None:
+    bridge = await start()
+    for check in ("idle-websocket", "idle-stream"):
+        waiting = asyncio.create_task(found(check, public_url=bridge.url, idle=DEADLINE))
+        await until(lambda: bridge.bridge.registry.of(USER))
+        await bridge.publish({"user_id": USER})  # not a close
+        bridge.bridge.registry.disconnect(USER)
+        finding = await waiting
+        assert (finding.state, "the bridge closed" in finding.text) == (NOT_CHECKED, True), finding
+        await until(lambda: not bridge.bridge.registry.of(USER))
+
+
+async def test_guarded_routes_of_the_bridge_itself_are_not_checked(bridge: Running) -> None:
+    assert (await found("guarded-routes", url=bridge.url, public_url=bridge.url)).state is NOT_CHECKED
 
 
 async def test_origin_through_a_proxy_that_replaces_host_fails(start: Start, behind: Behind) -> None:

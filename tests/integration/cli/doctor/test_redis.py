@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.clocks import WallClock
+from tests.support.cluster import Cluster
 from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, WARNING, found
 from tests.support.proxy import FaultyProxy
 from tests.support.running import ROOT
 from tests.support.valkey import DURABLE, Valkey
+from wsbridge.cli.doctor import redis as module
 
 HEALTHY = DURABLE | {"maxmemory": "100mb", "maxmemory-policy": "noeviction"}
 CHECKS = ("redis", "redis-rights", "redis-eviction", "redis-buffers", "redis-persistence", "redis-clock")
@@ -32,7 +34,10 @@ def by_user(valkey: Valkey, password: str = PASSWORD) -> dict[str, str]:
     return {"REDIS_URL": f"redis://wsbridge:{password}@{valkey.address}"}
 
 
-async def test_redis_checks_of_a_healthy_server_with_the_documented_rights_are_ok(valkey: Valkey) -> None:
+async def test_redis_checks_of_a_healthy_server_with_the_documented_rights_are_ok(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW", 10.0)  # this machine may be busy
     await valkey.ask("ACL", "SETUSER", "wsbridge", *rights())
     for check in CHECKS:
         finding = await found(check, by_user(valkey))
@@ -81,6 +86,21 @@ async def test_redis_rights_on_a_full_server_fail_with_its_reason(valkey: Valkey
     await valkey.ask("CONFIG", "SET", "maxmemory", "1")
     finding = await found("redis-rights", {"REDIS_URL": valkey.url})
     assert (finding.state, "OOM" in finding.text) == (FAILURE, True)
+
+
+async def test_redis_rights_on_a_read_only_replica_fail_with_its_reason(valkey: Valkey) -> None:
+    await valkey.ask("REPLICAOF", "127.0.0.1", "1")
+    finding = await found("redis-rights", {"REDIS_URL": valkey.url})
+    assert (finding.state, "Redis takes no writes" in finding.text) == (FAILURE, True), finding
+
+
+async def test_redis_checks_of_a_cluster_find_a_node_that_evicts(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, replicas=0, **HEALTHY) as cluster:
+        for check in CHECKS[1:]:
+            finding = await found(check, {"REDIS_URL": cluster.url})
+            assert finding.state is OK, (check, finding)
+        await cluster.primaries[2].ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu")
+        assert (await found("redis-eviction", {"REDIS_URL": cluster.url})).state is FAILURE
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ async def test_checks_of_a_healthy_sidecar_are_ok() -> None:
 async def test_sidecar_that_does_not_run_fails_outside_of_development_mode_only() -> None:
     assert (await found("sidecar", PRODUCTION, sidecar=NOWHERE)).state is FAILURE
     assert (await found("sidecar", sidecar=NOWHERE)).state is NOT_CHECKED
+    demo = {"HOST": "0.0.0.0", "AUTH": "none", "DEMO": "true"}
+    assert (await found("sidecar", demo, sidecar=NOWHERE)).state is NOT_CHECKED
     for check in CHECKS[1:]:
         assert (await found(check, PRODUCTION, sidecar=NOWHERE)).state is NOT_CHECKED
         assert "--dapr" in (await found(check, PRODUCTION)).text

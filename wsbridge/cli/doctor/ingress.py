@@ -87,7 +87,7 @@ async def _chunks(d: Deployment) -> AsyncIterator[bytes]:
 async def stream(d: Deployment) -> Finding:
     """Whether the bridge's comments in a stream arrive: not if the ingress buffers responses.
 
-    The first message proves nothing. nginx passes it on with the header even if it buffers what follows.
+    The first message alone proves nothing: a proxy may pass it on with the header, and buffer what follows.
     """
     wait = min(d.settings.ping_interval, COMMENT_INTERVAL) + TIMEOUT
     received = b""

@@ -1,15 +1,17 @@
 """`wsbridge doctor` through real reverse proxies that are configured wrongly on purpose."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, found
 from tests.support.reverse_proxies import UPGRADING, ReverseProxy
-from tests.support.running import DEADLINE, SECRET, Running, Start, token, until
+from tests.support.running import DEADLINE, SECRET, Running, Served, Start, token, until
+from wsbridge.cli.doctor import ingress
 from wsbridge.cli.doctor.ingress import USER
 
 CHECKS = ("websocket", "stream", "idle-websocket", "idle-stream", "origin", "guarded-routes")
@@ -58,6 +60,27 @@ async def test_websocket_through_a_proxy_without_upgrade_fails(start: Start, beh
 async def test_stream_through_a_proxy_that_buffers_fails(start: Start, behind: Behind) -> None:
     url = await behind("nginx that buffers", await start(**LIVELY))
     finding = await found("stream", LIVELY, public_url=url)
+    assert (finding.state, "the ingress buffers responses" in finding.text) == (FAILURE, True), finding
+
+
+class FirstOnly(Served):
+    """Passes on the first message of a stream with its header, and buffers what follows."""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (web.get("/sse", self._stream),)
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'event: connected\ndata: {"type":"connected"}\n\n')
+        await until(lambda: request.transport is None)  # the client has left
+        return response
+
+
+async def test_stream_of_which_only_the_first_message_arrives_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingress, "TIMEOUT", 0.2)
+    async with FirstOnly() as proxy:
+        finding = await found("stream", LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
     assert (finding.state, "the ingress buffers responses" in finding.text) == (FAILURE, True), finding
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.running import ROOT
 from tests.support.valkey import DURABLE, Valkey
 from wsbridge.cli.doctor import redis as module
 
-HEALTHY = DURABLE | {"maxmemory": "100mb", "maxmemory-policy": "noeviction"}
+HEALTHY: dict[str, Any] = DURABLE | {"maxmemory": "100mb", "maxmemory-policy": "noeviction"}
 CHECKS = ("redis", "redis-rights", "redis-eviction", "redis-buffers", "redis-persistence", "redis-clock")
 PASSWORD = "open-sesame"
 

@@ -1,11 +1,11 @@
-/** @import { Connection, ConnectionHost, Frame, LineEvents, Send, State, TokenReason } from './types.js' */
+/** @import { Connection, ConnectionHost, Frame, TransportEvents, Send, State, TokenReason } from './types.js' */
 import { createChoice } from './choice.js';
 import { reconnects, problemOf } from './closes.js';
 import { failure } from './failure.js';
 import { createWatch } from './watch.js';
 
 const LOST = 1006; // the code of browsers for a close without a close frame
-const DIAL_TIMEOUT = 10_000; // ms from asking for a token to `connected`
+const CONNECT_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection counts as stable: delays after its end are short again
 const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
 const UPGRADE = 10_000; // ms on a stream before a socket is tried beside it (an outage looks like a block); doubled each time
@@ -19,19 +19,19 @@ const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
 /**
  * A connection to the bridge that reconnects: transports, tokens, liveness, goodbyes. Positions are handled elsewhere.
  *
- * A line is one socket or one stream. The `live` line got `connected`. Of the lines that are being opened, the first one
- * to get `connected` becomes the live one and ends all others. The old live line stays open until then, so no update is
- * late. Two lines are opened at the same time only if none is live. Each line has a signal that ends it.
+ * A transport is one socket or one stream. The `live` one got `connected`. Of those that are being opened, the first one to
+ * get `connected` becomes the live one and ends all others. The old live one stays open until then, so no update is late.
+ * Two transports are opened at the same time only if none is live. Each has a signal that ends it.
  *
  * @param {ConnectionHost} host
  * @returns {Connection}
  */
 export function createConnection(host) {
   const { getToken, open, canStream, canSocket, backoff, receive, show } = host, choice = createChoice(host);
-  /** @typedef {{isStream: boolean, upgrade: boolean, dialled?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any, patience?: any}} Line */
-  const /** @type {Set<Line>} */ dialling = new Set();
-  let /** @type {Line | null} */ live = null;
-  let attempt = 0, hurried = false, upgradeAfter = UPGRADE, openedAt = 0;
+  /** @typedef {{isStream: boolean, upgrade: boolean, tried?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any, patience?: any}} Transport */
+  const /** @type {Set<Transport>} */ opening = new Set();
+  let /** @type {Transport | null} */ live = null;
+  let attempt = 0, retriedAtOnce = false, upgradeAfter = UPGRADE, openedAt = 0;
   let /** @type {any} */ timer, /** @type {any} */ refreshTimer, retryAt = 0;
   let /** @type {'retry' | 'hint' | 'upgrade'} */ plan = 'retry';
   let /** @type {TokenReason} */ tokenReason = 'connect';
@@ -43,12 +43,12 @@ export function createConnection(host) {
   );
 
   /** @param {State['status']} status @param {Partial<State>} [more] */
-  const tell = (status, more) => show({ status, attempt, ...last, ...more });
+  const showStatus = (status, more) => show({ status, attempt, ...last, ...more });
 
-  /** @param {Line} line @param {unknown} [error] */
-  function tellOpen({ isStream }, error) {
+  /** @param {Transport} transport @param {unknown} [error] */
+  function showOpen({ isStream }, error) {
     last = { error };
-    tell('open', { transport: isStream ? 'sse' : 'websocket' });
+    showStatus('open', { transport: isStream ? 'sse' : 'websocket' });
   }
 
   /** @param {number} delay ms @param {typeof plan} [what] */
@@ -56,127 +56,127 @@ export function createConnection(host) {
     clearTimeout(timer);
     plan = what;
     retryAt = Date.now() + delay;
-    timer = setTimeout(dial, delay);
-    if (!live) tell('waiting', { delay, retryAt });
+    timer = setTimeout(connect, delay);
+    if (!live) showStatus('waiting', { delay, retryAt });
   }
 
-  async function dial() {
+  async function connect() {
     timer = 0;
-    hangUpDialled();
+    abortOpening();
     const upgrade = plan === 'upgrade';
-    const line = begin(choice.isStream(upgrade), upgrade);
-    if (!live) tell('connecting');
+    const transport = begin(choice.isStream(upgrade), upgrade);
+    if (!live) showStatus('connecting');
     try {
-      const token = await fetchToken(line);
-      if (dialling.has(line)) run(line, token);
+      const token = await fetchToken(transport);
+      if (opening.has(transport)) run(transport, token);
     } catch (error) {
-      end(line, LOST, 'token', error);
+      end(transport, LOST, 'token', error);
     }
   }
 
   /** @param {boolean} isStream @param {boolean} [upgrade] */
   function begin(isStream, upgrade = false) {
-    const line = /** @type {Line} */ ({ isStream, upgrade, abort: new AbortController() });
-    dialling.add(line);
-    line.deadline = setTimeout(end, DIAL_TIMEOUT, line, LOST, 'timeout');
-    return line;
+    const transport = /** @type {Transport} */ ({ isStream, upgrade, abort: new AbortController() });
+    opening.add(transport);
+    transport.deadline = setTimeout(end, CONNECT_TIMEOUT, transport, LOST, 'timeout');
+    return transport;
   }
 
-  /** @param {Line} line @param {string | null | undefined} token */
-  function run(line, token) {
-    line.dialled = true;
+  /** @param {Transport} transport @param {string | null | undefined} token */
+  function run(transport, token) {
+    transport.tried = true;
     try {
-      line.send = open(line.isStream, token, events(line), line.abort.signal);
-      if (canStream && !line.isStream) line.patience = setTimeout(() => live || run(begin(true), token), PATIENCE);
+      transport.send = open(transport.isStream, token, events(transport), transport.abort.signal);
+      if (canStream && !transport.isStream) transport.patience = setTimeout(() => live || run(begin(true), token), PATIENCE);
     } catch (error) {
-      end(line, LOST, '', error);
+      end(transport, LOST, '', error);
     }
   }
 
-  /** @param {Line} line @returns {LineEvents} ignored once a newer line has replaced it */
-  const events = (line) => ({
-    frame: (frame) => isOurs(line) && take(line, frame),
-    end: (code, reason, error) => end(line, code, reason, error),
+  /** @param {Transport} transport @returns {TransportEvents} ignored once a newer transport has replaced it */
+  const events = (transport) => ({
+    frame: (frame) => isOurs(transport) && take(transport, frame),
+    end: (code, reason, error) => end(transport, code, reason, error),
   });
 
-  /** @param {Line} line */
-  const isOurs = (line) => line === live || dialling.has(line);
+  /** @param {Transport} transport */
+  const isOurs = (transport) => transport === live || opening.has(transport);
 
-  /** @param {Line} line @param {Frame} frame */
-  function take(line, frame) {
+  /** @param {Transport} transport @param {Frame} frame */
+  function take(transport, frame) {
     const { type } = frame;
-    if (type === 'connected') opened(line, frame);
-    if (line === live) watch.alive();
+    if (type === 'connected') opened(transport, frame);
+    if (transport === live) watch.alive();
     if (type === 'pong') return;
     if (type === 'authenticated') {
-      if (last.error) tellOpen(line); // a refresh had failed before
+      if (last.error) showOpen(transport); // a refresh had failed before
       return refreshBefore(frame.expires_in_ms);
     }
     if (type === 'error' && frame.code === 'unavailable') refreshAfter(backoff(REFRESH));
     if (type === 'goodbye') {
-      line.goodbye = frame;
+      transport.goodbye = frame;
       if (frame.reconnect && frame.close_after_ms) {
-        forgive();
+        resetBackoff();
         later(frame.reconnect_after_ms, 'hint');
       }
     }
     receive(frame);
   }
 
-  /** @param {Line} line @param {Frame} frame */
-  function opened(line, { ping_interval_ms, expires_in_ms }) {
-    stopTimers(line);
+  /** @param {Transport} transport @param {Frame} frame */
+  function opened(transport, { ping_interval_ms, expires_in_ms }) {
+    stopTimers(transport);
     clearTimeout(timer);
     timer = 0;
-    dialling.delete(line);
-    hangUpDialled();
-    hangUp(live);
-    live = line;
+    opening.delete(transport);
+    abortOpening();
+    abort(live);
+    live = transport;
     openedAt = Date.now();
     tokenReason = 'connect';
     watch.start(() => ping_interval_ms);
     refreshBefore(expires_in_ms);
-    choice.opened(line.isStream);
-    if (!line.isStream) upgradeAfter = UPGRADE;
+    choice.opened(transport.isStream);
+    if (!transport.isStream) upgradeAfter = UPGRADE;
     else if (canSocket) later(upgradeAfter, 'upgrade');
-    tellOpen(line);
+    showOpen(transport);
   }
 
-  /** @param {Line} line @param {number} code @param {string} reason @param {unknown} [error] */
-  function end(line, code, reason, error) {
-    if (!isOurs(line)) return;
-    hangUp(line);
-    if (line.goodbye && code < 4000) ({ code, reason } = line.goodbye); // streams have no close frame, and some engines hide 1012 and 1013
-    if (line === live) {
+  /** @param {Transport} transport @param {number} code @param {string} reason @param {unknown} [error] */
+  function end(transport, code, reason, error) {
+    if (!isOurs(transport)) return;
+    abort(transport);
+    if (transport.goodbye && code < 4000) ({ code, reason } = transport.goodbye); // streams have no close frame, and some engines hide 1012 and 1013
+    if (transport === live) {
       live = null;
       watch.stop();
       clearTimeout(refreshTimer);
-      forgive();
+      resetBackoff();
     } else {
-      dialling.delete(line);
-      if (line.dialled) choice.refused(line.isStream, code); // without a token, no transport was tried
+      opening.delete(transport);
+      if (transport.tried) choice.refused(transport.isStream, code); // without a token, no transport was tried
     }
     last = { code, reason, error, problem: problemOf(code, reason) };
     if (!reconnects(code)) return finish(last);
     if (code === 4401) tokenReason = /** @type {TokenReason} */ (reason);
-    comeBack(line, code);
+    reconnect(transport, code);
   }
 
   /** After a stable connection, delays are short again. */
-  function forgive() {
+  function resetBackoff() {
     if (Date.now() - openedAt < STABLE) return;
     attempt = 0;
-    hurried = false;
+    retriedAtOnce = false;
   }
 
-  /** @param {Line} line @param {number} code */
-  function comeBack({ upgrade, goodbye }, code) {
+  /** @param {Transport} transport @param {number} code */
+  function reconnect({ upgrade, goodbye }, code) {
     const hint = goodbye?.reconnect_after_ms;
-    if (dialling.size) return live || tell('connecting');
+    if (opening.size) return live || showStatus('connecting');
     if (timer && plan !== 'upgrade') return later(remaining(), plan); // keep the time that a goodbye or an earlier failure set
     if (live && upgrade) return later((upgradeAfter = Math.min(2 * upgradeAfter, SELDOM)), 'upgrade');
-    if ((code === 4401 || code === 4408) && !hurried) {
-      hurried = true; // only once: a second refusal in a row waits
+    if ((code === 4401 || code === 4408) && !retriedAtOnce) {
+      retriedAtOnce = true; // only once: a second refusal in a row waits
       return later(0);
     }
     later(hint || backoff(attempt++), hint ? 'hint' : 'retry');
@@ -196,49 +196,49 @@ export function createConnection(host) {
   }
 
   async function refresh() {
-    const line = /** @type {Line} */ (live);
-    if (!line.send) { // a stream cannot send a token: open another one with it
+    const transport = /** @type {Transport} */ (live);
+    if (!transport.send) { // a stream cannot send a token: open another one with it
       tokenReason = 'refresh';
       return later(0);
     }
     try {
-      const token = await fetchToken(line, 'refresh');
-      if (line === live) line.send({ type: 'auth', token });
+      const token = await fetchToken(transport, 'refresh');
+      if (transport === live) transport.send({ type: 'auth', token });
     } catch (error) {
-      if (line !== live) return;
+      if (transport !== live) return;
       refreshAfter(backoff(REFRESH));
-      tellOpen(line, error);
+      showOpen(transport, error);
     }
   }
 
   /**
-   * @param {Line} line is ended if there is no token
+   * @param {Transport} transport is ended if there is no token
    * @param {TokenReason} [reason]
    * @throws the error of getToken; a ClientError if its result is not a token; the browser's own error would show the result
    */
-  async function fetchToken(line, reason = tokenReason) {
-    const token = await getToken?.({ reason, signal: line.abort.signal });
+  async function fetchToken(transport, reason = tokenReason) {
+    const token = await getToken?.({ reason, signal: transport.abort.signal });
     if (token && /[^\w.-]/.test(token)) throw failure('bad_token', 'getToken gave something that is not a JWT');
-    if (getToken && !token && isOurs(line)) finish({ reason: 'no_token', problem: 'needs-token' });
+    if (getToken && !token && isOurs(transport)) finish({ reason: 'no_token', problem: 'needs-token' });
     return token;
   }
 
-  /** @param {Line | null} line */
-  function hangUp(line) {
-    stopTimers(line);
-    line?.abort.abort();
+  /** @param {Transport | null} transport */
+  function abort(transport) {
+    stopTimers(transport);
+    transport?.abort.abort();
   }
 
-  function hangUpDialled() {
-    const lines = [...dialling];
-    dialling.clear(); // first, because a socket may report its close at once
-    lines.forEach(hangUp);
+  function abortOpening() {
+    const transports = [...opening];
+    opening.clear(); // first, because a socket may report its close at once
+    transports.forEach(abort);
   }
 
-  /** @param {Line | null} line */
-  function stopTimers(line) {
-    clearTimeout(line?.deadline);
-    clearTimeout(line?.patience);
+  /** @param {Transport | null} transport */
+  function stopTimers(transport) {
+    clearTimeout(transport?.deadline);
+    clearTimeout(transport?.patience);
   }
 
   function stop() {
@@ -246,27 +246,27 @@ export function createConnection(host) {
     timer = 0;
     watch.stop();
     clearTimeout(refreshTimer);
-    hangUpDialled();
-    const line = live;
+    abortOpening();
+    const transport = live;
     live = null;
-    hangUp(line);
+    abort(transport);
   }
 
   /** @param {Partial<State>} how */
   function finish(how) {
     stop();
     last = how;
-    tell('closed');
+    showStatus('closed');
   }
 
   return {
     start() {
-      if (live || dialling.size || timer) return;
+      if (live || opening.size || timer) return;
       attempt = 0;
-      hurried = false;
+      retriedAtOnce = false;
       last = {};
       plan = 'retry';
-      dial();
+      connect();
     },
     stop,
     wake(now) {
@@ -274,8 +274,8 @@ export function createConnection(host) {
       else if (timer && (now || plan !== 'hint')) later(now ? 0 : Math.min(remaining(), Math.random() * 1000));
     },
     resync() {
-      if (!live || dialling.size || (timer && plan === 'retry')) return;
-      forgive();
+      if (!live || opening.size || (timer && plan === 'retry')) return;
+      resetBackoff();
       later(backoff(attempt++));
     },
   };

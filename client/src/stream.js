@@ -1,4 +1,4 @@
-/** @import { LineEvents, Open } from './types.js' */
+/** @import { TransportEvents, Open } from './types.js' */
 
 /** HTTP status of a refusal → the close code that a WebSocket would get (docs/protocol.md). */
 const CODES = /** @type {Record<number, number>} */ ({ 400: 4500, 401: 4401, 403: 4503 });
@@ -28,7 +28,7 @@ async function refusal(response) {
  * Events as the bridge writes them (HTML standard, section 9.2): a message's JSON is in its `data` lines.
  *
  * @param {Response} response
- * @param {LineEvents} on
+ * @param {TransportEvents} on
  */
 async function read(response, on) {
   const reader = /** @type {ReadableStream} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();

@@ -128,19 +128,19 @@
  *
  * @typedef {{type: string, id?: string, [field: string]: any}} Frame a message of the bridge
  *
- * @typedef {object} LineEvents
+ * @typedef {object} TransportEvents
  * @property {(frame: Frame) => void} frame
  * @property {(code: number, reason: string, error?: unknown) => void} end
  *
  * @typedef {(message: object) => void} Send
- * @typedef {(url: string, token: string | null | undefined, on: LineEvents, signal: AbortSignal, options: Options) => Send | void} Open
+ * @typedef {(url: string, token: string | null | undefined, on: TransportEvents, signal: AbortSignal, options: Options) => Send | void} Open
  *   opens a transport, which lasts until the signal; a stream cannot send
  * @typedef {(receive: (frame: Frame) => void, show: (state: State) => void, after: () => string) => Connection} Connect
  *   creates a connection that resumes each time from the position that `after` returns
  *
  * @typedef {object} ConnectionHost
  * @property {Options['getToken']} getToken
- * @property {(isStream: boolean, token: string | null | undefined, on: LineEvents, signal: AbortSignal) => Send | void} open
+ * @property {(isStream: boolean, token: string | null | undefined, on: TransportEvents, signal: AbortSignal) => Send | void} open
  * @property {boolean} canStream
  * @property {boolean} canSocket
  * @property {(attempt: number) => number} backoff

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -96,9 +96,9 @@ def body_key(prefix: str, name: bytes) -> str:
     return f"{prefix}:b:{name.hex()}"
 
 
-def decode_entries(user: str, packed: bytes, received: Callable[[str], float]) -> Iterator[Entry | Referenced]:
+def decode_entries(user: str, packed: bytes, received: Callable[[str], float]) -> list[Entry | Referenced]:
     """Decode a series of entries, from a message of `append` or from a history."""
-    place = 0
+    entries, place = list[Entry | Referenced](), 0
     while place < len(packed):
         epoch, offset, _, size = _HEADER.unpack_from(packed, place)
         place += _HEADER.size
@@ -107,7 +107,8 @@ def decode_entries(user: str, packed: bytes, received: Callable[[str], float]) -
         data, event_id = b"" if found.size else found.data, found.event_id.decode()
         at = received(found.stamp)
         entry = Entry(user, epoch.decode(), offset, found.type, data, found.stamp, at, event_id, found.produced)
-        yield Referenced(entry, Reference(found.data, found.size, found.check)) if found.size else entry
+        entries.append(Referenced(entry, Reference(found.data, found.size, found.check)) if found.size else entry)
+    return entries
 
 
 def parse_position(text: bytes | None) -> Position | None:

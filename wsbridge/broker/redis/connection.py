@@ -86,14 +86,14 @@ class SubscriberConnection:
                     return Incoming(request.channel, request, error=str(error))
                 continue
             self.last_input = time.monotonic()
+            if type(reply) is list and reply[0] == b"smessage":
+                return Incoming(reply[1].decode(), None, reply[2])
             incoming = self._parse(reply if isinstance(reply, list) else [b"pong", b""])
             if incoming is not None:
                 return incoming
 
     def _parse(self, reply: Sequence[Any]) -> Incoming | None:
         kind, channel = reply[0], reply[1].decode()
-        if kind == b"smessage":
-            return Incoming(channel, message=reply[2])
         oldest = self._unanswered[0] if self._unanswered else None
         is_answer = oldest and (oldest.operation, oldest.channel) == (Operation.UNSUBSCRIBE, channel)
         if kind == b"sunsubscribe" and not is_answer:

@@ -1,6 +1,10 @@
-"""Forwards entries from the server to the sink, in each user's order, once their data is loaded."""
+"""Forwards entries from the server to the sink, in each user's order, once their data is loaded.
+
+Entries of messages that arrive together are put together: a put for each would cost more than the entry.
+"""
 
 import asyncio
+import functools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +41,8 @@ class Forwarder:
         self._waiting = 0
         self._pacing = asyncio.Lock()  # for large data, so that one is put after the other
         self._putting = asyncio.Lock()  # callers that wait for room are served in order
+        self._gathered: list[Entry] = []  # put when the loop runs other tasks; their room is reserved
+        self._gathered_bytes = 0
 
     async def take(self, channel: str, found: Sequence[Entry | Referenced]) -> None:
         """Forward entries of one user, in order. Waits for room in the sink, but not for data."""
@@ -85,24 +91,40 @@ class Forwarder:
         """Put large data at the pace of the peers, up to a limit. The backlog ends peers that do not read."""
         async with self._pacing:
             for _ in range(round(PATIENCE / LOOK)):
-                if not self.is_pressed() and self.sink.is_empty():
+                if not self.is_pressed() and self._is_empty():
                     break
                 await asyncio.sleep(0 if not self.is_pressed() else LOOK)
             await self._put(entries)
 
     async def _put(self, entries: Sequence[Entry]) -> None:
-        size = sum(len(entry.data) for entry in entries)
-        async with self._putting:
-            while not self.sink.is_empty() and (self.sink.room() < len(entries) or self.sink.room_bytes() < size):  # noqa: ASYNC110 - one turn
-                await asyncio.sleep(0)  # lets the broadcaster run, which never waits
-            self.sink.put(entries)
+        size = sum([len(entry.data) for entry in entries])
+        if self._putting.locked() or not self._has_room(len(entries), size):
+            async with self._putting:
+                while not self._has_room(len(entries), size):  # noqa: ASYNC110 - one turn
+                    await asyncio.sleep(0)  # lets the broadcaster run, which never waits
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._put_gathered)
+        self._gathered += entries
+        self._gathered_bytes += size
+
+    def _put_gathered(self) -> None:
+        entries, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        self.sink.put(entries)
+
+    def _is_empty(self) -> bool:
+        return not self._gathered and self.sink.is_empty()
+
+    def _has_room(self, entries: int, size: int) -> bool:
+        """Whether they fit. An empty sink takes entries of any size."""
+        return self._is_empty() or (
+            self.sink.room() >= len(self._gathered) + entries and self.sink.room_bytes() >= self._gathered_bytes + size
+        )
 
 
-def to_monotonic() -> Callable[[str], float]:
-    """Convert an event's timestamp, set when a replica received it, to the clock of this loop."""
-    now, wall = time.monotonic(), time.time()
+@functools.lru_cache(64)
+def receipt(stamp: str) -> float:
+    """Convert an event's timestamp, set when a replica received it, to the clock of this loop.
 
-    def receipt(stamp: str) -> float:
-        return now - max(0.0, wall - seconds_of(stamp))
-
-    return receipt
+    Cached, so that all events of a delivery have the same receipt.
+    """
+    return time.monotonic() - max(0.0, time.time() - seconds_of(stamp))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wsbridge.broker.base import DUPLICATE, STORED, BrokerUnavailable, Outcome, Reservation, Sink, retried
-from wsbridge.broker.redis.append_call import Reply, grouped
+from wsbridge.broker.redis.append_call import Replies, grouped
 from wsbridge.broker.redis.bodies import Bodies, is_large
 from wsbridge.broker.redis.codec import dedupe_key, encode_body
 from wsbridge.broker.redis.pipeline import Pipeline
@@ -18,6 +18,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 SLICE_BYTES = 524_288  # of one delivery, sent to the server at a time; other deliveries are served in between
 ENTRY_BYTES = 250  # of a command for one entry, without its data
+_NEW = ord("1")
 
 
 class Limits(NamedTuple):
@@ -37,7 +38,7 @@ class Appender:
     - `wait_until_trusted` waits until the server is known to have lost nothing. It raises `BrokerUnavailable` if that
       takes too long.
     - `slot_of` returns the slot of a key. Keys of one slot may be in one command.
-    - `on_confirmed` is called with the positions that the server has confirmed.
+    - `on_confirmed` is called with the last user and position that each call has confirmed.
     - `on_failed` is called for each user whose events were not stored.
     - `now` returns the time in ms, or "" to use the server's clock.
     """
@@ -51,7 +52,7 @@ class Appender:
     now: Callable[[], str | int]
     slot_of: Callable[[str], int]
     wait_until_trusted: Callable[[], Awaitable[None]]
-    on_confirmed: Callable[[Mapping[str, Position]], None]
+    on_confirmed: Callable[[str, Position], None]
     on_failed: Callable[[BrokerUnavailable], None]
     _in_flight: int = 0  # entries that are sent and not confirmed
     _in_flight_bytes: int = 0  # of their data
@@ -82,13 +83,14 @@ class Appender:
         self._in_flight += entries
         self._in_flight_bytes += size
         try:
-            replies = await self._call(events, places)
+            answers = await self._call(events, places)
         finally:
             self._in_flight -= entries
             self._in_flight_bytes -= size
-        failed, stored = self._evaluate(outcomes, places, replies)
-        self._retry_behind(failed, events, outcomes)
-        reservation.block(failed)
+        failed, stored = self._evaluate(outcomes, places, answers)
+        if failed:
+            self._retry_behind(failed, events, outcomes)
+            reservation.block(failed)
         needed = sum([len(e.data) for e, outcome in zip(events, outcomes, strict=True) if outcome is not DUPLICATE])
         reservation.release(entries - stored, size - needed)
         return outcomes
@@ -103,14 +105,14 @@ class Appender:
                 for user in event.users:
                     failed.setdefault(user, retried(Retry.FOLLOWS_RETRY))
 
-    async def _call(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> dict[str, Reply]:
-        """Return the reply for each user."""
+    async def _call(self, events: Sequence[Event], places: Mapping[str, list[int]]) -> list[Replies]:
+        """Return the replies to all calls."""
         try:
             await self.wait_until_trusted()
             stamp, now = timestamp(), self.now()
             references = [await self.bodies.store(event) if is_large(event) else None for event in events]
         except BrokerUnavailable as why:
-            return dict.fromkeys(places, why)
+            return [Replies(list(places), why)]
         bodies = [(dedupe_key(e), encode_body(e, stamp, r)) for e, r in zip(events, references, strict=True)]
         calls = grouped(places, bodies, self.prefix, self.slot_of)
         options = (now, seed(), *self.limits)
@@ -119,27 +121,30 @@ class Appender:
             found = await self.pipeline.do([call.command(options) for call in calls])
         finally:
             self.metrics.redis_round_trip.observe(time.monotonic() - began)
-        return {user: one for call, reply in zip(calls, found, strict=True) for user, one in call.replies(reply)}
+        return [Replies(call.users, reply) for call, reply in zip(calls, found, strict=True)]
 
     def _evaluate(
-        self, outcomes: list[Outcome], places: Mapping[str, list[int]], replies: Mapping[str, Reply]
+        self, outcomes: list[Outcome], places: Mapping[str, list[int]], answers: Sequence[Replies]
     ) -> tuple[dict[str, Outcome], int]:
         """Set the outcomes of stored events. Returns the users whose call failed, and the number of new entries."""
         failed: dict[str, Outcome] = {}
         stored = 0
-        confirmed: dict[str, Position] = {}
-        for user, reply in replies.items():
-            if isinstance(reply, BrokerUnavailable):
-                failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
-                self.on_failed(reply)
-                continue
-            epoch, offset, news = reply.decode().split(" ")
-            confirmed[user] = Position(epoch, int(offset))
-            stored += news.count("1")
-            for place, is_new in zip(places[user], news, strict=True):
-                if is_new == "1":
-                    outcomes[place] = STORED
-        self.on_confirmed(confirmed)
+        for answer in answers:
+            last: tuple[str, bytes] | None = None
+            for user, reply in answer.by_user():
+                if isinstance(reply, BrokerUnavailable):
+                    failed[user] = retried(Retry.REDIS_UNAVAILABLE, str(reply))
+                    self.on_failed(reply)
+                    continue
+                position, _, news = reply.rpartition(b" ")
+                last = user, position
+                stored += news.count(b"1")
+                for place, is_new in zip(places[user], news, strict=True):
+                    if is_new == _NEW:
+                        outcomes[place] = STORED
+            if last is not None:
+                epoch, offset = last[1].decode().split(" ")
+                self.on_confirmed(last[0], Position(epoch, int(offset)))
         return failed, stored
 
 

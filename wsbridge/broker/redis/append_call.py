@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import keys_of
@@ -25,11 +26,7 @@ class AppendCall:
     _places: list[int] = field(default_factory=list)  # as history.lua takes them
     _bodies: list[bytes] = field(default_factory=list)
     _known: dict[int, int] = field(default_factory=dict)  # event → its place in this call
-    _size: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.users) >= USERS or self._size >= CALL_BYTES
+    size: int = 0  # bytes of its events
 
     def add(self, user: str, keys: Sequence[str], own: Sequence[int], bodies: Sequence[Body]) -> None:
         """Add the user with its `own` events, by their index in `bodies`."""
@@ -41,15 +38,22 @@ class AppendCall:
             self._places.append(place)
             if 2 * place == len(self._bodies):  # new in this call
                 self._bodies += bodies[event]
-                self._size += len(bodies[event][1])
+                self.size += len(bodies[event][1])
 
     def command(self, options: Sequence[str | int]) -> Command:
         places = struct.pack(f">{len(self._places)}H", *self._places)
         return call("append", self._keys, *options, places, *self._bodies)
 
-    def replies(self, reply: Sequence[bytes | Exception] | BrokerUnavailable) -> Iterator[tuple[str, Reply]]:
-        """Each user with the reply for it. The call may have failed for all users, or for some of them."""
-        each = [reply] * len(self.users) if isinstance(reply, BrokerUnavailable) else reply
+
+class Replies(NamedTuple):
+    """The replies to one call. It may have failed for all of its users, or for some of them."""
+
+    users: Sequence[str]
+    reply: Sequence[bytes | Exception] | BrokerUnavailable
+
+    def by_user(self) -> Iterator[tuple[str, Reply]]:
+        """Each user with the reply for it."""
+        each = [self.reply] * len(self.users) if isinstance(self.reply, BrokerUnavailable) else self.reply
         for user, one in zip(self.users, each, strict=True):
             yield user, one if isinstance(one, bytes | BrokerUnavailable) else unavailable(one)
 
@@ -64,7 +68,7 @@ def grouped(
         keys = keys_of(prefix, user)
         slot = slot_of(keys.position)
         found = latest.get(slot)
-        if found is None or found.is_full:
+        if found is None or len(found.users) >= USERS or found.size >= CALL_BYTES:
             found = latest[slot] = AppendCall()
             calls.append(found)
         found.add(user, keys, own, bodies)

@@ -60,12 +60,10 @@ class LossDetector:
     async def close(self) -> None:
         await self._pipeline.close()
 
-    def record(self, positions: Mapping[str, Position]) -> None:
-        """Note that appends for these users are on the server."""
-        now = time.monotonic()
+    def record(self, user: str, position: Position) -> None:
+        """Note that an append for this user is on the server."""
         with contextlib.suppress(BrokerUnavailable):  # the cluster is changing; the next append is noted again
-            for node, user in {self._node(user): user for user in positions}.items():
-                self._confirmed[node] = _Confirmed(user, positions[user], now)
+            self._confirmed[self._node(user)] = _Confirmed(user, position, time.monotonic())
 
     async def check(self, known: Mapping[str, Position]) -> tuple[dict[str, Position | None], int]:
         """Compare `known` positions with the server's. Returns its positions, and how many histories it lost.

@@ -15,7 +15,7 @@ from tests.support.cluster import Cluster
 from tests.support.running import until_told
 from tests.support.valkey import Valkey, is_linked, settled
 from wsbridge.broker.base import Broker, BrokerUnavailable
-from wsbridge.broker.redis.append_call import grouped
+from wsbridge.broker.redis.append_call import Replies, grouped
 from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.broker.redis.codec import encode_body, keys_of, parse_position
 from wsbridge.broker.redis.commands import Command, call
@@ -44,12 +44,12 @@ class Witness:
     async def append(self, user: str, count: int = 1, *, connected: bool = False) -> Position:
         (append,) = grouped({user: range(count)}, [(b"", encode_body(event(user), "now"))] * count, self.prefix, len)
         command = append.command(["", secrets.token_hex(8), 100, DAY, DAY, DAY, 10**6])
-        ((_, reply),) = append.replies(*await self._pipeline.do([command]))
+        ((_, reply),) = Replies(append.users, *await self._pipeline.do([command])).by_user()
         if isinstance(reply, BrokerUnavailable):
             raise reply
         epoch, offset, _ = reply.decode().split(" ")
         last = Position(epoch, int(offset))
-        self.detector.record({user: last})
+        self.detector.record(user, last)
         if connected:
             self.known[user] = last
         return last

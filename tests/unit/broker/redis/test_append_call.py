@@ -3,7 +3,7 @@
 from redis.exceptions import ResponseError
 
 from wsbridge.broker.base import BrokerUnavailable
-from wsbridge.broker.redis.append_call import CALL_BYTES, USERS, AppendCall, Body, grouped
+from wsbridge.broker.redis.append_call import CALL_BYTES, USERS, AppendCall, Body, Replies, grouped
 from wsbridge.broker.redis.codec import keys_of
 
 
@@ -43,11 +43,11 @@ def test_append_call_sends_an_event_of_several_users_once() -> None:
 
 def test_append_call_that_failed_has_the_reason_for_each_user() -> None:
     why = BrokerUnavailable("frozen")
-    assert list(calls_of(2)[0].replies(why)) == [("u0", why), ("u1", why)]
+    assert list(Replies(["u0", "u1"], why).by_user()) == [("u0", why), ("u1", why)]
 
 
 def test_append_call_that_failed_for_one_user_has_the_reason_for_that_user() -> None:
-    (_, first), (_, second) = calls_of(2)[0].replies([b"abcdefgh 1 1", ResponseError("WRONGTYPE it is")])
+    (_, first), (_, second) = Replies(["u0", "u1"], [b"abcdefgh 1 1", ResponseError("WRONGTYPE it is")]).by_user()
     assert first == b"abcdefgh 1 1"
     assert isinstance(second, BrokerUnavailable)
     assert str(second) == "WRONGTYPE it is"

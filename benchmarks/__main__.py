@@ -60,7 +60,7 @@ def _visit(
     with (
         tempfile.TemporaryDirectory() as name,
         Server(contender, Path(name), ping_seconds) as server,
-        Load(program, server.port, options, posts=server.port + contender.posts_at) as load,
+        Load(program, server.port, options, posts=server.posts) as load,
     ):
         try:
             yield from kind(Visit(server, load, plan))

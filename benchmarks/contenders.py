@@ -43,10 +43,11 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
     posts_at: int = 0  # added to the port, for requests that post events
     redis: bool = False
+    receiver: bool = False  # whether another process with the same settings takes the posts
     resumes: bool = False
 
 
-def _wsbridge(name: str, loop: str = "auto", *, redis: bool = False) -> Contender:
+def _wsbridge(name: str, loop: str = "auto", *, redis: bool = False, receiver: bool = False) -> Contender:
     environment = {
         "WSBRIDGE_AUTH": "none",
         "WSBRIDGE_HOST": "127.0.0.1",
@@ -55,7 +56,9 @@ def _wsbridge(name: str, loop: str = "auto", *, redis: bool = False) -> Contende
         "WSBRIDGE_MAX_CONNECTIONS_PER_USER": "0",
     }
     command = [PYTHON, "-m", "wsbridge", "serve"]
-    return Contender(name, SIDECAR, lambda _: command, environment=environment, redis=redis, resumes=True)
+    return Contender(
+        name, SIDECAR, lambda _: command, environment=environment, redis=redis, receiver=receiver, resumes=True
+    )  # fmt: skip
 
 
 def _uvicorn(service: str, *, own_pings: bool) -> Callable[[Start], list[str]]:
@@ -172,6 +175,7 @@ CONTENDERS = [
     _wsbridge("wsbridge"),
     _wsbridge("wsbridge, asyncio's loop", "asyncio"),
     _wsbridge("wsbridge, Redis", redis=True),
+    _wsbridge("wsbridge, two replicas", redis=True, receiver=True),
     _python_service("FastAPI", "fastapi_service", SIDECAR, "fastapi"),
     Contender(
         "aiohttp", SIDECAR,

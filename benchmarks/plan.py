@@ -29,6 +29,7 @@ class Measured:
     value: float
     load_share: float = 0.0  # of the load generator's core
     redis: float = 0.0  # the CPU time of Redis, in the unit of `value`
+    receiver: float = 0.0  # the part of `value` of the replica that takes the posts, if that is another one
     rate: float = 0.0  # units a second
     seconds: float = 0.0
     p50: float = 0.0  # milliseconds

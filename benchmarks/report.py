@@ -50,7 +50,8 @@ def _cell(results: Results, name: str, scenario: Scenario) -> str:
     if scenario.name == "latency":
         text = f"{measured.p50:.2f} / {measured.p99:.2f} at {measured.rate:,.0f}/s"
     else:
-        text = number(measured.value) + (f" + {number(measured.redis)}" if measured.redis else "")
+        others = [one for one in (measured.receiver, measured.redis) if one]
+        text = " + ".join(map(number, [measured.value - measured.receiver, *others]))
     ratio = results.ratio(name, scenario, FLOOR) if scenario.compared and name != FLOOR else None
     text += f" ({ratio:.1f} ×)" if ratio else ""
     if scenario.name == "handshake":
@@ -69,6 +70,7 @@ def _remarks(results: Results) -> list[str]:
         f"Medians of {results.plan.rounds} rounds. With 10,000 connections or more, there is only one round.",
         "In brackets: multiples of the C floor.",
         "µs are CPU time of the server, user and system. With Redis: time of the bridge + time of Redis.",
+        "With two replicas: time of the one that has the sockets + of the one that takes the posts + of Redis.",
         f"Largest difference between rounds: {spread:.0%} ({name}: {title}).",
     ]
     if any(results.is_busy(name, scenario.name) for name, scenario in every):

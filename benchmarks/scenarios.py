@@ -69,7 +69,7 @@ class Visit:
         highest = self._load.tell(f"post {MANY} {self._plan.seconds} {LANES} 1 0")
         rate = highest.events / highest.seconds / 2
         measured = self._measured(f"post {MANY} {2 * self._plan.seconds} {LANES} 1 {rate}", _events)
-        return Measured(**(vars(measured) | {"value": measured.p99, "redis": 0.0}))
+        return Measured(**(vars(measured) | {"value": measured.p99, "redis": 0.0, "receiver": 0.0}))
 
     def _storm(self) -> Measured:
         """Break all connections. If clients can resume, events are published before they do, and all must arrive.
@@ -100,13 +100,15 @@ class Visit:
         self._load.tell(f"post {MANY} {seconds} 1 {size} 0")
 
     def _measured(self, command: str, count: Callable[[Answer], int]) -> Measured:
-        cpu, redis = self._server.cpu, self._server.redis_cpu
+        server = self._server
+        cpu, redis, receiver = server.cpu, server.redis_cpu, server.receiver_cpu
         answer = self._load.tell(command)
         units = count(answer)
         return Measured(
-            value=1e6 * (self._server.cpu - cpu) / units,
+            value=1e6 * (server.cpu - cpu) / units,
             load_share=answer.load_share,
-            redis=1e6 * (self._server.redis_cpu - redis) / units,
+            redis=1e6 * (server.redis_cpu - redis) / units,
+            receiver=1e6 * (server.receiver_cpu - receiver) / units,
             rate=units / answer.seconds,
             seconds=answer.seconds,
             p50=answer.p50 / 1e3,

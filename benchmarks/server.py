@@ -31,7 +31,6 @@ class Server:
         clean = {name: text for name, text in os.environ.items() if not name.startswith("WSBRIDGE_")}
         self._redis = start_redis(directory) if contender.redis else None
         settings = {
-            "WSBRIDGE_PORT": str(self.port),
             "WSBRIDGE_PING_INTERVAL": str(ping_seconds),
             "BENCH_PING_SECONDS": str(ping_seconds),
         }
@@ -39,11 +38,15 @@ class Server:
             settings["WSBRIDGE_REDIS_URL"] = redis_url(directory)
         self._command = contender.command(Start(self.port, directory, ping_seconds))
         self._environment = clean | contender.environment | settings
-        self._process = self._spawn()
+        self._process = self._spawn(self.port)
+        self.posts = free_port() if contender.receiver else self.port + contender.posts_at
+        self._receiver = self._spawn(self.posts) if contender.receiver else None
         self._pids: list[int] = []
 
     def __enter__(self) -> Self:
-        self._wait_until_it_listens()
+        self._wait_until_it_listens(self.port)
+        if self._receiver:
+            self._wait_until_it_listens(self.posts)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,41 +63,48 @@ class Server:
         return cpu_seconds([self._redis.pid]) if self._redis else 0.0
 
     @property
+    def receiver_cpu(self) -> float:
+        """The part of `cpu` of the replica that takes the posts, if that is another one."""
+        return cpu_seconds([self._receiver.pid]) if self._receiver else 0.0
+
+    @property
     def memory(self) -> int:
         """Kilobytes."""
         return memory_kilobytes(self._pids)
 
     def kill(self) -> None:
-        for process in (self._process, self._redis):
+        for process in (self._process, self._receiver, self._redis):
             if process:
                 process.kill()
                 process.wait()
 
     def restart(self) -> None:
-        """Kill the server, but not its Redis, and start it again."""
+        """Kill the server, but not its Redis or its receiver, and start it again."""
         self._process.kill()
         self._process.wait()
-        self._process = self._spawn()
-        self._wait_until_it_listens()
+        self._process = self._spawn(self.port)
+        self._wait_until_it_listens(self.port)
 
     def log(self, without: str = "\n") -> str:
         """The last 20 lines of its output that do not contain this text."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([line for line in lines if without not in line][-20:])
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        with self._log.open("wb") as log:
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
             return spawn(
                 self._command, SERVER_CORE,
-                cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=ROOT, env=self._environment | {"WSBRIDGE_PORT": str(port)},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
-    def _wait_until_it_listens(self) -> None:
+    def _wait_until_it_listens(self, port: int) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    self._pids = family(self._process.pid)
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    receiver = [self._receiver.pid] if self._receiver else []
+                    self._pids = family(self._process.pid) + receiver
                     return
             time.sleep(LOOK)
         self.kill()

@@ -110,3 +110,6 @@ def test_quick_run_measures_every_scenario_and_reports_it(tmp_path: Path) -> Non
     assert found == every - {("C floor", "heartbeat")}  # that one does not exist
     assert (tmp_path / "bench.svg").read_text().count("<rect") == len(present) * len(SCENARIOS)
     assert all(f"| {name} |" in done.stdout for name in present)
+    for result in results["results"]:
+        if result["contender"] == "wsbridge, two replicas" and result["scenario"] == "bulk":
+            assert all(0 < one["receiver"] < one["value"] for one in result["rounds"])

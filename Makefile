@@ -83,7 +83,7 @@ chain: $(tools) ## measure the real chain, also while both bridges restart; need
 	$(bin)/tox run -e chain
 
 .PHONY: screenshots
-screenshots: $(tools) ## take the pictures of the demo page in docs; needs chromium
+screenshots: $(tools) ## take the pictures of the demo page and the console in docs; needs chromium
 	$(bin)/tox run -e screenshots
 
 lock := $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \

@@ -1,8 +1,10 @@
 """The console in a real browser on a real bridge."""
 
 import json
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
@@ -11,6 +13,7 @@ import pytest_asyncio
 
 from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.running import ADMIN_TOKEN, SECRET, token
+from tests.support.valkey import Valkey
 
 # isort: split
 
@@ -203,6 +206,37 @@ async def test_console_with_a_wrong_token_says_so_and_asks_again(console: Consol
         "JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])"
     )
     assert storage == '[{},{},""]'
+
+
+async def test_console_of_one_replica_shows_both_and_one_that_is_frozen(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        Valkey(tmp_path) as valkey,
+        Bridge(REDIS_URL=valkey.url) as one,
+        Bridge(REDIS_URL=valkey.url) as other,
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{other.url}/ws?user_id=heidi"),
+    ):
+        console = Console(await browser.new_page(), one, http)
+        console.watch()
+        await console.page.goto(f"{one.url}/console")  # in development mode it needs no token
+        await expect(console.page.locator("#replicas .badge")).to_have_text(["healthy", "healthy"])
+        await expect(console.row("heidi")).to_have_count(1)
+        await console.is_live()
+        await other.publish("heidi", 1)
+        await expect(console.line("heidi")).to_be_visible()
+        await console.line("heidi").get_by_role("button", name="Why?").click()
+        await expect(console.page.locator(".verdict")).to_contain_text("delivered to 1 of 1 connection")
+        other.send(signal.SIGSTOP)
+        await expect(console.page.locator("#replicas .badge", has_text="no answer")).to_have_count(1)
+        await expect(console.page.locator("#health")).to_contain_text("1 replica without an answer")
+        other.send(signal.SIGCONT)
+        await expect(console.page.locator("#replicas .badge")).to_have_text(["healthy", "healthy"])
+        await expect(console.row("heidi")).to_have_count(1)
+        await other.stop()
+        await expect(console.page.locator("#replicas .badge")).to_have_text(["healthy"])
+        await expect(console.row("heidi")).to_have_count(0)
+        assert console.complaints == []
+        await console.page.close()
 
 
 @pytest.mark.parametrize("width", [320, 768, 1920])

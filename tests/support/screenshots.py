@@ -1,4 +1,4 @@
-"""Makes the pictures of the demo page in docs/: `make screenshots`.
+"""Makes the pictures of the demo page and of the console in docs/: `make screenshots`.
 
 Drawn in Inter and JetBrains Mono if those are installed (Debian: fonts-inter, fonts-jetbrains-mono).
 """
@@ -6,6 +6,7 @@ Drawn in Inter and JetBrains Mono if those are installed (Debian: fonts-inter, f
 import asyncio
 from itertools import product
 
+from tests.support import console_pictures
 from tests.support.browser import Bridge, launched
 from tests.support.running import ROOT
 
@@ -69,6 +70,10 @@ async def main() -> None:
     async with Bridge(LOG_LEVEL="warning") as bridge, launched() as browser:
         for size, scheme in product(SIZES, SCHEMES):
             await picture(browser, bridge.url, size, scheme)
+    async with console_pictures.staged() as url, launched() as browser:
+        await asyncio.gather(
+            *(console_pictures.take(browser, url, size, scheme) for size, scheme in product(SIZES, SCHEMES))
+        )
 
 
 if __name__ == "__main__":

@@ -347,6 +347,8 @@ def test_load_reachable_host_without_a_key_requires_auth(host: str) -> None:
         ({"AUTH": "required"}, ["AUTH", "JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"]),
         ({"JWT_SECRET_PREVIOUS": SECRET}, ["JWT_SECRET_PREVIOUS", "JWT_SECRET"]),
         ({"INTERNAL_PORT": "8004"}, ["INTERNAL_PORT", "PORT"]),
+        ({"VIEWER_TOKEN": "v" * 16}, ["VIEWER_TOKEN", "ADMIN_TOKEN"]),
+        ({"VIEWER_TOKEN": "v" * 16, "ADMIN_TOKEN": "v" * 16}, ["VIEWER_TOKEN", "ADMIN_TOKEN"]),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )

@@ -307,6 +307,18 @@ def test_session_pings_and_pongs_are_written_between_frames() -> None:
     assert peer.connection.pings == 1
 
 
+def test_session_round_trip_is_from_a_ping_to_its_first_pong() -> None:
+    session = Peer.live().session
+    session.pinged_at = 5.0
+    session.ping()
+    trips = [session.round_trip]
+    for at in (5.25, 9.0):  # nobody asked for the second pong
+        session.ponged(at)
+        trips.append(session.round_trip)
+    session.ping()
+    assert [*trips, session.round_trip] == [None, 0.25, 0.25, None]
+
+
 def test_session_peer_that_reads_counts_as_alive() -> None:
     peer = Peer.live()
     give(peer, large(1))

@@ -12,7 +12,7 @@ from tests.support.running import until
 from wsbridge.core.close_codes import BAD_UTF8, INTERNAL, POLICY, UNSUPPORTED
 from wsbridge.sessions.session import Session
 from wsbridge.supervision.jobs import Starter
-from wsbridge.transports.client_frames import BINARY, PING, TEXT, Frame, FrameError
+from wsbridge.transports.client_frames import BINARY, PING, PONG, TEXT, Frame, FrameError
 from wsbridge.transports.client_messages import INVALID_WINDOW, MAX_INVALID, ClientMessages
 
 
@@ -69,6 +69,14 @@ def test_client_messages_answer_a_ping_with_a_pong() -> None:
     client.send('{"type":"ping"}')
     client.send('{"type":"ping"}')
     assert (client.answers, client.peer.session.messages_received) == (["pong", "pong"], 2)
+
+
+def test_client_messages_note_the_round_trip_of_a_pong() -> None:
+    client = Client()
+    session = client.peer.session
+    session.pinged_at, session.heard_at = 1.0, 1.5
+    client.take(PONG, b"")
+    assert (session.round_trip, client.answers) == (0.5, [])
 
 
 async def test_client_messages_check_the_token_of_auth_in_a_job_and_go_on_behind_it() -> None:

@@ -30,8 +30,8 @@ export function createTail({ why, mayWrite, refused }) {
     data.hidden = true;
     if (users.length) actions.append(action('Why?', () => why(users[0], id)));
     if (users.length && mayWrite()) actions.append(action('Data', ({ target }) => unmask(target, data, users[0], id)));
-    const node = element('li', '', element('time', '', clock(at)), badge(outcome, TONES[outcome]), element('b', 'who', who || 'no user'), element('code', 'id', id),
-      element('span', 'facts', facts.join(' · ')), actions, ...(reason ? [element('p', 'reason', detail ? `${reason}: ${detail}` : reason)] : []), data);
+    const node = element('li', '', element('time', '', clock(at)), badge(outcome, TONES[outcome]), element('b', 'who', who || 'no user', element('code', '', id)), actions,
+      element('span', 'facts', facts.join(' · ')), ...(reason ? [element('p', 'reason', detail ? `${reason}: ${detail}` : reason)] : []), data);
     node.title = replica;
     return node;
   };

@@ -25,7 +25,7 @@ export function createWhy() {
     const start = stations.length ? Date.parse(stations[0].at) : 0;
     const begin = Date.parse(stations.find(({ name }) => name === 'received')?.at) || start;
     const stops = stations.map(({ at, name, replica, text: what, session }) => {
-      const node = element('li', '', element('b', '', name), element('span', 'delta', delta(Date.parse(at) - begin)), element('span', 'what', what), element('span', 'where', session ? `${replica} · ${session}` : replica));
+      const node = element('li', '', element('b', '', name), element('span', 'delta', delta(Date.parse(at) - begin)), element('span', 'what', what), element('span', 'where', session ? `${replica} ${session}` : replica));
       node.dataset.tone = STATIONS[name] ?? '';
       node.title = at;
       return node;

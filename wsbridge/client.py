@@ -59,6 +59,7 @@ class Message(msgspec.Struct):
     reason: str = ""
     recovered: bool | None = None
     code: int = 0
+    timestamp: str = ""
     reconnect: bool = False
     reconnect_after_ms: float = 0.0
     expires_in_ms: float | None = None

@@ -13,6 +13,7 @@ from wsbridge import __version__
 from wsbridge.cli import commands, event_commands
 from wsbridge.cli.doctor.command import doctor
 from wsbridge.cli.options import BROKEN_PIPE, INTERRUPTED, USAGE, Environ, complain, examples
+from wsbridge.cli.verify.command import verify
 from wsbridge.config.settings import SettingsError
 
 
@@ -73,5 +74,6 @@ for command in (
     event_commands.publish,
     event_commands.why,
     doctor,
+    verify,
 ):
     cli.add_command(command)

@@ -27,7 +27,7 @@ class Visit:
     def __init__(self, viewer: Viewer, now: float) -> None:
         """The connection begins now; it resumes if the client has a position."""
         self.asked = viewer.position
-        self._serial = viewer.serial  # of the last event on this connection, or of the position before it
+        self.serial = viewer.serial  # of the last event on this connection, or of the position before it
         self._viewer = viewer
         self._started = now
         self._position: Position | None = None
@@ -66,7 +66,7 @@ class Visit:
         self._position = asked or last
         if asked is None:
             viewer.attached(last, self._started, now)
-            self._serial = viewer.serial
+            self.serial = viewer.serial
         elif not recovered:
             self._promised = last
         if asked not in (None, viewer.position):
@@ -85,7 +85,7 @@ class Visit:
         first = viewer.ledger.placed(user, position, serial)
         if first != serial:
             viewer.broken(f"position {position} is event {serial} here, and was {first} elsewhere", serial)
-        self._serial = serial
+        self.serial = serial
         if self._behind is not None and self._behind.holds(position):
             viewer.tally["twice in a change-over"] += 1
         else:
@@ -103,8 +103,8 @@ class Visit:
             viewer.broken(f"a gap that goes back, from {self._position} to {last}")
         self._position, self._promised = last, None
         ahead = self._behind if self._behind is not None and self._behind.holds(last) else last
-        viewer.skip(ahead, reason, self._serial, self._started, now)
-        self._serial = viewer.serial
+        viewer.skip(ahead, reason, self.serial, self._started, now)
+        self.serial = viewer.serial
 
     def _take_event(self, position: Position, event: msgspec.Raw, now: float) -> None:
         try:

@@ -20,10 +20,10 @@ from wsbridge.sessions.bus import Bus
 
 deliver_all, doomed = Bus._deliver_all, []
 
-def mortal(bus, batch):
+def mortal(bus, *arguments):
     if doomed:
         raise RuntimeError("the broadcaster dies")
-    return deliver_all(bus, batch)
+    return deliver_all(bus, *arguments)
 
 Bus._deliver_all = mortal
 signal.signal(signal.SIGUSR1, lambda *_: doomed.append(True))

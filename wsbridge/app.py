@@ -69,7 +69,7 @@ class Bridge:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = s = settings
-        self.metrics = Metrics(CLOSE_LABELS)
+        self.metrics = Metrics(CLOSE_LABELS, dict(s.topics))
         self.connection_limit = ConnectionLimit(for_connections(), self.metrics)
         self.proxies = TrustedProxies(s.trusted_proxies)
         self.rate_limits = RateLimits(

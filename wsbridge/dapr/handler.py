@@ -154,6 +154,7 @@ class DaprHandler:
             if event.produced is not None:
                 self.metrics.aged(now - event.produced)
         outcomes = await self.broker.append(events, lambda: request.transport is not None) if events else []
+        self.metrics.read(topic, len(read), outcomes)
         self._report(events, outcomes, topic)
         if self.stations.is_on and events:
             self.stations.received(now, topic, events, None if outcomes.count(STORED) == len(outcomes) else outcomes)

@@ -61,8 +61,9 @@ class Bus:
         self.depth += len(entries)
         self._most = max(self._most, self.depth)
         self.bytes += data_bytes(entries)
-        if entries:  # all of them have the same receipt
-            self._queued[entries[0].received_at] = self.clock()
+        now = self.clock()
+        for entry in entries:
+            self._queued[entry.received_at] = now
         self._queue.put_nowait(entries)
 
     def is_connected(self, user: str) -> bool:
@@ -134,7 +135,7 @@ class Bus:
         self.metrics.deliveries += sockets
         now = self.clock()
         for received, times in produced.items():
-            self.metrics.delivered(now, received, queued.get(received, received), times)
+            self.metrics.delivered(now, received, queued[received], times)
         if self.stations is not None and self.stations.is_on:
             self.stations.relayed(batch)
 

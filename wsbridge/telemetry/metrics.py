@@ -6,7 +6,7 @@ Counts are plain ints: an increment takes 62 ns, that of a labelled counter of p
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -30,7 +30,7 @@ Labels = TypeVar("Labels", str, tuple[str, str])  # the value of one label, or o
 class Metrics(Collector):
     """The metrics of one replica. Labels never contain user ids."""
 
-    def __init__(self, closes: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, closes: Iterable[tuple[str, str]] = (), topics: Iterable[str] = ()) -> None:
         """`closes` are all close codes and reasons: a series must exist before its first increment to show it."""
         self.registry = CollectorRegistry()
         self._families: list[Callable[[], Metric]] = []
@@ -57,6 +57,13 @@ class Metrics(Collector):
         )
         self.events = self._counts(
             "events_received", "Events that the sidecar delivered, by outcome.", OUTCOMES, "outcome"
+        )
+        self.topics = self._counts(
+            "topic_events",
+            "Events of the deliveries that could be read, by topic and outcome.",
+            ((topic, outcome) for topic in topics for outcome in OUTCOMES),
+            "topic",
+            "outcome",
         )
         self.retries = self._counts("events_retried", "Events that were answered RETRY, by reason.", Retry, "reason")
         self.drops = self._counts("events_dropped", "Events that were answered DROP, by reason.", Drop, "reason")
@@ -145,6 +152,15 @@ class Metrics(Collector):
         yield info
         for family in self._families:
             yield family()
+
+    def read(self, topic: str, events: int, outcomes: Sequence[tuple[str, Any, str]]) -> None:
+        """Count the events of one delivery. Those without an outcome were dropped."""
+        first = outcomes[0] if outcomes else None
+        if first is not None and outcomes.count(first) == events:  # nearly always
+            self.topics[topic, first[0]] += events
+            return
+        self.topics.update((topic, outcome[0]) for outcome in outcomes)
+        self.topics[topic, "dropped"] += events - len(outcomes)
 
     def retried(self, reason: Retry, events: int = 1) -> None:
         self.events["retried"] += events

@@ -327,9 +327,12 @@ async def test_bus_measures_the_history_until_the_queue_and_the_socket_from_ther
             bench.bus.put([Entry("u", "e", 1, "task_update", b"{}", "", received, "")])
         bench.now = 12.0
         await until(bench.bus.is_empty)
-        await bench.deliver(Entry("u", "e", 3, "task_update", b"{}", "", 12.0, ""))
+        bench.bus.put(
+            [Entry("u", "e", n, "task_update", b"{}", "", received, "") for n, received in ((3, 11.0), (4, 12.0))]
+        )
+        await until(bench.bus.is_empty)
     read = bench.metrics.registry.get_sample_value
-    assert read("wsbridge_event_stage_seconds_sum", {"stage": "history"}) == pytest.approx(0.5 + 0.4)
+    assert read("wsbridge_event_stage_seconds_sum", {"stage": "history"}) == pytest.approx(0.5 + 0.4 + 1)
     assert read("wsbridge_event_stage_seconds_sum", {"stage": "socket"}) == pytest.approx(1.5 + 1.4)
 
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from wsbridge import __version__
 from wsbridge.core.reasons import Drop, Retry
 from wsbridge.telemetry.histogram import STAGE
-from wsbridge.telemetry.metrics import STAGES, Metrics
+from wsbridge.telemetry.metrics import OUTCOMES, STAGES, Metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -108,6 +108,26 @@ def test_metrics_method_changes_its_own_series_only(
     }
     derived = {name for name in moved if "_bucket" in name or "_sum" in name} - set(expected)
     assert {name: number for name, number in moved.items() if name not in derived} == expected
+
+
+STORED, RETRIED = ("stored", None, ""), ("retried", Retry.QUEUE_FULL, "")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([STORED] * 3, {"stored": 3}),
+        ([], {"dropped": 3}),
+        ([STORED, RETRIED], {"stored": 1, "retried": 1, "dropped": 1}),
+    ],
+)
+def test_events_of_a_delivery_are_counted_by_topic(
+    outcomes: list[tuple[str, Retry | None, str]], expected: dict[str, int]
+) -> None:
+    metrics = Metrics(topics=["t"])
+    metrics.read("t", 3, outcomes)
+    counts = {o: value(metrics, "topic_events_total", topic="t", outcome=o) for o in OUTCOMES}
+    assert counts == dict.fromkeys(OUTCOMES, 0) | expected
 
 
 def test_gauge_is_read_at_each_scrape() -> None:

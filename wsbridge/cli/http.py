@@ -12,12 +12,19 @@ import os
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from wsbridge.cli.options import Failed
 
 OPERATOR_TIMEOUT = 10.0  # seconds
+_REFUSALS = {
+    401: "the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN to the same value as on the bridge",
+    403: "the bridge rejected the request: set WSBRIDGE_ADMIN_TOKEN to the same value on the bridge and here",
+    404: "no such route: the bridge is too old, or it has a WSBRIDGE_INTERNAL_PORT; name that port with --url",
+    503: "the bridge cannot answer now, or too many consoles are open",
+}
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 
 
@@ -49,6 +56,15 @@ def send(
 
     Raises `Unreachable` if no response came, or one that is not HTTP.
     """
+    with _responding(url, timeout, method, body, headers or {}) as response:
+        return Answer(response.status, response.read())
+
+
+@contextlib.contextmanager
+def _responding(
+    url: str, timeout: float, method: str, body: bytes | None, headers: Mapping[str, str]
+) -> Iterator[http.client.HTTPResponse]:
+    """Send a request. The context has the response, whose errors it translates as well."""
     parts = urlsplit(url)
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = connect(parts.hostname or "", parts.port, timeout=timeout)
@@ -57,9 +73,8 @@ def send(
     try:
         connection.connect()
         connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
-        connection.request(method, path, body, {n: v.encode() for n, v in (headers or {}).items()})
-        response = connection.getresponse()
-        return Answer(response.status, response.read())
+        connection.request(method, path, body, {n: v.encode() for n, v in headers.items()})
+        yield connection.getresponse()
     except OSError as error:
         raise Unreachable(why_unreachable(error, timeout)) from None
     except http.client.HTTPException as error:
@@ -70,9 +85,28 @@ def send(
 
 def ask_operator_route(url: str, *path: str, token: str | None) -> Answer:
     """Request a route for operators of the bridge at `url`. The parts of the path are escaped. Raises `Unreachable`."""
-    headers = {"authorization": f"Bearer {token}"} if token else {}
     target = "/".join((url.rstrip("/"), *(quote(part, safe="") for part in path)))
-    return send(target, headers=headers, timeout=OPERATOR_TIMEOUT)
+    return send(target, headers=_bearer(token), timeout=OPERATOR_TIMEOUT)
+
+
+def operator_lines(url: str, *, token: str | None, timeout: float) -> Iterator[bytes]:
+    """Yield the lines of an operators' route that streams. `timeout` is in seconds, for each line.
+
+    Raises `Unreachable`, and `Failed` if the bridge refuses.
+    """
+    with _responding(url, timeout, "GET", None, _bearer(token)) as response:
+        if response.status != HTTPStatus.OK:
+            raise Failed(refusal(response.status))
+        yield from response
+
+
+def refusal(status: int) -> str:
+    """The reason for which an operators' route did not answer, with its cure."""
+    return f"{status}: {_REFUSALS.get(status, 'unexpected response; check --url')}"
+
+
+def _bearer(token: str | None) -> Mapping[str, str]:
+    return {"authorization": f"Bearer {token}"} if token else {}
 
 
 @contextlib.contextmanager

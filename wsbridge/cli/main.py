@@ -13,6 +13,7 @@ from wsbridge import __version__
 from wsbridge.cli import commands, event_commands
 from wsbridge.cli.doctor.command import doctor
 from wsbridge.cli.options import BROKEN_PIPE, INTERRUPTED, USAGE, Environ, complain, examples
+from wsbridge.cli.top.command import top
 from wsbridge.cli.verify.command import verify
 from wsbridge.config.settings import SettingsError
 
@@ -74,6 +75,7 @@ for command in (
     event_commands.publish,
     event_commands.why,
     doctor,
+    top,
     verify,
 ):
     cli.add_command(command)

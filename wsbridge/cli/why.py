@@ -8,11 +8,6 @@ from wsbridge.cli.formatting import printable
 from wsbridge.cli.options import Failed
 
 DELIVERED = "delivered"
-_REFUSALS = {
-    401: "the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN to the same value as on the bridge",
-    403: "the bridge rejected the request: set WSBRIDGE_ADMIN_TOKEN to the same value on the bridge and here",
-    404: "no such route: the bridge is too old, or it has a WSBRIDGE_INTERNAL_PORT; name that port with --url",
-}
 
 
 def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer:
@@ -22,7 +17,7 @@ def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer
     """
     answer = http.ask_operator_route(url, "users", user, "events", event_id, token=token)
     if answer.status != HTTPStatus.OK or not isinstance(answer.field("answer"), str):
-        raise Failed(f"{answer.status}: {_REFUSALS.get(answer.status, 'unexpected response; check --url')}")
+        raise Failed(http.refusal(answer.status))
     return answer
 
 

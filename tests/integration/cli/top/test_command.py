@@ -1,0 +1,68 @@
+"""`wsbridge top` against a bridge: in a pipe, on a terminal, and where it cannot work."""
+
+import asyncio
+import os
+import pty
+import signal
+import sys
+
+import pytest
+
+from tests.support.command import command, finished
+from tests.support.running import ADMIN_TOKEN, SECRET, Running, Start
+from wsbridge.cli.main import run
+
+VIEWER = "v" * 32
+
+
+async def test_top_in_a_pipe_prints_the_numbers_once(bridge: Running) -> None:
+    await bridge.opened()
+    await bridge.publish({"nobody": "u1"}, id="e1")
+    code, out, notes = await finished("top", "--url", bridge.url)
+    assert (code, notes) == (0, "")
+    head, _, row, *rest = [line for line in out.splitlines() if line.strip()]
+    assert head.split()[:5] == ["replica", "state", "up", "connections", "users"]
+    words = row.split()
+    assert (words[:2], words[4:6]) == ([bridge.bridge.stations.replica, "healthy"], ["1", "1"])
+    assert rest == ["not stored  dropped 1", "why         no_user 1"]
+
+
+async def test_top_sends_the_token_of_an_operator_or_a_viewer(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET, VIEWER_TOKEN=VIEWER)
+    code, out, notes = await finished("top", "--url", bridge.url)
+    assert (code, out) == (1, "")
+    assert "401: the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN" in notes
+    for token in (VIEWER, ADMIN_TOKEN):
+        code, out, _ = await finished("top", "--url", bridge.url, WSBRIDGE_ADMIN_TOKEN=token)
+        assert (code, "healthy" in out) == (0, True)
+
+
+async def test_top_without_a_bridge_prints_the_reason_and_exits_with_1(unused_tcp_port: int) -> None:
+    code, out, notes = await finished("top", "--once", WSBRIDGE_PORT=str(unused_tcp_port))
+    assert (code, out) == (1, "")
+    assert f"cannot reach http://127.0.0.1:{unused_tcp_port}" in notes
+    assert "Connection refused" in notes
+
+
+async def test_top_on_a_terminal_draws_until_it_is_interrupted(bridge: Running) -> None:
+    reading, writing = pty.openpty()
+    try:
+        async with command("top", "--url", bridge.url, stdout=writing, TERM="xterm", COLUMNS="150", LINES="20") as top:
+            os.close(writing)
+            screen = b""
+            while screen.count(b"healthy") < 2:  # drawn twice
+                screen += await asyncio.to_thread(os.read, reading, 65_536)
+            top.send(signal.SIGINT)
+            assert await top.ended() == 130
+    finally:
+        os.close(reading)
+
+
+def test_top_without_rich_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    for name in [name for name in sys.modules if name.startswith(("rich.", "wsbridge.cli.top.screen"))]:
+        monkeypatch.delitem(sys.modules, name)
+    assert run(["top"], {}) == 1
+    assert "rich is not installed: pip install 'wsbridge-server[top]'" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""`wsbridge top`: the console's numbers in a terminal."""

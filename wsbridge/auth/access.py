@@ -5,7 +5,7 @@ import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ _DELIVERY = ("pubsubname", "__offset")
 _ERRORS = {error.status_code: error for error in (web.HTTPUnauthorized, web.HTTPForbidden, web.HTTPNotFound)}
 
 
-class Caller(Enum):
+class Caller(StrEnum):
     ANYONE = "anyone"
     SIDECAR = "sidecar"
     OPERATOR = "operator"
@@ -53,8 +53,7 @@ class Trust:
     demo: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The part of a request that the access rule needs."""
 
     token: str = ""
@@ -167,8 +166,8 @@ class Access:
         return Call(
             token=headers.get(DAPR_TOKEN, "") if caller is Caller.SIDECAR else bearer(request) or "",
             internal=self._internal,
-            invoked=any(name in headers for name in _INVOCATION),
-            delivered=any(name in headers for name in _DELIVERY),
+            invoked=not headers.keys().isdisjoint(_INVOCATION),
+            delivered=not headers.keys().isdisjoint(_DELIVERY),
             foreign=foreign,
             local=self._trust.development and _is_local(request),
         )

@@ -96,10 +96,10 @@ class MemoryBroker:
         """Drop some expired entries, positions and ids. Takes no time if none has expired."""
         self._seen.age(now)
         for _ in range(AT_ONCE):
-            user, history = next(iter(self._filled.items()), (None, None))
-            if history is None or user is None or history.newest.received_at > now - self.ttl:
+            history = next(iter(self._filled.values()), None)
+            if history is None or history.newest.received_at > now - self.ttl:
                 return
-            self._drop_oldest(user, history)
+            self._drop_oldest(next(iter(self._filled)), history)
 
     def _take(self, event: Event, reservation: Reservation, now: float, stamp: str, published: list[Entry]) -> Outcome:
         users: Sequence[str] = event.users
@@ -150,8 +150,9 @@ class MemoryBroker:
         while history.weight > self.max_bytes_per_user and history.kept > 1:
             history.trimmed = self._drop_oldest(user, history)
         for _ in range(2):
-            if history.kept and history.oldest.received_at <= now - self.ttl:
-                self._drop_oldest(user, history)
+            if not history.kept or history.oldest.received_at > now - self.ttl:
+                break
+            self._drop_oldest(user, history)
 
     def _drop_oldest(self, user: str, history: History) -> int:
         """Drop the oldest entry of a non-empty history. Returns its offset."""
@@ -163,6 +164,8 @@ class MemoryBroker:
 
     def _shrink(self) -> None:
         """Shrink to the bound: first drop entries of the least recently active users, then their positions."""
+        if self.bytes <= self.max_bytes:
+            return
         while self.bytes > self.max_bytes and self._filled:
             user, history = next(iter(self._filled.items()))
             history.trimmed = self._drop_oldest(user, history)

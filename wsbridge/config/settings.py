@@ -159,6 +159,7 @@ class Settings:
 
 
 @functools.lru_cache(1024)
+@functools.lru_cache(1024)
 def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True

@@ -44,7 +44,7 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         path, status = request.path, response.status
-        quiet = status < web.HTTPBadRequest.status_code and path.startswith(QUIET)
+        quiet = status < 400 and path.startswith(QUIET)  # noqa: PLR2004 - the statuses of failures
         if quiet and not debugging():
             return
         (log.debug if quiet else log.info)(

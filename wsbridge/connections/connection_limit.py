@@ -82,6 +82,8 @@ class ConnectionLimit:
 
     def hold(self, member: LimitedConnection, size: int) -> None:
         """Set the size of the incomplete head of a connection, in bytes; 0 if it has none."""
+        if not size and member not in self._unfinished:
+            return  # nearly always
         self._head_bytes += size - self._unfinished.get(member, 0)
         if size:
             self._unfinished[member] = size

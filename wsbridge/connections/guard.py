@@ -22,22 +22,25 @@ class Stage(Enum):
     REFUSED = auto()  # discarded
 
 
+_HEAD, _TAIL, _REFUSED = Stage  # looking up a member of an enum takes as long as a call
+
+
 class ConnectionGuard(asyncio.Protocol):
     """One connection. A `known` peer (on the internal port, or a trusted proxy) may be idle for longer."""
 
     __slots__ = (
         "_body", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_timer", "has_answered", "known",
-        "peer", "transport",
+        "peer", "peername", "transport",
     )  # fmt: skip
     ssl_context = sockname = None  # read by `web.Request`, as `transport` and `peername`
 
     def __init__(self, port: GuardedPort, peer: str, *, known: bool) -> None:
         self._port = port
-        self.peer = peer
+        self.peer = self.peername = peer
         self.known = known
         self.transport: asyncio.Transport | None = None
         self._inner: asyncio.Protocol | None = None
-        self._stage = Stage.HEAD
+        self._stage = _HEAD
         self._head = HeadBuffer(port.max_header_bytes)
         self._body: Body | None = None  # set while it is incomplete
         self._is_working = False  # aiohttp is answering a request
@@ -72,16 +75,12 @@ class ConnectionGuard(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            while data and self._stage is not Stage.REFUSED:
+            while data and self._stage is not _REFUSED:
                 data = self._take(data)
         except Malformed as malformed:
             self.refuse(self._port.refusals.malformed(self.peer, str(malformed)))
 
     # Called by the application.
-
-    @property
-    def peername(self) -> str:
-        return self.peer
 
     def hand_over(self, successor: CountedConnection) -> tuple[ConnectionLimit, bytes]:
         """Let the transport have another protocol, which counts towards the limit instead of this one.
@@ -101,7 +100,7 @@ class ConnectionGuard(asyncio.Protocol):
     @property
     def asks_for_upgrade(self) -> bool:
         """Whether the last head asks for an upgrade that is not granted yet."""
-        return self._stage is Stage.TAIL
+        return self._stage is _TAIL
 
     def answered(self) -> None:
         """The handler of the last request has returned."""
@@ -133,7 +132,7 @@ class ConnectionGuard(asyncio.Protocol):
         """Process the first part of the bytes. Returns the rest."""
         if self._body is not None:
             return self._pass_body(self._body, data)
-        if self._stage is Stage.HEAD:
+        if self._stage is _HEAD:
             return self._gather(data)
         self._head.hold(data)  # not passed on: aiohttp makes a reference cycle of them if it declines the upgrade
         if self._head.is_too_large:
@@ -143,7 +142,8 @@ class ConnectionGuard(asyncio.Protocol):
         return b""
 
     def _gather(self, data: bytes) -> bytes:
-        if not self._head:
+        is_new = not self._head
+        if is_new:
             data = data.lstrip(b"\r\n")  # empty lines before a request are ignored (RFC 9112 §2.2)
             if not data:
                 return b""
@@ -151,7 +151,6 @@ class ConnectionGuard(asyncio.Protocol):
             self._head.hold(data)
             self._keep_head(is_new=False)
             return b""
-        is_new = not self._head
         complete = self._head.add(data)
         if complete is None:
             self._keep_head(is_new=is_new)
@@ -172,20 +171,22 @@ class ConnectionGuard(asyncio.Protocol):
         """Pass on a complete head with the part of its body in `rest`. Returns the bytes that follow the body."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._port.rate_limits.refuses(self.peer):
             self.cut("failures")
             return b""
         head = Head(raw)
-        if (response := self._port.refusal(head, self.peer)) is not None:
+        is_handshake = head.asks_for(b"/ws")
+        if (response := self._port.refusal(head, self.peer, is_handshake=is_handshake)) is not None:
             self.refuse(response)
             return b""
-        self._has_paid = head.asks_for(b"/ws")
+        self._has_paid = is_handshake
         self._is_working, self.has_answered = True, False
         self._port.connection_limit.work(self)
         body = head.body()
         taken = body.feed(rest)
         self._body = None if body.is_done else body
-        self._stage = Stage.TAIL if head.upgrades else Stage.HEAD
+        self._stage = _TAIL if head.upgrades else _HEAD
         is_alone = self._has_paid and head.upgrades and body.is_done and self._inner is None
         if not (is_alone and self._port.upgrades.begin(self, raw)):
             self._hand_over(raw + rest[:taken] if taken else raw)
@@ -213,7 +214,7 @@ class ConnectionGuard(asyncio.Protocol):
 
     def refuse(self, response: bytes) -> None:
         """Write a last response, unless another one has begun, and close the connection."""
-        is_between = self._stage is Stage.HEAD and self._body is None and not self._is_working
+        is_between = self._stage is _HEAD and self._body is None and not self._is_working
         is_free = is_between or not self.has_answered
         self._stop()
         if self.transport is not None:
@@ -222,7 +223,7 @@ class ConnectionGuard(asyncio.Protocol):
             self.transport.close()
 
     def _stop(self) -> None:
-        self._stage = Stage.REFUSED
+        self._stage = _REFUSED
         self._release()
         self._port.connection_limit.work(self)
 

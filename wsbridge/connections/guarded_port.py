@@ -26,7 +26,7 @@ class GuardedPort:
     head_timeout: float  # from the first byte of a head to its last; for an unknown peer also from the connection on
     keep_alive: float  # for which a connection may be idle
 
-    def refusal(self, head: Head, peer: str) -> bytes | None:
+    def refusal(self, head: Head, peer: str, *, is_handshake: bool) -> bytes | None:
         """The response to a head that must not be passed on; None if it is accepted."""
         if len(head.raw) > self.max_header_bytes:
             return self.refusals.too_large(peer, head.raw)
@@ -34,7 +34,7 @@ class GuardedPort:
             head.check()
         except Malformed as malformed:
             return self.refusals.malformed(peer, str(malformed), head.raw)
-        if head.asks_for(b"/ws") and not self.admits_handshake():
+        if is_handshake and not self.admits_handshake():
             return self.refusals.overloaded(peer, head)
         return None
 

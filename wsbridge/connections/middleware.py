@@ -27,8 +27,8 @@ def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxie
         guard = guard_of(request)
         try:
             _check_jobs(jobs)
-            address = _identify(request, proxies)
-            _check_rate_limits(address, rate_limits, metrics)
+            if (client := _forwarded(request, proxies)) is not None:
+                _check_rate_limits(client, rate_limits, metrics)
             if request.path in HANDSHAKES:
                 await pacer.enter()
                 if guard and not guard.admits_handshake():
@@ -65,12 +65,17 @@ def _check_jobs(jobs: Jobs) -> None:
         raise web.HTTPServiceUnavailable(text=text)
 
 
-def _identify(request: web.Request, proxies: TrustedProxies) -> str:
-    headers, peer = request.headers, address_of(request)
-    if proxies.trusts(peer) and (hdrs.X_FORWARDED_FOR in headers or hdrs.FORWARDED in headers):
-        chains = (",".join(headers.getall(name, ())) for name in (hdrs.X_FORWARDED_FOR, hdrs.FORWARDED))
-        peer = request[ADDRESS] = proxies.client(peer, *chains)
-    return peer
+def _forwarded(request: web.Request, proxies: TrustedProxies) -> str | None:
+    """The client's address behind a trusted proxy; None without one. The guard has checked the limits of the peer."""
+    headers = request.headers
+    if hdrs.X_FORWARDED_FOR not in headers and hdrs.FORWARDED not in headers:
+        return None
+    peer = address_of(request)
+    if not proxies.trusts(peer):
+        return None
+    chains = (",".join(headers.getall(name, ())) for name in (hdrs.X_FORWARDED_FOR, hdrs.FORWARDED))
+    client = request[ADDRESS] = proxies.client(peer, *chains)
+    return client
 
 
 def _check_rate_limits(address: str, rate_limits: RateLimits, metrics: Metrics) -> None:

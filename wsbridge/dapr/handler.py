@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import msgspec
@@ -87,10 +87,10 @@ class DaprHandler:
             msgspec.json.encode([settings | {"topic": topic, "route": f"/events/{topic}"} for topic in self.topics])
         )
 
-    async def events(self, request: web.Request) -> web.Response:
+    def events(self, request: web.Request) -> Awaitable[web.Response]:
         """One delivery, single or bulk."""
         self.metrics.delivered_at = time.time()
-        return await self.take(request)
+        return self.take(request)
 
     async def take(self, request: web.Request) -> web.Response:
         """Take events from the sidecar, or one that an operator publishes in the same form."""

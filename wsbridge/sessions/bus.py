@@ -31,7 +31,7 @@ class Bus:
     stations: Stations | None = None
 
     def __post_init__(self) -> None:
-        self._queue: asyncio.Queue[Sequence[Entry]] = asyncio.Queue()  # of batches, bounded by the two numbers below
+        self._queue: asyncio.Queue[tuple[Sequence[Entry], int]] = asyncio.Queue()  # bounded by the two numbers below
         self._queued: dict[float, float] = {}  # receipt of entries → when they were last put
         self.depth = self.bytes = 0
         self._most = self._most_before = 0  # entries: the maximum of this minute or longer, and of the one before
@@ -60,11 +60,12 @@ class Bus:
     def put(self, entries: Sequence[Entry]) -> None:
         self.depth += len(entries)
         self._most = max(self._most, self.depth)
-        self.bytes += data_bytes(entries)
+        size = data_bytes(entries)
+        self.bytes += size
         now = self.clock()
         for entry in entries:
             self._queued[entry.received_at] = now
-        self._queue.put_nowait(entries)
+        self._queue.put_nowait((entries, size))
 
     def is_connected(self, user: str) -> bool:
         return self.registry.has(user)
@@ -86,11 +87,11 @@ class Bus:
 
     async def _next_batch(self) -> tuple[list[Entry], int]:
         """Wait for an entry. Returns all queued entries, and the bytes of their data."""
-        batch = list(await self._queue.get())
-        size = data_bytes(batch)
+        entries, size = await self._queue.get()
+        batch = list(entries)
         while not self._queue.empty():
-            more = self._queue.get_nowait()
-            size += data_bytes(more)
+            more, more_size = self._queue.get_nowait()
+            size += more_size
             batch += more
         return batch, size
 

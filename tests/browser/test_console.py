@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
-from tests.support.running import ADMIN_TOKEN, SECRET, token
+from tests.support.running import ADMIN_TOKEN, ROOT, SECRET, token
 from tests.support.valkey import Valkey
 
 # isort: split
@@ -257,3 +257,45 @@ async def test_console_page_sends_its_requests_to_the_bridge_only(console: Conso
     await expect(console.page.locator("#replicas li")).to_have_count(1)
     assert {url.partition("/console")[0] for url in urls if not url.startswith("data:")} == {console.bridge.url}
     assert not any(quote(ADMIN_TOKEN) in url or ADMIN_TOKEN in url for url in urls)
+
+
+TOTALS = """async (source) => {
+  const { createTotals, quantile } = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+  const totals = createTotals(), found = [];
+  const numbers = (replica, at, uptime, events, counts) => totals.take({
+    replica, at, uptime, cpu: uptime / 4, connections: 2, users: 1, closes: { a: 1 }, deliveries: 0, sent_bytes: 0,
+    events: { stored: events, dropped: 1 }, unsent_bytes: 0, latency: { socket: { bounds: [1, 2], counts } },
+    queue: { entries: 5, bytes: 0, max_entries: 10, max_bytes: 10 },
+  });
+  const finish = (answered, silent) => {
+    totals.finish({ answered, silent });
+    const { connections, events, cpu, fullness, closes, latency } = totals.history.at(-1);
+    found.push([connections, events, cpu, fullness, closes.a ?? 0, latency.socket?.median ?? null]);
+  };
+  numbers('one', 100, 10, 50, [0, 0, 0]);
+  numbers('two', 200, 10, 50, [0, 0, 0]);
+  finish(['one', 'two'], []);
+  numbers('one', 102, 12, 70, [4, 0, 0]);
+  numbers('two', 201, 11, 55, [0, 4, 0]);
+  finish(['one', 'two'], []);
+  numbers('one', 103, 13, 70, [4, 0, 0]);
+  finish(['one'], ['two']);
+  numbers('one', 104, 1, 7, [1, 0, 0]);
+  finish(['one'], []);
+  const asked = [[[0, 0, 0], 0.5], [[4, 0, 0], 0.25], [[2, 2, 0], 0.75], [[1, 0, 9], 0.99]];
+  return { found, quantiles: asked.map(([counts, share]) => quantile([1, 2], counts, share)) };
+}"""
+
+
+async def test_console_sums_replicas_and_makes_rates_of_counters(browser: Browser) -> None:
+    source = ROOT / "wsbridge" / "web" / "static" / "console" / "totals.js"
+    page = await browser.new_page()
+    result = await page.evaluate(TOTALS, source.read_text(encoding="utf-8"))
+    await page.close()
+    assert result["quantiles"] == [None, 0.25, 1.5, 2]
+    assert result["found"] == [
+        [4, 0, 0, 0.5, 2, None],  # the first look has no rates
+        [4, 15, 0.25, 0.5, 2, 1],  # 10 a second and 5 a second
+        [2, 0, 0.25, 0.5, 1, 1],  # one is silent
+        [2, 0, 0, 0.5, 1, 1],  # the other one has gone, and this one was restarted
+    ]

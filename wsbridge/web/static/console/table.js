@@ -12,6 +12,7 @@ const COLUMNS = { // name → [title, text, sort key, whether the largest come f
   address: ['Address', (row) => row.address, (row) => row.address],
   agent: ['Agent', (row) => row.agent, (row) => row.agent],
 };
+const HOVERS = matchMedia('(hover: hover)'); // on a phone, `:hover` stays after a tap
 const SPARE = 6; // rows above and below the visible ones
 
 /* Calls open(row, all rows of its user) when a row is chosen. */
@@ -55,7 +56,7 @@ export function createTable({ open }) {
   /* Ends a look. Rows do not move while the pointer is on them. */
   const finish = (replicas) => {
     for (const name of [...leftOut.keys()]) if (!replicas.has(name)) drop(name);
-    if (stale && !(viewport.matches(':hover') && view.length > 1)) arrange();
+    if (stale && !(HOVERS.matches && viewport.matches(':hover') && view.length > 1)) arrange();
     else {
       view = view.filter((row) => rows.has(row.key));
       drawSoon();

@@ -11,13 +11,14 @@ import aiohttp
 import pytest
 from confluent_kafka import Consumer
 
-from tests.e2e.chain import APP_TOKEN, Chain, Start
+from tests.e2e.chain import APP_TOKEN, GROUP_EACH, ONE, WITH_REDIS, Chain, Start
 from tests.e2e.kafka import TOPIC
 from tests.e2e.process import Log, settled
 from tests.e2e.sidecar import K8S, Manifest, Sidecar
-from tests.support.doctor import FAILURE, OK, WARNING, found
+from tests.support.doctor import FAILURE, OK, WARNING, failures, found
 from tests.support.running import ADMIN_TOKEN, SECRET, Running
 from tests.support.running import Start as StartBridge
+from tests.support.valkey import Valkey
 
 IN_MEMORY = """
 apiVersion: dapr.io/v1alpha1
@@ -34,10 +35,16 @@ class Pair:
     bridge: Running
     sidecar: Sidecar
 
+    @property
+    def url(self) -> str:
+        return self.bridge.url.replace(str(self.bridge.port), str(self.bridge.server.ports[1]))
+
     async def state(self, check: str, **options: Any) -> tuple[str, str]:
-        url = self.bridge.url.replace(str(self.bridge.port), str(self.bridge.server.ports[1]))
-        finding = await found(check, SETTINGS, url=url, sidecar=self.sidecar.url, **options)
+        finding = await found(check, SETTINGS, url=self.url, sidecar=self.sidecar.url, **options)
         return finding.state, finding.text
+
+    async def failures(self, **options: Any) -> dict[str, str]:
+        return await failures(SETTINGS, url=self.url, sidecar=self.sidecar.url, **options)
 
 
 Pairing = Callable[..., Awaitable[Pair]]
@@ -88,6 +95,7 @@ async def test_doctor_of_a_healthy_sidecar_finds_no_failure(paired: Pairing) -> 
     pair = await paired()
     for check in ("sidecar", "api-token", "app-token", "subscription", "canary", "replicas", "admin-token"):
         assert (await pair.state(check, canary=True))[0] == OK, (check, await pair.state(check, canary=True))
+    assert await pair.failures(canary=True) == {}
     assert (await pair.state("component"))[0] == WARNING  # it is in memory
     reads = [value for value in (pair.bridge.bridge.metrics.subscription_read_at,) if value]
     await pair.state("app-token")
@@ -101,33 +109,29 @@ async def test_doctor_names_the_faults_of_this_version(paired: Pairing) -> None:
 
 @pytest.mark.parametrize("token", [None, "another token of the app"])
 async def test_doctor_finds_another_app_token_and_the_missing_subscription(paired: Pairing, token: str | None) -> None:
-    pair = await paired(app_token=token)
-    state, text = await pair.state("app-token")
-    assert (state, "sends no APP_API_TOKEN or another one" in text) == (FAILURE, True), text
-    state, text = await pair.state("subscription")
-    assert (state, "not subscribed to task-updates" in text) == (FAILURE, True), text
+    found = await (await paired(app_token=token)).failures()
+    assert set(found) == {"app-token", "subscription"}
+    assert "sends no APP_API_TOKEN or another one" in found["app-token"]
+    assert "not subscribed to task-updates" in found["subscription"]
 
 
 async def test_doctor_finds_an_api_token_that_differs(paired: Pairing) -> None:
     pair = await paired(api_token="what the sidecar requires")
-    state, text = await pair.state("api-token")
-    assert (state, text) == (FAILURE, "the sidecar requires DAPR_API_TOKEN")
-    assert (await pair.state("api-token", api_token="another"))[0] == FAILURE
-    assert (await pair.state("api-token", api_token="what the sidecar requires"))[0] == OK
-    assert (await pair.state("app-token", api_token="what the sidecar requires"))[0] == OK
+    assert await pair.failures() == {"api-token": "the sidecar requires DAPR_API_TOKEN"}
+    assert set(await pair.failures(api_token="another")) == {"api-token"}
+    assert await pair.failures(api_token="what the sidecar requires", canary=True) == {}
 
 
 async def test_doctor_finds_a_component_whose_scopes_leave_the_app_out(paired: Pairing) -> None:
-    pair = await paired(scoped_to="another-app")
-    state, text = await pair.state("component")
-    assert (state, "has not loaded the component pubsub-kafka" in text) == (FAILURE, True), text
-    assert (await pair.state("canary", canary=True))[0] == FAILURE
+    found = await (await paired(scoped_to="another-app")).failures(canary=True)
+    assert set(found) == {"component", "canary"}
+    assert "has not loaded the component pubsub-kafka" in found["component"]
 
 
 async def test_doctor_finds_an_app_port_that_is_the_public_port(paired: Pairing) -> None:
-    pair = await paired(public_port=True)
-    state, text = await pair.state("app-token")
-    assert (state, "does not serve the sidecar's routes" in text) == (FAILURE, True), text
+    found = await (await paired(public_port=True)).failures()
+    assert set(found) == {"app-token", "subscription"}
+    assert "does not serve the sidecar's routes" in found["app-token"]
 
 
 @pytest.mark.parametrize(("access", "state"), [(True, OK), (False, FAILURE)])
@@ -159,6 +163,17 @@ async def test_doctor_sends_a_canary_through_each_partition(chain: Chain) -> Non
     state, text = await of_chain(chain, "partitions")
     assert (state, text.count(f"{TOPIC}/")) == (OK, 3), text
     assert (await of_chain(chain, "component"))[0] == OK
+
+
+@pytest.mark.parametrize("manifest", [ONE, WITH_REDIS, GROUP_EACH])
+async def test_doctor_of_each_shipped_way_to_run_finds_no_failure(manifest: str, chained: Start, redis: Valkey) -> None:
+    settings = {"REDIS_URL": redis.url} if manifest == WITH_REDIS else {}
+    settings |= {"PUBSUB_NAME": "pubsub-kafka-websocket"} if manifest == GROUP_EACH else {}
+    chain = await chained(manifest, replicas=1 if manifest == ONE else 2, **settings)
+    for pod in chain.pods:
+        options: dict[str, Any] = {"url": pod.bridge.internal.url, "sidecar": pod.sidecar.url, "canary": True}
+        assert await failures(settings, **options) == {}
+        assert (await found("canary", settings, **options)).state is OK
 
 
 async def test_doctor_finds_two_replicas_without_redis_by_their_partitions(chained: Start) -> None:

@@ -1,6 +1,7 @@
 """One check of `wsbridge doctor`, and a stand-in for a sidecar."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from tests.support.running import Served, variables
 from wsbridge.cli.doctor.deployment import Deployment
-from wsbridge.cli.doctor.examination import CHECKS, run
+from wsbridge.cli.doctor.examination import CHECKS, examine, run
 from wsbridge.cli.doctor.findings import Finding, State
 from wsbridge.config.env import load
 
@@ -16,13 +17,26 @@ NOWHERE = "http://127.0.0.1:1"
 OK, WARNING, FAILURE, NOT_CHECKED = State.OK, State.WARNING, State.FAILURE, State.NOT_CHECKED
 
 
+@contextlib.asynccontextmanager
+async def _deployment(settings: Mapping[str, str] | None, url: str, **options: Any) -> AsyncIterator[Deployment]:
+    loaded, _ = load(variables(dict(settings or {})))
+    async with aiohttp.ClientSession() as http:
+        yield Deployment(settings=loaded, http=http, url=url, **options)
+
+
 async def found(
     check: str, settings: Mapping[str, str] | None = None, *, url: str = NOWHERE, **options: Any
 ) -> Finding:
     """The finding of the check for a deployment with these settings."""
-    loaded, _ = load(variables(dict(settings or {})))
-    async with aiohttp.ClientSession() as http:
-        return await run(CHECKS[check], Deployment(settings=loaded, http=http, url=url, **options))
+    async with _deployment(settings, url, **options) as deployment:
+        return await run(CHECKS[check], deployment)
+
+
+async def failures(settings: Mapping[str, str], *, url: str, **options: Any) -> dict[str, str]:
+    """The texts of all failures of a whole examination."""
+    async with _deployment(settings, url, **options) as deployment:
+        findings = await examine(deployment)
+    return {check: finding.text for check, finding in findings.items() if finding.state is FAILURE}
 
 
 class StandIn(Served):

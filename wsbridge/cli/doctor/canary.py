@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from typing import Any
 from urllib.parse import quote
 
 from wsbridge.cli.doctor.deployment import Deployment
@@ -15,7 +16,7 @@ EVENT_TYPE = "wsbridge.canary"
 MOST = 256  # partitions of a topic that are tried
 PATIENCE = 10.0  # seconds until an event must have reached the bridge
 PAUSE = 0.2  # seconds between two questions about the events
-ABSENT = ("never_received", "not_recorded")
+STORED = ("delivered", "partly_delivered", "stored")  # codes of `wsbridge why`
 
 
 async def canary(d: Deployment) -> Finding:
@@ -25,7 +26,6 @@ async def canary(d: Deployment) -> Finding:
     is_kafka = any(c.get("type") == "pubsub.kafka" for c in (await d.metadata()).get("components", []))
     await d.stats()  # the bridge must answer
     user = f"wsbridge-canary-{secrets.token_hex(4)}"
-    started = time.monotonic()
     waiting: dict[str, str] = {}  # id of an event → its topic and partition
     for topic, _ in d.settings.topics:
         for number in range(MOST if is_kafka else 1):
@@ -37,25 +37,30 @@ async def canary(d: Deployment) -> Finding:
             if problem:  # there is no such partition
                 break
             waiting[event_id] = f"{topic}/{number}" if is_kafka else topic
-    return await _arrived(d, user, waiting, started, is_kafka=is_kafka)
+    return await _arrived(d, user, waiting, is_kafka=is_kafka)
 
 
-async def _arrived(d: Deployment, user: str, waiting: dict[str, str], started: float, *, is_kafka: bool) -> Finding:
-    places = list(waiting.values())
-    while waiting:
+async def _arrived(d: Deployment, user: str, waiting: dict[str, str], *, is_kafka: bool) -> Finding:
+    """Wait until the bridge has stored every event."""
+    places, started = list(waiting.values()), time.monotonic()
+    while waiting and time.monotonic() - started < PATIENCE + d.settings.bulk_wait:
         for event_id, place in list(waiting.items()):
-            received = await _received(d, user, event_id)
-            if received and is_kafka and not received.startswith(f"{place}/"):
+            found = await _why(d, user, event_id)
+            if found.get("code") == "dropped":
+                cure = "compare WSBRIDGE_USER_ID_FIELD here and on the bridge"
+                return failure(f"the bridge dropped the event of {place}: {found['answer']}", cure)
+            if found.get("code") not in STORED:
+                continue
+            receipts = [station["text"] for station in found["stations"] if station["name"] == "received"]
+            if is_kafka and receipts and not receipts[0].startswith(f"{place}/"):
                 raise NotChecked("this sidecar cannot publish to a partition of choice: it needs Dapr 1.18")
-            if received is not None:
-                del waiting[event_id]
-        if time.monotonic() - started > PATIENCE:
-            break
+            del waiting[event_id]
         await asyncio.sleep(PAUSE if waiting else 0)
+    seconds = time.monotonic() - started
     if not waiting:
-        return ok(f"an event arrived through each of {', '.join(places)} within {time.monotonic() - started:.1f} s")
+        return ok(f"an event arrived through each of {', '.join(places)} within {seconds:.1f} s")
     cure = "look for another member of the consumer group, and for event.retried in the bridge's log (docs/dapr.md)"
-    return failure(f"no event arrived within {PATIENCE:g} s through {', '.join(waiting.values())}", cure)
+    return failure(f"no event arrived within {seconds:.0f} s through {', '.join(waiting.values())}", cure)
 
 
 async def _publish(d: Deployment, topic: str, user: str, event_id: str, partition: int | None) -> str:
@@ -77,17 +82,9 @@ async def _publish(d: Deployment, topic: str, user: str, event_id: str, partitio
     return ""
 
 
-async def _received(d: Deployment, user: str, event_id: str) -> str | None:
-    """What `wsbridge why` says about the receipt of the event, which begins with its place.
-
-    None if the event is absent, "" if the bridge has no record of it.
-    """
+async def _why(d: Deployment, user: str, event_id: str) -> dict[str, Any]:
+    """The answer that `wsbridge why` prints; empty if there is none."""
     try:
-        answer = await d.of_bridge(f"/users/{quote(user)}/events/{quote(event_id)}")
+        return (await d.of_bridge(f"/users/{quote(user)}/events/{quote(event_id)}")).json()
     except Unreachable:
-        return None
-    found = answer.json()
-    if found.get("code", ABSENT[0]) in ABSENT:
-        return None
-    receipts = [station["text"] for station in found["stations"] if station["name"] == "received"]
-    return str(receipts[0]) if receipts else ""
+        return {}

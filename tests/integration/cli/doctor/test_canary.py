@@ -6,8 +6,11 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.doctor import FAILURE, NOT_CHECKED, OK, StandIn, found
-from tests.support.running import Running
+from tests.support.running import Running, Start
+from wsbridge.broker.base import Outcome, retried
 from wsbridge.cli.doctor import canary as module
+from wsbridge.core.events import Event
+from wsbridge.core.reasons import Retry
 
 
 class Publishing(StandIn):
@@ -45,12 +48,12 @@ async def test_canary_names_each_partition_that_delivers(bridge: Running) -> Non
 
 
 async def test_canary_names_each_partition_that_does_not_deliver(bridge: Running, monkeypatch: Any) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     async with Publishing(bridge, lost=(0, 2)) as sidecar:
         finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
     assert (finding.state, finding.text) == (
         FAILURE,
-        "no event arrived within 0.5 s through task-updates/0, task-updates/2",
+        "no event arrived within 1 s through task-updates/0, task-updates/2",
     )
 
 
@@ -65,6 +68,24 @@ async def test_canary_through_a_sidecar_that_ignores_the_partition_is_not_checke
         sidecar.is_old = True
         finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
     assert (finding.state, "it needs Dapr 1.18" in finding.text) == (NOT_CHECKED, True)
+
+
+async def test_canary_that_the_bridge_drops_fails_with_the_reason(start: Start) -> None:
+    bridge = await start(USER_ID_FIELD="owner")
+    async with Publishing(bridge) as sidecar:
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert (finding.state, "the bridge dropped the event of task-updates/0: " in finding.text) == (FAILURE, True)
+
+
+async def test_canary_that_the_bridge_retries_fails(bridge: Running, monkeypatch: Any) -> None:
+    async def retry(events: Sequence[Event], *_: object) -> list[Outcome]:
+        return [retried(Retry.QUEUE_FULL)] * len(events)
+
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
+    monkeypatch.setattr(bridge.bridge.broker, "append", retry)
+    async with Publishing(bridge) as sidecar:
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert (finding.state, "event.retried" in finding.cure) == (FAILURE, True)
 
 
 async def test_canary_that_cannot_be_published_fails(bridge: Running) -> None:

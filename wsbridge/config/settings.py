@@ -18,6 +18,7 @@ PREFIX = "WSBRIDGE_"
 UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key at least as long as the hash
 Words = tuple[str, ...]
+Pairs = tuple[tuple[str, str], ...]
 KEYS = ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")  # settings of which one holds the key or keys for tokens
 
 
@@ -41,9 +42,7 @@ class Settings:
     port: int = _env(8004, types.PORT, "port to listen on; 0 picks a free one")
     internal_port: int | None = _env(None, types.PORT, "second port, for all routes but /ws and /sse")
     pubsub_name: str = _env("pubsub-kafka", types.TEXT, "name of the Dapr pub/sub component")
-    topics: tuple[tuple[str, str], ...] = _env(
-        (("task-updates", "task_update"),), types.TOPIC_LIST, "topic=message type, comma-separated"
-    )
+    topics: Pairs = _env((("task-updates", "task_update"),), types.TOPIC_LIST, "topic=message type, comma-separated")
     user_id_field: str = _env(
         "user_id",
         types.USER_FIELD,
@@ -53,9 +52,7 @@ class Settings:
         False, types.BOOLEAN, "true if the Kafka component sets escapeHeaders: keys and headers are decoded"
     )
     dead_letter_topic: str | None = _env(None, types.TEXT, "topic for events answered DROP")
-    bulk_wait: float = _env(
-        0.001, types.seconds(0.001, 10), "time for which the sidecar may collect events into one request"
-    )
+    bulk_wait: float = _env(0.001, types.seconds(0.001, 10), "how long the sidecar may gather events for one request")
     trusted_proxies: Words = _env(
         ("private",),
         types.NETWORK_LIST,
@@ -94,9 +91,7 @@ class Settings:
     history_size: int = _env(100, types.whole(0, 100_000), "events kept for each user")
     history_ttl: float = _env(300.0, types.seconds(0, 604_800), "how long an event is kept")
     history_max_bytes_per_user: int = _env(134_217_728, types.whole(65_536), "size of the events kept for each user")
-    history_max_bytes: int = _env(
-        268_435_456, types.whole(65_536), "memory for histories and remembered ids in process"
-    )
+    history_max_bytes: int = _env(268_435_456, types.whole(65_536), "memory for histories and ids, without Redis")
     dedupe_ttl: float = _env(3600.0, types.seconds(0, 604_800), "how long an event's id is remembered")
     max_connections: int = _env(0, types.whole(0), "connections to this replica; 0 is no limit")
     max_connections_per_user: int = _env(20, types.whole(0), "connections of one user to this replica; 0 is no limit")

@@ -16,23 +16,19 @@ class DeliveryReader:
         self._router = Router(types, user_field, max_bytes, escaped_keys=escaped_headers)
         self._escaped = escaped_headers
 
-    def read(self, body: bytes, topic: str, headers: Mapping[str, Any]) -> Event | Rejected:
-        message = open_message(body, topic, headers, content_type=None, escaped=self._escaped)
-        return message if isinstance(message, Rejected) else self._router.route(message, topic, headers)
+    def read(
+        self, body: bytes, topic: str, metadata: Mapping[str, Any], content_type: str | None = None
+    ) -> Event | Rejected:
+        """Read one message. `content_type` is that of the entry of a bulk, None for a single delivery."""
+        message = open_message(body, topic, metadata, content_type=content_type, escaped=self._escaped)
+        return message if isinstance(message, Rejected) else self._router.route(message, topic, metadata)
 
     def read_bulk(self, body: bytes, topic: str) -> list[tuple[str, Event | Rejected]] | None:
         """Read a bulk: each entry's id with its event, in order; None if the body is not a bulk."""
         entries = read_entries(body)
-        if entries is None:
-            return None
-        return [
-            (entry_id, entry if isinstance(entry, Rejected) else self._read_entry(entry, topic))
-            for entry_id, entry in entries
-        ]
+        return None if entries is None else [(entry_id, self._read(entry, topic)) for entry_id, entry in entries]
 
-    def _read_entry(self, entry: Entry, topic: str) -> Event | Rejected:
-        metadata = entry.metadata or {}
-        message = open_message(
-            bytes(entry.event), topic, metadata, content_type=entry.content_type, escaped=self._escaped
-        )
-        return message if isinstance(message, Rejected) else self._router.route(message, topic, metadata)
+    def _read(self, entry: Entry | Rejected, topic: str) -> Event | Rejected:
+        if isinstance(entry, Rejected):
+            return entry
+        return self.read(bytes(entry.event), topic, entry.metadata or {}, entry.content_type)

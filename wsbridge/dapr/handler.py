@@ -136,7 +136,8 @@ class DaprHandler:
         return msgspec.json.encode(Answer(RETRY, reason))
 
     async def _answer(self, body: bytes, topic: str, request: web.Request) -> bytes:
-        if request.content_type != CLOUDEVENT:
+        sent = request.headers.get(hdrs.CONTENT_TYPE)
+        if sent != CLOUDEVENT and request.content_type != CLOUDEVENT:  # noqa: PLR1714 - aiohttp parses it for each
             bulk = self.reader.read_bulk(body, topic)
             if bulk is not None:
                 answers = await self._store([event for _, event in bulk], topic, request)

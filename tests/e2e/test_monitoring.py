@@ -12,7 +12,7 @@ from tests.e2e.process import settled
 from tests.support.prometheus import Prometheus, queries
 from tests.support.running import DEADLINE, receive
 
-WAITED = 2.0  # seconds that an event was in Kafka when it is published: more than all clocks' errors
+WAITED = 10.0  # seconds before now, in the timestamps of events: long beside the delays of a busy machine
 
 
 async def test_dashboard_of_a_bridge_and_its_sidecar_has_data(chain: Chain, kafka: Kafka, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from wsbridge.config.env import load
 from wsbridge.core.close_codes import CLOSE_LABELS
 from wsbridge.core.events import Entry
 from wsbridge.sessions.registry import REGISTRY
-from wsbridge.telemetry.metrics import ERRORS
+from wsbridge.telemetry.metrics import ERRORS, OUTCOMES
 
 HEALTH = {"GET /health", "GET /healthz"}
 FRONT = {"GET /"}
@@ -139,6 +139,8 @@ async def test_metrics_have_a_series_for_every_close_and_error_from_the_start() 
     read = bridge().metrics.registry.get_sample_value
     for code, reason in CLOSE_LABELS:
         assert read("wsbridge_closes_total", {"code": code, "reason": reason}) == 0
+    for outcome in OUTCOMES:
+        assert read("wsbridge_topic_events_total", {"topic": "task-updates", "outcome": outcome}) == 0
     for kind in ERRORS:
         assert read("wsbridge_errors_total", {"kind": kind}) == 0
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.console import watching
 from tests.support.running import Running, Start, receive
-from wsbridge.web.console import connections, stream
+from wsbridge.web.console import connections
 
 
 async def test_table_has_rows_then_changes_then_ends(bridge: Running) -> None:
@@ -45,7 +45,6 @@ async def test_table_begins_with_some_rows_and_adds_the_others(
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "NEW_ROWS", 2)
-    monkeypatch.setattr(stream, "INTERVAL", 0.01)
     for _ in range(5):
         await bridge.opened()
     async with watching(bridge, show="connections") as console:

@@ -61,7 +61,6 @@ async def test_stream_with_an_unknown_part_or_outcome_is_400(bridge: Running, qu
 
 async def test_stream_over_the_limit_is_503(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "STREAMS", 1)
-    monkeypatch.setattr(stream, "INTERVAL", 0.01)
     async with watching(bridge):
         assert (await bridge.get("/console/stream"))[0] == 503
 
@@ -108,7 +107,6 @@ async def test_stream_under_a_burst_says_how_many_events_it_left_out(bridge: Run
 
 
 async def test_stream_that_is_closed_leaves_nothing_behind(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "INTERVAL", 0.01)
     monkeypatch.setattr("wsbridge.web.console.replica.MEMORY", 0.2)
     async with watching(bridge) as console:
         await console.line("tail")

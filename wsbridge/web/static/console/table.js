@@ -10,6 +10,7 @@ const COLUMNS = { // name → [title, text, sort key, whether the largest come f
   unsent: ['Unsent', (row) => (row.unsent ? bytes(row.unsent) : '0'), (row) => row.unsent, true],
   position: ['Position', (row) => row.position, (row) => row.position],
   address: ['Address', (row) => row.address, (row) => row.address],
+  replica: ['Replica', (row) => row.replica, (row) => row.replica],
   agent: ['Agent', (row) => row.agent, (row) => row.agent],
 };
 const HOVERS = matchMedia('(hover: hover)'); // on a phone, `:hover` stays after a tap
@@ -38,7 +39,7 @@ export function createTable({ open }) {
     if (reset) drop(replica);
     const key = (session) => `${replica} ${session}`;
     for (const [session, position, unsent, trip, user, transport, since, address, agent] of opened) {
-      const text = [user, address, agent, session, position].join('\n').toLowerCase();
+      const text = [user, address, agent, session, position, replica].join('\n').toLowerCase();
       rows.set(key(session), { key: key(session), replica, session, position, unsent, trip, user, transport, since, address, agent, text });
     }
     for (const [session, position, unsent, trip] of changed) Object.assign(rows.get(key(session)) ?? {}, { position, unsent, trip });
@@ -56,6 +57,7 @@ export function createTable({ open }) {
   /* Ends a look. Rows do not move while the pointer is on them. */
   const finish = (replicas) => {
     for (const name of [...leftOut.keys()]) if (!replicas.has(name)) drop(name);
+    find('.table').classList.toggle('many', leftOut.size > 1);
     if (stale && !(HOVERS.matches && viewport.matches(':hover') && view.length > 1)) arrange();
     else {
       view = view.filter((row) => rows.has(row.key));

@@ -20,6 +20,7 @@ from wsbridge.transports.sse import COMMENT_INTERVAL
 USER = "wsbridge-doctor"
 PROXY = "docs/replicas.md#in-front-of-it"
 UPGRADE = f"let it pass on Upgrade and Connection, with HTTP/1.1 ({PROXY})"
+EVENT_STREAM = "text/event-stream"
 GUARDED = ("/stats", "/metrics", "/dapr/subscribe")
 
 _PROXIES = (LOST.code, NO_STATUS.code, aiohttp.WSCloseCode.GOING_AWAY)  # codes of a close that the bridge has not made
@@ -74,12 +75,15 @@ async def websocket(d: Deployment) -> Finding:
 
 async def _chunks(d: Deployment) -> AsyncIterator[bytes]:
     """Open a stream, and yield what arrives. Raises `NotChecked` if the bridge requires a token."""
-    headers = {hdrs.ACCEPT: "text/event-stream"} | _headers(d)
+    headers = {hdrs.ACCEPT: EVENT_STREAM} | _headers(d)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT)
     async with d.http.get(_public(d, "/sse"), headers=headers, timeout=timeout) as response:
         if response.status == HTTPStatus.UNAUTHORIZED:
             raise NotChecked("the bridge requires a token: --token")
         response.raise_for_status()
+        if response.content_type != EVENT_STREAM:  # a page of the application, for example
+            kind, status = response.content_type, response.status
+            raise aiohttp.ContentTypeError(response.request_info, (), status=status, message=kind)
         async for chunk in response.content.iter_any():
             yield chunk
 
@@ -102,7 +106,10 @@ async def stream(d: Deployment) -> Finding:
         text = f"a stream got no comment of the bridge within {wait:g} s: the ingress buffers responses"
         return failure(text, f"let it respect X-Accel-Buffering, or turn buffering off for /sse ({PROXY})")
     except aiohttp.ClientResponseError as error:
-        return failure(f"/sse answers {error.status} through the ingress", f"pass on /sse to the bridge ({PROXY})")
+        return failure(
+            f"/sse answers {error.status} ({error.message}) through the ingress",
+            f"pass on /sse to the bridge ({PROXY})",
+        )
     except (aiohttp.ClientError, OSError) as error:
         return failure(f"no stream at {d.public_url}: {why_unreachable(error, TIMEOUT)}", "check --public-url")
 
@@ -167,7 +174,10 @@ async def origin(d: Deployment) -> Finding:
 
 
 async def guarded_routes(d: Deployment) -> Finding:
-    """Whether the routes for operators, Prometheus and the sidecar are closed to the public."""
+    """Whether the routes for operators, Prometheus and the sidecar are closed to the public.
+
+    A page is not the bridge's answer: many applications serve one at every path.
+    """
     if d.public_url == d.url:
         raise NotChecked("--public-url names the bridge itself, not an ingress")
     opened = []
@@ -176,7 +186,7 @@ async def guarded_routes(d: Deployment) -> Finding:
             answer = await d.send(_public(d, path), "HEAD")
         except Unreachable:
             raise NotChecked("the ingress does not answer") from None
-        if answer.status == HTTPStatus.OK:
+        if answer.status == HTTPStatus.OK and "html" not in answer.headers.get(hdrs.CONTENT_TYPE, ""):
             opened.append(path)
     if opened:
         cure = "set WSBRIDGE_INTERNAL_PORT and the tokens, and pass on only /ws, /sse and /client.js"

@@ -77,6 +77,25 @@ class FirstOnly(Served):
         return response
 
 
+class Pages(Served):
+    """An application that serves a page at every path."""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (web.get("/{path:.*}", self._page),)
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(text="<title>App</title>", content_type="text/html")
+
+
+async def test_checks_of_an_application_that_serves_a_page_at_every_path_do_not_take_it_for_the_bridge() -> None:
+    async with Pages() as app:
+        url = f"http://127.0.0.1:{app.port}"
+        assert "it answers 200" in (await found("websocket", public_url=url)).text
+        assert "/sse answers 200 (text/html)" in (await found("stream", public_url=url)).text
+        assert (await found("idle-stream", public_url=url)).state is NOT_CHECKED
+        assert (await found("guarded-routes", public_url=url)).state is OK
+
+
 async def test_stream_of_which_only_the_first_message_arrives_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingress, "TIMEOUT", 0.2)
     async with FirstOnly() as proxy:

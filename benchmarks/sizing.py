@@ -18,9 +18,10 @@ class Costs:
     event_sidecar: float = 27.0
     single: float = 345.0  # of the bridges, for an event in a request of its own
     single_sidecar: float = 670.0
-    ping: float = 23.8  # and its pong
-    look: float = 10.8  # compares the position of a connected user with the history
-    look_redis: float = 1.0
+    sweep: float = 0.93  # in each second, to see whether a connection is silent
+    ping: float = 16.2  # and its pong
+    look: float = 9.3  # compares the position of a connected user with the history
+    look_redis: float = 1.7
     reconnect: float = 427.0  # with a handshake, and missed events
     reconnect_redis: float = 49.1
     base: float = 49.0  # MB of a bridge without connections
@@ -66,8 +67,9 @@ class Demand:
 
     @property
     def idle_cores(self) -> float:
-        """Of all bridges, for pings and looks."""
-        return (self.pings * COSTS.ping + self.connections / LOOK * COSTS.look) / 1e6
+        """Of all bridges, for sweeps, pings and looks."""
+        each = COSTS.sweep + COSTS.ping / self.ping_interval + COSTS.look / LOOK
+        return self.connections * each / 1e6
 
     @property
     def cores(self) -> float:

@@ -17,7 +17,7 @@ from tests.chaos.replica import Replica
 from tests.e2e.proxy import Proxy
 from tests.support.broken_ingress import BrokenIngress
 from tests.support.command import finished
-from tests.support.reverse_proxies import TEXTS, ReverseProxy
+from tests.support.reverse_proxies import ReverseProxy
 from tests.support.running import Running, Served, Start
 from tests.support.valkey import DURABLE, Valkey
 
@@ -113,13 +113,10 @@ async def test_verify_ingress_that_holds_frames_back_is_named(bridge: Running) -
     assert found["lost"] == 0
 
 
-async def test_verify_ingress_that_cuts_idle_connections_is_named(
-    bridge: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cutting = TEXTS["nginx"].replace("proxy_http_version", "proxy_read_timeout 2s; proxy_http_version")
-    monkeypatch.setitem(TEXTS, "nginx that cuts", cutting)
-    async with ReverseProxy("nginx that cuts", tmp_path, bridge.port) as nginx:
-        found = await verify(f"{nginx.url}/ws", bridge.url, "--seconds", "6")
+@pytest.mark.parametrize("name", ["nginx that cuts", "haproxy that cuts"])
+async def test_verify_ingress_that_cuts_idle_connections_is_named(name: str, bridge: Running, tmp_path: Path) -> None:
+    async with ReverseProxy(name, tmp_path, bridge.port) as proxy:
+        found = await verify(f"{proxy.url}/ws", bridge.url, "--seconds", "6")
     assert codes(found) == ["idle-cut"]
     assert "cut after 2." in found["findings"][0]["text"]
     assert found["lost"] == 0

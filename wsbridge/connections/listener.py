@@ -132,4 +132,7 @@ def _listening(family: int, address: str, port: int) -> socket.socket:
         (address, port), family=socket.AddressFamily(family), backlog=BACKLOG, dualstack_ipv6=both
     )
     sock.setblocking(False)  # noqa: FBT003 - the method's only argument
+    # Connections inherit both options. asyncio's loop does not set the first: an accepted socket does not name TCP.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return sock

@@ -46,7 +46,7 @@ class Upgrades:
         )
         try:
             ((message, payload),), _, _ = parser.feed_data(head)
-        except HttpProcessingError:
+        except (HttpProcessingError, ValueError):  # refused, or not one message
             return False
         if hdrs.EXPECT in message.headers:
             return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -23,6 +24,15 @@ async def test_handshake_is_answered_without_aiohttps_protocol(bridge: Running, 
         assert protocols(bridge) == 0
     line = await logs.line("http.request", path="/ws")
     assert (line["level"], line["status"], line["query"]) == ("debug", 101, "user_id=u1")
+
+
+async def test_handshake_sends_small_frames_at_once_and_probes_an_idle_peer(bridge: Running) -> None:
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.opened()
+        (session,) = bridge.bridge.registry.of("u1")
+        transport: Any = session.connection._transport  # type: ignore[attr-defined]  # no public name
+        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+        assert all(transport.get_extra_info("socket").getsockopt(*option) for option in options)
 
 
 async def test_handshake_that_is_refused_gets_a_problem_document_and_the_connection_ends(bridge: Running) -> None:

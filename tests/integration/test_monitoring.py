@@ -24,6 +24,8 @@ from tests.support.spawned import Spawn
 from tests.support.valkey import Valkey
 from wsbridge.broker.memory import MemoryBroker
 
+pytestmark = pytest.mark.once
+
 JOB = "websocket-service"
 WAITED = 10.0  # seconds: long beside the delays of a busy machine
 BUSY = {

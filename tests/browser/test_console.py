@@ -239,6 +239,32 @@ async def test_console_of_one_replica_shows_both_and_one_that_is_frozen(browser:
         await console.page.close()
 
 
+async def test_console_with_thousands_of_connections_has_few_rows_in_the_page(console: Console) -> None:
+    url = f"{console.bridge.url}/console/stream?show=numbers"
+    async with console.bridge.http() as http, http.get(url) as response:
+        hello, numbers, replicas = [await response.content.readline() for _ in range(3)]
+    rows = [
+        [f"s{n}", f"e:{n}", n % 7, None, f"user-{n:04}", "websocket", 1.79e9 + n, "192.0.2.1", "agent"]
+        for n in range(5_000)
+    ]
+    table = {"type": "connections", "replica": json.loads(numbers)["replica"], "reset": True, "opened": rows}
+    line = json.dumps(table | {"changed": [], "closed": [], "left_out": 0}).encode() + b"\n"
+    body = b"".join((hello, numbers, line, replicas))
+    await console.page.route("**/console/stream?show=numbers*", lambda route: route.fulfill(body=body))
+    await console.sign_in(ADMIN_TOKEN)
+    hint = console.page.locator("#connections-hint")
+    await expect(hint).to_have_text("5,000 connections")
+    await console.page.locator("#columns").get_by_role("button", name="User").click()
+    await expect(console.row("user-0000")).to_be_visible()
+    assert await console.page.locator(".row").count() < 40
+    await console.page.locator("#viewport").evaluate("node => { node.scrollTop = node.scrollHeight }")
+    await expect(console.row("user-4999")).to_be_visible()
+    await expect(console.row("user-0000")).to_have_count(0)
+    await console.page.get_by_label("Search connections").fill("USER-4321")
+    await expect(hint).to_have_text("1 of 5,000 connections")
+    await expect(console.page.locator(".row:visible")).to_have_count(1)
+
+
 @pytest.mark.parametrize("width", [320, 768, 1920])
 async def test_console_fits_the_width(console: Console, width: int) -> None:
     await console.connect("a-user-with-quite-a-long-name@" + "example" * 9)

@@ -1,4 +1,4 @@
-"""Asks all replicas a question, this one included, and says which answers are missing."""
+"""Sends a question to all replicas, this one included, and reports missing answers."""
 
 from collections.abc import Awaitable
 from typing import NamedTuple, Protocol

@@ -14,13 +14,16 @@ _Cells = tuple[str, int, int, float | None]  # epoch and offset of the position,
 
 
 class Table:
-    """Remembers what the console has."""
+    """The state of one console's table: the cells that were sent, for each session."""
 
     def __init__(self) -> None:
         self._sent: dict[str, _Cells] = {}  # by session id
 
     async def changes(self, registry: Registry) -> dict[str, Any]:
-        """The fields of the line `connections` since the last call. `left_out` is the number without a row."""
+        """Return the fields of the line `connections` since the last call.
+
+        `left_out` is the number of connections without a row.
+        """
         opened: list[list[Any]] = []
         changed: list[list[Any]] = []
         seen: set[str] = set()

@@ -14,7 +14,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 @dataclass(eq=False)
 class Numbers:
-    """The parts that have them."""
+    """Reads the numbers from the parts of the bridge."""
 
     registry: Registry
     bus: Bus
@@ -25,7 +25,7 @@ class Numbers:
     started: float = field(default_factory=time.monotonic)
 
     def read(self) -> dict[str, object]:
-        """The fields of the line `numbers`. Counters are sent in full, so a line that is lost does no harm."""
+        """Return the fields of the line `numbers`. Counters are sent in full, so a lost line does no harm."""
         metrics = self.metrics
         return {
             "version": __version__,

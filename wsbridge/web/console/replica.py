@@ -1,4 +1,4 @@
-"""What one replica tells the open consoles of all replicas. Each console asks once a second."""
+"""Describes this replica to the open consoles of all replicas, each of which asks once a second."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Report(msgspec.Struct, array_like=True):
 
 @dataclass(eq=False)
 class _Console:
-    """What this replica remembers of a console."""
+    """The state of one console on this replica."""
 
     sample: Sample
     forget: asyncio.TimerHandle
@@ -52,7 +52,7 @@ class _Console:
 
 
 class Replica:
-    """Describes this replica, whose name is `name`."""
+    """Answers the looks of consoles. `name` is that of this replica."""
 
     def __init__(self, name: str, numbers: Numbers, registry: Registry, tail: Tail) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class Replica:
         return msgspec.msgpack.encode(Report(self.name, number, b"".join(lines)))
 
     def _console(self, look: Look) -> _Console | None:
-        """Find the console or begin to remember it."""
+        """Return the state of the console, a new one if it asks for the first time; None if there are too many."""
         forget = asyncio.get_running_loop().call_later(MEMORY, partial(self._forget, look.console))
         console = self._consoles.get(look.console)
         if console is not None:

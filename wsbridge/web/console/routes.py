@@ -1,4 +1,4 @@
-"""The routes of the console, and who may call them."""
+"""The routes of the console, each with its caller."""
 
 from wsbridge.auth.access import Access, Caller, Handler
 from wsbridge.broker.base import Broker

@@ -84,7 +84,7 @@ export function createOverview() {
 
   const drawHealth = ({ replicas, history }, { missing }) => {
     const states = [...replicas.values()].map(({ now, isSilent }) => stateOf(now, isSilent)), { connections } = history.at(-1);
-    const worst = missing ? ['bad', `${counted(missing, 'replica')} without an answer`] : ['bad', 'wait', 'good'].map((tone) => states.find(([found]) => found === tone)).find(Boolean);
+    const worst = missing ? ['bad', `${counted(missing, 'replica')} without an answer`] : ['bad', 'wait', 'good'].map((tone) => states.find(([found]) => found === tone)).find(Boolean) ?? ['wait', 'no numbers yet'];
     const health = find('#health');
     health.dataset.tone = worst[0];
     setText(health, `${worst[1]} · ${counted(connections, 'connection')}`);

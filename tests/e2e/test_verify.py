@@ -69,3 +69,11 @@ async def test_verify_replicas_that_compete_without_redis_are_named(chained: Sta
 async def test_verify_topic_that_nobody_reads_is_named(chain: Chain) -> None:
     found = await verify(chain, "--topic", "nobody-reads-this", "--seconds", "3", "--wait", "2")
     assert [finding["code"] for finding in found["findings"]] == ["nothing-arrives"]
+
+
+async def test_verify_sidecar_that_hangs_delays_its_partitions_and_loses_nothing(chained: Start, redis: Valkey) -> None:
+    chain = await chained(WITH_REDIS, replicas=2, REDIS_URL=redis.url)
+    pid = chain.pods[0].sidecar.process.pid
+    hang = f"kill -STOP {pid}; sleep 13; kill -CONT {pid}"  # Kafka waits for 10 s
+    found = await verify(chain, "--seconds", "4", "--during", hang)
+    assert ([finding["code"] for finding in found["findings"]], found["lost"]) == (["late"], 0)

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
-from tests.support.running import DEADLINE, Running, Start, until
+from tests.support.running import DEADLINE, ROOT, Running, Start, until
 from wsbridge.auth.tokens import mint
 from wsbridge.cli.listen import Listener, Token
 from wsbridge.client import STABLE, Client, Ended, delays
@@ -380,3 +380,24 @@ async def test_client_that_is_left_closes_its_connection(bridge: Running) -> Non
     async with Client(f"{bridge.url}/ws", "u1") as client:
         assert (await anext(client)).type == "connected"
     await until(lambda: bridge.closes("1000") == 1)
+
+
+async def test_client_as_in_the_guide_prints_events(bridge: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    section = (ROOT / "FRONTEND_INTEGRATION.md").read_text(encoding="utf-8").split("\n## Python\n")[1]
+    code, _, last = section.split("```python\n")[1].split("```")[0].rpartition("asyncio.run")
+    assert last == '(main("ws://localhost:8004/ws"))\n'
+    names: dict[str, Any] = {}
+    exec(code, names)
+    task = asyncio.create_task(names["main"](f"{bridge.url}/ws"))
+    await until(lambda: len(bridge.bridge.registry) == 1)
+    await bridge.publish({"user_id": "alice", "n": 1})
+    printed = ""
+
+    def has_printed() -> bool:
+        nonlocal printed
+        printed += capsys.readouterr().out
+        return "'n': 1" in printed
+
+    await until(has_printed)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""One user's last entries and position, the bytes that histories share, and the keys of recent events."""
+"""One user's last entries and position, and the bytes that histories share."""
 
 import bisect
 import math

@@ -16,14 +16,10 @@ class SessionRef(weakref.ref[Session]):
     """
 
     __slots__ = ("user",)
-    user: str
 
-    @classmethod
-    def to(cls, session: Session, when_gone: "Callable[[SessionRef], object] | None" = None) -> "SessionRef":
+    def __init__(self, session: Session, when_gone: "Callable[[SessionRef], object] | None" = None) -> None:
         """Refer to a session; `when_gone` is called with the reference once the session is freed."""
-        reference = cls(session, when_gone)
-        reference.user = session.user
-        return reference
+        self.user = session.user  # all else is set by `__new__`
 
 
 class WeakSessions(set[SessionRef]):
@@ -66,13 +62,13 @@ class Registry:
         elif 0 < self._max_per_user <= len(sessions):
             why = f"{len(sessions)} connections, WSBRIDGE_MAX_CONNECTIONS_PER_USER is reached"
             raise Refused(TOO_MANY_CONNECTIONS, why)
-        reference = SessionRef.to(session, self._discard)
+        reference = SessionRef(session, self._discard)
         sessions.add(reference)
         self._all.add(reference)
 
     def remove(self, session: Session) -> bool:
         """Remove a session whose connection has ended. Return whether it was registered."""
-        return self._discard(SessionRef.to(session))
+        return self._discard(SessionRef(session))
 
     def of(self, user: str) -> list[Session]:
         """Return a new list of the user's sessions."""

@@ -220,8 +220,8 @@ def test_registry_changes_while_slices_are_taken() -> None:
 def test_session_ref_has_the_user_when_its_session_is_gone() -> None:
     gone = list[str]()
     session = Peer("a").session
-    reference = SessionRef.to(session, lambda ref: gone.append(ref.user))
-    assert (reference(), reference) == (session, SessionRef.to(session))
+    reference = SessionRef(session, lambda ref: gone.append(ref.user))
+    assert (reference(), reference) == (session, SessionRef(session))
     del session
     gc.collect()  # a peer and its fake connection refer to each other
     assert (reference(), gone) == (None, ["a"])
@@ -229,7 +229,7 @@ def test_session_ref_has_the_user_when_its_session_is_gone() -> None:
 
 def test_weak_sessions_hold_a_session_by_any_reference_to_it() -> None:
     peer = Peer()
-    sessions = WeakSessions([SessionRef.to(peer.session)])
-    assert (SessionRef.to(Peer().session) in sessions, sessions.alive()) == (False, [peer.session])
-    sessions.discard(SessionRef.to(peer.session))
+    sessions = WeakSessions([SessionRef(peer.session)])
+    assert (SessionRef(Peer().session) in sessions, sessions.alive()) == (False, [peer.session])
+    sessions.discard(SessionRef(peer.session))
     assert sessions.alive() == []

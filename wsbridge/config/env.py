@@ -46,7 +46,8 @@ def read(environ: Mapping[str, str]) -> Reading:
             wrong[variable(f)] = str(error)
     settings = Settings(**values)
     if not wrong.keys() & _AUTHENTICATION:  # else what follows would be a consequence of them
-        settings = replace(settings, auth=settings.auth or _default_auth(settings))
+        default = "required" if settings.keys else "none" if is_loopback(settings.host) else None
+        settings = replace(settings, auth=settings.auth or default)  # None if others can reach the host: it must be set
         wrong |= {PREFIX + name: line for name, line in _contradictions_of_keys(settings)}
     if settings.internal_port and settings.internal_port == settings.port:
         line = f"expected a port other than {PREFIX}PORT ({settings.port})"
@@ -89,13 +90,6 @@ def _parse(f: Field[Any], text: str) -> Any:
         if text.startswith("tcp://"):
             shown += " (Kubernetes injects it for a Service of that name; set enableServiceLinks: false in the pod)"
         raise SettingsError(f"{name}: expected {value_type.expected}{shown}") from None
-
-
-def _default_auth(settings: Settings) -> str | None:
-    """The default of `AUTH`; None if it must be set, because others can reach the host."""
-    if settings.keys:
-        return "required"
-    return "none" if is_loopback(settings.host) else None
 
 
 def _contradictions_of_keys(s: Settings) -> Iterator[tuple[str, str]]:

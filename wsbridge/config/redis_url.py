@@ -79,6 +79,8 @@ def parse(text: str) -> RedisUrl:
     scheme, path = parts["scheme"].lower(), unquote(parts["path"])
     _require(scheme in _SCHEMES, "its scheme is not one of these")
     mode, tls = _SCHEMES[scheme]
+    words, port = parts["hosts"].split(","), 26379 if mode is Mode.SENTINEL else 6379
+    _require(len(words) == 1 or mode is not Mode.STANDALONE, "only +sentinel and +cluster have several hosts")
     is_path = not parts["hosts"] and path.strip("/") and path.isprintable()
     _require(scheme != "unix" or is_path, "unix:// needs the path of a socket, such as unix:///run/redis.sock")
     username, _, password = map(unquote, parts["credentials"].partition(":"))
@@ -91,7 +93,7 @@ def parse(text: str) -> RedisUrl:
     return RedisUrl(
         mode=mode,
         tls=tls,
-        hosts=() if scheme == "unix" else _hosts(mode, parts["hosts"]),
+        hosts=() if scheme == "unix" else tuple(_host(word, port) for word in words),
         path=path if scheme == "unix" else "",
         service=service,
         db=_db(mode, given["db"]),
@@ -112,12 +114,6 @@ def _split(text: str) -> dict[str, str]:
     except UnicodeDecodeError:
         raise RedisUrlError("its percent-encoded text is not UTF-8") from None
     return found.groupdict("")
-
-
-def _hosts(mode: Mode, text: str) -> tuple[tuple[str, int], ...]:
-    words = text.split(",")
-    _require(len(words) == 1 or mode is not Mode.STANDALONE, "only +sentinel and +cluster have several hosts")
-    return tuple(_host(word, 26379 if mode is Mode.SENTINEL else 6379) for word in words)
 
 
 def _host(word: str, default: int) -> tuple[str, int]:

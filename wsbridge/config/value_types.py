@@ -123,10 +123,6 @@ def _host(text: str) -> str:
     return _accepted(text, len(text) <= _HOST_LENGTH and _HOST.fullmatch(text))
 
 
-def _networks(text: str) -> tuple[str, ...]:
-    return tuple(w if w == "private" else str(ipaddress.ip_network(w)) for w in map(str.lower, _words(text)))
-
-
 def _http_url(text: str) -> str:
     text = text.strip()
     url = urlsplit(text)  # its `port` raises ValueError if it is malformed
@@ -178,7 +174,9 @@ REDIS_URL = ValueType(
 KEY_PREFIX = ValueType("a word without braces", _key_prefix)  # braces mark the hash tag that follows it in each key
 ALGORITHM_LIST = ValueType("a comma-separated list of " + ", ".join(ALGORITHMS), _algorithms, ",".join)
 NETWORK_LIST = ValueType(
-    "comma-separated addresses or networks such as 192.0.2.7 or 2001:db8::/32, or private", _networks, ",".join
+    "comma-separated addresses or networks such as 192.0.2.7 or 2001:db8::/32, or private",
+    lambda text: tuple(w if w == "private" else str(ipaddress.ip_network(w)) for w in _words(text.lower())),
+    ",".join,
 )
 ORIGIN_LIST = ValueType(
     "comma-separated origins such as https://app.example.com or https://*.example.com, null, file://, or *",

@@ -127,13 +127,12 @@ class SlowConsumers:
     def _relieve(self) -> None:
         if self.bytes <= self._max_total:
             return
-        left = {session: _seconds_left(session, progress) for session, progress in self._waiting.items()}
+        left = {  # seconds until the peer has read everything
+            session: session.unsent() / progress.pace if progress.pace > 0 else math.inf
+            for session, progress in self._waiting.items()
+        }
         worst = sorted(left, key=lambda session: (left[session], session.unsent()), reverse=True)
         for session in worst:
             if left[session] <= HEALTHY or self.bytes <= self._max_total:
                 return
             session.end(SLOW_CONSUMER)
-
-
-def _seconds_left(session: Waiting, progress: Progress) -> float:
-    return session.unsent() / progress.pace if progress.pace > 0 else math.inf

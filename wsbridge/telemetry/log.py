@@ -43,19 +43,11 @@ def configure(level: str, style: str | None, sink: LineSink) -> str:
     global _least  # noqa: PLW0603 - logging is process-wide
     _least = logging.getLevelNamesMapping()[level.upper()]
     style = style or ("console" if sink.isatty() else "json")
-    shared: list[structlog.typing.Processor] = [
-        _Budgeted(),
-        _headed,
-        structlog.processors.format_exc_info,
-        _safe,
-    ]
-    last: list[structlog.typing.Processor]
-    if style == "json":
-        last = [_encode]
-    else:
+    last: list[structlog.typing.Processor] = [_encode]
+    if style == "console":
         last = [_visible, structlog.dev.ConsoleRenderer(colors=sink.isatty(), pad_event_to=20), _to_bytes]
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[_Budgeted(), _headed, structlog.processors.format_exc_info, _safe, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _Lines(sink),
         cache_logger_on_first_use=True,

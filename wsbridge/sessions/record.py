@@ -23,7 +23,7 @@ class Record:
         self.peer = peer  # address
         self.agent = agent
         self.opened_at = self.heard_at = self.pinged_at = now
-        self.round_trip: float | None = None  # seconds from the last ping to its pong, None until that
+        self.round_trip: float | None = None  # seconds from the last ping to its pong; NEVER if it was not sent
         self.expires_at = NEVER  # the end of its token
         self.closes_at = NEVER  # the time of its close in a graceful shutdown
         self.epoch = ""

@@ -20,7 +20,7 @@ from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import gap, goodbye
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.connection import Connection
-from wsbridge.sessions.record import Record
+from wsbridge.sessions.record import NEVER, Record
 from wsbridge.sessions.sender import Sender
 from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.state import TRANSITIONS, State
@@ -105,8 +105,8 @@ class Session(Record):
 
     def ping(self) -> None:
         """Ping the peer. While frames wait for it, the bytes that it reads are the answer."""
+        self.round_trip = NEVER if self._sender.is_waiting else None
         if not self._sender.is_waiting and self.state in (State.REPLAYING, State.LIVE):
-            self.round_trip = None
             self.connection.ping()
 
     def flush(self) -> None:

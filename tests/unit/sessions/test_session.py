@@ -23,6 +23,7 @@ from wsbridge.core.close_codes import (
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION
+from wsbridge.sessions.record import NEVER
 from wsbridge.sessions.replay import REPLAY_PORTION
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.slow_consumers import SlowConsumers
@@ -317,6 +318,15 @@ def test_session_round_trip_is_from_a_ping_to_its_first_pong() -> None:
         trips.append(session.round_trip)
     session.ping()
     assert [*trips, session.round_trip] == [None, 0.25, 0.25, None]
+
+
+def test_session_round_trip_without_a_ping_is_not_measured() -> None:
+    """While frames wait, no ping is sent, and the pong of an earlier one may arrive late."""
+    peer = Peer.live()
+    give(peer, large(1, 2 * PORTION))
+    peer.session.ping()
+    peer.session.ponged(9.0)
+    assert peer.session.round_trip == NEVER
 
 
 def test_session_peer_that_reads_counts_as_alive() -> None:

@@ -47,6 +47,7 @@ class Reconciler:
             missed |= await self.broker.wait_for_doubt(patience)
             try:
                 await self.look(missed)
+                await asyncio.sleep(0)  # the sweep looks at all users as well
                 await self.broker.sweep()
                 patience, missed = INTERVAL, frozenset()
             except BrokerUnavailable:

@@ -88,6 +88,8 @@ class Subscriber:
 
     async def unsubscribe(self, names: Sequence[str]) -> None:
         """Unsubscribe. The last channel of each node stays, because its connection reports a restart of the node."""
+        if not names:
+            return
         left = {node: sum(channel.node == node for channel in self._channels.values()) for node in self._connections}
         connections: dict[str, SubscriberConnection] = {}
         for name in names:

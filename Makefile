@@ -67,11 +67,11 @@ bench: $(tools) ## compare costs with other servers; needs cc and two idle cores
 	$(bin)/tox run -q -e bench $(if $(QUICK),-- --quick)
 
 .PHONY: crowd
-crowd: $(tools) ## compare 50,000 connections to three bridges with docs/scaling.md; needs cc, 6 GB and two idle cores
+crowd: $(tools) ## compare 50,000 connections to three bridges with docs/scaling.md; needs cc, 2 GB and two idle cores
 	$(bin)/tox run -q -e crowd -- $(if $(CONNECTIONS),--connections $(CONNECTIONS))
 
 .PHONY: million
-million: $(tools) ## simulate a million users in one process, without sockets; needs 6 GB and an idle core
+million: $(tools) ## simulate a million users in one process, without sockets; needs 2 GB and an idle core
 	$(bin)/tox run -q -e million
 
 .PHONY: guard

@@ -17,6 +17,7 @@ from wsbridge.cli.options import (
     SIDECAR,
     WEBSOCKET,
     Environ,
+    Failed,
     address,
     complain,
     examples,
@@ -153,9 +154,12 @@ def verify(
     )
     record = asyncio.run(run.verify(plan, complain))
     report = Report(record, examine(record), strict)
-    if html:
-        html.write_text(page(report), encoding="utf-8")
     click.echo(msgspec.json.encode(report.summary()).decode() if as_json else report.text())
+    if html:
+        try:
+            html.write_text(page(report), encoding="utf-8")
+        except OSError as error:
+            raise Failed(f"cannot write {html}: {error.strerror}") from None
     if record.interrupted:
         return INTERRUPTED
     return 0 if report.passed else FAILED

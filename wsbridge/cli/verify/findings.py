@@ -75,9 +75,11 @@ def _of_loss(record: Record) -> Iterator[Finding]:
             f"{counted(len(divided), 'user')} had clients on replicas with separate histories, and events "
             f"reached the clients of one of them only: {counted(lost, 'delivery', 'deliveries')} lost",
         )
-    elif not record.latencies:
-        yield Finding("nothing-arrives", f"{counted(lost, 'delivery', 'deliveries')} lost; no client got an event")
-    elif any(_tail(record, user) >= TAIL for user in silent) and len(silent) < len(reached):
+    elif len(silent) == len(reached) and (not record.latencies or max(_tail(record, user) for user in reached) >= TAIL):
+        more = " any more" if record.latencies else ""
+        text = f"no client got an event{more}: {counted(lost, 'delivery', 'deliveries')} lost"
+        yield Finding("nothing-arrives", text)
+    elif any(_tail(record, user) >= TAIL for user in silent):
         user = max(silent, key=lambda user: _tail(record, user))
         yield Finding(
             "partition-lost",

@@ -37,6 +37,13 @@ async def test_verify_of_a_healthy_bridge_passes(bridge: Running, tmp_path: Path
     assert '<span class="PASSED">' in page.read_text()
 
 
+async def test_verify_page_that_cannot_be_written_fails_after_the_report(bridge: Running, tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "verify.html"
+    code, out, notes = await finished("verify", *target(bridge), *QUICK, "--html", str(path))
+    assert (code, out.splitlines()[-1]) == (1, "PASSED")
+    assert f"cannot write {path}: No such file or directory" in notes
+
+
 async def test_verify_with_tokens_makes_them_or_takes_them_from_a_command(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     code, found, notes = await verify(bridge, WSBRIDGE_JWT_SECRET=SECRET, APP_API_TOKEN=APP_TOKEN)
@@ -73,6 +80,11 @@ async def test_verify_command_in_the_middle_that_fails_fails_the_run(bridge: Run
     assert "started" in notes
     assert (code, [finding["code"] for finding in found["findings"]]) == (1, ["during-failed"])
     assert found["during"] == {"command": "echo started; exit 4", "exit_code": 4}
+
+
+async def test_verify_command_in_the_middle_may_take_longer_than_the_run(bridge: Running) -> None:
+    code, found, _ = await verify(bridge, "--during", "sleep 2")
+    assert (code, found["findings"], found["during"]["exit_code"]) == (0, [], 0)
 
 
 async def test_verify_command_in_the_middle_that_does_not_end_is_killed(bridge: Running) -> None:

@@ -52,7 +52,17 @@ def test_examine_users_whom_nothing_reaches_at_all() -> None:
     told = Told("u1", "u2")
     told.client("u1")
     told.client("u2")
-    assert codes(told) == ["nothing-arrives"]
+    (finding,) = examine(told.record)
+    assert (finding.code, finding.text) == ("nothing-arrives", "no client got an event: 20 deliveries lost")
+
+
+def test_examine_users_whom_nothing_reaches_any_more() -> None:
+    told = Told("u1", "u2")
+    for user in told.record.users:
+        told.client(user)
+        told.sees(1, 2, 3)
+    (finding,) = examine(told.record)
+    assert (finding.code, finding.text) == ("nothing-arrives", "no client got an event any more: 14 deliveries lost")
 
 
 def test_examine_events_on_one_replica_only_are_competing_replicas(told: Told) -> None:
@@ -83,7 +93,7 @@ def test_examine_cuts_after_the_same_idle_time_are_a_timeout(told: Told) -> None
     assert (finding.code, finding.text) == ("idle-cut", "3 connections cut after 4.0 s without a message")
 
 
-@pytest.mark.parametrize("idles", [(4.0,), (4.0, 0.1, 0.2, 0.3), (2.0, 9.0, 5.0)])
+@pytest.mark.parametrize("idles", [(4.0,), (4.0, 4.1, 0.1, 0.2), (2.0, 9.0, 5.0)])
 def test_examine_other_cuts_are_lost_connections(told: Told, idles: tuple[float, ...]) -> None:
     told.record.tracks[4].cuts.extend(cut(5.0, idle) for idle in idles)
     assert codes(told) == ["connections-lost"]

@@ -103,8 +103,10 @@ def debugging() -> bool:
 def _safe(_: Any, __: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Cut long values, because untrusted input must not fill the disk. Mask tokens, as in a URL or an error's text."""
     for name, value in fields.items():
-        if value.__class__ not in _HARMLESS:
-            fields[name] = scrubbed(value) if name == "exception" else _safe_value(value)
+        if name == "exception" or (value.__class__ is str and len(value) <= LONGEST_VALUE):  # nearly always
+            fields[name] = scrubbed(value)
+        elif value.__class__ not in _HARMLESS:
+            fields[name] = _safe_value(value)
     return fields
 
 

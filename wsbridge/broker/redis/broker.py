@@ -213,6 +213,8 @@ class RedisBroker:
 
     async def _wait_until_trusted(self) -> None:
         """Raises `BrokerUnavailable` if it takes too long."""
+        if self._trusted.is_set():
+            return
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._trusted.wait()

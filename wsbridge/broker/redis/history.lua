@@ -135,8 +135,8 @@ local function store(keys, args, places, limits, own)
       offset = offset + 1
       if not mark then _, mark = weighed(redis.call('LINDEX', keys[2], -1)) end
       mark = mark + struct.unpack('>I4', body, #body - 3)
-      body = body .. struct.pack('>I8', mark)
-      entries[#entries + 1] = struct.pack(HEADER, epoch, offset, limits.now, #body) .. body
+      local head = struct.pack(HEADER, epoch, offset, limits.now, #body + 8)
+      entries[#entries + 1] = head .. body .. struct.pack('>I8', mark)
       outcomes = outcomes .. '1'
     end
   end

@@ -156,9 +156,8 @@ class Pipeline:
                 places.setdefault(self._server.node_of(command.key), []).append(place)
             except BrokerUnavailable as why:
                 replies[place] = why
-        answers = await asyncio.gather(
-            *(self._send(node, [packets[place] for place in group]) for node, group in places.items())
-        )
+        sends = [self._send(node, [packets[place] for place in group]) for node, group in places.items()]
+        answers = [await sends[0]] if len(sends) == 1 else await asyncio.gather(*sends)  # which takes a task for each
         for group, found in zip(places.values(), answers, strict=True):
             for place, reply in zip(group, found, strict=True):
                 replies[place] = reply

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from tests.e2e.chain import WITH_REDIS, Chain, Start
+from tests.e2e.chain import GROUP_EACH, WITH_REDIS, Chain, Start
 from tests.e2e.kafka import TOPIC
 from tests.support.command import finished
 from tests.support.valkey import Valkey
@@ -51,6 +51,12 @@ async def test_verify_replicas_with_redis_pass(chained: Start, redis: Valkey) ->
     found = await verify(chain, "--seconds", "5")
     assert (found["findings"], found["passed"]) == ([], True)
     assert found["arrived"] == found["expected"] > 150
+
+
+async def test_verify_replicas_with_a_consumer_group_each_lose_nothing(chained: Start) -> None:
+    chain = await chained(GROUP_EACH, replicas=2)
+    found = await verify(chain, "--seconds", "5")
+    assert ([finding["code"] for finding in found["findings"]], found["lost"]) == (["separate-histories"], 0)
 
 
 async def test_verify_lost_partition_is_named(chain: Chain) -> None:

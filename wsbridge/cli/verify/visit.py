@@ -6,6 +6,8 @@ from wsbridge.cli.verify.ledger import Position
 from wsbridge.cli.verify.viewer import Flaw, Viewer
 from wsbridge.client import Message
 
+_SHOWN = 300  # bytes of a message that a report shows
+
 
 class Mark(msgspec.Struct):
     """The field `verify` in the data of an event."""
@@ -50,9 +52,9 @@ class Visit:
                 case Message(id=str(at)) if message.event:
                     self._take_event(Position.read(at), message.event, now)
                 case _:
-                    viewer.broken(f"unexpected: {bytes(message.text)!r}")
+                    viewer.broken(f"unexpected: {bytes(message.text)[:_SHOWN]!r}")
         except ValueError:
-            viewer.broken(f"malformed: {bytes(message.text)!r}")
+            viewer.broken(f"malformed: {bytes(message.text)[:_SHOWN]!r}")
 
     def connected(self, last: Position, *, recovered: bool | None, now: float) -> None:
         viewer, asked = self._viewer, self.asked

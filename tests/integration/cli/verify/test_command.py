@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -10,9 +11,16 @@ from typing import Any
 import pytest
 
 from tests.support.command import command, finished
-from tests.support.running import APP_TOKEN, SECRET, Running, Start
+from tests.support.running import APP_TOKEN, ROOT, SECRET, Running, Start
 from wsbridge.cli.options import INTERRUPTED, USAGE
+from wsbridge.cli.verify.command import verify as command_of_verify
 
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "verify.md")
+TYPED = [
+    line
+    for document in DOCUMENTS
+    for line in re.findall(r"^ *(?:\$ )?(wsbridge verify .*)", document.read_text().replace("\\\n", " "), re.MULTILINE)
+]
 QUICK = ("--direct", "--seconds", "1", "--rate", "40", "--clients", "6")
 
 
@@ -23,6 +31,11 @@ def target(bridge: Running) -> tuple[str, ...]:
 async def verify(bridge: Running, *words: str, **settings: str) -> tuple[int, dict[str, Any], str]:
     code, out, notes = await finished("verify", *target(bridge), *QUICK, "--json", *words, **settings)
     return code, json.loads(out), notes
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_verify_command_in_the_documents_can_be_typed(line: str) -> None:
+    command_of_verify.make_context("verify", shlex.split(line)[2:])
 
 
 async def test_verify_of_a_healthy_bridge_passes(bridge: Running, tmp_path: Path) -> None:

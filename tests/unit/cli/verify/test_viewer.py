@@ -89,3 +89,11 @@ def test_viewer_without_a_reporter_raises() -> None:
     viewer = Viewer(Ledger(ttl=1, size=1), "u1", "client 0")
     with pytest.raises(Broken, match="client 0 of u1: it waits"):
         viewer.broken("it waits")
+
+
+def test_viewer_report_of_a_large_message_is_short() -> None:
+    watched = Watched(1)
+    reports: list[str] = []
+    viewer = Viewer(watched.ledger, "u1", "client 1", lambda broken: reports.append(str(broken)))
+    Visit(viewer, 1.0).take(read(b"x" * 1_000_000), 2.0)
+    assert [len(report) < 1_000 for report in reports] == [True]

@@ -124,7 +124,7 @@ async def test_doctor_finds_an_api_token_that_differs(paired: Pairing) -> None:
 
 async def test_doctor_finds_a_component_whose_scopes_leave_the_app_out(paired: Pairing) -> None:
     found = await (await paired(scoped_to="another-app")).failures(canary=True)
-    assert set(found) == {"component", "canary"}
+    assert set(found) == {"component", "subscription", "canary"}
     assert "has not loaded the component pubsub-kafka" in found["component"]
 
 

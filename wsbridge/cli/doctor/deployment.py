@@ -54,7 +54,7 @@ class Deployment:
             async with self.http.request(
                 method, url, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                return Answer(response.status, response.headers, await response.content.read(MOST_BYTES))
+                return Answer(response.status, response.headers, await _body(response.content))
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(why_unreachable(error, TIMEOUT)) from None
 
@@ -89,3 +89,11 @@ class Deployment:
         if answer.status != HTTPStatus.OK:
             raise NotChecked("the sidecar refuses DAPR_API_TOKEN or has no metadata")
         return answer.json()
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    """Up to MOST_BYTES of the body; `read` returns what has arrived."""
+    body = b""
+    while len(body) < MOST_BYTES and (part := await content.read(MOST_BYTES - len(body))):
+        body += part
+    return body

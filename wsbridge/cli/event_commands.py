@@ -205,12 +205,13 @@ def why(environ: Environ, user: str, event_id: str, url: str | None, *, as_json:
     The exit code is 0 if every client that was connected then has the event, else 1. Outside of development mode the
     command needs WSBRIDGE_ADMIN_TOKEN.
     """
-    from wsbridge.cli.http import reaching
+    from wsbridge.cli.http import reaching, understanding
     from wsbridge.cli.why import DELIVERED, ask, report
 
     settings, _ = load(environ)
     url = url or f"http://{address(settings, internal=True)}"
     with reaching(url):
         answer = ask(url, user, event_id, token=settings.admin_token)
-    click.echo(answer.body.decode() if as_json else report(answer))
+    with understanding():
+        click.echo(answer.body.decode() if as_json else report(answer))
     return 0 if answer.field("code") == DELIVERED else FAILED

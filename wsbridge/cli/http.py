@@ -9,7 +9,9 @@ import errno
 import http.client
 import json
 import os
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -19,6 +21,7 @@ from urllib.parse import quote, urlsplit
 from wsbridge.cli.options import Failed
 
 OPERATOR_TIMEOUT = 10.0  # seconds
+MOST_BYTES = 16_777_216  # of a response, or of a line of one that streams
 _REFUSALS = {
     401: "the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN to the same value as on the bridge",
     403: "the bridge rejected the request: set WSBRIDGE_ADMIN_TOKEN to the same value on the bridge and here",
@@ -52,19 +55,51 @@ def send(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Send one request; follow no redirect, use no proxy. `timeout` is in seconds.
+    """Send one request; follow no redirect, use no proxy. `timeout` is in seconds, for the head and then for the body.
 
-    Raises `Unreachable` if no response came, or one that is not HTTP.
+    Raises `Unreachable` if no response came, or one that is not HTTP or is too large.
     """
-    with _responding(url, timeout, method, body, headers or {}) as response:
-        return Answer(response.status, response.read())
+    with _responding(url, timeout, method, body, headers or {}) as (response, sock), _within(timeout, sock):
+        return Answer(response.status, _bounded(response.read(MOST_BYTES + 1)))
+
+
+@contextlib.contextmanager
+def _within(seconds: float, sock: socket.socket) -> Iterator[None]:
+    """End what is read in the context after this time. A socket's own time-out begins again with each byte.
+
+    Raises `TimeoutError`.
+    """
+    is_over = threading.Event()
+
+    def cut() -> None:
+        is_over.set()
+        with contextlib.suppress(OSError):  # it is closed
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of an SSLSocket would forget its state
+
+    timer = threading.Timer(seconds, cut)
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        if not is_over.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if is_over.is_set():
+        raise TimeoutError
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > MOST_BYTES:
+        raise Unreachable(f"it sends more than {MOST_BYTES} bytes")
+    return data
 
 
 @contextlib.contextmanager
 def _responding(
     url: str, timeout: float, method: str, body: bytes | None, headers: Mapping[str, str]
-) -> Iterator[http.client.HTTPResponse]:
-    """Send a request. The context has the response, whose errors it translates as well."""
+) -> Iterator[tuple[http.client.HTTPResponse, socket.socket]]:
+    """Send a request. The context has the response, whose errors it translates as well, and its socket."""
     parts = urlsplit(url)
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = connect(parts.hostname or "", parts.port, timeout=timeout)
@@ -72,9 +107,12 @@ def _responding(
     deadline = time.monotonic() + timeout
     try:
         connection.connect()
-        connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
-        connection.request(method, path, body, {n: v.encode() for n, v in headers.items()})
-        yield connection.getresponse()
+        sock = connection.sock  # the connection forgets it if the server closes
+        with contextlib.ExitStack() as stack:
+            with _within(max(0.001, deadline - time.monotonic()), sock):
+                connection.request(method, path, body, {n: v.encode() for n, v in headers.items()})
+                response = stack.enter_context(connection.getresponse())
+            yield response, sock
     except OSError as error:
         raise Unreachable(why_unreachable(error, timeout)) from None
     except http.client.HTTPException as error:
@@ -94,10 +132,24 @@ def operator_lines(url: str, *, token: str | None, timeout: float) -> Iterator[b
 
     Raises `Unreachable`, and `Failed` if the bridge refuses.
     """
-    with _responding(url, timeout, "GET", None, _bearer(token)) as response:
+    with _responding(url, timeout, "GET", None, _bearer(token)) as (response, sock):
         if response.status != HTTPStatus.OK:
             raise Failed(refusal(response.status))
-        yield from response
+        line = b"\n"
+        while line:
+            with _within(timeout, sock):
+                line = _bounded(response.readline(MOST_BYTES + 1))
+            if line:
+                yield line
+
+
+@contextlib.contextmanager
+def understanding() -> Iterator[None]:
+    """End the command if an answer does not have the expected form."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise Failed(refusal(HTTPStatus.OK)) from None
 
 
 def refusal(status: int) -> str:

@@ -1,7 +1,9 @@
 """One request of the command line: a response, or one line with the reason."""
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator
 from typing import NoReturn
 
 import pytest
@@ -9,7 +11,8 @@ from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from tests.support.running import Running
-from wsbridge.cli.http import Answer, Unreachable, send
+from wsbridge.cli import http
+from wsbridge.cli.http import Answer, Unreachable, operator_lines, send
 
 
 async def refusal(url: str, within: float = 5) -> str:
@@ -64,6 +67,41 @@ async def test_send_to_a_server_without_http_is_unreachable(answer: bytes, said:
         port = server.sockets[0].getsockname()[1]
         assert said in await refusal(f"http://127.0.0.1:{port}")
         await closed.wait()
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_send_to_a_server_that_sends_a_byte_now_and_then_times_out(start: bytes) -> None:
+    async with _endless(start, b"x", pause=0.01) as url:
+        assert await refusal(url, within=0.2) == "no answer within 0.2 s"
+
+
+async def test_send_to_a_server_that_sends_without_end_reads_a_bounded_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MOST_BYTES", 100_000)
+    async with _endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10_000) as url:
+        assert await refusal(url) == "it sends more than 100000 bytes"
+        with pytest.raises(Unreachable, match="more than 100000 bytes"):
+            await asyncio.to_thread(next, operator_lines(url, token=None, timeout=5))
+
+
+@contextlib.asynccontextmanager
+async def _endless(start: bytes, part: bytes, *, pause: float = 0) -> AsyncIterator[str]:
+    """A server that sends `start`, and then `part` again and again."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(start)
+            while True:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause)
+        writer.close()
+        ended.set()
+
+    ended = asyncio.Event()
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await ended.wait()
 
 
 async def test_send_https_to_a_plain_port_says_so(bridge: Running) -> None:

@@ -32,7 +32,7 @@ def run(url: str, token: str | None, *, is_once: bool) -> None:
     """Draw until Ctrl-C, or once. Raises `Failed` if the bridge refuses, and with `is_once` if it is not reached."""
     if is_once:
         console = Console(width=WIDTH, highlight=False)
-        with http.reaching(url):
+        with http.reaching(url), http.understanding():
             for looks, totals in enumerate(_looks(url, token)):
                 if looks:  # the first has no rates
                     console.print(drawn(totals))
@@ -41,8 +41,9 @@ def run(url: str, token: str | None, *, is_once: bool) -> None:
     with Live(Text(f"asking {url} …"), screen=True, auto_refresh=False) as live:
         while True:
             try:
-                for totals in _looks(url, token):
-                    live.update(drawn(totals), refresh=True)
+                with http.understanding():
+                    for totals in _looks(url, token):
+                        live.update(drawn(totals), refresh=True)
                 problem = "it ended the stream"
             except http.Unreachable as error:
                 problem = str(error)

@@ -7,6 +7,8 @@ import signal
 import sys
 
 import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 
 from tests.support.command import command, finished
 from tests.support.running import ADMIN_TOKEN, SECRET, Running, Start
@@ -35,6 +37,21 @@ async def test_top_sends_the_token_of_an_operator_or_a_viewer(start: Start) -> N
     for token in (VIEWER, ADMIN_TOKEN):
         code, out, _ = await finished("top", "--url", bridge.url, WSBRIDGE_ADMIN_TOKEN=token)
         assert (code, "healthy" in out) == (0, True)
+
+
+@pytest.mark.parametrize("line", ["hello \x1b[31m", "[]", '{"type": "numbers"}', '{"type": "replicas"}', "[" * 100_000])
+@pytest.mark.parametrize("command", [["top", "--once"], ["why", "u1", "e1"]])
+async def test_command_with_an_answer_of_another_form_prints_one_line(
+    aiohttp_server: AiohttpServer, line: str, command: list[str]
+) -> None:
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(text=line + "\n")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handle)
+    server = await aiohttp_server(app)
+    code, out, notes = await finished(*command, "--url", str(server.make_url("")).rstrip("/"))
+    assert (code, out, notes) == (1, "", "wsbridge: 200: unexpected response; check --url\n")
 
 
 async def test_top_without_a_bridge_prints_the_reason_and_exits_with_1(unused_tcp_port: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Self
 
 MAX_BYTES = 4_194_304  # of waiting lines; when it is reached, new lines are dropped and counted
+GATHER = 0.02  # seconds after a write in which lines gather: to wake the thread takes longer than to make a line
 CLOSE_TIMEOUT = 1.0  # seconds that `__exit__` waits for the last lines
 SLOW, FAILED = "slow", "failed"  # reasons of dropped lines: the reader is too slow, or the stream fails
 
@@ -31,7 +32,7 @@ class LogWriter:
         self._size = 0
         self._untold: Counter[str] = Counter()
         self._is_torn = False  # the last line was written in part
-        self._is_closed = False
+        self._closed = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
@@ -41,7 +42,7 @@ class LogWriter:
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
-            self._is_closed = True
+            self._closed.set()
             self._changed.notify()
         self._thread.join(CLOSE_TIMEOUT)
 
@@ -51,7 +52,7 @@ class LogWriter:
     def write(self, line: bytes) -> None:
         """Append a line to the buffer, or drop it. Never waits for the stream."""
         with self._changed:
-            if self._is_closed or self._size + len(line) > self._max_bytes:
+            if self._closed.is_set() or self._size + len(line) > self._max_bytes:
                 self._drop(SLOW, 1)
                 return
             self._lines.append(line)
@@ -65,11 +66,12 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._lines or self._is_closed)
+                self._changed.wait_for(lambda: self._lines or self._closed.is_set())
                 if not self._lines:
                     return
                 lines, self._lines = self._lines, deque()
             self._write_all(lines)
+            self._closed.wait(GATHER)
 
     def _write_all(self, lines: deque[bytes]) -> None:
         data = b"".join(lines)

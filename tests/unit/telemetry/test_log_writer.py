@@ -49,6 +49,18 @@ def writing(stream: Any, max_bytes: int = 1 << 20) -> Iterator[tuple[LogWriter, 
         yield writer, dropped
 
 
+async def test_log_writer_after_a_line_gathers_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_writer, "GATHER", DEADLINE)
+    stream = Stream()
+    with writing(stream) as (writer, _):
+        writer.write(b"first\n")
+        await until(lambda: stream.taken == b"first\n")
+        for number in range(10):
+            writer.write(b"%d\n" % number)
+    assert stream.taken.endswith(b"9\n")
+    assert stream.calls == 2  # the second at the end, for which the writer does not wait
+
+
 def test_log_writer_writes_lines_in_order() -> None:
     stream = Stream()
     stream.most = 3

@@ -1,5 +1,6 @@
 """The log writer with a stream that blocks, fails, or writes partial lines."""
 
+import asyncio
 import io
 import os
 import threading
@@ -57,6 +58,7 @@ async def test_log_writer_after_a_line_gathers_the_next_ones(monkeypatch: pytest
         await until(lambda: stream.taken == b"first\n")
         for number in range(10):
             writer.write(b"%d\n" % number)
+            await asyncio.sleep(0.001)  # time for a thread that does not gather
     assert stream.taken.endswith(b"9\n")
     assert stream.calls == 2  # the second at the end, for which the writer does not wait
 

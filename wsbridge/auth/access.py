@@ -163,16 +163,27 @@ class Access:
 
     def _call(self, caller: Caller, request: web.Request) -> Call:
         headers = request.headers
-        origin = headers.get(hdrs.ORIGIN)
-        foreign = origin is not None and not Origins.is_same(origin, host_of(request))
         return Call(
             token=headers.get(DAPR_TOKEN, "") if caller is _SIDECAR else bearer(request) or "",
             internal=self._internal,
             invoked=not headers.keys().isdisjoint(_INVOCATION),
             delivered=not headers.keys().isdisjoint(_DELIVERY),
-            foreign=foreign,
+            foreign=_is_foreign(request),
             local=self._trust.development and _is_local(request),
         )
+
+
+def _is_foreign(request: web.Request) -> bool:
+    """Whether a page of another origin has sent the request. A link in one that a person follows does not count.
+
+    Browsers send no `Origin` for images, scripts and opaque fetches, but `Sec-Fetch-Site` (W3C Fetch Metadata).
+    """
+    headers = request.headers
+    origin = headers.get(hdrs.ORIGIN)
+    if origin is not None:
+        return not Origins.is_same(origin, host_of(request))
+    is_elsewhere = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    return is_elsewhere and headers.get("Sec-Fetch-Dest") != "document"
 
 
 def _is_local(request: web.Request) -> bool:

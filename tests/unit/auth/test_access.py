@@ -295,6 +295,28 @@ async def test_guard_refuses_a_foreign_page_in_a_local_browser(caller: Caller, o
 
 
 @pytest.mark.parametrize(
+    ("site", "dest", "answer"),
+    [
+        ("cross-site", "image", 403),
+        ("cross-site", "empty", 403),
+        ("cross-site", "iframe", 403),
+        ("same-site", "script", 403),
+        ("cross-site", "document", 200),  # a link
+        ("same-origin", "empty", 200),
+        ("none", "document", 200),
+    ],
+)
+@guarded
+async def test_guard_refuses_a_foreign_page_that_sends_no_origin(
+    caller: Caller, site: str, dest: str, answer: int
+) -> None:
+    """An image or an opaque fetch could take all streams of the console."""
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": dest}
+    for its in (trust(development=True), trust(demo=True)):
+        assert await status(caller, request("127.0.0.1", **headers), its) == answer
+
+
+@pytest.mark.parametrize(
     ("host", "answer"),
     [
         ("localhost:8004", 200),

@@ -8,7 +8,7 @@ import msgspec
 from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop
 from wsbridge.core.user_ids import MAX_USER_BYTES, is_user
-from wsbridge.dapr.attributes import as_text, produced_at, unescaped
+from wsbridge.dapr.attributes import as_text, produced_at, short_id, unescaped
 from wsbridge.dapr.envelope import Message
 from wsbridge.dapr.payload import REFUSED, is_utf8, rejection, too_deep
 
@@ -43,7 +43,7 @@ class Router:
             return users._replace(event_id=message.id)
         return Event(
             users, message.data, self._types[topic], message.id, message.key, message.trace, produced_at(metadata),
-            metadata.get("__partition", ""), metadata.get("__offset", ""),
+            short_id(metadata.get("__partition")), short_id(metadata.get("__offset")),
         )  # fmt: skip
 
     def _users(self, message: Message, metadata: Mapping[str, Any]) -> tuple[str, ...] | Rejected:

@@ -176,3 +176,11 @@ def test_route_with_data_times_users_over_the_bound_is_too_large(monkeypatch: py
 
 def test_largest_event_by_default_for_the_most_users_is_within_the_bound() -> None:
     assert Settings().max_event_bytes * MAX_USERS <= MAX_SENT
+
+
+@pytest.mark.parametrize("text", ["\udcff", "9" * 10_000])
+def test_route_of_odd_coordinates_makes_short_texts_that_can_be_encoded(text: str) -> None:
+    """One that cannot be encoded would break /stats until the next start."""
+    event = route('{"user_id":"u"}', metadata={"__partition": text, "__offset": text})
+    assert isinstance(event, Event)
+    assert (len(event.partition.encode()), len(event.offset.encode())) == (64, 64)

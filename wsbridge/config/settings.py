@@ -82,7 +82,7 @@ class Settings:
     )
     admin_token: str | None = _env(None, types.TOKEN, "bearer token for /console, /stats and /users")
     viewer_token: str | None = _env(
-        None, types.TOKEN, "bearer token that may read what the other one may, and change nothing"
+        None, types.TOKEN, "bearer token for /console, /stats and /users: read-only, no data of events"
     )
     metrics_token: str | None = _env(None, types.TOKEN, "bearer token for /metrics")
     app_api_token: str | None = _env(None, types.TOKEN, "token that the sidecar sends (Dapr's own name)")

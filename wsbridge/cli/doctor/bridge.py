@@ -31,7 +31,7 @@ async def bridge(d: Deployment) -> Finding:
     if found["status"] == "healthy":
         return ok(text + (f", version {found['version']}" if "version" in found else ""))
     state = warning if found["status"] == "degraded" else failure
-    return state(text, "see the same check below, or check.failing in the bridge's log")
+    return state(text, "see the check of that name below, or check.failing in the bridge's log")
 
 
 async def admin_token(d: Deployment) -> Finding:

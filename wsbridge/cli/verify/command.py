@@ -1,6 +1,6 @@
-"""`wsbridge verify` on the command line. Imports what it needs, as the other commands do."""
+"""`wsbridge verify` on the command line."""
 
-# ruff: noqa: PLC0415 - see above
+# ruff: noqa: PLC0415 - what is imported later is slow to import, and every command loads this module
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -109,8 +109,8 @@ def verify(
     """Prove that every event arrives once and in order.
 
     Publishes marked events for canary users, through Dapr or with --direct to the bridge itself. Opens clients through
-    the ingress, which reconnect and resume. Compares what they got with what was published. Names what is wrong, and
-    its cure.
+    the ingress, which reconnect and resume. Compares what they got with what was published. Names each fault with its
+    cure.
 
     Give it the settings of the bridge: WSBRIDGE_TOPICS, WSBRIDGE_USER_ID_FIELD, WSBRIDGE_HISTORY_TTL and _SIZE. Sends
     DAPR_API_TOKEN to the sidecar, or APP_API_TOKEN to the bridge.

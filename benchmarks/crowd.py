@@ -1,6 +1,6 @@
 """`make crowd`: 50,000 connections to several bridges that share one Redis, beside what `sizing` predicts.
 
-Each bridge has a load generator of its own, because a process may not open so many descriptors everywhere. A generator
+Each bridge has a load generator of its own, because one process may not have enough descriptors. A generator
 posts its events to the next bridge, so each event goes through Redis to another replica. The run fails if an event is
 lost, repeated, reordered or misrouted. The bridges share one core; Redis and the generators share another.
 """
@@ -149,7 +149,7 @@ def measure(crowd: Crowd) -> Iterator[Row]:
 
 
 def _handshakes(crowd: Crowd, command: str, what: str, idle: Demand) -> Iterator[Row]:
-    """CPU time of a handshake, with the pings and looks of the connections that are open already: half on average."""
+    """CPU time of a handshake, with the pings and comparisons of the connections already open: half on average."""
     before, start = crowd.used(), time.monotonic()
     crowd.tell(command)
     seconds, used = time.monotonic() - start, crowd.used()

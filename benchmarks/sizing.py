@@ -20,7 +20,7 @@ class Costs:
     single_sidecar: float = 670.0
     sweep: float = 0.93  # in each second, to see whether a connection is silent
     ping: float = 16.2  # and its pong
-    look: float = 9.3  # compares the position of a connected user with the history
+    look: float = 9.3  # compares the position of a connected user with Redis
     look_redis: float = 1.7
     reconnect: float = 427.0  # with a handshake, and missed events
     reconnect_redis: float = 49.1
@@ -33,7 +33,7 @@ class Costs:
 
 
 COSTS = Costs()
-LOOK = 3.0  # seconds between two looks
+LOOK = 3.0  # seconds between two comparisons with Redis
 FULL = 20_000  # connections of a replica: at the default handshake rate, all of them reconnect within 20 s
 BUSY = 0.7  # share of a core that a bridge may use while one replica is unavailable
 SHARD_BUSY = 0.5  # share of a core that a shard of Redis may use
@@ -67,7 +67,7 @@ class Demand:
 
     @property
     def idle_cores(self) -> float:
-        """Of all bridges, for sweeps, pings and looks."""
+        """Of all bridges, for checks for silence, pings and comparisons with Redis."""
         each = COSTS.sweep + COSTS.ping / self.ping_interval + COSTS.look / LOOK
         return self.connections * each / 1e6
 

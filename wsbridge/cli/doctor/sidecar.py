@@ -33,7 +33,7 @@ async def sidecar_version(d: Deployment) -> Finding:
     """Whether the version has known faults."""
     version = (await d.metadata()).get("runtimeVersion", "unknown")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-    faults = [f"before {'.'.join(map(str, first))} {fault}" for first, fault in FAULTS if numbers < first]
+    faults = [f"before {'.'.join(map(str, first))}: {fault}" for first, fault in FAULTS if numbers < first]
     if not numbers:
         raise NotChecked("the sidecar does not name its version")
     if faults:

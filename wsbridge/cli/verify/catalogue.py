@@ -15,7 +15,7 @@ FAILURES = {
     ),
     "frames-dropped": "a proxy between client and bridge loses frames: it must pass on all bytes",
     "idle-cut": (
-        "raise the idle timeout of the ingress or load balancer to 60 s or more (nginx: proxy-read-timeout; HAProxy: "
+        "raise the idle time-out of the ingress or load balancer to 60 s or more (nginx: proxy-read-timeout; HAProxy: "
         "timeout tunnel), or lower WSBRIDGE_PING_INTERVAL"
     ),
     "held-back": (

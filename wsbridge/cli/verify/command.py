@@ -75,10 +75,16 @@ COMMAND_TIMEOUT = 30.0  # seconds for --token-command
 @click.option(
     "--rate", type=click.FloatRange(0.1, 1000), default=20, show_default=True, help="events a second, of all users"
 )
-@click.option("--wait", type=click.IntRange(1, 600), default=10, show_default=True, help="seconds for the last events")
+@click.option(
+    "--wait", type=click.IntRange(1, 600), default=10, show_default=True, help="seconds to wait for the last events"
+)
 @click.option("--during", metavar="COMMAND", default="", help="shell command to run after a third of the time")
 @click.option(
-    "--during-limit", type=click.IntRange(1, 3600), default=120, show_default=True, help="seconds for that command"
+    "--during-limit",
+    type=click.IntRange(1, 3600),
+    default=120,
+    show_default=True,
+    help="seconds after which that command is killed",
 )
 @click.option("--strict", is_flag=True, help="exit with 1 after a warning as well")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")

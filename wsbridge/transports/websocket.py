@@ -1,11 +1,13 @@
 """WebSocket: the upgrade and the close handshake (RFC 6455)."""
 
+import asyncio
+
 from aiohttp import hdrs, web
 
 from wsbridge.connections.client_address import address_of
 from wsbridge.connections.handover import hand_over
 from wsbridge.connections.websocket_handshake import check_handshake, offered_subprotocols, switching
-from wsbridge.core.close_codes import INTERNAL, Close, Refused
+from wsbridge.core.close_codes import INTERNAL, SHUTDOWN, Close, Refused
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.frames import PING_FRAME, close_frame, text_frame
 from wsbridge.core.messages import SUBPROTOCOL, goodbye, update
@@ -89,6 +91,9 @@ class WebSocketHandler:
         except Refused as refused:
             connection.refuse(refused.close)
             return
+        except asyncio.CancelledError:  # the server stops
+            connection.refuse(SHUTDOWN)
+            raise
         except Exception as failure:  # the task boundary
             self._metrics.internal("admit", failure, session="")
             connection.refuse(INTERNAL)

@@ -67,7 +67,7 @@ async def test_handshake_with_an_internal_error_of_aiohttp_ends_the_connection(
     assert (await logs.line("internal.error"))["doing"] == "upgrade"
 
 
-async def test_stop_cancels_a_handshake_that_waits(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stop_closes_a_handshake_that_waits_with_1012(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = asyncio.Event()
 
     async def resume(*_: Any, **__: Any) -> Any:
@@ -76,8 +76,10 @@ async def test_stop_cancels_a_handshake_that_waits(bridge: Running, monkeypatch:
 
     monkeypatch.setattr(bridge.bridge.broker, "resume", resume)
     (upgrades,) = bridge.server._upgrades
-    async with Peer(bridge.port) as peer:
-        await peer.send((GOOD + "\r\n").encode())
+    async with WebSocketPeer(bridge.port) as peer:
+        await peer.upgrade()
         await waits.wait()
         upgrades.close()
+        assert (await peer.message())["type"] == "goodbye"
+        assert await peer.closed() == (1012, "shutdown")
         await until(lambda: not upgrades._tasks and not len(bridge.bridge.registry))

@@ -31,7 +31,8 @@ def examples(*lines: str, text: str = "") -> str:
 
 
 def url_option(default: str, *schemes: str, path: str = "", is_base: bool = False) -> Callable[[Command], Command]:
-    text = f"URL of the bridge; default: {default}, or from WSBRIDGE_HOST and WSBRIDGE_PORT"
+    port = "WSBRIDGE_PORT" if path else "WSBRIDGE_INTERNAL_PORT, else WSBRIDGE_PORT"
+    text = f"URL of the bridge; default: {default}, or from WSBRIDGE_HOST and {port}"
     value_type = arg_types.url(default, *schemes, path=path, is_base=is_base)
     return click.option("--url", metavar="URL", type=value_type, help=text)
 

@@ -22,6 +22,7 @@ from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.core.recovery import Resume
 
 HOUR = 3_600.0
+STEP = 16  # events of a user after which Redis removes what has expired
 JUMPS = [-3 * HOUR, 2 * HOUR, 2.9 * HOUR]
 
 
@@ -81,6 +82,27 @@ async def test_redis_that_restarts_with_another_clock_recognises_a_redelivery(tm
         await look(bench)
         for _ in range(2):
             assert words(await bench.broker.append([event(), event(key="a")])) == [STORED, DUPLICATE]
+
+
+@pytest.mark.fault("D8", "D7")
+@pytest.mark.parametrize("jump", JUMPS)
+async def test_redis_that_loses_its_count_of_time_keeps_what_is_stored_before_the_next_look(
+    tmp_path: Path, jump: float
+) -> None:
+    """Without its functions the server begins to count at its wall clock, until a replica reports its own count."""
+    clock = WallClock(tmp_path)
+    async with Valkey(tmp_path, clock) as valkey, on_redis(valkey.url, served=True, size=2 * STEP) as bench:
+        await bench.broker.append([event(key="a")])
+        await look(bench)
+        clock.set(jump)
+        await valkey.ask("FUNCTION", "FLUSH")
+        top = await bench.top("u")
+        assert words(await bench.broker.append([event(key="b"), event(key="a")])) == [STORED, DUPLICATE]
+        await look(bench)
+        assert set(words(await bench.broker.append(numbered(STEP)))) == {STORED}  # removes what has expired
+        assert words(await bench.broker.append([event(key="b"), event(key="a")])) == [DUPLICATE, DUPLICATE]
+        resume = await bench.resume("u", str(top))
+        assert (resume.gap, len(resume.entries)) == (None, 1 + STEP)
 
 
 @pytest.mark.fault("D8")

@@ -29,35 +29,33 @@ local AHEAD = 10800000 -- ms that the server's clock may be set ahead before it 
 local life, primacy = nil, nil -- the second is the server's id of its period as a primary
 local turn, has_births = 1, false -- whether a position began in this turn
 local spaces = {} -- by prefix and database: the turn in which positions were `forgotten`, and the `steps` of a reset in progress
-local shown, shift, is_set = nil, 0, true -- the clock's last reading, its error, and whether that error is a guess
+local shown, shift, since = nil, 0, nil -- the clock's last reading, its error, and the time since which that is a guess
+local early, corrected = 0, 0 -- a correction of the error ended at the second time; stamps since the first may be too early
 
 -- Time that passes while the server's clock is set is not counted here; `look` makes up for it.
 local function clock(now)
   if now ~= '' then return tonumber(now) end
   local time = redis.call('TIME')
   local reading = time[1] * 1000 + math.floor(time[2] / 1000)
-  local passed = reading - (shown or reading)
-  if passed < 0 or passed > STRIDE then shift, is_set = shift + passed, true end
+  local passed = shown and reading - shown or -1
+  if shown and (passed < 0 or passed > STRIDE) then shift = shift + passed end
+  if passed < 0 or passed > STRIDE then since = since or reading - shift end
   shown = reading
   return reading - shift
+end
+
+-- The time up to which data has expired that lasts for `ttl`. None has while the error of the clock is a guess. After its
+-- correction the data of that time may look too old, and lasts for `ttl` from the correction on.
+local function expired_before(args, now, ttl)
+  local before = now - ttl
+  if args[1] ~= '' then return before end
+  if since then return 0 end
+  return before >= early and before < corrected and early - 1 or before
 end
 
 local function begin_life(seed)
   life = 10000000 + tonumber(string.sub(redis.sha1hex('life' .. seed), 1, 7), 16) % 90000000
   turn, has_births, spaces = 1, false, {}
-end
-
--- Begin another life if this process was a replica in between.
-local function live(seed)
-  local info = redis.pcall('INFO', 'replication')
-  local found = type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
-  if not life or found ~= primacy or turn >= TURNS - 1 then begin_life(seed) end
-  primacy = found
-end
-
-local function space_of(name)
-  spaces[name] = spaces[name] or {}
-  return spaces[name]
 end
 
 -- Epoch, offset, trimmed and born; all but the offset as text. Makes a new epoch from a random seed if there is no position.
@@ -181,7 +179,7 @@ local function append(keys, args, places, limits)
   -- They are stored. Sessions read entries from here whose message was lost.
   if own.surplus then redis.pcall('LTRIM', keys[2], own.surplus, -1) end
   if own.is_due then
-    pcall(expire, keys[2], limits.now - args[4])
+    pcall(expire, keys[2], expired_before(args, limits.now, args[4]))
     pcall(expire_ids, keys[3], limits)
   end
   publish(keys[1], own.entries)
@@ -196,7 +194,7 @@ redis.register_function('@LIBRARY@_append', function(keys, args)
   local now, dedupe_ttl, replies, at = clock(args[1]), tonumber(args[5]), {}, 1
   local limits = {
     now = now, stamp = string.format('%d', now), size = tonumber(args[3]), most = tonumber(args[7]),
-    ids_before = string.format('%d', now - dedupe_ttl), ids_ttl = string.format('%d', dedupe_ttl + AHEAD),
+    ids_before = string.format('%d', expired_before(args, now, dedupe_ttl)), ids_ttl = string.format('%d', dedupe_ttl + AHEAD),
   }
   for user = 1, #keys, 3 do
     local high, low = string.byte(args[8], at, at + 1)
@@ -215,7 +213,7 @@ redis.register_function('@LIBRARY@_resume', function(keys, args)
   local now = clock(args[1])
   local epoch, offset, trimmed, born = read(keys, args[2])
   save(keys, epoch .. ' ' .. string.format('%d', offset), trimmed, born, args[5])
-  expire(keys[2], now - tonumber(args[4]))
+  expire(keys[2], expired_before(args, now, args[4]))
   local kept = math.min(redis.call('LLEN', keys[2]), tonumber(args[3]))
   local entries, after = {}, tonumber(args[7])
   if args[6] == epoch and after < offset and after + kept >= offset then

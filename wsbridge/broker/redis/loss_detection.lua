@@ -1,6 +1,19 @@
 -- Functions of the loss detector: did this server lose positions? Appended to history.lua and loaded with it: its local
 -- functions and the memory of the process are used here.
 
+-- Begin another life if this process was a replica in between.
+local function live(seed)
+  local info = redis.pcall('INFO', 'replication')
+  local found = type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
+  if not life or found ~= primacy or turn >= TURNS - 1 then begin_life(seed) end
+  primacy = found
+end
+
+local function space_of(name)
+  spaces[name] = spaces[name] or {}
+  return spaces[name]
+end
+
 -- All commands of the functions and of the bridge, with the keys and the channel of a user.
 local function needs(keys)
   local position, list, set, body = keys[1], keys[2], keys[3], keys[1] .. ':b'
@@ -24,8 +37,9 @@ redis.register_function('@LIBRARY@_look', function(keys, args)
   end
   live(args[1])
   local now, counted = clock(''), tonumber(args[2])
-  if is_set and counted then
-    now, shift, is_set = counted, shift + now - counted, false
+  if since and counted then
+    early, corrected = since < corrected and math.min(since, early) or since, counted
+    now, shift, since = counted, shift + now - counted, nil
   end
   if has_births then turn, has_births = turn + 1, false end
   return { life * TURNS + turn - 1, now }

@@ -243,7 +243,7 @@ HISTORIES = [
     History(
         nothing_delivered,
         "never_received",
-        rf"has not reached this bridge in the last {DELAY}: no sidecar has delivered anything",
+        rf"has not reached this bridge in the last {DELAY}: no sidecar has delivered a valid event",
     ),
     History(
         forgotten,
@@ -393,7 +393,7 @@ async def test_event_without_a_connection_is_in_the_shared_history(pair: tuple[R
 
 async def test_event_that_no_replica_received_is_never_received(pair: tuple[Running, Running]) -> None:
     assert re.fullmatch(
-        rf"has not reached any of 2 replicas in the last {DELAY}: no sidecar has delivered anything",
+        rf"has not reached any of 2 replicas in the last {DELAY}: no sidecar has delivered a valid event",
         (await why(pair[0]))["answer"],
     )
 

@@ -105,7 +105,8 @@ async def partitions(d: Deployment) -> Finding:
     ages = {partition: max(0.0, now - at) for partition, at in times(stats).items()}
     if not ages:
         since = span(now - seconds_of(stats["started_at"]))
-        return warning(f"no event has been delivered since the start {since} ago", "publish one, or use --canary")
+        cure = "publish one, or use --canary; wsbridge top shows events that were dropped"
+        return warning(f"no valid event has been delivered since the start {since} ago", cure)
     text = ", ".join(f"{partition} {span(age)} ago" for partition, age in sorted(ages.items()))
     if min(ages.values()) < RECENT and max(ages.values()) > SILENT:
         return warning(f"last deliveries: {text}", "try the silent partitions with --canary (docs/dapr.md)")

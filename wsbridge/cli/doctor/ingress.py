@@ -68,9 +68,10 @@ async def websocket(d: Deployment) -> Finding:
         return failure(f"no WebSocket at {d.public_url}: {why_unreachable(error, TIMEOUT)}", "check --public-url")
     if first == "connected":
         return ok("a WebSocket opens through the ingress")
-    if first.startswith("4401"):
+    if first.startswith("4401") and not d.token:
         return ok("a WebSocket opens through the ingress; a session needs --token")
-    return failure(f"the bridge closed the WebSocket with {first}", "see docs/protocol.md for the code")
+    cure = "see auth.failed in the bridge's log" if first.startswith("4401") else "see docs/protocol.md for the code"
+    return failure(f"the bridge closed the WebSocket with {first}", cure)
 
 
 async def _chunks(d: Deployment) -> AsyncIterator[bytes]:

@@ -50,7 +50,8 @@ async def redis(d: Deployment) -> Finding:
                 found.append(time.perf_counter() - started)
             version = _versions(await _asked(server, connection, "INFO", "server"))
     except BrokerUnavailable as why:
-        return failure(f"{d.settings.redis_url} does not answer: {why}", "check the address, user and password")
+        cure = "check that it runs and is not overloaded, then the address, user and password"
+        return failure(f"{d.settings.redis_url} does not answer: {why}", cure)
     middle = statistics.median(found)
     text = f"{version}, round trip {middle * 1000:.1f} ms (median of {PINGS})"
     if version.startswith("Redis ") and int(version.removeprefix("Redis ").partition(".")[0]) < LEAST_VERSION:

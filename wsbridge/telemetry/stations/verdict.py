@@ -95,7 +95,7 @@ def _silence(case: Case) -> str:
         for place, at in account.deliveries.items():
             deliveries[place] = max(at, deliveries.get(place, 0.0))
     if not deliveries:
-        return "no sidecar has delivered anything"
+        return "no sidecar has delivered a valid event"
     partition = next((account.partition for account in case.accounts if account.partition), "")
     topic, _, number = partition.rpartition("/")
     if number and partition in deliveries:

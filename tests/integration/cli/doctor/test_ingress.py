@@ -158,3 +158,9 @@ async def test_websocket_of_a_user_who_is_refused_fails_with_the_close(start: St
     await bridge.opened()
     finding = await found("websocket", public_url=bridge.url)
     assert (finding.state, "1013 overloaded" in finding.text) == (FAILURE, True), finding
+
+
+async def test_token_that_the_bridge_refuses_fails(start: Start) -> None:
+    bridge = await start(JWT_SECRET=SECRET)
+    finding = await found("websocket", public_url=bridge.url, token="a.b.c")
+    assert (finding.state, "4401 token_invalid" in finding.text) == (FAILURE, True), finding

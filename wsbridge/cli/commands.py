@@ -143,6 +143,7 @@ def healthcheck(environ: Environ, url: str | None) -> None:
 
     For containers. The exit code is 0 if the bridge is healthy or degraded, else 1.
     """
+    from wsbridge.cli.formatting import printable
     from wsbridge.cli.http import reaching, send
 
     url = url or f"http://{address(load(environ)[0])}/health"
@@ -151,4 +152,4 @@ def healthcheck(environ: Environ, url: str | None) -> None:
     status = answer.field("status") or "no status"
     if answer.status != HTTPStatus.OK:
         raise Failed(f"{url} answers {answer.status} ({status})")
-    click.echo(status)
+    click.echo(printable(str(status)))

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - see above
 
 import itertools
+import json
 import sys
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -213,5 +214,5 @@ def why(environ: Environ, user: str, event_id: str, url: str | None, *, as_json:
     with reaching(url):
         answer = ask(url, user, event_id, token=settings.admin_token)
     with understanding():
-        click.echo(answer.body.decode() if as_json else report(answer))
+        click.echo(json.dumps(json.loads(answer.body)) if as_json else report(answer))  # in ASCII, for a terminal
     return 0 if answer.field("code") == DELIVERED else FAILED

@@ -150,6 +150,17 @@ async def test_healthcheck_prints_the_status(start: Start, said: Said, unused_tc
     assert said.notes() == [f"wsbridge: cannot reach {url}: Connection refused. Is the bridge running there?"]
 
 
+async def test_healthcheck_prints_control_characters_escaped(aiohttp_server: AiohttpServer, said: Said) -> None:
+    async def handle(_: web.Request) -> web.Response:
+        return web.json_response({"status": "\x1b[31m\n"})
+
+    app = web.Application()
+    app.router.add_get("/health", handle)
+    server = await aiohttp_server(app)
+    assert await running("healthcheck", "--url", str(server.make_url("/"))) == 0
+    assert said.out() == ["\\u001b[31m\\u000a"]
+
+
 async def test_healthcheck_of_another_server_fails(aiohttp_server: AiohttpServer, said: Said) -> None:
     async def handle(_: web.Request) -> web.Response:
         return web.Response(status=500, text="<html>")

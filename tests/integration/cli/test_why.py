@@ -52,6 +52,14 @@ async def test_why_of_an_event_with_control_characters_prints_them_escaped(bridg
     assert "\x1b" not in "".join(lines)
 
 
+async def test_why_with_json_prints_control_characters_escaped(bridge: Running) -> None:
+    """A terminal takes U+009B for the beginning of a command."""
+    await bridge.publish({"user": "u1"}, id="e\x9b31m\u202e1")
+    _, (line,), _ = await why(bridge, "u1", "e\x9b31m\u202e1", "--json")
+    assert line.isascii()
+    assert json.loads(line)["event_id"] == "e\x9b31m\u202e1"
+
+
 async def test_why_without_a_bridge_prints_the_reason_and_exits_with_1(unused_tcp_port: int) -> None:
     code, out, notes = await finished("why", "u1", "e1", WSBRIDGE_PORT=str(unused_tcp_port))
     assert (code, out) == (1, "")

@@ -124,8 +124,7 @@ def verify(
     Ends by itself. Ctrl-C ends it earlier, with a report of what it has seen. The exit code is 1 after a failure.
     """
     import asyncio
-
-    import msgspec
+    import json
 
     from wsbridge.cli.verify import run
     from wsbridge.cli.verify.findings import examine
@@ -160,7 +159,7 @@ def verify(
     )
     record = asyncio.run(run.verify(plan, complain))
     report = Report(record, examine(record), strict)
-    click.echo(msgspec.json.encode(report.summary()).decode() if as_json else report.text())
+    click.echo(json.dumps(report.summary()) if as_json else report.text())
     if html:
         try:
             html.write_text(page(report), encoding="utf-8")

@@ -29,7 +29,10 @@ class Upgrading(Protocol):
 
 @dataclass(eq=False)
 class Upgrades:
-    """Has one task for each request, which ends with the handler. Bounded by the limit of connections."""
+    """Has one task for each request, which ends with the handler.
+
+    A task may outlive its connection. WSBRIDGE_HANDSHAKE_RATE and the time-outs of keys and history bound them.
+    """
 
     server: web.Server
     access_log: AbstractAccessLogger

@@ -107,7 +107,8 @@ class Bridge:
         """Terminate the process and wait for its end."""
         self.send(how)
         if self._process is not None:
-            await asyncio.wait_for(self._process.wait(), DEADLINE)
+            async with asyncio.timeout(DEADLINE):
+                await self._process.wait()
 
     def send(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -119,7 +119,8 @@ class ReverseProxy:
         if self._process.returncode is None:
             self._process.terminate()
         try:
-            await asyncio.wait_for(self._process.wait(), DEADLINE)
+            async with asyncio.timeout(DEADLINE):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()

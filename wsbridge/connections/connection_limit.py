@@ -100,7 +100,8 @@ class ConnectionLimit:
     async def end_all(self, timeout: float) -> None:  # noqa: ASYNC109 - its expiry is not an error
         """Wait `timeout` seconds for the peers' part of the closes. Then reset the connections that are left."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._is_empty.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._is_empty.wait()
         for member in list(self._members):
             member.close()
 

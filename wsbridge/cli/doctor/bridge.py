@@ -123,4 +123,4 @@ async def bridge_clock(d: Deployment) -> Finding:
 
 
 def times(stats: dict[str, Any]) -> dict[str, float]:
-    return {partition: seconds_of(at) for partition, at in (stats["deliveries"] or {}).items()}
+    return {partition.removesuffix("/"): seconds_of(at) for partition, at in (stats["deliveries"] or {}).items()}

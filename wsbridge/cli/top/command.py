@@ -25,7 +25,7 @@ def top(environ: Environ, url: str | None, *, once: bool) -> None:
     try:
         from wsbridge.cli.top.screen import run
     except ModuleNotFoundError as error:
-        raise Failed(f"{error.name} is not installed: pip install 'wsbridge-server[top]' or {error.name}") from None
+        raise Failed(f"{error.name} is not installed: {sys.executable} -m pip install {error.name}") from None
 
     settings, _ = load(environ)
     url = (url or f"http://{address(settings, internal=True)}").rstrip("/")

@@ -58,7 +58,8 @@ class Publisher:
             return True
         wait = None if due == float("inf") else max(0.0, due - self._record.now())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopped.wait(), wait)
+            async with asyncio.timeout(wait):
+                await self._stopped.wait()
         return self._stopped.is_set()
 
     async def _deliver(self, user: str, serial: int) -> None:

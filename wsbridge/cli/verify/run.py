@@ -145,7 +145,8 @@ class _Run:
             plan.during, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), start_new_session=True
         )
         try:
-            during.code = await asyncio.wait_for(process.wait(), plan.during_limit)
+            async with asyncio.timeout(plan.during_limit):
+                during.code = await process.wait()
         except TimeoutError:
             pass
         finally:
@@ -156,7 +157,8 @@ class _Run:
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
 
     @staticmethod
     async def _until(condition: Callable[[], bool], seconds: float) -> None:

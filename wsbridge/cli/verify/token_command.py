@@ -23,7 +23,8 @@ async def token_of(command: str, user: str, timeout: float) -> str:  # noqa: ASY
         start_new_session=True,
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), timeout)
+        async with asyncio.timeout(timeout):
+            output, _ = await process.communicate()
     except TimeoutError:
         raise TokenFailed(f"--token-command had no token within {timeout:g} s") from None
     finally:

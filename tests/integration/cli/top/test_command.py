@@ -82,4 +82,4 @@ def test_top_without_rich_says_how_to_install_it(
     for name in [name for name in sys.modules if name.startswith(("rich.", "wsbridge.cli.top.screen"))]:
         monkeypatch.delitem(sys.modules, name)
     assert run(["top"], {}) == 1
-    assert "rich is not installed: pip install 'wsbridge-server[top]'" in capsys.readouterr().err
+    assert f"rich is not installed: {sys.executable} -m pip install rich" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 BACKLOG = 4_096  # connections that wait in the kernel: after a deploy all clients come at once
-BATCH = 16  # connections taken at one wake-up; the others wait in the kernel
+BATCH = 16  # connections taken at a time; the others wait in the kernel
 LOOKED_AT = 64  # connections accepted at one wake-up, including refused ones, which are fast
 PAUSE = 0.2  # seconds after an accept that failed
 REMIND = 60.0  # seconds between two log lines about it
@@ -36,6 +36,7 @@ class Listener:
     metrics: Metrics
     sockets: list[socket.socket] = field(default_factory=list, init=False)
     failed_at: float = field(default=float("-inf"), init=False)  # when a failed accept was logged
+    _taking: int = field(default=0, init=False)  # accepted connections without a protocol, which no limit counts yet
 
     @property
     def port(self) -> int:
@@ -79,10 +80,12 @@ class Listener:
 
     def _wake_up(self, sock: socket.socket, group: asyncio.TaskGroup, failure: asyncio.Future[OSError]) -> None:
         """Take a few of the waiting connections."""
-        if failure.done():
+        room = BATCH - self._taking
+        if failure.done() or not room:
             return
         try:
-            for connection, peer in itertools.islice(self._welcome(sock), BATCH):
+            for connection, peer in itertools.islice(self._welcome(sock), room):
+                self._taking += 1
                 group.create_task(self._take(connection, peer))
         except OSError as error:
             failure.set_result(error)
@@ -107,6 +110,8 @@ class Listener:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: self.make(peer), connection)
         except OSError:
             connection.close()  # the client has disconnected
+        finally:
+            self._taking -= 1
 
     async def _wait_after(self, error: OSError) -> None:
         """Pause after a failed accept (no descriptors or memory left). Connections wait in the kernel meanwhile."""

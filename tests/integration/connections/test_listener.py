@@ -105,6 +105,31 @@ async def test_accept_many_at_once_takes_all(monkeypatch: pytest.MonkeyPatch, bo
         assert await asyncio.gather(*(echoed(found.port) for _ in range(50))) == [b"hello"] * 50
 
 
+@pytest.mark.fault("C4")
+async def test_accept_takes_no_more_while_as_many_connections_have_no_protocol_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The limit of connections does not count them yet, but they have descriptors."""
+    gate, taken = asyncio.Event(), 0
+    take = Listener._take
+
+    async def later(found: Listener, connection: socket.socket, peer: str) -> None:
+        nonlocal taken
+        taken += 1
+        await gate.wait()
+        await take(found, connection, peer)
+
+    monkeypatch.setattr(Listener, "_take", later)
+    async with listening() as (found, _, _):
+        waiting = [asyncio.create_task(echoed(found.port)) for _ in range(3 * BATCH)]
+        await until(lambda: taken == BATCH)
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+            assert taken == BATCH
+        gate.set()
+        assert await asyncio.gather(*waiting) == [b"hello"] * len(waiting)
+
+
 async def test_accept_with_many_refused_connections_reaches_the_next_one_soon() -> None:
     refused = 2 * BATCH
     answers = [b"no"] * refused + [None]

@@ -33,6 +33,28 @@ def test_history_entry_has_what_the_event_has_and_its_position() -> None:
     assert history.top == Position(history.epoch, 1)
 
 
+@pytest.mark.parametrize(
+    ("event_id", "expired", "found"),
+    [
+        ("a", 0.0, 4),
+        ("a", 3.9, 4),
+        ("a", 4.0, None),
+        ("b", 0.0, 2),
+        ("b", 2.0, None),
+        ("c", 0.0, None),
+        ("x", 0.0, None),
+    ],
+)
+def test_history_find_has_the_newest_entry_that_has_not_expired(
+    event_id: str, expired: float, found: int | None
+) -> None:
+    history = History()
+    for at, name in enumerate("cbaa", 1):
+        history.append("u", Event(("u",), b"{}", "task_update", name, ""), "", float(at))
+    history.drop_oldest()
+    assert history.find(event_id, expired) == (found and Position(history.epoch, found))
+
+
 @pytest.mark.parametrize("handled", range(4))
 def test_history_after_a_position_has_all_later_entries(handled: int) -> None:
     history = filled(3)

@@ -30,7 +30,7 @@ from wsbridge.sessions.session import Session
 from wsbridge.telemetry.log import configure
 
 STEPS = (1_000, 10_000, 100_000, 1_000_000)
-GROUP = 100  # users who connect, and events that come, before other tasks run
+GROUP = 100  # users, and then events, that are handled before other tasks run
 EVENTS = 200_000  # at each step
 IDLE = 10.0  # seconds
 LOOK = 0.005  # seconds between two looks at the loop
@@ -49,7 +49,7 @@ class Receiver:
 
     transport_name = "none"
     ping_interval = None
-    answers = False  # nobody answers pings
+    answers = False  # these peers answer no pings
     is_paused = False
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from tests.support.deliveries import bulk_of, cloud_event
 from tests.support.frames import StalledReader
 from tests.support.manifests import GROUPS, PRODUCTION, REDIS, container, documents, kind, workload
 from tests.support.prometheus import MONITORING, Prometheus, promtool, queries, rules
-from tests.support.running import ROOT, SECRET, Reachable, Start, receive
+from tests.support.running import ROOT, SECRET, Reachable, Start, receive, until_told
 from tests.support.slow_link import SlowLink
 from tests.support.spawned import Spawn
 from tests.support.valkey import Valkey
@@ -69,6 +69,10 @@ async def repeated(work: Callable[[], Awaitable[object]], pause: float = 0.1) ->
 async def scraping(directory: Path, *ports: int) -> AsyncIterator[Prometheus]:
     async with Prometheus(directory, {JOB: list(ports)}) as prometheus:
         yield prometheus
+
+
+async def has_seen(events: int, prometheus: Prometheus) -> bool:
+    return await prometheus.value("sum(wsbridge_events_received_total)") >= events
 
 
 # Without a fault
@@ -220,7 +224,7 @@ async def test_alert_of_no_events_fires_when_the_sidecar_is_silent(start: Start,
     bridge = await start()
     async with scraping(tmp_path, bridge.port) as prometheus:
         async with repeated(lambda: post(bridge, "u1")):
-            await asyncio.sleep(2)  # this much traffic
+            await until_told(lambda: has_seen(20, prometheus))
         await prometheus.fires("WsbridgeNoEvents")
 
 

@@ -10,7 +10,7 @@ import pytest
 from wsbridge.sessions.bus import Bus
 
 
-class Bug(Exception):  # noqa: N818 - stands in for an unexpected exception
+class Bug(Exception):  # noqa: N818 - represents an unexpected exception
     """Raised by a `Buggy` function."""
 
 

@@ -24,6 +24,7 @@ from wsbridge.cli.options import (
     address,
     complain,
     examples,
+    operators_url,
     url_option,
     user_option,
 )
@@ -169,7 +170,7 @@ def publish(
             to_sidecar(event, dapr, key=users[0], pubsub=pubsub, topic=topic, token=api_token)
         click.echo(int(HTTPStatus.NO_CONTENT))
         return
-    url = url or f"http://{address(settings, internal=True)}"
+    url = url or operators_url(settings)
     with reaching(url):
         to_bridge(event, url, topic=topic, token=settings.app_api_token)
     click.echo(SUCCESS)
@@ -210,7 +211,7 @@ def why(environ: Environ, user: str, event_id: str, url: str | None, *, as_json:
     from wsbridge.cli.why import DELIVERED, ask, report
 
     settings, _ = load(environ)
-    url = url or f"http://{address(settings, internal=True)}"
+    url = url or operators_url(settings)
     with reaching(url):
         answer = ask(url, user, event_id, token=settings.admin_token)
     with understanding():

@@ -53,6 +53,11 @@ def address(settings: Settings, *, internal: bool = False) -> str:
     return f"{host_in_url(settings)}:{port}"
 
 
+def operators_url(settings: Settings) -> str:
+    """The address of the port with the operators' and the sidecar's routes, on this machine."""
+    return f"http://{address(settings, internal=True)}"
+
+
 def host_in_url(settings: Settings) -> str:
     host = settings.host.strip("[]")
     host = _HERE.get(host, host)

@@ -16,7 +16,7 @@ from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL = 3.0  # seconds
-SLICE = 500  # users who are looked at before other tasks run
+SLICE = 500  # users whose positions are compared before other tasks run
 AGAIN = 0.25  # seconds until the next try, while the history is unavailable
 
 

@@ -49,7 +49,7 @@ class Record:
         return self.close or self.peers_close or LOST
 
     def ponged(self, now: float) -> None:
-        """Note the answer to the last ping. A further pong, which nobody asked for, changes nothing."""
+        """Note the answer to the last ping. A further pong changes nothing."""
         if self.round_trip is None:
             self.round_trip = now - self.pinged_at
 

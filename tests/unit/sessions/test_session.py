@@ -313,7 +313,7 @@ def test_session_round_trip_is_from_a_ping_to_its_first_pong() -> None:
     session.pinged_at = 5.0
     session.ping()
     trips = [session.round_trip]
-    for at in (5.25, 9.0):  # nobody asked for the second pong
+    for at in (5.25, 9.0):  # the second pong answers no ping
         session.ponged(at)
         trips.append(session.round_trip)
     session.ping()

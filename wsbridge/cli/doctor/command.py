@@ -8,7 +8,7 @@ import click
 
 from wsbridge.cli import arg_types
 from wsbridge.cli.commands import make_token
-from wsbridge.cli.options import BRIDGE, FAILED, SIDECAR, Environ, address, examples, url_option
+from wsbridge.cli.options import BRIDGE, FAILED, SIDECAR, Environ, examples, operators_url, url_option
 from wsbridge.config.env import load
 
 PUBLIC = "https://push.example.com"
@@ -86,7 +86,7 @@ async def _examine(environ: Environ, *, url: str | None, dapr: str | None, token
         deployment = Deployment(
             settings=settings,
             http=http,
-            url=url.rstrip("/") if url else f"http://{address(settings, internal=True)}",
+            url=url.rstrip("/") if url else operators_url(settings),
             sidecar=(dapr or ("" if url else here)).rstrip("/") or None,
             api_token=environ.get("DAPR_API_TOKEN"),
             token=token or (make_token(settings, USER) if settings.jwt_secret else None),

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from wsbridge.cli.options import BRIDGE, Environ, Failed, address, examples, url_option
+from wsbridge.cli.options import BRIDGE, Environ, Failed, examples, operators_url, url_option
 from wsbridge.config.env import load
 
 
@@ -28,5 +28,5 @@ def top(environ: Environ, url: str | None, *, once: bool) -> None:
         raise Failed(f"{error.name} is not installed: {sys.executable} -m pip install {error.name}") from None
 
     settings, _ = load(environ)
-    url = (url or f"http://{address(settings, internal=True)}").rstrip("/")
+    url = (url or operators_url(settings)).rstrip("/")
     run(url, settings.admin_token, is_once=once or not sys.stdout.isatty())

@@ -48,7 +48,7 @@ def run(url: str, token: str | None, *, is_once: bool) -> None:
             except http.Unreachable as error:
                 problem = str(error)
             live.update(Text(f"cannot reach {url}: {problem}. Trying again …", style="red"), refresh=True)
-            time.sleep(AGAIN)
+            time.sleep(AGAIN)  # a bridge that restarts needs a moment
 
 
 def _looks(url: str, token: str | None) -> Iterator[Totals]:

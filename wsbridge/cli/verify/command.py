@@ -21,6 +21,7 @@ from wsbridge.cli.options import (
     address,
     complain,
     examples,
+    operators_url,
     url_option,
 )
 from wsbridge.config.env import load
@@ -195,7 +196,7 @@ def _post(
     from wsbridge.cli.publish import BY_KEY, to_bridge, to_sidecar
 
     topic, pubsub = topic or settings.topics[0][0], pubsub or settings.pubsub_name
-    url = url or (f"http://{address(settings, internal=True)}" if direct else SIDECAR)
+    url = url or (operators_url(settings) if direct else SIDECAR)
     if direct and settings.user_id_field == BY_KEY:
         raise click.UsageError(f"{PREFIX}USER_ID_FIELD is @key, which only Kafka has: leave --direct out")
 

@@ -199,6 +199,12 @@ def test_docs_links_have_a_target(document: str) -> None:
             assert anchor in headings(folder / target if target else folder / document), (target, anchor)
 
 
+def test_index_for_agents_lists_every_document_once() -> None:
+    listed = re.findall(r"^- \[.+?\]\((.+?)\)", (ROOT / "llms.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    documents = [path.relative_to(ROOT).as_posix() for path in PROSE if path.parent != ROOT / "client"]
+    assert sorted(listed) == sorted(set(documents) - {"README.md"})
+
+
 def headings(document: Path) -> set[str]:
     """The anchors of a document, as GitHub makes them."""
     found = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)

@@ -2,6 +2,9 @@
 #
 #   docker build -t websocket-service:latest .
 #
+# Run `make client` before, which needs Node.js: the image then has a minified /client.js. Otherwise it serves the
+# readable sources.
+#
 # To try it out on http://127.0.0.1:8004/, without tokens and with all routes open to everybody:
 #   docker run --rm --read-only --cap-drop ALL -p 127.0.0.1:8004:8004 -e WSBRIDGE_AUTH=none -e WSBRIDGE_DEMO=true \
 #     websocket-service:latest

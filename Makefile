@@ -26,6 +26,10 @@ run: $(installed) ## run the bridge in development mode on 127.0.0.1:8004; PORT=
 	@exec env WSBRIDGE_HOST=127.0.0.1 WSBRIDGE_PORT=$(PORT) WSBRIDGE_INTERNAL_PORT= WSBRIDGE_AUTH=none \
 	    WSBRIDGE_DRAIN_TIMEOUT=1 WSBRIDGE_LOG_FORMAT=console APP_API_TOKEN= $(bin)/wsbridge serve
 
+.PHONY: client
+client: ## build /client.js, which the next wheel or image will contain; needs Node.js and npm
+	@$(PYTHON) -m tests.support.npm build
+
 .PHONY: check
 check: $(tools) ## run lint, types, imports and the unit tests; do so before each commit
 	$(bin)/tox run -q -e check
@@ -104,7 +108,7 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 .PHONY: clean
 clean: ## remove everything that was built or installed here
 	rm -rf $(venv) .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist \
-	    benchmarks/services/node/node_modules client/node_modules client/types mutants .import_linter_cache
+	    benchmarks/services/node/node_modules client/node_modules client/types wsbridge/web/static/built mutants .import_linter_cache
 	find wsbridge tests -name __pycache__ -type d -exec rm -rf {} +
 
 $(installed): requirements.txt requirements/build.txt pyproject.toml | $(made)

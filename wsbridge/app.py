@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from wsbridge.auth.access import Access, Caller, Handler, Trust
+from wsbridge.auth.access import Access, Caller, Route, Trust
 from wsbridge.auth.authenticator import Authenticator
 from wsbridge.auth.keys import RemoteKeys, build
 from wsbridge.auth.origins import Origins
@@ -47,19 +47,19 @@ from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
 from wsbridge.web.all_replicas import AllReplicas, Poller
 from wsbridge.web.answers import answer
+from wsbridge.web.client_module import client_routes
 from wsbridge.web.console.numbers import Numbers
 from wsbridge.web.console.replica import Replica
 from wsbridge.web.console.routes import routes as console_routes
 from wsbridge.web.event import EventHandler
 from wsbridge.web.gauges import watch_bridge, watch_limits
-from wsbridge.web.pages import ClientModuleHandler, FrontHandler
+from wsbridge.web.pages import FrontHandler
 
 QUEUE_WARNING = 0.9  # share of the queue above which the health check fails
 
 _USER_ID = "{user_id:[^/]+}"  # any text, because aiohttp's default pattern excludes braces
 _EVENT_ID = r"{event_id:[\s\S]+}"  # with slashes, as in topic/partition/offset
 STREAMS = ("/ws", "/sse", "/console/stream")  # have no HEAD
-Route = tuple[str, str, Caller, Handler]
 Job = Callable[[], Coroutine[Any, Any, None]]
 PATIENCE = 1.0  # seconds that a job has to end when the bridge stops
 
@@ -200,7 +200,7 @@ class Bridge:
             ("GET", "/ws", Caller.ANYONE, web_socket.connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),
             ("OPTIONS", "/sse", Caller.ANYONE, sse.preflight),
-            ("GET", "/client.js", Caller.ANYONE, ClientModuleHandler().module),
+            *client_routes(),
         ]
 
     def _internal_routes(self, admin: AdminHandler, access: Access) -> list[Route]:

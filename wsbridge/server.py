@@ -28,6 +28,7 @@ from wsbridge.connections.upgrades import Upgrades
 from wsbridge.supervision import event_loop
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
+from wsbridge.web.client_file import client_file
 
 HEADER_TIMEOUT = 10.0  # seconds for a head, and until the first byte of a peer that is not a trusted proxy
 KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than in load balancers (60 to 75 s)
@@ -191,7 +192,8 @@ async def serve(
         for weakness in weaknesses(settings):
             log.warning("settings.weak", why=weakness)
         shown = settings.changed() if brief else settings.masked()
-        log.info("server.started", version=__version__, loop=bridge.metrics.loop, ports=server.ports, settings=shown)
+        facts = {"version": __version__, "loop": bridge.metrics.loop, "client": client_file().source}
+        log.info("server.started", **facts, ports=server.ports, settings=shown)
         if started:
             started(server.ports)
         bridge.garbage.freeze()

@@ -15,7 +15,8 @@ from wsbridge.telemetry.metrics import ERRORS, OUTCOMES
 
 HEALTH = {"GET /health", "GET /healthz"}
 FRONT = {"GET /"}
-PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse", "GET /client.js"}
+CLIENT = {"GET /client.js", "GET /client.json", "GET /client.{hash}.js", "GET /client.{hash}.js.map"}
+PUBLIC = {"GET /ws", "GET /sse", "OPTIONS /sse", *CLIENT}
 INTERNAL = {
     "GET /dapr/subscribe",
     "POST /events/{topic}",

@@ -17,6 +17,7 @@ from tests.support.running import SECRET, Running, Start, closed, receive, token
 from tests.support.spawned import Spawn, Spawned
 from wsbridge import __version__
 from wsbridge.sessions.drain import SPREAD
+from wsbridge.web.client_file import client_file
 
 DEFAULT_LOOP = "uvloop" if find_spec("uvloop") else "asyncio"
 
@@ -161,6 +162,7 @@ async def test_start_is_logged_with_masked_secrets(spawn: Spawn) -> None:
     bridge = await spawn(JWT_SECRET=SECRET, LOG_LEVEL="debug", ADMIN_TOKEN="the operator's token")
     (line,) = bridge.of("server.started")
     assert line["ports"] == [bridge.port]
+    assert line["client"] == client_file().source
     assert line["settings"]["WSBRIDGE_JWT_SECRET"] == line["settings"]["WSBRIDGE_ADMIN_TOKEN"] == "***"
     assert line["settings"]["WSBRIDGE_HISTORY_SIZE"] == "100"
     assert not [line for line in bridge.lines if SECRET in json.dumps(line) or "the operator's" in json.dumps(line)]

@@ -1,4 +1,4 @@
-"""`python -m tests.support.npm`: runs all checks of the client's package with Node.js, for tox."""
+"""`python -m tests.support.npm [SCRIPT...]`: runs scripts of the client's package, by default all of its checks."""
 
 import os
 import re
@@ -39,10 +39,10 @@ def npm(*arguments: str) -> None:
 
 def main() -> None:
     if reason := missing():
-        print(f"the browser client is not tested: {reason}; it wants Node.js {NODE} and npm")  # noqa: T201 - a program
-        sys.exit(1 if os.environ.get("REQUIRE_ALL_TESTS") == "1" else 0)
+        print(f"the browser client is not built or tested: {reason}; it needs Node.js {NODE} and npm")  # noqa: T201 - a program
+        sys.exit(1 if sys.argv[1:] or os.environ.get("REQUIRE_ALL_TESTS") == "1" else 0)
     install()
-    for script in SCRIPTS:
+    for script in sys.argv[1:] or SCRIPTS:
         npm("run", "--silent", script)
 
 

@@ -33,6 +33,8 @@ class Caller(StrEnum):
     PROMETHEUS = "prometheus"
 
 
+Route = tuple[str, str, Caller, Handler]  # method, path, who may call it
+
 # Looking up a member of an enum takes as long as a call.
 _SIDECAR, _OPERATOR, _VIEWER = Caller.SIDECAR, Caller.OPERATOR, Caller.VIEWER
 TOKENS = {

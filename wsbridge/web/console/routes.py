@@ -1,6 +1,6 @@
 """The routes of the console, each with its caller."""
 
-from wsbridge.auth.access import Access, Caller, Handler
+from wsbridge.auth.access import Access, Caller, Handler, Route
 from wsbridge.broker.base import Broker
 from wsbridge.config.settings import Settings
 from wsbridge.web.all_replicas import AllReplicas
@@ -11,7 +11,7 @@ from wsbridge.web.console.stream import StreamHandler
 
 def routes(
     settings: Settings, access: Access, broker: Broker, replicas: AllReplicas, *, name: str, publish: Handler
-) -> list[tuple[str, str, Caller, Handler]]:
+) -> list[Route]:
     """`name` is that of this replica. `publish` takes an event like one of the sidecar."""
     hello = {
         "replica": name,

@@ -90,6 +90,10 @@ chain: $(tools) ## measure the real chain, also while both bridges restart; need
 screenshots: $(tools) ## take the pictures of the demo page and the console in docs; needs chromium
 	$(bin)/tox run -e screenshots
 
+.PHONY: manifests
+manifests: $(tools) ## render k8s/ and the table of values from charts/wsbridge; needs Helm, or Go, which builds it
+	$(bin)/tox run -q -e manifests
+
 lock := $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
     --no-emit-index-url --custom-compile-command 'make requirements' --output-file
 

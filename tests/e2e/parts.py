@@ -52,6 +52,13 @@ def daprd() -> Path:
 
 
 @functools.cache
+def helm() -> Path:
+    """Helm: an installed one, or built from the module beside this file."""
+    found = shutil.which("helm")
+    return Path(found) if found else _tools("helm") / "helm"
+
+
+@functools.cache
 def kafka() -> Path:
     """The folder of a broker's jars: from the Kafka at $KAFKA_HOME, or from Maven Central."""
     java()
@@ -77,6 +84,18 @@ def _program(name: str) -> Path:
     if found := shutil.which(name):
         return Path(found)
     raise Missing(f"{name} is not in PATH")
+
+
+def _tools(module: str) -> Path:
+    """The folder of the programs that are the tools of a Go module beside this file."""
+    folder = HERE / module
+    packages = re.findall(r"^\t?(?:tool )?(\S+/cmd/\S+)$", (folder / "go.mod").read_text(), re.MULTILINE)
+
+    def build(scratch: Path) -> Path:
+        _run("go", "build", "-o", f"{scratch}/bin/", "-ldflags", "-s -w", *packages, cwd=folder)
+        return scratch / "bin"
+
+    return _kept(CACHE / f"{module}-{_digest(*folder.iterdir())}", build)
 
 
 def _run(name: str, *arguments: str, cwd: Path = HERE) -> None:

@@ -18,7 +18,7 @@ from wsbridge.core.close_codes import CLOSES
 from wsbridge.core.messages import read_message
 
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}
-FOLDERS = (ROOT, ROOT / "docs", ROOT / "client", *ROOT.glob("examples/*"))
+FOLDERS = (ROOT, ROOT / "docs", ROOT / "client", *ROOT.glob("examples/*"), *ROOT.glob("charts/*"))
 PROSE = sorted(path for folder in FOLDERS for path in folder.glob("*.md"))
 WIDTH = 120  # characters in a line
 EVENT = re.compile(r"[a-z]+\.[a-z]+")

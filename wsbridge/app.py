@@ -51,14 +51,12 @@ from wsbridge.web.client_module import client_routes
 from wsbridge.web.console.numbers import Numbers
 from wsbridge.web.console.replica import Replica
 from wsbridge.web.console.routes import routes as console_routes
-from wsbridge.web.event import EventHandler
 from wsbridge.web.gauges import watch_bridge, watch_limits
 from wsbridge.web.pages import FrontHandler
+from wsbridge.web.users import routes as user_routes
 
 QUEUE_WARNING = 0.9  # share of the queue above which the health check fails
 
-_USER_ID = "{user_id:[^/]+}"  # any text, because aiohttp's default pattern excludes braces
-_EVENT_ID = r"{event_id:[\s\S]+}"  # with slashes, as in topic/partition/offset
 STREAMS = ("/ws", "/sse", "/console/stream")  # have no HEAD
 Job = Callable[[], Coroutine[Any, Any, None]]
 PATIENCE = 1.0  # seconds that a job has to end when the bridge stops
@@ -152,9 +150,8 @@ class Bridge:
         )
         app[REGISTRY] = self.registry
         app.on_response_prepare.append(middleware.finish)
-        access = Access(self._trust, self.metrics, internal=not public)
+        access = Access(self._trust, self.metrics, internal=not public, sidecar_denied=self.stations.denied)
         admin = AdminHandler(
-            broker=self.broker,
             admission=self.admission,
             metrics=self.metrics,
             checks=self.checks,
@@ -222,9 +219,7 @@ class Bridge:
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
             ("GET", "/stats", Caller.VIEWER, admin.stats),
-            ("GET", f"/users/{_USER_ID}", Caller.VIEWER, admin.user),
-            ("POST", f"/users/{_USER_ID}/disconnect", Caller.OPERATOR, admin.disconnect),
-            ("GET", f"/users/{_USER_ID}/events/{_EVENT_ID}", Caller.VIEWER, EventHandler(self.broker, replicas).why),
+            *user_routes(self.broker, replicas),
             ("GET", "/metrics", Caller.PROMETHEUS, admin.scrape),
             *console_routes(s, access, self.broker, replicas, name=self.stations.replica, publish=dapr.take),
         ]

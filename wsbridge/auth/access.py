@@ -122,12 +122,23 @@ def _refusal_without_token(caller: Caller, call: Call, trust: Trust) -> Refusal 
 
 
 class Access:
-    """Guards the routes of one port; `internal` is True for a separate internal port."""
+    """Guards the routes of one port; `internal` is True for a separate internal port.
 
-    def __init__(self, trust: Trust, metrics: Metrics, *, internal: bool) -> None:
+    `sidecar_denied` is called when a request for a route of the sidecar is denied.
+    """
+
+    def __init__(
+        self,
+        trust: Trust,
+        metrics: Metrics,
+        *,
+        internal: bool,
+        sidecar_denied: Callable[[], object] = lambda: None,
+    ) -> None:
         self._trust = trust
         self._metrics = metrics
         self._internal = internal
+        self._sidecar_denied = sidecar_denied
 
     def guard(self, caller: Caller, handler: Handler) -> Handler:
         """Wrap the handler so that only that caller reaches it."""
@@ -150,6 +161,8 @@ class Access:
         if refused is None:
             return
         self._metrics.failed("denied")
+        if caller is _SIDECAR:
+            self._sidecar_denied()
         log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=address_of(request))
         headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if refused.status == web.HTTPUnauthorized.status_code else None
         raise _ERRORS[refused.status](text=refused.text, headers=headers)

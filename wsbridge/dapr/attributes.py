@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
+import msgspec
+
 from wsbridge.core.user_ids import MAX_USER_BYTES
-from wsbridge.dapr.payload import is_utf8
+from wsbridge.dapr.json_pieces import members
+from wsbridge.dapr.payload import REFUSED, is_utf8
 
 LONGEST_ID = 256  # characters; a longer id is replaced by its digest, because ids are remembered for an hour and logged
 LONGEST_TIME = 15  # digits of milliseconds since 1970: the year 33658
@@ -39,6 +42,19 @@ def coordinates(topic: str, metadata: Mapping[str, Any]) -> str:
     if "__partition" not in metadata or "__offset" not in metadata:
         return ""
     return short_id(f"{topic}/{metadata['__partition']}/{metadata['__offset']}")
+
+
+def id_of(topic: str, metadata: Mapping[str, Any]) -> str:
+    """The id of a message of which only the headers can be read; "" if they have none."""
+    return short_id(metadata.get("ce_id")) or coordinates(topic, metadata)
+
+
+def id_in(envelope: bytes) -> str:
+    """The `id` in an envelope that no decoder accepts as a whole; "" if it cannot be read."""
+    try:
+        return short_id(msgspec.json.decode(members(envelope).get("id", b"")))
+    except REFUSED:
+        return ""
 
 
 def produced_at(metadata: Mapping[str, Any]) -> float | None:

@@ -6,6 +6,7 @@ import msgspec
 
 from wsbridge.core.events import Rejected
 from wsbridge.dapr import json_pieces
+from wsbridge.dapr.attributes import id_in
 from wsbridge.dapr.payload import REFUSED, rejection, without_bom
 
 BULK_TYPE = "com.dapr.event.sent.bulk"
@@ -60,7 +61,8 @@ def _read_entry(piece: bytes) -> tuple[str, Entry | Rejected] | None:
         rejected = rejection(piece, error)
     else:
         return entry.entry_id, entry
+    members = json_pieces.members(piece)
     try:
-        return _string.decode(json_pieces.members(piece).get("entryId", b"")), rejected
+        return _string.decode(members.get("entryId", b"")), rejected._replace(event_id=id_in(members.get("event", b"")))
     except REFUSED:
         return None

@@ -12,7 +12,7 @@ import msgspec
 
 from wsbridge.core.events import Rejected
 from wsbridge.core.reasons import Drop
-from wsbridge.dapr.attributes import as_text, coordinates, short_id, unescaped
+from wsbridge.dapr.attributes import as_text, coordinates, id_in, id_of, short_id, unescaped
 from wsbridge.dapr.payload import REFUSED, from_base64, from_string, rejection, without_bom
 
 BINARY_MODE = "ce_specversion"  # the header that makes a Kafka message a CloudEvent in binary content mode
@@ -82,7 +82,7 @@ def open_message(
     """
     envelope, body = _unwrapped(posted, content_type)
     if isinstance(envelope, Rejected):
-        return _named(envelope, "", topic, metadata)
+        return _named(envelope, id_in(body), topic, metadata)
     data: bytes | Rejected
     key = ""
     is_bare = envelope.specversion in (None, "")
@@ -151,4 +151,4 @@ def _read_envelope(body: bytes) -> Envelope | Rejected:
 
 def _named(rejected: Rejected, event_id: str, topic: str, metadata: Mapping[str, Any]) -> Rejected:
     """The same rejection with an id by which operators can find the message."""
-    return rejected._replace(event_id=event_id or short_id(metadata.get("ce_id")) or coordinates(topic, metadata))
+    return rejected._replace(event_id=event_id or id_of(topic, metadata))

@@ -8,10 +8,11 @@ from dataclasses import KW_ONLY, dataclass
 import msgspec
 from aiohttp import hdrs, web
 
-from wsbridge.broker.base import STORED, Broker, Outcome, Status
+from wsbridge.broker.base import STORED, Broker, Outcome, Status, retried
 from wsbridge.connections.client_address import address_of
 from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop, Retry
+from wsbridge.dapr.attributes import id_of
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
@@ -95,19 +96,29 @@ class DaprHandler:
     async def take(self, request: web.Request) -> web.Response:
         """Take events from the sidecar, or one that an operator publishes in the same form."""
         topic = request.match_info["topic"]
-        if topic not in self.topics:
-            self.metrics.dropped(Drop.UNKNOWN_TOPIC)
-            log.warning("topic.unknown", topic=topic, peer=address_of(request))
-            raise web.HTTPNotFound(text="Unknown topic: it is not in WSBRIDGE_TOPICS.")
+        is_known, body = topic in self.topics, b""
         try:
             body = await self._body(request)
         except web.HTTPRequestEntityTooLarge as error:
-            return _json(self._too_large(request, topic, error.text or ""))
+            if is_known:
+                return _json(self._too_large(request, topic, error.text or ""))
+        except (web.RequestPayloadError, ConnectionError):
+            self.stations.retried(topic, id_of(topic, request.headers), Retry.ABANDONED, "its body is incomplete")
+            raise
         try:
-            return _json(await self._answer(body, topic, request))
+            if is_known:
+                return _json(await self._answer(body, topic, request))
+            self._drop_unknown(body, topic, request)
         except Exception as error:  # the boundary: a 404 would drop the events, a RETRY keeps them
             self.metrics.internal("take event", error, topic=topic)
-            return _json(self._retried(Retry.INTERNAL, topic, "see internal.error"))
+            return _json(self._retried(Retry.INTERNAL, topic, "see internal.error", request))
+        raise web.HTTPNotFound(text=f"The topic {topic} is not in WSBRIDGE_TOPICS.")
+
+    def _drop_unknown(self, body: bytes, topic: str, request: web.Request) -> None:
+        """Record the events of a topic that is not a setting. The answer is 404, which a sidecar treats as a drop."""
+        log.warning("topic.unknown", topic=topic, peer=address_of(request))
+        for event_id in self.reader.ids(body, topic, request.headers, is_single=_is_single(request)):
+            self._dropped(Rejected(Drop.UNKNOWN_TOPIC, "its topic is not in WSBRIDGE_TOPICS", event_id), topic)
 
     async def _body(self, request: web.Request) -> bytes:
         """The body. Raises `web.HTTPRequestTimeout` after `BODY_TIMEOUT`. Then the sidecar delivers again."""
@@ -121,23 +132,26 @@ class DaprHandler:
             self.metrics.failed("timeout")
             log.warning("request.timeout", path=request.path, peer=address_of(request), seconds=BODY_TIMEOUT)
             self.metrics.retried(Retry.BODY_TIMEOUT)
+            topic, text = request.match_info["topic"], f"its body did not arrive within {BODY_TIMEOUT:g} s"
+            self.stations.retried(topic, id_of(topic, request.headers), Retry.BODY_TIMEOUT, text)
             raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 
     def _too_large(self, request: web.Request, topic: str, why: str) -> bytes:
         """A bulk that was not read is retried: it cannot be answered by entry, and most of its events may be good."""
         if request.content_type == CLOUDEVENT:
-            return msgspec.json.encode(self._dropped(Rejected(Drop.TOO_LARGE, why), topic))
-        return self._retried(Retry.BODY_TOO_LARGE, topic, f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.")
+            rejected = Rejected(Drop.TOO_LARGE, why, id_of(topic, request.headers))
+            return msgspec.json.encode(self._dropped(rejected, topic))
+        return self._retried(Retry.BODY_TOO_LARGE, topic, f"{why} Raise WSBRIDGE_MAX_EVENT_BYTES.", request)
 
-    def _retried(self, reason: Retry, topic: str, detail: str) -> bytes:
+    def _retried(self, reason: Retry, topic: str, detail: str, request: web.Request) -> bytes:
         """Retry a whole delivery. It counts as one event, because the number of events in it is not known."""
         self.metrics.retried(reason)
+        self.stations.retried(topic, id_of(topic, request.headers), reason, detail)
         log.warning("event.retried", topic=topic, count=1, why=reason, detail=detail)
         return msgspec.json.encode(Answer(RETRY, reason))
 
     async def _answer(self, body: bytes, topic: str, request: web.Request) -> bytes:
-        sent = request.headers.get(hdrs.CONTENT_TYPE)
-        if sent != CLOUDEVENT and request.content_type != CLOUDEVENT:  # noqa: PLR1714 - aiohttp parses it for each
+        if not _is_single(request):
             bulk = self.reader.read_bulk(body, topic)
             if bulk is not None:
                 answers = await self._store([event for _, event in bulk], topic, request)
@@ -154,7 +168,7 @@ class DaprHandler:
         for event in events:
             if event.produced is not None:
                 self.metrics.aged(now - event.produced)
-        outcomes = await self.broker.append(events, lambda: request.transport is not None) if events else []
+        outcomes = await self._append(events, topic, request) if events else []
         self.metrics.read(topic, len(read), outcomes)
         self._report(events, outcomes, topic)
         if self.stations.is_on and events:
@@ -163,6 +177,13 @@ class DaprHandler:
             self.tail.received(now, topic, events, outcomes)
         rest = iter(outcomes)
         return [self._dropped(event, topic) if isinstance(event, Rejected) else _answer(next(rest)) for event in read]
+
+    async def _append(self, events: Sequence[Event], topic: str, request: web.Request) -> list[Outcome]:
+        try:
+            return await self.broker.append(events, lambda: request.transport is not None)
+        except Exception as error:  # the boundary: what was stored nevertheless is a duplicate then
+            self.metrics.internal("append", error, topic=topic)
+            return [retried(Retry.INTERNAL, "see internal.error")] * len(events)
 
     def _report(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
         """Count and log outcomes: each event at debug level only, else one line for each reason."""
@@ -193,9 +214,14 @@ class DaprHandler:
     def _dropped(self, event: Rejected, topic: str) -> Answer:
         self.metrics.dropped(event.reason)
         self.stations.dropped(topic, event)
-        self.tail.dropped(time.time(), topic, self.topics[topic], event)
+        self.tail.dropped(time.time(), topic, self.topics.get(topic, ""), event)
         log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=event.text)
         return Answer(DROP, event.reason)
+
+
+def _is_single(request: web.Request) -> bool:
+    sent = request.headers.get(hdrs.CONTENT_TYPE)
+    return sent == CLOUDEVENT or request.content_type == CLOUDEVENT  # noqa: PLR1714 - aiohttp parses it for each
 
 
 def _answer(outcome: Outcome) -> Answer:

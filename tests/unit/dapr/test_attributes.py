@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsbridge.core.user_ids import is_user
-from wsbridge.dapr.attributes import LONGEST_ID, as_text, coordinates, produced_at, short_id, unescaped
+from wsbridge.dapr.attributes import LONGEST_ID, as_text, coordinates, id_in, produced_at, short_id, unescaped
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,25 @@ from wsbridge.dapr.attributes import LONGEST_ID, as_text, coordinates, produced_
 )
 def test_as_text_of_a_value_is_a_string_or_nothing(value: Any, expected: str) -> None:
     assert as_text(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("envelope", "expected"),
+    [
+        (b'{"id":"e1","data":NaN}', "e1"),
+        (b'{"data":{"id":"inner","x":NaN},"id":7}', "7"),
+        (b'{"id":"e1","data":"\xff"}', "e1"),
+        (b'{"id":NaN}', ""),
+        (b'{"id":{"a":1}}', ""),
+        (b'{"id":"e1"', ""),
+        (b"", ""),
+        (b"[" * 100_000 + b"]" * 100_000, ""),
+        (b'{"id":' + b"[" * 100_000 + b"}", ""),
+        (b'{"id":"' + b"x" * 1_000 + b'","x":NaN}', short_id("x" * 1_000)),
+    ],
+)
+def test_id_in_an_envelope_that_is_not_json_is_found_or_empty(envelope: bytes, expected: str) -> None:
+    assert id_in(envelope) == expected
 
 
 @pytest.mark.parametrize(

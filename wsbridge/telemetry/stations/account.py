@@ -10,8 +10,8 @@ from wsbridge.telemetry.stations.records import (
     RECEIVED,
     SESSIONS,
     Closed,
-    Dropped,
     Received,
+    Refused,
     Relayed,
     Resumed,
 )
@@ -78,18 +78,24 @@ class Account(msgspec.Struct):
     connections: list[Connection] = []
     partition: str = ""  # of the user's last event on this replica
     deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
+    denials: int = 0  # calls to routes of the sidecar that were refused, and the time of the last one
+    denied_at: float = 0.0
 
 
 async def collect(stations: Stations, user: str, event_id: str, connected: Sequence[Connection]) -> Account:
     """Search the records of this replica. `connected` are the user's open sessions on it."""
-    account = Account(stations.replica, stations.since(), stations.is_on, deliveries=dict(stations.deliveries))
+    account = Account(
+        stations.replica, stations.since(), stations.is_on, deliveries=dict(stations.deliveries),
+        denials=stations.denials, denied_at=stations.denied_at,
+    )  # fmt: skip
     async for record in stations.search(event_id, EVENTS):
         match record:
             case Received():
                 account.receipts += _receipts(record, user, event_id)
-            case Dropped(event_id=found) if found == event_id:
-                place = record.topic
-                account.receipts.append(Receipt(record.at, place, "dropped", reason=record.reason, detail=record.text))
+            case Refused(event_id=found) if found == event_id:
+                account.receipts.append(
+                    Receipt(record.at, record.topic, record.status, reason=record.reason, detail=record.text)
+                )
             case Relayed():
                 account.relays += [
                     Relay(record.at, Position(record.epochs[place], record.offsets[place]))

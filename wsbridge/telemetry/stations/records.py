@@ -25,14 +25,15 @@ class Received(msgspec.Struct, array_like=True, tag=1, gc=False):
     outcomes: Sequence[Outcome] | None = None
 
 
-class Dropped(msgspec.Struct, array_like=True, tag=2, gc=False):
-    """One event that can never be accepted."""
+class Refused(msgspec.Struct, array_like=True, tag=2, gc=False):
+    """One event that was refused before its users were read: dropped, or retried with its whole delivery."""
 
     at: float
     topic: str
     event_id: str
     reason: str
     text: str
+    status: str = "dropped"
 
 
 class Relayed(msgspec.Struct, array_like=True, tag=3, gc=False):
@@ -76,8 +77,8 @@ class Closed(msgspec.Struct, array_like=True, tag=5, gc=False):
     position: Position
 
 
-Record = Received | Dropped | Relayed | Resumed | Closed
-TAGS: dict[type, int] = {Received: 1, Dropped: 2, Relayed: 3, Resumed: 4, Closed: 5}
+Record = Received | Refused | Relayed | Resumed | Closed
+TAGS: dict[type, int] = {Received: 1, Refused: 2, Relayed: 3, Resumed: 4, Closed: 5}
 EVENTS, RECEIVED, SESSIONS = frozenset({1, 2, 3}), frozenset({1}), frozenset({4, 5})
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Record).decode

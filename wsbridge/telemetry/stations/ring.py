@@ -13,10 +13,10 @@ from wsbridge.core.events import Entry, Event, Position, Rejected
 from wsbridge.telemetry.stations.records import (
     TAGS,
     Closed,
-    Dropped,
     Outcome,
     Received,
     Record,
+    Refused,
     Relayed,
     Resumed,
     decode,
@@ -53,6 +53,7 @@ class Stations:
         self.has_forgotten = False  # whether records were dropped
         self.has_sampled = False  # whether deliveries or batches were left out
         self.deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
+        self.denials, self.denied_at = 0, 0.0  # calls to routes of the sidecar that were refused, time of the last one
         self._max_bytes = max_bytes
         self._clock = clock
         self._records: deque[bytes] = deque()
@@ -92,7 +93,18 @@ class Stations:
         )
 
     def dropped(self, topic: str, event: Rejected) -> None:
-        self._add(Dropped(self._clock(), topic, event.event_id, event.reason, event.text))
+        """Record an event that can never be accepted, if it has an id."""
+        if event.event_id:
+            self._add(Refused(self._clock(), topic, event.event_id, event.reason, event.text))
+
+    def retried(self, topic: str, event_id: str, reason: str, text: str) -> None:
+        """Record an event that was answered RETRY with its whole delivery, if its id can be read."""
+        if event_id:
+            self._add(Refused(self._clock(), topic, event_id, reason, text, "retried"))
+
+    def denied(self) -> None:
+        """Count a refused call to a route of the sidecar. Nothing else is kept, because its caller is not trusted."""
+        self.denials, self.denied_at = self.denials + 1, self._clock()
 
     def relayed(self, entries: Sequence[Entry]) -> None:
         """Record a batch that was passed to the sessions of its users."""

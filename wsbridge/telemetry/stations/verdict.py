@@ -85,7 +85,8 @@ def _of_unknown(case: Case) -> Verdict:
         return Verdict(Code.NOT_RECORDED, text)
     since = max(account.since for account in case.accounts)
     return Verdict(
-        Code.NEVER_RECEIVED, f"has not reached {here} in the last {span(case.now - since)}: {_silence(case)}"
+        Code.NEVER_RECEIVED,
+        f"has not reached {here} in the last {span(case.now - since)}: {_silence(case)}{_of_denials(case)}",
     )
 
 
@@ -105,6 +106,16 @@ def _silence(case: Case) -> str:
             return f"{name} has delivered nothing for {span(quiet)}"
         return f"{name} delivered {span(quiet)} ago; check id and topic at the publisher"
     return f"the last delivery was {span(case.now - max(deliveries.values()))} ago"
+
+
+def _of_denials(case: Case) -> str:
+    """A clause about refused calls to the sidecar's routes. They have no ids, because their callers are not trusted."""
+    denials = sum(account.denials for account in case.accounts)
+    if not denials:
+        return ""
+    ago = span(case.now - max(account.denied_at for account in case.accounts))
+    calls = f"{denials} {_plural('call', denials)} to the sidecar's routes"
+    return f"; {calls} were refused, the last one {ago} ago: see request.denied in the log"
 
 
 def _of_duplicates(stored: Sequence[Receipt]) -> str:

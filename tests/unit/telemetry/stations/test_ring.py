@@ -7,7 +7,7 @@ import pytest
 from wsbridge.core.events import Entry, Event, Rejected
 from wsbridge.core.reasons import Drop
 from wsbridge.telemetry.stations import ring
-from wsbridge.telemetry.stations.records import EVENTS, Dropped, Received, Record, Relayed
+from wsbridge.telemetry.stations.records import EVENTS, Received, Record, Refused, Relayed
 from wsbridge.telemetry.stations.ring import Stations
 
 
@@ -36,7 +36,7 @@ async def test_ring_finds_the_records_with_an_id_newest_first() -> None:
     assert isinstance(received, Received)
     assert (received.at, received.topic, received.partitions, received.offsets) == (1.0, "t", ["3", ""], ["41", ""])
     assert (received.produced, received.outcomes) == ([0.5, None], None)
-    assert [type(record) for record in await found(stations, "e2")] == [Dropped, Relayed, Received]
+    assert [type(record) for record in await found(stations, "e2")] == [Refused, Relayed, Received]
     assert await found(stations, "e3") == []
 
 

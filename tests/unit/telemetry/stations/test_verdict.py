@@ -76,6 +76,14 @@ def test_verdict_of_a_silent_partition_uses_the_last_delivery_to_any_replica() -
     )
 
 
+def test_verdict_adds_up_the_refused_calls_of_all_replicas() -> None:
+    code, text = answer(account(denials=1, denied_at=10.0), account("b", denials=2, denied_at=245.0), kept=False)
+    assert (code, text.partition("; ")[2]) == (
+        Code.NEVER_RECEIVED,
+        "3 calls to the sidecar's routes were refused, the last one 5.0 s ago: see request.denied in the log",
+    )
+
+
 def test_verdict_of_an_unknown_user_names_the_last_delivery() -> None:
     code, text = answer(account(deliveries={"t/3": 10.0, "t/": 245.0}), kept=False)
     assert (code, text.partition(": ")[2]) == (Code.NEVER_RECEIVED, "the last delivery was 5.0 s ago")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from wsbridge.cli.options import Failed
 
@@ -121,10 +121,9 @@ def _responding(
         connection.close()
 
 
-def ask_operator_route(url: str, *path: str, token: str | None) -> Answer:
-    """Request a route for operators of the bridge at `url`. The parts of the path are escaped. Raises `Unreachable`."""
-    target = "/".join((url.rstrip("/"), *(quote(part, safe="") for part in path)))
-    return send(target, headers=_bearer(token), timeout=OPERATOR_TIMEOUT)
+def ask_operator_route(url: str, path: str, *, token: str | None, **query: str) -> Answer:
+    """Request a route for operators of the bridge at `url`. Raises `Unreachable`."""
+    return send(f"{url.rstrip('/')}{path}?{urlencode(query)}", headers=_bearer(token), timeout=OPERATOR_TIMEOUT)
 
 
 def operator_lines(url: str, *, token: str | None, timeout: float) -> Iterator[bytes]:

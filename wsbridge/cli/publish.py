@@ -88,7 +88,7 @@ def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | No
 def connections(url: str, user: str, *, token: str | None) -> int | None:
     """How many the user has on the replica that answers; None if it refuses to answer."""
     try:
-        answer = http.ask_operator_route(url, "users", user, token=token)
+        answer = http.ask_operator_route(url, "/user", token=token, user_id=user)
     except http.Unreachable:
         return None
     sessions = answer.field("sessions")

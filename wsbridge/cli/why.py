@@ -15,7 +15,7 @@ def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer
 
     Raises `Failed` if the response has no answer, and `Unreachable` if there is no response.
     """
-    answer = http.ask_operator_route(url, "users", user, "events", event_id, token=token)
+    answer = http.ask_operator_route(url, "/user/events", token=token, user_id=user, event_id=event_id)
     if answer.status != HTTPStatus.OK or not isinstance(answer.field("answer"), str):
         raise Failed(http.refusal(answer.status))
     return answer

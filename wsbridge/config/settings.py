@@ -80,9 +80,9 @@ class Settings:
     allowed_origins: Words = _env(
         (), types.ORIGIN_LIST, "origins of pages that may connect; default: the bridge's own origin"
     )
-    admin_token: str | None = _env(None, types.TOKEN, "bearer token for /console, /stats and /users")
+    admin_token: str | None = _env(None, types.TOKEN, "bearer token for /console, /stats, /user and /users")
     viewer_token: str | None = _env(
-        None, types.TOKEN, "bearer token for /console, /stats and /users: read-only, no data of events"
+        None, types.TOKEN, "bearer token for /console, /stats, /user and /users: read-only, no data of events"
     )
     metrics_token: str | None = _env(None, types.TOKEN, "bearer token for /metrics")
     app_api_token: str | None = _env(None, types.TOKEN, "token that the sidecar sends (Dapr's own name)")

@@ -78,9 +78,9 @@ class Registry:
     def has(self, user: str) -> bool:
         return user in self._users
 
-    def disconnect(self, user: str) -> int:
-        """End all sessions of a user for an operator. Return their number."""
-        sessions = self.of(user)
+    def disconnect(self, user: str, session_id: str | None = None) -> int:
+        """End all sessions of a user for an operator, or only the one with this id. Return their number."""
+        sessions = [session for session in self.of(user) if session_id in (None, session.id)]
         for session in sessions:
             session.end(FORCE_DISCONNECT, explain=True)
         return len(sessions)

@@ -1,4 +1,4 @@
-"""Routes for operators and probes: health, stats, the sessions of a user, metrics."""
+"""Routes for operators and probes: health, stats, metrics."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from wsbridge import __version__
-from wsbridge.broker.base import Broker, BrokerUnavailable
-from wsbridge.connections.client_address import address_of
 from wsbridge.core.timestamps import timestamp
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.registry import REGISTRY
-from wsbridge.sessions.session import Session
-from wsbridge.supervision.health_checks import OK, Checks
-from wsbridge.telemetry.log import log
+from wsbridge.supervision.health_checks import Checks, passes
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.telemetry.stations.ring import Stations
 
@@ -26,7 +22,6 @@ from wsbridge.telemetry.stations.ring import Stations
 class AdminHandler:
     """`shows_details` decides whether the response to a request may name checks, which can reveal internal servers."""
 
-    broker: Broker
     admission: Admission
     metrics: Metrics
     checks: Checks
@@ -38,7 +33,7 @@ class AdminHandler:
         """Readiness: 503 until each required check has succeeded once, and during the drain. Degraded is ready."""
         found = dict(self.checks.run())
         is_ready = self.checks.are_ready() and not self.admission.draining
-        is_healthy = all(text == OK for text in found.values())
+        is_healthy = all(map(passes, found.values()))
         status = "unavailable" if not is_ready else "healthy" if is_healthy else "degraded"
         body: dict[str, object] = {"status": status}
         if self.shows_details(request):
@@ -70,28 +65,6 @@ class AdminHandler:
             }
         )
 
-    async def user(self, request: web.Request) -> web.Response:
-        """One user's sessions on this replica."""
-        user = request.match_info["user_id"]
-        try:
-            position = await self.broker.position(user)
-        except BrokerUnavailable:
-            position = None
-        sessions = [_described(session) for session in request.app[REGISTRY].of(user)]
-        return _json({"user_id": user, "sessions": sessions, "last_event_id": position and str(position)})
-
-    async def disconnect(self, request: web.Request) -> web.Response:
-        """Close all sessions of a user: first here, then on the other replicas. 503 if the broker is unavailable."""
-        user = request.match_info["user_id"]
-        count = request.app[REGISTRY].disconnect(user)
-        log.info("user.disconnected", user=user, sessions=count, peer=address_of(request))
-        try:
-            await self.broker.disconnect(user)
-        except BrokerUnavailable as unavailable:
-            text = f"Closed {count} sessions on this replica, but could not reach the others: {unavailable}. Try again."
-            raise web.HTTPServiceUnavailable(text=text) from None
-        return _json({"user_id": user, "disconnected": count}, status=202)
-
     async def scrape(self, request: web.Request) -> web.Response:
         encode, content_type = _encoder(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=encode(self.metrics.registry), headers={hdrs.CONTENT_TYPE: content_type})
@@ -103,18 +76,6 @@ def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
         return choose_encoder(accept)
     except (TypeError, ValueError):  # raised by prometheus-client for an odd `version`
         return choose_encoder("")
-
-
-def _described(session: Session) -> dict[str, object]:
-    return {
-        "session_id": session.id,
-        "transport": session.connection.transport_name,
-        "since": timestamp(time.time() - (time.monotonic() - session.opened_at)),
-        "address": session.peer,
-        "user_agent": session.agent,
-        "last_event_id": str(session.position),
-        "unsent_bytes": session.unsent(),
-    }
 
 
 def _json(body: object, status: int = 200) -> web.Response:

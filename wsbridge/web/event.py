@@ -16,6 +16,7 @@ from wsbridge.telemetry.stations.ring import Stations
 from wsbridge.telemetry.stations.timeline import timeline
 from wsbridge.telemetry.stations.verdict import Case, judge
 from wsbridge.web.all_replicas import AllReplicas
+from wsbridge.web.parameters import asked_for
 
 
 class Why(msgspec.Struct, tag="why"):
@@ -29,14 +30,14 @@ _account = msgspec.msgpack.Decoder(Account)
 
 
 class EventHandler:
-    """`GET /users/{user_id}/events/{event_id}`."""
+    """`GET /user/events` and `GET /users/{user_id}/events/{event_id}`."""
 
     def __init__(self, broker: Broker, replicas: AllReplicas) -> None:
         self._broker = broker
         self._replicas = replicas
 
     async def why(self, request: web.Request) -> web.Response:
-        user, event_id = request.match_info["user_id"], request.match_info["event_id"]
+        user, event_id = asked_for(request, "user_id"), asked_for(request, "event_id")
         answers = await self._replicas.ask(msgspec.msgpack.encode(Why(user, event_id)))
         accounts = [_account.decode(found) for found in answers.found]
         kept = await self._kept(user, event_id)

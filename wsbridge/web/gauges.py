@@ -8,7 +8,7 @@ from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.slow_consumers import SlowConsumers
-from wsbridge.supervision.health_checks import OK, Checks
+from wsbridge.supervision.health_checks import Checks, passes
 from wsbridge.telemetry.log import dropped_lines
 from wsbridge.telemetry.metrics import Metrics
 
@@ -39,7 +39,7 @@ def watch_bridge(
     metrics.watch_each(
         "health_check_ok",
         "1 if the check of /health succeeds, else 0.",
-        lambda: {name: float(text == OK) for name, text in checks.run().items()},
+        lambda: {name: float(passes(text)) for name, text in checks.run().items()},
         "check",
     )
 

@@ -35,6 +35,13 @@ async def test_why_of_an_unknown_event_with_json_prints_the_response_and_exits_w
     assert (code, found["code"], found["event_id"]) == (1, "never_received", "e1")
 
 
+@pytest.mark.parametrize("text", [".", "..", "%2e", "a/..", "a//b", "ü&user_id=u2#?", "a b+c"])
+async def test_why_of_ids_that_url_parsers_change_finds_the_event(bridge: Running, text: str) -> None:
+    await bridge.publish({"user_id": text}, id=text)
+    code, (answer, *_), _ = await why(bridge, text, text)
+    assert (code, answer.startswith("no connection when it arrived; in the history at ")) == (1, True)
+
+
 async def test_why_with_an_admin_token_sends_it(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     await bridge.publish({"user_id": "u1"}, id="e1")

@@ -8,18 +8,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest.mock import AsyncMock
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import pytest
 
-from tests.support.bugs import BlockedBroadcaster
-from tests.support.deliveries import bulk_of, cloud_event
-from tests.support.frames import StalledReader
-from tests.support.running import Running, Start, receive, until, until_told
+from tests.support.bugs import BlockedBroadcaster, Buggy
+from tests.support.deliveries import bulk_bytes, bulk_of, cloud_event, enveloped
+from tests.support.frames import Peer, StalledReader
+from tests.support.running import SECRET, Running, Start, receive, until, until_told
 from tests.support.valkey import Valkey
 from wsbridge.broker.base import BrokerUnavailable
+from wsbridge.broker.memory import MemoryBroker
 from wsbridge.broker.redis.broker import RedisBroker
+from wsbridge.dapr.handler import max_body
 
 A_MINUTE_AGO = 60_000  # ms
 
@@ -120,6 +122,65 @@ async def no_user(bridge: Running) -> None:
     await bridge.publish({"user": "u1"}, id="e1")
 
 
+async def unknown_topic(bridge: Running) -> None:
+    async with bridge.http.post(f"{bridge.url}/events/other", json=cloud_event({"user_id": "u1"}, id="e1")) as response:
+        assert response.status == 404
+
+
+async def unknown_topic_in_bulk(bridge: Running) -> None:
+    bulk = bulk_of(cloud_event({"user_id": "u1"}, id="e0"), cloud_event({"user_id": "u1"}, id="e1"))
+    async with bridge.http.post(f"{bridge.url}/events/other", json=bulk) as response:
+        assert response.status == 404
+
+
+async def not_json(bridge: Running) -> None:
+    await bridge.post(enveloped(b'{"user_id":"u1","x":NaN}', id="e1"))
+
+
+async def not_json_in_bulk(bridge: Running) -> None:
+    await bridge.post(
+        bulk_bytes(enveloped(b'{"x":NaN}', id="e0"), enveloped(b'{"x":NaN}', id="e1")), "application/json"
+    )
+
+
+async def broken_store(bridge: Running) -> None:
+    bridge.bridge.broker.append = Buggy(MemoryBroker.append)  # type: ignore[method-assign] # ends with the test
+    await publish(bridge)
+
+
+async def too_large(bridge: Running) -> None:
+    """A single delivery that is not read. Its id is in a header, as that of a CloudEvent in binary mode is."""
+    body = b"x" * (max_body(bridge.bridge.settings.max_event_bytes) + 1)
+    assert (await bridge.post(body, ce_id="e1"))["status"] == "DROP"
+
+
+async def abandoned(bridge: Running) -> None:
+    """The connection ends before the body does."""
+    head = "POST /events/task-updates HTTP/1.1\r\nHost: a\r\nce_id: e1\r\nContent-Length: 9\r\n\r\n"
+    async with Peer(bridge.port) as peer:
+        await peer.send(head.encode() + b"{")
+        await until(lambda: bridge.bridge.metrics.delivered_at)
+
+    async def is_recorded() -> bool:
+        return bool((await bridge.get("/user/events?user_id=u1&event_id=e1"))[1]["stations"])
+
+    await until_told(is_recorded)
+
+
+async def late_body(bridge: Running) -> None:
+    head = "POST /events/task-updates HTTP/1.1\r\nHost: a\r\n__partition: 3\r\n__offset: 7\r\nContent-Length: 9\r\n\r\n"
+    async with Peer(bridge.port) as peer:
+        assert (await peer.request(head))[0] == 408
+
+
+async def denied(bridge: Running) -> None:
+    for _ in range(2):
+        async with bridge.http.post(
+            f"{bridge.url}/events/task-updates", json=cloud_event({"user_id": "u1"})
+        ) as response:
+            assert response.status == 401
+
+
 async def other_user(bridge: Running) -> None:
     await bridge.publish({"user_id": ["u2", "u3"]}, id="e1")
 
@@ -215,6 +276,20 @@ HISTORIES = [
         "the other was lost and its client has not resumed",
     ),
     History(no_user, "dropped", r"dropped: user_id has no user; publish it there, .* \(no_user\)"),
+    History(unknown_topic, "dropped", r"dropped: its topic is not in WSBRIDGE_TOPICS \(unknown_topic\)"),
+    History(unknown_topic_in_bulk, "dropped", r"dropped: its topic is not in WSBRIDGE_TOPICS \(unknown_topic\)"),
+    History(not_json, "dropped", r"dropped: the data is not JSON; .* \(not_json\)"),
+    History(not_json_in_bulk, "dropped", r"dropped: the data is not JSON; .* \(not_json\)"),
+    History(broken_store, "retried", rf"not stored yet \(RETRY {DELAY} ago: internal, see internal.error\); .*"),
+    History(too_large, "dropped", r"dropped: .* \(too_large\)", {"MAX_EVENT_BYTES": "1"}),
+    History(abandoned, "retried", rf"not stored yet \(RETRY {DELAY} ago: abandoned, its body is incomplete\); .*"),
+    History(
+        denied,
+        "never_received",
+        rf"has not reached this bridge in the last {DELAY}: no sidecar has delivered a valid event; 2 calls to the "
+        rf"sidecar's routes were refused, the last one {DELAY} ago: see request.denied in the log",
+        {"JWT_SECRET": SECRET},
+    ),
     History(other_user, "other_user", r"published for 2 other users, not for u1 \(task-updates\)"),
     History(
         duplicate,
@@ -299,11 +374,22 @@ async def test_event_without_an_id_is_found_by_its_place_in_kafka(bridge: Runnin
     assert found["code"] == "stored"
 
 
+async def test_event_whose_body_is_late_is_found_by_its_place_in_kafka(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsbridge.dapr.handler.BODY_TIMEOUT", 0.05)
+    await late_body(bridge)
+    _, found = await bridge.get("/users/u1/events/task-updates%2F3%2F7")
+    assert re.fullmatch(rf"not stored yet \(RETRY {DELAY} ago: body_timeout, its body .*\); .*", found["answer"])
+
+
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", 'a"b\\c', "ключ/1", "{e}", "%2e%2e"])
 async def test_event_with_a_hostile_id_is_found(bridge: Running, text: str) -> None:
     await bridge.publish({"user_id": text}, id=text)
-    _, found = await bridge.get(f"/users/{quote(text, safe='')}/events/{quote(text, safe='')}")
-    assert (found["user_id"], found["event_id"], found["code"]) == (text, text, "stored")
+    by_path, by_query = quote(text, safe=""), urlencode({"user_id": text, "event_id": text})
+    for path in (f"/users/{by_path}/events/{by_path}", f"/user/events?{by_query}"):
+        _, found = await bridge.get(path)
+        assert (found["user_id"], found["event_id"], found["code"]) == (text, text, "stored")
 
 
 async def test_event_answer_with_an_unavailable_history_uses_the_records(

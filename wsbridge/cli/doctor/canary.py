@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from wsbridge.cli.doctor.deployment import Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok
@@ -85,6 +85,6 @@ async def _publish(d: Deployment, topic: str, user: str, event_id: str, partitio
 async def _why(d: Deployment, user: str, event_id: str) -> dict[str, Any]:
     """The answer that `wsbridge why` prints; empty if there is none."""
     try:
-        return (await d.of_bridge(f"/users/{quote(user)}/events/{quote(event_id)}")).json()
+        return (await d.of_bridge(f"/user/events?{urlencode({'user_id': user, 'event_id': event_id})}")).json()
     except Unreachable:
         return {}

@@ -8,6 +8,7 @@ from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.connections.client_address import address_of
 from wsbridge.core.events import Position
 from wsbridge.telemetry.log import log
+from wsbridge.web.parameters import asked_for
 
 
 @dataclass(eq=False)
@@ -16,7 +17,7 @@ class PayloadHandler:
 
     async def payload(self, request: web.Request) -> web.Response:
         """The data verbatim, as text. 404 if the history of the user does not have the event any more."""
-        user, event_id = request.query.get("user_id", ""), request.query.get("event_id", "")
+        user, event_id = asked_for(request, "user_id"), asked_for(request, "event_id")
         try:
             data = await self._data(user, event_id)
         except BrokerUnavailable as unavailable:

@@ -6,8 +6,12 @@ from tests.support.deliveries import cloud_event
 from tests.support.running import ADMIN_TOKEN, SECRET, Running, Start, receive, token
 
 VIEWER = "what only viewers know"
-READING = ("/stats", "/users/u1", "/users/u1/events/e1", "/console/stream?show=numbers")
-OTHERS = (("GET", "/console/payload"), ("POST", "/console/events/task-updates"), ("POST", "/users/u1/disconnect"))
+READING = ("/stats", "/user?user_id=u1", "/user/events?user_id=u1&event_id=e1", "/console/stream?show=numbers")
+OTHERS = (
+    ("GET", "/console/payload"),
+    ("POST", "/console/events/task-updates"),
+    ("POST", "/user/disconnect?user_id=u1"),
+)
 NOT_OF_CONSOLE = (("GET", "/metrics"), ("GET", "/dapr/subscribe"), ("POST", "/events/task-updates"))
 
 

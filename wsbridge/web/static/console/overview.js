@@ -102,8 +102,9 @@ export function createOverview() {
 
 /* The tone, the state in a word, and what is wrong. */
 function stateOf({ draining, checks }, isSilent) {
-  const wrong = Object.entries(checks).filter(([name, found]) => found !== 'ok' && name !== 'lifecycle').map(([name, found]) => `${name}: ${found}`).join('; ');
+  const shown = Object.entries(checks).filter(([name, found]) => found !== 'ok' && name !== 'lifecycle');
+  const wrong = shown.map(([name, found]) => `${name}: ${found}`).join('; '), passes = shown.every(([, found]) => found.startsWith('ok,'));
   if (isSilent) return ['bad', 'no answer', ''];
   if (draining) return ['wait', 'draining', wrong];
-  return wrong ? ['wait', 'degraded', wrong] : ['good', 'healthy', ''];
+  return passes ? ['good', 'healthy', wrong] : ['wait', 'degraded', wrong];
 }

@@ -13,7 +13,7 @@ export function createWhy() {
     form.elements.id.value = id;
     answer.replaceChildren(element('p', 'hint', 'Asking all replicas …'));
     try {
-      const response = await request(`users/${encodeURIComponent(user)}/events/${encodeURIComponent(id)}`);
+      const response = await request(`user/events?${new URLSearchParams({ user_id: user, event_id: id })}`);
       if (response.ok) show(await response.json());
       else answer.replaceChildren(element('p', 'problem', await problem(response)));
     } catch (error) {

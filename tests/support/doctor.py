@@ -28,6 +28,14 @@ async def found(
     check: str, settings: Mapping[str, str] | None = None, *, url: str = NOWHERE, **options: Any
 ) -> Finding:
     """The finding of the check for a deployment with these settings."""
+    [finding] = await all_found(check, settings, url=url, **options)
+    return finding
+
+
+async def all_found(
+    check: str, settings: Mapping[str, str] | None = None, *, url: str = NOWHERE, **options: Any
+) -> list[Finding]:
+    """All findings of the check."""
     async with _deployment(settings, url, **options) as deployment:
         return await run(CHECKS[check], deployment)
 
@@ -36,7 +44,7 @@ async def failures(settings: Mapping[str, str], *, url: str, **options: Any) -> 
     """The texts of all failures of a whole examination."""
     async with _deployment(settings, url, **options) as deployment:
         findings = await examine(deployment)
-    return {check: finding.text for check, finding in findings.items() if finding.state is FAILURE}
+    return {check: finding.text for check, finding in findings if finding.state is FAILURE}
 
 
 class StandIn(Served):

@@ -69,6 +69,9 @@ TEXTS = {
 BROKEN = {  # or unusual; for `wsbridge doctor`
     # With HTTP/1.1 it passes on each chunk, with or without that header.
     "nginx that buffers": NGINX.replace("{upgrade}", "proxy_ignore_headers X-Accel-Buffering;"),
+    "nginx that buffers and cuts": NGINX.replace(
+        "{upgrade}", "proxy_ignore_headers X-Accel-Buffering; proxy_read_timeout 2s;"
+    ),
     "nginx that cuts": NGINX.replace("{upgrade}", f"{UPGRADE} proxy_read_timeout 2s;"),
     "haproxy that cuts": HAPROXY.replace("50s", "2s"),
     "caddy that cuts": CADDY.replace(

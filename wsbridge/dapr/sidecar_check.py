@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from wsbridge.supervision.health_checks import Pending
 from wsbridge.telemetry.metrics import Metrics
 
 PATIENCE = 60.0  # seconds after the start in which a sidecar has to read the subscriptions
@@ -18,6 +19,9 @@ class SidecarCheck:
 
     def trouble(self) -> str | None:
         seen = self._metrics.subscription_read_at or self._metrics.delivered_at
-        if seen or self._clock() - self._created < PATIENCE:
+        if seen:
             return None
+        age = self._clock() - self._created
+        if age < PATIENCE:
+            return Pending(f"no sidecar seen yet (started {age:.0f} s ago)")
         return "no sidecar has read the subscriptions or delivered an event since the start; is APP_API_TOKEN the same?"

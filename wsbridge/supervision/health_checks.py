@@ -14,6 +14,17 @@ OK = "ok"
 Check = Callable[[], str | None]  # returns None if all is well, else the reason
 
 
+class Pending(str):
+    """The reason of a check that does not fail yet: what it waits for."""
+
+    __slots__ = ()
+
+
+def passes(result: str) -> bool:
+    """Whether a result of `Checks.run` is one of a check that does not fail."""
+    return result.partition(",")[0] == OK
+
+
 @dataclass(slots=True)
 class _State:
     check: Check
@@ -38,7 +49,7 @@ class Checks:
         self._checks[name] = _State(check, has_succeeded=not required)
 
     def run(self) -> Mapping[str, str]:
-        """Run all checks. Returns `ok` or the reason for each name."""
+        """Run all checks. Returns for each name `ok`, `ok, but` what it waits for, or the reason why it fails."""
         now = self._clock()
         return {name: self._run(name, state, now) or OK for name, state in self._checks.items()}
 
@@ -53,12 +64,12 @@ class Checks:
 
     def _run(self, name: str, state: _State, now: float) -> str | None:
         reason = state.check()
-        if reason is None:
-            state.has_succeeded = True
+        if reason is None or isinstance(reason, Pending):
+            state.has_succeeded |= reason is None
             if state.reminded is not None and state.failing_since is not None:
                 log.info("check.recovered", check=name, seconds=round(now - state.failing_since))
             state.failing_since = state.reminded = None
-            return None
+            return None if reason is None else f"{OK}, but {reason}"
         if state.failing_since is None:
             state.failing_since = now
         if now - (state.failing_since if state.reminded is None else state.reminded) >= REMIND:

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.running import until
-from wsbridge.supervision.health_checks import Checks
+from wsbridge.supervision.health_checks import Checks, Pending, passes
 
 
 class Checked:
@@ -82,3 +82,19 @@ async def test_watch_sees_a_success_between_two_requests(monkeypatch: pytest.Mon
     await until(it.checks.are_ready)
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
+
+
+def test_check_that_waits_for_something_passes_but_says_so_and_is_not_ready(lines: list[Any]) -> None:
+    it = Checked(required=True)
+    it.after(120, Pending("no sidecar seen yet"))
+    assert dict(it.checks.run()) == {"redis": "ok, but no sidecar seen yet"}
+    assert (it.checks.are_ready(), lines) == (False, [])
+    it.after(1, None)
+    assert it.checks.are_ready()
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"), [("ok", True), ("ok, but late", True), ("okay", False), ("refused, ok", False)]
+)
+def test_passes_for_results_of_checks_that_do_not_fail(result: str, expected: bool) -> None:
+    assert passes(result) is expected

@@ -8,6 +8,7 @@ from wsbridge.cli.doctor.deployment import Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
 from wsbridge.cli.http import Unreachable
 from wsbridge.core.timestamps import seconds_of
+from wsbridge.supervision.health_checks import OK
 from wsbridge.telemetry.stations.fates import span
 
 SAMPLES = 8  # requests over new connections that look for further replicas
@@ -26,7 +27,7 @@ async def bridge(d: Deployment) -> Finding:
     if "status" not in found:
         return failure(f"{d.url}/health answers {answer.status}, which is not a bridge", "check --url")
     checks = found.get("checks", {})
-    failing = "; ".join(f"{name}: {why}" for name, why in checks.items() if why != "ok")
+    failing = "; ".join(f"{name}: {why}" for name, why in checks.items() if why != OK)
     text = f"it is {found['status']}" + (f", {failing}" if failing else "")
     if found["status"] == "healthy":
         return ok(text + (f", version {found['version']}" if "version" in found else ""))

@@ -1,13 +1,12 @@
 """The deployment that is examined: where its parts are, and how to ask them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import aiohttp
-from aiohttp import hdrs
 
 from wsbridge.cli.doctor.findings import NotChecked
 from wsbridge.cli.http import Unreachable, why_unreachable
@@ -60,8 +59,26 @@ class Deployment:
 
     async def of_bridge(self, path: str) -> Answer:
         """Ask the bridge as an operator, over a new connection: a Service may pass it to another replica."""
-        token = {hdrs.AUTHORIZATION: f"Bearer {self.settings.admin_token}"} if self.settings.admin_token else {}
-        return await self.send(self.url + path, **token, Connection="close")
+        return await self.send(self.url + path, **self._as_operator())
+
+    async def lines(self, path: str) -> AsyncGenerator[bytes]:
+        """The lines of a route for operators that streams. Raises `NotChecked` if it does not."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
+        try:
+            async with self.http.get(
+                self.url + path, headers=self._as_operator(), timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status != HTTPStatus.OK:
+                    raise NotChecked("the bridge does not answer operators")
+                async for line in response.content:
+                    yield line
+        except (aiohttp.ClientError, OSError):
+            raise NotChecked("the bridge does not answer") from None
+        raise NotChecked("the bridge ended the stream of its numbers")
+
+    def _as_operator(self) -> dict[str, str]:
+        token = self.settings.admin_token
+        return {"Connection": "close"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
     async def stats(self) -> dict[str, Any]:
         """The answer of `/stats`. Raises `NotChecked` if there is none."""

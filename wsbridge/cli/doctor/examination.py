@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from wsbridge.cli.doctor import bridge, canary, ingress, keys, redis, sidecar
+from wsbridge.cli.doctor import bridge, canary, ingress, keys, redis, refused, sidecar, streams
 from wsbridge.cli.doctor.deployment import Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, State
 
@@ -12,7 +12,7 @@ LIMIT = 30.0  # seconds for one check
 
 
 class Check(NamedTuple):
-    run: Callable[[Deployment], Awaitable[Finding]]
+    run: Callable[[Deployment], Awaitable[Finding | list[Finding]]]
     is_idle: bool = False  # it waits for `Deployment.idle` seconds
 
 
@@ -21,6 +21,7 @@ CHECKS = {
     "admin-token": Check(bridge.admin_token),
     "replicas": Check(bridge.replicas),
     "partitions": Check(bridge.partitions),
+    "refused": Check(refused.refused),
     "bridge-clock": Check(bridge.bridge_clock),
     "sidecar": Check(sidecar.sidecar),
     "sidecar-version": Check(sidecar.sidecar_version),
@@ -39,27 +40,32 @@ CHECKS = {
     "jwks": Check(keys.jwks),
     "jwks-clock": Check(keys.jwks_clock),
     "websocket": Check(ingress.websocket),
-    "stream": Check(ingress.stream),
+    "stream": Check(streams.stream),
     "idle-websocket": Check(ingress.idle_websocket, is_idle=True),
-    "idle-stream": Check(ingress.idle_stream, is_idle=True),
+    "idle-stream": Check(streams.idle_stream, is_idle=True),
+    "histories": Check(ingress.histories),
     "origin": Check(ingress.origin),
     "guarded-routes": Check(ingress.guarded_routes),
 }
 
 
-async def examine(d: Deployment) -> dict[str, Finding]:
-    """Run all checks. Returns a finding for each name."""
-    found = await asyncio.gather(*(run(check, d) for check in CHECKS.values()))
-    return dict(zip(CHECKS, found, strict=True))
+async def examine(d: Deployment) -> list[tuple[str, Finding]]:
+    """Run all checks. Returns the name of each with a finding, in the order of the table."""
+    found = {"refused": await run(CHECKS["refused"], d)}  # before the others, which cause refusals themselves
+    names = [name for name in CHECKS if name not in found]
+    found |= zip(names, await asyncio.gather(*(run(CHECKS[name], d) for name in names)), strict=True)
+    return [(name, finding) for name in CHECKS for finding in found[name]]
 
 
-async def run(check: Check, d: Deployment) -> Finding:
+async def run(check: Check, d: Deployment) -> list[Finding]:
     try:
         async with asyncio.timeout(LIMIT + (d.idle if check.is_idle else 0.0)):
-            return await check.run(d)
+            found = await check.run(d)
+            return found if isinstance(found, list) else [found]
     except NotChecked as why:
-        return Finding(State.NOT_CHECKED, str(why))
+        text = str(why)
     except TimeoutError:
-        return Finding(State.NOT_CHECKED, f"the check took more than {LIMIT:g} s")
+        text = f"the check took more than {LIMIT:g} s"
     except Exception as error:  # the task boundary: answers of others may have any content
-        return Finding(State.NOT_CHECKED, f"the check failed: {type(error).__name__}")
+        text = f"the check failed: {type(error).__name__}"
+    return [Finding(State.NOT_CHECKED, text)]

@@ -1,7 +1,7 @@
 """The result of a check: its state, what was found, and the cure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
@@ -19,6 +19,7 @@ class State(StrEnum):
 
 
 _ORDER = list(State)
+Findings = Sequence[tuple[str, "Finding"]]  # each with the name of its check
 
 
 class Finding(NamedTuple):
@@ -43,26 +44,26 @@ def failure(text: str, cure: str) -> Finding:
     return Finding(State.FAILURE, text, cure)
 
 
-def has_failed(findings: Mapping[str, Finding]) -> bool:
-    return any(finding.state is State.FAILURE for finding in findings.values())
+def has_failed(findings: Findings) -> bool:
+    return any(finding.state is State.FAILURE for _, finding in findings)
 
 
-def report(findings: Mapping[str, Finding]) -> str:
+def report(findings: Findings) -> str:
     """One line for each finding, the worst first, then their numbers. Checks that were left out share a line."""
-    found = sorted(findings.items(), key=lambda item: _ORDER.index(item[1].state))
+    found = sorted(findings, key=lambda item: _ORDER.index(item[1].state))
     done = [(name, finding) for name, finding in found if finding.state is not State.NOT_CHECKED]
     left_out = sorted((finding.text, name) for name, finding in found if finding.state is State.NOT_CHECKED)
     width = max((len(name) for name, _ in done), default=0)
     lines = [f"{f.state:11}  {name:{width}}  {f.text}{'. Cure: ' if f.cure else ''}{f.cure}" for name, f in done]
     for why, group in groupby(left_out, key=lambda pair: pair[0]):
         lines.append(f"{State.NOT_CHECKED}  {', '.join(name for _, name in group)}: {why}")
-    counts = [sum(finding.state is state for finding in findings.values()) for state in State]
+    counts = [sum(finding.state is state for _, finding in findings) for state in State]
     words = [f"{count} {state}" + ("s" if state in (State.FAILURE, State.WARNING) and count != 1 else "")
              for state, count in zip(State, counts, strict=True)]  # fmt: skip
     return "\n".join(printable(line) for line in (*lines, ", ".join(words)))
 
 
-def as_json(findings: Mapping[str, Finding]) -> str:
+def as_json(findings: Findings) -> str:
     """An object for scripts: `healthy` and a list of `findings`."""
-    listed = [{"check": name, "state": f.state, "text": f.text, "cure": f.cure} for name, f in findings.items()]
+    listed = [{"check": name, "state": f.state, "text": f.text, "cure": f.cure} for name, f in findings]
     return json.dumps({"healthy": not has_failed(findings), "findings": listed})

@@ -1,9 +1,8 @@
-"""Checks through the ingress, as a client: WebSocket, stream, idle connections, origin, closed routes."""
+"""Checks through the ingress, as a client: WebSocket, histories, origin, closed routes. `streams` has those of SSE."""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -11,55 +10,71 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 from aiohttp import hdrs
 
-from wsbridge.cli.doctor.deployment import MOST_BYTES, TIMEOUT, Deployment
-from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok
+from wsbridge.cli.doctor.deployment import TIMEOUT, Deployment
+from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
 from wsbridge.cli.http import Unreachable, why_unreachable
-from wsbridge.core.close_codes import LOST, NO_STATUS, ORIGIN_FORBIDDEN
-from wsbridge.transports.sse import COMMENT_INTERVAL
+from wsbridge.core.close_codes import LOST, NO_STATUS, ORIGIN_FORBIDDEN, TOKEN_MISSING
+from wsbridge.core.events import Position
 
 USER = "wsbridge-doctor"
 PROXY = "docs/replicas.md#in-front-of-it"
+ANONYMOUS = "a session needs --token"
 UPGRADE = f"let it pass on Upgrade and Connection, with HTTP/1.1 ({PROXY})"
-EVENT_STREAM = "text/event-stream"
+CUTTING = f"raise the ingress' idle time-out, and remove its limit of a request's duration ({PROXY})"
+SAMPLES = 8  # connections that look for further replicas
 GUARDED = ("/stats", "/metrics", "/dapr/subscribe")
 
 _PROXIES = (LOST.code, NO_STATUS.code, aiohttp.WSCloseCode.GOING_AWAY)  # codes of a close that the bridge has not made
 
 
-def _public(d: Deployment, path: str) -> str:
+def public_url(d: Deployment, path: str) -> str:
     """The URL of a route for a client. A token in the header names the user."""
     if d.public_url is None:
         raise NotChecked("--public-url needs the URL that browsers use")
     return d.public_url.rstrip("/") + path + ("" if d.token else f"?{urlencode({'user_id': USER})}")
 
 
-def _headers(d: Deployment) -> dict[str, str]:
+def token_headers(d: Deployment) -> dict[str, str]:
     return {hdrs.AUTHORIZATION: f"Bearer {d.token}"} if d.token else {}
 
 
 def _open(d: Deployment, origin: str | None = None) -> Any:
-    return d.http.ws_connect(_public(d, "/ws"), headers=_headers(d), origin=origin, timeout=_CLOSE)
+    return d.http.ws_connect(public_url(d, "/ws"), headers=token_headers(d), origin=origin, timeout=_CLOSE)
 
 
 _CLOSE = aiohttp.ClientWSTimeout(ws_close=1.0)  # seconds for the server's part of a close
 
 
-async def _first(ws: aiohttp.ClientWebSocketResponse) -> str:
-    """The type of the first message, or the close code and reason if the bridge refuses the session."""
-    kind = "goodbye"
-    while kind == "goodbye":  # a close follows
+async def _first(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
+    """The first message. If the bridge refuses the session, its type is the close code and reason."""
+    first: dict[str, Any] = {"type": "goodbye"}
+    while first["type"] == "goodbye":  # a close follows
         message = await ws.receive(TIMEOUT)
         if message.type is not aiohttp.WSMsgType.TEXT:
-            return f"{ws.close_code or 1006} {message.extra or ''}".rstrip()
-        kind = str(json.loads(message.data)["type"])
-    return kind
+            return {"type": f"{ws.close_code or 1006} {message.extra or ''}".rstrip()}
+        first = json.loads(message.data)
+    return first
+
+
+async def _connected(ws: aiohttp.ClientWebSocketResponse, d: Deployment) -> dict[str, Any]:
+    """The first message of a session. Raises `NotChecked` if the bridge refuses the session."""
+    first = await _first(ws)
+    if first["type"] == "connected":
+        return first
+    if _lacks_token(str(first["type"]), d):
+        raise NotChecked(ANONYMOUS)
+    raise NotChecked(f"the bridge closed the WebSocket with {first['type']}: see websocket")
+
+
+def _lacks_token(kind: str, d: Deployment) -> bool:
+    return kind.startswith(str(TOKEN_MISSING.code)) and not d.token
 
 
 async def websocket(d: Deployment) -> Finding:
     """Whether a WebSocket opens through the ingress."""
     try:
         async with _open(d) as ws:
-            first = await _first(ws)
+            first = str((await _first(ws))["type"])
     except aiohttp.WSServerHandshakeError as error:
         return failure(f"the ingress does not open a WebSocket: it answers {error.status}", UPGRADE)
     except TimeoutError:
@@ -68,51 +83,32 @@ async def websocket(d: Deployment) -> Finding:
         return failure(f"no WebSocket at {d.public_url}: {why_unreachable(error, TIMEOUT)}", "check --public-url")
     if first == "connected":
         return ok("a WebSocket opens through the ingress")
-    if first.startswith("4401") and not d.token:
+    if _lacks_token(first, d):
         return ok("a WebSocket opens through the ingress; a session needs --token")
     cure = "see auth.failed in the bridge's log" if first.startswith("4401") else "see docs/protocol.md for the code"
     return failure(f"the bridge closed the WebSocket with {first}", cure)
 
 
-async def _chunks(d: Deployment) -> AsyncIterator[bytes]:
-    """Open a stream, and yield what arrives. Raises `NotChecked` if the bridge requires a token."""
-    headers = {hdrs.ACCEPT: EVENT_STREAM} | _headers(d)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT)
-    async with d.http.get(_public(d, "/sse"), headers=headers, timeout=timeout) as response:
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            raise NotChecked("the bridge requires a token: --token")
-        response.raise_for_status()
-        if response.content_type != EVENT_STREAM:  # a page of the application, for example
-            kind, status = response.content_type, response.status
-            raise aiohttp.ContentTypeError(response.request_info, (), status=status, message=kind)
-        async for chunk in response.content.iter_any():
-            yield chunk
+async def histories(d: Deployment) -> Finding:
+    """Whether all connections get the same history: not if they reach several replicas without Redis.
 
-
-async def stream(d: Deployment) -> Finding:
-    """Whether the bridge's comments in a stream arrive: not if the ingress buffers responses.
-
-    The first message alone proves nothing: a proxy may pass it on with the header, and buffer what follows.
+    Each process, and each Redis, has its own epoch in the positions of a user.
     """
-    wait = min(d.settings.ping_interval, COMMENT_INTERVAL) + TIMEOUT
-    received = b""
+    epochs = set()
     try:
-        async with asyncio.timeout(wait):
-            async for chunk in _chunks(d):
-                received = (received + chunk)[-MOST_BYTES:]
-                if b"\n:" in received:
-                    return ok("a stream arrives unbuffered through the ingress")
-        return failure("the ingress ended the stream", PROXY)
-    except TimeoutError:
-        text = f"a stream got no comment of the bridge within {wait:g} s: the ingress buffers responses"
-        return failure(text, f"let it respect X-Accel-Buffering, or turn buffering off for /sse ({PROXY})")
-    except aiohttp.ClientResponseError as error:
-        return failure(
-            f"/sse answers {error.status} ({error.message}) through the ingress",
-            f"pass on /sse to the bridge ({PROXY})",
-        )
-    except (aiohttp.ClientError, OSError) as error:
-        return failure(f"no stream at {d.public_url}: {why_unreachable(error, TIMEOUT)}", "check --public-url")
+        for _ in range(SAMPLES):
+            async with _open(d) as ws:
+                position = Position.parse(str((await _connected(ws, d)).get("last_event_id")))
+                epochs.add(position and position.epoch)
+    except (aiohttp.ClientError, OSError):  # a time-out is an OSError
+        raise NotChecked("no WebSocket opens") from None
+    if len(epochs) == 1:
+        return ok(f"{SAMPLES} connections got the same history")
+    return warning(
+        f"{SAMPLES} connections got {len(epochs)} histories of one user: several replicas answer without a common "
+        "Redis. Each client misses the events of the other replicas, unless each has a consumer group of its own",
+        "run one replica, set WSBRIDGE_REDIS_URL for all, or give each a consumer group (docs/replicas.md)",
+    )
 
 
 async def idle_websocket(d: Deployment) -> Finding:
@@ -120,9 +116,7 @@ async def idle_websocket(d: Deployment) -> Finding:
     started = time.monotonic()
     try:
         async with asyncio.timeout(d.idle), _open(d) as ws:
-            first = await _first(ws)
-            if first != "connected":
-                raise NotChecked(f"a session needs --token ({first})")
+            await _connected(ws, d)
             async for _ in ws:  # events of the user
                 pass
             code = ws.close_code or LOST.code
@@ -131,41 +125,23 @@ async def idle_websocket(d: Deployment) -> Finding:
     except (aiohttp.ClientError, OSError):
         raise NotChecked("no WebSocket opens") from None
     if code in _PROXIES:
-        return _cut("a WebSocket", started)
+        return cut("a WebSocket", started)
     raise NotChecked(f"the bridge closed the WebSocket with {code}")
 
 
-async def idle_stream(d: Deployment) -> Finding:
-    """Whether the ingress keeps a stream without events."""
-    started, chunk = time.monotonic(), b""
-    try:
-        async with asyncio.timeout(d.idle):
-            async for chunk in _chunks(d):  # noqa: B007 - the last one is needed
-                pass
-    except TimeoutError:
-        return ok(f"a stream without events lasted {d.idle:g} s")
-    except aiohttp.ClientPayloadError:
-        pass
-    except (aiohttp.ClientError, OSError):
-        raise NotChecked("no stream opens") from None
-    if b"event: goodbye" in chunk:
-        raise NotChecked("the bridge closed the stream")
-    return _cut("a stream", started)
-
-
-def _cut(what: str, started: float) -> Finding:
+def cut(what: str, started: float) -> Finding:
     text = f"{what} without events was cut after {time.monotonic() - started:.0f} s"
-    return failure(text, f"raise the ingress' idle time-out, and remove its limit of a request's duration ({PROXY})")
+    return failure(text, CUTTING)
 
 
 async def origin(d: Deployment) -> Finding:
     """Whether a page may connect. The bridge compares its origin with `Host`, which some proxies replace."""
-    public = urlsplit(_public(d, "/"))
+    public = urlsplit(public_url(d, "/"))
     listed = next((o for o in d.settings.allowed_origins if "*" not in o and "://" in o), None)
     page = d.origin or listed or f"{public.scheme}://{public.netloc}"
     try:
         async with _open(d, page) as ws:
-            first = await _first(ws)
+            first = str((await _first(ws))["type"])
     except (aiohttp.ClientError, OSError):  # a time-out is an OSError
         raise NotChecked("no WebSocket opens") from None
     if first.startswith(str(ORIGIN_FORBIDDEN.code)):
@@ -184,7 +160,7 @@ async def guarded_routes(d: Deployment) -> Finding:
     opened = []
     for path in GUARDED:
         try:
-            answer = await d.send(_public(d, path), "HEAD")
+            answer = await d.send(public_url(d, path), "HEAD")
         except Unreachable:
             raise NotChecked("the ingress does not answer") from None
         if answer.status == HTTPStatus.OK and "html" not in answer.headers.get(hdrs.CONTENT_TYPE, ""):

@@ -9,7 +9,9 @@ from wsbridge.cli.doctor.clock import compared, time_of
 from wsbridge.cli.doctor.deployment import Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
 
-ALGORITHMS = "remove the key or WSBRIDGE_JWT_ALGORITHMS, or let the issuer add a key that is supported"
+EMPTY = "check WSBRIDGE_JWT_JWKS_URL, and let the issuer publish the public keys that it signs with"
+NONE = "let the issuer add a key for signing (RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519)"
+OTHERS = "let the issuer replace this key if it signs tokens with it; otherwise nothing is to be done"
 
 
 def _url(d: Deployment) -> str:
@@ -26,10 +28,13 @@ async def jwks(d: Deployment) -> Finding:
         cure = "check WSBRIDGE_JWT_JWKS_URL, and the network from here to it"
         return failure(f"the key set cannot be fetched: {described(error)}", cure)
     why = "; ".join(skipped)
+    or_setting = ", or correct WSBRIDGE_JWT_ALGORITHMS" if d.settings.jwt_algorithms else ""
+    if not keys and not skipped:
+        return failure("the key set has no usable key (it is empty)", EMPTY)
     if not keys:
-        return failure(f"the key set has no usable key ({why or 'it is empty'})", ALGORITHMS)
+        return failure(f"the key set has no usable key ({why})", NONE + or_setting)
     if skipped:
-        return warning(f"usable keys: {len(keys)}, not usable: {why}", ALGORITHMS)
+        return warning(f"usable keys: {len(keys)}, not usable: {why}", OTHERS + or_setting)
     return ok(f"usable keys: {len(keys)}")
 
 

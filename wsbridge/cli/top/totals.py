@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from wsbridge.supervision.health_checks import OK, passes
+
 WINDOW = 10  # looks whose latencies count
 Line = Mapping[str, Any]
 
@@ -44,13 +46,17 @@ class Replica:
 
     @property
     def problems(self) -> list[str]:
-        return [f"{name}: {text}" for name, text in self.now["checks"].items() if text != "ok" and name != "lifecycle"]
+        """The results of health checks that are not `ok`, those that do not fail yet included."""
+        return [f"{name}: {text}" for name, text in self.now["checks"].items() if text != OK and name != "lifecycle"]
+
+    def _checks(self) -> list[str]:
+        return [text for name, text in self.now["checks"].items() if name != "lifecycle"]
 
     @property
     def state(self) -> str:
         if self.is_silent:
             return "no answer"
-        return "draining" if self.now["draining"] else "degraded" if self.problems else "healthy"
+        return "draining" if self.now["draining"] else "healthy" if all(map(passes, self._checks())) else "degraded"
 
     @property
     def fullness(self) -> float:

@@ -19,7 +19,7 @@ async def test_doctor_of_a_bridge_on_its_defaults_finds_no_failure(bridge: Runni
     code, out, notes = await doctor(bridge)
     assert (code, notes) == (0, "")
     *lines, counts = out.splitlines()
-    assert counts.startswith("0 failures, 1 warning, 4 ok, ")
+    assert counts.startswith("0 failures, 1 warning, 5 ok, ")
     assert lines[0].startswith("warning      partitions    no valid event has been delivered since the start ")
     assert lines[1].startswith("ok           bridge        it is healthy, version ")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, found
+from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, WARNING, found
 from tests.support.reverse_proxies import UPGRADING, ReverseProxy
 from tests.support.running import DEADLINE, SECRET, Running, Served, Start, token, until
-from wsbridge.cli.doctor import ingress
+from tests.support.valkey import Valkey
 from wsbridge.cli.doctor.ingress import USER
 
-CHECKS = ("websocket", "stream", "idle-websocket", "idle-stream", "origin", "guarded-routes")
+CHECKS = ("websocket", "stream", "idle-websocket", "idle-stream", "histories", "origin", "guarded-routes")
 LIVELY = {"PING_INTERVAL": "0.5"}  # comments in streams come soon
 Behind = Callable[[str, Running], Awaitable[str]]
 
@@ -57,26 +57,6 @@ async def test_websocket_through_a_proxy_without_upgrade_fails(start: Start, beh
     assert (await found("stream", LIVELY, public_url=url)).state is OK
 
 
-async def test_stream_through_a_proxy_that_buffers_fails(start: Start, behind: Behind) -> None:
-    url = await behind("nginx that buffers", await start(**LIVELY))
-    finding = await found("stream", LIVELY, public_url=url)
-    assert (finding.state, "the ingress buffers responses" in finding.text) == (FAILURE, True), finding
-
-
-class FirstOnly(Served):
-    """Passes on the first message of a stream with its header, and buffers what follows."""
-
-    def routes(self) -> Sequence[web.AbstractRouteDef]:
-        return (web.get("/sse", self._stream),)
-
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(b'event: connected\ndata: {"type":"connected"}\n\n')
-        await until(lambda: request.transport is None)  # the client has left
-        return response
-
-
 class Pages(Served):
     """An application that serves a page at every path."""
 
@@ -96,11 +76,21 @@ async def test_checks_of_an_application_that_serves_a_page_at_every_path_do_not_
         assert (await found("guarded-routes", public_url=url)).state is OK
 
 
-async def test_stream_of_which_only_the_first_message_arrives_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingress, "TIMEOUT", 0.2)
-    async with FirstOnly() as proxy:
-        finding = await found("stream", LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
-    assert (finding.state, "the ingress buffers responses" in finding.text) == (FAILURE, True), finding
+async def test_histories_of_replicas_without_redis_behind_one_ingress_warn(start: Start, tmp_path: Path) -> None:
+    settings = {"JWT_SECRET": SECRET}
+    first, second = await start(**settings), await start(**settings)
+    async with ReverseProxy("haproxy to two", tmp_path, first.port, second.port) as service:
+        finding = await found("histories", settings, public_url=service.url, token=token())
+        assert (finding.state, "8 connections got 2 histories" in finding.text) == (WARNING, True), finding
+    finding = await found("histories", settings, public_url=first.url, token=token())
+    assert finding == (OK, "8 connections got the same history", "")
+
+
+async def test_histories_of_replicas_that_share_redis_are_one(start: Start, tmp_path: Path) -> None:
+    async with Valkey(tmp_path) as valkey:
+        first, second = await start(REDIS_URL=valkey.url), await start(REDIS_URL=valkey.url)
+        async with ReverseProxy("haproxy to two", tmp_path, first.port, second.port) as service:
+            assert (await found("histories", public_url=service.url)).state is OK
 
 
 @pytest.mark.parametrize("name", ["nginx that cuts", "haproxy that cuts", "caddy that cuts"])
@@ -147,9 +137,9 @@ async def test_guarded_routes_that_are_open_to_the_public_fail(start: Start, beh
 
 async def test_checks_without_a_token_that_the_bridge_requires_are_not_checked(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
-    for check in ("stream", "idle-websocket", "idle-stream"):
+    for check in ("stream", "idle-websocket", "idle-stream", "histories"):
         finding = await found(check, public_url=bridge.url)
-        assert (finding.state, "--token" in finding.text) == (NOT_CHECKED, True), finding
+        assert (finding.state, finding.text) == (NOT_CHECKED, "a session needs --token"), check
     assert (await found("websocket", public_url=bridge.url)).state is OK
 
 
@@ -164,3 +154,6 @@ async def test_token_that_the_bridge_refuses_fails(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     finding = await found("websocket", public_url=bridge.url, token="a.b.c")
     assert (finding.state, "4401 token_invalid" in finding.text) == (FAILURE, True), finding
+    for check in ("stream", "idle-websocket", "idle-stream", "histories"):
+        finding = await found(check, public_url=bridge.url, token="a.b.c")
+        assert (finding.state, finding.text.endswith(": see websocket")) == (NOT_CHECKED, True), finding

@@ -47,6 +47,16 @@ async def test_jwks_names_keys_that_are_not_usable(keys: list[Any], state: str, 
     async with KeyServer(*keys) as server:
         finding = await found("jwks", server.settings)
     assert (finding.state, text in finding.text) == (state, True), finding
+    assert "remove" not in finding.cure  # the only key cannot be removed, and one that signs nothing may stay
+
+
+async def test_jwks_without_a_key_of_an_allowed_algorithm_names_the_setting() -> None:
+    async with KeyServer(GOOD) as server:
+        finding = await found("jwks", server.settings | {"JWT_ALGORITHMS": "ES256"})
+        assert (finding.state, "WSBRIDGE_JWT_ALGORITHMS" in finding.cure) == (FAILURE, True), finding
+    async with KeyServer(FOR_ENCRYPTION) as server:
+        finding = await found("jwks", server.settings)
+        assert ("let the issuer add a key" in finding.cure, "ALGORITHMS" in finding.cure) == (True, False), finding
 
 
 async def test_jwks_that_cannot_be_fetched_fails_without_printing_the_query() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import re
 import signal
 import sys
 
@@ -37,6 +38,7 @@ async def test_top_sends_the_token_of_an_operator_or_a_viewer(start: Start) -> N
     for token in (VIEWER, ADMIN_TOKEN):
         code, out, _ = await finished("top", "--url", bridge.url, WSBRIDGE_ADMIN_TOKEN=token)
         assert (code, "healthy" in out) == (0, True)
+        assert re.search(r"sidecar: ok, but no sidecar seen yet \(started \d+ s ago\)", out), out
 
 
 @pytest.mark.parametrize("line", ["hello \x1b[31m", "[]", '{"type": "numbers"}', '{"type": "replicas"}', "[" * 100_000])

@@ -4,32 +4,34 @@ import json
 
 from wsbridge.cli.doctor.findings import Finding, State, as_json, failure, has_failed, ok, report, warning
 
-FINDINGS = {
-    "bridge": ok("it is healthy"),
-    "jwks": Finding(State.NOT_CHECKED, "no URL"),
-    "redis": warning("it is slow", "move it"),
-    "jwks-clock": Finding(State.NOT_CHECKED, "no URL"),
-    "stream": failure("it is\nbuffered", "turn buffering off"),
-}
+FINDINGS = [
+    ("bridge", ok("it is healthy")),
+    ("jwks", Finding(State.NOT_CHECKED, "no URL")),
+    ("redis", warning("it is slow", "move it")),
+    ("redis", warning("it is old", "update it")),
+    ("jwks-clock", Finding(State.NOT_CHECKED, "no URL")),
+    ("stream", failure("it is\nbuffered", "turn buffering off")),
+]
 
 
 def test_report_has_a_line_for_each_finding_with_the_worst_first() -> None:
     assert report(FINDINGS).splitlines() == [
         "failure      stream  it is\\u000abuffered. Cure: turn buffering off",
         "warning      redis   it is slow. Cure: move it",
+        "warning      redis   it is old. Cure: update it",
         "ok           bridge  it is healthy",
         "not checked  jwks, jwks-clock: no URL",
-        "1 failure, 1 warning, 1 ok, 2 not checked",
+        "1 failure, 2 warnings, 1 ok, 2 not checked",
     ]
 
 
 def test_json_has_every_finding_in_the_order_of_the_checks() -> None:
     found = json.loads(as_json(FINDINGS))
     assert found["healthy"] is False
-    assert [finding["check"] for finding in found["findings"]] == list(FINDINGS)
+    assert [finding["check"] for finding in found["findings"]] == [name for name, _ in FINDINGS]
     assert found["findings"][2] == {"check": "redis", "state": "warning", "text": "it is slow", "cure": "move it"}
 
 
 def test_has_failed_is_false_for_warnings() -> None:
     assert has_failed(FINDINGS)
-    assert not has_failed({"redis": FINDINGS["redis"], "jwks": FINDINGS["jwks"]})
+    assert not has_failed(FINDINGS[1:4])

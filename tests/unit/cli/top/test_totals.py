@@ -57,6 +57,7 @@ def test_latency_counts_what_came_since_the_oldest_look_only() -> None:
     ("draining", "checks", "silent", "expected"),
     [
         (False, {"queue": "ok"}, False, "healthy"),
+        (False, {"sidecar": "ok, but no sidecar seen yet (started 3 s ago)"}, False, "healthy"),
         (False, {"redis": "timeout"}, False, "degraded"),
         (True, {"lifecycle": "draining"}, False, "draining"),
         (False, {"queue": "ok"}, True, "no answer"),

@@ -1,0 +1,94 @@
+"""`wsbridge doctor` and the counters of events that were dropped or retried, and of requests that were denied."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from aiohttp import web
+
+from tests.support.bugs import BlockedBroadcaster
+from tests.support.doctor import FAILURE, NOT_CHECKED, OK, WARNING, all_found, found
+from tests.support.running import SECRET, Running, Served, Start
+from wsbridge.cli.doctor import refused
+from wsbridge.cli.doctor.findings import Finding
+from wsbridge.cli.doctor.refused import CURES
+from wsbridge.core.reasons import Drop, Retry
+
+GUARDED = {"JWT_SECRET": SECRET}
+
+
+async def test_refused_of_a_bridge_that_has_refused_nothing_is_ok(bridge: Running) -> None:
+    await bridge.publish({"user_id": "u1"})
+    assert (await found("refused", url=bridge.url)).state is OK
+
+
+async def test_refused_has_a_finding_with_a_cure_for_each_reason(start: Start) -> None:
+    bridge = await start(**GUARDED)
+    await bridge.publish({"nobody": "u1"})
+    await bridge.post(b"not JSON")
+    for status, path in ((404, "/events/other"), (401, "/events/task-updates")):
+        headers = {"dapr-api-token": str(bridge.app_token)} if status == 404 else {}
+        async with bridge.http.post(bridge.url + path, json={"user_id": "u1"}, headers=headers) as response:
+            assert response.status == status
+    assert await all_found("refused", GUARDED, url=bridge.url) == [
+        Finding(WARNING, f"{what}: 1, none of them within 3 s", cure)
+        for what, cure in (
+            ("events dropped since the start (not_json)", CURES["drops"]["not_json"]),
+            ("events dropped since the start (no_user)", CURES["drops"]["no_user"]),
+            ("events dropped since the start (unknown_topic)", CURES["drops"]["unknown_topic"]),
+            ("denied requests since the start", CURES["errors"]["denied"]),
+        )
+    ]
+
+
+async def test_refused_fails_for_a_counter_that_rises(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    BlockedBroadcaster(monkeypatch)
+    bridge = await start(QUEUE_SIZE="1")
+
+    async def publish() -> None:
+        while True:
+            await bridge.publish({"user_id": "u1"})
+            await asyncio.sleep(0.1)
+
+    publishing = asyncio.create_task(publish())
+    try:
+        finding = await found("refused", url=bridge.url)
+    finally:
+        publishing.cancel()
+    assert finding.state is FAILURE
+    assert finding.text.startswith("events retried since the start (queue_full): ")
+    assert " of them within 3 s" in finding.text
+    assert "none of them" not in finding.text
+    assert "WSBRIDGE_QUEUE_SIZE" in finding.cure
+
+
+async def test_refused_without_the_operators_token_is_not_checked(start: Start) -> None:
+    bridge = await start(**GUARDED)
+    finding = await found("refused", GUARDED | {"ADMIN_TOKEN": "another token of an operator"}, url=bridge.url)
+    assert (finding.state, finding.text) == (NOT_CHECKED, "the bridge does not answer operators")
+    assert (await found("refused")).text == "the bridge does not answer"
+
+
+class Hostile(Served):
+    """Answers with one line, and ends."""
+
+    def __init__(self, line: bytes) -> None:
+        self._line = line
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (web.get("/console/stream", self._stream),)
+
+    async def _stream(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._line + b"\n")
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"no json", b'{"type":"numbers"}', b"x" * 3_000_000, b"[" * 100_000])
+async def test_refused_of_a_server_that_is_not_a_bridge_is_not_checked(line: bytes) -> None:
+    async with Hostile(line) as server:
+        assert (await found("refused", url=f"http://127.0.0.1:{server.port}")).state is NOT_CHECKED
+
+
+def test_refused_has_a_cure_for_every_reason() -> None:
+    assert set(CURES["drops"]) == set(Drop)
+    assert set(CURES["retries"]) == set(Retry)
+    assert refused.LOOKS > 1

@@ -1,0 +1,88 @@
+"""The check of what the bridge has refused: events that were dropped or retried, requests that were denied.
+
+Reads the counters that `wsbridge top` shows, several times, to tell those that rise from old ones.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from wsbridge.cli.doctor.deployment import Deployment
+from wsbridge.cli.doctor.findings import Finding, failure, ok, warning
+from wsbridge.cli.top.totals import Totals
+from wsbridge.core.reasons import Drop, Retry
+
+LOOKS = 4  # of the stream, which has one each second
+REPORT = "report it with internal.error of the bridge's log"
+UNKNOWN = "see docs/protocol.md#events of the bridge's version"  # for a reason that a newer bridge has
+UTF8 = "let its publisher encode the JSON as UTF-8"
+OF_REDIS = "see the checks of Redis, and redis.unavailable in the bridge's log"
+OF_QUEUE = "events arrive faster than they are written: see the CPU in wsbridge top (docs/scaling.md)"
+CURES: Mapping[str, Mapping[str, str]] = {
+    "drops": {
+        Drop.NOT_JSON: "let its publisher send a JSON object; event.dropped in the bridge's log names the mistake",
+        Drop.NOT_AN_OBJECT: "let its publisher send a JSON object, not a list, text or number",
+        Drop.BAD_UTF8: UTF8,
+        Drop.UTF16: UTF8,
+        Drop.SCHEMA_REGISTRY: "let its publisher send plain JSON, without the serializer of a schema registry",
+        Drop.NO_DATA: "let its publisher put a JSON object into the CloudEvent's data",
+        Drop.NO_USER: "compare the published data with the bridge's WSBRIDGE_USER_ID_FIELD",
+        Drop.BAD_USER: "let its publisher send the user as a string of 1 to 256 bytes, an integer or a list of these",
+        Drop.TOO_LARGE: "publish less data for fewer users at once, or raise WSBRIDGE_MAX_EVENT_BYTES",
+        Drop.EXPIRED: "let its publisher set a longer ttlInSeconds, and look for a delay in the sidecar or in Kafka",
+        Drop.UNKNOWN_TOPIC: "add the topic to WSBRIDGE_TOPICS, or remove its subscription (topic.unknown in the log)",
+    },
+    "retries": {
+        Retry.QUEUE_FULL: f"{OF_QUEUE}, or raise WSBRIDGE_QUEUE_SIZE",
+        Retry.QUEUE_BYTES: f"{OF_QUEUE}, or raise WSBRIDGE_QUEUE_MAX_BYTES",
+        Retry.REDIS_UNAVAILABLE: OF_REDIS,
+        Retry.FOLLOWS_RETRY: "see the other reason: an earlier event of the same user was retried",
+        Retry.ABANDONED: "the sidecar gave up: the bridge or Redis is slow, or the sidecar's time-out is short",
+        Retry.BODY_TOO_LARGE: "raise WSBRIDGE_MAX_EVENT_BYTES to what the topic's messages have",
+        Retry.BODY_TIMEOUT: "look at the network between sidecar and bridge, and at the sidecar's CPU limit",
+        Retry.INTERNAL: REPORT,
+    },
+    "errors": {
+        "denied": "request.denied in the bridge's log has path, caller and reason. A sidecar needs APP_API_TOKEN, "
+        "Prometheus WSBRIDGE_METRICS_TOKEN. doctor --public-url causes some itself",
+        "internal": REPORT,
+    },
+}
+_WORDS = {"drops": "events dropped", "retries": "events retried"}
+
+
+class Look(NamedTuple):
+    at: float
+    counts: Mapping[str, Mapping[str, int]]  # kind → reason → number since the start, of all replicas
+
+
+async def refused(d: Deployment) -> list[Finding]:
+    """A finding for each reason whose counter is not 0. It is worse if the counter rises."""
+    first, last = await _look(d)
+    within = f"{last.at - first.at:.0f} s"
+    found = []
+    for kind, cures in CURES.items():
+        for reason, count in last.counts[kind].items():
+            grown = max(0, count - first.counts[kind].get(reason, 0))
+            if not count or (kind == "errors" and reason not in cures):  # other errors are made by clients
+                continue
+            more = f"{grown} of them within {within}" if grown else f"none of them within {within}"
+            text = f"{_WORDS.get(kind, f'{reason} requests' if reason == 'denied' else 'internal errors')}"
+            name = f" ({reason})" if kind in _WORDS else ""
+            state = failure if grown and kind in _WORDS else warning
+            found.append(state(f"{text} since the start{name}: {count:,}, {more}", cures.get(reason, UNKNOWN)))
+    return found or [ok("no event was dropped or retried, and no request denied, since the start")]
+
+
+async def _look(d: Deployment) -> tuple[Look, Look]:
+    """The first and the last look. Raises `NotChecked` if the bridge does not answer operators."""
+    totals, looks = Totals(), list[Look]()
+    async with contextlib.aclosing(d.lines("/console/stream?show=numbers")) as lines:
+        async for line in lines:
+            if totals.take(json.loads(line)):
+                looks.append(Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}))
+            if len(looks) == LOOKS:
+                break
+    return looks[0], looks[-1]

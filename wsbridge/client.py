@@ -33,6 +33,8 @@ STABLE = 5.0  # seconds after which a connection resets the backoff
 CONNECT_TIMEOUT = 10.0  # seconds
 PING_INTERVAL, PING_TIMEOUT = 30.0, 15.0  # seconds: a server that vanished is noticed within their sum
 CLOSE_TIMEOUT = 2.0  # seconds for the server's part of a close
+MAX_MESSAGE_BYTES = 16_777_216  # sixteen times the largest event of a bridge with its default settings
+TOO_BIG = Close(1009, "max_message_bytes")  # this client closed the connection, because a message is over its bound
 _TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 Cause = Close | HTTPStatus | int | WebSocketException | OSError  # why a connection ended or was not opened
@@ -41,8 +43,8 @@ Cause = Close | HTTPStatus | int | WebSocketException | OSError  # why a connect
 class Ended(Exception):  # noqa: N818 - every client does
     """The client does not reconnect. `cause` is the close, or the HTTP status that refused the handshake."""
 
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(str(cause))
+    def __init__(self, cause: Cause, text: str = "") -> None:
+        super().__init__(text or str(cause))
         self.cause = cause
 
 
@@ -101,6 +103,7 @@ class Client:
 
     `token` is a token, or a function that returns one for each connection. `user` is needed without a token only.
     `position` is that of the last message that the loop has finished: save it to resume with another client.
+    A message over `max_message_bytes` is not read, and raises `Ended`: it would come again after each reconnect.
     `on_attempt` is called before each connection, `on_disconnect` after it with the seconds until the next one.
     """
 
@@ -112,6 +115,7 @@ class Client:
     on_disconnect: Callable[[Cause, float], object] = lambda _cause, _seconds: None
     new_delays: Callable[[], Iterator[float]] = delays
     clock: Callable[[], float] = time.monotonic
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
     def __post_init__(self) -> None:
         self._ws: ClientConnection | None = None
@@ -165,7 +169,7 @@ class Client:
                 ping_interval=PING_INTERVAL,
                 ping_timeout=PING_TIMEOUT,
                 close_timeout=CLOSE_TIMEOUT,
-                max_size=None,
+                max_size=self.max_message_bytes,
             )
         except InvalidStatus as error:
             status = error.response.status_code
@@ -198,12 +202,19 @@ class Client:
             self._renewed = False
         needs_token = close.code == TOKEN_MISSING.code
         if not close.reconnect or (needs_token and not callable(self.token)):
-            raise Ended(close)
+            raise Ended(close, self._too_big() if close is TOO_BIG else "")
         if needs_token and not self._renewed:
             self._renewed = True
             self._reconnect_after(close, 0.0)
         else:
             self._reconnect_after(close, max(next(self._delays), self._return_at - now))
+
+    def _too_big(self) -> str:
+        after = f" after {self.position}" if self.position else ""
+        return (
+            f"the message{after} is larger than max_message_bytes ({self.max_message_bytes}): raise it above the "
+            "bridge's WSBRIDGE_MAX_EVENT_BYTES, and resume"
+        )
 
     def _reconnect_after(self, cause: Cause, seconds: float) -> None:
         self._wait = seconds
@@ -219,6 +230,8 @@ class Client:
 
 
 def _close_of(closed: ConnectionClosed) -> Close:
+    if closed.sent and closed.sent.code == TOO_BIG.code and not closed.rcvd_then_sent:
+        return TOO_BIG
     if closed.rcvd:
         return Close(closed.rcvd.code, closed.rcvd.reason)
     if closed.sent and closed.sent.code != CloseCode.INTERNAL_ERROR:

@@ -29,7 +29,7 @@ from wsbridge.cli.options import (
     user_option,
 )
 from wsbridge.config.env import load
-from wsbridge.config.settings import PREFIX, SettingsError
+from wsbridge.config.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
     from wsbridge.cli.listen import Token
@@ -62,10 +62,12 @@ def listen(environ: Environ, user: str, token: str | None, url: str | None, last
     import asyncio
 
     from wsbridge.cli.listen import Listener, shower, while_read
-    from wsbridge.client import Client
+    from wsbridge.client import MAX_MESSAGE_BYTES, Client
 
-    url = url or f"ws://{address(load(environ)[0])}/ws"
-    client = Client(url, user, token or _minted(environ, user), last_event_id)
+    settings, _ = load(environ)
+    url = url or f"ws://{address(settings)}/ws"
+    largest = max(MAX_MESSAGE_BYTES, 2 * settings.max_event_bytes)
+    client = Client(url, user, token or _minted(settings, user), last_event_id, max_message_bytes=largest)
     code = FAILED
     try:
         asyncio.run(while_read(sys.stdout, Listener(client, show=shower(sys.stdout, environ), note=complain).follow()))
@@ -76,9 +78,8 @@ def listen(environ: Environ, user: str, token: str | None, url: str | None, last
     return code
 
 
-def _minted(environ: Environ, user: str) -> "Token":
+def _minted(settings: Settings, user: str) -> "Token":
     """A function that makes a token for each connection, if there is a secret to sign it."""
-    settings, _ = load(environ)
 
     async def minted() -> str:
         return make_token(settings, user)

@@ -32,6 +32,8 @@ _BY_CODE = {
     4509: "an operator ended this user's sessions",
 }
 _BY_REASON = {
+    (1009, "max_message_bytes"): "a message was larger than this client takes: "
+    "set WSBRIDGE_MAX_EVENT_BYTES here to the bridge's value",
     (1013, "overloaded"): "the server is at a limit (WSBRIDGE_MAX_CONNECTIONS, WSBRIDGE_HANDSHAKE_RATE or ulimit -n)",
     (1013, "unavailable"): "the server cannot read histories or keys now: its /health names the reason",
     (4401, "token_missing"): "the server requires a token: give --token, or set WSBRIDGE_JWT_SECRET to make tokens",

@@ -1,6 +1,7 @@
 """`wsbridge listen`: its reaction to each close, gap and goodbye, with scripted servers and a real bridge."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.running import DEADLINE, ROOT, Running, Start, until
 from wsbridge.auth.tokens import mint
+from wsbridge.cli.formatting import explain
 from wsbridge.cli.listen import Listener, Token
-from wsbridge.client import STABLE, Client, Ended, delays
+from wsbridge.client import STABLE, TOO_BIG, Client, Ended, delays
 from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -401,3 +405,41 @@ async def test_client_as_in_the_guide_prints_events(bridge: Running, capsys: pyt
     await until(has_printed)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_client_over_its_bound_says_what_to_do_and_resumes_with_a_larger_one(bridge: Running) -> None:
+    url = f"{bridge.url}/ws"
+    client = Client(url, "u1", max_message_bytes=1_000)
+    async with asyncio.timeout(DEADLINE), client:
+        await anext(client)
+        await bridge.publish({"user_id": "u1", "n": 1})
+        assert (await anext(client)).data["n"] == 1
+        await bridge.publish({"user_id": "u1", "n": 2, "text": "x" * 1_000})
+        with pytest.raises(Ended, match=r"the message after \w+:1 is larger than max_message_bytes \(1000\)") as ended:
+            await anext(client)
+    assert ended.value.cause is TOO_BIG
+    async with asyncio.timeout(DEADLINE), Client(url, "u1", position=client.position) as larger:
+        assert (await anext(larger)).recovered is True
+        assert (await anext(larger)).data["n"] == 2
+
+
+async def test_client_bounds_a_message_in_fragments() -> None:
+    """A server that sends one message without an end does not fill the memory of its client."""
+
+    async def endless(ws: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await ws.send("x" * 1_000 for _ in range(100_000))
+
+    async with serve(endless, "127.0.0.1", 0) as server:
+        following = Following(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws")
+        following.client.max_message_bytes = 50_000
+        await following.to_the_end()
+    assert following.notes == [explain(TOO_BIG)]
+    assert "set WSBRIDGE_MAX_EVENT_BYTES here" in following.notes[0]
+
+
+async def test_client_does_not_take_the_close_of_a_server_for_its_own(aiohttp_server: AiohttpServer) -> None:
+    following = Following(await Stage(closing(Close(1009, "max_message_bytes"))).open(aiohttp_server))
+    with pytest.raises(Ended, match="1009") as ended:
+        await anext(following.client)
+    assert ended.value.cause is not TOO_BIG

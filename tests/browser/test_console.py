@@ -107,6 +107,7 @@ async def test_console_shows_connections_and_ends_one_or_all_of_a_user(console: 
     await console.row("alice").click()
     await console.press("End this connection")
     await is_ended(ws)
+    await expect(console.row("alice")).to_have_count(0)
     await console.page.get_by_label("Search connections").fill("alice")
     await expect(console.row("alice")).to_have_count(1)
     await console.row("alice").click()

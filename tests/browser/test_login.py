@@ -1,0 +1,114 @@
+"""The example of a login: its page with each of its servers, started by the commands of its README."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import sys
+from asyncio.subprocess import create_subprocess_shell
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.running import DEADLINE, ROOT, SECRET, until_told
+from tests.support.valkey import free_port
+
+# isort: split
+
+from playwright.async_api import Browser, Page, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+FOLDER = ROOT / "examples" / "login"
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+COMMANDS = dict(re.findall(r"^\| (\w+) \| `(\w+ [\w.]+)` \|", README, re.MULTILINE))
+PROGRAMS = {"Python": sys.executable, "Node": "node", "Java": "java"}
+
+
+@contextlib.asynccontextmanager
+async def serving(language: str, **environ: str) -> AsyncIterator[None]:
+    """The server in this language, once it answers."""
+    program, _, file = COMMANDS[language].partition(" ")
+    if shutil.which("javac" if language == "Java" else PROGRAMS[language]) is None:
+        pytest.skip(f"{program} is not installed, or has no compiler")
+    command = f"exec {PROGRAMS[language]} {file}"
+    process = await create_subprocess_shell(command, cwd=FOLDER, env=os.environ | environ)
+    try:
+        async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as http:
+
+            async def told() -> bool:
+                with contextlib.suppress(aiohttp.ClientConnectionError):
+                    async with http.get(f"http://127.0.0.1:{environ['PORT']}/me") as response:
+                        return response.status == 401
+                assert process.returncode is None
+                return False
+
+            await until_told(told)
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def log_in(page: Page, name: str) -> None:
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_role("button", name="Log in").click()
+    await live(page, name)
+
+
+async def live(page: Page, name: str) -> None:
+    await expect(page.locator("#user")).to_have_text(name)
+    await expect(page.locator("#status")).to_have_text("open")
+
+
+async def publish(bridge: Bridge, user: str, title: str) -> None:
+    task = {"event_type": "task.created", "user_id": user, "title": title}
+    async with bridge.http() as http, http.post(f"{bridge.url}/events/task-updates", json=task) as response:
+        assert await response.json() == {"status": "SUCCESS"}
+
+
+@pytest.mark.parametrize("language", PROGRAMS)
+async def test_page_follows_login_logout_and_switch_of_the_user_in_all_tabs(browser: Browser, language: str) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with (
+        Bridge(JWT_SECRET=SECRET, ALLOWED_ORIGINS=url) as bridge,
+        serving(language, PORT=str(port), BRIDGE=bridge.url, WSBRIDGE_JWT_SECRET=SECRET),
+        await browser.new_context() as context,
+    ):
+        first = await context.new_page()
+        await first.goto(url)
+        await log_in(first, "alice")
+        second = await context.new_page()
+        await second.goto(url)
+        await live(second, "alice")
+
+        await publish(bridge, "alice", "For alice")
+        for page in (first, second):
+            await expect(page.locator("li")).to_have_text(["For alice"])
+
+        await first.get_by_role("button", name="Log out").click()
+        for page in (first, second):
+            await expect(page.locator("#session")).to_be_hidden()
+
+        async def nobody() -> bool:
+            return not (await bridge.ask("/stats"))["users"]
+
+        await until_told(nobody)
+        await log_in(first, "bob")
+        await publish(bridge, "alice", "While bob is here")
+        await publish(bridge, "bob", "For bob")
+        await expect(first.locator("li")).to_have_text(["For bob"])
+        await second.evaluate("dispatchEvent(new Event('focus'))")
+        await live(second, "bob")
+
+        await log_in(second, "alice")  # without a logout
+        await expect(first.locator("#session")).to_be_hidden()
+        await first.evaluate("dispatchEvent(new Event('focus'))")
+        await live(first, "alice")
+        await publish(bridge, "alice", "For alice again")
+        for page in (first, second):
+            await expect(page.locator("li")).to_have_text(["For alice again"])

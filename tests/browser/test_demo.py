@@ -22,6 +22,7 @@ from tests.support.valkey import free_port
 
 # isort: split
 
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
@@ -55,6 +56,19 @@ class Demo:
     async def press(self, name: str) -> None:
         await self.page.get_by_role("button", name=name, exact=True).click()
 
+    async def network(self, user: str, mode: str) -> None:
+        await self.page.get_by_role("radiogroup", name=f"Network of {user}").get_by_role("radio", name=mode).check()
+
+    async def is_done(self, *steps: int) -> None:
+        """Wait until exactly these steps, from 0, are ticked off."""
+        done = [str(number in steps).lower() for number in range(4)]
+        await expect(self.page.locator("#steps li")).to_have_count(4)
+        for number, value in enumerate(done):
+            await expect(self.page.locator("#steps li").nth(number)).to_have_attribute("data-done", value)
+
+    def edge(self, user: str) -> Locator:
+        return self.page.locator(f"#chain .edge[data-user={user}]")
+
     async def open_tabs(self, *numbers: int) -> None:
         for number in numbers:
             await expect(self.tab(number).locator(".badge")).to_have_text("open")
@@ -79,7 +93,7 @@ class Demo:
         await expect(self.browser(user).locator(".line .badge")).to_have_text(text)
 
     async def wire(self, user: str) -> list[str]:
-        """The messages on this user's WebSockets, verbatim."""
+        """The messages on this user's WebSockets, verbatim. They are folded."""
         return await self.browser(user).locator(".log .in pre").all_text_contents()
 
     async def frames(self, user: str, kind: str) -> list[Any]:
@@ -181,29 +195,31 @@ async def test_demo_title_with_html_is_shown_as_text(demo: Demo) -> None:
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_demo_cut_connection_resumes_at_its_position(demo: Demo) -> None:
+async def test_demo_connection_that_a_flaky_network_cuts_resumes_at_its_position(demo: Demo) -> None:
     await demo.publish(ALICE, "Before")
     await demo.shows(1, "Before")
     position = await demo.tab(0).locator(".position").inner_text()
-    await demo.press("Cut: alice")
+    await demo.network(ALICE, "flaky")
+    await expect(demo.browser(ALICE).locator(".log")).to_contain_text("WebSocket closed, 1006")
+    await demo.network(ALICE, "online")
     for number in (0, 1):
         await expect(demo.tab(number).locator(".news")).to_have_text("Resumed: nothing was missed.")
-    await expect(demo.browser(ALICE).locator(".log")).to_contain_text("WebSocket closed, 1006")
     await expect(demo.browser(ALICE).locator(".address")).to_contain_text(f"last_event_id={position}")
     await demo.publish(ALICE, "After")
     for number in (0, 1):
         await demo.shows(number, "Before", "After")
         await demo.marks(number)
-    assert [frame.get("recovered") for frame in await demo.frames(ALICE, "connected")] == [None, True]
+    first, *later = [frame.get("recovered") for frame in await demo.frames(ALICE, "connected")]
+    assert (first, set(later)) == (None, {True})
     assert len(await demo.frames(BOB, "connected")) == 1
     assert (demo.complaints, demo.errors) == ([], [])
 
 
-async def test_demo_event_published_while_unplugged_arrives_late_and_once(demo: Demo) -> None:
+async def test_demo_event_published_while_offline_arrives_late_and_once(demo: Demo) -> None:
     await demo.publish(ALICE, "Before")
     await demo.shows(1, "Before")
-    await demo.press("Unplug: alice")
-    await demo.link(ALICE, "unplugged")
+    await demo.network(ALICE, "offline")
+    await demo.link(ALICE, "offline")
     await expect(demo.tab(1).locator(".badge")).to_have_text(re.compile(r"retry \d in \d+ s"))
     await demo.publish(ALICE, "One")
     await expect(demo.page.locator("#answer")).to_contain_text("alice has no connection now")
@@ -212,7 +228,7 @@ async def test_demo_event_published_while_unplugged_arrives_late_and_once(demo: 
     await demo.shows(2, "Meanwhile")
     await demo.shows(0, "Before")
 
-    await demo.press("Plug in: alice")
+    await demo.network(ALICE, "online")
     for number in (0, 1):
         await expect(demo.tab(number).locator(".news")).to_have_text("Resumed: 2 updates arrived late.")
     await demo.publish(ALICE, "After")
@@ -224,7 +240,7 @@ async def test_demo_event_published_while_unplugged_arrives_late_and_once(demo: 
 
 
 async def test_demo_with_blocked_websockets_uses_a_stream(demo: Demo) -> None:
-    await demo.press("Block WebSockets: alice")
+    await demo.network(ALICE, "no WebSockets")
     await demo.link(ALICE, "1 event stream for 2 tabs")
     await demo.open_tabs(0, 1)
     await expect(demo.tab(0).locator(".why")).to_have_text(re.compile("^An event stream, because WebSockets failed"))
@@ -233,12 +249,12 @@ async def test_demo_with_blocked_websockets_uses_a_stream(demo: Demo) -> None:
     await demo.shows(0, "Streamed")
     await demo.shows(1, "Streamed")
     await expect(demo.browser(ALICE).locator(".log")).to_contain_text("event: task_update")
-    await demo.press("Cut: alice")  # a stream can be cut too
-    await expect(demo.tab(1).locator(".news")).to_have_text("Resumed: nothing was missed.")
+    await expect(demo.edge(ALICE)).to_have_attribute("data-state", "sse")
+    await demo.is_done(0, 3)
     await demo.link(BOB, "1 WebSocket")
     address = demo.browser(ALICE).locator(".address")
     failed = demo.browser(ALICE).locator(".log b", has_text="WebSocket failed")
-    await expect(failed).to_have_count(4)  # the last of them while the stream was open
+    await expect(failed).to_have_count(3)
     await expect(address).to_have_text(re.compile("^http://.*/sse"))
     assert (demo.complaints, demo.errors) == ([], [])
 
@@ -270,14 +286,14 @@ async def test_demo_second_page_shares_the_connection(demo: Demo, bridge: Bridge
     await demo.shows(1, "For both pages")
     await expect(demo.page.locator("#bridge")).to_have_text("healthy · 2 connections of 2 users")
 
-    await other.press("Unplug: alice")  # both pages share the simulated network
+    await other.network(ALICE, "offline")  # both pages share the simulated network
     for page in (demo, other):
-        await page.link(ALICE, "unplugged")
+        await page.link(ALICE, "offline")
     third = Demo(await demo.page.context.new_page())
     third.watch()
     await third.page.goto(bridge.url)
-    await third.link(ALICE, "unplugged")
-    await demo.press("Plug in: alice")
+    await third.link(ALICE, "offline")
+    await demo.network(ALICE, "online")
     for page in (demo, other, third):
         await page.open_tabs(0, 1)
     assert (other.complaints, other.errors) == ([], [])
@@ -322,7 +338,7 @@ async def test_demo_page_on_an_internal_port_works(browser: Browser) -> None:
         await demo.page.goto(f"http://127.0.0.1:{internal}")
         await demo.open_tabs(0, 1, 2)
         await expect(demo.browser(ALICE).locator(".address")).to_contain_text(f"ws://127.0.0.1:{bridge.port}/ws")
-        await demo.press("Block WebSockets: alice")
+        await demo.network(ALICE, "no WebSockets")
         await demo.link(ALICE, "1 event stream for 2 tabs")
         await demo.publish(ALICE, "From elsewhere")
         await demo.shows(1, "From elsewhere")
@@ -330,7 +346,7 @@ async def test_demo_page_on_an_internal_port_works(browser: Browser) -> None:
 
 
 async def test_demo_describes_every_close_code() -> None:
-    page = (ROOT / "wsbridge" / "web" / "static" / "demo.html").read_text(encoding="utf-8")
+    page = (ROOT / "wsbridge" / "web" / "static" / "demo" / "tab.js").read_text(encoding="utf-8")
     (table,) = re.findall(r"const MEANING = \{(.*?)\};", page, re.DOTALL)
     closes = json.loads((ROOT / "tests" / "vectors" / "closes.json").read_text(encoding="utf-8"))["closes"]
     assert {str(close["code"]) for close in closes} <= set(re.findall(r"(\d{4}): '", table))
@@ -339,10 +355,14 @@ async def test_demo_describes_every_close_code() -> None:
 async def test_demo_does_not_scroll_sideways(demo: Demo) -> None:
     await demo.publish(ALICE, "Verylongwordwithoutanybreak" * 8)
     await expect(demo.tab(1).locator(".tasks label")).to_have_count(1)
-    for width in (390, 320, 641, 1001, 1280):
+    await expect(demo.page.locator("#chain .dot")).to_have_count(0)
+    for width in (390, 320, 641, 801, 1001, 1280, 2560):
         await demo.page.set_viewport_size({"width": width, "height": 844})
-        wider = "nodes => nodes.filter(node => node.scrollWidth > node.clientWidth).map(node => node.className)"
-        assert await demo.page.locator("html, body, .browser, .tab, .log, .tasks").evaluate_all(wider) == [], width
+        wider = (
+            "nodes => nodes.filter(node => node.scrollWidth > node.clientWidth).map(node => node.id || node.className)"
+        )
+        parts = demo.page.locator("html, body, .browser, .tab, .log, .tasks, #steps, #chain, #next")
+        assert await parts.evaluate_all(wider) == [], width
 
 
 async def test_demo_loads_nothing_from_other_hosts(demo: Demo, bridge: Bridge) -> None:
@@ -352,3 +372,130 @@ async def test_demo_loads_nothing_from_other_hosts(demo: Demo, bridge: Bridge) -
     await demo.open_tabs(0, 1, 2)
     assert f"{bridge.url}/client.js" in asked
     assert [url for url in asked if not url.startswith((bridge.url, "data:"))] == []
+
+
+async def test_demo_story_ticks_each_step_off_when_it_has_happened(demo: Demo) -> None:
+    await demo.is_done()
+    await demo.press("Publish for alice")
+    await demo.is_done(0)
+    await demo.press("Unplug alice")
+    await expect(demo.edge(ALICE)).to_have_attribute("data-state", "broken")
+    await demo.press("Publish the first")
+    await expect(demo.edge(ALICE)).to_contain_text("1 event waits")
+    await demo.is_done(0)
+    await demo.press("Publish the second")
+    await expect(demo.edge(ALICE)).to_contain_text("2 events wait")
+    await demo.is_done(0, 1)
+    await demo.press("Plug alice in")
+    await demo.is_done(0, 1, 2)
+    await expect(demo.edge(ALICE)).not_to_contain_text("wait")
+    await demo.marks(0, "Call the dentist", "Book the night train")
+    await expect(demo.page.get_by_text("That is the promise")).to_be_hidden()
+    await demo.press("Block WebSockets")
+    await demo.press("Publish for alice")
+    await demo.is_done(0, 1, 2, 3)
+    await expect(demo.page.get_by_text("That is the promise")).to_be_visible()
+    await expect(demo.page.locator("#steps button:visible")).to_have_count(0)
+    assert (demo.complaints, demo.errors) == ([], [])
+
+
+async def test_demo_story_ticks_nothing_off_for_bob_or_for_a_gap(demo: Demo, bridge: Bridge) -> None:
+    await demo.publish(BOB, "Mow the lawn")
+    await demo.shows(2, "Mow the lawn")
+    await demo.is_done()
+    await demo.network(ALICE, "offline")
+    for title in ("One", "Two"):
+        await demo.publish(ALICE, title)
+    await demo.is_done(1)
+    await bridge.stop(signal.SIGKILL)
+    await bridge.start()  # its history was in memory, so both are lost
+    await demo.network(ALICE, "online")
+    await expect(demo.tab(0).locator(".gap")).to_contain_text("Gap (reset)")
+    await demo.is_done()
+    assert demo.errors == []
+
+
+async def test_demo_picture_lets_an_event_of_another_publisher_travel_to_each_tab(demo: Demo, bridge: Bridge) -> None:
+    await expect(demo.page.locator("#chain .dot")).to_have_count(0)  # those of the connections that have opened
+    await demo.page.evaluate(
+        """() => {
+            window.dots = [];
+            const added = (all) => all.flatMap(({addedNodes}) => [...addedNodes]);
+            const seen = (all) => dots.push(...added(all).map(({dataset}) => dataset.user));
+            new MutationObserver(seen).observe(document.getElementById('chain'), {childList: true});
+        }"""
+    )
+    event = {"event_type": "task.created", "user_id": ALICE, "task_id": "1", "title": "From elsewhere"}
+    async with aiohttp.ClientSession() as http, http.post(f"{bridge.url}/events/task-updates", json=event) as response:
+        assert response.status == 200
+    await demo.shows(1, "From elsewhere")
+    await demo.page.wait_for_function("dots.length >= 3")
+    assert await demo.page.evaluate("dots") == [None, "alice", "alice"]
+    await expect(demo.page.locator("#chain .dot")).to_have_count(0)  # each ends by itself
+    assert (demo.complaints, demo.errors) == ([], [])
+
+
+async def test_demo_wire_says_what_a_message_means_and_unfolds_to_the_message(demo: Demo) -> None:
+    await demo.publish(ALICE, "Buy milk")
+    row = demo.browser(ALICE).locator(".log details", has_text="task_update").first
+    await expect(row.locator("summary")).to_contain_text("task_update task.created “Buy milk” at")
+    await expect(row.locator("pre")).to_be_hidden()
+    await row.locator("summary").click()
+    await expect(row.locator("pre")).to_be_visible()
+
+
+async def test_demo_names_commands_and_a_page_for_this_bridge(demo: Demo, bridge: Bridge) -> None:
+    page = await demo.page.locator("#page").inner_text()
+    opened = await demo.page.context.new_page()
+    await opened.route(f"{bridge.url}/copied", lambda route: route.fulfill(body=page, content_type="text/html"))
+    await opened.goto(f"{bridge.url}/copied")
+    await expect(demo.page.locator("#bridge")).to_contain_text("3 connections")
+    await demo.publish(ALICE, "Copied")
+    await expect(opened.locator("body")).to_contain_text("Copied")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_demo_has_no_violation_of_accessibility(
+    browser: Browser, bridge: Bridge, scheme: Any, width: int
+) -> None:
+    """Axe's rules, at the start and at the end of the story."""
+    async with await browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce"
+    ) as context:
+        demo = Demo(await context.new_page())
+        await demo.page.goto(bridge.url)
+        await demo.open_tabs(0, 1, 2)
+        assert await violations(demo.page) == []
+        for button in ("Publish for alice", "Unplug alice", "Publish the first", "Publish the second"):
+            await demo.press(button)
+        await demo.is_done(0, 1)
+        assert await violations(demo.page) == []
+        for button in ("Plug alice in", "Block WebSockets", "Publish for alice"):
+            await demo.press(button)
+        await demo.is_done(0, 1, 2, 3)
+        await demo.page.locator(".log details summary").first.click()
+        assert await violations(demo.page) == []
+        await expect(demo.page.locator("#chain .dot")).to_have_count(0)
+
+
+async def violations(page: Page) -> list[str]:
+    results = await Axe().run(page)
+    return [
+        f"{violation['id']}: {node['html']}"
+        for violation in results.response["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+async def test_demo_shows_the_proof_on_the_first_screen_of_a_phone(browser: Browser, bridge: Bridge) -> None:
+    async with await browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        demo = Demo(await context.new_page())
+        await demo.page.goto(bridge.url)
+        await demo.open_tabs(0, 1, 2)
+        for button in ("Publish for alice", "Unplug alice", "Publish the first", "Publish the second", "Plug alice in"):
+            await demo.press(button)
+        await demo.is_done(0, 1, 2)
+        for number in (0, 1):
+            await expect(demo.tab(number).locator(".late").first).to_be_in_viewport()
+        assert await demo.page.evaluate("scrollY") == 0

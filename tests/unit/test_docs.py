@@ -23,7 +23,7 @@ PROSE = sorted(path for folder in FOLDERS for path in folder.glob("*.md"))
 WIDTH = 120  # characters in a line
 EVENT = re.compile(r"[a-z]+\.[a-z]+")
 NO_EVENTS = {
-    "aiohttp.server", "aiohttp.websocket", "client.js", "console.css", "demo.html", "history.lua", "index.html",
+    "aiohttp.server", "aiohttp.websocket", "client.js", "console.css", "demo.css", "history.lua", "index.html",
     "pubsub.kafka", "wsbridge.access", "wsbridge.canary", "wsbridge.v", "wsbridge.web",
 }  # fmt: skip
 

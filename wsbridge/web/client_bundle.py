@@ -4,7 +4,7 @@ import re
 from importlib.resources.abc import Traversable
 
 _IMPORT = re.compile(r"^import \{ [\w, ]+ \} from '\./(\w+)\.js';\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:const|function) (\w+))", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:const|function|class) (\w+))", re.MULTILINE)
 
 
 def bundle(folder: Traversable, entry: str) -> str:

@@ -1,6 +1,7 @@
 """Static content at `/`: the demo page, or a sentence about the service."""
 
 import html
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ from importlib.resources import files
 from aiohttp import hdrs, web
 
 from wsbridge.config.settings import Settings
+from wsbridge.web.client_bundle import bundle
 from wsbridge.web.quickstart import program
 
 _STATIC = files("wsbridge.web").joinpath("static")
@@ -27,8 +29,15 @@ class FrontHandler:
 
 def _demo_page(settings: Settings) -> Callable[[], web.Response]:
     public_port = str(settings.port) if settings.internal_port is not None else ""  # empty: that of the page
-    page = _STATIC.joinpath("demo.html").read_text(encoding="utf-8")
-    page = page.replace("{{PUBLIC_PORT}}", public_port).replace("{{COMMAND}}", html.escape(program(sys.argv[0])))
+    folder = _STATIC.joinpath("demo")
+    parts = {
+        "STYLE": folder.joinpath("demo.css").read_text(encoding="utf-8"),
+        "SCRIPT": bundle(folder, "demo"),
+        "PUBLIC_PORT": public_port,
+        "COMMAND": html.escape(program(sys.argv[0])),
+    }
+    page = folder.joinpath("index.html").read_text(encoding="utf-8")
+    page = re.sub(r"\{\{([A-Z_]+)\}\}", lambda name: parts[name[1]], page)
     return partial(web.Response, text=page, content_type="text/html", headers={hdrs.CACHE_CONTROL: "no-store"})
 
 

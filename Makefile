@@ -42,6 +42,10 @@ test: $(tools) ## run lint, types, the browser client's tests, and all tests on 
 newest: $(tools) ## run some tests with the newest versions of all dependencies instead of the locked ones
 	$(bin)/tox run -e newest
 
+.PHONY: walk
+walk: $(tools) ## let tabs walk at random for half an hour; ENGINE=firefox or webkit, MINUTES=5 shortens it
+	WALK_MINUTES=$(or $(MINUTES),30) $(bin)/tox run -e walk -- -k "$(or $(ENGINE),chromium)-0"
+
 .PHONY: chaos
 chaos: $(tools) ## inject faults for two minutes while events flow; SEED=7 repeats a run, SECONDS=60 shortens it
 	$(bin)/tox run -e chaos -- $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))

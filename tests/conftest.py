@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
+from tests.support.engines import ENGINES
 from tests.support.examples import PROFILE
 from tests.support.logs import Logs
 from tests.support.running import Running, Start, variables
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()) or item.path.parent.name == "browser":
             item.add_marker("browser")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of the client (those of a scene) in every engine, or in those that a marker names."""
+    if "engine" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("engines")
+        usual = ENGINES if {"scene", "natural"} & set(metafunc.fixturenames) else ENGINES[:1]
+        metafunc.parametrize("engine", marker.args if marker else usual, indirect=True, scope="module")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -103,12 +112,18 @@ def logs() -> Iterator[Logs]:
     logs.check()
 
 
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of the browser's engine; see `pytest_generate_tests`."""
+    return str(request.param)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    """One Chromium for the tests of a module, which share a loop: `pytest.mark.asyncio(loop_scope="module")`."""
+async def browser(engine: str) -> AsyncIterator[Any]:
+    """One browser for the tests of a module, which share a loop: `pytest.mark.asyncio(loop_scope="module")`."""
     from tests.support.browser import launched  # noqa: PLC0415 - imports playwright, which most tests do without
 
-    async with launched() as browser:
+    async with launched(engine=engine) as browser:
         yield browser
 
 
@@ -131,11 +146,11 @@ async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def everyday() -> AsyncIterator[Any]:
+async def everyday(engine: str) -> AsyncIterator[Any]:
     """The profile of a browser that does with its tabs what it does for people."""
     from tests.support.browser import as_people_have_it  # noqa: PLC0415 - as above
 
-    async with as_people_have_it() as context:
+    async with as_people_have_it(engine) as context:
         yield context
 
 

@@ -37,6 +37,7 @@ class Closing(Served):
         return ws
 
 
+@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
 @pytest.mark.parametrize("code", [1008, 4500, 4503, 4509, 4599, 4999])
 async def test_client_after_a_final_code_does_not_reconnect(scene: Scene, code: int) -> None:
     await scene.context.clock.install()
@@ -48,13 +49,14 @@ async def test_client_after_a_final_code_does_not_reconnect(scene: Scene, code: 
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 3000, 4000, 4408, 4429, 4499])
-async def test_client_after_another_code_reconnects(scene: Scene, code: int) -> None:
+async def test_client_after_another_code_reconnects(scene: Scene, engine: str, code: int) -> None:
+    hidden = engine == "webkit" and code in (1012, 1013)  # it shows them as 1006
     async with Closing(code) as closing:
         tab = await scene.open(url=closing.url)
         await tab.hears("connected", 2)
         assert tab.states == ["connecting", "open", "waiting", "connecting", "open"]
         waiting = next(state for state in tab.of_kind("state") if state["status"] == "waiting")
-        assert (waiting["code"], waiting["reason"]) == (code, "a reason")
+        assert (waiting["code"], waiting["reason"]) == ((1006, "") if hidden else (code, "a reason"))
         assert waiting["delay"] > 0 or code == 4408  # a slow consumer reconnects without a delay
         await tab.client("close()")
 

@@ -19,7 +19,10 @@ from tests.support.valkey import Valkey
 
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
+    pytest.mark.engines("chromium", "firefox", reason="WebDriver has no locators"),
+]
 
 VIEWER = "what only viewers know"
 HOSTILE = "<img src=x onerror=\"window.ran = 'yes'\"><b>it's</b>"

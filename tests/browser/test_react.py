@@ -1,6 +1,5 @@
 """The client's adapters for React and TanStack Query, in a page built by Vite, in StrictMode, in a real browser."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -16,20 +15,22 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.support.browser import REQUIRED, Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.deliveries import bulk_of, cloud_event
+from tests.support.node_modules import installed
 from tests.support.running import ROOT, Served
 
 # isort: split
 
 from playwright.async_api import Browser, ConsoleMessage, Page, WebSocket, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
+    pytest.mark.engines("chromium", reason="only its DevTools report WebSockets"),
+]
 
 SOURCE = ROOT / "tests" / "react_page"
-CACHE = Path.home() / ".cache" / "wsbridge-tests"
 REACTS = ("19", "18")
-INSTALL = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
 BURST = 1_000
 
 
@@ -47,35 +48,6 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> None:
         raise RuntimeError(f"{' '.join(map(str, command))}: {result.stdout}{result.stderr}")
 
 
-def unavailable(reason: str) -> None:
-    if REQUIRED:
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def dependencies() -> Path:
-    """React, TanStack Query and Vite, installed once for each lock file, outside of the repository."""
-    if missing := [name for name in ("node", "npm") if shutil.which(name) is None]:
-        unavailable(f"{' and '.join(missing)} not found: they build the React page")
-    lock = (SOURCE / "package-lock.json").read_bytes()
-    found = CACHE / f"react-page-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if not found.exists():
-        started = CACHE / f"{found.name}-{uuid.uuid4().hex}"
-        started.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(SOURCE / name, started)
-        try:
-            run(*INSTALL, cwd=started)
-        except RuntimeError as error:
-            shutil.rmtree(started)
-            unavailable(f"the React page cannot be built (Vite 8 wants Node.js 20.19 and npm 11): {error}")
-        try:
-            started.rename(found)
-        except OSError:  # another run was faster
-            shutil.rmtree(started)
-    return found / "node_modules"
-
-
 def install_client(project: Path) -> None:
     """Install the output of `npm pack`, as users of the package would, without the types."""
     run("npm", "pack", "--ignore-scripts", "--pack-destination", project, cwd=ROOT / "client")
@@ -88,11 +60,11 @@ def install_client(project: Path) -> None:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's sources with everything that they need."""
-    installed = dependencies()
+    modules = installed(SOURCE)
     project = tmp_path_factory.mktemp("react") / "page"
     shutil.copytree(SOURCE, project, ignore=shutil.ignore_patterns("node_modules"))
     (project / "node_modules").mkdir()
-    for each in installed.iterdir():
+    for each in modules.iterdir():
         (project / "node_modules" / each.name).symlink_to(each)
     install_client(project)
     return project

@@ -59,6 +59,7 @@ async def test_client_on_a_slow_network_gets_each_update_once(scene: Scene) -> N
     assert (leader.sockets, follower.sockets, leader.states) == (1, 0, ["connecting", "open"])
 
 
+@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
 @pytest.mark.parametrize("fault", [FaultyProxy.hold, FaultyProxy.half_close], ids=lambda fault: fault.__name__)
 async def test_client_on_a_silent_connection_reconnects(scene: Scene, fault: Callable[[FaultyProxy], None]) -> None:
     await scene.context.clock.install()
@@ -76,6 +77,7 @@ async def test_client_on_a_silent_connection_reconnects(scene: Scene, fault: Cal
     assert tab.sockets == 2
 
 
+@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
 async def test_client_of_a_silent_bridge_keeps_trying(scene: Scene) -> None:
     await scene.context.clock.install()
     tab = await scene.opened(sse=False)
@@ -186,9 +188,10 @@ async def test_client_after_a_reload_resumes_only_if_configured(scene: Scene, re
     tab = await scene.opened(resume=resume)
     await scene.publish(1)
     await tab.has(1)
+    address = await tab.page.evaluate("location.href")
     await tab.page.goto(f"{scene.site.origin}/elsewhere")
     await scene.publish(2)
-    await tab.page.go_back()
+    await tab.page.goto(address)  # it would be restored if the browser went back
     await tab.hears("connected", 2)
     await scene.publish(3)
     await tab.has(*seen)

@@ -9,6 +9,7 @@ from tests.support.scene import Scene
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
+@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
 @pytest.mark.parametrize("blocked", [Upgrades.STRIPPED, Upgrades.FORBIDDEN], ids=lambda blocked: blocked.value)
 async def test_stream_is_used_until_a_websocket_opens(scene: Scene, blocked: Upgrades) -> None:
     await scene.context.clock.install()
@@ -40,6 +41,7 @@ async def test_stream_is_used_until_a_websocket_opens(scene: Scene, blocked: Upg
     await scene.has_sessions(1)
 
 
+@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
 async def test_stream_beside_a_swallowed_upgrade_opens_within_3_s_and_is_remembered(scene: Scene) -> None:
     await scene.context.clock.install()
     scene.proxy.upgrades = Upgrades.SWALLOWED

@@ -1,30 +1,31 @@
-"""A real headless Chromium, and the bridge that it talks to, in its own process."""
+"""Real browsers without a screen, and the bridge that they talk to, in its own process."""
 
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
+import tempfile
 from asyncio.subprocess import Process, create_subprocess_exec
 from collections.abc import AsyncIterator
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Self, cast
 
 import aiohttp
 import pytest
 
+from tests.support import firefox, webkit
 from tests.support.deliveries import bulk_of, cloud_event
+from tests.support.engines import REQUIRED, program
 from tests.support.running import ROOT, credentials, variables
 from tests.support.valkey import free_port
 
-REQUIRED = os.environ.get("REQUIRE_ALL_TESTS") == "1"
 if not REQUIRED:
     pytest.importorskip("playwright.async_api", reason="playwright is not installed (dependency group test)")
 
-from playwright.async_api import Browser, BrowserContext, async_playwright, expect  # noqa: E402 - after the skip
+from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright, expect
 
 DEADLINE = 30.0  # seconds that any step may take
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
@@ -32,33 +33,46 @@ FLAGS = (
 INSECURE = "app.example"  # a host without TLS that is not localhost
 
 
-def chromium() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        reason = f"no browser in PATH: one of {', '.join(BROWSERS)} (Debian: apt-get install chromium)"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 @contextlib.asynccontextmanager
-async def launched(*flags: str, **options: Any) -> AsyncIterator[Browser]:
-    """Chromium, closed at the end with every page; `options` are Playwright's."""
+async def launched(*flags: str, engine: str = "chromium", **options: Any) -> AsyncIterator[Browser]:
+    """A browser, closed at the end with every page; `flags` are Chromium's, `options` Playwright's."""
+    if engine == "webkit":
+        async with webkit.launched() as look_alike:
+            yield cast("Browser", look_alike)
+        return
     expect.set_options(timeout=DEADLINE * 1000)
-    args = [*FLAGS.split(), f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1", *flags]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=args, **options)
+        launch = _chromium(playwright, *flags, **options) if engine == "chromium" else _firefox(playwright, **options)
+        browser = await launch
         yield browser
         await browser.close()
 
 
-@contextlib.asynccontextmanager
-async def as_people_have_it() -> AsyncIterator[BrowserContext]:
-    """A browser with the default profile.
+async def _chromium(playwright: Playwright, *flags: str, **options: Any) -> Browser:
+    args = [*FLAGS.split(), f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1", *flags]
+    return await playwright.chromium.launch(executable_path=program("chromium"), args=args, **options)
 
-    Only there are hidden tabs hidden and freezable, and pages go to the back-forward cache.
+
+async def _firefox(playwright: Playwright, **options: Any) -> Browser:
+    """Firefox as Mozilla releases it, driven by WebDriver BiDi. Other channels are Playwright's own builds."""
+    preferences: dict[str, str | float | bool] = {"network.dns.localDomains": INSECURE}
+    with tempfile.TemporaryDirectory() as folder:  # the program is needed for the start only
+        path = firefox.executable(Path(folder))
+        return await playwright.firefox.launch(
+            executable_path=path, channel="moz-firefox", firefox_user_prefs=preferences, **options
+        )
+
+
+@contextlib.asynccontextmanager
+async def as_people_have_it(engine: str) -> AsyncIterator[BrowserContext]:
+    """The default profile of a browser.
+
+    Only there are Chromium's hidden tabs hidden and freezable, and its pages go to the back-forward cache.
     """
+    if engine != "chromium":
+        async with launched(engine=engine) as browser, await browser.new_context() as context:
+            yield context
+        return
     port = free_port()
     left_out = ["--disable-back-forward-cache"]
     async with launched(f"--remote-debugging-port={port}", ignore_default_args=left_out) as browser:

@@ -9,7 +9,6 @@ from tests.support.proxy import FaultyProxy
 from tests.support.running import until_told
 from tests.support.site import Site
 from tests.support.tab import Tab
-from tests.support.valkey import free_port
 
 # isort: split
 
@@ -27,7 +26,7 @@ class Scene:
         self.context = context
         self.user = f"alice-{uuid.uuid4().hex[:8]}"
         self.proxy = FaultyProxy(bridge.port)
-        self.site = Site(free_port(), self.user)
+        self.site = Site(self.user)
         self.tabs: list[Tab] = []
         self._stack = contextlib.AsyncExitStack()
 
@@ -56,6 +55,7 @@ class Scene:
         """Open a tab whose page connects; `options` are createClient's."""
         tab = await Tab.of(await self.context.new_page())
         self.tabs.append(tab)
+        self.site.listeners.append(tab.hear)
         options = {"url": f"{self.proxy.url}/ws", "userId": self.user} | options
         await tab.page.goto(self.site.page(self.proxy.url, with_token=with_token, **options))
         return tab

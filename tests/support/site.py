@@ -9,12 +9,34 @@ from aiohttp import web
 
 from tests.support.running import Served, token
 
-# It tells the test everything, in order, through `tell(kind, value)`, which tests.support.tab gives it, and
-# remembers in `seen` the numbers of the updates.
+# It tells the test everything, in order, through `tell(kind, value)`, and remembers in `seen` the numbers of the
+# updates. It counts its WebSockets: whatever the client does, it cannot be connected without one (or a stream).
 _PAGE = """<!doctype html>
 <title>A page of the tests</title>
+<script>
+const { bridge, options, withToken, tab } = JSON.parse(new URLSearchParams(location.search).get('page'));
+// tests.support.tab gives it a function. WebDriver cannot; a synchronous request keeps the order and outlives the page.
+window.tell ??= (kind, value) => {
+  const request = new XMLHttpRequest();
+  request.open('POST', `/told/${tab}`, false);
+  request.send(JSON.stringify([kind, value]));
+};
+window.seen = [];
+addEventListener('pageshow', ({ persisted }) => tell('shown', { persisted }));
+addEventListener('error', ({ message }) => tell('error', message));
+addEventListener('unhandledrejection', ({ reason }) => tell('error', String(reason)));
+window.WebSocket = class extends WebSocket {
+  static count = 0;
+  constructor(url, protocols) {
+    super(url, protocols);
+    const number = ++window.WebSocket.count;
+    tell('opening', { number, url });
+    this.addEventListener('open', () => tell('opened', { number }));
+    this.addEventListener('close', ({ code, reason }) => tell('closed', { number, code, reason }));
+  }
+};
+</script>
 <script type="module">
-const { bridge, options, withToken } = JSON.parse(new URLSearchParams(location.search).get('page'));
 const { createClient } = await import(`${bridge}/client.js`);
 
 async function getToken({ reason, signal }) {
@@ -26,31 +48,31 @@ async function getToken({ reason, signal }) {
 
 const plain = (value) => JSON.parse(JSON.stringify(value, (_, v) => (v instanceof Error ? String(v) : v)));
 document.addEventListener('freeze', () => tell('frozen', {}));
-addEventListener('pageshow', ({ persisted }) => tell('shown', { persisted }));
 window.client = createClient({ ...options, ...(withToken && { getToken }) });
-window.seen = [];
 client.on('task_update', ({ event }) => seen.push(event.n));
 client.on('state', (state) => tell('state', plain(state)));
 client.on('*', (message) => tell('message', message));
 client.connect();
+tell('loaded', {});
 </script>
 """
 
 
 class Site(Served):
-    """`async with Site(port, user)`; `grant` makes the tokens of that user."""
+    """`async with Site(user)`; `grant` makes the tokens of that user."""
 
-    def __init__(self, port: int, user: str) -> None:
+    def __init__(self, user: str) -> None:
         self.host = "127.0.0.1"
-        self.port = port
         self.user = user
         self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # called with the reason
+        self.listeners: list[Callable[[str, Any], None]] = []  # of the reports of each tab
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         return (
             web.get("/", self._page),
             web.get("/elsewhere", self._elsewhere),
             web.post("/token", self._token),
+            web.post("/told/{tab}", self._told),
         )
 
     @property
@@ -58,8 +80,12 @@ class Site(Served):
         return f"http://{self.host}:{self.port}"
 
     def page(self, bridge: str, *, with_token: bool, **options: Any) -> str:
-        """The address of the page, which loads client.js from `bridge`; `options` are createClient's."""
-        page = {"bridge": bridge, "options": options, "withToken": with_token}
+        """The address of the page, which loads client.js from `bridge`; `options` are createClient's.
+
+        A page that cannot call the test reports to the last of the listeners.
+        """
+        tab = len(self.listeners) - 1
+        page = {"bridge": bridge, "options": options, "withToken": with_token, "tab": tab}
         return f"{self.origin}/?{urlencode({'page': json.dumps(page)})}"
 
     async def _grant(self, _: str) -> str | None:
@@ -73,3 +99,7 @@ class Site(Served):
 
     async def _token(self, request: web.Request) -> web.Response:
         return web.json_response(await self.grant(request.query["reason"]))
+
+    async def _told(self, request: web.Request) -> web.Response:
+        self.listeners[int(request.match_info["tab"])](*await request.json())
+        return web.Response()

@@ -11,20 +11,6 @@ from tests.support.browser import DEADLINE  # before playwright: it skips the te
 
 from playwright.async_api import Page
 
-# Counts the WebSockets: whatever the client does, it cannot be connected without one (or a stream).
-_WATCHED = """
-window.WebSocket = class extends WebSocket {
-  static count = 0;
-  constructor(url, protocols) {
-    super(url, protocols);
-    const number = ++window.WebSocket.count;
-    tell('opening', { number, url });
-    this.addEventListener('open', () => tell('opened', { number }));
-    this.addEventListener('close', ({ code, reason }) => tell('closed', { number, code, reason }));
-  }
-};
-"""
-
 
 @dataclass
 class Tab:
@@ -32,18 +18,15 @@ class Tab:
 
     page: Page
     told: list[tuple[str, Any]] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)  # uncaught exceptions
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     async def of(cls, page: Page) -> "Tab":
         tab = cls(page)
-        page.on("pageerror", lambda error: tab.errors.append(str(error)))
-        await page.expose_function("tell", tab._hear)
-        await page.add_init_script(_WATCHED)
+        await page.expose_function("tell", tab.hear)
         return tab
 
-    def _hear(self, kind: str, value: Any) -> None:
+    def hear(self, kind: str, value: Any) -> None:
         self.told.append((kind, value))
         self._news.set()
 
@@ -58,6 +41,11 @@ class Tab:
     def numbers(self) -> list[int]:
         """The `n` of each update, in the order of arrival."""
         return [update["event"]["n"] for update in self.frames("task_update")]
+
+    @property
+    def errors(self) -> list[str]:
+        """Its uncaught exceptions."""
+        return self.of_kind("error")
 
     @property
     def sockets(self) -> int:

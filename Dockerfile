@@ -22,7 +22,11 @@
 # A command in the container has the container's tokens:
 #   docker exec CONTAINER wsbridge publish --user alice task.created title='Buy milk'
 
-FROM python:3.13-slim-trixie AS build
+# To build the same base again later, name it by digest as well, as the releases do:
+#   docker build --build-arg PYTHON=python:3.13-slim-trixie@sha256:... -t websocket-service:latest .
+# `docker buildx imagetools inspect python:3.13-slim-trixie` prints the current digest.
+ARG PYTHON=python:3.13-slim-trixie
+FROM ${PYTHON} AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -48,7 +52,7 @@ RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 
-FROM python:3.13-slim-trixie
+FROM ${PYTHON}
 
 ARG VERSION=dev
 ARG REVISION=unknown

@@ -18,7 +18,7 @@ export VIRTUALENV_NO_PERIODIC_UPDATE := 1
 
 .PHONY: help
 help: ## print this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
 	    printf 'make %-14s %s\n' "$$name" "$$text"; done
 
 .PHONY: run
@@ -69,6 +69,10 @@ mutants: $(tools) ## break the hot path in two thousand places, one at a time: d
 .PHONY: e2e
 e2e: $(tools) ## test with real Kafka, Dapr sidecars, two bridges, Redis and Chromium; builds need Go, Java, Maven
 	$(bin)/tox run -e e2e
+
+.PHONY: image
+image: $(tools) ## build the image without a container engine and run it; needs root, buildah, mmdebstrap and runc
+	$(bin)/tox run -e image
 
 .PHONY: bench
 bench: $(tools) ## compare costs with other servers; needs cc and two idle cores; QUICK=1 only checks the counts

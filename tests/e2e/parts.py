@@ -41,14 +41,14 @@ def daprd() -> Path:
             return Path(found)
     module = HERE / "daprd"
     version = _found(r"github.com/dapr/dapr v(\S+)", module / "go.mod")
-    kept = CACHE / f"daprd-{version}-{_digest(*module.iterdir())}"
+    kept = CACHE / f"daprd-{version}-{digest(*module.iterdir())}"
 
     def build(scratch: Path) -> Path:
         flags = f"-s -w -X {_BUILDINFO}.version={version}"
-        _run("go", "build", "-o", f"{scratch}/daprd", "-ldflags", flags, ".", cwd=module)
+        run("go", "build", "-o", f"{scratch}/daprd", "-ldflags", flags, ".", cwd=module)
         return scratch / "daprd"
 
-    return _kept(kept, build)
+    return cached(kept, build)
 
 
 @functools.cache
@@ -66,21 +66,21 @@ def kafka() -> Path:
         return Path(home) / "libs"
     pom = HERE / "kafka.xml"
     version = _found(r"kafka_2.13</artifactId>\s*<version>(.+?)<", pom)
-    kept = CACHE / f"kafka-{version}-{_digest(pom)}"
+    kept = CACHE / f"kafka-{version}-{digest(pom)}"
 
     def fetch(scratch: Path) -> Path:
-        _run("mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
+        run("mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
         return scratch / "jars"
 
-    return _kept(kept, fetch)
+    return cached(kept, fetch)
 
 
 @functools.cache
 def java() -> Path:
-    return _program("java")
+    return program("java")
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     if found := shutil.which(name):
         return Path(found)
     raise Missing(f"{name} is not in PATH")
@@ -92,14 +92,14 @@ def _tools(module: str) -> Path:
     packages = re.findall(r"^\t?(?:tool )?(\S+/cmd/\S+)$", (folder / "go.mod").read_text(), re.MULTILINE)
 
     def build(scratch: Path) -> Path:
-        _run("go", "build", "-o", f"{scratch}/bin/", "-ldflags", "-s -w", *packages, cwd=folder)
+        run("go", "build", "-o", f"{scratch}/bin/", "-ldflags", "-s -w", *packages, cwd=folder)
         return scratch / "bin"
 
-    return _kept(CACHE / f"{module}-{_digest(*folder.iterdir())}", build)
+    return cached(CACHE / f"{module}-{digest(*folder.iterdir())}", build)
 
 
-def _run(name: str, *arguments: str, cwd: Path = HERE) -> None:
-    command = [str(_program(name)), *arguments]
+def run(name: str, *arguments: str, cwd: Path = HERE) -> None:
+    command = [str(program(name)), *arguments]
     result = subprocess.run(
         command,
         cwd=cwd,
@@ -114,7 +114,7 @@ def _run(name: str, *arguments: str, cwd: Path = HERE) -> None:
         raise Missing(f"{' '.join([name, *arguments[:1]])} failed: {lines[-1] if lines else result.returncode}")
 
 
-def _kept(kept: Path, make: Callable[[Path], Path]) -> Path:
+def cached(kept: Path, make: Callable[[Path], Path]) -> Path:
     """Return the path; if it is missing, `make` creates it first. Only one process does so at a time."""
     if not kept.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -131,6 +131,6 @@ def _found(pattern: str, path: Path) -> str:
     return found[1]
 
 
-def _digest(*paths: Path) -> str:
+def digest(*paths: Path) -> str:
     """A digest of the files from which a part is built."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:8]

@@ -64,9 +64,10 @@ def test_dockerfile_passes_hadolint(tmp_path: Path) -> None:
 
 
 def test_stages_share_one_python_that_the_project_supports() -> None:
-    images = {rest.split()[0] for word, rest in instructions() if word == "FROM"}
-    (image,) = images  # the virtualenv uses the interpreter of the base image
-    minor = re.fullmatch(r"python:(3\.\d+)-slim-\w+", image)
+    found = instructions()
+    assert {rest.split()[0] for word, rest in found if word == "FROM"} == {"${PYTHON}"}  # the virtualenv links to it
+    assert found[0][0] == "ARG"  # before FROM, so that `--build-arg` can name a digest
+    minor = re.fullmatch(r"PYTHON=python:(3\.\d+)-slim-\w+", found[0][1])
     assert minor
     assert f"Programming Language :: Python :: {minor[1]}" in project()["classifiers"]
 

@@ -14,6 +14,7 @@ from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import TokenVerifier
 from wsbridge.broker.base import Broker
 from wsbridge.broker.factory import memory_broker, redis_broker
+from wsbridge.broker.receipts import ReceiptStore
 from wsbridge.config.settings import Settings
 from wsbridge.connections import middleware
 from wsbridge.connections.client_address import TrustedProxies
@@ -21,6 +22,7 @@ from wsbridge.connections.connection_limit import ConnectionLimit
 from wsbridge.connections.file_descriptors import for_connections
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.core.close_codes import CLOSE_LABELS
+from wsbridge.dapr import receipts
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.dapr.handler import DaprHandler, max_body
 from wsbridge.dapr.sidecar_check import SidecarCheck
@@ -32,6 +34,7 @@ from wsbridge.sessions.heartbeat import Heartbeat
 from wsbridge.sessions.opening import SessionOpener
 from wsbridge.sessions.reconciler import Reconciler
 from wsbridge.sessions.registry import REGISTRY, Registry
+from wsbridge.sessions.reports import Reports
 from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.traffic_summary import TrafficSummary
 from wsbridge.supervision.garbage import Garbage
@@ -46,7 +49,7 @@ from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
 from wsbridge.web.admin import AdminHandler
 from wsbridge.web.all_replicas import AllReplicas, Poller
-from wsbridge.web.answers import answer
+from wsbridge.web.answers import answer, ask_reached
 from wsbridge.web.client_module import client_routes
 from wsbridge.web.console.numbers import Numbers
 from wsbridge.web.console.replica import Replica
@@ -97,9 +100,13 @@ class Bridge:
         self.tail = Tail()
         numbers = Numbers(self.registry, self.bus, self.backlog, self.metrics, self.checks, self.admission)
         replica = Replica(self.stations.replica, numbers, self.registry, self.tail)
-        self._answer = partial(answer, self.stations, self.registry, replica)
+        self.reports = Reports(self.registry, self.metrics)
+        self._answer = partial(answer, self.stations, self.registry, replica, self.reports)
         self._poll: Poller | None = None
-        self.broker, broker_jobs = self._create_broker()
+        self.broker, store, broker_jobs = self._create_broker()
+        self._replicas = AllReplicas(self._poll, self._answer)
+        ask = partial(ask_reached, self._replicas)
+        self._receipts = receipts.build(s, self.broker, store, self.metrics, self.checks, ask)
         self._opener = SessionOpener(
             admission=self.admission,
             registry=self.registry,
@@ -109,16 +116,7 @@ class Bridge:
             on_missed=CatchUp(self.broker, self._starter, self.metrics, self.stations).request,
             ping_interval=s.ping_interval,
             stations=self.stations,
-        )
-        self._trust = Trust(
-            tokens={
-                Caller.SIDECAR: s.app_api_token,
-                Caller.OPERATOR: s.admin_token,
-                Caller.VIEWER: s.viewer_token,
-                Caller.PROMETHEUS: s.metrics_token,
-            },
-            development=s.development,
-            demo=s.demo,
+            reports=self.reports if s.takes_reports else None,
         )
         heartbeat = Heartbeat(self.registry, self.metrics, interval=s.ping_interval, timeout=s.ping_timeout)
         self._jobs: dict[str, Job] = broker_jobs | {
@@ -126,10 +124,14 @@ class Bridge:
             "heartbeat": heartbeat.run,
             "backlog": self.backlog.run,
             "starter": self._starter.run,
+            "reports": self.reports.run,
             "checks": self.checks.watch,
             "garbage": self.garbage.watch,
             "summary": TrafficSummary(self.metrics, self.registry).run,
         }
+        if self._receipts is not None:
+            self.reports.store = store
+            self._jobs["receipts"] = self._receipts.run
         if isinstance(self.keys, RemoteKeys):
             keys = self.keys
             self._jobs["keys"] = keys.refresh
@@ -150,7 +152,7 @@ class Bridge:
         )
         app[REGISTRY] = self.registry
         app.on_response_prepare.append(middleware.finish)
-        access = Access(self._trust, self.metrics, internal=not public, sidecar_denied=self.stations.denied)
+        access = Access(Trust.of(self.settings), self.metrics, internal=not public, sidecar_denied=self.stations.denied)
         admin = AdminHandler(
             admission=self.admission,
             metrics=self.metrics,
@@ -184,6 +186,7 @@ class Bridge:
         """Accept no new sessions, and close the open ones within the time-out. Deliveries continue meanwhile."""
         self.admission.draining = True
         await drain(self.registry, self.settings.drain_timeout)
+        await self.reports.flush()
 
     def abandon(self) -> None:
         """Close all sessions at once, because this bridge is broken. Clients reconnect to other replicas."""
@@ -213,8 +216,9 @@ class Bridge:
             bulk_wait=s.bulk_wait,
             stations=self.stations,
             tail=self.tail,
+            receipts=self._receipts,
         )
-        replicas = AllReplicas(self._poll, self._answer)
+        replicas = self._replicas
         return [
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
@@ -224,21 +228,16 @@ class Bridge:
             *console_routes(s, access, self.broker, replicas, name=self.stations.replica, publish=dapr.take),
         ]
 
-    def _create_broker(self) -> tuple[Broker, dict[str, Job]]:
+    def _create_broker(self) -> tuple[Broker, ReceiptStore, dict[str, Job]]:
         s = self.settings
         if s.redis_url is None:
-            return memory_broker(s, self.bus, self.metrics), {}
-        broker = redis_broker(
-            s.redis_url,
-            s,
-            self.bus,
-            self.metrics,
-            self.checks,
-            lambda: self.backlog.ledger.bytes > s.max_unsent_bytes // 4,
-            self._answer,
-        )
+            own = memory_broker(s, self.bus, self.metrics)
+            return own, own.receipts, {}
+        is_pressed = self.backlog.is_pressed
+        broker = redis_broker(s.redis_url, s, self.bus, self.metrics, self.checks, is_pressed, self._answer)
         self._poll = broker.replicas.ask if broker.replicas else None
-        return broker, {"stream": broker.run, "reconciler": Reconciler(broker, self.registry, self.metrics).run}
+        reconciler = Reconciler(broker, self.registry, self.metrics)
+        return broker, broker.receipts, {"stream": broker.run, "reconciler": reconciler.run}
 
     def _job_failed(self, failure: JobFailed) -> None:
         self.metrics.failed("internal")

@@ -133,7 +133,9 @@ async def test_gauges_are_read_at_scrape() -> None:
 async def test_metrics_at_the_start_are_those_of_the_documentation() -> None:
     document = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(wsbridge_[a-z_]+)` \|", document, re.MULTILINE))
-    families = [f for of in (bridge(), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.collect()]
+    families = [
+        f for of in (bridge(RECEIPTS_TOPIC="t"), bridge(REDIS_URL="redis://localhost")) for f in of.metrics.collect()
+    ]
     assert {f.name + "_total" * (f.type == "counter") for f in families} == documented
     assert [f.name for f in families if not f.samples] == []
 

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from tests.support.deliveries import cloud_event
 from wsbridge.app import Bridge
+from wsbridge.config.settings import UNPREFIXED
 from wsbridge.server import Server
 
 DEADLINE = 30.0  # seconds that a test waits for an expected event, on a machine with other work
@@ -132,7 +133,7 @@ def variables(settings: dict[str, str]) -> dict[str, str]:
     """Settings as environment variables. Where deliveries and operators need tokens, it adds those not given."""
     has_key = any(name.startswith("JWT_") for name in settings)
     tokens = {"APP_API_TOKEN": APP_TOKEN, "ADMIN_TOKEN": ADMIN_TOKEN} if has_key else {}
-    return {name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}": text for name, text in (tokens | settings).items()}
+    return {name if name in UNPREFIXED else f"WSBRIDGE_{name}": text for name, text in (tokens | settings).items()}
 
 
 def credentials(environ: dict[str, str]) -> dict[str, str]:

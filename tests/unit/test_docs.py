@@ -24,7 +24,8 @@ WIDTH = 120  # characters in a line
 EVENT = re.compile(r"[a-z]+\.[a-z]+")
 NO_EVENTS = {
     "aiohttp.server", "aiohttp.websocket", "client.js", "console.css", "demo.css", "history.lua", "index.html",
-    "pubsub.kafka", "wsbridge.access", "wsbridge.canary", "wsbridge.v", "wsbridge.web",
+    "pubsub.kafka", "receipts.lua", "wsbridge.access", "wsbridge.canary", "wsbridge.receipt", "wsbridge.v",
+    "wsbridge.web",
 }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def test_docs_list_every_log_event() -> None:
 def test_docs_list_every_metric() -> None:
     families = {
         f"{family.name}_total" if family.type == "counter" else family.name: family
-        for environ in ({}, {"WSBRIDGE_REDIS_URL": "redis://localhost"})
+        for environ in ({"WSBRIDGE_RECEIPTS_TOPIC": "t"}, {"WSBRIDGE_REDIS_URL": "redis://localhost"})
         for family in Bridge(load(environ)[0]).metrics.collect()
     }
     documented = {name: cells for name, cells in rows("metrics.md").items() if name.startswith("wsbridge_")}
@@ -150,7 +151,7 @@ def test_docs_messages_of_the_bridge_have_the_fields_of_the_vectors() -> None:
 def test_docs_messages_of_clients_are_parsed() -> None:
     _, _, text = DOCS["protocol.md"].partition("## Client → server")
     examples = re.findall(r"^\| `(\{.*?\})` \|", text.partition("## Server-Sent Events")[0], re.MULTILINE)
-    assert [read_message(example).kind for example in examples] == ["ping", "auth"]
+    assert [read_message(example).kind for example in examples] == ["ping", "auth", "handled"]
 
 
 def test_docs_list_every_option_of_the_client() -> None:

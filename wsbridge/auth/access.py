@@ -6,13 +6,13 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
 from wsbridge.auth.origins import Origins, host_of
-from wsbridge.config.settings import PREFIX, is_loopback
+from wsbridge.config.settings import PREFIX, Settings, is_loopback
 from wsbridge.connections.client_address import address_of
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
@@ -55,6 +55,16 @@ class Trust:
     tokens: Mapping[Caller, str | None]
     development: bool = False
     demo: bool = False
+
+    @classmethod
+    def of(cls, s: Settings) -> Self:
+        tokens = {
+            Caller.SIDECAR: s.app_api_token,
+            Caller.OPERATOR: s.admin_token,
+            Caller.VIEWER: s.viewer_token,
+            Caller.PROMETHEUS: s.metrics_token,
+        }
+        return cls(tokens=tokens, development=s.development, demo=s.demo)
 
 
 class Call(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from wsbridge.broker.base import DUPLICATE, STORED, Outcome, Reservation, Sink, always
 from wsbridge.broker.duplicates import RecentKeys
 from wsbridge.broker.history import History, SharedData
+from wsbridge.broker.receipts import MemoryReceipts
 from wsbridge.core.events import Entry, Event, Position
 from wsbridge.core.recovery import Resume
 from wsbridge.core.timestamps import timestamp
@@ -38,6 +39,7 @@ class MemoryBroker:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
+        self.receipts = MemoryReceipts(self.dedupe_ttl)
         self._seen = RecentKeys(self.dedupe_ttl, self.max_bytes // 2 // REMEMBERED_BYTES)
         self._data = SharedData()
         self._filled: OrderedDict[str, History] = OrderedDict()  # with entries, least recent append first

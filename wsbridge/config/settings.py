@@ -15,7 +15,7 @@ from wsbridge.config import value_types as types
 from wsbridge.config.redis_url import RedisUrl
 
 PREFIX = "WSBRIDGE_"
-UNPREFIXED = {"APP_API_TOKEN"}  # Dapr's own name: the sidecar and the app share one variable
+UNPREFIXED = {"APP_API_TOKEN", "DAPR_API_TOKEN", "DAPR_HTTP_PORT"}  # Dapr's own names, which the sidecar has as well
 SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}  # RFC 7518 §3.2: a key at least as long as the hash
 Words = tuple[str, ...]
 Pairs = tuple[tuple[str, str], ...]
@@ -86,6 +86,17 @@ class Settings:
     )
     metrics_token: str | None = _env(None, types.TOKEN, "bearer token for /metrics")
     app_api_token: str | None = _env(None, types.TOKEN, "token that the sidecar sends (Dapr's own name)")
+    receipts: bool = _env(False, types.BOOLEAN, "true lets clients report up to which event they have handled")
+    receipts_topic: str | None = _env(
+        None, types.TEXT, "topic for the receipts of events that ask for one; sets RECEIPTS as well"
+    )
+    receipts_after: float = _env(
+        30.0, types.seconds(1, 86_400), "time after which a receipt is published, if its event names none"
+    )
+    dapr_http_port: int = _env(3500, types.PORT, "port of the sidecar that publishes receipts (Dapr's own name)")
+    dapr_api_token: str | None = _env(
+        None, types.SECRET, "token that the sidecar requires of this app (Dapr's own name)"
+    )
     redis_url: RedisUrl | None = _env(None, types.REDIS_URL, "Redis or Valkey shared by all replicas")
     redis_prefix: str = _env("wsbridge", types.KEY_PREFIX, "prefix of all keys and channels in Redis")
     history_size: int = _env(100, types.whole(0, 100_000), "events kept for each user")
@@ -131,6 +142,11 @@ class Settings:
     @property
     def authenticates(self) -> bool:
         return self.auth == "required"
+
+    @property
+    def takes_reports(self) -> bool:
+        """Whether clients may report what they have handled."""
+        return self.receipts or self.receipts_topic is not None
 
     @property
     def keys(self) -> list[str]:

@@ -44,7 +44,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `type` is the message type of its topic. `data` is the JSON object verbatim, in valid UTF-8. `key` identifies the
     event (CloudEvent source and id, or Kafka coordinates). If it is "", redeliveries are not recognised. `trace` is a
     W3C `traceparent` for the log, or "". `produced` is Kafka's time of the message in seconds since 1970, by the clock
-    of its producer or broker, or None. `partition` and `offset` are Kafka's, for people, or "".
+    of its producer or broker, or None. `partition` and `offset` are Kafka's, for people, or "". `receipt` is None if
+    the publisher asked for none, else the seconds until it is due; 0 is the default of the settings.
     """
 
     users: tuple[str, ...]
@@ -56,6 +57,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     produced: float | None = None
     partition: str = ""
     offset: str = ""
+    receipt: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -7,24 +7,46 @@ import msgspec
 
 from wsbridge.core.close_codes import Close
 from wsbridge.core.events import Entry, Position
-from wsbridge.core.timestamps import timestamp
+from wsbridge.core.timestamps import seconds_of, timestamp
 
 SUBPROTOCOL = "wsbridge.v1"
 MAX_MESSAGE_BYTES = 16 * 1024
+LONGEST = 3_600.0  # seconds of a duration that a client reports
 PONG = b'{"type":"pong"}'
 _json = msgspec.json.Encoder().encode
 
 
-class FromClient(NamedTuple):
-    """A message of a client: a `ping`, an `auth` with its token, or a `bad` one with a text for its developer."""
+class Sample(NamedTuple):
+    """The times of one event at a client: its `timestamp`, and durations in seconds.
 
-    kind: Literal["ping", "auth", "bad"]
+    `handlers` is from its arrival to the end of its handlers, `held` from there to the report.
+    """
+
+    timestamp: float
+    handlers: float
+    held: float
+
+
+class FromClient(NamedTuple):
+    """A message of a client: a `ping`, an `auth` with its token, a `handled`, or a `bad` one.
+
+    `text` is the token, or a text for the developer of a `bad` one. Only `handled` has a position. It becomes `stale`
+    if that is of another epoch than the session's.
+    """
+
+    kind: Literal["ping", "auth", "handled", "stale", "bad"]
     text: str = ""
+    position: Position | None = None
+    sample: Sample | None = None
 
 
 class _Message(msgspec.Struct):
     type: str
     token: str | None = None
+    last_event_id: str | None = None
+    timestamp: str | None = None
+    handlers_ms: float = 0.0
+    held_ms: float = 0.0
 
 
 _message = msgspec.json.Decoder(_Message)
@@ -41,7 +63,21 @@ def read_message(text: str) -> FromClient:
     if message.type == "auth":
         bad = FromClient("bad", 'expected {"type":"auth","token":"<jwt>"}')
         return FromClient("auth", message.token) if message.token else bad
-    return FromClient("bad", "unknown type; clients send ping and auth")
+    if message.type == "handled":
+        position = Position.parse(message.last_event_id or "")
+        bad = FromClient("bad", 'expected {"type":"handled","last_event_id":"<epoch>:<offset>"}')
+        return FromClient("handled", "", position, _sample(message)) if position else bad
+    return FromClient("bad", "unknown type; clients send ping, auth and handled")
+
+
+def _sample(message: _Message) -> Sample | None:
+    """The times of the message; None if it has none, or impossible ones."""
+    try:
+        at = seconds_of(message.timestamp or "")
+    except (ValueError, OverflowError):
+        return None
+    durations = message.handlers_ms / 1000, message.held_ms / 1000
+    return Sample(at, *durations) if all(0 <= each <= LONGEST for each in durations) else None
 
 
 def _encode(**fields: object) -> bytes:
@@ -56,8 +92,13 @@ def connected(
     ping_interval: float,
     recovered: bool | None,  # noqa: FBT001 - a field of the message
     expires_in_ms: int | None,
+    *,
+    receipts: bool = False,
 ) -> bytes:
-    """The first message. `position` is the one before the first event that follows; `ping_interval` is in seconds."""
+    """The first message. `position` is the one before the first event that follows; `ping_interval` is in seconds.
+
+    With `receipts` the client may report what it has handled.
+    """
     return _encode(
         type="connected",
         message="WebSocket connected successfully",
@@ -68,6 +109,7 @@ def connected(
         recovered=recovered,
         ping_interval_ms=round(ping_interval * 1000),
         expires_in_ms=expires_in_ms,
+        receipts=receipts or None,
     )
 
 

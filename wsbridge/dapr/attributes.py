@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from wsbridge.core.receipts import LONGEST
 from wsbridge.core.user_ids import MAX_USER_BYTES
 from wsbridge.dapr.json_pieces import members
 from wsbridge.dapr.payload import REFUSED, is_utf8
@@ -63,6 +64,17 @@ def produced_at(metadata: Mapping[str, Any]) -> float | None:
     if type(text) is str and len(text) <= LONGEST_TIME and text.isascii() and text.isdecimal():
         return int(text) / 1_000
     return None
+
+
+def receipt_after(value: Any) -> float | None:
+    """The seconds that the extension `wsreceipt` names; 0 for the default, None for no receipt.
+
+    A value that is not a number of seconds, such as true, asks for the default.
+    """
+    if value in (False, "", "0", "false"):  # also 0, which equals False
+        return None
+    text = as_text(value)
+    return min(float(text), LONGEST) if text.isascii() and text.isdecimal() else 0.0
 
 
 def unescaped(text: str) -> str:

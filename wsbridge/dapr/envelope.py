@@ -12,7 +12,7 @@ import msgspec
 
 from wsbridge.core.events import Rejected
 from wsbridge.core.reasons import Drop
-from wsbridge.dapr.attributes import as_text, coordinates, id_in, id_of, short_id, unescaped
+from wsbridge.dapr.attributes import as_text, coordinates, id_in, id_of, receipt_after, short_id, unescaped
 from wsbridge.dapr.payload import REFUSED, from_base64, from_string, rejection, without_bom
 
 BINARY_MODE = "ce_specversion"  # the header that makes a Kafka message a CloudEvent in binary content mode
@@ -34,6 +34,7 @@ class Envelope(msgspec.Struct, gc=False):
     data_base64: msgspec.Raw = msgspec.Raw()
     traceparent: Any = None  # the extension Distributed Tracing
     expiration: Any = None  # Dapr's time to live
+    wsreceipt: Any = None  # the extension of this bridge: seconds until a receipt, or true
 
     @property
     def is_base64(self) -> bool:
@@ -67,6 +68,7 @@ class Message(msgspec.Struct, gc=False):
     key: str
     subject: Any
     trace: str
+    receipt: float | None = None
 
 
 _envelope = msgspec.json.Decoder(Envelope)
@@ -104,7 +106,8 @@ def open_message(
     if not key and (place := coordinates(topic, metadata)):
         event_id, key = place, "\n" + place
     trace = as_text(envelope.traceparent) or metadata.get("traceparent", "")
-    return Message(data, event_id, key, envelope.subject, trace)
+    receipt = None if envelope.wsreceipt is None else receipt_after(envelope.wsreceipt)
+    return Message(data, event_id, key, envelope.subject, trace, receipt)
 
 
 def read_headers(metadata: Mapping[str, Any], *, escaped: bool) -> Envelope:
@@ -121,6 +124,7 @@ def read_headers(metadata: Mapping[str, Any], *, escaped: bool) -> Envelope:
         attribute("subject"),
         traceparent=attribute("traceparent"),
         expiration=unquote(as_text(metadata.get("ce_expiration"))),  # changes nothing in a time that is not escaped
+        wsreceipt=metadata.get("ce_wsreceipt"),
     )
 
 

@@ -14,6 +14,7 @@ from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop, Retry
 from wsbridge.dapr.attributes import id_of
 from wsbridge.dapr.delivery import DeliveryReader
+from wsbridge.dapr.receipts import Receipts
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.telemetry.stations.ring import Stations
@@ -71,6 +72,7 @@ class DaprHandler:
     bulk_wait: float
     stations: Stations
     tail: Tail
+    receipts: Receipts | None = None
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
@@ -169,6 +171,8 @@ class DaprHandler:
             if event.produced is not None:
                 self.metrics.aged(now - event.produced)
         outcomes = await self._append(events, topic, request) if events else []
+        if self.receipts is not None:
+            outcomes = await self.receipts.expect(topic, events, outcomes, now)
         self.metrics.read(topic, len(read), outcomes)
         self._report(events, outcomes, topic)
         if self.stations.is_on and events:

@@ -43,7 +43,7 @@ class Router:
             return users._replace(event_id=message.id)
         return Event(
             users, message.data, self._types[topic], message.id, message.key, message.trace, produced_at(metadata),
-            short_id(metadata.get("__partition")), short_id(metadata.get("__offset")),
+            short_id(metadata.get("__partition")), short_id(metadata.get("__offset")), message.receipt,
         )  # fmt: skip
 
     def _users(self, message: Message, metadata: Mapping[str, Any]) -> tuple[str, ...] | Rejected:

@@ -15,6 +15,7 @@ from wsbridge.core.recovery import Resume
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.reports import Reports
 from wsbridge.sessions.session import Session, Shared
 from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.stations import record_end, record_resume
@@ -39,6 +40,7 @@ class SessionOpener:
     on_missed: Callable[[Session], object]
     ping_interval: float
     stations: Stations
+    reports: Reports | None = None
 
     def __post_init__(self) -> None:
         self._shared = Shared(metrics=self.metrics, backlog=self.backlog, on_missed=self.on_missed, on_leave=self._left)
@@ -68,10 +70,15 @@ class SessionOpener:
         except Refused as refused:
             self.admission.refuse(request, refused)
             raise
+        if resume.recovered:  # a client resumes after the last event that it has handled
+            session.handled = resume.position
         self._opened(session, resume)
         record_resume(self.stations, session, resume, is_start=True, asked=asked)
         token_left = self.admission.milliseconds_left(session)
-        hello = connected(session.user, session.id, resume.position, self.ping_interval, resume.recovered, token_left)
+        hello = connected(
+            session.user, session.id, resume.position, self.ping_interval, resume.recovered, token_left,
+            receipts=self.reports is not None and connection.answers,
+        )  # fmt: skip
         return session, resume, hello
 
     async def _resume(self, user: str, asked: str | None) -> Resume:
@@ -112,6 +119,8 @@ class SessionOpener:
         counted = Close(close.code, "") if close is session.peers_close else close  # a client may send any reason
         self.metrics.session_closed(close_labels(counted), seconds)
         record_end(self.stations, session)
+        if self.reports is not None:
+            self.reports.left(session)
         log.info(
             "session.closed",
             session=session.id,

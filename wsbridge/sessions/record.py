@@ -12,8 +12,8 @@ class Record:
     """Times are in seconds of the loop's clock."""
 
     __slots__ = (
-        "__weakref__", "agent", "close", "closes_at", "epoch", "expires_at", "heard_at", "id", "messages_received",
-        "offset", "opened_at", "peer", "peers_close", "pinged_at", "round_trip",
+        "__weakref__", "agent", "close", "closes_at", "epoch", "expires_at", "handled", "heard_at", "id",
+        "messages_received", "offset", "opened_at", "peer", "peers_close", "pinged_at", "round_trip",
         "user",
     )  # fmt: skip
 
@@ -28,6 +28,7 @@ class Record:
         self.closes_at = NEVER  # the time of its close in a graceful shutdown
         self.epoch = ""
         self.offset = 0
+        self.handled: Position | None = None  # the client has reported it, or resumed after it
         self.messages_received = 0
         self.close: Close | None = None  # the server's close
         self.peers_close: Close | None = None

@@ -90,6 +90,10 @@ class SlowConsumers:
             goal = max(1, self._max_session // SHARE)
             self._waiting[session] = Progress(session.taken(), self._clock(), goal)
 
+    def is_pressed(self) -> bool:
+        """Whether much data waits for peers: a quarter of what all sessions may have."""
+        return self.ledger.bytes > self._max_total // 4
+
     def discard(self, session: Waiting) -> None:
         if self._waiting.pop(session, None) is not None:
             session.alive(self._clock())

@@ -24,4 +24,7 @@ def record_resume(stations: Stations, session: Session, resume: Resume, *, is_st
 def record_end(stations: Stations, session: Session) -> None:
     if stations.is_on:
         close = session.final_close
-        stations.closed(described(session), code=close.code, reason=close.reason, position=session.position)
+        stations.closed(
+            described(session), code=close.code, reason=close.reason, position=session.position,
+            handled=session.handled,
+        )  # fmt: skip

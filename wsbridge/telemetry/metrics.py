@@ -18,7 +18,7 @@ from wsbridge.telemetry.histogram import AGE, DURATION, LATENCY, STAGE, Histogra
 from wsbridge.telemetry.log import log
 
 OUTCOMES = ("stored", "duplicate", "dropped", "retried")
-STAGES = ("kafka", "history", "socket")
+STAGES = ("kafka", "history", "socket", "handler")
 ERRORS = ("internal", "auth", "denied", "bad_request", "timeout", "jwks")
 REFUSALS = (
     "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
@@ -68,7 +68,7 @@ class Metrics(Collector):
         self.retries = self._counts("events_retried", "Events that were answered RETRY, by reason.", Retry, "reason")
         self.drops = self._counts("events_dropped", "Events that were answered DROP, by reason.", Drop, "reason")
         self.messages = self._counts(
-            "messages_received", "Messages of clients, by kind.", ("ping", "auth", "bad"), "kind"
+            "messages_received", "Messages of clients, by kind.", ("ping", "auth", "handled", "stale", "bad"), "kind"
         )
         self.gaps = self._counts(
             "gaps", "Clients that got a gap, by reason.", ("expired", "trimmed", "reset"), "reason"
@@ -84,11 +84,12 @@ class Metrics(Collector):
             "reason",
         )
         stages = {stage: Histogram(STAGE) for stage in STAGES}
-        self._kafka, self._history, self._socket = stages.values()
+        self._kafka, self._history, self._socket, self.handler = stages.values()
         self._histograms(
             "event_stage_seconds",
             "Stages of an event that was written to sockets: from Kafka's timestamp to the receipt, to the history and "
-            "back, to the sockets. By the clocks of the machines; a negative time counts as 0.",
+            "back, to the sockets; `handler` is to the end of a client's handlers, for the events that clients report. "
+            "By the clocks of the machines; a negative time counts as 0.",
             stages,
             "stage",
         )
@@ -98,7 +99,12 @@ class Metrics(Collector):
             AGE,
         )
         self._delivery = self._histogram(
-            "event_delivery_seconds", "The sum of the stages, for events that have a timestamp of Kafka.", STAGE
+            "event_delivery_seconds", "The sum of the first three stages, for events with a timestamp of Kafka.", STAGE
+        )
+        self.handled = self._histogram(
+            "event_handled_seconds",
+            "From the receipt of an event to the end of a client's handlers, if it reports.",
+            STAGE,
         )
         self.redis_round_trip = self._histogram(
             "redis_round_trip_seconds",
@@ -109,7 +115,7 @@ class Metrics(Collector):
             "event_loop_lag_seconds", "By how much a timer of the event loop was late, four times a second.", LATENCY
         )
         others = {"delivery": self._delivery, "redis": self.redis_round_trip, "loop_lag": self.loop_lag}
-        self.latencies = stages | others
+        self.latencies = {name: stages[name] for name in STAGES[:3]} | others
         self._duration = self._histogram("connection_duration_seconds", "Duration of sessions.", DURATION)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -194,7 +200,7 @@ class Metrics(Collector):
         self.sent_bytes += size
 
     def message_received(self, kind: str, size: int) -> None:
-        """Count a message of a client; `kind` is ping, auth or bad, `size` in bytes."""
+        """Count a message of a client; `kind` is one of those above, `size` in bytes."""
         self.messages[kind] += 1
         self.received_bytes += size
 

@@ -6,10 +6,12 @@ from functools import partial
 from typing import Protocol
 
 from wsbridge.core.close_codes import POLICY, UNSUPPORTED
+from wsbridge.core.events import Position
 from wsbridge.core.frames import pong_frame
 from wsbridge.core.messages import PONG as PONG_MESSAGE
-from wsbridge.core.messages import error, read_message
+from wsbridge.core.messages import FromClient, Sample, error, read_message
 from wsbridge.sessions.admission import Admission
+from wsbridge.sessions.reports import Reports
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
 from wsbridge.supervision.jobs import Starter
@@ -31,11 +33,15 @@ class Sender(Protocol):
 
 @dataclass(eq=False)
 class ClientMessages:
-    """Handles all messages at once except `auth`, whose token a job checks. Shared by all connections."""
+    """Handles all messages at once except `auth`, whose token a job checks. Shared by all connections.
+
+    Without `reports`, clients must not report what they have handled.
+    """
 
     admission: Admission
     jobs: Starter
     metrics: Metrics
+    reports: Reports | None = None
 
     def take(self, sender: Sender, session: Session, frame: Frame) -> None:
         """Handle a frame that is not a close. Raises `FrameError` for a text that is not UTF-8."""
@@ -52,16 +58,28 @@ class ClientMessages:
             session.end(UNSUPPORTED)
 
     def _take_text(self, sender: Sender, session: Session, text: str, size: int) -> None:
-        kind, content = read_message(text)
+        message = read_message(text)
+        if message.position is not None:
+            message = self._report(session, message.position, message.sample)
+        kind, content = message.kind, message.text
         self.metrics.message_received(kind, size)
         if kind == "ping":
             session.send(PONG_MESSAGE)
+        elif kind in ("handled", "stale"):
+            return
         elif kind == "auth":
             sender.is_checking = True
             self.jobs.start("auth", partial(self._authenticate, sender, session, content))
         else:
             session.send(error("bad_message", content))
             _count_invalid(sender, session)
+
+    def _report(self, session: Session, position: Position, sample: Sample | None) -> FromClient:
+        """Take a report. Returns its kind, and what is wrong with it."""
+        if self.reports is None:
+            return FromClient("bad", "this bridge takes no reports; send them only if `connected` has receipts")
+        kind = self.reports.take(session, position, sample)
+        return FromClient(kind, f"{position} is after {session.position}, the last position that was sent")
 
     async def _authenticate(self, sender: Sender, session: Session, token: str) -> None:
         try:

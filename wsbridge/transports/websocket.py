@@ -60,7 +60,7 @@ class WebSocketHandler:
     def __init__(self, opener: SessionOpener, admission: Admission, jobs: Starter, metrics: Metrics) -> None:
         self._opener = opener
         self._admission = admission
-        self._messages = ClientMessages(admission, jobs, metrics)
+        self._messages = ClientMessages(admission, jobs, metrics, opener.reports)
         self._metrics = metrics
 
     async def connect(self, request: web.Request) -> web.StreamResponse:

@@ -68,5 +68,6 @@ async def answer(stations: Stations, registry: Registry, question: Why) -> bytes
 def _connection(session: Session) -> Connection:
     _, name, transport, opened_at = described(session)
     return Connection(
-        name, transport, opened_at, session.position, session.unsent(), is_live=session.state is State.LIVE
-    )
+        name, transport, opened_at, session.position, session.unsent(), is_live=session.state is State.LIVE,
+        handled=session.handled,
+    )  # fmt: skip

@@ -99,6 +99,7 @@ def _shown(session: Session) -> dict[str, object]:
         "address": session.peer,
         "user_agent": session.agent,
         "last_event_id": str(session.position),
+        "handled": session.handled and str(session.handled),
         "unsent_bytes": session.unsent(),
     }
 

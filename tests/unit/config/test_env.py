@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from tests.support.examples import tries
 from wsbridge.config.env import load
 from wsbridge.config.redis_url import RedisUrl
-from wsbridge.config.settings import HELP, Settings, SettingsError
+from wsbridge.config.settings import HELP, UNPREFIXED, Settings, SettingsError
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PEM = "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----"
-SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN"]
+SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN", "DAPR_API_TOKEN"]
 
 
 def environ(**values: str) -> dict[str, str]:
-    return {name if name.startswith("APP_API_TOKEN") else f"WSBRIDGE_{name}": text for name, text in values.items()}
+    return {name if name.startswith(tuple(UNPREFIXED)) else f"WSBRIDGE_{name}": text for name, text in values.items()}
 
 
 def loaded(**values: str) -> Settings:
@@ -160,7 +160,7 @@ def test_load_valid_text_becomes_a_value(name: str, text: str, value: object) ->
 )
 def test_load_malformed_value_says_what_is_expected(name: str, text: str) -> None:
     line = mistake(**{name: text})
-    assert line.startswith(f"{'' if name == 'APP_API_TOKEN' else 'WSBRIDGE_'}{name}: expected ")
+    assert line.startswith(f"{'' if name in UNPREFIXED else 'WSBRIDGE_'}{name}: expected ")
 
 
 @pytest.mark.parametrize("name", sorted(HELP))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from wsbridge.config import redis_url
-from wsbridge.config.settings import HELP, PREFIX, Settings, is_loopback, variable
+from wsbridge.config.settings import HELP, PREFIX, UNPREFIXED, Settings, is_loopback, variable
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PEM = "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----"
@@ -41,6 +41,11 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "VIEWER_TOKEN": None,
     "METRICS_TOKEN": None,
     "APP_API_TOKEN": None,
+    "RECEIPTS": False,
+    "RECEIPTS_TOPIC": None,
+    "RECEIPTS_AFTER": 30,
+    "DAPR_HTTP_PORT": 3500,
+    "DAPR_API_TOKEN": None,
     "REDIS_URL": None,
     "REDIS_PREFIX": "wsbridge",
     "HISTORY_SIZE": 100,
@@ -63,7 +68,10 @@ DEFAULTS = {  # PROTOCOL.md section 6
     "LOG_LEVEL": "info",
     "LOG_FORMAT": None,
 }
-SECRETS = ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "VIEWER_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN"]
+SECRETS = [
+    "JWT_SECRET", "JWT_SECRET_PREVIOUS", "ADMIN_TOKEN", "VIEWER_TOKEN", "METRICS_TOKEN", "APP_API_TOKEN",
+    "DAPR_API_TOKEN",
+]  # fmt: skip
 
 
 def test_settings_and_documentation_have_the_same_names() -> None:
@@ -97,7 +105,7 @@ def test_development_is_no_authentication_on_a_loopback_host(settings: Settings,
 def test_masked_hides_secrets(name: str) -> None:
     values: dict[str, Any] = {name.lower(): SECRET}
     shown = Settings(**values).masked()
-    assert shown[name if name == "APP_API_TOKEN" else f"WSBRIDGE_{name}"] == "***"
+    assert shown[name if name in UNPREFIXED else f"WSBRIDGE_{name}"] == "***"
     assert SECRET not in str(shown)
 
 
@@ -126,10 +134,19 @@ def test_masked_missing_value_is_a_dash() -> None:
     assert Settings(jwt_public_key=PEM + "\n" + PEM).masked()["WSBRIDGE_JWT_PUBLIC_KEY"] == "2 key(s)"
 
 
-def test_variable_of_the_app_token_is_daprs_own_name() -> None:
+def test_variables_that_the_sidecar_has_too_have_daprs_own_names() -> None:
     names = {f.name: variable(f) for f in fields(Settings)}
-    assert names.pop("app_api_token") == "APP_API_TOKEN"
+    own = [names.pop(field) for field in ("app_api_token", "dapr_api_token", "dapr_http_port")]
+    assert own == ["APP_API_TOKEN", "DAPR_API_TOKEN", "DAPR_HTTP_PORT"]
     assert all(name == PREFIX + field.upper() for field, name in names.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "takes"),
+    [(Settings(), False), (Settings(receipts=True), True), (Settings(receipts_topic="receipts"), True)],
+)
+def test_reports_are_taken_with_either_setting(settings: Settings, takes: bool) -> None:
+    assert settings.takes_reports is takes
 
 
 def test_settings_are_frozen() -> None:

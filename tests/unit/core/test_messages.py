@@ -43,11 +43,11 @@ def test_read_message_of_a_client_gives_what_its_vector_says(case: dict[str, Any
         ("[]", 'expected a JSON object such as {"type":"ping"}'),
         ('{"type":"auth"}', 'expected {"type":"auth","token":"<jwt>"}'),
         ('{"type":"auth","token":""}', 'expected {"type":"auth","token":"<jwt>"}'),
-        ('{"type":"hello","token":"x"}', "unknown type; clients send ping and auth"),
+        ('{"type":"hello","token":"x"}', "unknown type; clients send ping, auth and handled"),
     ],
 )
 def test_read_message_that_is_invalid_says_what_is_expected(text: str, expected: str) -> None:
-    assert read_message(text) == ("bad", expected)
+    assert read_message(text)[:2] == ("bad", expected)
 
 
 @given(st.text(st.characters()) | st.text(st.sampled_from('{}[]":,typeaungk 0\ud800')))

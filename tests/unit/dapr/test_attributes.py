@@ -6,8 +6,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from wsbridge.core.receipts import LONGEST
 from wsbridge.core.user_ids import is_user
-from wsbridge.dapr.attributes import LONGEST_ID, as_text, coordinates, id_in, produced_at, short_id, unescaped
+from wsbridge.dapr.attributes import (
+    LONGEST_ID,
+    as_text,
+    coordinates,
+    id_in,
+    produced_at,
+    receipt_after,
+    short_id,
+    unescaped,
+)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +133,15 @@ def test_unescaped_undoes_the_escaping_of_go(text: str, plain: str) -> None:
 
 def test_unescaped_text_that_is_not_utf8_is_not_a_user() -> None:
     assert not is_user(unescaped("%ff"))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None), (False, None), (0, None), ("0", None), ("", None), ("false", None), (True, 0.0), ("true", 0.0),
+        (60, 60.0), ("60", 60.0), (10**9, LONGEST), ("9" * 500, LONGEST), (-5, 0.0), ("1.5", 0.0), ("soon", 0.0),
+        ([60], 0.0),
+    ],
+)  # fmt: skip
+def test_receipt_after_is_a_number_of_seconds_or_the_default(value: Any, seconds: float | None) -> None:
+    assert (None if value is None else receipt_after(value)) == seconds

@@ -178,3 +178,10 @@ def test_read_headers_of_another_type_counts_them_as_missing(value: Any) -> None
 
 def test_open_message_with_cloudevents_headers_but_no_specversion_is_bare() -> None:
     assert opened(b"{}", metadata={"ce_id": "e-1", "ce_source": "s"}).key == ""
+
+
+def test_open_message_gives_the_seconds_of_the_receipt_that_the_publisher_asks_for() -> None:
+    assert opened(b'{"specversion":"1.0","data":{},"wsreceipt":60}').receipt == 60.0
+    assert opened(b"{}", metadata={"ce_specversion": "1.0", "ce_wsreceipt": "60"}).receipt == 60.0
+    assert opened(b'{"specversion":"1.0","data":{}}').receipt is None
+    assert opened(b"{}", metadata={"ce_specversion": "1.0"}).receipt is None

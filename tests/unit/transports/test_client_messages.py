@@ -10,6 +10,9 @@ from structlog.testing import capture_logs
 from tests.support.peer import Peer
 from tests.support.running import until
 from wsbridge.core.close_codes import BAD_UTF8, INTERNAL, POLICY, UNSUPPORTED
+from wsbridge.core.events import Position
+from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.reports import Reports
 from wsbridge.sessions.session import Session
 from wsbridge.supervision.jobs import Starter
 from wsbridge.transports.client_frames import BINARY, PING, PONG, TEXT, Frame, FrameError
@@ -40,7 +43,8 @@ class Client:
         self.jobs = Starter()
         self.admission = Checked()
         admission: Any = self.admission
-        self.messages = ClientMessages(admission, self.jobs, self.peer.metrics)
+        self.reports = Reports(Registry(), self.peer.metrics)
+        self.messages = ClientMessages(admission, self.jobs, self.peer.metrics, self.reports)
 
     def take_waiting(self) -> None:
         assert not self.is_checking
@@ -125,6 +129,34 @@ def test_client_messages_answer_an_invalid_one_with_an_error_that_explains_it() 
         "code": "bad_message",
         "message": 'expected a JSON object such as {"type":"ping"}',
     }
+
+
+@pytest.mark.parametrize(
+    ("position", "kind", "handled"),
+    [("e:2", "handled", Position("e", 2)), ("e:4", "bad", None), ("old:1", "stale", None), ("2", "bad", None)],
+)
+def test_client_messages_note_what_a_client_has_handled(position: str, kind: str, handled: Position | None) -> None:
+    client = Client()
+    client.peer.offer(1, 2, 3)
+    client.peer.session.flush()
+    client.send(f'{{"type":"handled","last_event_id":"{position}"}}')
+    assert client.peer.session.handled == handled
+    assert +client.peer.metrics.messages == {kind: 1}
+    assert client.answers[3:] == (["error"] if kind == "bad" else [])
+
+
+def test_client_messages_explain_a_report_of_the_future() -> None:
+    client = Client()
+    client.send('{"type":"handled","last_event_id":"e:1"}')
+    assert client.peer.connection.messages[-1]["message"] == "e:1 is after e:0, the last position that was sent"
+
+
+def test_client_messages_refuse_reports_if_receipts_are_off() -> None:
+    client = Client()
+    client.messages.reports = None
+    client.send('{"type":"handled","last_event_id":"e:0"}')
+    assert client.answers == ["error"]
+    assert client.peer.session.handled is None
 
 
 def test_client_messages_answer_a_ping_frame_uncounted() -> None:

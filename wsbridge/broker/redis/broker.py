@@ -20,6 +20,7 @@ from wsbridge.broker.redis.loss_detector import LossDetector
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.poll import Replicas
 from wsbridge.broker.redis.reader import Reader
+from wsbridge.broker.redis.receipts import RedisReceipts
 from wsbridge.broker.redis.server import TIMEOUT, Server
 from wsbridge.broker.redis.subscriber import Subscriber
 from wsbridge.core.events import Event, Position
@@ -78,6 +79,7 @@ class RedisBroker:
             sink=sink, complete=self._bodies.completed, is_pressed=self.is_pressed, missed=self.on_resubscribed,
             failed=self.on_error,
         )  # fmt: skip
+        self.receipts = RedisReceipts(pipeline=self._reads, prefix=prefix, known_ttl=limits.dedupe_ttl, now=self._now)
         self.replicas = Replicas(self._reads, prefix, self.answer, self.on_error) if self.answer else None
         if self.replicas is not None:
             self._subscriber.add(self.replicas.channel)

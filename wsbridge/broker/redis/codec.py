@@ -70,7 +70,7 @@ class Keys(NamedTuple):
 
 @functools.lru_cache(8_192)
 def keys_of(prefix: str, user: str) -> Keys:
-    name = f"{prefix}:{{{_digest(user).hex()}}}"
+    name = f"{prefix}:{{{digest_of(user).hex()}}}"
     return Keys(name, f"{name}:h", f"{name}:s")
 
 
@@ -81,7 +81,7 @@ def all_positions(prefix: str) -> str:
 
 def dedupe_key(event: Event) -> bytes:
     """The digest by which a redelivery is recognised; empty if the event has no key."""
-    return _digest(event.key) if event.key else b""
+    return digest_of(event.key) if event.key else b""
 
 
 def encode_body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
@@ -117,5 +117,5 @@ def parse_position(text: bytes | None) -> Position | None:
     return Position(found[1].decode(), int(found[2])) if found else None
 
 
-def _digest(text: str) -> bytes:
+def digest_of(text: str) -> bytes:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()

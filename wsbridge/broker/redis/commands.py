@@ -1,4 +1,4 @@
-"""Commands for a server, among them calls of the functions in `history.lua` and `loss_detection.lua`."""
+"""Commands for a server, among them calls of the functions in the Lua files beside it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hiredis import pack_command
 
-_FILES = ("history.lua", "loss_detection.lua")  # loaded as one library, in this order
+_FILES = ("history.lua", "loss_detection.lua", "receipts.lua")  # loaded as one library, in this order
 _TEXT = "".join((resources.files("wsbridge.broker.redis") / name).read_text(encoding="utf-8") for name in _FILES)
 LIBRARY = "wsbridge_" + hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
 CODE = _TEXT.replace("@LIBRARY@", LIBRARY)

@@ -60,6 +60,7 @@ class Connection(msgspec.Struct):
     position: Position
     unsent: int = 0
     is_live: bool = True  # False while it reads the history
+    handled: Position | None = None  # the last one that the client has reported, or after which it resumed
     reads: list[Read] = []
     closed_at: float | None = None
     close: str | None = None
@@ -138,6 +139,7 @@ async def _connections(stations: Stations, user: str, connected: Sequence[Connec
             )
             if isinstance(record, Closed):
                 connection.closed_at, connection.close = record.at, f"{record.code} {record.reason}".strip()
+                connection.handled = record.handled
             else:
                 read = Read(record.at, record.is_start, record.asked, record.position, record.replayed, record.gap)
                 connection.reads.insert(0, read)

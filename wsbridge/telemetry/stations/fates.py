@@ -90,6 +90,12 @@ def _fate_of_closed(
     return Fate(Kind.NOT, f"{how} and its client has not resumed")
 
 
+def has_handled(connection: Connection, event: Position) -> bool:
+    """Whether the client has reported that event or a later one, or resumed after it."""
+    handled = connection.handled
+    return handled is not None and handled.epoch == event.epoch and handled.offset >= event.offset
+
+
 def _after(moment: float, at: float | None) -> str:
     return "" if at is None else f" {span(moment - at)} later"
 

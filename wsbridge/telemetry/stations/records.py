@@ -65,7 +65,10 @@ class Resumed(msgspec.Struct, array_like=True, tag=4, gc=False):
 
 
 class Closed(msgspec.Struct, array_like=True, tag=5, gc=False):
-    """A session that has ended. `position` is that of the last entry that was passed to it."""
+    """A session that has ended. `position` is that of the last entry that was passed to it.
+
+    `handled` is that of the last one that its client has reported, or after which it resumed.
+    """
 
     at: float
     user: str
@@ -75,6 +78,7 @@ class Closed(msgspec.Struct, array_like=True, tag=5, gc=False):
     code: int
     reason: str
     position: Position
+    handled: Position | None = None
 
 
 Record = Received | Refused | Relayed | Resumed | Closed

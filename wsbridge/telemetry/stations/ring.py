@@ -136,9 +136,11 @@ class Stations:
         """Record that a session has read the history."""
         self._add(Resumed(self._clock(), *session, is_start, asked, position, replayed, gap))
 
-    def closed(self, session: Connected, *, code: int, reason: str, position: Position) -> None:
+    def closed(
+        self, session: Connected, *, code: int, reason: str, position: Position, handled: Position | None = None
+    ) -> None:
         """Record that a session has ended."""
-        self._add(Closed(self._clock(), *session, code, reason, position))
+        self._add(Closed(self._clock(), *session, code, reason, position, handled))
 
     async def search(self, text: str, tags: Collection[int]) -> AsyncIterator[Record]:
         """Yield the records with one of the tags that contain the text anywhere, newest first.

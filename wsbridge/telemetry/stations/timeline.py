@@ -7,7 +7,7 @@ import msgspec
 from wsbridge.core.events import Position
 from wsbridge.core.timestamps import timestamp
 from wsbridge.telemetry.stations.account import Account, Connection, Read, Receipt
-from wsbridge.telemetry.stations.fates import Kind, fate_of, span
+from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
 
 
 class Station(msgspec.Struct, omit_defaults=True):
@@ -62,7 +62,8 @@ def _of_connection(connection: Connection, event: Position | None, at: float | N
     for read in c.reads:
         yield station(read.at, "gap" if read.gap else "replayed" if read.replayed else "resumed", _of_read(read))
     if event is not None and at is not None and c.opened_at <= at and fate_of(c, event, [], at).kind is Kind.GOT:
-        yield station(at, "written", f"{c.unsent} bytes are not sent yet" if c.unsent else c.transport)
+        text = f"{c.unsent} bytes are not sent yet" if c.unsent else c.transport
+        yield station(at, "written", f"{text}, handled by the client" if has_handled(c, event) else text)
     if c.closed_at is not None:
         yield station(c.closed_at, "closed", f"{c.close}, last position {c.position}")
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from wsbridge.core.events import Position
 from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
-from wsbridge.telemetry.stations.fates import Kind, fate_of, span
+from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
 
 ABSENT = "no connection when it arrived"
 CLAUSES = 3  # about single connections in one answer, at most
@@ -146,6 +146,10 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
         code = Code.STORED
     of = f"{got} of {len(then)} {_plural('connection', len(then))}"
     clauses = [f"delivered to {of}{_delay(stored, relays) if got else ''}"] if got or len(then) > 1 else []
+    if handlers := sum(has_handled(connection, position) for connection in then):
+        clauses.append(
+            "handled by the client" if len(then) == 1 else f"handled by {handlers} {_plural('client', handlers)}"
+        )
     texts = [fate.text for fate in fates if fate.text]
     subject = "the connection" if len(then) == 1 else "the other" if len(then) == 2 and len(texts) == 1 else "one"  # noqa: PLR2004
     clauses += [f"{subject} {text}" for text in texts[:CLAUSES]]

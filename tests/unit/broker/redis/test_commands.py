@@ -5,6 +5,8 @@ import re
 from tests.support.running import ROOT
 from wsbridge.broker.redis.commands import CODE, LIBRARY, Command, call, packed
 
+READS = {"ZCARD", "ZRANGEBYSCORE", "ZSCORE"}  # of receipts, before anything is written; not needed without receipts
+
 
 def test_call_names_the_function_of_this_version_and_its_keys() -> None:
     command = call("append", ["w:{u}", "w:{u}:h"], 7, b"x", "y")
@@ -26,5 +28,5 @@ def test_code_checks_the_right_for_each_command_that_it_runs() -> None:
     run = set(re.findall(r"redis\.p?call\('(\w+)'", CODE)) - {"INFO"}  # the functions work without it
     looked_for = set(re.findall(r"\{ '([A-Z]+)'", CODE))
     documented = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    assert run <= looked_for
-    assert [command for command in looked_for if f"+{command.lower()}" not in documented] == []
+    assert run - looked_for == READS
+    assert [command for command in looked_for | READS if f"+{command.lower()}" not in documented] == []

@@ -1,7 +1,8 @@
 """Injects every kind of fault while events flow: `python -m tests.chaos --seed 1 --seconds 120`, or `make chaos`.
 
 Two replicas, a real Redis or Valkey, a publisher like Dapr, clients that connect and disconnect, and faults one after
-the other. The seed repeats the events and the order of the faults, but not their exact timing.
+the other. If Prometheus is installed, it scrapes the replicas, and the alerts of the injected faults must fire. The
+seed repeats the events and the order of the faults, but not their exact timing.
 """
 
 import argparse

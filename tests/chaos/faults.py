@@ -17,7 +17,18 @@ from tests.support.sidecars import Sidecars
 from tests.support.valkey import DURABLE, Valkey
 from wsbridge.cli.verify.ledger import Loss
 
+SILENCE = (4.5, 6.0)  # seconds without an event, or with events that waited
+WAITED = 10.0  # seconds
 ANSWERED = 1.0  # seconds within which an answer in flight arrives
+ALONE = (  # faults without a Redis
+    "replica killed",
+    "replica drained",
+    "broadcaster of a replica dead",
+    "log of a replica not read",
+    "event without a user",
+    "nothing published",
+    "events that waited in Kafka",
+)
 RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # commands that Redis may forbid
 
 Say = Callable[[str], None]
@@ -76,9 +87,11 @@ class Faults:
             "Redis behind a slow link": self.throttle,
             "Redis' clock set back": self.set_back,
             "log of a replica not read": self.leave_unread,
+            "event without a user": self.send_to_nobody,
+            "nothing published": self.pause_publishing,
+            "events that waited in Kafka": self.wait_in_kafka,
         }
-        alone = ("replica killed", "replica drained", "broadcaster of a replica dead", "log of a replica not read")
-        possible = kinds if redis else {name: kinds[name] for name in alone}
+        possible = {name: kind for name, kind in kinds.items() if redis or name in ALONE}
         self._kinds = {name: kind for name, kind in possible.items() if plan.only in name}
 
     @property
@@ -91,6 +104,7 @@ class Faults:
         return self._redis
 
     async def run(self) -> None:
+        self._started = time.monotonic()
         if self._redis:
             self._backups.append(await self.valkey.snapshot())
         while True:
@@ -218,6 +232,22 @@ class Faults:
     async def leave_unread(self) -> None:
         with self._dice.choice(self._replicas).unread():
             await asyncio.sleep(self._dice.uniform(2, 4))
+
+    async def send_to_nobody(self) -> None:
+        await self._sidecars.post_without_user(self._dice.randrange(len(self._replicas)))
+
+    async def pause_publishing(self) -> None:
+        """Publish nothing, not even redeliveries, as when all consumers of a topic have lost their partitions."""
+        await self._sidecars.calm_down()
+        self._sidecars.paused = True
+        await asyncio.sleep(self._dice.uniform(*SILENCE))
+        self._sidecars.paused = self._sidecars.calm = False
+
+    async def wait_in_kafka(self) -> None:
+        """Deliver events with old timestamps, as after an outage of the sidecar."""
+        self._sidecars.waited = WAITED
+        await asyncio.sleep(self._dice.uniform(*SILENCE))
+        self._sidecars.waited = 0.0
 
     @contextlib.asynccontextmanager
     async def losing(self, really: bool = True) -> AsyncIterator[None]:

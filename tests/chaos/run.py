@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.chaos.alerts import Alerts
 from tests.chaos.faults import Faults, Redis, Say
 from tests.chaos.plan import Plan
 from tests.chaos.replica import Replica
@@ -43,6 +44,7 @@ async def chaos(plan: Plan, say: Say) -> Counter[str]:
         for replica in replicas:
             await stack.enter_async_context(replica)
         urls = [replica.url for replica in replicas]
+        alerts = await stack.enter_async_context(Alerts.watching(directory, [replica.port for replica in replicas]))
         sidecars = Sidecars(urls, ledger, tally, http)
         faults = Faults(plan, replicas, redis, sidecars, say)
         viewers = [Viewer(ledger, users[number % plan.users], f"client {number}") for number in range(plan.clients)]
@@ -60,6 +62,7 @@ async def chaos(plan: Plan, say: Say) -> Counter[str]:
                     )
                     for number in range(PARTITIONS)
                 ]
+                await alerts.check_before()
                 await faults.run()
                 say("        the faults are over")
                 sidecars.stopped = True
@@ -71,6 +74,7 @@ async def chaos(plan: Plan, say: Say) -> Counter[str]:
             raise next(leaves(group)) from None
         for replica in replicas:
             replica.check()
+        await alerts.check_after(tally)
     for viewer in viewers:
         tally.update(viewer.tally)
     tally["events"] = sum(ledger.count(user) for user in users)

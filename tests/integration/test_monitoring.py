@@ -17,7 +17,7 @@ from tests.support.bugs import BlockedBroadcaster, Buggy
 from tests.support.deliveries import bulk_of, cloud_event
 from tests.support.frames import StalledReader
 from tests.support.manifests import GROUPS, PRODUCTION, REDIS, container, documents, kind, workload
-from tests.support.prometheus import MONITORING, Prometheus, promtool, queries, rules
+from tests.support.prometheus import BUSY, MONITORING, Prometheus, promtool, queries, rules
 from tests.support.running import ROOT, SECRET, Reachable, Start, receive, until_told
 from tests.support.slow_link import SlowLink
 from tests.support.spawned import Spawn
@@ -28,13 +28,6 @@ pytestmark = pytest.mark.once
 
 JOB = "websocket-service"
 WAITED = 10.0  # seconds: long beside the delays of a busy machine
-BUSY = {
-    "WsbridgeDown",
-    "WsbridgeEventLoopSlow",
-    "WsbridgeEventsSlowFastBurn",
-    "WsbridgeEventsSlowSlowBurn",
-    "WsbridgeRedisSlow",
-}
 ALERTS = {rule["alert"]: rule for group in rules()["groups"] for rule in group["rules"] if "alert" in rule}
 BOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
 
@@ -153,7 +146,7 @@ async def test_dashboard_and_rules_of_healthy_bridges_have_data_and_no_alert_fir
             async with asyncio.timeout(30):
                 while missing:
                     missing = {name: query for name, query in missing.items() if not await prometheus.query(query)}
-            assert await prometheus.firing() <= BUSY  # which a busy machine may cause
+            assert await prometheus.firing() <= BUSY
 
 
 async def test_stages_of_real_events_add_up_to_what_a_client_measures(spawn: Spawn, tmp_path: Path) -> None:

@@ -52,8 +52,9 @@ def enveloped(data: bytes, **envelope: Any) -> bytes:
     return json.dumps(event).encode()[:-1] + b',"data":' + data + b"}"
 
 
-def bulk_bytes(*events: bytes) -> bytes:
-    """`bulk_of` as bytes, with the events verbatim."""
-    entry = b'{"entryId":"%d","event":%b,"contentType":"application/cloudevents+json","metadata":{"__key":"k"}}'
-    entries = b",".join(entry % numbered for numbered in enumerate(events))
+def bulk_bytes(*events: bytes, **metadata: str) -> bytes:
+    """`bulk_of` as bytes, with the events verbatim. The metadata is that of each."""
+    facts = json.dumps({"__key": "k"} | metadata).encode()
+    entry = b'{"entryId":"%d","event":%b,"contentType":"application/cloudevents+json","metadata":%b}'
+    entries = b",".join(entry % (number, event, facts) for number, event in enumerate(events))
     return json.dumps(bulk_of()).encode().replace(b'"entries": []', b'"entries": [' + entries + b"]")

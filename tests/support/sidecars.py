@@ -48,6 +48,8 @@ class Sidecars:
         self.ledger = ledger
         self.tally = tally
         self.stopped = False  # no new events; those that were begun still get their SUCCESS
+        self.paused = False  # no new events for a while
+        self.waited = 0.0  # seconds for which the events waited in Kafka, by their timestamp
         self.calm = False  # no event with SUCCESS is delivered again, and no request is abandoned
         self.careless = 0  # number of events with SUCCESS that are being delivered again
         self._http = http
@@ -58,15 +60,25 @@ class Sidecars:
         while self.careless:  # noqa: ASYNC110 - several partitions count in it
             await asyncio.sleep(_PAUSE)
 
+    async def post_without_user(self, place: int) -> None:
+        """Post an event that the bridge must drop. The ledger does not have it."""
+        kind = {"content-type": "application/cloudevents+json"}
+        async with self._http.post(
+            self.urls[place], data=enveloped(b'{"title":"for nobody"}'), headers=kind
+        ) as response:
+            if (answer := await response.json())["status"] != "DROP":
+                raise Broken(f"an event without a user was answered {answer}")
+
     async def post(self, place: int, batch: Sequence[Message], timeout: float) -> list[str]:  # noqa: ASYNC109
         """Return the status of each event; empty without a proper answer."""
         self.tally["requests"] += 1
         single = len(batch) == 1
         kind = "application/cloudevents+json" if single else "application/json"
+        stamp = {"__timestamp": str(round((time.time() - self.waited) * 1_000))}
         async with self._http.post(
             self.urls[place],
-            data=batch[0].body if single else bulk_bytes(*(message.body for message in batch)),
-            headers={"content-type": kind},
+            data=batch[0].body if single else bulk_bytes(*(message.body for message in batch), **stamp),
+            headers={"content-type": kind} | (stamp if single else {}),
             timeout=aiohttp.ClientTimeout(total=timeout),
         ) as response:
             if response.status != 200:
@@ -92,6 +104,9 @@ class Partition:
         """Publish `rate` batches a second until the sidecars are stopped."""
         async with asyncio.TaskGroup() as tasks:
             while not self._sidecars.stopped:
+                if self._sidecars.paused:
+                    await asyncio.sleep(_PAUSE)
+                    continue
                 batch = [self._next() for _ in range(self._dice.choice([1, 1, 1, 2, 5, 20]))]
                 await self._deliver(batch)
                 if not self._sidecars.calm and self._luck.random() < FORGETFUL:

@@ -45,6 +45,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY wsbridge ./wsbridge
 # The target of the link wsbridge/web/static/client.
 COPY client/src ./client/src
+# Files of `wsbridge chain`, which the wheel contains.
+COPY examples/tasks-backend/tasks_backend.py ./examples/tasks-backend/
+COPY k8s/dapr ./k8s/dapr
 # The file system is read-only later, so bytecode is compiled now. Unchecked, because timestamps may change in the
 # image.
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \

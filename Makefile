@@ -30,6 +30,11 @@ run: $(installed) ## run the bridge in development mode on 127.0.0.1:8004; PORT=
 client: ## build /client.js, which the next wheel or image will contain; needs Node.js and npm
 	@$(PYTHON) -m tests.support.npm build
 
+.PHONY: chain
+chain: $(installed) ## run Kafka, Dapr sidecars, two bridges, Valkey and a backend; the first run builds parts with Go and Maven
+	-@$(pip) install --require-hashes -r requirements/chain.txt
+	@exec $(bin)/python -m tests.e2e.make_chain
+
 .PHONY: check
 check: $(tools) ## run lint, types, imports and the unit tests; do so before each commit
 	$(bin)/tox run -q -e check
@@ -90,9 +95,9 @@ million: $(tools) ## simulate a million users in one process, without sockets; n
 guard: $(tools) ## fail if an event needs a tenth more instructions than accepted; ACCEPT=1 accepts what is measured now
 	$(bin)/tox run -q -e guard -- $(if $(ACCEPT),--accept)
 
-.PHONY: chain
-chain: $(tools) ## measure the real chain, also while both bridges restart; needs the same as e2e, and an idle machine
-	$(bin)/tox run -e chain
+.PHONY: benchchain
+benchchain: $(tools) ## measure the real chain, also while both bridges restart; needs the same as e2e, and an idle machine
+	$(bin)/tox run -e benchchain
 
 .PHONY: screenshots
 screenshots: $(tools) ## take the pictures of the demo page and the console in docs; needs chromium
@@ -111,6 +116,7 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 	$(lock) requirements/test.txt --constraints requirements.txt --group types --group lint pyproject.toml
 	$(lock) requirements/build.txt --constraints requirements/test.txt --group build
 	$(lock) requirements/tools.txt --group tools
+	$(lock) requirements/chain.txt --constraints requirements/test.txt --group chain
 	$(lock) requirements/mutants.txt --constraints requirements/test.txt --group mutants pyproject.toml
 	$(lock) requirements/bench.txt --constraints requirements/test.txt --group bench pyproject.toml
 	$(lock) requirements/autobahn.txt --constraints requirements/test.txt --group autobahn pyproject.toml

@@ -1,4 +1,4 @@
-"""`make chain`: measures the latency from the backend's publish call to the socket, and how fast a backlog drains.
+"""`make benchchain`: measures the latency from the backend's publish call to the socket, and how fast a backlog drains.
 
 Kafka, sidecars, bridge, publisher and clients all run on this machine. Prints the table of docs/performance.md. In it,
 µs are the CPU time for each event: of the bridge + of its sidecar. The run fails if an event does not arrive. It checks

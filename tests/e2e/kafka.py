@@ -1,10 +1,8 @@
 """A real Kafka broker on a free loopback port, and the commands of its operator."""
 
 import asyncio
-import base64
 import contextlib
 import subprocess
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -22,11 +20,13 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined] # its documented home
 
-from tests.e2e.parts import java, kafka, required
+from tests.e2e.parts import java, required
+from tests.e2e.parts import kafka as jars
 from tests.e2e.process import PATIENCE, PAUSE, Log, Process, settled
-from tests.support.valkey import free_port
+from wsbridge.cli.chain import kafka
+from wsbridge.cli.chain.kafka import PARTITIONS
+from wsbridge.cli.chain.ports import free_port
 
-PARTITIONS = 3
 TOPIC = "task-updates"
 _ANSWER = 10.0  # seconds
 _AGAIN = 3.0  # seconds for one answer: librdkafka may wait in vain for a coordinator that did not exist at first
@@ -42,23 +42,6 @@ _NOT_YET = {
     KafkaError._TIMED_OUT,
     KafkaError._TRANSPORT,
 }
-_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=BROKER://127.0.0.1:{port}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=BROKER
-controller.listener.names=CONTROLLER
-log.dirs={directory}/data
-num.partitions={partitions}
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=1
-group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=5000
-broker.heartbeat.interval.ms=1000
-"""
 
 
 class Kafka:
@@ -68,21 +51,13 @@ class Kafka:
         self.port = free_port()
         self.log = Log(directory / "kafka.log")
         self._directory = directory
-        self._config = directory / "server.properties"
+        self._commands = kafka.Kafka(required(java), required(jars), directory, port=self.port, controller=free_port())
         self._process: Process | None = None
         self._admin: Any  # its type hints are incomplete
         self._producer: Producer
 
     def __enter__(self) -> Self:
-        self._config.write_text(
-            _PROPERTIES.format(port=self.port, controller=free_port(), directory=self._directory, partitions=PARTITIONS)
-        )
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        subprocess.run(
-            _command("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={self._config}"),
-            check=True,
-            capture_output=True,
-        )
+        subprocess.run(self._commands.format(kafka.new_cluster()), check=True, capture_output=True)
         self.start()
         return self
 
@@ -95,7 +70,7 @@ class Kafka:
 
     def start(self) -> None:
         """Start, or start again with the same port and data."""
-        self._process = Process(_command("kafka.Kafka", str(self._config)), self.log)
+        self._process = Process(self._commands.start(), self.log)
         client: dict[str, Any] = {"bootstrap.servers": self.address, "reconnect.backoff.max.ms": 100, "log_level": 0}
         self._admin, self._producer = AdminClient(client), Producer(client)
 
@@ -221,20 +196,6 @@ class Kafka:
     async def _answers(self) -> bool:
         assert self.running, self.log.account
         return await _succeeds(asyncio.to_thread(self._admin.list_topics, timeout=1.0))
-
-
-def _command(program: str, *arguments: str) -> list[str]:
-    jars = required(kafka) / "*"
-    return [
-        str(required(java)),
-        "-Xmx512m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-cp",
-        str(jars),
-        program,
-        *arguments,
-    ]
 
 
 async def _answered(ask: Callable[[], Future[Any]]) -> Any:

@@ -1,22 +1,33 @@
 """Finds the programs that pip does not install, or builds them once in a cache outside the repository."""
 
+import contextlib
 import fcntl
 import functools
 import hashlib
+import logging
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+from wsbridge.cli.chain.parts import find_daprd, kafka_home
 
 HERE = Path(__file__).parent
+DAPRD, POM = HERE / "daprd", HERE / "kafka.xml"
 CACHE = Path.home() / ".cache" / "wsbridge-tests"
+CURES = {
+    "java": "apt-get install default-jre-headless",
+    "mvn": "apt-get install maven, or set KAFKA_HOME to the folder of a Kafka",
+    "go": "https://go.dev/dl has it (1.21 or newer), or put a daprd in PATH",
+}
 _BUILD_TIMEOUT = 1_800  # seconds
+_NEWS = 10.0  # seconds between two lines that show the progress of a build
 _BUILDINFO = "github.com/dapr/dapr/pkg/buildinfo"
+log = logging.getLogger(__name__)
 
 
 class Missing(Exception):  # noqa: N818 - names a missing program
@@ -28,27 +39,43 @@ def required(part: Callable[[], Path]) -> Path:
     try:
         return part()
     except Missing as missing:
+        import pytest  # noqa: PLC0415 - `make chain` builds parts too, and installs no tools of the tests
+
         if os.environ.get("REQUIRE_ALL_TESTS") == "1":
             pytest.fail(str(missing), pytrace=False)
         pytest.skip(str(missing))
 
 
+def missing() -> list[str]:
+    """A line for each program that is missing to find or build all parts, with the way to get it."""
+    needed = ["java"]
+    needed += [] if kafka_home(os.environ) or _kafka_cache().exists() else ["mvn"]
+    needed += [] if find_daprd() or _daprd_cache().exists() else ["go"]
+    return [f"{name} is not in PATH: {CURES[name]}" for name in needed if shutil.which(name) is None]
+
+
 @functools.cache
 def daprd() -> Path:
     """The sidecar: installed by `dapr init`, or built from the module beside this file."""
-    for found in (shutil.which("daprd"), Path.home() / ".dapr" / "bin" / "daprd"):
-        if found and Path(found).is_file():
-            return Path(found)
-    module = HERE / "daprd"
-    version = _found(r"github.com/dapr/dapr v(\S+)", module / "go.mod")
-    kept = CACHE / f"daprd-{version}-{digest(*module.iterdir())}"
+    if found := find_daprd():
+        return found
+    kept = _daprd_cache()
 
     def build(scratch: Path) -> Path:
-        flags = f"-s -w -X {_BUILDINFO}.version={version}"
-        run("go", "build", "-o", f"{scratch}/daprd", "-ldflags", flags, ".", cwd=module)
+        log.info("%s is built once with Go, which takes minutes and downloads 180 MB.", kept.name)
+        flags = f"-s -w -X {_BUILDINFO}.version={_daprd_version()}"
+        run("go", "build", "-v", "-o", f"{scratch}/daprd", "-ldflags", flags, ".", cwd=DAPRD)
         return scratch / "daprd"
 
     return cached(kept, build)
+
+
+def _daprd_version() -> str:
+    return _found(r"github.com/dapr/dapr v(\S+)", DAPRD / "go.mod")
+
+
+def _daprd_cache() -> Path:
+    return CACHE / f"daprd-{_daprd_version()}-{digest(*DAPRD.iterdir())}"
 
 
 @functools.cache
@@ -62,17 +89,21 @@ def helm() -> Path:
 def kafka() -> Path:
     """The folder of a broker's jars: from the Kafka at $KAFKA_HOME, or from Maven Central."""
     java()
-    if home := os.environ.get("KAFKA_HOME"):
-        return Path(home) / "libs"
-    pom = HERE / "kafka.xml"
-    version = _found(r"kafka_2.13</artifactId>\s*<version>(.+?)<", pom)
-    kept = CACHE / f"kafka-{version}-{digest(pom)}"
+    if home := kafka_home(os.environ):
+        return home
+    kept = _kafka_cache()
 
     def fetch(scratch: Path) -> Path:
-        run("mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
+        log.info("%s is fetched once with Maven: 43 MB.", kept.name)
+        run("mvn", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
         return scratch / "jars"
 
     return cached(kept, fetch)
+
+
+def _kafka_cache() -> Path:
+    version = _found(r"kafka_2.13</artifactId>\s*<version>(.+?)<", POM)
+    return CACHE / f"kafka-{version}-{digest(POM)}"
 
 
 @functools.cache
@@ -100,18 +131,29 @@ def _tools(module: str) -> Path:
 
 def run(name: str, *arguments: str, cwd: Path = HERE) -> None:
     command = [str(program(name)), *arguments]
-    result = subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_BUILD_TIMEOUT,
-        env=os.environ | {"CGO_ENABLED": "0"},
-    )
-    if result.returncode:
-        lines = [line for line in (result.stderr + result.stdout).splitlines() if line.strip()]
-        raise Missing(f"{' '.join([name, *arguments[:1]])} failed: {lines[-1] if lines else result.returncode}")
+    began = time.monotonic()
+    with tempfile.NamedTemporaryFile() as output:
+        environment = os.environ | {"CGO_ENABLED": "0"}
+        with subprocess.Popen(command, cwd=cwd, stdout=output, stderr=output, env=environment) as process:
+            while not _has_ended(process):
+                elapsed = time.monotonic() - began
+                log.info("%4.0f s  %s: %s", elapsed, name, _last_line(output.name)[:100])
+                if elapsed > _BUILD_TIMEOUT:
+                    process.kill()
+        if process.returncode:
+            raise Missing(f"{' '.join([name, *arguments[:1]])} failed: {_last_line(output.name) or process.returncode}")
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it has ended, or there should be news."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_NEWS)
+    return process.poll() is not None
+
+
+def _last_line(path: str) -> str:
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def cached(kept: Path, make: Callable[[Path], Path]) -> Path:
@@ -119,7 +161,11 @@ def cached(kept: Path, make: Callable[[Path], Path]) -> Path:
     if not kept.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("Another process builds a part now. Waiting for it.")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             if not kept.exists():
                 make(Path(scratch)).replace(kept)
     return kept

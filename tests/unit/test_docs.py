@@ -24,8 +24,8 @@ WIDTH = 120  # characters in a line
 EVENT = re.compile(r"[a-z]+\.[a-z]+")
 NO_EVENTS = {
     "aiohttp.server", "aiohttp.websocket", "client.js", "console.css", "demo.css", "history.lua", "index.html",
-    "pubsub.kafka", "receipts.lua", "wsbridge.access", "wsbridge.canary", "wsbridge.receipt", "wsbridge.v",
-    "wsbridge.web",
+    "pubsub.kafka", "receipts.lua", "server.properties", "wsbridge.access", "wsbridge.canary", "wsbridge.receipt",
+    "wsbridge.v", "wsbridge.web",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ LOCKS = (
     "requirements.txt",
     "requirements/test.txt",
     "requirements/build.txt",
+    "requirements/chain.txt",
     "requirements/mutants.txt",
     "requirements/tools.txt",
     "requirements/fuzz.txt",
@@ -86,6 +87,7 @@ def test_lock_of_tests_has_the_runtime_pin_by_pin() -> None:
         ("types", "test"),
         ("lint", "test"),
         ("build", "build"),
+        ("chain", "chain"),
         ("tools", "tools"),
         ("fuzz", "fuzz"),
         ("mutants", "mutants"),
@@ -138,7 +140,7 @@ def test_pip_installs_by_hash_or_without_the_index(name: str) -> None:
     commands = re.findall(
         r"pip\)?(?: --python \S+)? (?:install|wheel) [^&\n]*", re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
     )
-    assert len(commands) == {"Makefile": 3, ".ci/run": 0, "Dockerfile": 4}[name]
+    assert len(commands) == {"Makefile": 4, ".ci/run": 0, "Dockerfile": 4}[name]
     assert all("--require-hashes" in command or "--no-index" in command for command in commands), commands
 
 

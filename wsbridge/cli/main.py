@@ -11,6 +11,7 @@ import click
 
 from wsbridge import __version__
 from wsbridge.cli import commands, event_commands
+from wsbridge.cli.chain.command import chain
 from wsbridge.cli.doctor.command import doctor
 from wsbridge.cli.options import BROKEN_PIPE, INTERRUPTED, USAGE, Environ, complain, examples
 from wsbridge.cli.top.command import top
@@ -74,6 +75,7 @@ for command in (
     event_commands.listen,
     event_commands.publish,
     event_commands.why,
+    chain,
     doctor,
     top,
     verify,

@@ -1,0 +1,130 @@
+"""`make chain`: what it prints works when it is typed, and nothing stays behind."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+from tests.e2e import parts
+from tests.e2e.process import PATIENCE
+from tests.support.processes import children, command_line, is_running
+from tests.support.running import ROOT, receive
+from wsbridge.cli.chain.parts import find_redis
+
+# The environment of these tests instead of .venv, which make would create.
+MAKE = ["make", "--silent", "chain", "installed=", "pip=true", f"bin={Path(sys.executable).parent}"]
+LAST = "Press Ctrl-C to stop."
+
+
+class Chain:
+    """A run of `make chain` that is ready, and its processes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    async def read(self, last: str) -> None:
+        """Read its output until a line that begins like this."""
+        assert self.process.stdout
+        async with asyncio.timeout(2 * PATIENCE):
+            while not (self.lines and self.lines[-1].startswith(last)):
+                line = await self.process.stdout.readline()
+                assert line, self.lines
+                self.lines.append(line.decode().rstrip("\n"))
+
+    def typed(self, start: str) -> str:
+        """The command that it prints and that starts with these words, with continued lines joined."""
+        [found] = re.findall(rf"^  ({start}.*)$", "\n".join(self.lines).replace("\\\n", ""), re.MULTILINE)
+        return str(found)
+
+    @property
+    def bridges(self) -> list[str]:
+        return re.findall(r"^  (http://\S+/)$", "\n".join(self.lines), re.MULTILINE)
+
+    @property
+    def parts(self) -> dict[int, str]:
+        """Process id → command of each part."""
+        [runner] = children(self.process.pid)
+        return {pid: command_line(pid) for pid in children(runner)}
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(PATIENCE):
+            return await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def made() -> AsyncIterator[Chain]:
+    """A chain that is ready."""
+    for part in (parts.java, parts.kafka, parts.daprd):
+        parts.required(part)
+    assert find_redis()
+    process = await asyncio.create_subprocess_exec(
+        *MAKE, cwd=ROOT, stdout=PIPE, stderr=STDOUT, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True
+    )
+    try:
+        chain = Chain(process)
+        await chain.read(LAST)
+        yield chain
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+async def run(command: str) -> str:
+    process = await asyncio.create_subprocess_shell(command, stdout=PIPE, stderr=PIPE)
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
+
+
+def is_there(path: str) -> bool:
+    return Path(path).exists()
+
+
+async def tab(http: aiohttp.ClientSession, bridge: str) -> aiohttp.ClientWebSocketResponse:
+    """A tab of alice, connected."""
+    socket = await http.ws_connect(f"{bridge}ws?user_id=alice")
+    assert (await receive(socket))["type"] == "connected"
+    return socket
+
+
+async def test_make_chain_commands_reach_tabs_at_both_bridges() -> None:
+    """Two chains at once. A part of the second one is killed, and Ctrl-C ends the first one."""
+    async with made() as chain, made() as other, aiohttp.ClientSession() as http:
+        tabs = [await tab(http, bridge) for bridge in chain.bridges]
+        assert len(tabs) == 2
+        for start in ("curl http", "curl 'http"):
+            answer = await run(chain.typed(start))
+            events = [(await receive(each))["event"] for each in tabs]
+            assert events[0] == events[1] == (json.loads(answer) if answer else events[0])
+        async with http.get(chain.bridges[0]) as page:
+            assert "wsbridge-port" in await page.text()
+
+        pids = other.parts
+        assert len(pids) == 8
+        [backend] = [pid for pid, command in pids.items() if "tasks_backend" in command]
+        os.kill(backend, signal.SIGKILL)
+        await other.read("wsbridge: backend was killed by SIGKILL; the logs are kept in /")
+        assert any('"event":"server.started"' in line for line in other.lines)
+        assert await other.ended() == 2  # make's
+        assert [pid for pid in pids if is_running(pid)] == []
+        shutil.rmtree(other.lines[-1].split()[-1])
+
+        pids = chain.parts
+        assert len(pids) == 8
+        os.killpg(chain.process.pid, signal.SIGINT)
+        await chain.read("wsbridge: stopping")
+        await chain.ended()
+        assert [pid for pid in pids if is_running(pid)] == []
+        [logs] = re.findall(r"/\S+/wsbridge-chain-\S+", "\n".join(chain.lines))
+        assert not is_there(logs)

@@ -33,6 +33,7 @@ STABLE = 5.0  # seconds after which a connection resets the backoff
 CONNECT_TIMEOUT = 10.0  # seconds
 PING_INTERVAL, PING_TIMEOUT = 30.0, 15.0  # seconds: a server that vanished is noticed within their sum
 CLOSE_TIMEOUT = 2.0  # seconds for the server's part of a close
+LEAST_OWN = 4000  # a goodbye is more reliable than a smaller close code, docs/protocol.md
 MAX_MESSAGE_BYTES = 16_777_216  # sixteen times the largest event of a bridge with its default settings
 TOO_BIG = Close(1009, "max_message_bytes")  # this client closed the connection, because a message is over its bound
 _TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -122,6 +123,7 @@ class Client:
         self._last: Message | None = None  # the loop may not have finished it yet
         self._delays = self.new_delays()
         self._wait = 0.0  # seconds until the next connection
+        self._goodbye: Message | None = None  # of this connection
         self._return_at = 0.0  # the time for the next connection, from a goodbye; on the clock
         self._connected_at: float | None = None
         self._renewed = False  # the last connection was made at once with a fresh token, and has not been stable yet
@@ -156,7 +158,7 @@ class Client:
         """Wait until it is time, and try once."""
         wait, self._wait = self._wait, 0.0
         await asyncio.sleep(wait)
-        self._connected_at, self._return_at = None, 0.0
+        self._connected_at, self._goodbye, self._return_at = None, None, 0.0
         self.on_attempt()
         token = await self.token() if callable(self.token) else self.token
         try:
@@ -190,12 +192,16 @@ class Client:
     def _received(self, message: Message) -> Message:
         if message.type == "connected":
             self._connected_at = self.clock()
-        elif message.type == "goodbye" and message.reconnect:
-            self._return_at = self.clock() + message.reconnect_after_ms / 1000
+        elif message.type == "goodbye":
+            self._goodbye = message
+            if message.reconnect:
+                self._return_at = self.clock() + message.reconnect_after_ms / 1000
         self._last = message
         return message
 
     def _closed(self, close: Close) -> None:
+        if self._goodbye and close.reconnect and close.code < LEAST_OWN:  # the close frame may be lost
+            close = Close(self._goodbye.code, self._goodbye.reason)
         now = self.clock()
         if self._connected_at is not None and now - self._connected_at >= STABLE:
             self._delays = self.new_delays()

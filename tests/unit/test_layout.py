@@ -53,7 +53,8 @@ def test_background_work_is_spawned_through_jobs_only() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("create_task", "ensure_future", "TaskGroup")
     }
-    assert spawning == {"server", "cli.listen", "cli.verify.run", "connections.listener", "connections.upgrades"}
+    commands = {"cli.conformance.run", "cli.listen", "cli.verify.run"}
+    assert spawning == commands | {"server", "connections.listener", "connections.upgrades"}
     assert {name for name, source in SOURCES.items() if re.search("^(import|from) aiojobs", source, re.MULTILINE)} == {
         "supervision.jobs"
     }

@@ -12,6 +12,7 @@ import click
 from wsbridge import __version__
 from wsbridge.cli import commands, event_commands
 from wsbridge.cli.chain.command import chain
+from wsbridge.cli.conformance.command import conformance
 from wsbridge.cli.doctor.command import doctor
 from wsbridge.cli.options import BROKEN_PIPE, INTERRUPTED, USAGE, Environ, complain, examples
 from wsbridge.cli.top.command import top
@@ -76,6 +77,7 @@ for command in (
     event_commands.publish,
     event_commands.why,
     chain,
+    conformance,
     doctor,
     top,
     verify,

@@ -1,0 +1,1 @@
+"""`wsbridge conformance`: proves that a client in any language follows docs/protocol.md."""

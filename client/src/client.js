@@ -1,6 +1,7 @@
 /** @import { Client, Options } from './types.js' */
 import { buildClient } from './core.js';
 import { follow } from './follow.js';
+import { createReceipts } from './receipts.js';
 import { openStream } from './stream.js';
 import { closeTabs, shareTabs } from './tabs.js';
 
@@ -14,7 +15,7 @@ import { closeTabs, shareTabs } from './tabs.js';
 export function createClient({ sse, ...options }) {
   const [, folder, query] = /^([^?#]*\/|)ws\/?((?:\?.*)?)$/.exec(String(options.url)) ?? [];
   const beside = folder !== undefined && `${folder}sse${query}`;
-  return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs, closeTabs });
+  return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs, closeTabs, createReceipts });
 }
 
 export { follow };

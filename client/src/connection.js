@@ -269,6 +269,7 @@ export function createConnection(host) {
       connect();
     },
     stop,
+    send: (message) => live?.send?.(message),
     wake(now) {
       if (live) watch.probe(live.send ? PROBE : COMMENTS);
       else if (timer && (now || plan !== 'hint')) later(now ? 0 : Math.min(remaining(), Math.random() * 1000));

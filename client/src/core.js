@@ -13,16 +13,18 @@ import { createWaiting } from './waiting.js';
  * A client of one bridge and one user: handlers, the position, duplicates. Streams and shared tabs are extras.
  *
  * @param {Options} options
- * @param {{openStream?: Open, shareTabs?: typeof import('./tabs.js').shareTabs, closeTabs?: (key: string) => void}} [extras]
+ * @param {{openStream?: Open, shareTabs?: typeof import('./tabs.js').shareTabs, closeTabs?: (key: string) => void,
+ *   createReceipts?: typeof import('./receipts.js').createReceipts}} [extras]
  * @returns {Client<any>}
  */
-export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) {
+export function buildClient(options, { openStream, shareTabs, closeTabs, createReceipts } = {}) {
   const { url, sse, userId, getToken, signal, resume, share = true, transports, backoff, debug = quietly(() => document && localStorage.wsbridgeDebug) } = options;
   const { on, emit } = createEmitter();
   const { check, handledBy, ready, settled } = createWaiting(() => state);
   let /** @type {State} */ state = { status: 'idle', attempt: 0 };
   let /** @type {Connection | undefined} */ connection, /** @type {(() => void) | undefined} */ unwatch;
   let position = '', key = '', isBlocked = false;
+  const receipts = options.receipts ? createReceipts?.((message) => connection?.send(message), () => position) : undefined;
 
   /** @param {string} type @param {any} detail */
   const log = (type, detail) => debug && (typeof debug === 'function' ? debug : console.debug)('wsbridge', type, detail);
@@ -34,10 +36,15 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
     if (next.status === 'closed') {
       unwatch?.();
       unwatch = undefined;
-      connection?.stop();
+      stop();
     }
     emit('state', next);
     check();
+  }
+
+  function stop() {
+    receipts?.flush();
+    connection?.stop();
   }
 
   /**
@@ -54,9 +61,11 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
     const isWhole = id ? step === 1 : type !== 'connected' || !position || recovered === false || step <= 0;
     log(isWhole ? type : 'missed', frame);
     if (!isWhole) return connection?.resync();
+    receipts?.begin();
     emit(type, frame);
     emit('*', frame);
     if (id || type === 'gap' || (type === 'connected' && !position)) moveTo(id ?? last_event_id);
+    receipts?.end(frame);
     handledBy(frame);
   }
 
@@ -110,7 +119,7 @@ export function buildClient(options, { openStream, shareTabs, closeTabs } = {}) 
     const after = () => position;
     const how = { share: share && userId && globalThis.navigator?.locks, remember: rememberBlocked };
     connection ??= shareTabs ? shareTabs(key, direct, receive, show, after, how) : direct(receive, show, after);
-    unwatch = watchPage(connection);
+    unwatch = watchPage({ ...connection, stop, hide: receipts?.flush });
     connection.start();
   }
 

@@ -133,6 +133,7 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
       queue = undefined;
       release?.();
     },
+    send: (message) => connection?.send(message),
     wake(now) {
       if (connection) return connection.wake(now);
       post({ wake: now ? 2 : 1 });

@@ -36,6 +36,7 @@
  * @property {AbortSignal} [signal] closes the client
  * @property {readonly ('websocket' | 'sse')[]} [transports] by default both, WebSocket first
  * @property {{min?: number, max?: number}} [backoff] ms between retries: about `min` after the first failure, up to `max`. 500 and 20,000
+ * @property {boolean} [receipts] reports to the bridge what the handlers have handled, once a second at most. By default off
  * @property {boolean | ((...line: any[]) => void)} [debug] shows all states and messages, on the console or by this function; by
  *   default on if `localStorage.wsbridgeDebug` is set
  * @property {typeof globalThis.WebSocket} [WebSocket] by default the global one
@@ -49,6 +50,7 @@
  * @property {boolean} [recovered] only if the client asked to resume
  * @property {number} ping_interval_ms
  * @property {number} [expires_in_ms] only with a token
+ * @property {true} [receipts] the bridge takes reports about handled events
  * @property {string} timestamp
  * @property {string} message
  *
@@ -152,6 +154,7 @@
  * @typedef {object} Connection
  * @property {() => void} start
  * @property {() => void} stop ends the connection without calling `show`
+ * @property {Send} send if this tab has a socket that is open
  * @property {(now?: unknown) => void} wake after the network or the user returned: check the connection, or retry soon; `now`: at once
  * @property {() => void} resync after missed updates: reconnect and resume from the host's position
  */

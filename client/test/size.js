@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { brotli, gzip, minify } from '../build.js';
 
-const CORE = 4_300, WHOLE = 5_700; // bytes, gzipped
+const CORE = 4_300, WHOLE = 6_000; // bytes, gzipped
 const GUIDE = new URL('../../FRONTEND_INTEGRATION.md', import.meta.url);
 const TABLE = /(?<=^\| minified, in kB .*\n\|.*\n)(?:\|.*\n)+/m;
 const TOLERANCE = 0.1; // kB: other versions of Node.js compress a little differently

@@ -79,6 +79,10 @@ e2e: $(tools) ## test with real Kafka, Dapr sidecars, two bridges, Redis and Chr
 image: $(tools) ## build the image without a container engine and run it; needs root, buildah, mmdebstrap and runc
 	$(bin)/tox run -e image
 
+.PHONY: release-check
+release-check: $(tools) ## build and check what a release publishes: wheel, sdist, npm package, workflows; needs Go, Node.js
+	$(bin)/tox run -e release
+
 .PHONY: bench
 bench: $(tools) ## compare costs with other servers; needs cc and two idle cores; QUICK=1 only checks the counts
 	$(bin)/tox run -q -e bench $(if $(QUICK),-- --quick)
@@ -121,6 +125,7 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 	$(lock) requirements/bench.txt --constraints requirements/test.txt --group bench pyproject.toml
 	$(lock) requirements/autobahn.txt --constraints requirements/test.txt --group autobahn pyproject.toml
 	$(lock) requirements/autobahntestsuite.txt --no-deps --group autobahntestsuite
+	$(lock) requirements/release.txt --constraints requirements/test.txt --group release pyproject.toml
 	$(lock) requirements/fuzz.txt --constraints requirements/test.txt --group fuzz pyproject.toml
 
 .PHONY: clean

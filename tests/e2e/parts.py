@@ -55,6 +55,12 @@ def missing() -> list[str]:
 
 
 @functools.cache
+def actionlint() -> Path:
+    """The linter of GitHub's workflows, built from the module beside this file."""
+    return _tools("actionlint") / "actionlint"
+
+
+@functools.cache
 def daprd() -> Path:
     """The sidecar: installed by `dapr init`, or built from the module beside this file."""
     if found := find_daprd():

@@ -21,6 +21,7 @@ LOCKS = (
     "requirements/fuzz.txt",
     "requirements/bench.txt",
     "requirements/autobahn.txt",
+    "requirements/release.txt",
 )
 PIN = re.compile(
     r"(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?))? \\(?:\n    --hash=sha256:\w{64}(?: \\)?)+\n"
@@ -93,6 +94,7 @@ def test_lock_of_tests_has_the_runtime_pin_by_pin() -> None:
         ("mutants", "mutants"),
         ("bench", "bench"),
         ("autobahn", "autobahn"),
+        ("release", "release"),
     ],
 )
 def test_lock_file_has_every_package_of_its_group(name: str, locked: str) -> None:
@@ -119,7 +121,7 @@ def test_tox_installs_from_a_lock_and_builds_without_the_index() -> None:
             continue
         assert section.get("deps", "") in {
             "",
-            *(f"-r requirements/{lock}.txt" for lock in ("test", "mutants", "fuzz", "bench", "autobahn")),
+            *(f"-r requirements/{lock}.txt" for lock in ("test", "mutants", "fuzz", "bench", "autobahn", "release")),
         }, name
         assert section.get("skip_install", "true") == "true", name
         assert "dependency_groups" not in section, name

@@ -117,7 +117,7 @@ class Served:
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
+        app = web.Application(client_max_size=16_777_216)
         app.add_routes(self.routes())
         self._runner = web.AppRunner(app, shutdown_timeout=0)  # do not wait for handlers that are slow on purpose
         await self._runner.setup()

@@ -18,6 +18,7 @@ class Tab:
 
     page: Page
     told: list[tuple[str, Any]] = field(default_factory=list)
+    watcher: Callable[[str, Any], None] = lambda _kind, _value: None  # called with each report
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -28,6 +29,7 @@ class Tab:
 
     def hear(self, kind: str, value: Any) -> None:
         self.told.append((kind, value))
+        self.watcher(kind, value)
         self._news.set()
 
     def of_kind(self, kind: str) -> list[Any]:

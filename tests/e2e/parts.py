@@ -85,6 +85,18 @@ def _daprd_cache() -> Path:
 
 
 @functools.cache
+def compose() -> Path:
+    """The reference implementation's reader of Compose files, built from the module beside this file."""
+    module = HERE / "compose"
+
+    def build(scratch: Path) -> Path:
+        run("go", "build", "-o", f"{scratch}/compose", ".", cwd=module)
+        return scratch / "compose"
+
+    return cached(CACHE / f"compose-{digest(*module.iterdir())}", build)
+
+
+@functools.cache
 def helm() -> Path:
     """Helm: an installed one, or built from the module beside this file."""
     found = shutil.which("helm")

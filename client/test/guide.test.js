@@ -1,4 +1,4 @@
-// The code of FRONTEND_INTEGRATION.md that needs no browser; tests/browser/test_guide.py runs the rest.
+// The code of FRONTEND_INTEGRATION.md that needs no browser; tests/browser/test_guide.py and test_frameworks.py run the rest.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -7,24 +7,28 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { effect, effectScope } from '@vue/reactivity';
-import { createClient } from '../index.js';
+import { transform } from 'esbuild';
+import { jwtVerify } from 'jose';
+import { createElement } from 'react';
+import { renderToString } from 'react-dom/server';
 
 const CLIENT = fileURLToPath(new URL('..', import.meta.url));
 const GUIDE = readFileSync(join(CLIENT, '..', 'FRONTEND_INTEGRATION.md'), 'utf8');
-const STAND_INS = { vue: '@vue/reactivity', '@tanstack/react-query': '@tanstack/query-core' }; // with the same exports
 const PLAYWRIGHT = `declare module '@playwright/test' {
   interface Fixtures { page: { [name: string]: any; routeWebSocket(url: RegExp, handler: (socket: any) => void): Promise<void> }; request: any }
   export const expect: any;
   export const test: (name: string, body: (fixtures: Fixtures) => Promise<void>) => void;
 }`;
+const OWN = `declare const process: { env: Record<string, string> };
+declare module '*/session' { export function currentUser(): Promise<string | undefined>; }`;
 
 // An application with all packages installed. The types of the client come from its sources.
 const project = mkdtempSync(join(tmpdir(), 'wsbridge-guide-'));
 after(() => rmSync(project, { recursive: true }));
 mkdirSync(join(project, 'node_modules/@tanstack'), { recursive: true });
-for (const name of ['@types', 'csstype', 'react', 'rxjs', 'tslib']) link(name, name);
-for (const [name, real] of Object.entries(STAND_INS)) link(name, real);
+for (const name of ['@types', 'csstype', 'jose', 'react']) link(name, name);
+link('wsbridge-client', '..');
+link('@tanstack/react-query', '@tanstack/query-core'); // with the same exports
 
 function link(name, real) {
   symlinkSync(join(CLIENT, 'node_modules', real), join(project, 'node_modules', name));
@@ -42,14 +46,15 @@ function code(language) {
 }
 
 test('guide_typescript_compiles_under_strict', () => {
-  const files = [['playwright.d.ts', PLAYWRIGHT]];
+  const files = [['playwright.d.ts', PLAYWRIGHT], ['own.d.ts', OWN]];
   for (const language of ['ts', 'tsx']) {
     for (const [heading, text] of Object.entries(code(language))) files.push([`${heading.replaceAll(' ', '')}.${language}`, text]);
   }
   const declared = "declare const client: import('wsbridge-client').Client;\n"; // for blocks that use a client without creating it
   files.push(['State.ts', `${declared}${code('js').State}export {};`]);
   assert.deepEqual(files.map(([name]) => name), [
-    'playwright.d.ts', 'TanStackQuery.ts', 'TypeScript.ts', 'Testingyourapp.ts', 'Testingyourapp2.ts', 'React.tsx', 'State.ts',
+    'playwright.d.ts', 'own.d.ts', 'Next.js.ts', 'TanStackQuery.ts', 'TypeScript.ts', 'Testingyourapp.ts', 'Testingyourapp2.ts', 'React.tsx',
+    'Next.js.tsx', 'State.ts',
   ]);
   for (const [name, text] of files) writeFileSync(join(project, name), text);
   const compilerOptions = {
@@ -62,26 +67,6 @@ test('guide_typescript_compiles_under_strict', () => {
   } catch ({ stdout, message }) {
     assert.fail(stdout || message);
   }
-});
-
-test('guide_vue_composables_follow_the_client_until_their_component_is_unmounted', async () => {
-  writeFileSync(join(project, 'composables.mjs'), code('js').Vue);
-  const { useConnectionState, useEvent } = await import(join(project, 'composables.mjs'));
-  const client = createClient({ url: 'ws://127.0.0.1:9/ws', sse: false, WebSocket: class { close() {} } });
-  const statuses = [], heard = [];
-  const scope = effectScope();
-  scope.run(() => {
-    const state = useConnectionState(client);
-    effect(() => statuses.push(state.value.status));
-    useEvent(client, 'state', ({ status }) => heard.push(status));
-  });
-  client.connect();
-  client.close();
-  assert.deepEqual([statuses, heard], [['idle', 'connecting', 'closed'], ['connecting', 'closed']]);
-  scope.stop();
-  client.connect();
-  client.close();
-  assert.deepEqual([statuses.length, heard.length], [3, 2]);
 });
 
 test('guide_logout_closes_all_tabs_then_calls_the_backend', async (t) => {
@@ -105,19 +90,26 @@ test('guide_change_resolves_after_its_event_was_handled', async (t) => {
   assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
 });
 
-test('guide_svelte_store_and_rxjs_observable_follow_the_client_until_they_are_unsubscribed', async () => {
-  const blocks = code('js');
-  writeFileSync(join(project, 'svelte.mjs'), blocks['Svelte, RxJS, Angular']);
-  writeFileSync(join(project, 'rxjs.mjs'), blocks['Svelte, RxJS, Angular2']);
-  const { connectionState } = await import(join(project, 'svelte.mjs'));
-  const { messages } = await import(join(project, 'rxjs.mjs'));
-  const client = createClient({ url: 'ws://127.0.0.1:9/ws', sse: false, WebSocket: class { close() {} } });
-  const stored = [], observed = [];
-  const leave = connectionState(client).subscribe(({ status }) => stored.push(status));
-  const subscription = messages(client, 'state').subscribe(({ status }) => observed.push(status));
-  client.connect();
-  leave();
-  subscription.unsubscribe();
-  client.close();
-  assert.deepEqual([stored, observed], [['idle', 'connecting'], ['connecting']]);
+test('guide_nextjs_provider_renders_its_children_on_the_server', async () => {
+  const { Live } = await load('live.tsx', code('tsx')['Next.js']);
+  assert.equal(renderToString(createElement(Live, { userId: 'alice' }, 'the page')), 'the page');
 });
+
+test('guide_nextjs_route_signs_a_token_for_the_user_of_the_session', async (t) => {
+  writeFileSync(join(project, 'session.mjs'), 'export const currentUser = async () => globalThis.user;');
+  const { POST } = await load('route.ts', code('ts')['Next.js'].replace("'./session'", "'./session.mjs'"));
+  const secret = (process.env.WSBRIDGE_JWT_SECRET = 'a secret of thirty-two bytes or more');
+  t.after(() => delete globalThis.user);
+  assert.equal((await POST()).status, 401);
+  globalThis.user = 'alice';
+  const token = await (await POST()).text();
+  const { payload } = await jwtVerify(token, new TextEncoder().encode(secret), { algorithms: ['HS256'] });
+  assert.deepEqual([payload.sub, payload.exp > Date.now() / 1000], ['alice', true]);
+});
+
+/** Imports TypeScript, without a check of its types. */
+async function load(name, text) {
+  const { code } = await transform(text, { loader: name.split('.')[1], jsx: 'automatic' });
+  writeFileSync(join(project, `${name}.mjs`), code);
+  return import(join(project, `${name}.mjs`));
+}

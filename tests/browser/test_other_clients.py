@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.bundled import SOURCE, bundled
 from tests.support.guide import USER, Site, module
-from tests.support.node_modules import installed, unavailable
+from tests.support.node_modules import unavailable
 from tests.support.running import ROOT, until
 
 # isort: split
@@ -23,7 +24,6 @@ from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
-SOURCE = ROOT / "tests" / "clients"
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 SECTIONS = (section.partition("\n") for section in DOCUMENT.split("\n## ")[1:])
 PROGRAMS = {
@@ -31,21 +31,6 @@ PROGRAMS = {
     for heading, _, text in SECTIONS
     if (block := re.search(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
 }  # heading → language and code
-
-
-def run(*command: str, cwd: Path) -> None:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
-    assert result.returncode == 0, result.stderr
-
-
-def in_page(language: str, code: str, folder: Path) -> str:
-    """The body of a page with this program and the packages that it imports."""
-    (folder / "node_modules").symlink_to(installed(SOURCE))
-    (folder / f"program.{language}").write_text(code, encoding="utf-8")
-    esbuild = folder / "node_modules" / ".bin" / "esbuild"
-    options = ("--bundle", "--format=esm", "--jsx=automatic", "--outfile=built.js")
-    run(str(esbuild), f"program.{language}", *options, cwd=folder)
-    return "<main></main>" + module((folder / "built.js").read_text(encoding="utf-8"))
 
 
 def command(language: str, code: str, folder: Path) -> tuple[str, ...]:
@@ -60,7 +45,7 @@ def command(language: str, code: str, folder: Path) -> tuple[str, ...]:
     for name in ("go.mod", "go.sum"):
         shutil.copy(SOURCE / name, folder)
     (folder / "main.go").write_text(code, encoding="utf-8")
-    run("go", "build", "-o", "follow", ".", cwd=folder)
+    subprocess.run(["go", "build", "-o", "follow", "."], cwd=folder, check=True, timeout=300)
     return ("./follow",)
 
 
@@ -70,7 +55,8 @@ async def running(site: Site, language: str, code: str, folder: Path) -> AsyncIt
     lines: list[str] = []
     if language in ("js", "jsx"):
         site.context.on("console", lambda message: lines.append(message.text) if message.type == "log" else None)
-        page = await site.open(in_page(language, code, folder))
+        bundle = bundled(folder, {f"program.{language}": code})
+        page = await site.open(f"<main></main>{module(bundle)}")
         yield lines
         await page.close()
         return

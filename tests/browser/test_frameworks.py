@@ -1,0 +1,87 @@
+"""Runs the guide's code for Vue, Svelte and RxJS verbatim, with these frameworks, in a page."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.bundled import bundled
+from tests.support.guide import Site, code, module
+from tests.support.running import until_told
+
+# isort: split
+
+from playwright.async_api import Browser, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+# Each entry shows the list and defines `leave`, which takes it away. `applied` counts the calls of `apply`.
+BEGIN = """
+import { client, tasks } from './tasks.js';
+const { apply } = tasks;
+window.applied = 0;
+window.client = client;
+tasks.apply = (...given) => (window.applied++, apply(...given));
+const main = document.querySelector('main');
+"""
+ENTRIES = {
+    "Vue": """
+import { createApp } from 'vue';
+import App from './App.vue';
+const app = createApp(App);
+app.mount(main);
+window.leave = () => app.unmount();
+""",
+    "Svelte": """
+import { mount, unmount } from 'svelte';
+import App from './App.svelte';
+const app = mount(App, { target: main });
+window.leave = () => unmount(app);
+""",
+    "RxJS, Angular": """
+import { followed, messages } from './rxjs.js';
+const list = document.createElement('ul');
+main.append(list);
+const item = ({ title }) => Object.assign(document.createElement('li'), { textContent: title });
+const subscription = followed(client, tasks).subscribe((tasks) => list.replaceChildren(...tasks.map(item)));
+subscription.add(messages(client, 'state').subscribe(({ status }) => (list.ariaBusy = `${status !== 'open'}`)));
+window.leave = () => (subscription.unsubscribe(), list.remove());
+""",
+}
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(browser: Browser, service: Bridge) -> AsyncIterator[Site]:
+    async with await browser.new_context() as context, Site(service, context) as site:
+        yield site
+
+
+@pytest.mark.parametrize("heading", ENTRIES)
+async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
+    site: Site, tmp_path: Path, heading: str
+) -> None:
+    name = heading.split(",", maxsplit=1)[0].lower()
+    files = {
+        "tasks.js": code("Vue, Svelte, RxJS", "js").replace("'/ws'", f"'{site.proxy.url}/ws'"),
+        f"{name}.js": code(heading, "js"),
+    }
+    if name in ("vue", "svelte"):
+        files[f"App.{name}"] = code(heading, name)
+    files["entry.js"] = BEGIN + ENTRIES[heading]
+    site.tasks = [{"task_id": "Old", "title": "Old"}]
+    page = await site.open(f"<main></main>{module(bundled(tmp_path, files))}")
+    items, ul = page.locator("li"), page.locator("ul")
+    await expect(items).to_have_text(["Old"])
+    await expect(ul).to_have_attribute("aria-busy", "false")
+    await site.publish("New")
+    await expect(items).to_have_text(["Old", "New"])
+    await site.publish_in_the_dark("Old", "Last")
+    await expect(items).to_have_text(["New", "Old", "Last"])
+
+    await page.evaluate("leave(); window.heard = 0; void client.on('task_update', () => window.heard++)")
+    await expect(ul).to_have_count(0)
+    await site.publish("Unseen")
+    await until_told(lambda: page.evaluate("heard"))
+    assert await page.evaluate("applied") == 3

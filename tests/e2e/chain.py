@@ -218,15 +218,15 @@ class Chain:
         port, internal = free_port(), free_port()
         ports = {"PORT": str(port), "INTERNAL_PORT": str(internal)}
         settings = SETTINGS | self._settings | ports | {"HOST": "127.0.0.1", "APP_API_TOKEN": APP_TOKEN}
-        environment = {**self._manifest.environment, **variables(settings)}
-        command = ["-m", "wsbridge", "serve"]
-        bridge = App(port, command, environment, self._log(name), self.http, internal=internal)
         sidecar = Sidecar(
             *(self._manifest, self._resources, self._log(f"{name}-daprd"), self.http),
             name=name,
             app_port=internal,
             app_token=APP_TOKEN,
         )
+        environment = {**self._manifest.environment, **variables(settings), "DAPR_HTTP_PORT": str(sidecar.port)}
+        command = ["-m", "wsbridge", "serve"]
+        bridge = App(port, command, environment, self._log(name), self.http, internal=internal)
         has_its_own = environment.get("WSBRIDGE_PUBSUB_NAME") == "pubsub-kafka-websocket"
         group = f"wsbridge-{name}" if has_its_own else self._manifest.app_id
         self._stack.callback(sidecar.kill)

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import json
 import logging
 import os
 import re
@@ -28,6 +29,16 @@ _BUILD_TIMEOUT = 1_800  # seconds
 _NEWS = 10.0  # seconds between two lines that show the progress of a build
 _BUILDINFO = "github.com/dapr/dapr/pkg/buildinfo"
 log = logging.getLogger(__name__)
+# Folder beside this file, and a module in its go.mod → the module's files that define custom resources
+_DEFINITIONS = {
+    ("daprd", "github.com/dapr/dapr"): ["charts/dapr/crds/*.yaml"],
+    ("definitions", "github.com/kedacore/keda/v2"): ["config/crd/bases/keda.sh_scaledobjects.yaml"],
+    ("definitions", "github.com/prometheus-operator/prometheus-operator"): [
+        f"example/prometheus-operator-crd/monitoring.coreos.com_{kinds}.yaml"
+        for kinds in ("podmonitors", "prometheusrules")
+    ],
+    ("definitions", "sigs.k8s.io/gateway-api"): ["config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"],
+}
 
 
 class Missing(Exception):  # noqa: N818 - names a missing program
@@ -104,6 +115,47 @@ def helm() -> Path:
 
 
 @functools.cache
+def kubernetes() -> Path:
+    """The folder of kube-apiserver and kubectl, built from the module beside this file."""
+    version = _found(r"k8s.io/kubernetes v(\S+)", HERE / "kubernetes" / "go.mod")
+    major, minor, _ = version.split(".")
+    names = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}
+    return _tools("kubernetes", *(f"-X k8s.io/component-base/version.{name}={text}" for name, text in names.items()))
+
+
+@functools.cache
+def etcd() -> Path:
+    """The database of kube-apiserver: Debian's package `etcd-server`."""
+    return program("etcd")
+
+
+@functools.cache
+def definitions() -> Path:
+    """The folder of the files that define the custom resources of `k8s` and of the chart."""
+
+    def fetch(scratch: Path) -> Path:
+        (scratch / "files").mkdir()
+        for (module, name), files in _DEFINITIONS.items():
+            source = _source(HERE / module, name)
+            for path in (path for file in files for path in source.glob(file)):
+                shutil.copy(path, scratch / "files")
+        return scratch / "files"
+
+    sums = (HERE / module / "go.sum" for module, _ in _DEFINITIONS)
+    return cached(CACHE / f"definitions-{digest(Path(__file__), *sums)}", fetch)
+
+
+def _source(folder: Path, name: str) -> Path:
+    """The folder of the files of a module that the go.mod in `folder` names. The go.sum beside it has their hash."""
+    version = _found(rf"{re.escape(name)} (v\S+)", folder / "go.mod")
+    command = [str(program("go")), "mod", "download", "-json", f"{name}@{version}"]
+    found = json.loads(subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, check=False).stdout or "{}")
+    if "Dir" not in found:
+        raise Missing(f"{name} {version} cannot be downloaded: {found.get('Error')}")
+    return Path(found["Dir"])
+
+
+@functools.cache
 def kafka() -> Path:
     """The folder of a broker's jars: from the Kafka at $KAFKA_HOME, or from Maven Central."""
     java()
@@ -135,13 +187,13 @@ def program(name: str) -> Path:
     raise Missing(f"{name} is not in PATH")
 
 
-def _tools(module: str) -> Path:
-    """The folder of the programs that are the tools of a Go module beside this file."""
+def _tools(module: str, *flags: str) -> Path:
+    """The folder of the programs that are the tools of a Go module beside this file; `flags` are for its linker."""
     folder = HERE / module
     packages = re.findall(r"^\t?(?:tool )?(\S+/cmd/\S+)$", (folder / "go.mod").read_text(), re.MULTILINE)
 
     def build(scratch: Path) -> Path:
-        run("go", "build", "-o", f"{scratch}/bin/", "-ldflags", "-s -w", *packages, cwd=folder)
+        run("go", "build", "-o", f"{scratch}/bin/", "-ldflags", " ".join(["-s", "-w", *flags]), *packages, cwd=folder)
         return scratch / "bin"
 
     return cached(CACHE / f"{module}-{digest(*folder.iterdir())}", build)

@@ -46,7 +46,10 @@ class Manifest:
     @classmethod
     def read(cls, path: Path) -> "Manifest":
         """Read the first document of the file."""
-        pod = next(yaml.safe_load_all(path.read_text()))["spec"]["template"]
+        return cls.of(next(yaml.safe_load_all(path.read_text()))["spec"]["template"])
+
+    @classmethod
+    def of(cls, pod: Mapping[str, Any]) -> "Manifest":
         [container] = pod["spec"]["containers"]
         plain = {
             entry["name"]: entry["value"]

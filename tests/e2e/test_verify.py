@@ -4,12 +4,19 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
 from confluent_kafka import Consumer
 
-from tests.e2e.chain import GROUP_EACH, WITH_REDIS, Chain, Start
+from tests.e2e import parts
+from tests.e2e.chain import GROUP_EACH, ONE, WITH_REDIS, Chain, Start
 from tests.e2e.kafka import TOPIC
+from tests.e2e.process import Log
+from tests.e2e.sidecar import Manifest, Sidecar
+from tests.support import chart
 from tests.support.command import finished
 from tests.support.valkey import Valkey
 
@@ -83,3 +90,28 @@ async def test_verify_sidecar_that_hangs_delays_its_partitions_and_loses_nothing
     hang = f"kill -STOP {pid}; sleep 13; kill -CONT {pid}"  # Kafka waits for 10 s
     found = await verify(chain, "--seconds", "4", "--during", hang)
     assert ([finding["code"] for finding in found["findings"]], found["lost"]) == (["late"], 0)
+
+
+@pytest.mark.parametrize(("mode", "manifest", "replicas"), [("single", ONE, 1), ("consumer-groups", GROUP_EACH, 2)])
+async def test_helm_test_passes_and_its_sidecar_takes_no_partition(
+    chained: Start, tmp_path: Path, mode: str, manifest: str, replicas: int
+) -> None:
+    """The sidecar of the test's pod has the app id of the bridge."""
+    parts.required(parts.helm)
+    chain = await chained(manifest, replicas=replicas)
+    rendered = yaml.safe_load_all(chart.template("--set", f"mode={mode},test.seconds=3"))
+    [pod] = [document for document in rendered if document["kind"] == "Pod"]
+    part = Manifest.of(pod)
+    sidecar = Sidecar(part, tmp_path / "components", Log(tmp_path / "test-daprd.log"), chain.http, name="test")
+    sidecar.start()
+    try:
+        await sidecar.ready()
+        words = [
+            word.replace("ws://websocket-service:8004", chain.proxy.url)
+            for word in pod["spec"]["containers"][0]["args"]
+        ]
+        code, out, notes = await finished(*words, "--publish-url", sidecar.url, **part.environment)
+        assert await sidecar.subscriptions() == []
+    finally:
+        sidecar.kill()
+    assert code == 0, out + notes

@@ -12,6 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # ships no py.typed
 import pytest
 import yaml
 
+from tests.e2e import parts
 from tests.support import chart
 from tests.support.chart import CHART, RENDERED, VALUES, Refused
 from tests.support.command import finished
@@ -28,6 +29,11 @@ pytestmark = pytest.mark.once
 CUSTOM = {"dapr.io", "gateway.networking.k8s.io", "keda.sh", "monitoring.coreos.com"}  # groups of custom resources
 each = pytest.mark.parametrize("name", VALUES)
 Objects = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _helm() -> None:
+    parts.required(parts.helm)
 
 
 def rendered(*arguments: str) -> Objects:

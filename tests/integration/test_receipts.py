@@ -47,6 +47,17 @@ async def test_receipt_of_an_absent_user_a_silent_client_and_one_that_reports(
     assert +bridge.bridge.metrics.messages == {"handled": 1}
 
 
+async def test_receipt_counts_a_page_that_opens_after_the_event_as_delivered(
+    start: Start, sidecar: FakeSidecar
+) -> None:
+    """Its state, which it loads after it has connected, contains the event."""
+    bridge = await start(**settings(sidecar))
+    await publish(bridge, "a", "u1")
+    await bridge.opened("u1")
+    await until(lambda: sidecar.events)
+    assert sidecar.outcomes() == {"u1 a": "delivered"}
+
+
 async def test_user_route_and_why_show_what_a_client_has_reported(start: Start) -> None:
     bridge = await start(RECEIPTS="true")
     await handle(bridge, "u1")

@@ -1010,11 +1010,13 @@ VERSIONS = ["1.1"] * 12 + ["1.0"] * 4 + ["2.0", "1.2", "0.9", "11", ""]
 METHODS = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "BREW", "get", ""]
 PATHS = [
     "/ws", "/events/task-updates", "/events/%ff", "/events/", "/events/a%00b", "/dapr/subscribe", "/stats", "/users/u1",
+    "/user", "/user/events", "/user/disconnect", "/console/payload", "/events/other",
     "/users/%ff", "/users/u1/disconnect", "/metrics", "/health", "/healthz", "/", "/sse", "/client.js", "/static/x",
     "//", "/%", "/..%2f..%2fetc/passwd", "*", "http://evil.net/ws", "/ws#x", "\xff", "/\u00fc", "evil.net:443", "?",
 ]  # fmt: skip
 QUERIES = [
     "", "?user_id=u1", "?user_id=%ff", "?user_id=%00", "?user_id=%ED%A0%80", "?user_id", "?user_id=a&user_id=b", "?%",
+    "?user_id=u1&event_id=%00", "?user_id=%ff&session_id=%ED%A0%80",
     "?user_id=u1&token=%ff", "?user_id=u1&last_event_id=%ff:1", "?" + "a=b&" * 500, "?user_id=\xff", "?=&=&=",
 ]  # fmt: skip
 FIELDS = [
@@ -1048,6 +1050,10 @@ CRAFTED = [
     "POST /events/task-updates HTTP/1.1\r\n__partition: \xff\r\n__offset: 1\r\nContent-Length: 2\r\nHost: a\r\n\r\n{}",
     "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text; version=1.0.0; escaping=\xff\r\n\r\n",
     "GET /users/%ED%A0%80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /user?user_id=%ED%A0%80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /user/events?user_id=%00&event_id=\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST /user/disconnect?user_id=u1&session_id=%ED%A0%80 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    "POST /events/%ED%A0%80\xff HTTP/1.1\r\nHost: a\r\nce_id: \xff\r\nContent-Length: 1\r\n\r\n\xff",
     "GET /ws?user_id=%ED%A0%80 HTTP/1.1\r\nHost: a\r\n\r\n",
     GOOD.replace("u1", "%ED%A0%80") + "\r\n",
     GOOD.replace("u1", "%FF") + "\r\n",

@@ -19,7 +19,7 @@ def user(word: str) -> str:
 
 def seconds(word: str) -> int:
     if not word.isascii() or not word.isdigit() or not 0 < int(word[:10]) < 2**31:
-        raise BadParameter(f"expected a whole number of seconds, got {word!r}")
+        raise BadParameter(f"expected a whole number of seconds, 1 or more, got {word!r}")
     return int(word)
 
 

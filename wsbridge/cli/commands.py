@@ -29,6 +29,7 @@ from wsbridge.config.env import load
 from wsbridge.config.settings import Settings
 
 HEALTH_TIMEOUT = 3.0  # seconds
+HEALTHY = ("healthy", "degraded")  # what /health says with status 200
 TOKEN_TTL = 3600  # seconds
 
 
@@ -143,13 +144,14 @@ def healthcheck(environ: Environ, url: str | None) -> None:
 
     For containers. The exit code is 0 if the bridge is healthy or degraded, else 1.
     """
-    from wsbridge.cli.formatting import printable
     from wsbridge.cli.http import reaching, send
 
     url = url or f"http://{address(load(environ)[0])}/health"
     with reaching(url):
         answer = send(url, timeout=HEALTH_TIMEOUT)
-    status = answer.field("status") or "no status"
+    status = answer.field("status")
+    if answer.status == HTTPStatus.OK and status not in HEALTHY:
+        raise Failed(f"{url} answers {answer.status}, but not as a bridge does: check --url")
     if answer.status != HTTPStatus.OK:
-        raise Failed(f"{url} answers {answer.status} ({status})")
-    click.echo(printable(str(status)))
+        raise Failed(f"{url} answers {answer.status} ({status or 'no status'})")
+    click.echo(status)

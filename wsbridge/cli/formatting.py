@@ -29,7 +29,7 @@ _BY_CODE = {
     4429: "this user has as many connections as WSBRIDGE_MAX_CONNECTIONS_PER_USER allows: close one",
     4500: "the server needs a user id of 1 to 256 bytes: give --user",
     4503: "the server refuses this client",
-    4509: "an operator ended this user's sessions",
+    4509: "an operator ended this session",
 }
 _BY_REASON = {
     (1009, "max_message_bytes"): "a message was larger than this client takes: "

@@ -12,9 +12,17 @@ from wsbridge.telemetry.metrics import Metrics
 _OWN = {hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH}
 
 
+_OF_ROUTER = {  # why aiohttp's router refuses a request, and what to do
+    404: "This port has no such route. docs/protocol.md lists all; those for operators and the sidecar are on "
+    "WSBRIDGE_INTERNAL_PORT, if it is set.",
+    405: "This route does not take this method. The header Allow has those that it takes.",
+}
+
+
 def response(error: web.HTTPException) -> web.Response:
     """A response with the status and headers of the error, and a JSON body."""
-    detail = error.text if error.text and error.text != f"{error.status}: {error.reason}" else None
+    is_plain = not error.text or error.text == f"{error.status}: {error.reason}"
+    detail = _OF_ROUTER.get(error.status) if is_plain else error.text
     body = {"type": "about:blank", "title": error.reason, "status": error.status}
     return web.Response(
         status=error.status,

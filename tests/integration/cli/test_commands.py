@@ -145,6 +145,8 @@ async def test_healthcheck_prints_the_status(start: Start, said: Said, unused_tc
     assert said.notes() == [f"wsbridge: {bridge.url}/health answers 503 (unavailable)"]
     assert await running("healthcheck", "--url", f"{bridge.url}/nothing") == 1
     assert said.notes() == [f"wsbridge: {bridge.url}/nothing answers 404 (404)"]
+    assert await running("healthcheck", "--url", f"{bridge.url}/stats") == 1
+    assert said.notes() == [f"wsbridge: {bridge.url}/stats answers 200, but not as a bridge does: check --url"]
     url = f"http://127.0.0.1:{unused_tcp_port}/health"
     assert await running("healthcheck", WSBRIDGE_PORT=str(unused_tcp_port)) == 1
     assert said.notes() == [f"wsbridge: cannot reach {url}: Connection refused. Is the bridge running there?"]
@@ -152,13 +154,13 @@ async def test_healthcheck_prints_the_status(start: Start, said: Said, unused_tc
 
 async def test_healthcheck_prints_control_characters_escaped(aiohttp_server: AiohttpServer, said: Said) -> None:
     async def handle(_: web.Request) -> web.Response:
-        return web.json_response({"status": "\x1b[31m\n"})
+        return web.json_response({"status": "\x1b[31m\n"}, status=503)
 
     app = web.Application()
     app.router.add_get("/health", handle)
     server = await aiohttp_server(app)
-    assert await running("healthcheck", "--url", str(server.make_url("/"))) == 0
-    assert said.out() == ["\\u001b[31m\\u000a"]
+    assert await running("healthcheck", "--url", str(server.make_url("/"))) == 1
+    assert said.notes()[0].endswith("/health answers 503 (\\u001b[31m\\u000a)")
 
 
 async def test_healthcheck_of_another_server_fails(aiohttp_server: AiohttpServer, said: Said) -> None:

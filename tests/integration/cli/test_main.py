@@ -113,7 +113,7 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["publish", "--user", "u1", "x", "title"], "'[KEY=TEXT]...': expected key=text or key:=json, got 'title'"),
         (["publish", "--user", "u1", "x", "--dapr=nowhere"], "'--dapr': expected a URL such as http://127.0.0.1:3500"),
         (["publish", "--user", "u1", "x", "a=\udcff"], "expected UTF-8, got 'a=\\udcff'"),
-        (["token", "--user", "u1", "--ttl", "1h"], "'--ttl': expected a whole number of seconds, got '1h'"),
+        (["token", "--user", "u1", "--ttl", "1h"], "'--ttl': expected a whole number of seconds, 1 or more, got '1h'"),
         (["serve", "now"], "Got unexpected extra argument (now)"),
     ],
 )
@@ -190,7 +190,7 @@ async def test_listen_final_close_is_explained(bridge: Running) -> None:
         position = json.loads(await listen.line())["last_event_id"]
         async with bridge.http.post(f"{bridge.url}/users/u1/disconnect") as answer:
             assert answer.status == 202
-        assert await listen.note() == "wsbridge: 4509 force_disconnect: an operator ended this user's sessions\n"
+        assert await listen.note() == "wsbridge: 4509 force_disconnect: an operator ended this session\n"
         assert await listen.note() == f"wsbridge: to resume here: --last-event-id {position}\n"
         assert await listen.ended() == 1
 

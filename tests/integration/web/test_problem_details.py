@@ -13,6 +13,10 @@ from structlog.testing import capture_logs
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.web.problem_details import middleware, response
 
+NO_ROUTE = (
+    "This port has no such route. docs/protocol.md lists all; those for operators and the sidecar are on "
+    "WSBRIDGE_INTERNAL_PORT, if it is set."
+)
 Ask = Callable[[BaseException], Awaitable[tuple[int, Any, Any]]]
 
 
@@ -44,7 +48,7 @@ async def ask(metrics: Metrics) -> AsyncIterator[Ask]:
 @pytest.mark.parametrize(
     ("error", "status", "title", "detail"),
     [
-        (web.HTTPNotFound(), 404, "Not Found", None),
+        (web.HTTPNotFound(), 404, "Not Found", NO_ROUTE),
         (web.HTTPNotFound(text="No such topic."), 404, "Not Found", "No such topic."),
         (web.HTTPForbidden(text='<"é\n'), 403, "Forbidden", '<"é\n'),
         (web.HTTPServiceUnavailable(reason="Leaving"), 503, "Leaving", None),

@@ -41,7 +41,9 @@ class StreamHandler:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         look = _look(request)
         if self._open >= STREAMS:
-            raise web.HTTPServiceUnavailable(text=f"{STREAMS} streams for consoles are open. Close one of them.")
+            raise web.HTTPServiceUnavailable(
+                text=f"{STREAMS} streams are open on this replica. Close one of them, or call another replica."
+            )
         response = web.StreamResponse(headers=_HEAD)
         self._open += 1
         try:
@@ -81,9 +83,9 @@ def _look(request: web.Request) -> Look:
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         raise web.HTTPBadRequest(text=f"show={unknown[0][:80]}: expected some of {','.join(PARTS)}")
-    if query.get("outcome", "") not in OUTCOMES:
-        raise web.HTTPBadRequest(text=f"outcome: expected one of {', '.join(OUTCOMES[1:])}")
-    return Look(secrets.token_hex(8), parts, {}, query.get("user", ""), query.get("kind", ""), query.get("outcome", ""))
+    if (outcome := query.get("outcome", "")) not in OUTCOMES:
+        raise web.HTTPBadRequest(text=f"outcome={outcome[:80]}: expected one of {', '.join(OUTCOMES[1:])}")
+    return Look(secrets.token_hex(8), parts, {}, query.get("user", ""), query.get("kind", ""), outcome)
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

@@ -230,6 +230,30 @@ async def test_console_of_a_viewer_offers_nothing_that_changes_something(console
     assert console.complaints == []
 
 
+async def test_console_with_a_token_that_no_header_can_have_says_so(console: Console) -> None:
+    await console.sign_in("a t\u00f6ken \u2603")
+    await expect(console.page.get_by_role("alert")).to_contain_text("ASCII only")
+    await console.page.get_by_label("Token").fill(f"\u00a0{ADMIN_TOKEN} ")  # as it is copied from a terminal
+    await console.press("Sign in")
+    await expect(console.page.locator("#replicas li")).to_have_count(1)
+    assert console.complaints == []
+
+
+async def test_console_with_a_page_of_a_proxy_as_answer_shows_it_as_text(console: Console) -> None:
+    body = f"<h1>502</h1>{HOSTILE}" + "x" * 10_000
+    await console.page.route("**/user/events?*", lambda route: route.fulfill(status=502, body=body))
+    await console.sign_in(ADMIN_TOKEN)
+    await console.is_live()
+    form = console.page.locator("#why")
+    await form.get_by_label("User").fill("alice")
+    await form.get_by_label("Event id").fill("e1")
+    await form.get_by_role("button").click()
+    shown = console.page.locator("#answer .problem")
+    await expect(shown).to_contain_text(f"The answer 502 is not the bridge's. <h1>502</h1>{HOSTILE}")
+    assert len(await shown.text_content() or "") < 300
+    assert await console.page.evaluate("window.ran") is None
+
+
 async def test_console_with_a_wrong_token_says_so_and_asks_again(console: Console) -> None:
     await console.sign_in("not the token at all")
     await expect(console.page.get_by_role("alert")).to_contain_text("WSBRIDGE_ADMIN_TOKEN")

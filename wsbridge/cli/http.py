@@ -22,11 +22,13 @@ from wsbridge.cli.options import Failed
 
 OPERATOR_TIMEOUT = 10.0  # seconds
 MOST_BYTES = 16_777_216  # of a response, or of a line of one that streams
+TOO_MANY = "the bridge refuses this address after too many failed requests: wait a second, then correct the token"
 _REFUSALS = {
     401: "the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN to the same value as on the bridge",
     403: "the bridge rejected the request: set WSBRIDGE_ADMIN_TOKEN to the same value on the bridge and here",
     404: "no such route: the bridge is too old, or it has a WSBRIDGE_INTERNAL_PORT (name that port with --url), or the "
     "path of --url is wrong",
+    429: TOO_MANY,
     503: "the bridge cannot answer now, or too many consoles are open",
 }
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}

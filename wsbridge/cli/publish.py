@@ -22,6 +22,8 @@ _OF_BRIDGE = {
     403: "the bridge refuses events: set APP_API_TOKEN to the same value for the bridge and for this command",
     404: "there is no such topic: the bridge accepts those of its WSBRIDGE_TOPICS, "
     "and with WSBRIDGE_INTERNAL_PORT only on that port",
+    429: http.TOO_MANY,
+    503: "the bridge is about to exit: see job.failed in its log",
 }
 _OF_SIDECAR = {
     400: "the sidecar does not know that pub/sub component: see --pubsub and the sidecar's resources",

@@ -116,6 +116,8 @@ async def test_to_bridge_refused_by_a_real_bridge_says_why(start: Start) -> None
         (200, '["SUCCESS"]', "200: unexpected response"),
         (200, "<html>", "200: unexpected response"),
         (403, "", "403: the bridge refuses events: set APP_API_TOKEN"),
+        (429, "", "429: the bridge refuses this address"),
+        (503, "", "503: the bridge is about to exit"),
         (502, '{"status":"SUCCESS"}', "502: unexpected response"),
     ],
 )

@@ -74,7 +74,8 @@ async def test_why_without_a_bridge_prints_the_reason_and_exits_with_1(unused_tc
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(404, "no such route"), (403, "rejected the request"), (200, "check --url")]
+    ("status", "text"),
+    [(404, "no such route"), (429, "wait a second"), (403, "rejected the request"), (200, "check --url")],
 )
 async def test_ask_explains_a_response_without_an_answer(aiohttp_server: AiohttpServer, status: int, text: str) -> None:
     async def handle(request: web.Request) -> web.Response:

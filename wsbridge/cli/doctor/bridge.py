@@ -50,6 +50,8 @@ async def admin_token(d: Deployment) -> Finding:
         case HTTPStatus.FORBIDDEN:
             cure = "set WSBRIDGE_ADMIN_TOKEN for the bridge and here, or name its internal port with --url"
             return failure("the bridge refuses all operators on this port", cure)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            raise NotChecked("the bridge refuses this address after too many failed requests: wait a second")
         case _:
             cure = "name the WSBRIDGE_INTERNAL_PORT of the bridge with --url"
             return failure(f"/stats answers {status}: this is not the port for operators", cure)

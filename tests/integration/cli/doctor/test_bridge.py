@@ -1,16 +1,18 @@
 """`wsbridge doctor` and bridges: health, tokens, competing replicas, silent partitions, a wrong clock."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.support.clocks import WallClock
 from tests.support.deliveries import cloud_event
 from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, WARNING, found
 from tests.support.reverse_proxies import ReverseProxy
-from tests.support.running import ADMIN_TOKEN, SECRET, Running, Start
+from tests.support.running import ADMIN_TOKEN, SECRET, Running, Served, Start
 from tests.support.spawned import Spawned
 from tests.support.valkey import Valkey
 from wsbridge.cli.doctor.bridge import share_partitions
@@ -61,6 +63,22 @@ async def test_admin_token_at_the_public_port_or_without_one_says_what_to_set(st
     assert "WSBRIDGE_INTERNAL_PORT" in (await found("admin-token", url=bridge.url)).cure
     closed = await start(JWT_SECRET=SECRET, ADMIN_TOKEN="")
     assert "refuses all operators" in (await found("admin-token", url=closed.url)).text
+
+
+class Limiting(Served):
+    """Answers as a bridge that refuses an address after too many failures."""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (web.get("/{path:.*}", self._refuse),)
+
+    async def _refuse(self, _: web.Request) -> web.Response:
+        raise web.HTTPTooManyRequests
+
+
+async def test_admin_token_at_a_bridge_that_limits_failures_does_not_blame_the_port() -> None:
+    async with Limiting() as limiting:
+        finding = await found("admin-token", url=f"http://127.0.0.1:{limiting.port}")
+    assert (finding.state, "too many failed requests" in finding.text) == (NOT_CHECKED, True), finding
 
 
 async def test_replicas_behind_one_url_that_divide_the_partitions_fail(start: Start, tmp_path: Path) -> None:

@@ -82,7 +82,12 @@ function start() {
 
 find('#login').onsubmit = (event) => {
   event.preventDefault();
-  setToken(find('#login').elements.token.value);
+  const token = find('#login').elements.token.value.trim();
+  if (!/^[\x20-\x7e]+$/.test(token)) { // no header can have it
+    setText(find('#login .problem'), 'A token has letters, digits and signs of ASCII only. Copy it again.');
+    return;
+  }
+  setToken(token);
   start();
 };
 find('#leave').onclick = () => leave();

@@ -15,7 +15,7 @@ export const problem = async (response) => {
     const { title, detail } = JSON.parse(text);
     return detail ?? title ?? text;
   } catch {
-    return text || `status ${response.status}`;
+    return `The answer ${response.status} is not the bridge's. ${text.slice(0, 200)}`;
   }
 };
 

@@ -26,14 +26,6 @@ SECRET_BYTES, MAX_USER_BYTES = 32, 256  # the same as in the bridge
 MAX_BODY = 16_384  # bytes
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
-structlog.configure(
-    [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.JSONRenderer(serializer=lambda fields, **_: msgspec.json.encode(fields)),
-    ],
-    logger_factory=structlog.BytesLoggerFactory(),
-)
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
@@ -168,6 +160,14 @@ def main(environ: Mapping[str, str]) -> None:
     secret = Path(file).read_text(encoding="utf-8").rstrip("\n") if file else environ.get("JWT_SECRET", "")
     if len(secret.encode()) < SECRET_BYTES:
         sys.exit(f"JWT_SECRET or JWT_SECRET_FILE: expected a secret of {SECRET_BYTES} bytes or more")
+    structlog.configure(
+        [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=lambda fields, **_: msgspec.json.encode(fields)),
+        ],
+        logger_factory=structlog.BytesLoggerFactory(),
+    )
     sidecar = f"http://127.0.0.1:{environ.get('DAPR_HTTP_PORT', '3500')}"
     app = Backend(secret, sidecar, environ.get("DAPR_API_TOKEN")).application()
     listening = socket.create_server((environ.get("HOST", "127.0.0.1"), int(environ.get("PORT", "8000"))))

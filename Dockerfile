@@ -36,9 +36,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 RUN python -m venv --without-pip /opt/venv
 
 # Wheels only: an sdist would run its own code here, and there is no compiler. Its own layer, because it changes rarely.
-COPY requirements.txt requirements/build.txt /src/
+# With traces (docs/traces.md) the image has fourteen more packages: docker build --build-arg LOCK=traces.txt …
+ARG LOCK=requirements.txt
+COPY requirements.txt requirements/build.txt requirements/traces.txt /src/
 RUN pip install --only-binary :all: --require-hashes -r /src/build.txt \
-    && pip --python /opt/venv install --no-compile --only-binary :all: --require-hashes -r /src/requirements.txt
+    && pip --python /opt/venv install --no-compile --only-binary :all: --require-hashes -r "/src/${LOCK}"
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./

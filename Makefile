@@ -117,6 +117,7 @@ lock := $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 .PHONY: requirements
 requirements: $(tools) ## lock requirements.txt and requirements/ again from pyproject.toml, with hashes
 	$(lock) requirements.txt pyproject.toml
+	$(lock) requirements/traces.txt --constraints requirements.txt --extra traces pyproject.toml
 	$(lock) requirements/test.txt --constraints requirements.txt --group types --group lint pyproject.toml
 	$(lock) requirements/build.txt --constraints requirements/test.txt --group build
 	$(lock) requirements/tools.txt --group tools

@@ -13,6 +13,7 @@ from tests.support.running import ROOT
 
 LOCKS = (
     "requirements.txt",
+    "requirements/traces.txt",
     "requirements/test.txt",
     "requirements/build.txt",
     "requirements/chain.txt",
@@ -75,10 +76,16 @@ def test_lock_file_every_line_is_a_pin_with_hashes(name: str) -> None:
 
 
 @pytest.mark.fault("A1")
-def test_lock_of_tests_has_the_runtime_pin_by_pin() -> None:
-    runtime, tests = pins("requirements.txt"), pins("requirements/test.txt")
+@pytest.mark.parametrize(("part", "whole"), [("", "/test"), ("", "/traces"), ("/traces", "/test")])
+def test_lock_with_the_runtime_has_it_pin_by_pin(part: str, whole: str) -> None:
+    runtime, others = pins(f"requirements{part}.txt"), pins(f"requirements{whole}.txt")
     for name, pin in runtime.items():
-        assert files(pin) == files(tests[name]), name
+        assert files(pin) == files(others[name]), name
+
+
+def test_lock_of_traces_has_every_package_of_the_extra() -> None:
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    assert {package(each) for each in extras["traces"]} <= set(pins("requirements/traces.txt"))
 
 
 @pytest.mark.fault("A1")

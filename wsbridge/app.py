@@ -44,6 +44,7 @@ from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.telemetry.stations.ring import Stations
 from wsbridge.telemetry.tail import Tail
+from wsbridge.telemetry.traces.tracing import PassedOn, Traces
 from wsbridge.transports.sse import SseHandler
 from wsbridge.transports.websocket import WebSocketHandler
 from wsbridge.web import problem_details
@@ -68,8 +69,9 @@ PATIENCE = 1.0  # seconds that a job has to end when the bridge stops
 class Bridge:
     """All parts of one replica. `running` starts their background jobs; `drain` ends the sessions before a stop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, traces: Traces | None = None) -> None:
         self.settings = s = settings
+        self.traces = traces or (PassedOn() if s.send_traceparent else None)
         self.metrics = Metrics(CLOSE_LABELS, dict(s.topics))
         self.connection_limit = ConnectionLimit(for_connections(), self.metrics)
         self.proxies = TrustedProxies(s.trusted_proxies)
@@ -79,8 +81,9 @@ class Bridge:
         self.registry = Registry(max_connections=s.max_connections, max_per_user=s.max_connections_per_user)
         self.stations = Stations(s.stations_max_bytes)
         self.bus = Bus(
-            self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes, stations=self.stations
-        )
+            self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes, stations=self.stations,
+            traces=self.traces,
+        )  # fmt: skip
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self.checks = Checks()
         self.garbage = Garbage()
@@ -194,8 +197,9 @@ class Bridge:
         abandon(self.registry)
 
     def _public_routes(self) -> list[Route]:
-        web_socket = WebSocketHandler(self._opener, self.admission, self._starter, self.metrics)
-        sse = SseHandler(self._opener, self.admission.origins, self.settings.ping_timeout)
+        traced = self.settings.send_traceparent
+        web_socket = WebSocketHandler(self._opener, self.admission, self._starter, self.metrics, traced=traced)
+        sse = SseHandler(self._opener, self.admission.origins, self.settings.ping_timeout, traced)
         return [
             ("GET", "/ws", Caller.ANYONE, web_socket.connect),
             ("GET", "/sse", Caller.ANYONE, sse.stream),
@@ -217,6 +221,7 @@ class Bridge:
             stations=self.stations,
             tail=self.tail,
             receipts=self._receipts,
+            traces=self.traces,
         )
         replicas = self._replicas
         return [

@@ -55,6 +55,7 @@ class Message(msgspec.Struct):
     type: str = ""  # "" if the message is not understood
     event: msgspec.Raw = msgspec.Raw()  # the JSON of an event, verbatim
     event_id: str | None = None
+    traceparent: str | None = None
     user_id: str | None = None
     id: str | None = None
     last_event_id: str | None = None

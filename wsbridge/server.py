@@ -28,6 +28,7 @@ from wsbridge.connections.upgrades import Upgrades
 from wsbridge.supervision import event_loop
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
+from wsbridge.telemetry.traces.tracing import Traces
 from wsbridge.web.client_file import client_file
 
 HEADER_TIMEOUT = 10.0  # seconds for a head, and until the first byte of a peer that is not a trusted proxy
@@ -151,9 +152,9 @@ def _cannot_listen(error: OSError, host: str, port: int, name: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[Bridge, Server]]:
+async def serving(settings: Settings, traces: Traces | None = None) -> AsyncIterator[tuple[Bridge, Server]]:
     """Run a bridge and its server. At the end they stop without a drain."""
-    bridge = Bridge(settings)
+    bridge = Bridge(settings, traces)
     bridge.metrics.loop = event_loop.running_name()
     server = Server(bridge)
     async with bridge.running():
@@ -169,6 +170,7 @@ async def serve(
     warnings: list[str],
     *,
     brief: bool = False,
+    traces: Traces | None = None,
     started: Callable[[Sequence[int]], None] | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal ends the drain early.
@@ -186,7 +188,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, on_signal)
-    async with serving(settings) as (bridge, server):
+    async with serving(settings, traces) as (bridge, server):
         for warning in warnings:
             log.warning("settings.unknown", why=warning)
         for weakness in weaknesses(settings):

@@ -77,11 +77,11 @@
  */
 
 /**
- * An update: the data as it was published, its position, and the id of its CloudEvent.
+ * An update: the data as it was published, its position, the id of its CloudEvent, and its trace if the bridge sends it.
  *
  * @template {PropertyKey} K
  * @template E
- * @typedef {{type: K, event: E, timestamp: string, id: string, event_id?: string}} Update
+ * @typedef {{type: K, event: E, timestamp: string, id: string, event_id?: string, traceparent?: string}} Update
  */
 
 /**

@@ -23,9 +23,10 @@ PROSE = sorted(path for folder in FOLDERS for path in folder.glob("*.md"))
 WIDTH = 120  # characters in a line
 EVENT = re.compile(r"[a-z]+\.[a-z]+")
 NO_EVENTS = {
-    "aiohttp.server", "aiohttp.websocket", "client.js", "console.css", "demo.css", "history.lua", "index.html",
-    "pubsub.kafka", "receipts.lua", "server.properties", "wsbridge.access", "wsbridge.canary", "wsbridge.receipt",
-    "wsbridge.v", "wsbridge.web",
+    "aiohttp.server", "aiohttp.websocket", "client.js", "console.css", "demo.css", "error.type", "history.lua",
+    "index.html", "kafka.offset", "opentelemetry.exporter", "opentelemetry.trace", "pubsub.kafka", "receipts.lua",
+    "server.properties", "service.name", "service.version", "wsbridge.access", "wsbridge.canary", "wsbridge.outcome",
+    "wsbridge.receipt", "wsbridge.sessions", "wsbridge.users", "wsbridge.v", "wsbridge.web",
 }  # fmt: skip
 
 

@@ -59,8 +59,9 @@ class History:
     def append(self, user: str, event: Event, timestamp: str, received: float) -> Entry:
         self.offset += 1
         entry = Entry(
-            user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id, event.produced
-        )
+            user, self.epoch, self.offset, event.type, event.data, timestamp, received, event.id, event.produced,
+            event.span,
+        )  # fmt: skip
         self._entries.append(entry)
         self.weight += weight_of(entry.data, entry.event_id)
         return entry

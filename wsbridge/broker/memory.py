@@ -14,7 +14,7 @@ from wsbridge.core.recovery import Resume
 from wsbridge.core.timestamps import timestamp
 
 # Measured with tracemalloc on CPython 3.11, UUIDs as ids, and rounded up for longer ones.
-ENTRY_BYTES = 400  # of an entry without its data: 304 to 327
+ENTRY_BYTES = 400  # of an entry without its data and span: 312 to 335
 HISTORY_BYTES = 400  # of a user's empty history: 305
 REMEMBERED_BYTES = 160  # of a remembered event id: 141, in a set that has just grown
 AT_ONCE = 1_000  # expired entries that one call frees; the rest is left to the next calls
@@ -126,7 +126,7 @@ class MemoryBroker:
                 self._filled.move_to_end(user)
             entry = history.append(user, event, stamp, now)
             published.append(entry)
-            self._bytes += ENTRY_BYTES + self._data.hold(event.data, shared=shared)
+            self._bytes += ENTRY_BYTES + len(event.span) + self._data.hold(event.data, shared=shared)
             if (
                 history.kept > self.size
                 or history.weight > self.max_bytes_per_user
@@ -159,7 +159,7 @@ class MemoryBroker:
     def _drop_oldest(self, user: str, history: History) -> int:
         """Drop the oldest entry of a non-empty history. Returns its offset."""
         entry = history.drop_oldest()
-        self._bytes -= ENTRY_BYTES + self._data.release(entry.data)
+        self._bytes -= ENTRY_BYTES + len(entry.span) + self._data.release(entry.data)
         if not history.kept:
             self._empty[user] = self._filled.pop(user)
         return entry.offset

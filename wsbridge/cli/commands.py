@@ -66,6 +66,7 @@ def serve(environ: Environ) -> int:
     from wsbridge.supervision.jobs import JobFailed
     from wsbridge.telemetry import log
     from wsbridge.telemetry.log_writer import LogWriter
+    from wsbridge.telemetry.traces.environment import tracing
     from wsbridge.web.quickstart import program, welcome
 
     loop_factory = event_loop.factory(settings.loop)
@@ -78,8 +79,11 @@ def serve(environ: Environ) -> int:
                 writer.write(welcome(program(sys.argv[0]), host_in_url(settings), ports).encode())
 
         try:
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                runner.run(server.serve(settings, unknown, brief=for_people, started=started))
+            with (
+                tracing(environ, sends_all=settings.send_traceparent) as traces,
+                asyncio.Runner(loop_factory=loop_factory) as runner,
+            ):
+                runner.run(server.serve(settings, unknown, brief=for_people, traces=traces, started=started))
         except JobFailed:  # the log has it
             return FAILED
     return 0

@@ -124,6 +124,9 @@ class Settings:
     stations_max_bytes: int = _env(
         8_388_608, types.whole(0), "bytes of memory for the records that `wsbridge why` reads; 0 records nothing"
     )
+    send_traceparent: bool = _env(
+        False, types.BOOLEAN, "true: updates carry the `traceparent` of their event, for traces that end in the page"
+    )
     ping_interval: float = _env(25.0, types.seconds(0.05, 3600), "time between two pings")
     ping_timeout: float = _env(
         10.0, types.seconds(0.05, 3600), "a peer that is silent for this time after a ping is dropped"

@@ -14,12 +14,13 @@ class Rejected(NamedTuple):
     """An event that can never be accepted.
 
     `reason` is for metrics and answers. `text` is for the developer of the backend: what is wrong, where, what to do.
-    `event_id` is "" if the event has none.
+    `event_id` is "" if the event has none. `trace` is as in `Event`.
     """
 
     reason: Drop
     text: str
     event_id: str = ""
+    trace: str = ""
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -43,9 +44,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     `type` is the message type of its topic. `data` is the JSON object verbatim, in valid UTF-8. `key` identifies the
     event (CloudEvent source and id, or Kafka coordinates). If it is "", redeliveries are not recognised. `trace` is a
-    W3C `traceparent` for the log, or "". `produced` is Kafka's time of the message in seconds since 1970, by the clock
+    `traceparent` in any form, or "". `produced` is Kafka's time of the message in seconds since 1970, by the clock
     of its producer or broker, or None. `partition` and `offset` are Kafka's, for people, or "". `receipt` is None if
-    the publisher asked for none, else the seconds until it is due; 0 is the default of the settings.
+    the publisher asked for none, else the seconds until it is due; 0 is the default of the settings. `span` is a valid
+    `traceparent` for its entries, or "".
     """
 
     users: tuple[str, ...]
@@ -58,12 +60,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     partition: str = ""
     offset: str = ""
     receipt: float | None = None
+    span: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event in one user's history.
 
     `timestamp` is when the bridge received the event (RFC 3339), `received_at` the same by the loop's clock in seconds.
+    `span` is as in `Event`.
     """
 
     user: str
@@ -75,3 +79,4 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     received_at: float
     event_id: str
     produced: float | None = None
+    span: str = ""

@@ -137,12 +137,13 @@ def goodbye(close: Close, reconnect_after: float = 0.0, close_after: float = 0.0
     )
 
 
-def update(entry: Entry) -> bytes:
+def update(entry: Entry, traceparent: str = "") -> bytes:
     """An event. Its data is inserted verbatim, without decoding."""
     tail = f',"timestamp":"{entry.timestamp}","id":"{entry.epoch}:{entry.offset}"'.encode()
+    end = b',"traceparent":"%b"}' % traceparent.encode() if traceparent else b"}"
     if not entry.event_id:
-        return b"".join((_head(entry.type), entry.data, tail, b"}"))
-    return b"".join((_head(entry.type), entry.data, tail, b',"event_id":', _json(entry.event_id), b"}"))
+        return b"".join((_head(entry.type), entry.data, tail, end))
+    return b"".join((_head(entry.type), entry.data, tail, b',"event_id":', _json(entry.event_id), end))
 
 
 @functools.lru_cache

@@ -100,14 +100,13 @@ def open_message(
             text = f"the event's time to live ended at {envelope.expiration}, before it was delivered"
             data = Rejected(Drop.EXPIRED, text)
         if isinstance(data, Rejected):
-            return _named(data, event_id, topic, metadata)
+            return _named(data, event_id, topic, metadata)._replace(trace=_trace(envelope, metadata))
         if source and event_id:
             key = f"{source}\n{event_id}"
     if not key and (place := coordinates(topic, metadata)):
         event_id, key = place, "\n" + place
-    trace = as_text(envelope.traceparent) or metadata.get("traceparent", "")
     receipt = None if envelope.wsreceipt is None else receipt_after(envelope.wsreceipt)
-    return Message(data, event_id, key, envelope.subject, trace, receipt)
+    return Message(data, event_id, key, envelope.subject, _trace(envelope, metadata), receipt)
 
 
 def read_headers(metadata: Mapping[str, Any], *, escaped: bool) -> Envelope:
@@ -126,6 +125,10 @@ def read_headers(metadata: Mapping[str, Any], *, escaped: bool) -> Envelope:
         expiration=unquote(as_text(metadata.get("ce_expiration"))),  # changes nothing in a time that is not escaped
         wsreceipt=metadata.get("ce_wsreceipt"),
     )
+
+
+def _trace(envelope: Envelope, metadata: Mapping[str, Any]) -> str:
+    return as_text(envelope.traceparent) or as_text(metadata.get("traceparent"))
 
 
 def _unwrapped(posted: bytes, content_type: str | None) -> tuple[Envelope | Rejected, bytes]:

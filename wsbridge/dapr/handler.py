@@ -4,21 +4,24 @@ import asyncio
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 
 import msgspec
 from aiohttp import hdrs, web
 
-from wsbridge.broker.base import STORED, Broker, Outcome, Status, retried
+from wsbridge.broker.base import STORED, Broker, Outcome, retried
 from wsbridge.connections.client_address import address_of
 from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop, Retry
 from wsbridge.dapr.attributes import id_of
 from wsbridge.dapr.delivery import DeliveryReader
+from wsbridge.dapr.event_log import EventLog
 from wsbridge.dapr.receipts import Receipts
-from wsbridge.telemetry.log import debugging, log
+from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.telemetry.stations.ring import Stations
 from wsbridge.telemetry.tail import Tail
+from wsbridge.telemetry.traces.tracing import Delivery, Traces
 
 BODY_TIMEOUT = 10.0  # seconds from the headers to the end of the body; then 408, and the sidecar delivers again
 BULK_MESSAGES = 100  # events that the sidecar may put into one request
@@ -27,8 +30,6 @@ BROKER_BYTES = 1_048_588  # of a message: the default of Kafka's message.max.byt
 ENVELOPE_BYTES = 16_384  # of everything around the data of one message
 CLOUDEVENT = "application/cloudevents+json"  # the content type of a single delivery
 SUCCESS, RETRY, DROP = "SUCCESS", "RETRY", "DROP"
-SHOWN = 5  # ids in a log line about several events; the others are left out
-SHOWN_TEXTS = 3  # different texts of one reason in a log line; the others are left out
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
@@ -73,6 +74,10 @@ class DaprHandler:
     stations: Stations
     tail: Tail
     receipts: Receipts | None = None
+    traces: Traces | None = None
+
+    def __post_init__(self) -> None:
+        self._log = EventLog(self.metrics, has_traces=self.traces is not None)
 
     async def subscriptions(self, request: web.Request) -> web.Response:
         """The subscription list. A sidecar reads it once in its life, so it must be right from the start."""
@@ -153,17 +158,29 @@ class DaprHandler:
         return msgspec.json.encode(Answer(RETRY, reason))
 
     async def _answer(self, body: bytes, topic: str, request: web.Request) -> bytes:
+        store = self._store if self.traces is None else partial(self._store_traced, self.traces)
         if not _is_single(request):
             bulk = self.reader.read_bulk(body, topic)
             if bulk is not None:
-                answers = await self._store([event for _, event in bulk], topic, request)
+                answers = await store([event for _, event in bulk], topic, request)
                 return msgspec.json.encode(
                     {"statuses": [Answer(a.status, a.reason, e) for (e, _), a in zip(bulk, answers, strict=True)]}
                 )
-        (answer,) = await self._store([self.reader.read(body, topic, request.headers)], topic, request)
+        (answer,) = await store([self.reader.read(body, topic, request.headers)], topic, request)
         return msgspec.json.encode(answer)
 
-    async def _store(self, read: Sequence[Event | Rejected], topic: str, request: web.Request) -> list[Answer]:
+    async def _store_traced(
+        self, traces: Traces, read: Sequence[Event | Rejected], topic: str, request: web.Request
+    ) -> list[Answer]:
+        delivery = traces.begin(topic, read, request.headers)
+        try:
+            return await self._store(delivery.read, topic, request, delivery)
+        finally:
+            delivery.end()
+
+    async def _store(
+        self, read: Sequence[Event | Rejected], topic: str, request: web.Request, delivery: Delivery | None = None
+    ) -> list[Answer]:
         """Append the events to the history. Returns an answer for each event and rejection, in order."""
         events = [event for event in read if type(event) is Event]
         now = time.time()
@@ -173,8 +190,10 @@ class DaprHandler:
         outcomes = await self._append(events, topic, request) if events else []
         if self.receipts is not None:
             outcomes = await self.receipts.expect(topic, events, outcomes, now)
+        if delivery is not None:
+            delivery.outcomes = outcomes
         self.metrics.read(topic, len(read), outcomes)
-        self._report(events, outcomes, topic)
+        self._log.outcomes(events, outcomes, topic)
         if self.stations.is_on and events:
             self.stations.received(now, topic, events, None if outcomes.count(STORED) == len(outcomes) else outcomes)
         if self.tail.is_on:
@@ -189,37 +208,10 @@ class DaprHandler:
             self.metrics.internal("append", error, topic=topic)
             return [retried(Retry.INTERNAL, "see internal.error")] * len(events)
 
-    def _report(self, events: Sequence[Event], outcomes: Sequence[Outcome], topic: str) -> None:
-        """Count and log outcomes: each event at debug level only, else one line for each reason."""
-        if debugging():
-            for event, outcome in zip(events, outcomes, strict=True):
-                users, trace = event.users[:SHOWN], {"traceparent": event.trace} if event.trace else {}
-                log.debug(
-                    "event.received", event_id=event.id, topic=topic, users=users, outcome=outcome.status, **trace
-                )
-        if outcomes and outcomes.count(STORED) == len(outcomes):
-            self.metrics.events[Status.STORED] += len(outcomes)  # nearly always
-            return
-        groups: dict[tuple[Status, Retry | None], list[int]] = {}
-        for place, outcome in enumerate(outcomes):
-            groups.setdefault(outcome[:2], []).append(place)
-        for (status, reason), places in groups.items():
-            count, ids = len(places), [events[place].id for place in places[:SHOWN]]
-            if reason is not None:
-                self.metrics.retried(reason, count)
-                texts = dict.fromkeys(outcomes[place].detail for place in places if outcomes[place].detail)
-                detail = {"detail": "; ".join(list(texts)[:SHOWN_TEXTS])} if texts else {}
-                log.warning("event.retried", topic=topic, count=count, events=ids, why=reason, **detail)
-                continue
-            self.metrics.events[status] += count
-            if status is Status.DUPLICATE:
-                log.info("event.duplicate", topic=topic, count=count, events=ids)
-
     def _dropped(self, event: Rejected, topic: str) -> Answer:
-        self.metrics.dropped(event.reason)
         self.stations.dropped(topic, event)
         self.tail.dropped(time.time(), topic, self.topics.get(topic, ""), event)
-        log.warning("event.dropped", topic=topic, event_id=event.event_id, reason=event.reason, why=event.text)
+        self._log.dropped(event, topic)
         return Answer(DROP, event.reason)
 
 

@@ -40,7 +40,7 @@ class Router:
         """`metadata` holds `__key` and `__timestamp` of the Kafka message, if it has them."""
         users = self._users(message, metadata)
         if isinstance(users, Rejected):
-            return users._replace(event_id=message.id)
+            return users._replace(event_id=message.id, trace=message.trace)
         return Event(
             users, message.data, self._types[topic], message.id, message.key, message.trace, produced_at(metadata),
             short_id(metadata.get("__partition")), short_id(metadata.get("__offset")), message.receipt,

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from wsbridge.core.events import Entry
+from wsbridge.core.traceparents import trace_id
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
 from wsbridge.telemetry.stations.ring import Stations
+from wsbridge.telemetry.traces.tracing import Traces
 
 MINUTE = 60.0  # seconds
 PORTION = 65_536  # bytes of data, counted for each user, whose frames are in memory at once; 4 MiB take twice the time
@@ -29,6 +31,7 @@ class Bus:
     max_bytes: int
     clock: Callable[[], float] = time.monotonic
     stations: Stations | None = None
+    traces: Traces | None = None
 
     def __post_init__(self) -> None:
         self._queue: asyncio.Queue[tuple[Sequence[Entry], int]] = asyncio.Queue()  # bounded by the two numbers below
@@ -36,6 +39,7 @@ class Bus:
         self.depth = self.bytes = 0
         self._most = self._most_before = 0  # entries: the maximum of this minute or longer, and of the one before
         self._turned = self.clock()
+        self._traced: list[tuple[Entry, int]] = []  # entries of the current portion with a span, and their sessions
 
     @property
     def fullness(self) -> float:
@@ -139,6 +143,13 @@ class Bus:
             self.metrics.delivered(now, received, queued[received], times)
         if self.stations is not None and self.stations.is_on:
             self.stations.relayed(batch)
+        if self._traced:
+            self._record_traced(now, queued)
+
+    def _record_traced(self, now: float, queued: Mapping[float, float]) -> None:
+        traced, self._traced = self._traced, []
+        if self.traces is not None:
+            self.traces.delivered([(entry, taken, now - queued[entry.received_at]) for entry, taken in traced])
 
     def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
         """Return the number of sessions that take it. The frame is made once for each transport."""
@@ -157,8 +168,11 @@ class Bus:
                 self.metrics.internal("offer", error, what=session.id)
                 session.drop("internal")
         if debugging():
-            log.debug("event.delivered", event_id=entry.event_id, user=entry.user,
+            trace = {"trace_id": trace_id(entry.span)} if entry.span else {}
+            log.debug("event.delivered", event_id=entry.event_id, user=entry.user, **trace,
                       position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in sessions])  # fmt: skip
+        if entry.span and self.traces is not None:
+            self._traced.append((entry, taken))
         return taken
 
 

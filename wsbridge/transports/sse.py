@@ -81,6 +81,15 @@ class SseConnection(BaseConnection):
         self.over()
 
 
+class TracedStream(SseConnection):
+    """Its updates carry their `traceparent`."""
+
+    __slots__ = ()
+
+    def update(self, entry: Entry) -> bytes:
+        return self.frame(update(entry, entry.span), Position(entry.epoch, entry.offset))
+
+
 @dataclass(eq=False)
 class SseHandler:
     """`GET /sse`. `ping_timeout` is in seconds: how long the kernel waits until a peer acknowledges sent bytes."""
@@ -88,6 +97,7 @@ class SseHandler:
     opener: SessionOpener
     origins: Origins
     ping_timeout: float
+    traced: bool = False
 
     async def preflight(self, request: web.Request) -> web.Response:
         """Answer a CORS preflight. Pages of all origins may send their headers, so that they can read a refusal."""
@@ -99,7 +109,8 @@ class SseHandler:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError  # the client has disconnected already
-        connection = SseConnection(request, transport, ping_timeout=self.ping_timeout)
+        connection_type = TracedStream if self.traced else SseConnection
+        connection = connection_type(request, transport, ping_timeout=self.ping_timeout)
         asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
         try:
             session, resume, hello = await self.opener.open(request, connection, asked)

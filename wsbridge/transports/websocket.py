@@ -54,21 +54,33 @@ class WebSocketConnection(Inbox):
         self.open()
 
 
+class TracedWebSocket(WebSocketConnection):
+    """Its updates carry their `traceparent`."""
+
+    __slots__ = ()
+
+    def update(self, entry: Entry) -> bytes:
+        return text_frame(update(entry, entry.span))
+
+
 class WebSocketHandler:
     """Handles `GET /ws`."""
 
-    def __init__(self, opener: SessionOpener, admission: Admission, jobs: Starter, metrics: Metrics) -> None:
+    def __init__(
+        self, opener: SessionOpener, admission: Admission, jobs: Starter, metrics: Metrics, *, traced: bool = False
+    ) -> None:
         self._opener = opener
         self._admission = admission
         self._messages = ClientMessages(admission, jobs, metrics, opener.reports)
         self._metrics = metrics
+        self._connection_type = TracedWebSocket if traced else WebSocketConnection
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request and open its session. The connection continues without this handler."""
         self._check(request)
         if request.transport is not None:  # otherwise the client disconnected during the handshake
             request.transport.write(_accepted(request))
-            connection = WebSocketConnection(request.transport, self._messages)
+            connection = self._connection_type(request.transport, self._messages)
             hand_over(request, connection)
             await self._open(request, connection)
         return _Written(status=101)

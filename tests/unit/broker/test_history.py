@@ -26,9 +26,9 @@ def test_epoch_is_short_and_random() -> None:
 
 def test_history_entry_has_what_the_event_has_and_its_position() -> None:
     history = History()
-    event = Event(("u", "v"), b"{}", "task_update", "e-1", "s\ne-1", "a trace", 1.5)
+    event = Event(("u", "v"), b"{}", "task_update", "e-1", "s\ne-1", "a trace", 1.5, span="own")
     assert history.append("v", event, "2026-02-07T12:00:00.000Z", 7.0) == Entry(
-        "v", history.epoch, 1, "task_update", b"{}", "2026-02-07T12:00:00.000Z", 7.0, "e-1", 1.5
+        "v", history.epoch, 1, "task_update", b"{}", "2026-02-07T12:00:00.000Z", 7.0, "e-1", 1.5, "own"
     )
     assert history.top == Position(history.epoch, 1)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.slow_consumers import PATIENCE
 from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
+from wsbridge.telemetry.traces.tracing import Delivered, PassedOn
 
 
 class Bench:
@@ -87,6 +88,28 @@ async def test_bus_gives_each_session_the_events_of_its_user_in_order() -> None:
     assert first.ids == second.ids == ["e:1", "e:2"]
     assert other.ids == ["e:1"]
     assert bench.metrics.deliveries == 5
+
+
+class Recorded(PassedOn):
+    def __init__(self) -> None:
+        self.found: list[list[Delivered]] = []
+
+    def delivered(self, entries: Sequence[Delivered]) -> None:
+        self.found.append(list(entries))
+
+
+async def test_bus_with_traces_reports_entries_with_a_span_that_have_sessions() -> None:
+    spanned = [
+        msgspec.structs.replace(entry(n, user=user), span="s") for n, user in ((1, "a"), (2, "a"), (1, "nobody"))
+    ]
+    traces = Recorded()
+    async with running() as bench:
+        bench.peer("a"), bench.peer("a")
+        await bench.deliver(spanned[0], entry(1, user="b"))
+        assert traces.found == []
+        bench.bus.traces = traces
+        await bench.deliver(spanned[1], spanned[2], entry(3, user="a"))
+    assert traces.found == [[(spanned[1], 2, 0.0)]]
 
 
 @pytest.mark.fault("E6")

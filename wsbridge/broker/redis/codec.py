@@ -17,7 +17,7 @@ from wsbridge.broker.history import weight_of
 from wsbridge.core.events import Entry, Event, Position
 
 _HEADER = struct.Struct(">8sQQI")  # epoch, offset, time in ms, length of the body, as in history.lua
-_WEIGHT = struct.Struct(">IQ")  # at the end of a body: its weight, and the mark that history.lua appends
+_WEIGHT = struct.Struct(">IQ")  # at the end of a body: its weight, and the mark that history.lua sets
 MARK_BYTES = 8
 DISCONNECT = b"disconnect"  # a message on a user's channel; shorter than any entry
 _POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
@@ -26,8 +26,8 @@ _POSITION = re.compile(rb"([A-Za-z0-9]+) ([0-9]{1,20}) [0-9]+ [0-9]+")
 class _Body(msgspec.Struct, array_like=True, gc=False):
     """The body of an entry, after its header. If `size` is set, `data` is the name of the key that holds the data.
 
-    After these fields come a weight and a mark for history.lua. The decoder skips them, and any field that a later
-    version adds, so that two versions can share a server during a rollout.
+    `end` is the event's span, if it has one, then a weight and a mark for history.lua. The decoder skips any field that
+    a later version adds, so that two versions can share a server during a rollout.
     """
 
     type: str
@@ -37,6 +37,7 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
     size: int = 0
     check: int = 0
     produced: float | None = None
+    end: bytes = b""
 
 
 _decoder = msgspec.msgpack.Decoder(_Body)
@@ -86,8 +87,8 @@ def dedupe_key(event: Event) -> bytes:
 
 def encode_body(event: Event, stamp: str, reference: Reference | None = None) -> bytes:
     data = (event.data, 0, 0) if reference is None else reference
-    weight = _WEIGHT.pack(weight_of(event.data, event.id), 0)
-    fields = (event.type, stamp, event.id.encode(errors="replace"), *data, event.produced, weight)
+    end = event.span.encode() + _WEIGHT.pack(weight_of(event.data, event.id), 0)
+    fields = (event.type, stamp, event.id.encode(errors="replace"), *data, event.produced, end)
     return msgspec.msgpack.encode(fields)[:-MARK_BYTES]
 
 
@@ -106,7 +107,8 @@ def decode_entries(user: str, packed: bytes, received: Callable[[str], float]) -
         place += size
         data, event_id = b"" if found.size else found.data, found.event_id.decode()
         at = received(found.stamp)
-        entry = Entry(user, epoch.decode(), offset, found.type, data, found.stamp, at, event_id, found.produced)
+        span = found.end[: -_WEIGHT.size].decode() if len(found.end) > _WEIGHT.size else ""
+        entry = Entry(user, epoch.decode(), offset, found.type, data, found.stamp, at, event_id, found.produced, span)
         entries.append(Referenced(entry, Reference(found.data, found.size, found.check)) if found.size else entry)
     return entries
 

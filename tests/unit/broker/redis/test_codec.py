@@ -15,7 +15,9 @@ from wsbridge.core.events import Entry, Event, Position
 STAMP = "2026-02-07T12:00:00.000Z"
 USERS = st.text() | st.sampled_from(["", "}", "{", "{}", "{a}", "}{", "a\x00b", "\ud800", "\n"])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
-EVENTS = st.builds(Event, st.just(("u",)), st.binary(), TEXTS, TEXTS, TEXTS, produced=st.none() | st.floats(0, 1e10))
+SPANS = st.sampled_from(["", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"])
+TIMES = st.none() | st.floats(0, 1e10)
+EVENTS = st.builds(Event, st.just(("u",)), st.binary(), TEXTS, TEXTS, TEXTS, produced=TIMES, span=SPANS)
 ODD = ["w", "a*", "?", "[ab]", "[^a]", "a-z", "^", "\\", "a\\*", "]", "ü😀", "a:b", "*"]
 
 
@@ -84,9 +86,16 @@ def test_dedupe_key_of_an_event_without_an_id_is_empty() -> None:
 def test_codec_decodes_what_it_encoded(events: list[Event], user: str, first: int) -> None:
     message = b"".join(packed(event, first + place) for place, event in enumerate(events))
     assert list(decode_entries(user, message, lambda _: 7.0)) == [
-        Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id, event.produced)
+        Entry(user, "abcdefgh", first + place, event.type, event.data, STAMP, 7.0, event.id, event.produced, event.span)
         for place, event in enumerate(events)
     ]
+
+
+def test_codec_entry_of_an_event_without_a_span_is_the_same_as_in_earlier_versions() -> None:
+    """Replicas of two versions share the histories during a rolling update."""
+    fields = ("task_update", STAMP, b"e-1", b"{}", 0, 0, None, struct.pack(">IQ", len("{}e-1"), 0))
+    found = encode_body(Event(("u",), b"{}", "task_update", "e-1", "k"), STAMP)
+    assert found == msgspec.msgpack.encode(fields)[:-8]
 
 
 def test_codec_id_that_is_not_unicode_is_encoded() -> None:

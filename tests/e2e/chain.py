@@ -118,9 +118,13 @@ class Chain:
         *,
         manifest: str = "websocket-service.yaml",
         replicas: int = 1,
+        configuration: str = "",
         **settings: str,
     ) -> None:
-        """`manifest` is a path below k8s/ and selects one of the three ways to run the bridge."""
+        """`manifest` is a path below k8s/ and selects one of the three ways to run the bridge.
+
+        `configuration` is a file with a Dapr Configuration for all sidecars, in addition to those of the manifests.
+        """
         self.kafka = kafka
         self.proxy = Proxy()
         self.pods: list[Pod] = []
@@ -130,6 +134,7 @@ class Chain:
         self._directory = directory
         self._manifest = Manifest.read(K8S / manifest)
         self._replicas = replicas
+        self._configuration = configuration
         self._settings = settings
         self._resources = components(directory, kafka.address)
         self._stack = contextlib.AsyncExitStack()
@@ -207,7 +212,10 @@ class Chain:
 
     def _add_backend(self) -> None:
         manifest = Manifest.read(BACKEND / "backend.yaml")
-        self.publisher = Sidecar(manifest, self._resources, self._log("backend-daprd"), self.http, name="backend")
+        self.publisher = Sidecar(
+            manifest, self._resources, self._log("backend-daprd"), self.http, name="backend",
+            configuration=self._configuration,
+        )  # fmt: skip
         port = free_port()
         environment = {"PORT": str(port), "JWT_SECRET": SECRET, "DAPR_HTTP_PORT": str(self.publisher.port)}
         self.backend = App(port, [str(BACKEND / "tasks_backend.py")], environment, self._log("backend"), self.http)
@@ -223,6 +231,7 @@ class Chain:
             name=name,
             app_port=internal,
             app_token=APP_TOKEN,
+            configuration=self._configuration,
         )
         environment = {**self._manifest.environment, **variables(settings), "DAPR_HTTP_PORT": str(sidecar.port)}
         command = ["-m", "wsbridge", "serve"]

@@ -100,8 +100,9 @@ class Sidecar:
         app_port: int | None = None,
         app_token: str | None = None,
         api_token: str | None = None,
+        configuration: str = "",
     ) -> None:
-        """`name` is that of the pod."""
+        """`name` is that of the pod. `configuration` is a file that adds to the one of the manifest."""
         ports = Ports.free()
         self.port = ports.http
         self.metrics_port = ports.metrics
@@ -109,7 +110,8 @@ class Sidecar:
         self.app_token = app_token  # sent to the app, from its next start on
         self._api_token = api_token  # required from those that call it
         self._http = http
-        self._arguments = [*manifest.flags, *flags(ports, resources, app_port)]
+        added = [f"--config={configuration}"] if configuration else []
+        self._arguments = [*manifest.flags, *added, *flags(ports, resources, app_port)]
         self._name = name
         self._process: Process | None = None
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.bundled import SOURCE, bundled
 from tests.support.guide import USER, Site, module
-from tests.support.node_modules import unavailable
+from tests.support.node_modules import CACHE, unavailable
 from tests.support.running import ROOT, until
 
 # isort: split
@@ -24,6 +24,7 @@ from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
+TARGET = CACHE / "rust-clients"  # of cargo, which keeps there what it has compiled
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 SECTIONS = (section.partition("\n") for section in DOCUMENT.split("\n## ")[1:])
 PROGRAMS = {
@@ -35,13 +36,20 @@ PROGRAMS = {
 
 def command(language: str, code: str, folder: Path) -> tuple[str, ...]:
     """The command that runs this program."""
-    if shutil.which({"java": "javac"}.get(language, language)) is None and language != "python":
+    if shutil.which({"java": "javac", "rust": "cargo"}.get(language, language)) is None and language != "python":
         unavailable(f"{language} is not installed, or has no compiler")
     if language == "python":
         return sys.executable, "-c", code
     if language == "java":
         (folder / "Follow.java").write_text(code, encoding="utf-8")
         return "java", "Follow.java"
+    if language == "rust":
+        for name in ("Cargo.toml", "Cargo.lock"):
+            shutil.copy(SOURCE / name, folder)
+        (folder / "src").mkdir()
+        (folder / "src" / "main.rs").write_text(code, encoding="utf-8")
+        subprocess.run(["cargo", "build", "--quiet", "--locked", "--target-dir", TARGET], cwd=folder, check=True)
+        return (str(TARGET / "debug" / "follow"),)
     for name in ("go.mod", "go.sum"):
         shutil.copy(SOURCE / name, folder)
     (folder / "main.go").write_text(code, encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_sidecar import FakeSidecar
-from tests.support.running import Reachable, Start, receive, until, until_told
+from tests.support.running import Reachable, Start, closed, receive, until, until_told
 from tests.support.spawned import Spawn
 from tests.support.valkey import DURABLE, Valkey, free_port
 
@@ -132,6 +132,21 @@ async def test_receipts_of_a_replica_that_is_killed_are_published_by_another_one
         assert sidecar.outcomes() == {"here first": "handled"} | expected
         assert len(sidecar.events) == 7
         assert not other.of("internal.error")
+
+
+async def test_replica_that_shuts_down_passes_on_how_far_its_connections_have_got(
+    spawn: Spawn, sidecar: FakeSidecar, tmp_path: Path
+) -> None:
+    async with Valkey(tmp_path) as valkey:
+        stopped = await spawn(**settings(sidecar, REDIS_URL=valkey.url, DRAIN_TIMEOUT="0.2"))
+        await spawn(**settings(sidecar, REDIS_URL=valkey.url))
+        ws, _ = await stopped.opened("u1")
+        await publish(stopped, "a", "u1", after=3)
+        stopped.terminate()
+        assert (await closed(ws))[0] == 1012
+        assert await stopped.code() == 0
+        await until(lambda: sidecar.events)
+        assert sidecar.outcomes() == {"u1 a": "delivered"}
 
 
 async def test_connections_of_another_replica_count(spawn: Spawn, sidecar: FakeSidecar, tmp_path: Path) -> None:

@@ -99,6 +99,23 @@ async def test_report_is_kept_while_the_store_is_unavailable() -> None:
     assert scene.store.news == [{"u": Reached("e", 5, 2)}]
 
 
+async def test_report_that_arrives_during_a_call_of_the_store_is_kept_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+    note = scene.store.note
+
+    async def interrupted(reached: Mapping[str, Reached]) -> None:
+        await note(reached)
+        scene.take(4)
+
+    scene.take(2)
+    monkeypatch.setattr(scene.store, "note", interrupted)
+    await scene.reports.flush()
+    await scene.reports.flush()
+    assert scene.store.news == [{"u": Reached("e", 5, 2)}, {"u": Reached("e", 5, 4)}]
+
+
 async def test_reports_that_fail_unexpectedly_are_logged_and_dropped() -> None:
     scene = Scene()
     scene.take(2)

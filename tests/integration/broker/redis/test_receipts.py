@@ -10,7 +10,7 @@ from wsbridge.broker.redis.receipts import SHARDS, RedisReceipts
 from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 from wsbridge.core.events import Position
-from wsbridge.core.receipts import LONGEST, Awaited
+from wsbridge.core.receipts import LONGEST, Awaited, Reached
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,6 +42,7 @@ async def test_keys_of_receipts_expire_or_vanish_with_them(valkey: Valkey) -> No
     receipts = [Awaited(str(n), f"u{n}", Position("e", 1), "", "", "t", 1.0, 0.0) for n in range(200)]
     try:
         await store.expect(receipts)
+        await store.note({one.user: Reached("e", 1, 1) for one in receipts})
         client: Redis = valkey.client()
         keys = [key.decode() async for key in client.scan_iter("kept:*")]
         lifetimes = {key: await client.pttl(key) for key in keys if not key.endswith(":due")}

@@ -1,4 +1,7 @@
-"""The immutable file of the client, in a page that names its hash as the guide does."""
+"""The file of the client in a page: at its immutable URL as in the guide, and made of the sources.
+
+The other tests load `/client.js`, which is minified if `make client` has built it, as in CI.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +11,8 @@ from aiohttp import web
 
 from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.guide import code, module
-from tests.support.running import Served
+from tests.support.running import ROOT, Served
+from wsbridge.web.client_bundle import bundle
 
 # isort: split
 
@@ -47,3 +51,12 @@ async def test_page_with_an_import_map_checks_the_integrity(
         await page.goto(f"http://127.0.0.1:{site.port}/")
         found = await page.wait_for_function("window.loaded")
         assert re.search(loaded, str(await found.json_value()))
+
+
+async def test_bundle_of_the_sources_connects_in_a_page(browser: Browser, service: Bridge) -> None:
+    text = bundle(ROOT / "client" / "src", "client")
+    connect = f"window.client = createClient({{ url: '{service.url}/ws', userId: 'sources' }});\nclient.connect();"
+    async with Site(f"<!doctype html>{module(text + connect)}") as site, await browser.new_context() as context:
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{site.port}/")
+        await page.wait_for_function("client.state.status === 'open'")

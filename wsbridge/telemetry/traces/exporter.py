@@ -29,8 +29,10 @@ class Reporter(logging.Handler):
         self._lost += lost
         if not self._is_failing:
             self._is_failing = True
-            why = self.cause or "the export has failed"
-            log.warning("traces.failing", why=why if error is None else repr(error), todo=TODO, exc_info=error)
+            if error is None:
+                log.warning("traces.failing", why=self.cause or "the export has failed", todo=TODO)
+            else:
+                log.warning("traces.failing", why=repr(error), exc_info=error)
 
     def succeeded(self) -> None:
         if self._is_failing:

@@ -249,6 +249,22 @@ async def test_bridge_whose_collector_is_unreachable_stops_in_time(
     assert bridge.of("server.stopped")
 
 
+async def test_bridge_whose_collector_never_answers_delivers_and_stops(
+    spawn: Spawn, environ: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environ.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        environ.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+        bridge = await spawn()
+        ws, _ = await bridge.opened()
+        await outage(bridge, events=3)
+        for _ in range(3):
+            await receive(ws)
+        bridge.terminate()
+        assert await bridge.code() == 0
+    assert [line["why"] for line in bridge.of("traces.failing")] == ["the last spans were not exported within 2 s"]
+
+
 async def test_bridge_at_its_end_exports_the_last_spans(
     spawn: Spawn, collector: Collector, exported: pytest.MonkeyPatch
 ) -> None:

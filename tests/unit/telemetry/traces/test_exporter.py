@@ -53,6 +53,7 @@ def test_outage_is_one_line_with_the_first_cause_and_its_end_one_with_the_loss()
         ("traces.failing", "ValueError('of a plug-in')", None),
     ]
     assert "4318" in lines[0]["todo"]
+    assert "todo" not in lines[2]
 
 
 def test_exporter_passes_on_its_end() -> None:

@@ -22,7 +22,7 @@ from wsbridge.telemetry.traces.spans import Spans
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 STORED = ("stored", None, "")
-ANYTHING = st.text(max_size=40) | st.sampled_from([PARENT, "\ud800", "9" * 30, "٣", "-1"])
+ANYTHING = st.text(max_size=40) | st.sampled_from([PARENT, "\ud800", "9" * 30, "٣", "-1", "00-" + "a" * 10_000])
 IDS = ANYTHING.map(short_id)
 
 

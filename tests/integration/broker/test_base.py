@@ -33,6 +33,8 @@ from wsbridge.core.reasons import Retry
 from wsbridge.core.recovery import Gap, Resume
 
 FEW = 100_000  # bytes of a history
+LARGE = 40_000  # bytes of data that a broker may store beside the histories
+SPAN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one server for all tests
 
 
@@ -108,6 +110,16 @@ async def test_broker_entry_has_the_data_verbatim(bench: Bench) -> None:
     (entry,) = bench.sink.seen
     assert (entry.user, entry.type, entry.data, entry.event_id) == ("u", "order_update", b'{ "user_id" : "u" }', "e-1")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.timestamp)
+
+
+@pytest.mark.parametrize("size", [2, LARGE])
+async def test_broker_entry_has_the_span_of_its_event_live_and_in_the_history(bench: Bench, size: int) -> None:
+    before = await bench.top("u")
+    plain = event(data=f'"{"x" * size}"')
+    await bench.take(msgspec.structs.replace(plain, span=SPAN), plain, msgspec.structs.replace(plain, span=SPAN))
+    assert [entry.span for entry in bench.sink.seen] == [SPAN, "", SPAN]
+    resumed = await bench.resume_all("u", str(before))
+    assert [entry.span for entry in resumed.entries] == [SPAN, "", SPAN]
 
 
 # The contract: resume.
@@ -407,10 +419,11 @@ HALF = FEW // 2
     ],
 )
 @pytest.mark.parametrize("in_bulk", [False, True])
+@pytest.mark.parametrize("span", ["", SPAN])
 async def test_history_over_its_bytes_loses_the_oldest_and_never_the_newest(
-    tight: Bench, sizes: list[int], kept: int, in_bulk: bool
+    tight: Bench, sizes: list[int], kept: int, in_bulk: bool, span: str
 ) -> None:
-    events = [sized(size) for size in sizes]
+    events = [msgspec.structs.replace(sized(size), span=span) for size in sizes]
     for delivery in [events] if in_bulk else [[one] for one in events]:
         assert await tight.take(*delivery) == [STORED] * len(delivery)
     assert await kept_of(tight, "u") == kept

@@ -163,7 +163,7 @@ class Walk:
             raise AssertionError("\n".join([*self.account, str(numbers), *map(str, tab.told)]))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0])
 async def test_tabs_in_a_random_walk_get_each_update_once(
     natural: Scene, engine: str, seed: int, tmp_path: Path
 ) -> None:

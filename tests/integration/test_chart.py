@@ -17,7 +17,7 @@ from tests.support import chart
 from tests.support.chart import CHART, RENDERED, VALUES, Refused
 from tests.support.command import finished
 from tests.support.manifests import K8S, documents, quantity
-from tests.support.prometheus import MONITORING, rules
+from tests.support.prometheus import MONITORING, promtool, rules
 from tests.support.running import ROOT, Start
 from wsbridge import __version__
 from wsbridge.cli.verify.command import verify
@@ -274,6 +274,17 @@ def test_autoscaler_sets_the_replicas_and_leaves_room_for_one_that_is_unavailabl
     assert spec["scaleTargetRef"]["name"] == objects["Deployment"]["metadata"]["name"]
     assert int(target) * least <= limit * (least - 1)
     assert behavior["scaleDown"]["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 300}]
+
+
+def test_query_of_keda_is_valid_and_selects_the_pods(tmp_path: Path) -> None:
+    objects = example("gateway")
+    [trigger] = objects["ScaledObject"]["spec"]["triggers"]
+    rule = {"record": "x", "expr": trigger["metadata"]["query"]}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "x", "rules": [rule]}]}), encoding="utf-8")
+    promtool("check", "rules", str(tmp_path / "rules.yaml"))
+    [namespace, pod] = re.findall(r'="([^"]+)"|=~"([^"]+)"', rule["expr"])
+    assert namespace[0] == "default"
+    assert re.fullmatch(pod[1], f"{objects['Deployment']['metadata']['name']}-5d8f7c-x2x4z")
 
 
 def test_rules_and_dashboard_are_those_of_k8s_with_the_name_of_the_release() -> None:

@@ -36,8 +36,12 @@ const routes = {
   },
 };
 
-createServer(async (request, response) => {
+async function answer(request, response) {
   const route = routes[`${request.method} ${request.url}`] ?? (() => [404]);
   const [status, body = '', headers] = await route(request, sessions.get(sessionOf(request)));
   response.writeHead(status, { 'Cache-Control': 'no-store', ...headers }).end(body);
+}
+
+createServer((request, response) => {
+  answer(request, response).catch(() => response.destroy()); // the request was broken off
 }).listen(Number(PORT), '127.0.0.1');

@@ -53,6 +53,17 @@ async def serving(language: str, **environ: str) -> AsyncIterator[None]:
         await process.wait()
 
 
+async def break_off_a_login(port: int) -> None:
+    """A server that does not survive this fails the rest of the test."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nname=")
+    await writer.drain()
+    writer.write_eof()
+    async with asyncio.timeout(DEADLINE):
+        await reader.read()
+    writer.close()
+
+
 async def log_in(page: Page, name: str) -> None:
     await page.get_by_label("Name").fill(name)
     await page.get_by_role("button", name="Log in").click()
@@ -79,6 +90,7 @@ async def test_page_follows_login_logout_and_switch_of_the_user_in_all_tabs(brow
         serving(language, PORT=str(port), BRIDGE=bridge.url, WSBRIDGE_JWT_SECRET=SECRET),
         await browser.new_context() as context,
     ):
+        await break_off_a_login(port)
         first = await context.new_page()
         await first.goto(url)
         await log_in(first, "alice")

@@ -13,7 +13,7 @@ from wsbridge.broker.base import STORED, Broker, Outcome, retried
 from wsbridge.connections.client_address import address_of
 from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop, Retry
-from wsbridge.dapr.attributes import id_of
+from wsbridge.dapr.attributes import LONGEST_ID, id_of
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.dapr.event_log import EventLog
 from wsbridge.dapr.receipts import Receipts
@@ -104,8 +104,9 @@ class DaprHandler:
         """Take events from the sidecar, or one that an operator publishes in the same form."""
         topic = request.match_info["topic"]
         is_known, body = topic in self.topics, b""
+        topic = topic if is_known else topic[:LONGEST_ID]  # a name in Kafka has 249 characters at most
         try:
-            body = await self._body(request)
+            body = await self._body(request, topic)
         except web.HTTPRequestEntityTooLarge as error:
             if is_known:
                 return _json(self._too_large(request, topic, error.text or ""))
@@ -127,7 +128,7 @@ class DaprHandler:
         for event_id in self.reader.ids(body, topic, request.headers, is_single=_is_single(request)):
             self._dropped(Rejected(Drop.UNKNOWN_TOPIC, "its topic is not in WSBRIDGE_TOPICS", event_id), topic)
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _body(self, request: web.Request, topic: str) -> bytes:
         """The body. Raises `web.HTTPRequestTimeout` after `BODY_TIMEOUT`. Then the sidecar delivers again."""
         content = request.content
         if content.is_eof() and content.total_bytes <= SMALL_BODY:  # it came with the headers, as usual
@@ -139,7 +140,7 @@ class DaprHandler:
             self.metrics.failed("timeout")
             log.warning("request.timeout", path=request.path, peer=address_of(request), seconds=BODY_TIMEOUT)
             self.metrics.retried(Retry.BODY_TIMEOUT)
-            topic, text = request.match_info["topic"], f"its body did not arrive within {BODY_TIMEOUT:g} s"
+            text = f"its body did not arrive within {BODY_TIMEOUT:g} s"
             self.stations.retried(topic, id_of(topic, request.headers), Retry.BODY_TIMEOUT, text)
             raise web.HTTPRequestTimeout(text=f"The body did not arrive within {BODY_TIMEOUT:g} s.") from None
 

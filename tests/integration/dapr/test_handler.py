@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.support.bugs import BlockedBroadcaster
+from tests.support.console import watching
 from tests.support.deliveries import bulk_bytes, bulk_of, cloud_event, enveloped
 from tests.support.frames import Peer
 from tests.support.logs import Logs
@@ -420,6 +421,19 @@ async def test_delivery_with_redis_unavailable_is_reported_in_answer_log_and_met
     assert answer["statuses"][1] == {"entryId": "1", "status": "RETRY", "reason": "redis_unavailable"}
     assert logs.of("event.retried", count=2, why="redis_unavailable", detail="no answer within 1 s")
     assert bridge.bridge.metrics.retries == Counter(dict.fromkeys(Retry, 0) | {Retry.REDIS_UNAVAILABLE: 2})
+
+
+async def test_delivery_for_an_unknown_topic_with_a_very_long_name_keeps_little_of_it(bridge: Running) -> None:
+    url = f"{bridge.url}/events/{'x' * 20_000}"
+    async with (
+        watching(bridge, show="tail") as console,
+        bridge.http.post(url, json=cloud_event(TASK, id="e1")) as response,
+    ):
+        assert response.status == 404
+        assert len(await response.text()) < 500
+        line = await console.line("tail", lambda line: line["events"])
+    assert bridge.bridge.stations.bytes < 1_000
+    assert len(line["events"][0]["topic"]) == 256
 
 
 @pytest.mark.fault("E3", "E7")

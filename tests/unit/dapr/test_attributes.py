@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from wsbridge.core.receipts import LONGEST
 from wsbridge.core.user_ids import is_user
+from wsbridge.dapr import attributes
 from wsbridge.dapr.attributes import (
     LONGEST_ID,
+    SEARCHED,
     as_text,
     coordinates,
     id_in,
@@ -18,6 +20,7 @@ from wsbridge.dapr.attributes import (
     short_id,
     unescaped,
 )
+from wsbridge.dapr.json_pieces import members
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,9 @@ def test_as_text_of_a_value_is_a_string_or_nothing(value: Any, expected: str) ->
         (b'{"id":"e1","data":"\xff"}', "e1"),
         (b'{"id":NaN}', ""),
         (b'{"id":{"a":1}}', ""),
-        (b'{"id":"e1"', ""),
+        (b'{"id":"e1"', "e1"),
+        (b' {"id":"e1","data":{"text":"it is cut o', "e1"),
+        (b'{"data":"' + b"x" * 3_000 + b'","id":"e1","x":NaN}', ""),
         (b"", ""),
         (b"[" * 100_000 + b"]" * 100_000, ""),
         (b'{"id":' + b"[" * 100_000 + b"}", ""),
@@ -57,6 +62,19 @@ def test_as_text_of_a_value_is_a_string_or_nothing(value: Any, expected: str) ->
 )
 def test_id_in_an_envelope_that_is_not_json_is_found_or_empty(envelope: bytes, expected: str) -> None:
     assert id_in(envelope) == expected
+
+
+@pytest.mark.fault("C2")
+def test_id_in_a_large_envelope_searches_only_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    def counted(text: bytes) -> dict[str, bytes]:
+        searched.append(len(text))
+        return members(text)
+
+    monkeypatch.setattr(attributes, "members", counted)
+    assert id_in(b'{"id":"e1",' + b'"a":1,' * 1_000_000) == "e1"
+    assert searched == [SEARCHED + 1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The workflows of GitHub Actions, examined by actionlint and zizmor."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ def test_workflows_pass_actionlint() -> None:
 
 
 def test_workflows_pass_zizmor() -> None:
-    packages.python("zizmor", "--offline", "--persona=pedantic", "--no-progress", ROOT / ".github")
+    packages.run(
+        Path(sys.executable).with_name("zizmor"), "--offline", "--persona=pedantic", "--no-progress", ROOT / ".github"
+    )
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)

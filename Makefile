@@ -13,8 +13,8 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
 # Variables of the shell that belong to another Python, or would install into another place than $(venv).
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
-# tox installs with the pip of the locked virtualenv, not with a later one.
-export VIRTUALENV_NO_PERIODIC_UPDATE := 1
+# A Python that is not installed is skipped, and not downloaded.
+export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help
 help: ## print this list

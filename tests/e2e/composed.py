@@ -76,7 +76,8 @@ class Composed:
 
     async def start(self) -> None:
         """Start the services in the order of `depends_on`, each with its own command and environment."""
-        await self._start_kafka()
+        await self.start_kafka()
+        await self.initialise()
         for bridge, port in self.bridges.items():
             own = {"WSBRIDGE_HOST": "127.0.0.1", "WSBRIDGE_PORT": str(port)}
             self._start(bridge, [sys.executable, "-m", "wsbridge", "serve"], own)
@@ -103,7 +104,8 @@ class Composed:
         assert code == 0, output
         return output
 
-    async def _start_kafka(self) -> None:
+    async def start_kafka(self) -> None:
+        """Start Kafka with the properties that its image would make of the environment."""
         java, jars = parts.required(parts.java), parts.required(parts.kafka)
         for tool, program in TOOLS.items():
             (self._directory / tool).write_text(f"#!/bin/sh\nexec {java} -cp '{jars}/*' {program} \"$@\"\n")
@@ -127,7 +129,6 @@ class Composed:
             return is_open(self.kafka)
 
         await settled(accepts)
-        await self.initialise()
 
     def _start(self, service: str, command: Sequence[str], own: Mapping[str, str]) -> None:
         self._started(service, command, self.environment(service) | dict(own))

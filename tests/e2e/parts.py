@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +30,9 @@ CURES = {
 _BUILD_TIMEOUT = 1_800  # seconds
 _NEWS = 10.0  # seconds between two lines that show the progress of a build
 _BUILDINFO = "github.com/dapr/dapr/pkg/buildinfo"
+_PAUSE = 0.2  # seconds between two looks at a build
 log = logging.getLogger(__name__)
+interrupted = threading.Event()  # set by a signal handler, it ends a build
 # Folder beside this file, and a module in its go.mod → the module's files that define custom resources
 _DEFINITIONS = {
     ("daprd", "github.com/dapr/dapr"): ["charts/dapr/crds/*.yaml"],
@@ -201,24 +205,33 @@ def _tools(module: str, *flags: str) -> Path:
 
 def run(name: str, *arguments: str, cwd: Path = HERE) -> None:
     command = [str(program(name)), *arguments]
-    began = time.monotonic()
     with tempfile.NamedTemporaryFile() as output:
         environment = os.environ | {"CGO_ENABLED": "0"}
-        with subprocess.Popen(command, cwd=cwd, stdout=output, stderr=output, env=environment) as process:
-            while not _has_ended(process):
-                elapsed = time.monotonic() - began
-                log.info("%4.0f s  %s: %s", elapsed, name, _last_line(output.name)[:100])
-                if elapsed > _BUILD_TIMEOUT:
-                    process.kill()
+        process = subprocess.Popen(
+            command, cwd=cwd, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+        try:
+            _follow(process, name, output.name)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # if it is interrupted, what it has started too
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         if process.returncode:
             raise Missing(f"{' '.join([name, *arguments[:1]])} failed: {_last_line(output.name) or process.returncode}")
 
 
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Wait until it has ended, or there should be news."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_NEWS)
-    return process.poll() is not None
+def _follow(process: subprocess.Popen[bytes], name: str, output: str) -> None:
+    """Wait until it has ended, and show its progress."""
+    began = shown = time.monotonic()
+    while process.poll() is None:
+        if interrupted.wait(_PAUSE):
+            raise KeyboardInterrupt
+        now = time.monotonic()
+        if now > shown + _NEWS:
+            log.info("%4.0f s  %s: %s", now - began, name, _last_line(output)[:100])
+            shown = now
+        if now > began + _BUILD_TIMEOUT:
+            raise Missing(f"{name} did not end within {_BUILD_TIMEOUT} s")
 
 
 def _last_line(path: str) -> str:

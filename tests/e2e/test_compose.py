@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e import parts
-from tests.e2e.composed import FILE, PROFILES, TOOLS, composed, kafka_property, run, services
+from tests.e2e.composed import FILE, PROFILES, TOOLS, Composed, composed, kafka_property, run, services
 from tests.support.manifests import K8S
 from tests.support.prometheus import promtool
 from tests.support.running import ROOT, receive
@@ -209,6 +209,17 @@ def test_documents_name_profiles_of_the_file() -> None:
     assert named == set(PROFILES)
 
 
+async def test_job_run_again_keeps_the_offsets(tmp_path: Path) -> None:
+    async with aiohttp.ClientSession() as http:
+        chain = Composed("single", tmp_path, "", http)
+        try:
+            await chain.start_kafka()
+            assert "has offsets" not in await chain.initialise()
+            assert (await chain.initialise()).count("has offsets") == 3
+        finally:
+            chain.end()
+
+
 @EVERY
 async def test_task_posted_to_the_backend_reaches_every_bridge(profile: str, tmp_path: Path) -> None:
     """With the commands, environments and mounted files of compose.yaml, and daprd of the tests' version."""
@@ -233,5 +244,3 @@ async def test_task_posted_to_the_backend_reaches_every_bridge(profile: str, tmp
             task = await answer.json()
             assert answer.status == 201, task
         assert [(await receive(tab))["event"] for tab in tabs] == [task] * len(PROFILES[profile])
-        again = await chain.initialise()
-        assert again.count("has offsets") == 3

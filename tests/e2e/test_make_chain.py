@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT
@@ -17,7 +16,7 @@ import aiohttp
 from tests.e2e import parts
 from tests.e2e.process import PATIENCE
 from tests.support.processes import children, command_line, is_running
-from tests.support.running import ROOT, receive
+from tests.support.running import ROOT, receive, until
 from wsbridge.cli.chain.parts import find_redis
 
 # The environment of these tests instead of .venv, which make would create.
@@ -62,13 +61,14 @@ class Chain:
 
 
 @contextlib.asynccontextmanager
-async def made() -> AsyncIterator[Chain]:
-    """A chain that is ready."""
+async def made(directory: Path) -> AsyncIterator[Chain]:
+    """A chain that is ready, with its files in this directory."""
     for part in (parts.java, parts.kafka, parts.daprd):
         parts.required(part)
     assert find_redis()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(directory)}
     process = await asyncio.create_subprocess_exec(
-        *MAKE, cwd=ROOT, stdout=PIPE, stderr=STDOUT, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True
+        *MAKE, cwd=ROOT, stdout=PIPE, stderr=STDOUT, env=environment, start_new_session=True
     )
     try:
         chain = Chain(process)
@@ -87,8 +87,9 @@ async def run(command: str) -> str:
     return output.decode()
 
 
-def is_there(path: str) -> bool:
-    return Path(path).exists()
+def kept(directory: Path) -> list[str]:
+    """The folders of chains that are still there."""
+    return [str(path) for path in directory.glob("wsbridge-chain-*")]
 
 
 async def tab(http: aiohttp.ClientSession, bridge: str) -> aiohttp.ClientWebSocketResponse:
@@ -98,9 +99,9 @@ async def tab(http: aiohttp.ClientSession, bridge: str) -> aiohttp.ClientWebSock
     return socket
 
 
-async def test_make_chain_commands_reach_tabs_at_both_bridges() -> None:
+async def test_make_chain_commands_reach_tabs_at_both_bridges(tmp_path: Path) -> None:
     """Two chains at once. A part of the second one is killed, and Ctrl-C ends the first one."""
-    async with made() as chain, made() as other, aiohttp.ClientSession() as http:
+    async with made(tmp_path) as chain, made(tmp_path) as other, aiohttp.ClientSession() as http:
         tabs = [await tab(http, bridge) for bridge in chain.bridges]
         assert len(tabs) == 2
         for start in ("curl http", "curl 'http"):
@@ -118,7 +119,6 @@ async def test_make_chain_commands_reach_tabs_at_both_bridges() -> None:
         assert any('"event":"server.started"' in line for line in other.lines)
         assert await other.ended() == 2  # make's
         assert [pid for pid in pids if is_running(pid)] == []
-        shutil.rmtree(other.lines[-1].split()[-1])
 
         pids = chain.parts
         assert len(pids) == 8
@@ -126,5 +126,29 @@ async def test_make_chain_commands_reach_tabs_at_both_bridges() -> None:
         await chain.read("wsbridge: stopping")
         await chain.ended()
         assert [pid for pid in pids if is_running(pid)] == []
-        [logs] = re.findall(r"/\S+/wsbridge-chain-\S+", "\n".join(chain.lines))
-        assert not is_there(logs)
+        assert kept(tmp_path) == [other.lines[-1].split()[-1]]
+
+
+async def test_make_chain_on_a_machine_without_programs_names_all_of_them(tmp_path: Path) -> None:
+    environment = {"PATH": "/nowhere", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.e2e.make_chain"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT)
+    output, _ = await process.communicate()
+    assert process.returncode == 1
+    lines = output.decode().splitlines()
+    assert lines == [f"{name} is not in PATH: {parts.CURES[name]}" for name in ("java", "mvn", "go")]
+
+
+async def test_make_chain_that_is_terminated_during_a_build_ends_the_build(tmp_path: Path) -> None:
+    for name in ("java", "mvn", "go"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {tmp_path}/{name}.pid\nwait\n")
+        program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.e2e.make_chain"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stderr=STDOUT)
+    noted = tmp_path / "mvn.pid"
+    await until(lambda: noted.exists() and noted.read_text())
+    process.terminate()
+    assert await process.wait() == 130
+    await until(lambda: not is_running(int(noted.read_text())))

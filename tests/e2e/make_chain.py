@@ -18,6 +18,8 @@ def main() -> None:
         signal.signal(number, lambda *_: parts.interrupted.set())
     try:
         options = [f"--kafka={parts.kafka()}", f"--daprd={parts.daprd()}"]
+        if parts.interrupted.is_set():
+            raise KeyboardInterrupt
     except parts.Missing as failure:
         sys.exit(str(failure))
     except KeyboardInterrupt:

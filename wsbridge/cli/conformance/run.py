@@ -58,8 +58,10 @@ class Server:
         try:
             async with start(trial, f"{address.replace('http', 'ws')}/ws?user_id={USER}", f"{address}/token"):
                 await scenario.play(trial)
-        except (Violation, ConnectionError) as error:
+        except Violation as error:
             verdict.result, verdict.reason = "failed", str(error)
+        except ConnectionError as error:
+            verdict.result, verdict.reason = "failed", f"the client ended a connection that it needs: {error}"
         verdict.seconds = round(time.monotonic() - began, 1)
         return verdict
 

@@ -1,14 +1,13 @@
 """One client in one scenario: its connections, the lines that it prints, and its end."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 
 from aiohttp import WSMsgType, web
 
-from wsbridge.core.messages import PONG, SUBPROTOCOL, authenticated
+from wsbridge.core.messages import PONG, SUBPROTOCOL, FromClient, authenticated, error, read_message
 
 PATIENCE = 30.0  # seconds for what a client must do; the longest wait before it reconnects is 20 s
 CLOSE_TIMEOUT = 2.0  # seconds for the client's part of a close
@@ -30,7 +29,7 @@ class Connection:
         self.silent = False  # if True, it answers no ping
         self._request = request
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._open = asyncio.Event()
+        self._answered = asyncio.Event()
         self._ws = web.WebSocketResponse(
             compress=False, autoping=False, timeout=CLOSE_TIMEOUT, max_msg_size=0, protocols=(SUBPROTOCOL,)
         )
@@ -38,7 +37,9 @@ class Connection:
     async def accept(self, *messages: bytes) -> None:
         """Answer the handshake and send these messages."""
         self._status.set_result(HTTPStatus.SWITCHING_PROTOCOLS)
-        await self._open.wait()
+        await self._answered.wait()
+        if not self._ws.prepared:
+            raise Violation("its request is not a WebSocket handshake")
         await self.send(*messages)
 
     def refuse(self, status: int) -> None:
@@ -68,23 +69,26 @@ class Connection:
         status = await self._status
         if status != HTTPStatus.SWITCHING_PROTOCOLS:
             return web.Response(status=status, headers={"Retry-After": "1"})
-        await self._ws.prepare(self._request)
-        self._open.set()
+        try:
+            await self._ws.prepare(self._request)
+        finally:
+            self._answered.set()
         async for message in self._ws:
-            if message.type in (WSMsgType.PING, WSMsgType.TEXT) and not self.silent:
-                await self._answer(message.type, message.data)
+            if self.silent:
+                continue
+            if message.type is WSMsgType.PING:
+                await self._ws.pong(message.data)
+            elif message.type is WSMsgType.TEXT:
+                await self.send(self._answer(read_message(message.data)))
         return self._ws
 
-    async def _answer(self, kind: WSMsgType, data: bytes | str) -> None:
-        if isinstance(data, bytes):
-            await self._ws.pong(data)
-            return
-        message = json.loads(data)
-        if message["type"] == "ping":
-            await self.send(PONG)
-        elif message["type"] == "auth":
-            self.auths.append(message["token"])
-            await self.send(authenticated(3_600_000))
+    def _answer(self, message: FromClient) -> bytes:
+        if message.kind == "bad":
+            return error("bad_message", message.text)
+        if message.kind == "ping":
+            return PONG
+        self.auths.append(message.text)
+        return authenticated(3_600_000)
 
 
 class Trial:

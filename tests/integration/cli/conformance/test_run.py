@@ -1,11 +1,14 @@
 """The server of `wsbridge conformance`, with clients that are a few lines of this process."""
 
+import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 import aiohttp
+import pytest
 
-from wsbridge.cli.conformance.run import Server, judge
+from wsbridge.cli.conformance.run import Server, Start, judge
 from wsbridge.cli.conformance.scenarios import SCENARIOS
 from wsbridge.cli.conformance.trial import Trial
 
@@ -29,6 +32,45 @@ async def test_server_has_only_its_scenarios_and_a_new_token_each_time() -> None
         verdict = await server.judge(SCENARIOS["messages"], in_vain)
         assert server.trials["messages"].lines == ["404", "404", "token-1", "token-2"]
     assert (verdict.result, verdict.reason) == ("failed", "expected a connection: the client ended (in vain)")
+
+
+def sending(text: str | None) -> Start:
+    """A client that sends this text and prints the answer to it, or that sends a GET without a handshake."""
+
+    @contextlib.asynccontextmanager
+    async def started(trial: Trial, url: str, _: str) -> AsyncIterator[None]:
+        async def run() -> None:
+            async with aiohttp.ClientSession() as http:
+                if text is None:
+                    await http.get(url.replace("ws", "http", 1))
+                    return
+                async with http.ws_connect(url) as ws:
+                    await ws.send_str(text)
+                    async for message in ws:
+                        answer = json.loads(message.data)
+                        if answer["type"] in ("error", "pong"):
+                            trial.printed(answer["type"])
+
+        task = asyncio.create_task(run())
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    return started
+
+
+async def test_server_judges_a_request_without_a_handshake() -> None:
+    async with Server() as server:
+        verdict = await server.judge(SCENARIOS["messages"], sending(None))
+    assert verdict.reason == "its request is not a WebSocket handshake"
+
+
+@pytest.mark.parametrize(("text", "answer"), [("no JSON", "error"), ('{"type":"ping"}', "pong")])
+async def test_server_answers_as_the_bridge_does(text: str, answer: str) -> None:
+    async with Server() as server:
+        verdict = await server.judge(SCENARIOS["missed"], sending(text))
+        assert answer in server.trials["missed"].lines
+    assert verdict.result == "failed"
 
 
 async def test_judge_gives_the_verdicts_in_the_order_of_the_scenarios() -> None:

@@ -142,6 +142,8 @@ class Walk:
     async def settle(self) -> None:
         """Inject one last fault, which the bridge notices as well; then wait until all tabs have the last update."""
         self._scene.proxy.upgrades = Upgrades.PASSED
+        for tab in self._scene.tabs:  # a page that has just loaded gets only what follows its first connection
+            await tab.is_in("open")
         self._scene.proxy.cut()
         await self._scene.hurry()
         await self.publish()

@@ -99,6 +99,7 @@ async def test_load_event_mishandled_ends_the_run(program: Path, fault: str, not
                 await posted
 
 
+@pytest.mark.once  # the bridges' Pythons have their own tests, and this is the longest one
 def test_quick_run_measures_every_scenario_and_reports_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path), "--only", *ALWAYS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)

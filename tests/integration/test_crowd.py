@@ -19,6 +19,7 @@ def output(*words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0), reason="needs the first two cores")
 def test_small_crowd_measures_each_stage() -> None:
     sizes = ["--connections", "60", "--bridges", "2", "--seconds", "1", "--rate", "400", "--ping-seconds", "1"]
@@ -27,6 +28,7 @@ def test_small_crowd_measures_each_stage() -> None:
         assert f"| {stage}" in text
 
 
+@pytest.mark.once
 def test_small_simulation_has_a_row_for_each_step() -> None:
     text = output("benchmarks.million", "--users", "50", "200", "--events", "1000", "--seconds", "0.1")
     rows = [line.count("|") for line in text.splitlines() if line.startswith(("| 50 ", "| 200 "))]

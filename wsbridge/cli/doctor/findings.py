@@ -54,13 +54,18 @@ def report(findings: Findings) -> str:
     done = [(name, finding) for name, finding in found if finding.state is not State.NOT_CHECKED]
     left_out = sorted((finding.text, name) for name, finding in found if finding.state is State.NOT_CHECKED)
     width = max((len(name) for name, _ in done), default=0)
-    lines = [f"{f.state:11}  {name:{width}}  {f.text}{'. Cure: ' if f.cure else ''}{f.cure}" for name, f in done]
+    lines = [f"{f.state:11}  {name:{width}}  {_with_cure(f)}" for name, f in done]
     for why, group in groupby(left_out, key=lambda pair: pair[0]):
         lines.append(f"{State.NOT_CHECKED}  {', '.join(name for _, name in group)}: {why}")
     counts = [sum(finding.state is state for _, finding in findings) for state in State]
     words = [f"{count} {state}" + ("s" if state in (State.FAILURE, State.WARNING) and count != 1 else "")
              for state, count in zip(State, counts, strict=True)]  # fmt: skip
     return "\n".join(printable(line) for line in (*lines, ", ".join(words)))
+
+
+def _with_cure(finding: Finding) -> str:
+    """The text may be another program's and end with a full stop."""
+    return f"{finding.text.removesuffix('.')}. Cure: {finding.cure}" if finding.cure else finding.text
 
 
 def as_json(findings: Findings) -> str:

@@ -12,13 +12,17 @@ from wsbridge.broker.redis.server import Server
 from wsbridge.broker.redis.topology import create_server
 from wsbridge.cli.doctor.clock import compared
 from wsbridge.cli.doctor.deployment import Deployment
-from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
+from wsbridge.cli.doctor.findings import Finding, NotChecked, State, failure, ok, warning
+from wsbridge.cli.http import Unreachable
 
 PINGS = 20
 SLOW, TOO_SLOW = 0.005, 0.25  # seconds: the median round trip that is a warning, and a failure
 LEAST_VERSION = 7
 BUFFER = (33_554_432, 8_388_608)  # hard and soft limit of a subscriber's output buffer, Redis' defaults
-LEAST_BUFFER = 1_048_576  # bytes: less than one batch of events may need
+MB, MIB = 1_000_000, 1_048_576
+LEAST_BUFFER = MIB  # bytes: less than one batch of events may need
+NEARLY_FULL = 0.8  # of maxmemory
+WITHIN = "within the memory of its machine or container"
 RIGHTS = "grant the Redis user the rights in docs/configuration.md#redis"
 
 
@@ -26,7 +30,7 @@ RIGHTS = "grant the Redis user the rights in docs/configuration.md#redis"
 async def connected(d: Deployment) -> AsyncIterator[tuple[Server, Any, str]]:
     """A server, a connection to the node that owns a key, and that key. Raises `NotChecked` or `BrokerUnavailable`."""
     if d.settings.redis_url is None:
-        raise NotChecked("WSBRIDGE_REDIS_URL is not set")
+        raise NotChecked(await _without_url(d))
     server, key = create_server(d.settings.redis_url), f"{d.settings.redis_prefix}:{{doctor}}:{secrets.token_hex(4)}"
     try:
         await server.refresh()
@@ -39,6 +43,15 @@ async def connected(d: Deployment) -> AsyncIterator[tuple[Server, Any, str]]:
         await server.close()
 
 
+async def _without_url(d: Deployment) -> str:
+    """Why Redis is not checked: the bridge may have a Redis although this environment has none."""
+    with contextlib.suppress(Unreachable):
+        if "redis" in (await d.of_bridge("/health")).json().get("checks", {}):
+            here = "run doctor in the bridge's container, or export it"
+            return f"the bridge uses Redis, but WSBRIDGE_REDIS_URL is not set here: {here}"
+    return "WSBRIDGE_REDIS_URL is not set"
+
+
 async def redis(d: Deployment) -> Finding:
     """Whether Redis answers, its version and its latency."""
     try:
@@ -48,7 +61,7 @@ async def redis(d: Deployment) -> Finding:
                 started = time.perf_counter()
                 await server.ask(connection, "PING")
                 found.append(time.perf_counter() - started)
-            version = _versions(await _asked(server, connection, "INFO", "server"))
+            version = _version(_fields(await _asked(server, connection, "INFO", "server")))
     except BrokerUnavailable as why:
         cure = "check that it runs and is not overloaded, then the address, user and password"
         return failure(f"{d.settings.redis_url} does not answer: {why}", cure)
@@ -62,11 +75,15 @@ async def redis(d: Deployment) -> Finding:
     return ok(text)
 
 
-def _versions(info: bytes | None) -> str:
-    lines = dict(line.partition(":")[::2] for line in (info or b"").decode().splitlines())
-    if "valkey_version" in lines:
-        return f"Valkey {lines['valkey_version']}"
-    return f"Redis {lines['redis_version']}" if "redis_version" in lines else "version not permitted"
+def _fields(info: bytes | None) -> dict[str, str]:
+    """The reply of INFO; empty if it is not permitted."""
+    return dict(line.partition(":")[::2] for line in (info or b"").decode().splitlines())
+
+
+def _version(fields: dict[str, str]) -> str:
+    if "valkey_version" in fields:
+        return f"Valkey {fields['valkey_version']}"
+    return f"Redis {fields['redis_version']}" if "redis_version" in fields else "version not permitted"
 
 
 async def _asked(server: Server, connection: Any, *words: str) -> Any:
@@ -127,45 +144,76 @@ def _right(words: tuple[str | int, ...]) -> str:
     return f"+{words[0]}{subcommand}".lower()
 
 
-async def _configured(d: Deployment, name: str) -> list[str]:
-    """The values of an option, one for each node. Raises `NotChecked` if they are not to be had."""
+async def _of_each_node(d: Deployment, *words: str) -> list[Any]:
+    """The reply of each node to a command. Raises `NotChecked` if there is none."""
     found = []
     try:
         async with connected(d) as (server, _, _):
             for node in server.nodes():
                 connection = await server.connect(node)
                 try:
-                    reply = await _asked(server, connection, "CONFIG", "GET", name)
+                    reply = await _asked(server, connection, *words)
                 finally:
                     await connection.disconnect(nowait=True)
                 if not reply:
-                    raise NotChecked("the Redis user may not read its configuration (+config|get)")
-                found.append(reply[1].decode())
+                    raise NotChecked(f"the Redis user may not read its configuration ({_right(words)})")
+                found.append(reply)
     except BrokerUnavailable:
         raise NotChecked("Redis does not answer") from None
     return found
 
 
+async def _configured(d: Deployment, name: str) -> list[str]:
+    """The values of an option, one for each node."""
+    return [reply[1].decode() for reply in await _of_each_node(d, "CONFIG", "GET", name)]
+
+
 async def redis_eviction(d: Deployment) -> Finding:
-    """Whether Redis may remove keys of the bridge when its memory is full, or has no bound of its memory."""
-    wrong = [policy for policy in await _configured(d, "maxmemory-policy") if policy != "noeviction"]
-    if wrong:
-        text = f"maxmemory-policy is {wrong[0]}: Redis may remove a part of a history without a trace"
-        return failure(text, "CONFIG SET maxmemory-policy noeviction")
-    if "0" in await _configured(d, "maxmemory"):
-        return warning("maxmemory is 0: the memory of Redis has no bound", "set maxmemory below the memory it has")
-    return ok("maxmemory-policy is noeviction, and maxmemory is set")
+    """Whether Redis removes keys of the bridge when its memory is full, or refuses writes soon, or has no bound."""
+    nodes = [_fields(reply) for reply in await _of_each_node(d, "INFO")]
+    return min((_memory(node) for node in nodes), key=lambda finding: list(State).index(finding.state))
+
+
+def _memory(fields: dict[str, str]) -> Finding:
+    """The finding of one node. With `noeviction` alone, a full Redis would refuse every write."""
+    used, limit, evicted = (int(fields[name]) for name in ("used_memory", "maxmemory", "evicted_keys"))
+    policy, is_full = fields["maxmemory_policy"], limit and used >= NEARLY_FULL * limit
+    share = f"{used / MB:,.1f} of {limit / MB:,.1f} MB is used"
+    if policy != "noeviction":
+        done = f"has evicted {evicted:,} keys since its start" if evicted else "may remove a part of a history"
+        cure = "CONFIG SET maxmemory-policy noeviction"
+        if limit and (is_full or evicted):
+            why = "with noeviction alone a full Redis refuses every write, and no event arrives"
+            cure = f"first raise maxmemory {WITHIN} ({share}: {why}), then {cure}, and both in its configuration file"
+        else:
+            cure += ", and in its configuration file"
+        return failure(f"maxmemory-policy is {policy}: Redis {done}; clients get gaps", cure)
+    if not limit:
+        return warning(
+            "maxmemory is 0: the memory of Redis has no bound", f"set maxmemory {WITHIN}, above what it uses"
+        )
+    if is_full:
+        text = f"memory is nearly full ({share}): a full Redis refuses every write, and no event arrives"
+        return warning(text, f"raise maxmemory {WITHIN}, or lower WSBRIDGE_HISTORY_TTL or WSBRIDGE_HISTORY_SIZE")
+    return ok(f"maxmemory-policy is noeviction, and {share}")
 
 
 async def redis_buffers(d: Deployment) -> Finding:
     """Whether Redis cuts subscribers with a small output buffer: the bridge then misses live events."""
     worst = min((_pubsub_limits(text) for text in await _configured(d, "client-output-buffer-limit")), key=min)
-    text = f"client-output-buffer-limit of pubsub is {worst[0]} (hard) and {worst[1]} (soft) bytes"
+    hard, soft = map(_readable, worst)
+    text = f"client-output-buffer-limit of pubsub is {hard} (hard) and {soft} (soft)"
     if worst[0] >= BUFFER[0] and worst[1] >= BUFFER[1]:
         return ok(text)
     cure = "CONFIG SET client-output-buffer-limit 'pubsub 32mb 8mb 60'"
     is_tiny = min(worst) < LEAST_BUFFER
     return (failure if is_tiny else warning)(f"{text}: Redis cuts replicas that receive many events", cure)
+
+
+def _readable(limit: float) -> str:
+    if limit == float("inf"):
+        return "unlimited"
+    return f"{limit / MIB:.4g} MiB" if limit >= MIB else f"{limit / 1024:.4g} KiB"
 
 
 def _pubsub_limits(text: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from tests.support.clocks import WallClock
 from tests.support.cluster import Cluster
 from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, WARNING, found
 from tests.support.proxy import FaultyProxy
-from tests.support.running import ROOT
+from tests.support.running import ROOT, Running
 from tests.support.valkey import DURABLE, Valkey
 from wsbridge.cli.doctor import redis as module
 
@@ -46,17 +46,53 @@ async def test_redis_checks_of_a_healthy_server_with_the_documented_rights_are_o
     assert await valkey.ask("KEYS", "*") == []
 
 
-async def test_redis_checks_without_a_url_are_not_checked() -> None:
+async def test_redis_checks_without_a_url_are_not_checked(bridge: Running) -> None:
+    for url in (NOWHERE, bridge.url):
+        for check in CHECKS:
+            assert await found(check, url=url) == (NOT_CHECKED, "WSBRIDGE_REDIS_URL is not set", "")
+
+
+async def test_redis_checks_without_a_url_of_a_bridge_with_redis_name_the_variable(bridge: Running) -> None:
+    bridge.bridge.checks.add("redis", lambda: "ok")
     for check in CHECKS:
-        assert (await found(check)).state is NOT_CHECKED
+        finding = await found(check, url=bridge.url)
+        assert finding.state is NOT_CHECKED
+        assert finding.text.startswith("the bridge uses Redis, but WSBRIDGE_REDIS_URL is not set here: ")
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-async def test_redis_eviction_of_a_server_that_evicts_fails(valkey: Valkey, policy: str) -> None:
+async def test_redis_eviction_of_a_server_that_may_evict_fails(valkey: Valkey, policy: str) -> None:
     await valkey.ask("CONFIG", "SET", "maxmemory-policy", policy)
     finding = await found("redis-eviction", {"REDIS_URL": valkey.url})
-    assert (finding.state, policy in finding.text) == (FAILURE, True)
-    assert finding.cure == "CONFIG SET maxmemory-policy noeviction"
+    assert (finding.state, finding.text) == (
+        FAILURE,
+        f"maxmemory-policy is {policy}: Redis may remove a part of a history; clients get gaps",
+    )
+    assert finding.cure == "CONFIG SET maxmemory-policy noeviction, and in its configuration file"
+
+
+async def test_redis_eviction_of_a_full_server_asks_for_memory_before_noeviction(valkey: Valkey) -> None:
+    """The cure in the wrong order would make Redis refuse every write."""
+    await valkey.ask(
+        "CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", str(await used(valkey) + 1_000_000)
+    )
+    for number in range(40):
+        await valkey.ask("SET", f"filling:{number}", "x" * 50_000)
+    finding = await found("redis-eviction", {"REDIS_URL": valkey.url})
+    assert re.fullmatch(
+        r"maxmemory-policy is allkeys-lru: Redis has evicted \d+ keys since its start; clients get gaps", finding.text
+    )
+    assert re.match(r"first raise maxmemory .* \([\d.]+ of [\d.]+ MB is used: .*\), then CONFIG SET ", finding.cure)
+
+
+async def test_redis_eviction_of_a_nearly_full_server_without_eviction_warns(valkey: Valkey) -> None:
+    await valkey.ask("CONFIG", "SET", "maxmemory", str(int(await used(valkey) * 1.1)))
+    finding = await found("redis-eviction", {"REDIS_URL": valkey.url})
+    assert (finding.state, "nearly full" in finding.text) == (WARNING, True), finding
+
+
+async def used(valkey: Valkey) -> int:
+    return int((await valkey.ask("INFO", "memory"))["used_memory"])
 
 
 async def test_redis_eviction_without_a_bound_of_memory_warns(valkey: Valkey) -> None:
@@ -105,12 +141,18 @@ async def test_redis_checks_of_a_cluster_find_a_node_that_evicts(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("limit", "state"),
-    [("pubsub 64kb 64kb 10", FAILURE), ("pubsub 16mb 8mb 60", WARNING), ("pubsub 0 0 0", OK)],
+    ("limit", "state", "text"),
+    [
+        ("pubsub 64kb 64kb 10", FAILURE, "64 KiB (hard) and 64 KiB (soft)"),
+        ("pubsub 16mb 8mb 60", WARNING, "16 MiB (hard) and 8 MiB (soft)"),
+        ("pubsub 0 0 0", OK, "unlimited (hard) and unlimited (soft)"),
+    ],
 )
-async def test_redis_buffers_below_the_default_are_found(valkey: Valkey, limit: str, state: str) -> None:
+async def test_redis_buffers_below_the_default_are_found(valkey: Valkey, limit: str, state: str, text: str) -> None:
     await valkey.ask("CONFIG", "SET", "client-output-buffer-limit", limit)
-    assert (await found("redis-buffers", {"REDIS_URL": valkey.url})).state == state
+    finding = await found("redis-buffers", {"REDIS_URL": valkey.url})
+    assert finding.state == state
+    assert finding.text.startswith(f"client-output-buffer-limit of pubsub is {text}")
 
 
 async def test_redis_persistence_that_is_off_warns(valkey: Valkey) -> None:

@@ -25,6 +25,10 @@ def test_report_has_a_line_for_each_finding_with_the_worst_first() -> None:
     ]
 
 
+def test_report_of_a_text_with_a_full_stop_has_one_before_the_cure() -> None:
+    assert "maxmemory'. Cure: raise it" in report([("redis", failure("used memory > 'maxmemory'.", "raise it"))])
+
+
 def test_json_has_every_finding_in_the_order_of_the_checks() -> None:
     found = json.loads(as_json(FINDINGS))
     assert found["healthy"] is False

@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from wsbridge.auth.access import bearer
 from wsbridge.auth.keys import Unavailable
 from wsbridge.auth.tokens import Identity, TokenVerifier
+from wsbridge.config.settings import PREFIX
 from wsbridge.connections.websocket_handshake import offered_subprotocols
 from wsbridge.core.close_codes import (
     TOKEN_EXPIRED,
@@ -30,6 +31,8 @@ class Authenticator:
     def __init__(self, verifier: TokenVerifier | None, *, cookie: str | None) -> None:
         self._verifier = verifier
         self._cookie = cookie
+        by_cookie = f"cookie {cookie}" if cookie else f"cookie, which {PREFIX}JWT_COOKIE would name"
+        self._no_token = f"the request has no token in its header, subprotocol, query (token=) or {by_cookie}"
 
     async def identify(self, request: web.Request) -> Identity:
         """The user of a request; `expires` is infinite without authentication.
@@ -71,8 +74,10 @@ class Authenticator:
                 raise Refused(UNAVAILABLE, str(unavailable)) from None
             if asked in (None, identity.user):
                 return identity
-            refusals.append(Refused(USER_MISMATCH, f"the token does not belong to user_id {asked!r}"))
-        raise min(refusals, key=_rank, default=Refused(TOKEN_MISSING))
+            refusals.append(
+                Refused(USER_MISMATCH, f"the token does not belong to user_id {asked!r}: leave user_id out")
+            )
+        raise min(refusals, key=_rank, default=Refused(TOKEN_MISSING, self._no_token))
 
 
 def _rank(refused: Refused) -> int:

@@ -67,7 +67,8 @@ class RemoteKeys:
             await self._fetch_soon()
             found = self._matching(kid)
         if not self.current:
-            raise Unavailable(f"WSBRIDGE_JWT_JWKS_URL: {self.trouble}")
+            again = f"see jwks.failed or jwks.fetched in the log. The next attempt is within {JWKS_PAUSE:g} s"
+            raise Unavailable(f"{PREFIX}JWT_JWKS_URL: {self.trouble}; {again}")
         return found
 
     async def refresh(self) -> None:

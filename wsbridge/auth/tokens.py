@@ -11,6 +11,7 @@ from jwt.algorithms import OKPAlgorithm
 from wsbridge.auth.jwks import HMAC
 from wsbridge.auth.keys import Keys
 from wsbridge.auth.token_cache import TokenCache
+from wsbridge.auth.token_refusals import OF_CLAIMS, why_invalid, why_no_user, why_without_key
 from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsError
 from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
 from wsbridge.core.user_ids import is_user
@@ -36,6 +37,7 @@ class TokenVerifier:
         self._issuers = list(settings.jwt_issuer) or None
         self._leeway = settings.jwt_leeway
         self._claim = settings.jwt_user_claim
+        self._settings = settings
         self._cache = TokenCache()
 
     async def verify(self, token: str) -> Identity:
@@ -53,21 +55,22 @@ class TokenVerifier:
         try:
             header = jwt.get_unverified_header(token)
         except Exception as error:  # untrusted input: any error of the parser means an invalid token
-            raise Refused(TOKEN_INVALID, _why(error)) from None
-        algorithm, kid = header.get("alg"), header.get("kid")
-        reason = f"no key for alg {algorithm!r}" + (f" and kid {kid!r}" if kid else "")
-        for key in await self._keys.candidates(kid):
-            if algorithm not in key.algorithms:
+            raise Refused(TOKEN_INVALID, why_invalid(error, token, self._settings)) from None
+        candidates = await self._keys.candidates(header.get("kid"))
+        reason = ""
+        for key in candidates:
+            if header.get("alg") not in key.algorithms:
                 continue
             try:
                 return self._identity(self._decode(token, key.material, key.algorithms))
-            except jwt.ExpiredSignatureError:
-                raise Refused(TOKEN_EXPIRED) from None
             except Refused:
                 raise
             except Exception as error:  # as above; another key may verify it
-                reason = _why(error)
-        raise Refused(TOKEN_INVALID, reason)
+                reason = why_invalid(error, token, self._settings)
+                if isinstance(error, OF_CLAIMS):
+                    close = TOKEN_EXPIRED if isinstance(error, jwt.ExpiredSignatureError) else TOKEN_INVALID
+                    raise Refused(close, reason) from None
+        raise Refused(TOKEN_INVALID, reason or why_without_key(header, candidates, self._settings))
 
     def _decode(self, token: str, key: Any, algorithms: tuple[str, ...]) -> dict[str, Any]:
         return jwt.decode(
@@ -88,11 +91,11 @@ class TokenVerifier:
     def _identity(self, claims: dict[str, Any]) -> Identity:
         user = _found(claims, self._claim)
         if user is None:
-            raise Refused(TOKEN_INVALID, f"the claim {self._claim} is missing")
+            raise Refused(TOKEN_INVALID, why_no_user("is missing", self._settings))
         if type(user) not in (str, int) or not str(user):
-            raise Refused(TOKEN_INVALID, f"the claim {self._claim} is not a user id (a string or an integer)")
+            raise Refused(TOKEN_INVALID, why_no_user("is neither a text nor an integer", self._settings))
         if not is_user(str(user)):
-            raise Refused(USER_ID_REQUIRED, f"the claim {self._claim} is longer than 256 bytes")
+            raise Refused(USER_ID_REQUIRED, why_no_user("is longer than 256 bytes", self._settings))
         expires = float(claims["exp"])  # finite: PyJWT has converted it to an integer
         return Identity(str(user), min(expires, time.time() + FOREVER))
 
@@ -127,8 +130,3 @@ def _found(claims: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def _why(error: Exception) -> str:
-    """The error for the log. Texts of PyJWT name claims and algorithms, but never contain the token."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, jwt.PyJWTError) else type(error).__name__

@@ -24,7 +24,7 @@ _BY_CODE = {
     1011: "the server failed: see internal.error in its log",
     1012: "the server is shutting down, as in a restart or a deployment",
     1013: "the server cannot take the connection now",
-    4401: "the server does not accept the token",
+    4401: "the server does not accept the token: see auth.failed in its log",
     4408: "this client read too slowly. It gets the missed messages after it reconnects",
     4429: "this user has as many connections as WSBRIDGE_MAX_CONNECTIONS_PER_USER allows: close one",
     4500: "the server needs a user id of 1 to 256 bytes: give --user",
@@ -37,9 +37,9 @@ _BY_REASON = {
     (1013, "overloaded"): "the server is at a limit (WSBRIDGE_MAX_CONNECTIONS, WSBRIDGE_HANDSHAKE_RATE or ulimit -n)",
     (1013, "unavailable"): "the server cannot read histories or keys now: its /health names the reason",
     (4401, "token_missing"): "the server requires a token: give --token, or set WSBRIDGE_JWT_SECRET to make tokens",
-    (4401, "token_invalid"): "the server does not accept the token: see auth.failed in its log. Common reasons "
-    "are another key, algorithm, audience or issuer",
-    (4401, "token_expired"): "the token has expired: get a new one",
+    (4401, "token_invalid"): "the server does not accept the token: `why` of auth.failed in its log "
+    "names the setting and the remedy",
+    (4401, "token_expired"): "the token has expired: get a new one; if it is new, see auth.failed in the server's log",
     (4503, "user_mismatch"): "the token is for another user than --user",
     (4503, "origin_forbidden"): "the page's origin is not allowed: see WSBRIDGE_ALLOWED_ORIGINS",
 }

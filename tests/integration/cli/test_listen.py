@@ -197,7 +197,8 @@ async def test_listen_given_token_is_not_retried(aiohttp_server: AiohttpServer) 
     following = Following(await stage.open(aiohttp_server), "t")
     await following.to_the_end()
     assert len(stage.requests) == 1
-    assert following.notes == ["4401 token_expired: the token has expired: get a new one"]
+    assert following.notes == [explain(TOKEN_EXPIRED)]
+    assert "see auth.failed" in explain(TOKEN_EXPIRED)
 
 
 async def test_listen_broken_connection_reconnects(aiohttp_server: AiohttpServer) -> None:

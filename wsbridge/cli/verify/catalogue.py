@@ -8,7 +8,7 @@ FAILURES = {
     "nothing-arrives": "is the bridge subscribed, and does its sidecar have partitions? `wsbridge doctor` checks both",
     "partition-lost": (
         "look for another consumer in the Kafka group of the bridge, for a sidecar that hangs, and for event.retried "
-        "in the log of the bridge; `wsbridge why` names the partition"
+        "in the log of the bridge; `wsbridge doctor --canary` names the partitions"
     ),
     "competing-replicas": (
         "set WSBRIDGE_REDIS_URL on all replicas, or give each replica a consumer group of its own, or run one replica"

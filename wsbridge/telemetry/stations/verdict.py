@@ -10,6 +10,7 @@ from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
 
 ABSENT = "no connection when it arrived"
 CLAUSES = 3  # about single connections in one answer, at most
+PLACES = 3  # topics and partitions in one answer, at most
 QUIET = 10.0  # seconds without a delivery after which a partition may be blocked
 
 
@@ -105,7 +106,13 @@ def _silence(case: Case) -> str:
         if quiet > QUIET:
             return f"{name} has delivered nothing for {span(quiet)}"
         return f"{name} delivered {span(quiet)} ago; check id and topic at the publisher"
-    return f"the last delivery was {span(case.now - max(deliveries.values()))} ago"
+    latest = sorted(deliveries, key=lambda place: -deliveries[place])
+    places = ", ".join(place.removesuffix("/") for place in latest[:PLACES])
+    extent = f"and {len(latest) - PLACES} more" if len(latest) > PLACES else "only"
+    ago = span(case.now - deliveries[latest[0]])
+    elsewhere = "If the user's partition is another one, another consumer may get it: run wsbridge doctor --canary"
+    what = f"other events arrive (the last one {ago} ago, from {places} {extent})"
+    return f"{what}. {elsewhere}. Otherwise check id and topic at the publisher"
 
 
 def _of_denials(case: Case) -> str:

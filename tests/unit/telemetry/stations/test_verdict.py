@@ -84,9 +84,23 @@ def test_verdict_adds_up_the_refused_calls_of_all_replicas() -> None:
     )
 
 
-def test_verdict_of_an_unknown_user_names_the_last_delivery() -> None:
-    code, text = answer(account(deliveries={"t/3": 10.0, "t/": 245.0}), kept=False)
-    assert (code, text.partition(": ")[2]) == (Code.NEVER_RECEIVED, "the last delivery was 5.0 s ago")
+@pytest.mark.parametrize(
+    ("deliveries", "places"),
+    [
+        ({"t/3": 10.0, "t/2": 245.0}, "t/2, t/3 only"),
+        ({"t/": 245.0}, "t only"),
+        ({"t/4": 9.0, "t/3": 10.0, "t/2": 245.0, "t/1": 12.0, "t/0": 11.0}, "t/2, t/1, t/0 and 2 more"),
+    ],
+)
+def test_verdict_of_an_unknown_user_names_the_partitions_that_deliver(
+    deliveries: dict[str, float], places: str
+) -> None:
+    code, text = answer(account(deliveries=deliveries), kept=False)
+    assert code is Code.NEVER_RECEIVED
+    assert text.partition(": ")[2] == (
+        f"other events arrive (the last one 5.0 s ago, from {places}). If the user's partition is another one, another "
+        "consumer may get it: run wsbridge doctor --canary. Otherwise check id and topic at the publisher"
+    )
 
 
 def test_verdict_of_a_sampled_event_does_not_say_never() -> None:

@@ -34,7 +34,8 @@ class Metrics(Collector):
         """`closes` are all close codes and reasons: a series must exist before its first increment to show it."""
         self.registry = CollectorRegistry()
         self._families: list[Callable[[], Metric]] = []
-        self.deliveries = self.sent = self.sent_bytes = self.received_bytes = self.opened = self.catch_ups = 0
+        self.deliveries = self.sent = self.sent_bytes = self.received_bytes = self.opened = 0
+        self.catch_ups = self.losses = 0
         self.loop = ""  # the name of the event loop
         self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 means never
         self.watch(
@@ -52,9 +53,8 @@ class Metrics(Collector):
         self._total("sent_bytes", "Bytes written to sockets.", lambda: self.sent_bytes)
         self._total("received_bytes", "Bytes of clients' text messages.", lambda: self.received_bytes)
         self._total("connections_opened", "Sessions that were opened.", lambda: self.opened)
-        self._total(
-            "sessions_caught_up", "Sessions that missed a live event and read the history.", lambda: self.catch_ups
-        )
+        self._total("sessions_caught_up", "Sessions that missed a live event and read it.", lambda: self.catch_ups)
+        self._total("history_losses", "Times that Redis had lost confirmed histories.", lambda: self.losses)
         self.events = self._counts(
             "events_received", "Events that the sidecar delivered, by outcome.", OUTCOMES, "outcome"
         )

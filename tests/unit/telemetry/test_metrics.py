@@ -80,6 +80,7 @@ VERBS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         {'messages_received_total{kind="ping"}': 1, "received_bytes_total": 15},
     ),
     "opened": (lambda m: setattr(m, "opened", 1), {"connections_opened_total": 1}),
+    "lost": (lambda m: setattr(m, "losses", 1), {"history_losses_total": 1}),
     "caught up": (lambda m: setattr(m, "catch_ups", 1), {"sessions_caught_up_total": 1}),
     "closed": (
         lambda m: m.session_closed(("1012", "shutdown"), 30),

@@ -65,7 +65,7 @@ class RedisBroker:
         server, sink, prefix, ttl = self.server, self.sink, self.prefix, self.ttl
         limits = Limits(self.size, _ms(ttl), _ms(self.dedupe_ttl), _ms(ttl + POSITION_TTL), self.max_bytes_per_user)
         self._subscriber = Subscriber(server, self)
-        self._loss_detector = LossDetector(server, prefix)
+        self._loss_detector = LossDetector(server, prefix, self.metrics)
         self._reads = Pipeline(server)
         self._bodies = Bodies(server, prefix, limits.ttl)
         self._reader = Reader(pipeline=self._reads, bodies=self._bodies, prefix=prefix, limits=limits, now=self._now)

@@ -20,6 +20,7 @@ from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.server import Server
 from wsbridge.core.events import Position
 from wsbridge.telemetry.log import log
+from wsbridge.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 _PING = Command("", ("PING",))  # each node must be asked, even without a user to ask for
@@ -47,8 +48,9 @@ class _Busy(NamedTuple):
 
 
 class LossDetector:
-    def __init__(self, server: Server, prefix: str) -> None:
+    def __init__(self, server: Server, prefix: str, metrics: Metrics) -> None:
         self._server = server
+        self._metrics = metrics
         self._prefix = prefix
         self._space = f"{server.database} {prefix}"  # positions of one space are forgotten together
         self._pipeline = Pipeline(server)
@@ -134,6 +136,7 @@ class LossDetector:
             case b"done":
                 pass
             case int(mark):
+                self._metrics.losses += 1
                 log.warning("history.lost", node=node)
                 async for keys in self._server.scan(node, all_positions(self._prefix)):
                     await self._pipeline.ask(*(call("drop", [key], self._space, mark) for key in keys))

@@ -66,7 +66,7 @@ async def replicas(d: Deployment) -> Finding:
     if len(found) == 1:
         return ok(f"one replica answers at {d.url}")
     several = f"{len(found)} replicas answer at {d.url}"
-    if "redis" in (await d.of_bridge("/health")).json().get("checks", {}):
+    if await d.uses_redis():
         return ok(f"{several} and use Redis")
     cure = "run one replica, set WSBRIDGE_REDIS_URL for all, or give each a consumer group (docs/replicas.md)"
     shared = share_partitions(list(found.values()))

@@ -61,6 +61,10 @@ class Deployment:
         """Ask the bridge as an operator, over a new connection: a Service may pass it to another replica."""
         return await self.send(self.url + path, **self._as_operator())
 
+    async def uses_redis(self) -> bool:
+        """Whether the bridge does, by its health. Raises `Unreachable`."""
+        return "redis" in (await self.of_bridge("/health")).json().get("checks", {})
+
     async def lines(self, path: str) -> AsyncGenerator[bytes]:
         """The lines of a route for operators that streams. Raises `NotChecked` if it does not."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)

@@ -36,6 +36,7 @@ CHECKS = {
     "redis-eviction": Check(redis.redis_eviction),
     "redis-buffers": Check(redis.redis_buffers),
     "redis-persistence": Check(redis.redis_persistence),
+    "redis-histories": Check(refused.redis_histories),
     "redis-clock": Check(redis.redis_clock),
     "jwks": Check(keys.jwks),
     "jwks-clock": Check(keys.jwks_clock),

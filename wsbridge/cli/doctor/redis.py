@@ -46,7 +46,7 @@ async def connected(d: Deployment) -> AsyncIterator[tuple[Server, Any, str]]:
 async def _without_url(d: Deployment) -> str:
     """Why Redis is not checked: the bridge may have a Redis although this environment has none."""
     with contextlib.suppress(Unreachable):
-        if "redis" in (await d.of_bridge("/health")).json().get("checks", {}):
+        if await d.uses_redis():
             here = "run doctor in the bridge's container, or export it"
             return f"the bridge uses Redis, but WSBRIDGE_REDIS_URL is not set here: {here}"
     return "WSBRIDGE_REDIS_URL is not set"

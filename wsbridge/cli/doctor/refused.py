@@ -1,6 +1,6 @@
-"""The check of what the bridge has refused: events that were dropped or retried, requests that were denied.
+"""The checks of the bridge's counters: what it has dropped, retried or refused, and what Redis has lost.
 
-Reads the counters that `wsbridge top` shows, several times, to tell those that rise from old ones.
+Read the counters that `wsbridge top` shows, several times, to tell those that rise from old ones.
 """
 
 import contextlib
@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from wsbridge.cli.doctor.deployment import Deployment
-from wsbridge.cli.doctor.findings import Finding, failure, ok, warning
+from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
+from wsbridge.cli.http import Unreachable
 from wsbridge.cli.top.totals import Totals
+from wsbridge.core.close_codes import TOKEN_INVALID, TOKEN_MISSING
 from wsbridge.core.reasons import Drop, Retry
 
 LOOKS = 4  # of the stream, which has one each second
@@ -44,45 +46,71 @@ CURES: Mapping[str, Mapping[str, str]] = {
         Retry.BODY_TIMEOUT: "look at the network between sidecar and bridge, and at the sidecar's CPU limit",
         Retry.INTERNAL: REPORT,
     },
+    "closes": {
+        f"{TOKEN_INVALID.code} {TOKEN_INVALID.reason}": "auth.failed in the bridge's log has the reason; compare the "
+        "identity provider's tokens with the WSBRIDGE_JWT_ settings",
+        f"{TOKEN_MISSING.code} {TOKEN_MISSING.reason}": "let the page pass a token (FRONTEND_INTEGRATION.md). "
+        "doctor --public-url causes some itself",
+    },
     "errors": {
         "denied": "request.denied in the bridge's log has path, caller and reason. A sidecar needs APP_API_TOKEN, "
         "Prometheus WSBRIDGE_METRICS_TOKEN. doctor --public-url causes some itself",
         "internal": REPORT,
     },
 }
-_WORDS = {"drops": "events dropped", "retries": "events retried"}
+_WORDS = {"drops": "events dropped", "retries": "events retried", "closes": "connections refused"}
+_OF_OTHERS = ("closes", "errors")  # kinds that clients cause, and that have more labels than cures
 
 
 class Look(NamedTuple):
     at: float
     counts: Mapping[str, Mapping[str, int]]  # kind → reason → number since the start, of all replicas
+    losses: int  # times that Redis had lost histories, likewise
 
 
 async def refused(d: Deployment) -> list[Finding]:
     """A finding for each reason whose counter is not 0. It is worse if the counter rises."""
-    first, last = await _look(d)
+    first, *_, last = await _looks(d, LOOKS)
     within = f"{last.at - first.at:.0f} s"
     found = []
     for kind, cures in CURES.items():
         for reason, count in last.counts[kind].items():
             grown = max(0, count - first.counts[kind].get(reason, 0))
-            if not count or (kind == "errors" and reason not in cures):  # other errors are made by clients
+            if not count or (kind in _OF_OTHERS and reason not in cures):
                 continue
             more = f"{grown} of them within {within}" if grown else f"none of them within {within}"
             text = f"{_WORDS.get(kind, f'{reason} requests' if reason == 'denied' else 'internal errors')}"
             name = f" ({reason})" if kind in _WORDS else ""
-            state = failure if grown and kind in _WORDS else warning
+            state = failure if grown and kind not in _OF_OTHERS else warning
             found.append(state(f"{text} since the start{name}: {count:,}, {more}", cures.get(reason, UNKNOWN)))
-    return found or [ok("no event was dropped or retried, and no request denied, since the start")]
+    return found or [ok("no event was dropped or retried, and no token or request refused, since the start")]
 
 
-async def _look(d: Deployment) -> tuple[Look, Look]:
-    """The first and the last look. Raises `NotChecked` if the bridge does not answer operators."""
+async def redis_histories(d: Deployment) -> Finding:
+    """Whether the bridge has noticed that Redis lost histories."""
+    try:
+        if not await d.uses_redis():
+            raise NotChecked("the bridge does not use Redis")
+    except Unreachable:
+        raise NotChecked("the bridge does not answer") from None
+    [look] = await _looks(d, 1)
+    if not look.losses:
+        return ok("Redis has lost no confirmed history since the start")
+    times = "once" if look.losses == 1 else f"{look.losses:,} times"
+    cure = (
+        "see redis-eviction and redis-persistence; other causes are a failover to a replica that lagged, and FLUSHALL"
+    )
+    return failure(f"Redis has lost confirmed histories {times} since the start: clients got gaps (reset)", cure)
+
+
+async def _looks(d: Deployment, number: int) -> list[Look]:
+    """One look each second. Raises `NotChecked` if the bridge does not answer operators."""
     totals, looks = Totals(), list[Look]()
     async with contextlib.aclosing(d.lines("/console/stream?show=numbers")) as lines:
         async for line in lines:
             if totals.take(json.loads(line)):
-                looks.append(Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}))
-            if len(looks) == LOOKS:
+                losses = sum(replica.now.get("losses", 0) for replica in totals.replicas.values())
+                looks.append(Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}, losses))
+            if len(looks) == number:
                 break
-    return looks[0], looks[-1]
+    return looks

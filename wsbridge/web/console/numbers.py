@@ -51,6 +51,7 @@ class Numbers:
             "errors": _above_zero(metrics.errors),
             "retries": _above_zero(metrics.retries),
             "drops": _above_zero(metrics.drops),
+            "losses": metrics.losses,
             "latency": {
                 name: {"bounds": stage.bounds, "counts": stage.counts} for name, stage in metrics.latencies.items()
             },

@@ -26,6 +26,7 @@ from wsbridge.broker.redis.topology import create_server
 from wsbridge.config.redis_url import parse
 from wsbridge.core.events import Position
 from wsbridge.core.recovery import Gap, Resume
+from wsbridge.telemetry.metrics import Metrics
 
 DAY = 86_400_000  # ms
 Answer = tuple[dict[str, Position | None], int]
@@ -37,7 +38,8 @@ class Witness:
     def __init__(self, server: Server, prefix: str) -> None:
         self.server = server
         self.prefix = prefix
-        self.detector = LossDetector(server, prefix)
+        self.metrics = Metrics()
+        self.detector = LossDetector(server, prefix, self.metrics)
         self.known: dict[str, Position] = {}
         self._pipeline = Pipeline(server)
 
@@ -192,6 +194,7 @@ async def test_loss_detector_loss_noticed_by_another_replica_forgets_nothing_mor
             assert await other.check() == ({"b": None}, 1)
             assert await one.check() == ({"a": new}, 0)
         assert [line["event"] for line in lines] == ["history.lost"]
+        assert (one.metrics.losses, other.metrics.losses) == (1, 0)
 
 
 @pytest.mark.parametrize("connected", [False, True])

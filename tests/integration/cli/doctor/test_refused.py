@@ -41,6 +41,30 @@ async def test_refused_has_a_finding_with_a_cure_for_each_reason(start: Start) -
     ]
 
 
+async def test_refused_names_connections_whose_token_is_refused(start: Start) -> None:
+    bridge = await start(**GUARDED)
+    for path in ("/ws?token=a.b.c", "/ws?token=d.e.f", "/ws"):
+        async with bridge.http.ws_connect(bridge.url + path) as ws:
+            await ws.receive()
+    assert await all_found("refused", GUARDED, url=bridge.url) == [
+        Finding(WARNING, f"connections refused since the start ({why}): {count}, none of them within 3 s", cure)
+        for (why, cure), count in zip(CURES["closes"].items(), (2, 1), strict=True)
+    ]
+
+
+async def test_redis_histories_that_were_lost_fail(bridge: Running) -> None:
+    assert (await found("redis-histories", url=bridge.url)).text == "the bridge does not use Redis"
+    assert (await found("redis-histories")).text == "the bridge does not answer"
+    bridge.bridge.checks.add("redis", lambda: "ok")
+    assert (await found("redis-histories", url=bridge.url)).state is OK
+    bridge.bridge.metrics.losses = 2
+    finding = await found("redis-histories", url=bridge.url)
+    assert (finding.state, finding.text) == (
+        FAILURE,
+        "Redis has lost confirmed histories 2 times since the start: clients got gaps (reset)",
+    )
+
+
 async def test_refused_fails_for_a_counter_that_rises(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     BlockedBroadcaster(monkeypatch)
     bridge = await start(QUEUE_SIZE="1")

@@ -12,8 +12,8 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const CLIENT = fileURLToPath(new URL('../..', import.meta.url));
 const MODULES = [
   'index', 'query/index', 'query/stale', 'react/index', 'src/backoff', 'src/client', 'src/choice', 'src/closes', 'src/connection', 'src/core',
-  'src/emitter', 'src/failure', 'src/follow', 'src/iterate', 'src/page', 'src/position', 'src/socket', 'src/stream', 'src/tabs', 'src/types', 'src/waiting',
-  'src/watch',
+  'src/emitter', 'src/failure', 'src/follow', 'src/iterate', 'src/page', 'src/position', 'src/receipts', 'src/socket', 'src/stream', 'src/tabs', 'src/types',
+  'src/waiting', 'src/watch',
 ];
 
 const read = (path) => readFileSync(join(CLIENT, path), 'utf8');

@@ -1,5 +1,6 @@
 """Checks of the bridge: its health, the admin token, competing replicas, silent partitions, its clock."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -111,9 +112,23 @@ async def partitions(d: Deployment) -> Finding:
         cure = "publish one, or use --canary; wsbridge top shows events that were dropped"
         return warning(f"no valid event has been delivered since the start {since} ago", cure)
     text = ", ".join(f"{partition} {span(age)} ago" for partition, age in sorted(ages.items()))
+    if not await d.uses_redis() and _unseen(ages):  # with Redis, other replicas have the other partitions
+        seen = f"{', '.join(sorted(ages))} {'have' if len(ages) > 1 else 'has'}"
+        return warning(f"only {seen} delivered since the start", "--canary shows whether the others deliver")
     if min(ages.values()) < RECENT and max(ages.values()) > SILENT:
         return warning(f"last deliveries: {text}", "try the silent partitions with --canary (docs/dapr.md)")
-    return ok(f"last deliveries: {text}")
+    others = "" if await d.uses_redis() else "; --canary shows whether there are other partitions"
+    return ok(f"last deliveries: {text}{others}")
+
+
+def _unseen(partitions: Iterable[str]) -> bool:
+    """Whether partitions of a topic are missing: numbers begin with 0."""
+    numbers: dict[str, set[int]] = {}
+    for partition in partitions:
+        topic, _, number = partition.rpartition("/")
+        if number.isdecimal():
+            numbers.setdefault(topic, set()).add(int(number))
+    return any(len(seen) <= max(seen) for seen in numbers.values())
 
 
 async def bridge_clock(d: Deployment) -> Finding:

@@ -6,8 +6,10 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
+from wsbridge.cli.doctor import sidecar
 from wsbridge.cli.doctor.deployment import Deployment
-from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok
+from wsbridge.cli.doctor.findings import Finding, NotChecked, State, failure, ok
+from wsbridge.cli.doctor.refused import retries
 from wsbridge.cli.http import Unreachable
 from wsbridge.cli.options import Failed
 from wsbridge.cli.publish import cloud_event, to_sidecar
@@ -25,6 +27,7 @@ async def canary(d: Deployment) -> Finding:
         raise NotChecked("--canary publishes an event in each partition")
     is_kafka = any(c.get("type") == "pubsub.kafka" for c in (await d.metadata()).get("components", []))
     await d.stats()  # the bridge must answer
+    retried = await retries(d)
     user = f"wsbridge-canary-{secrets.token_hex(4)}"
     waiting: dict[str, str] = {}  # id of an event → its topic and partition
     for topic, _ in d.settings.topics:
@@ -37,11 +40,11 @@ async def canary(d: Deployment) -> Finding:
             if problem:  # there is no such partition
                 break
             waiting[event_id] = f"{topic}/{number}" if is_kafka else topic
-    return await _arrived(d, user, waiting, is_kafka=is_kafka)
+    return await _arrived(d, user, waiting, retried, is_kafka=is_kafka)
 
 
-async def _arrived(d: Deployment, user: str, waiting: dict[str, str], *, is_kafka: bool) -> Finding:
-    """Wait until the bridge has stored every event."""
+async def _arrived(d: Deployment, user: str, waiting: dict[str, str], retried: int, *, is_kafka: bool) -> Finding:
+    """Wait until the bridge has stored every event. `retried` is the number of retried events before them."""
     places, started = list(waiting.values()), time.monotonic()
     while waiting and time.monotonic() - started < PATIENCE + d.settings.bulk_wait:
         for event_id, place in list(waiting.items()):
@@ -59,8 +62,33 @@ async def _arrived(d: Deployment, user: str, waiting: dict[str, str], *, is_kafk
     seconds = time.monotonic() - started
     if not waiting:
         return ok(f"an event arrived through each of {', '.join(places)} within {seconds:.1f} s")
-    cure = "look for another member of the consumer group, and for event.retried in the bridge's log (docs/dapr.md)"
-    return failure(f"no event arrived within {seconds:.0f} s through {', '.join(waiting.values())}", cure)
+    silent, delivering = list(waiting.values()), [place for place in places if place not in waiting.values()]
+    return await _silent(d, silent, delivering, seconds, is_retrying=await retries(d) > retried)
+
+
+async def _silent(
+    d: Deployment, silent: list[str], delivering: list[str], seconds: float, *, is_retrying: bool
+) -> Finding:
+    """Why the `silent` partitions have not delivered within this time."""
+    text = f"no event arrived within {seconds:.0f} s through {', '.join(silent)}"
+    if delivering:
+        text += f", while {', '.join(delivering)} {'deliver' if len(delivering) > 1 else 'delivers'}"
+    if is_retrying:
+        cure = (
+            "event.retried in the bridge's log has the reason (docs/dapr.md#no-event-arrives-any-more-what-blocks-it)"
+        )
+        return failure(f"{text}{' and' if delivering else ', and'} events are retried", cure)
+    group = f"kafka-consumer-groups.sh --describe --group {(await d.metadata()).get('id')} shows the members"
+    if not delivering:
+        for name, check in (("app-token", sidecar.app_token), ("subscription", sidecar.subscription)):
+            if (await check(d)).state is State.FAILURE:
+                raise NotChecked(f"no event can arrive: see {name}")
+        cure = f"look for another member of the consumer group ({group}), and at the sidecar's log (docs/dapr.md)"
+        return failure(f"{text}, and nothing is retried", cure)
+    other = "a bridge with another Redis or prefix" if await d.uses_redis() else "a second replica without Redis"
+    text += f" and nothing is retried: another member of the consumer group has {'them' if len(silent) > 1 else 'it'}"
+    cure = f"one replica, Redis, or a consumer group each (docs/replicas.md); {group}"
+    return failure(f"{text}, most likely {other}", cure)
 
 
 async def _publish(d: Deployment, topic: str, user: str, event_id: str, partition: int | None) -> str:

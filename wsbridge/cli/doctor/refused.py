@@ -86,6 +86,12 @@ async def refused(d: Deployment) -> list[Finding]:
     return found or [ok("no event was dropped or retried, and no token or request refused, since the start")]
 
 
+async def retries(d: Deployment) -> int:
+    """How many events were answered RETRY since the start."""
+    [look] = await _looks(d, 1)
+    return sum(look.counts["retries"].values())
+
+
 async def redis_histories(d: Deployment) -> Finding:
     """Whether the bridge has noticed that Redis lost histories."""
     try:

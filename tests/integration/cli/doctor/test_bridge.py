@@ -27,11 +27,21 @@ async def deliver(bridge: Running, partition: int, event_id: str) -> None:
 
 
 async def test_checks_of_a_healthy_bridge_are_ok(bridge: Running) -> None:
-    await deliver(bridge, 3, "e1")
+    await deliver(bridge, 0, "e1")
     for check in CHECKS:
         finding = await found(check, url=bridge.url)
         assert finding.state is OK, (check, finding)
-    assert (await found("partitions", url=bridge.url)).text.startswith("last deliveries: task-updates/3 ")
+    text = (await found("partitions", url=bridge.url)).text
+    assert text.startswith("last deliveries: task-updates/0 ")
+    assert text.endswith("; --canary shows whether there are other partitions")
+
+
+async def test_partitions_of_which_some_are_missing_warn_without_redis(bridge: Running) -> None:
+    await deliver(bridge, 2, "e1")
+    finding = await found("partitions", url=bridge.url)
+    assert (finding.state, finding.text) == (WARNING, "only task-updates/2 has delivered since the start")
+    bridge.bridge.checks.add("redis", lambda: "ok")
+    assert (await found("partitions", url=bridge.url)).state is OK
 
 
 async def test_bridge_that_does_not_run_fails() -> None:

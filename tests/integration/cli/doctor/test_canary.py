@@ -51,10 +51,36 @@ async def test_canary_names_each_partition_that_does_not_deliver(bridge: Running
     monkeypatch.setattr(module, "PATIENCE", 1.0)
     async with Publishing(bridge, lost=(0, 2)) as sidecar:
         finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
-    assert (finding.state, finding.text) == (
-        FAILURE,
-        "no event arrived within 1 s through task-updates/0, task-updates/2",
+    assert finding.state is FAILURE
+    assert finding.text == (
+        "no event arrived within 1 s through task-updates/0, task-updates/2, while task-updates/1 delivers and nothing "
+        "is retried: another member of the consumer group has them, most likely a second replica without Redis"
     )
+    assert finding.cure.startswith("one replica, Redis, or a consumer group each (docs/replicas.md); ")
+    assert "event.retried" not in finding.cure
+
+
+async def test_canary_of_a_bridge_with_redis_does_not_blame_a_replica_without(
+    bridge: Running, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
+    bridge.bridge.checks.add("redis", lambda: "ok")
+    async with Publishing(bridge, lost=(1,)) as sidecar:
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+    assert finding.text.endswith("has it, most likely a bridge with another Redis or prefix")
+
+
+async def test_canary_through_silent_partitions_names_the_check_that_failed(bridge: Running, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
+    async with Publishing(bridge, lost=(0, 1, 2)) as sidecar:
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+        assert (finding.state, finding.text.endswith(", and nothing is retried")) == (FAILURE, True)
+        sidecar.metadata["subscriptions"] = []
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+        assert finding == (NOT_CHECKED, "no event can arrive: see subscription", "")
+        sidecar.invoked = web.HTTPUnauthorized
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+        assert finding == (NOT_CHECKED, "no event can arrive: see app-token", "")
 
 
 async def test_canary_through_a_component_without_partitions_is_one_event(bridge: Running) -> None:
@@ -85,7 +111,8 @@ async def test_canary_that_the_bridge_retries_fails(bridge: Running, monkeypatch
     monkeypatch.setattr(bridge.bridge.broker, "append", retry)
     async with Publishing(bridge) as sidecar:
         finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
-    assert (finding.state, "event.retried" in finding.cure) == (FAILURE, True)
+    assert (finding.state, finding.cure.startswith("event.retried in the bridge's log")) == (FAILURE, True)
+    assert finding.text.endswith(", and events are retried")
 
 
 async def test_canary_that_cannot_be_published_fails(bridge: Running) -> None:

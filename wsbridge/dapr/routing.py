@@ -11,6 +11,7 @@ from wsbridge.core.user_ids import MAX_USER_BYTES, is_user
 from wsbridge.dapr.attributes import as_text, produced_at, short_id, unescaped
 from wsbridge.dapr.envelope import Message
 from wsbridge.dapr.payload import REFUSED, is_utf8, rejection, too_deep
+from wsbridge.dapr.user_hints import why_no_user
 
 MAX_USERS = 1_000  # of one event, which is stored once for each; an event with more is dropped
 MAX_SENT = 1 << 30  # bytes, data times users; more is dropped. An event of the default size for all users is below it
@@ -66,7 +67,7 @@ class Router:
         elif self._field == "@key":
             value = metadata.get("__key")
             value = unescaped(value) if self._escaped and type(value) is str else value
-        users = _checked(value, self._field)
+        users = _checked(value, self._field, data)
         if not isinstance(users, Rejected) and len(data) * len(users) > MAX_SENT:
             text = f"{len(data)} bytes of data for {len(users)} users exceed {MAX_SENT} bytes in all; split the event"
             return Rejected(Drop.TOO_LARGE, text)
@@ -83,11 +84,11 @@ def _user_decoder(path: str) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _checked(value: Any, field: str) -> tuple[str, ...] | Rejected:
+def _checked(value: Any, field: str, data: bytes) -> tuple[str, ...] | Rejected:
     if type(value) is str and 0 < len(value) <= MAX_USER_BYTES and value.isascii():
         return (value,)  # nearly always
     if value in (None, "", []):
-        return Rejected(Drop.NO_USER, f"{field} has no user; publish it there, or change WSBRIDGE_USER_ID_FIELD")
+        return Rejected(Drop.NO_USER, why_no_user(data, field))
     values: Sequence[Any] = value if isinstance(value, list) else (value,)
     if len(values) > MAX_USERS:
         return Rejected(Drop.BAD_USER, f"{field} has {len(values)} users, more than {MAX_USERS}; split the event")

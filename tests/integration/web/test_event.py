@@ -275,7 +275,9 @@ HISTORIES = [
         rf"delivered to 1 of 2 connections {DELAY} after the bridge received it; "
         "the other was lost and its client has not resumed",
     ),
-    History(no_user, "dropped", r"dropped: user_id has no user; publish it there, .* \(no_user\)"),
+    History(
+        no_user, "dropped", r"dropped: user_id has no user; .* did you mean user\? Publish it there, .* \(no_user\)"
+    ),
     History(unknown_topic, "dropped", r"dropped: its topic is not in WSBRIDGE_TOPICS \(unknown_topic\)"),
     History(unknown_topic_in_bulk, "dropped", r"dropped: its topic is not in WSBRIDGE_TOPICS \(unknown_topic\)"),
     History(not_json, "dropped", r"dropped: the data is not JSON; .* \(not_json\)"),

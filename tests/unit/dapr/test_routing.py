@@ -143,7 +143,13 @@ def test_route_gives_the_message_type_of_the_topic() -> None:
     ("data", "text"),
     [
         ('{"user_id":"' + "u" * 6_000 + '"}', "the data has 6014 bytes; WSBRIDGE_MAX_EVENT_BYTES allows 6000"),
-        ("{}", "user_id has no user; publish it there, or change WSBRIDGE_USER_ID_FIELD"),
+        (
+            '{"userId":"u","a":1}',
+            (
+                "user_id has no user; the event's fields are a, userId: did you mean userId? Publish it there, or "
+                "change WSBRIDGE_USER_ID_FIELD"
+            ),
+        ),
         ('{"user_id":true}', "user_id must be a string, an integer or a list of these"),
         ('{"user_id":[""]}', "a user in user_id is neither a string of 1 to 256 bytes nor an integer"),
         ('{"user_id":%s}' % ([7] * 1_001), "user_id has 1001 users, more than 1000; split the event"),

@@ -90,6 +90,7 @@ async def _examine(environ: Environ, *, url: str | None, dapr: str | None, token
             sidecar=(dapr or ("" if url else here)).rstrip("/") or None,
             api_token=environ.get("DAPR_API_TOKEN"),
             token=token or (make_token(settings, USER) if settings.jwt_secret else None),
+            is_own_token=token is None,
             **options,
         )
         return await examine(deployment)

@@ -42,6 +42,7 @@ class Deployment:
     caller: str | None = None  # the URL of another app's sidecar
     api_token: str | None = None  # the token that the sidecar requires
     token: str | None = None  # a JWT for the public routes
+    is_own_token: bool = False  # it was made from WSBRIDGE_JWT_SECRET, not by the identity provider
     origin: str | None = None
     idle: float = 30.0  # seconds for which a connection through the ingress must last
     canary: bool = False

@@ -12,6 +12,7 @@ from aiohttp import hdrs
 
 from wsbridge.cli.doctor.deployment import TIMEOUT, Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
+from wsbridge.cli.doctor.tokens import mismatches
 from wsbridge.cli.http import Unreachable, why_unreachable
 from wsbridge.core.close_codes import LOST, NO_STATUS, ORIGIN_FORBIDDEN, TOKEN_MISSING
 from wsbridge.core.events import Position
@@ -81,12 +82,36 @@ async def websocket(d: Deployment) -> Finding:
         return failure(f"the WebSocket opened, but got no message within {TIMEOUT:g} s", UPGRADE)
     except (aiohttp.ClientError, OSError) as error:
         return failure(f"no WebSocket at {d.public_url}: {why_unreachable(error, TIMEOUT)}", "check --public-url")
+    return _opened(d, first)
+
+
+def _opened(d: Deployment, first: str) -> Finding:
+    """`first` is the type of the first message, or the close code and reason."""
     if first == "connected":
-        return ok("a WebSocket opens through the ingress")
+        return ok("a WebSocket opens through the ingress" + _unchecked(d))
     if _lacks_token(first, d):
         return ok("a WebSocket opens through the ingress; a session needs --token")
-    cure = "see auth.failed in the bridge's log" if first.startswith("4401") else "see docs/protocol.md for the code"
-    return failure(f"the bridge closed the WebSocket with {first}", cure)
+    text = f"the bridge closed the WebSocket with {first}"
+    if not first.startswith("4401"):
+        return failure(text, "see docs/protocol.md for the code")
+    s = d.settings
+    if d.token and (s.jwt_secret or s.jwt_jwks_url or s.jwt_public_key):
+        why = "; ".join(mismatches(d.token, s)) or "its aud, iss, alg and exp fit the settings of this environment"
+        text += f"; of the token, not verified here: {why}"
+    return failure(
+        text, "correct the token or the WSBRIDGE_JWT_ settings; auth.failed in the bridge's log has the reason"
+    )
+
+
+def _unchecked(d: Deployment) -> str:
+    """What a session with the token of doctor does not prove."""
+    if not (d.token and d.is_own_token):
+        return ""
+    audience = f" (audience {d.settings.jwt_audience[0]})" if d.settings.jwt_audience else ""
+    return (
+        f", with a token that doctor made{audience}; whether your identity provider's tokens are accepted is not "
+        "checked: give one with --token"
+    )
 
 
 async def histories(d: Deployment) -> Finding:

@@ -150,6 +150,28 @@ async def test_websocket_of_a_user_who_is_refused_fails_with_the_close(start: St
     assert (finding.state, "1013 overloaded" in finding.text) == (FAILURE, True), finding
 
 
+async def test_websocket_with_doctors_own_token_says_what_it_does_not_prove(start: Start) -> None:
+    settings = {"JWT_SECRET": SECRET, "JWT_AUDIENCE": "tasks"}
+    bridge = await start(**settings)
+    finding = await found("websocket", settings, public_url=bridge.url, token=token(aud="tasks"))
+    assert finding == (OK, "a WebSocket opens through the ingress", "")
+    finding = await found("websocket", settings, public_url=bridge.url, token=token(aud="tasks"), is_own_token=True)
+    assert finding.state is OK
+    assert finding.text == (
+        "a WebSocket opens through the ingress, with a token that doctor made (audience tasks); whether your identity "
+        "provider's tokens are accepted is not checked: give one with --token"
+    )
+
+
+async def test_websocket_with_a_token_for_another_audience_names_both(start: Start) -> None:
+    settings = {"JWT_SECRET": SECRET, "JWT_AUDIENCE": "tasks"}
+    bridge = await start(**settings)
+    finding = await found("websocket", settings, public_url=bridge.url, token=token(aud="account"))
+    assert (finding.state, "its aud is account, but WSBRIDGE_JWT_AUDIENCE is tasks" in finding.text) == (FAILURE, True)
+    finding = await found("websocket", public_url=bridge.url, token=token(aud="account"))  # nothing to compare with
+    assert finding.text == "the bridge closed the WebSocket with 4401 token_invalid"
+
+
 async def test_token_that_the_bridge_refuses_fails(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     finding = await found("websocket", public_url=bridge.url, token="a.b.c")

@@ -10,8 +10,10 @@ from wsbridge import client
 from wsbridge.cli.formatting import explain, is_colourful, one_line, pretty, printable
 from wsbridge.cli.http import why_unreachable
 from wsbridge.client import Cause, Client, Ended, Message
-from wsbridge.core.close_codes import Close
+from wsbridge.core.close_codes import LOST, NO_STATUS, Close
 
+CUTS = 3  # after nearly the same time without a message: a time-out
+_CUT = {1001, NO_STATUS.code, LOST.code}  # a bridge that ends a connection sends other codes
 Token = str | Callable[[], Awaitable[str | None]] | None
 
 
@@ -27,12 +29,16 @@ class Listener:
         self._note = note
         self._token_was_given = isinstance(follower.token, str)
         self._trouble = ""  # the last reported reason why connecting failed; each is reported once
+        self._heard: float | None = None  # when the last message of this connection came
+        self._idle: list[float] = []  # seconds without a message before each of the last cuts
+        self._idle_was_noted = False
         follower.on_disconnect = self._disconnected
 
     async def follow(self) -> None:
         try:
             async with self.client:
                 async for message in self.client:
+                    self._heard = self.client.clock()
                     self._show(bytes(message.text))
                     self._explain(message)
         except Ended as ended:
@@ -54,11 +60,30 @@ class Listener:
             self._trouble = ""
             when = f"in {seconds:.1f} s" if seconds else "now with a new token"
             self._note(f"{explain(cause)}. Reconnecting {when}")
+            self._compare_cuts(cause)
             return
+        self._idle.clear()  # a bridge that cannot be reached was not cut off by a time-out
         why = why_unreachable(cause, client.CONNECT_TIMEOUT) if isinstance(cause, Exception) else f"HTTP status {cause}"
         if why != self._trouble:
             self._trouble = why
             self._note(f"cannot reach {self.client.url}: {printable(why)}. Retrying until it answers")
+
+    def _compare_cuts(self, close: Close) -> None:
+        """Note once that connections are cut at a constant interval, which is shorter than the interval of pings."""
+        heard, self._heard = self._heard, None
+        if close.code not in _CUT or heard is None:
+            self._idle.clear()
+            return
+        self._idle = [*self._idle, self.client.clock() - heard][-CUTS:]
+        least, most = min(self._idle), max(self._idle)
+        is_timeout = len(self._idle) == CUTS and least >= 1 and most <= min(1.1 * least, client.PING_INTERVAL)
+        if is_timeout and not self._idle_was_noted:
+            self._idle_was_noted = True
+            self._note(
+                f"cut after {most:.1f} s without a message, {CUTS} times: probably a proxy ends idle connections; set "
+                "its idle time-out above the bridge's ping interval of 25 s (nginx proxy-read-timeout, HAProxy timeout "
+                "tunnel)"
+            )
 
 
 def shower(stream: TextIO, environ: Mapping[str, str]) -> Callable[[bytes], None]:

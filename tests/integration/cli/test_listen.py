@@ -18,7 +18,7 @@ from wsbridge.auth.tokens import mint
 from wsbridge.cli.formatting import explain
 from wsbridge.cli.listen import Listener, Token
 from wsbridge.client import STABLE, TOO_BIG, Client, Ended, delays
-from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, TOKEN_EXPIRED, Close
+from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, LOST, TOKEN_EXPIRED, Close
 
 SECRET = "0123456789abcdef0123456789abcdef"
 STAY_AWAY = Close(4509, "force_disconnect")
@@ -444,3 +444,42 @@ async def test_client_does_not_take_the_close_of_a_server_for_its_own(aiohttp_se
     with pytest.raises(Ended, match="1009") as ended:
         await anext(following.client)
     assert ended.value.cause is not TOO_BIG
+
+
+@pytest.mark.parametrize(
+    ("idle", "close", "is_noted"),
+    [
+        ([6.0, 6.2, 6.1, 6.1], LOST, True),
+        ([6.0, 6.0], LOST, False),
+        ([6.0, 6.0, 6.7], LOST, False),
+        ([0.5, 0.5, 0.5], LOST, False),
+        ([45.0, 45.0, 45.0], LOST, False),
+        ([6.0, 6.0, 6.0], Close(1001, ""), True),
+        ([6.0, 6.0, 6.0], Close(1012, "shutdown"), False),
+    ],
+)
+async def test_listen_of_cuts_at_a_constant_interval_notes_an_idle_timeout_once(
+    idle: list[float], close: Close, is_noted: bool, aiohttp_server: AiohttpServer
+) -> None:
+    def scene(number: int, seconds: float) -> Scene:
+        async def cut(ws: web.WebSocketResponse) -> None:
+            await ws.send_str(connected())
+            await until(lambda: len(following.shown) == number)
+            following.now += seconds
+            if close is not LOST:
+                await ws.close(code=close.code, message=close.reason.encode())
+                return
+            transport = stage.requests[-1].transport
+            assert transport is not None
+            transport.abort()
+
+        return cut
+
+    stage = Stage(*(scene(number, seconds) for number, seconds in enumerate(idle, 1)))
+    following = Following(await stage.open(aiohttp_server))
+    await following.to_the_end()
+    noted = [note for note in following.notes if note.startswith("cut after")]
+    assert len(noted) == is_noted
+    if noted:
+        assert "cut after 6." in noted[0]
+        assert "s without a message, 3 times: probably a proxy ends idle connections" in noted[0]

@@ -8,7 +8,6 @@ from aiohttp import hdrs, web
 from wsbridge.auth.access import bearer
 from wsbridge.auth.keys import Unavailable
 from wsbridge.auth.tokens import Identity, TokenVerifier
-from wsbridge.config.settings import PREFIX
 from wsbridge.connections.websocket_handshake import offered_subprotocols
 from wsbridge.core.close_codes import (
     TOKEN_EXPIRED,
@@ -31,8 +30,9 @@ class Authenticator:
     def __init__(self, verifier: TokenVerifier | None, *, cookie: str | None) -> None:
         self._verifier = verifier
         self._cookie = cookie
-        by_cookie = f"cookie {cookie}" if cookie else f"cookie, which {PREFIX}JWT_COOKIE would name"
-        self._no_token = f"the request has no token in its header, subprotocol, query (token=) or {by_cookie}"
+        by_cookie = f"the cookie {cookie}" if cookie else "a cookie (set WSBRIDGE_JWT_COOKIE to its name)"
+        places = "the header Authorization, a subprotocol, the parameter token of the URL"
+        self._no_token = f"the request has no token; it may be in {places}, or {by_cookie}"
 
     async def identify(self, request: web.Request) -> Identity:
         """The user of a request; `expires` is infinite without authentication.

@@ -131,7 +131,8 @@ async def test_identify_with_text_that_is_not_a_token_refuses(
     query = carried.pop("query", {}) | {"user_id": "u1"}
     ws = await connect(bridge, **carried, query=query)
     assert await closed(ws) == (4401, "token_missing")
-    assert logs.of("auth.failed", code=4401, reason="token_missing", user="u1")
+    (line,) = logs.of("auth.failed", code=4401, reason="token_missing", user="u1")
+    assert line["why"].endswith("the parameter token of the URL, or a cookie (set WSBRIDGE_JWT_COOKIE to its name)")
     ws = await connect(bridge, **carried)
     assert await closed(ws) == (4401, "token_missing")
 

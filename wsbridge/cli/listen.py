@@ -81,8 +81,8 @@ class Listener:
             self._idle_was_noted = True
             self._note(
                 f"cut after {most:.1f} s without a message, {CUTS} times: probably a proxy ends idle connections; set "
-                "its idle time-out above the bridge's ping interval of 25 s (nginx proxy-read-timeout, HAProxy timeout "
-                "tunnel)"
+                "its idle time-out above the bridge's WSBRIDGE_PING_INTERVAL of 25 s by default (nginx "
+                "proxy-read-timeout, HAProxy timeout tunnel)"
             )
 
 

@@ -189,7 +189,7 @@ class Bridge:
         """Accept no new sessions, and close the open ones within the time-out. Deliveries continue meanwhile."""
         self.admission.draining = True
         await drain(self.registry, self.settings.drain_timeout)
-        await self.reports.flush()
+        await self.reports.finish()
 
     def abandon(self) -> None:
         """Close all sessions at once, because this bridge is broken. Clients reconnect to other replicas."""

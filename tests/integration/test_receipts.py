@@ -142,6 +142,7 @@ async def test_replica_that_shuts_down_passes_on_how_far_its_connections_have_go
         await spawn(**settings(sidecar, REDIS_URL=valkey.url))
         ws, _ = await stopped.opened("u1")
         await publish(stopped, "a", "u1", after=3)
+        await receive(ws)
         stopped.terminate()
         assert (await closed(ws))[0] == 1012
         assert await stopped.code() == 0

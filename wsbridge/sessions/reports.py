@@ -16,6 +16,7 @@ from wsbridge.sessions.session import Session
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL = 1.0  # seconds between two calls of the store; all reports in between are one call
+SLICE = 500  # sessions that are looked at together
 MOST = 100_000  # users with news for the store; beyond that, those whose news came first are dropped
 
 
@@ -60,6 +61,13 @@ class Reports:
         while True:
             await asyncio.sleep(INTERVAL)
             await self.flush()
+
+    async def finish(self) -> None:
+        """Pass on how far all connections have got, also those that are still open at the end of the process."""
+        for batch in self._registry.slices(SLICE):
+            for session in batch:
+                self._note(session)
+        await self.flush()
 
     async def flush(self) -> None:
         """Pass the news on. They are kept while the store is unavailable."""

@@ -174,3 +174,10 @@ def test_sample_with_an_absurd_time_is_bounded(at: float) -> None:
     scene.peer.session.round_trip = 0.2
     scene.take(1, sample=Sample(at, 0.05, 0.1))
     assert scene.peer.metrics.handled.sum in (0.0, 3600.0)
+
+
+async def test_end_of_the_process_passes_on_how_far_connections_have_got_that_are_still_open() -> None:
+    """They may outlast the drain: their clients answer the close late, or never."""
+    scene = Scene()
+    await scene.reports.finish()
+    assert scene.store.news == [{"u": Reached("e", 5)}]

@@ -15,13 +15,10 @@ from wsbridge.cli.verify.viewer import Broken
 JOB = "websocket-service"
 FASTER = 1_000  # the durations in the rules are divided by this: a fault lasts seconds and not minutes
 QUIET = 4.0  # seconds before the first fault in which no alert may fire; longer than the longest of their windows
+OUTAGE = "replica down for two seconds"  # a shorter one may fall between two scrapes, or end before the alert
 DOWN, CHECK, RETRIED = "WsbridgeDown", "WsbridgeCheckFailing", "WsbridgeEventsRetried"
 OF_FAULT = {  # the alerts that must fire. Other faults may be too short for theirs
-    "replica killed": {DOWN},
-    "replica drained": {DOWN},
-    "broadcaster of a replica dead": {DOWN},
-    "replica killed while Redis is frozen": {DOWN},
-    "replica drained while Redis is frozen": {DOWN},
+    OUTAGE: {DOWN},
     "Redis frozen for longer than the history lasts": {CHECK, RETRIED},
     "Redis out of memory": {RETRIED},
     "event without a user": {"WsbridgeEventsDropped"},

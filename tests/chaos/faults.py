@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
+from tests.chaos.alerts import OUTAGE
 from tests.chaos.plan import Plan
 from tests.chaos.replica import Replica
 from tests.support.clocks import WallClock
@@ -130,22 +131,29 @@ class Faults:
         replica = self._dice.choice(self._replicas)
         async with self.losing(not self._redis):
             await replica.kill()
-            await asyncio.sleep(self._dice.uniform(0, 1.5))
-            await replica.start()
+            await self._start(replica, after=self._dice.uniform(0, 1.5))
 
     async def drain(self) -> None:
         """SIGTERM; once it has ended, a new process."""
         replica = self._dice.choice(self._replicas)
         async with self.losing(not self._redis):
             await replica.drain()
-            await replica.start()
+            await self._start(replica)
 
     async def end_broadcaster(self) -> None:
         """End a background job; the process exits, and is started again."""
         replica = self._dice.choice(self._replicas)
         async with self.losing(not self._redis):
             await replica.lose_broadcaster()
-            await replica.start()
+            await self._start(replica)
+
+    async def _start(self, replica: Replica, *, after: float = 0) -> None:
+        """Start a process that has just ended again, after so many seconds."""
+        ended = time.monotonic()
+        await asyncio.sleep(after)
+        await replica.start()
+        if time.monotonic() - ended >= 2:
+            self._sidecars.tally[f"fault: {OUTAGE}"] += 1
 
     async def pause(self) -> None:
         """Freeze the process, as when its machine stands still.

@@ -3,7 +3,6 @@
 import base64
 import hmac
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +38,7 @@ def part(value: object) -> str:
 
 def token(claims: Mapping[str, Any], key: Any = SECRET, algorithm: str = "HS256", **headers: Any) -> str:
     """A valid token except for these claims, also where PyJWT would refuse to make it; None leaves a claim out."""
-    all_claims = {"sub": "u1", "exp": int(time.time()) + 60} | dict(claims)
+    all_claims = {"sub": "u1", "exp": 2**40} | dict(claims)  # made when the module is read, long before its tests
     if algorithm == "RS256":
         return jwt.encode(all_claims, key, algorithm)
     present = {name: value for name, value in all_claims.items() if value is not None}

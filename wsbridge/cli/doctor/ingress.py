@@ -99,7 +99,9 @@ def _opened(d: Deployment, first: str) -> Finding:
         why = "; ".join(mismatches(d.token, s)) or "its aud, iss, alg and exp fit the settings of this environment"
         text += f"; of the token, not verified here: {why}"
     return failure(
-        text, "correct the token or the WSBRIDGE_JWT_ settings; auth.failed in the bridge's log has the reason"
+        text,
+        "let the identity provider correct the token, or change the WSBRIDGE_JWT_ setting; auth.failed in the bridge's "
+        "log has the reason",
     )
 
 
@@ -138,20 +140,30 @@ async def histories(d: Deployment) -> Finding:
 
 async def idle_websocket(d: Deployment) -> Finding:
     """Whether the ingress keeps a WebSocket without events."""
-    started = time.monotonic()
+    started, events = time.monotonic(), 0
     try:
         async with asyncio.timeout(d.idle), _open(d) as ws:
             await _connected(ws, d)
-            async for _ in ws:  # events of the user
-                pass
+            async for _ in ws:
+                events += 1
             code = ws.close_code or LOST.code
     except TimeoutError:
-        return ok(f"a WebSocket without events lasted {d.idle:g} s")
+        return lasted("a WebSocket", events, d.idle)
     except (aiohttp.ClientError, OSError):
         raise NotChecked("no WebSocket opens") from None
     if code in _PROXIES:
         return cut("a WebSocket", started)
     raise NotChecked(f"the bridge closed the WebSocket with {code}")
+
+
+def lasted(what: str, events: int, seconds: float) -> Finding:
+    """A connection that lasted for so many seconds, in which so many events arrived."""
+    if events:
+        raise NotChecked(
+            f"{what} got events of its user meanwhile ({events}), so it was not idle: give the --token of a user "
+            "without events, or none if WSBRIDGE_JWT_SECRET is set here"
+        )
+    return ok(f"{what} without events lasted {seconds:g} s")
 
 
 def cut(what: str, started: float) -> Finding:

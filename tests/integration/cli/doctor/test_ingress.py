@@ -115,6 +115,16 @@ async def test_idle_connections_that_the_bridge_closes_are_not_checked(start: St
         await until(lambda: not bridge.bridge.registry.of(USER))
 
 
+@pytest.mark.parametrize("check", ["idle-websocket", "idle-stream"])
+async def test_connection_whose_user_has_events_says_nothing_about_idle_ones(bridge: Running, check: str) -> None:
+    """An ingress that cuts idle connections does not cut it."""
+    waiting = asyncio.create_task(found(check, public_url=bridge.url, idle=1.0))
+    await until(lambda: bridge.bridge.registry.of(USER))
+    await bridge.publish({"user_id": USER})
+    finding = await waiting
+    assert (finding.state, "got events of its user meanwhile (1)" in finding.text) == (NOT_CHECKED, True), finding
+
+
 async def test_guarded_routes_of_the_bridge_itself_are_not_checked(bridge: Running) -> None:
     assert (await found("guarded-routes", url=bridge.url, public_url=bridge.url)).state is NOT_CHECKED
 

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 class Costs:
     """Measured costs of bridges that share a Redis. CPU times are µs. docs/scaling.md names the source of each."""
 
-    event: float = 46.9  # of the bridges, in bulks of 100: to receive, store and deliver it
-    event_redis: float = 27.7
+    event: float = 51.4  # of the bridges, in bulks of 100: to receive, store and deliver it
+    event_redis: float = 20.8
     event_sidecar: float = 27.0
-    single: float = 345.0  # of the bridges, for an event in a request of its own
+    single: float = 386.0  # of the bridges, for an event in a request of its own
     single_sidecar: float = 670.0
     sweep: float = 0.93  # in each second, to see whether a connection is silent
     ping: float = 16.2  # and its pong
     look: float = 9.3  # compares the position of a connected user with Redis
     look_redis: float = 1.7
-    reconnect: float = 427.0  # with a handshake, and missed events
-    reconnect_redis: float = 49.1
+    reconnect: float = 362.0  # with a handshake, and missed events
+    reconnect_redis: float = 43.5
     base: float = 49.0  # MB of a bridge without connections
     process: float = 4.5  # KB of a connection
     kernel: float = 5.3  # KB of one end of a connection

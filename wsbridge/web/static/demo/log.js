@@ -47,7 +47,7 @@ function row({ way, text, label, at }) {
   return element('details', way, head, element('p', '', 'The message', size), coloured(text.trim()));
 }
 
-/* The type of a message, and what it means. A stream has several messages in one chunk. */
+/* The type and the meaning of a message. A chunk of a stream may hold several. */
 function meaning(text) {
   const messages = text.startsWith('{') ? [text] : [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => data);
   const said = messages.map((message) => {

@@ -12,7 +12,7 @@ export class Picture {
   #node = document.getElementById('chain');
   #find = (selector) => this.#node.querySelector(selector);
   #entered = new Map();   // id → when its dot reaches the bridge
-  #waiting = new Map();   // user → ids that nobody has got yet
+  #waiting = new Map();   // user → ids of the accepted events that no tab has yet
   #linked = new Map();    // user → the link that was open at the last look
 
   constructor(browsers) {

@@ -27,6 +27,14 @@ def opened(ends: tuple[int, int]) -> Iterator[tuple[int, TextIO]]:
             os.close(read)
 
 
+def line_of(read: int) -> str:
+    """A whole line. A terminal may pass it on in parts."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(read, 9999)
+    return line.decode()
+
+
 def test_shower_to_a_pipe_writes_bytes_at_once() -> None:
     with opened(os.pipe()) as (read, stream):
         shower(stream, {})(UPDATE)
@@ -37,9 +45,9 @@ def test_shower_to_a_pipe_writes_bytes_at_once() -> None:
 def test_shower_to_a_terminal_writes_text(term: str) -> None:
     with opened(pty.openpty()) as (read, stream):
         shower(stream, {"TERM": term})(UPDATE)
-        shown = os.read(read, 9999).decode()
+        shown = line_of(read)
         shower(stream, {"TERM": term})(b"\xff")
-        assert os.read(read, 9999).decode() == "\ufffd\r\n"
+        assert line_of(read) == "\ufffd\r\n"
     assert '"Buü\\u001b"' in shown
     assert ("\x1b[36mtask_update" in shown) is (term == "xterm")
 

@@ -213,7 +213,7 @@ def run(name: str, *arguments: str, cwd: Path = HERE) -> None:
         try:
             _follow(process, name, output.name)
         finally:
-            with contextlib.suppress(ProcessLookupError):  # if it is interrupted, what it has started too
+            with contextlib.suppress(ProcessLookupError):  # it has ended, unless this is an interruption
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         if process.returncode:

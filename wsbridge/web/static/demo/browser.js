@@ -40,7 +40,7 @@ export class Browser {
 
   get isOpen() { return this.tabs.some(({ client }) => client.state.status === 'open'); } // also through another page
 
-  leader() { // who has the connection that the other tabs share
+  leader() { // the tab whose connection the others share
     const tab = this.tabs.find(({ client }) => client.state.transport in LINK);
     return tab ? `the ${LINK[tab.client.state.transport]} of ${tab.name}` : 'a tab of another page';
   }

@@ -1,13 +1,14 @@
-/* The four steps. Each is ticked off by what has really happened, whoever did it: the buttons here, those below, or curl. */
+/* The four steps. Each ticks itself off when it has really happened: by its button, by the controls below, or by curl. */
 
 import { element, setText } from './dom.js';
 import { when } from './stage.js';
 
-const WAITING = 2; // events to publish while alice is offline
+const WAITING = 2;      // events to publish while alice is offline
+const MAX_IDS = 500;    // of each tab; a search for one takes time with each event
 
 export class Story {
   #done = new Set();
-  #got = new Map();     // tab → ids of the events that have arrived, in order
+  #got = new Map();     // tab → ids of the latest events that have arrived, in order
   #missed = [];         // ids that the bridge has accepted while alice was offline
   #steps = [];
 
@@ -37,7 +38,11 @@ export class Story {
       list.append(step.node);
     }
     when('accepted', ({ user, id }) => { if (user === 'alice' && alice.network.mode === 'offline') this.#missed.push(id); this.#look(); });
-    when('arrived', ({ tab, id }) => { this.#got.get(tab).push(id); this.#look(id); });
+    when('arrived', ({ tab, id }) => {
+      const ids = this.#got.get(tab);
+      if (ids.push(id) > MAX_IDS) ids.shift();
+      this.#look(id);
+    });
     when('gap', () => { this.#missed = []; if (!this.#done.has('resume')) this.#done.delete('offline'); this.#look(); }); // they will never arrive
     when('network', () => this.#look());
     when('state', () => this.#look());

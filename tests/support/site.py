@@ -10,7 +10,7 @@ from aiohttp import web
 from tests.support.running import Served, token
 
 # It tells the test everything, in order, through `tell(kind, value)`, and remembers in `seen` the numbers of the
-# updates. It counts its open WebSockets, so that a test sees whether the client is really connected by one.
+# updates. It numbers its WebSockets and tells when each opens and closes, whatever the client says about itself.
 _PAGE = """<!doctype html>
 <title>A page of the tests</title>
 <script>

@@ -124,6 +124,7 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 	$(lock) requirements/chain.txt --constraints requirements/test.txt --group chain
 	$(lock) requirements/mutants.txt --constraints requirements/test.txt --group mutants pyproject.toml
 	$(lock) requirements/bench.txt --constraints requirements/test.txt --group bench pyproject.toml
+	$(lock) requirements/recipes.txt --constraints requirements/test.txt --group recipes
 	$(lock) requirements/autobahn.txt --constraints requirements/test.txt --group autobahn pyproject.toml
 	$(lock) requirements/autobahntestsuite.txt --no-deps --group autobahntestsuite
 	$(lock) requirements/release.txt --constraints requirements/test.txt --group release pyproject.toml

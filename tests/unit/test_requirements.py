@@ -21,6 +21,7 @@ LOCKS = (
     "requirements/tools.txt",
     "requirements/fuzz.txt",
     "requirements/bench.txt",
+    "requirements/recipes.txt",
     "requirements/autobahn.txt",
     "requirements/release.txt",
 )
@@ -100,6 +101,7 @@ def test_lock_of_traces_has_every_package_of_the_extra() -> None:
         ("fuzz", "fuzz"),
         ("mutants", "mutants"),
         ("bench", "bench"),
+        ("recipes", "recipes"),
         ("autobahn", "autobahn"),
         ("release", "release"),
     ],

@@ -13,6 +13,7 @@ RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ED25519 = ("EdDSA", "Ed25519")  # RFC 8037, and its fully specified name of RFC 9864
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 MIN_RSA_BITS = 2048
+FOR_ENCRYPTION = "its use is 'enc', not 'sig'"
 
 
 class Key(NamedTuple):

@@ -11,8 +11,17 @@ import jwt
 from wsbridge.auth.jwks import Key
 from wsbridge.config.settings import PREFIX, Settings
 
-_CHARACTERS = 50  # shown of a value that the peer has chosen
+_CHARACTERS = 80  # shown of a value that the peer has chosen; an issuer of Entra ID has 75
 _VALUES = 3  # shown of a list
+_DOTS_OF_JWE = 4  # RFC 7516 §3.1; a signed token has two
+ENCRYPTED = (
+    "the token is encrypted (JWE), so only its issuer can read it: let the client request a token for an audience; "
+    "for Auth0 that is the identifier of an API"
+)
+FOR_GRAPH = (
+    "its header has a nonce, as in tokens for Microsoft Graph, which nobody else can verify: let the client request "
+    "a token for an API of your own"
+)
 _SETTINGS = {"aud": ("JWT_AUDIENCE", "jwt_audience"), "iss": ("JWT_ISSUER", "jwt_issuer")}
 # PyJWT raises these after it has verified the signature, so that no other key needs to be tried.
 OF_CLAIMS = (
@@ -37,13 +46,20 @@ def why_invalid(error: Exception, token: str, settings: Settings) -> str:
         case jwt.ExpiredSignatureError():
             why = f"the token expired more than {leeway} ago: the client must get a new one; if it was new, {clocks}"
         case jwt.InvalidSignatureError():
-            why = f"the token's signature does not match {_source(settings)}: does the identity provider use this key?"
+            is_for_graph = "nonce" in jwt.get_unverified_header(token)
+            what = FOR_GRAPH if is_for_graph else "does the identity provider use this key?"
+            why = f"the token's signature does not match {_source(settings)}: {what}"
         case jwt.InvalidKeyError():
             why = f"{_source(settings)} is too short for the algorithm of the token: use a longer one"
         case _:  # PyJWT's texts never contain the token
             text = f": {_shown(str(error))}" if isinstance(error, jwt.PyJWTError) else ""
-            why = f"not a valid JSON Web Token ({type(error).__name__}{text}): does the client send another text?"
+            name = type(error).__name__
+            why = f"not a valid JSON Web Token ({name}{text}): does the client send an opaque token, or another text?"
     return why
+
+
+def is_encrypted(token: str) -> bool:
+    return token.count(".") == _DOTS_OF_JWE
 
 
 def why_without_key(header: dict[str, Any], candidates: Sequence[Key], settings: Settings) -> str:

@@ -11,7 +11,14 @@ from jwt.algorithms import OKPAlgorithm
 from wsbridge.auth.jwks import HMAC
 from wsbridge.auth.keys import Keys
 from wsbridge.auth.token_cache import TokenCache
-from wsbridge.auth.token_refusals import OF_CLAIMS, why_invalid, why_no_user, why_without_key
+from wsbridge.auth.token_refusals import (
+    ENCRYPTED,
+    OF_CLAIMS,
+    is_encrypted,
+    why_invalid,
+    why_no_user,
+    why_without_key,
+)
 from wsbridge.config.settings import PREFIX, SECRET_BYTES, Settings, SettingsError
 from wsbridge.core.close_codes import TOKEN_EXPIRED, TOKEN_INVALID, USER_ID_REQUIRED, Refused
 from wsbridge.core.user_ids import is_user
@@ -52,6 +59,8 @@ class TokenVerifier:
         return identity
 
     async def _verify(self, token: str) -> Identity:
+        if is_encrypted(token):
+            raise Refused(TOKEN_INVALID, ENCRYPTED)
         try:
             header = jwt.get_unverified_header(token)
         except Exception as error:  # untrusted input: any error of the parser means an invalid token
@@ -89,7 +98,7 @@ class TokenVerifier:
         )
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
-        user = _found(claims, self._claim)
+        user = found_claim(claims, self._claim)
         if user is None:
             raise Refused(TOKEN_INVALID, why_no_user("is missing", self._settings))
         if type(user) not in (str, int) or not str(user):
@@ -122,7 +131,7 @@ def mint(settings: Settings, user: str, *, ttl: float, algorithm: str = "HS256",
     return jwt.encode(claims, settings.jwt_secret, algorithm=algorithm)
 
 
-def _found(claims: Mapping[str, Any], name: str) -> Any:
+def found_claim(claims: Mapping[str, Any], name: str) -> Any:
     """The claim of that name, which may have dots (`https://example.com/user`), else of that dotted path, or None."""
     if name in claims:
         return claims[name]

@@ -98,7 +98,9 @@ PRIVATE = {"sub": "the-user", "email": "the-email"}
         ({}, token({"sub": None, "email": "the-email"}), ("claim sub is missing", "WSBRIDGE_JWT_USER_CLAIM (sub)")),
         ({}, token({"sub": ["the-user"]}), ("claim sub is neither a text nor", "WSBRIDGE_JWT_USER_CLAIM (sub)")),
         ({"JWT_SECRET": SECRET[:40]}, token(PRIVATE, key=SECRET[:40], algorithm="HS512"), ("SECRET is too short",)),
-        ({}, "an-opaque-token", ("not a valid JSON Web Token", "Not enough segments")),
+        ({}, "an-opaque-token", ("not a valid JSON Web Token", "Not enough segments", "an opaque token")),
+        ({}, "e30..YQ.YQ.YQ", ("is encrypted (JWE)", "request a token for an audience")),
+        ({}, token(PRIVATE, key=OTHER, nonce="n"), ("does not match WSBRIDGE_JWT_SECRET", "Microsoft Graph")),
         ({}, token(PRIVATE, crit=["x\n" * 999]), ("not a valid JSON Web Token", "x\\n")),
     ],
 )  # fmt: skip
@@ -115,5 +117,5 @@ def test_refusal_with_an_unknown_kid_names_the_key_set_and_the_kid() -> None:
     settings = Settings(jwt_jwks_url="https://login.example.com/keys")
     shown = why_without_key({"alg": "RS256", "kid": "k" * 99}, [], settings)
     assert "the key set of WSBRIDGE_JWT_JWKS_URL has no key for the token's alg 'RS256' and kid 'kkk" in shown
-    assert "k" * 51 not in shown
+    assert "k" * 81 not in shown
     assert "must be one of ES256" in why_without_key({}, [Key(None, ("ES256",), "k")], settings)

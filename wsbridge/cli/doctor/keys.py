@@ -3,7 +3,7 @@
 import aiohttp
 import msgspec
 
-from wsbridge.auth.jwks import keys_of_set
+from wsbridge.auth.jwks import FOR_ENCRYPTION, keys_of_set
 from wsbridge.auth.keys import FETCH_ERRORS, described, fetch
 from wsbridge.cli.doctor.clock import compared, time_of
 from wsbridge.cli.doctor.deployment import Deployment
@@ -33,9 +33,9 @@ async def jwks(d: Deployment) -> Finding:
         return failure("the key set has no usable key (it is empty)", EMPTY)
     if not keys:
         return failure(f"the key set has no usable key ({why})", NONE + or_setting)
-    if skipped:
+    if any(not reason.endswith(FOR_ENCRYPTION) for reason in skipped):
         return warning(f"usable keys: {len(keys)}, not usable: {why}", OTHERS + or_setting)
-    return ok(f"usable keys: {len(keys)}")
+    return ok(f"usable keys: {len(keys)}" + f", not for signatures: {len(skipped)}" * bool(skipped))
 
 
 async def jwks_clock(d: Deployment) -> Finding:

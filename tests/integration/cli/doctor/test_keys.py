@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support.doctor import FAILURE, NOT_CHECKED, OK, WARNING, found
 from tests.support.key_material import EC_KEYS, RSA_KEY, jwk
 from tests.support.running import Served
 
 GOOD, FOR_ENCRYPTION = jwk(RSA_KEY, "good"), jwk(EC_KEYS["ES256"], "other", use="enc")
+
+SHORT = jwk(rsa.generate_private_key(65_537, 1024), "short")
 
 
 class KeyServer(Served):
@@ -38,7 +41,8 @@ class KeyServer(Served):
     ("keys", "state", "text"),
     [
         ([GOOD], OK, "usable keys: 1"),
-        ([GOOD, FOR_ENCRYPTION], WARNING, "other: its use is 'enc'"),
+        ([GOOD, FOR_ENCRYPTION], OK, "usable keys: 1, not for signatures: 1"),
+        ([GOOD, FOR_ENCRYPTION, SHORT], WARNING, "short: its type, curve or size is not supported"),
         ([FOR_ENCRYPTION], FAILURE, "the key set has no usable key (other: its use is 'enc'"),
         ([], FAILURE, "it is empty"),
     ],

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import jwt
 import pytest
 
 from tests.support.running import SECRET, token, variables
+from wsbridge.auth.token_refusals import ENCRYPTED, FOR_GRAPH
 from wsbridge.cli.doctor.tokens import mismatches
 from wsbridge.config.env import load
 
@@ -30,5 +32,13 @@ def test_mismatches_name_the_claim_and_the_setting(
 
 
 def test_mismatches_of_a_text_that_is_not_a_token_say_so() -> None:
-    [why] = mismatches("a.b.c", load(variables({"JWT_SECRET": SECRET}))[0])
+    settings, _ = load(variables({"JWT_SECRET": SECRET}))
+    [why] = mismatches("a.b.c", settings)
     assert why.startswith("it is not a JWT (")
+    assert list(mismatches("e30..YQ.YQ.YQ", settings)) == [ENCRYPTED]
+
+
+def test_mismatches_of_a_token_for_microsoft_graph_say_so() -> None:
+    settings, _ = load(variables({"JWT_SECRET": SECRET}))
+    text = jwt.encode({"sub": "u1", "exp": 2**40}, SECRET, headers={"nonce": "n"})
+    assert list(mismatches(text, settings)) == [FOR_GRAPH]

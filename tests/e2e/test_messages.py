@@ -9,10 +9,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e.chain import App, Chain, Start
+from tests.e2e.chain import WITH_REDIS, App, Chain, Start
 from tests.e2e.kafka import Kafka
+from tests.support.identity import Provider
 from tests.support.running import DEADLINE, until
-from tests.support.valkey import settled
+from tests.support.valkey import Valkey, settled
 
 LONG_AGO = 3_600.0  # seconds
 USER = "zoë/1"  # as key and header it is not ASCII
@@ -94,6 +95,17 @@ async def test_message_published_through_dapr_arrives(chain: Chain) -> None:
         await chain.publisher.publish(sent, USER, content_type)
         assert await next_event(tab) == arrives, name
     await until(lambda: bridge.log.of("event.received", event_id="e-1"))
+
+
+async def test_message_to_a_user_of_auth0_arrives_by_its_token(chained: Start, redis: Valkey) -> None:
+    """The user id of docs/identity.md has a `|`, and passes through Kafka's key, the sidecars, Redis and the token."""
+    async with Provider("Auth0") as provider:
+        chain = await chained(WITH_REDIS, REDIS_URL=redis.url, AUTH="required", **provider.settings)
+        [bridge] = chain.bridges
+        tab, connected = await bridge.opened(provider.user, token=provider.token())
+        assert connected["user_id"] == provider.user
+        await chain.publish(provider.user, n=1)
+        assert json.loads(await next_event(tab)) == {"user_id": provider.user, "n": 1}
 
 
 async def test_message_of_another_producer_arrives_byte_for_byte(chain: Chain, kafka: Kafka) -> None:

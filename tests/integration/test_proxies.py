@@ -1,7 +1,6 @@
 """A bridge behind real reverse proxies on the same host: the reachable routes, sockets and streams."""
 
 import itertools
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -14,7 +13,18 @@ import pytest
 from tests.support.deliveries import cloud_event
 from tests.support.logs import Logs
 from tests.support.reverse_proxies import TEXTS, UPGRADING, ReverseProxy
-from tests.support.running import ADMIN_TOKEN, APP_TOKEN, DEADLINE, SECRET, Start, closed, receive, token, until
+from tests.support.running import (
+    ADMIN_TOKEN,
+    APP_TOKEN,
+    DEADLINE,
+    SECRET,
+    Start,
+    closed,
+    data_of,
+    receive,
+    token,
+    until,
+)
 
 GUARDED = [
     ("POST", "/events/task-updates"),
@@ -97,14 +107,6 @@ async def test_stream_through_a_proxy_gets_each_event_at_once(start: Start, fron
             assert await bridge.publish({"user_id": "alice", "n": number}) == "SUCCESS"
             assert (await data_of(response))["event"]["n"] == number
     await until(lambda: len(bridge.bridge.registry) == 0)
-
-
-async def data_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The data of the next event in the stream."""
-    async for line in response.content:
-        if line.startswith(b"data:"):
-            return dict(json.loads(line.removeprefix(b"data:")))
-    raise AssertionError("the stream has ended")
 
 
 @pytest.mark.fault("B3")

@@ -157,6 +157,15 @@ async def receive(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
     return message
 
 
+async def data_of(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The data of the next event in the stream."""
+    async with asyncio.timeout(DEADLINE):
+        async for line in response.content:
+            if line.startswith(b"data:"):
+                return dict(json.loads(line.removeprefix(b"data:")))
+    raise AssertionError("the stream has ended")
+
+
 async def closed(ws: aiohttp.ClientWebSocketResponse) -> tuple[int | None, str]:
     """Read to the end; return the close code and reason, or 1006 if the connection ended without a close frame."""
     async with asyncio.timeout(DEADLINE):

@@ -1,8 +1,9 @@
 """Injects every kind of fault while events flow: `python -m tests.chaos --seed 1 --seconds 120`, or `make chaos`.
 
 Two replicas, a real Redis or Valkey, a publisher like Dapr, clients that connect and disconnect, and faults one after
-the other. If Prometheus is installed, it scrapes the replicas, and the alerts of the injected faults must fire. The
-seed repeats the events and the order of the faults, but not their exact timing.
+the other. If Prometheus is installed, it scrapes the replicas, and the alerts of the injected faults must fire; in a
+run of two minutes each alert has its fault. The seed repeats the events and the order of the faults, but not their
+exact timing.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from tests.chaos.plan import Plan
 from tests.chaos.run import chaos
 from wsbridge.cli.verify.viewer import Broken
 
+LONG = 120.0  # seconds of a run in which each alert must fire
+
 
 def report(plan: Plan, tally: Counter[str]) -> str:
     """The counters of a run, one line each."""
@@ -29,11 +32,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(1_000_000), help="another one each time if absent"
     )
-    parser.add_argument("--seconds", type=float, default=120.0, help="how long faults come, 120 if absent")
+    parser.add_argument("--seconds", type=float, default=LONG, help="how long faults come, 120 if absent")
     parser.add_argument("--no-redis", action="store_true", help="one replica alone, which is killed and drained")
     parser.add_argument("--only", default="", metavar="TEXT", help="faults with this in their names, such as frozen")
     options = parser.parse_args(arguments)
-    plan = Plan(seed=options.seed, seconds=options.seconds, redis=not options.no_redis, only=options.only)
+    plan = Plan(
+        seed=options.seed,
+        seconds=options.seconds,
+        redis=not options.no_redis,
+        only=options.only,
+        every_alert=options.seconds >= LONG and not options.only,
+    )
     say(f"seed {plan.seed}: {plan.clients} clients of {plan.users} users, faults for {plan.seconds:g} s")
     try:
         tally = asyncio.run(interruptible(chaos(plan, say)))

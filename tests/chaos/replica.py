@@ -12,21 +12,37 @@ from tests.support.spawned import Spawned
 from tests.support.valkey import free_port
 from wsbridge.cli.verify.viewer import Broken
 
-# A background job cannot be ended from outside the process. So each replica starts with a broadcaster that raises at
-# its next event after a signal.
-MORTAL = """
+BUG = "the append fails"
+# A background job cannot be ended from outside the process, and nothing outside of it causes an internal error. So each
+# replica starts with a broadcaster that raises at its next event after a signal, and with appends one of which raises
+# after another signal, when it has stored its events.
+BREAKABLE = f"""
 import signal
+from wsbridge.broker.memory import MemoryBroker
+from wsbridge.broker.redis.broker import RedisBroker
 from wsbridge.sessions.bus import Bus
 
-deliver_all, doomed = Bus._deliver_all, []
+deliver_all, doomed, unlucky = Bus._deliver_all, [], []
 
 def mortal(bus, *arguments):
     if doomed:
         raise RuntimeError("the broadcaster dies")
     return deliver_all(bus, *arguments)
 
+def buggy(append):
+    async def appended(*arguments):
+        outcomes = await append(*arguments)
+        if unlucky:
+            unlucky.clear()
+            raise RuntimeError("{BUG}")
+        return outcomes
+    return appended
+
 Bus._deliver_all = mortal
+for broker in (MemoryBroker, RedisBroker):
+    broker.append = buggy(broker.append)
 signal.signal(signal.SIGUSR1, lambda *_: doomed.append(True))
+signal.signal(signal.SIGUSR2, lambda *_: unlucky.append(True))
 """
 
 
@@ -54,7 +70,7 @@ class Replica:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self._process = await Spawned.start(self._http, broken=MORTAL, **self._settings)
+        self._process = await Spawned.start(self._http, broken=BREAKABLE, **self._settings)
         self._process.lines, lines = self.lines, self._process.lines
         self.lines += lines
         if not self._process.port:
@@ -86,6 +102,11 @@ class Replica:
         if code != 1 or failed != ["broadcast"]:
             raise Broken(f"{self._name} lost its broadcaster, exited with {code} and logged job.failed of {failed}")
 
+    def fail_append(self) -> None:
+        """Cause an internal error in one of the next appends."""
+        assert self._process is not None
+        self._process.process.send_signal(signal.SIGUSR2)
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Freeze the process inside the context; its connections stay open."""
@@ -109,10 +130,10 @@ class Replica:
             process.listening.set()
 
     def check(self) -> None:
-        """Check that the process runs and logged no internal error."""
+        """Check that the process runs and logged no internal error but those of `fail_append`."""
         assert self._process is not None
         if self._process.process.returncode is not None:
             raise Broken(f"{self._name} ended by itself: {self._process.errors.decode()}")
-        wrong = [line for line in self.lines if line["event"] == "internal.error"]
+        wrong = [line for line in self.lines if line["event"] == "internal.error" and BUG not in line["exception"]]
         if wrong:
             raise Broken(f"{self._name} logged:\n{json.dumps(wrong[0], indent=1)}".replace("\\n", "\n"))

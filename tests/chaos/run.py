@@ -13,9 +13,10 @@ from typing import Any
 import aiohttp
 
 from tests.chaos.alerts import Alerts
-from tests.chaos.faults import Faults, Redis, Say
+from tests.chaos.faults import Faults
 from tests.chaos.plan import Plan
 from tests.chaos.replica import Replica
+from tests.chaos.scene import Redis, Say, Scene
 from tests.support.sidecars import Partition, Sidecars
 from tests.support.tabs import Tab
 from tests.support.transports import Socket, Stream
@@ -46,7 +47,7 @@ async def chaos(plan: Plan, say: Say) -> Counter[str]:
         urls = [replica.url for replica in replicas]
         alerts = await stack.enter_async_context(Alerts.watching(directory, [replica.port for replica in replicas]))
         sidecars = Sidecars(urls, ledger, tally, http)
-        faults = Faults(plan, replicas, redis, sidecars, say)
+        faults = Faults(Scene(plan, replicas, redis, sidecars, http, say), alerts)
         viewers = [Viewer(ledger, users[number % plan.users], f"client {number}") for number in range(plan.clients)]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -74,7 +75,7 @@ async def chaos(plan: Plan, say: Say) -> Counter[str]:
             raise next(leaves(group)) from None
         for replica in replicas:
             replica.check()
-        await alerts.check_after(tally)
+        await alerts.count(tally)
     for viewer in viewers:
         tally.update(viewer.tally)
     tally["events"] = sum(ledger.count(user) for user in users)

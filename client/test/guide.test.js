@@ -1,4 +1,5 @@
-// The code of FRONTEND_INTEGRATION.md that needs no browser; tests/browser/test_guide.py and test_frameworks.py run the rest.
+// The code of the guide and of docs/frameworks.md that needs no browser; tests/browser/test_guide.py, test_tasks_page.py and
+// test_frameworks.py run the rest.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -13,14 +14,17 @@ import { createElement } from 'react';
 import { renderToString } from 'react-dom/server';
 
 const CLIENT = fileURLToPath(new URL('..', import.meta.url));
-const GUIDE = readFileSync(join(CLIENT, '..', 'FRONTEND_INTEGRATION.md'), 'utf8');
+const DOCUMENTS = ['FRONTEND_INTEGRATION.md', 'docs/frameworks.md'];
+const GUIDE = DOCUMENTS.map((name) => readFileSync(join(CLIENT, '..', name), 'utf8')).join('\n');
 const PLAYWRIGHT = `declare module '@playwright/test' {
   interface Fixtures { page: { [name: string]: any; routeWebSocket(url: RegExp, handler: (socket: any) => void): Promise<void> }; request: any }
   export const expect: any;
   export const test: (name: string, body: (fixtures: Fixtures) => Promise<void>) => void;
 }`;
 const OWN = `declare const process: { env: Record<string, string> };
-declare module '*/session' { export function currentUser(): Promise<string | undefined>; }`;
+declare module '*/session' { export function currentUser(): Promise<string | undefined>; }
+declare module 'vite' { export function defineConfig(config: object): object; }
+declare module '@vitejs/plugin-react' { export default function react(): object; }`;
 
 // An application with all packages installed. The types of the client come from its sources.
 const project = mkdtempSync(join(tmpdir(), 'wsbridge-guide-'));
@@ -51,14 +55,15 @@ test('guide_typescript_compiles_under_strict', () => {
     for (const [heading, text] of Object.entries(code(language))) files.push([`${heading.replaceAll(' ', '')}.${language}`, text]);
   }
   const declared = "declare const client: import('wsbridge-client').Client;\n"; // for blocks that use a client without creating it
-  files.push(['State.ts', `${declared}${code('js').State}export {};`]);
+  files.push(['Offline.ts', `${declared}${code('js').Offline}export {};`]);
   assert.deepEqual(files.map(([name]) => name), [
-    'playwright.d.ts', 'own.d.ts', 'Next.js.ts', 'TanStackQuery.ts', 'TypeScript.ts', 'Testingyourapp.ts', 'Testingyourapp2.ts', 'React.tsx',
-    'Next.js.tsx', 'State.ts',
+    'playwright.d.ts', 'own.d.ts', 'FiveminuteswithReact.ts', 'TypeScript.ts', 'Testingyourpage.ts', 'Testingyourpage2.ts', 'TanStackQuery.ts',
+    'Next.js.ts', 'FiveminuteswithReact.tsx', 'React.tsx', 'Next.js.tsx', 'Offline.ts',
   ]);
   for (const [name, text] of files) writeFileSync(join(project, name), text);
   const compilerOptions = {
-    strict: true, noEmit: true, allowJs: true, jsx: 'react-jsx', target: 'es2022', module: 'esnext', moduleResolution: 'bundler', types: [],
+    strict: true, noUnusedLocals: true, noUnusedParameters: true, verbatimModuleSyntax: true, erasableSyntaxOnly: true, // as Vite's template
+    noEmit: true, allowJs: true, jsx: 'react-jsx', target: 'es2022', module: 'esnext', moduleResolution: 'bundler', types: [],
     paths: Object.fromEntries(['', '/react', '/query'].map((entry) => [`wsbridge-client${entry}`, [join(CLIENT, entry, 'index.js')]])),
   };
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: files.map(([name]) => name) }));
@@ -73,7 +78,7 @@ test('guide_logout_closes_all_tabs_then_calls_the_backend', async (t) => {
   const asked = [];
   writeFileSync(join(project, 'client.js'), `export const client = { close: (how) => globalThis.asked.push(how) };`);
   writeFileSync(join(project, 'package.json'), '{"type":"module"}');
-  writeFileSync(join(project, 'logout.mjs'), code('js').Tokens2);
+  writeFileSync(join(project, 'logout.mjs'), code('js')['Logout and another user']);
   globalThis.asked = asked;
   t.mock.method(globalThis, 'fetch', async (path) => asked.push(path));
   const { logout } = await import(join(project, 'logout.mjs'));

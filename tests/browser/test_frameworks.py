@@ -1,4 +1,4 @@
-"""Runs the guide's code for Vue, Svelte and RxJS verbatim, with these frameworks, in a page."""
+"""Runs the code of docs/frameworks.md for Vue, Svelte and RxJS verbatim, with these frameworks, in a page."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,7 +40,7 @@ import App from './App.svelte';
 const app = mount(App, { target: main });
 window.leave = () => unmount(app);
 """,
-    "RxJS, Angular": """
+    "RxJS": """
 import { followed, messages } from './rxjs.js';
 const list = document.createElement('ul');
 main.append(list);
@@ -62,7 +62,7 @@ async def site(browser: Browser, service: Bridge) -> AsyncIterator[Site]:
 async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
     site: Site, tmp_path: Path, heading: str
 ) -> None:
-    name = heading.split(",", maxsplit=1)[0].lower()
+    name = heading.lower()
     files = {
         "tasks.js": code("Vue, Svelte, RxJS", "js").replace("'/ws'", f"'{site.proxy.url}/ws'"),
         f"{name}.js": code(heading, "js"),

@@ -1,6 +1,6 @@
 """Runs the code of FRONTEND_INTEGRATION.md verbatim, in a real browser and on a real bridge.
 
-client/test/guide.test.js has the parts that need no browser.
+client/test/guide.test.js has the parts that need no browser, test_tasks_page.py the React app.
 """
 
 import asyncio
@@ -46,12 +46,17 @@ async def site(service: Bridge, context: BrowserContext) -> AsyncIterator[Site]:
 
 
 async def test_guide_first_page_after_a_broken_connection_shows_updates(site: Site) -> None:
-    page = await site.open(code("", "html"))
+    page = await site.open(code("Five minutes", "html"))
+    items = page.get_by_role("listitem")
     await site.connected()
     await site.publish("One")
-    await expect(page.locator("body")).to_have_text(re.compile("One$"))
+    await expect(items).to_have_text(["One"])
     await site.publish_in_the_dark("Two", "Three")
-    await expect(page.locator("body")).to_have_text(re.compile("OneTwoThree$"))
+    await expect(items).to_have_text(["One", "Two", "Three"])
+    await page.get_by_label("online").uncheck()
+    await site.publish("Four", "Five")
+    await page.get_by_label("online").check()
+    await expect(items).to_have_text(["One", "Two", "Three", "Four", "Five"])
 
 
 async def looks(page: Page, expression: str, value: Any) -> None:
@@ -107,22 +112,33 @@ async def test_guide_token_endpoint_and_getToken_fit_the_bridge(context: Browser
         await looks(page, "[client.state.status, client.state.reason]", ["closed", "no_token"])
 
 
-async def test_guide_state_is_shown_in_words(site: Site) -> None:
-    page = await site.open('<p id="status"></p>' + module(CLIENT + code("State", "js") + CONNECT))
-    status = page.locator("#status")
-    await expect(status).to_have_text("live")
+async def test_guide_notice_shows_a_lost_connection_and_each_problem_until_it_is_over(site: Site) -> None:
+    page = await site.open(module(CLIENT + code("Offline", "js") + CONNECT))
+    notice = page.get_by_role("status")
+    await site.connected()
     await site.proxy.refuse()
     site.proxy.cut()
-    await expect(status).to_have_text(re.compile(r"back in \d+ s \(\d failed\)"))
+    await expect(notice).to_have_text(re.compile("^Offline"))
     await site.proxy.listen()
-    await expect(status).to_have_text(re.compile("^live"))
-    await page.evaluate("client.close()")
-    await expect(status).to_have_text("closed")
-    await page.evaluate("client.connect()")
-    await expect(status).to_have_text("live")
+    await expect(notice).to_have_text("")
+    await site.connected()
     async with site.bridge.http() as http:
         await http.post(f"{site.bridge.url}/users/{USER}/disconnect")
-    await expect(status).to_have_text("ended: 4509 force_disconnect")
+    await expect(notice).to_have_text("You are not allowed to see live updates.")
+    await page.evaluate("client.connect()")
+    await expect(notice).to_have_text("")
+
+
+def node_program(folder: Path, heading: str, port: int) -> tuple[str | Path, ...]:
+    """The command that runs the code under this heading in Node."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules" / "wsbridge-client").symlink_to(ROOT / "client")
+    program = folder / "program.mjs"
+    program.write_text(code(heading, "js").replace("localhost:8004", f"127.0.0.1:{port}"), encoding="utf-8")
+    return node, "--experimental-websocket", "--no-warnings", program  # Node 20 needs the flag
 
 
 async def test_guide_asynchronous_handlers_run_one_after_the_other(site: Site) -> None:
@@ -140,16 +156,15 @@ async def test_guide_asynchronous_handlers_run_one_after_the_other(site: Site) -
     await looks(page, "stored", ["One", "Two"])
 
 
+async def test_guide_test_for_node_passes(site: Site, tmp_path: Path) -> None:
+    program = node_program(tmp_path, "Testing your page", site.bridge.port)
+    process = await create_subprocess_exec(*program, stdout=PIPE)
+    output, _ = await asyncio.wait_for(process.communicate(), DEADLINE)
+    assert (process.returncode, b"pass 1" in output) == (0, True), output.decode()
+
+
 async def test_guide_code_for_node_prints_updates(site: Site, tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
-    (tmp_path / "node_modules").mkdir()
-    (tmp_path / "node_modules" / "wsbridge-client").symlink_to(ROOT / "client")
-    program = code("Node", "js").replace("localhost:8004", f"127.0.0.1:{site.proxy.port}")
-    (tmp_path / "follow.mjs").write_text(program, encoding="utf-8")
-    flags = ("--experimental-websocket", "--no-warnings")  # Node 20 needs it, later versions accept it
-    process = await create_subprocess_exec(node, *flags, tmp_path / "follow.mjs", stdout=PIPE)
+    process = await create_subprocess_exec(*node_program(tmp_path, "Node", site.proxy.port), stdout=PIPE)
     assert process.stdout
     try:
         await site.connected()
@@ -162,7 +177,7 @@ async def test_guide_code_for_node_prints_updates(site: Site, tmp_path: Path) ->
         await process.communicate()
 
 
-RAW = code("Without the client", "js")
+RAW = code("A page, by hand", "js")
 FOLLOW = """
 window.updates = []; window.gaps = []; window.ends = []; window.asked = [];
 async function getToken(reason) {

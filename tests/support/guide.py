@@ -1,4 +1,4 @@
-"""The code of FRONTEND_INTEGRATION.md, and a site that uses it."""
+"""The code of the guide and the pages that continue it, and a site that uses it."""
 
 import asyncio
 import json
@@ -17,7 +17,8 @@ from tests.support.running import ROOT, Served, until_told
 
 from playwright.async_api import BrowserContext, Page
 
-GUIDE = (ROOT / "FRONTEND_INTEGRATION.md").read_text(encoding="utf-8")
+DOCUMENTS = ("FRONTEND_INTEGRATION.md", "docs/frameworks.md", "docs/clients.md")
+GUIDE = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS)
 USER = "alice"  # the user in the guide's code
 
 

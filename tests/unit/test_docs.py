@@ -158,20 +158,36 @@ def test_docs_messages_of_clients_are_parsed() -> None:
 def test_docs_list_every_option_of_the_client() -> None:
     source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
     options = source.split("@typedef {object} Options")[1].split("@typedef")[0]
-    table = DOCS["FRONTEND_INTEGRATION.md"].split("## Options")[1].split("\n## ")[0]
-    documented = re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
-    assert documented == re.findall(r"@property \{.*\} \[?(\w+)", options)
+    assert api("Options") == re.findall(r"@property \{.*\} \[?(\w+)", options)
+
+
+@pytest.mark.parametrize(("heading", "typedef"), [("State", "{object} State"), ("follow", "{object} Follow\n")])
+def test_docs_list_every_field_of_a_type_of_the_client(heading: str, typedef: str) -> None:
+    source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
+    members = re.split(r"@typedef|\*/", source.split(f"@typedef {typedef}")[1])[0]
+    assert set(api(heading)) == set(re.findall(r"@property \{.*\} \[?(\w+)", members))
+
+
+def test_docs_list_every_message_that_the_client_emits() -> None:
+    source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
+    own = re.search(r"typedef \{\{(.*)\}\} OwnEvents", source)
+    assert own
+    assert set(api("Messages")) == {*re.findall(r"'?([\w*]+)'?: \w+", own[1]), "task_update"}
+
+
+def api(heading: str) -> list[str]:
+    """The names in the first column of the guide's table under this heading."""
+    section = DOCS["FRONTEND_INTEGRATION.md"].split("\n## API\n")[1].split(f"\n### {heading}\n")[1].split("\n### ")[0]
+    return re.findall(r"`([\w*]+)", " ".join(line.split("|")[1] for line in section.splitlines() if "|" in line))
 
 
 def test_docs_list_every_member_and_error_code_of_the_client() -> None:
     source = (ROOT / "client" / "src" / "types.js").read_text(encoding="utf-8")
     members = source.split("@typedef {object} Client\n")[1].split("*/")[0]
-    section = DOCS["FRONTEND_INTEGRATION.md"].split("\n## API\n")[1].split("\n## ")[0]
-    table, errors = section.split("An error of the client")
-    documented = re.findall(r"^\| `(\w+)", table, re.MULTILINE)
-    assert set(documented) == set(re.findall(r"@property \{.*\} (\w+)", members))
+    first = [name for name in api("Client") if name not in ("everywhere", "timeout", "signal")]
+    assert set(first) == set(re.findall(r"@property \{.*\} (\w+)", members))
     codes = re.findall(r"'(\w+)'", source.split("ClientErrorCode")[1].split("{")[-1])
-    assert re.findall(r'^\| <a id="(\w+)"></a>`\1`', errors, re.MULTILINE) == codes
+    assert re.findall(r'^\| <a id="(\w+)"></a>`\1`', DOCS["FRONTEND_INTEGRATION.md"], re.MULTILINE) == codes
 
 
 def test_docs_list_every_route() -> None:

@@ -388,7 +388,7 @@ async def test_client_that_is_left_closes_its_connection(bridge: Running) -> Non
 
 
 async def test_client_as_in_the_guide_prints_events(bridge: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    section = (ROOT / "FRONTEND_INTEGRATION.md").read_text(encoding="utf-8").split("\n## Python\n")[1]
+    section = (ROOT / "docs" / "frameworks.md").read_text(encoding="utf-8").split("\n## Python\n")[1]
     code, _, last = section.split("```python\n")[1].split("```")[0].rpartition("asyncio.run")
     assert last == '(main("ws://localhost:8004/ws"))\n'
     names: dict[str, Any] = {}

@@ -1,0 +1,151 @@
+"""The page and the backend of examples/tasks-page, and the guide's React app on that backend, in Vite's own server."""
+
+import asyncio
+import os
+import shutil
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.guide import code
+from tests.support.node_modules import installed, unavailable
+from tests.support.proxy import FaultyProxy
+from tests.support.running import ROOT
+from tests.support.valkey import free_port
+
+# isort: split
+
+from playwright.async_api import Browser, BrowserContext, Page, expect
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
+    pytest.mark.engines("chromium", reason="the guide's code is run in one engine"),
+]
+
+EXAMPLE = ROOT / "examples" / "tasks-page"
+MAIN = """
+import { createElement, StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import App from './App.tsx';
+createRoot(document.querySelector('#root')).render(createElement(StrictMode, null, createElement(App)));
+"""  # as in Vite's template
+INDEX = '<!doctype html><div id="root"></div><script type="module" src="/src/main.js"></script>'
+
+
+@asynccontextmanager
+async def listening(*command: str | Path, cwd: Path, **environ: str) -> AsyncIterator[None]:
+    """A server that prints its address once it listens."""
+    if shutil.which("node") is None:
+        unavailable("node is not installed")
+    process = await create_subprocess_exec(*command, cwd=cwd, env=os.environ | environ, stdout=PIPE)
+    assert process.stdout
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while b"http://" not in (line := await process.stdout.readline()):
+                assert line, "it ended"
+        yield
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+class Scene:
+    """A bridge behind a network that can fail, and the example's backend, which serves a folder."""
+
+    def __init__(self, bridge: Bridge, context: BrowserContext) -> None:
+        self.proxy = FaultyProxy(bridge.port)
+        self.context = context
+        self.backend = free_port()
+        self.bridge = bridge
+
+    def adapt(self, text: str) -> str:
+        """The code with the ports of the test."""
+        return text.replace("localhost:8004", f"127.0.0.1:{self.proxy.port}").replace(
+            "localhost:3000", f"127.0.0.1:{self.backend}"
+        )
+
+    @asynccontextmanager
+    async def serving(self, folder: Path) -> AsyncIterator[None]:
+        environ = {"PORT": str(self.backend), "BRIDGE": self.bridge.url}
+        async with listening("node", EXAMPLE / "server.mjs", cwd=folder, **environ):
+            yield
+
+    async def open(self, port: int) -> Page:
+        page = await self.context.new_page()
+        await page.goto(f"http://127.0.0.1:{port}/")
+        await expect(page.locator("[aria-busy]")).to_have_attribute("aria-busy", "false")
+        return page
+
+
+async def add(page: Page, title: str) -> None:
+    await page.get_by_label("New task").fill(title)
+    await page.get_by_role("button", name="Add").click()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(browser: Browser) -> AsyncIterator[Scene]:
+    async with Bridge() as bridge, await browser.new_context() as context:
+        scene = Scene(bridge, context)
+        async with scene.proxy:
+            yield scene
+
+
+async def test_tasks_page_shows_changes_in_each_tab_and_after_an_outage(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(scene.adapt((EXAMPLE / "index.html").read_text("utf-8")), "utf-8")
+    async with scene.serving(tmp_path):
+        tabs = [await scene.open(scene.backend) for _ in range(2)]
+        await add(tabs[0], "Buy milk")
+        for tab in tabs:
+            await expect(tab.get_by_role("listitem")).to_have_text(["Buy milk Done"])
+        await scene.proxy.refuse()
+        scene.proxy.cut()
+        await add(tabs[1], "Buy bread")
+        for tab in tabs:
+            await expect(tab.get_by_role("status")).to_contain_text("Offline")
+        await scene.proxy.listen()
+        for tab in tabs:
+            await expect(tab.get_by_role("listitem")).to_have_text(["Buy milk Done", "Buy bread Done"])
+            await expect(tab.get_by_role("status")).to_be_empty()
+        await tabs[0].get_by_role("button", name="Done").first.click()
+        await expect(tabs[1].get_by_role("listitem")).to_have_text(["Buy bread Done"])
+        later = await scene.open(scene.backend)
+        await expect(later.get_by_role("listitem")).to_have_text(["Buy bread Done"])
+
+
+async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outage(scene: Scene, tmp_path: Path) -> None:
+    modules = installed(ROOT / "tests" / "clients")
+    app, port = tmp_path / "app", free_port()
+    (app / "node_modules").mkdir(parents=True)
+    for each in modules.iterdir():
+        (app / "node_modules" / each.name).symlink_to(each)
+    client, others = app / "node_modules" / "wsbridge-client", shutil.ignore_patterns("node_modules")
+    shutil.copytree(ROOT / "client", client, ignore=others)  # a link would find another React
+    (app / "src").mkdir()
+    files = {
+        "index.html": INDEX,
+        "package.json": '{"type": "module"}',
+        "src/main.js": MAIN,
+        "src/App.tsx": code("Five minutes with React", "tsx"),
+        "vite.config.ts": code("Five minutes with React", "ts"),
+    }
+    for name, text in files.items():
+        (app / name).write_text(scene.adapt(text), encoding="utf-8")
+    vite = app / "node_modules" / ".bin" / "vite"
+    async with scene.serving(tmp_path), listening(vite, "--host", "127.0.0.1", "--port", str(port), cwd=app):
+        tabs = [await scene.open(port) for _ in range(2)]
+        await add(tabs[0], "Buy milk")
+        for tab in tabs:
+            await expect(tab.get_by_role("listitem")).to_have_text(["Buy milk"])
+        await expect(tabs[0].get_by_label("New task")).to_have_value("")  # React resets the form once the change shows
+        await scene.proxy.refuse()
+        scene.proxy.cut()
+        await add(tabs[1], "Buy bread")
+        await expect(tabs[0].get_by_role("main")).to_have_attribute("aria-busy", "true")
+        await scene.proxy.listen()
+        for tab in tabs:
+            await expect(tab.get_by_role("listitem")).to_have_text(["Buy milk", "Buy bread"])

@@ -1,4 +1,5 @@
 /** @import { Client, Options } from './types.js' */
+import { createChoice } from './choice.js';
 import { buildClient } from './core.js';
 import { follow } from './follow.js';
 import { createReceipts } from './receipts.js';
@@ -15,7 +16,7 @@ import { closeTabs, shareTabs } from './tabs.js';
 export function createClient({ sse, ...options }) {
   const [, folder, query] = /^([^?#]*\/|)ws\/?((?:\?.*)?)$/.exec(String(options.url)) ?? [];
   const beside = folder !== undefined && `${folder}sse${query}`;
-  return buildClient({ sse: sse ?? beside, ...options }, { openStream, shareTabs, closeTabs, createReceipts });
+  return buildClient({ sse: sse ?? beside, ...options }, { openStream, createChoice, shareTabs, closeTabs, createReceipts });
 }
 
 export { follow };

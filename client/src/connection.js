@@ -1,5 +1,4 @@
-/** @import { Connection, ConnectionHost, Frame, TransportEvents, Send, State, TokenReason } from './types.js' */
-import { createChoice } from './choice.js';
+/** @import { Choice, Connection, ConnectionHost, Frame, TransportEvents, Send, State, TokenReason } from './types.js' */
 import { reconnects, problemOf } from './closes.js';
 import { failure } from './failure.js';
 import { createWatch } from './watch.js';
@@ -8,8 +7,6 @@ const LOST = 1006; // the code of browsers for a close without a close frame
 const CONNECT_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection counts as stable: delays after its end are short again
 const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
-const UPGRADE = 10_000; // ms on a stream before a socket is tried beside it (an outage looks like a block); doubled each time
-const SELDOM = 3_600_000; // the same, at most
 const PROBE = 3_000; // ms for an answer after the user or the network has returned
 const COMMENTS = 16_000; // the same on a stream, which cannot be pinged and sends a comment every 15 s
 const EARLY = 60_000; // ms before a token expires at which a fresh one is fetched, at most
@@ -27,11 +24,11 @@ const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
  * @returns {Connection}
  */
 export function createConnection(host) {
-  const { getToken, open, canStream, canSocket, backoff, receive, show } = host, choice = createChoice(host);
-  /** @typedef {{isStream: boolean, upgrade: boolean, tried?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any, patience?: any}} Transport */
+  const { getToken, open, choice, backoff, receive, show } = host;
+  /** @typedef {{isStream: boolean, tried?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any, patience?: any}} Transport */
   const /** @type {Set<Transport>} */ opening = new Set();
   let /** @type {Transport | null} */ live = null;
-  let attempt = 0, retriedAtOnce = false, upgradeAfter = UPGRADE, openedAt = 0;
+  let attempt = 0, retriedAtOnce = false, openedAt = 0;
   let /** @type {any} */ timer, /** @type {any} */ refreshTimer, retryAt = 0;
   let /** @type {'retry' | 'hint' | 'upgrade'} */ plan = 'retry';
   let /** @type {TokenReason} */ tokenReason = 'connect';
@@ -60,11 +57,15 @@ export function createConnection(host) {
     if (!live) showStatus('waiting', { delay, retryAt });
   }
 
+  const upgradeLater = () => later(/** @type {Choice} */ (choice).pause(), 'upgrade');
+
   async function connect() {
     timer = 0;
-    abortOpening();
     const upgrade = plan === 'upgrade';
-    const transport = begin(choice.isStream(upgrade), upgrade);
+    const isStream = !!choice?.isStream(upgrade);
+    if (upgrade && isStream) return upgradeLater(); // another page has just found sockets silent
+    abortOpening();
+    const transport = begin(isStream);
     if (!live) showStatus('connecting');
     try {
       const token = await fetchToken(transport);
@@ -74,9 +75,9 @@ export function createConnection(host) {
     }
   }
 
-  /** @param {boolean} isStream @param {boolean} [upgrade] */
-  function begin(isStream, upgrade = false) {
-    const transport = /** @type {Transport} */ ({ isStream, upgrade, abort: new AbortController() });
+  /** @param {boolean} isStream */
+  function begin(isStream) {
+    const transport = /** @type {Transport} */ ({ isStream, abort: new AbortController() });
     opening.add(transport);
     transport.deadline = setTimeout(end, CONNECT_TIMEOUT, transport, LOST, 'timeout');
     return transport;
@@ -87,7 +88,7 @@ export function createConnection(host) {
     transport.tried = true;
     try {
       transport.send = open(transport.isStream, token, events(transport), transport.abort.signal);
-      if (canStream && !transport.isStream) transport.patience = setTimeout(() => live || run(begin(true), token), PATIENCE);
+      if (choice && !transport.isStream) transport.patience = setTimeout(() => live || run(begin(true), token), PATIENCE);
     } catch (error) {
       end(transport, LOST, '', error);
     }
@@ -129,6 +130,7 @@ export function createConnection(host) {
     clearTimeout(timer);
     timer = 0;
     opening.delete(transport);
+    choice?.opened(transport.isStream, opening.size);
     abortOpening();
     abort(live);
     live = transport;
@@ -136,9 +138,7 @@ export function createConnection(host) {
     tokenReason = 'connect';
     watch.start(() => ping_interval_ms);
     refreshBefore(expires_in_ms);
-    choice.opened(transport.isStream);
-    if (!transport.isStream) upgradeAfter = UPGRADE;
-    else if (canSocket) later(upgradeAfter, 'upgrade');
+    if (transport.isStream) upgradeLater();
     showOpen(transport);
   }
 
@@ -154,7 +154,7 @@ export function createConnection(host) {
       resetBackoff();
     } else {
       opening.delete(transport);
-      if (transport.tried) choice.refused(transport.isStream, code); // without a token, no transport was tried
+      if (transport.tried) choice?.refused(transport.isStream, code, reason === 'timeout', live?.isStream); // without a token, no transport was tried
     }
     last = { code, reason, error, problem: problemOf(code, reason) };
     if (!reconnects(code)) return finish(last);
@@ -170,11 +170,11 @@ export function createConnection(host) {
   }
 
   /** @param {Transport} transport @param {number} code */
-  function reconnect({ upgrade, goodbye }, code) {
+  function reconnect({ isStream, goodbye }, code) {
     const hint = goodbye?.reconnect_after_ms;
     if (opening.size) return live || showStatus('connecting');
     if (timer && plan !== 'upgrade') return later(remaining(), plan); // keep the time that a goodbye or an earlier failure set
-    if (live && upgrade) return later((upgradeAfter = Math.min(2 * upgradeAfter, SELDOM)), 'upgrade');
+    if (live?.isStream && !isStream) return upgradeLater();
     if ((code === 4401 || code === 4408) && !retriedAtOnce) {
       retriedAtOnce = true; // only once: a second refusal in a row waits
       return later(0);
@@ -218,7 +218,7 @@ export function createConnection(host) {
    */
   async function fetchToken(transport, reason = tokenReason) {
     const token = await getToken?.({ reason, signal: transport.abort.signal });
-    if (token && /[^\w.-]/.test(token)) throw failure('bad_token', 'getToken gave something that is not a JWT');
+    if (token && /[^\w.-]/.test(token)) throw failure('bad_token', 'the token is not a JWT');
     if (getToken && !token && isOurs(transport)) finish({ reason: 'no_token', problem: 'needs-token' });
     return token;
   }

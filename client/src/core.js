@@ -6,6 +6,7 @@ import { failure } from './failure.js';
 import { iterate } from './iterate.js';
 import { watchPage } from './page.js';
 import { distance } from './position.js';
+import { quietly } from './quietly.js';
 import { openSocket } from './socket.js';
 import { createWaiting } from './waiting.js';
 
@@ -13,17 +14,18 @@ import { createWaiting } from './waiting.js';
  * A client of one bridge and one user: handlers, the position, duplicates. Streams and shared tabs are extras.
  *
  * @param {Options} options
- * @param {{openStream?: Open, shareTabs?: typeof import('./tabs.js').shareTabs, closeTabs?: (key: string) => void,
+ * @param {{openStream?: Open, createChoice?: typeof import('./choice.js').createChoice, shareTabs?: typeof import('./tabs.js').shareTabs, closeTabs?: (key: string) => void,
  *   createReceipts?: typeof import('./receipts.js').createReceipts}} [extras]
  * @returns {Client<any>}
  */
-export function buildClient(options, { openStream, shareTabs, closeTabs, createReceipts } = {}) {
+export function buildClient(options, { openStream, createChoice, shareTabs, closeTabs, createReceipts } = {}) {
   const { url, sse, userId, getToken, signal, resume, share = true, transports, backoff, debug = quietly(() => document && localStorage.wsbridgeDebug) } = options;
   const { on, emit } = createEmitter();
   const { check, handledBy, ready, settled } = createWaiting(() => state);
   let /** @type {State} */ state = { status: 'idle', attempt: 0 };
   let /** @type {Connection | undefined} */ connection, /** @type {(() => void) | undefined} */ unwatch;
-  let position = '', key = '', isBlocked = false;
+  let position = '', key = '';
+  let /** @type {import('./types.js').Choice | undefined} */ choice;
   const receipts = options.receipts ? createReceipts?.((message) => connection?.send(message), () => position) : undefined;
 
   /** @param {string} type @param {any} detail */
@@ -86,44 +88,32 @@ export function buildClient(options, { openStream, shareTabs, closeTabs, createR
       if (after()) address.searchParams.set('last_event_id', after());
       return transport(address.href, token, on, signal, options);
     };
+    if (sse && allows('sse')) choice ??= createChoice?.(keyOf(''), allows('websocket'));
     return createConnection({
       getToken,
       open,
-      canStream: !!(openStream && sse && allows('sse')),
-      canSocket: allows('websocket'),
+      choice,
       backoff: createBackoff(backoff),
-      isBlocked: () => isBlocked,
-      remember: rememberBlocked,
       receive,
       show,
     });
   };
 
-  /** @param {boolean} blocked whether a stream opened and a socket did not; remembered for this tab's session */
-  function rememberBlocked(blocked) {
-    isBlocked = blocked;
-    quietly(() => (blocked ? sessionStorage.setItem(`${key} sse`, '1') : sessionStorage.removeItem(`${key} sse`)));
-  }
-
   const allows = /** @param {'websocket' | 'sse'} name */ (name) => !transports || transports.includes(name);
 
   function connect() {
     if (signal?.aborted) return;
-    if (!allows('websocket') && !sse) throw failure('bad_url', 'the option sse is missing');
+    if (!allows('websocket') && !sse) throw failure('bad_url', 'sse is missing');
     if (unwatch) return connection?.wake(true);
     key = keyOf();
-    quietly(() => {
-      isBlocked ||= !!sessionStorage.getItem(`${key} sse`);
-      if (resume === 'session') position ||= sessionStorage.getItem(key) ?? '';
-    });
+    if (resume === 'session') quietly(() => (position ||= sessionStorage.getItem(key) ?? ''));
     const after = () => position;
-    const how = { share: share && userId && globalThis.navigator?.locks, remember: rememberBlocked };
-    connection ??= shareTabs ? shareTabs(key, direct, receive, show, after, how) : direct(receive, show, after);
+    connection ??= shareTabs ? shareTabs(key, direct, receive, show, after, share && userId && globalThis.navigator?.locks) : direct(receive, show, after);
     unwatch = watchPage({ ...connection, stop, hide: receipts?.flush });
     connection.start();
   }
 
-  const keyOf = () => `wsbridge ${absolute(url)} ${userId ?? ''}`;
+  const keyOf = (user = userId ?? '') => `wsbridge ${absolute(url)} ${user}`;
 
   function close({ everywhere = false } = {}) {
     if (everywhere) quietly(() => closeTabs?.(keyOf()));
@@ -153,20 +143,5 @@ function absolute(address) {
     return new URL(address, globalThis.location?.href);
   } catch {
     throw failure('bad_url', `${address} is not a URL here`);
-  }
-}
-
-/**
- * Returns the result of `use`, or undefined if it throws: an engine may lack storage or channels, or forbid them.
- *
- * @template T
- * @param {() => T} use
- * @returns {T | undefined}
- */
-function quietly(use) {
-  try {
-    return use();
-  } catch {
-    return undefined;
   }
 }

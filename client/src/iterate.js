@@ -26,7 +26,7 @@ export function iterate(on, type, signal) {
 
   const loop = (async function* () {
     while (!signal?.aborted) {
-      if (unread.length > MAX_UNREAD) throw failure('too_slow', `over ${MAX_UNREAD} messages are unread`);
+      if (unread.length > MAX_UNREAD) throw failure('too_slow', `${MAX_UNREAD} messages are unread`);
       if (unread.length) yield unread.shift();
       else if (over.signal.aborted) return;
       else await /** @type {Promise<void>} */ (new Promise((resolve) => (wake = resolve)));

@@ -16,11 +16,10 @@ const JOIN = 5_000; // the same for a tab that has just opened or returned: a lo
  * @param {(frame: Frame) => void} receive
  * @param {(state: State) => void} show
  * @param {() => string} position of this tab
- * @param {{share: unknown, remember: (isStream: boolean) => void}} how without `share` each tab has its own connection, and the
- *   channel is only for a close everywhere
+ * @param {unknown} share if it is falsy, each tab has its own connection, and the channel is only for a close everywhere
  * @returns {Connection}
  */
-export function shareTabs(key, connect, receive, show, position, { share, remember }) {
+export function shareTabs(key, connect, receive, show, position, share) {
   const me = Math.random(); // the address for answers
   let /** @type {BroadcastChannel | null} */ channel = null;
   let /** @type {Connection | null} */ connection = null; // while this tab is the leader
@@ -105,7 +104,6 @@ export function shareTabs(key, connect, receive, show, position, { share, rememb
         if (joined) return; // only a sign of life
         joined = true;
       }
-      if (theirs?.transport) remember(theirs.transport === 'sse');
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
       if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // a tab without a position does not resume
     }

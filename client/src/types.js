@@ -143,13 +143,12 @@
  * @typedef {object} ConnectionHost
  * @property {Options['getToken']} getToken
  * @property {(isStream: boolean, token: string | null | undefined, on: TransportEvents, signal: AbortSignal) => Send | void} open
- * @property {boolean} canStream
- * @property {boolean} canSocket
+ * @property {Choice} [choice] of the transport; without it there are only sockets
  * @property {(attempt: number) => number} backoff
- * @property {() => boolean} isBlocked whether sockets were blocked before
- * @property {(isStream: boolean) => void} remember the transport that works
  * @property {(frame: Frame) => void} receive
  * @property {(state: State) => void} show
+ *
+ * @typedef {ReturnType<typeof import('./choice.js').createChoice>} Choice
  *
  * @typedef {object} Connection
  * @property {() => void} start

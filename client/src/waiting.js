@@ -29,7 +29,7 @@ export function createWaiting(current) {
       const found = find(), { status, code, reason } = current();
       if (signal?.aborted) reject(signal.reason);
       else if (found) resolve(found);
-      else if (status === 'closed') reject(failure('closed', `the client is closed: ${code ?? ''} ${reason ?? 'by the page'}`));
+      else if (status === 'closed') reject(failure('closed', `closed: ${code ?? ''} ${reason ?? 'by the page'}`));
       else return;
       looks.delete(look);
       clearTimeout(timer);

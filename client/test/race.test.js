@@ -28,12 +28,10 @@ function bridge(t) {
   return { sockets, streams, open, stream };
 }
 
-function sessionStorage(t) {
-  const kept = new Map();
-  replace(t, globalThis, 'sessionStorage', {
-    getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value), removeItem: (key) => kept.delete(key),
-  });
-  return kept;
+/** The storage of an origin, in a page. */
+function localStorage(t) {
+  replace(t, globalThis, 'document', {});
+  replace(t, globalThis, 'localStorage', {});
 }
 
 test('dial_with_a_silent_socket_opens_a_stream_beside_it_after_3_s', async (t) => {
@@ -85,24 +83,134 @@ test('close_while_both_are_opened_ends_both', async (t) => {
 });
 
 test('blocked_sockets_are_remembered_over_a_reload_until_a_socket_opens', async (t) => {
-  const kept = sessionStorage(t);
+  localStorage(t);
   const { sockets, streams, open, stream } = bridge(t);
   const { client } = await open();
-  await pass(t, 3_000);
+  await blocked(t, sockets, client);
   await stream(hello('e:0'));
   client.close();
-  await open(); // as after a reload of the page
-  assert.deepEqual([sockets.length, streams.length], [1, 2]);
+  await open({ userId: 'v' }); // as after a reload of the page, or in another tab
+  assert.deepEqual([sockets.length, streams.length], [3, 2]);
   await stream(hello('e:0'));
   await pass(t, 10_000);
   sockets.at(-1).say(hello('e:0', { recovered: true }));
-  assert.deepEqual([...kept], []);
   await open();
-  assert.deepEqual([sockets.length, streams.length], [3, 2]);
+  assert.deepEqual([sockets.length, streams.length], [5, 2]);
 });
 
-test('blocked_sockets_of_another_user_or_bridge_are_not_remembered', async (t) => {
-  sessionStorage(t);
+/** Let three sockets of a client fail. */
+async function blocked(t, sockets, client) {
+  for (let failed = 0; failed < 3; failed++) {
+    sockets.at(-1).end();
+    await pass(t, client.state.delay);
+  }
+}
+
+/** Let `ms` pass in steps of 10 s, in each of which the stream sends a comment. */
+async function alive(t, stream, ms) {
+  for (let left = ms; left > 0; left -= 10_000) {
+    await pass(t, Math.min(left, 10_000));
+    stream.write(':\n\n');
+    await settle();
+  }
+}
+
+const MINUTE = 60_000; // ms
+
+/** A client whose socket gets no answer, so it is on a stream after 3 s. */
+async function swallowed(t, options) {
+  const all = bridge(t);
+  const opened = await all.open(options);
+  await pass(t, 3_000);
+  await all.stream(hello('e:0'));
+  return { ...all, ...opened };
+}
+
+test('sockets_without_an_answer_are_tried_ever_less_often_beside_a_stream', async (t) => {
+  const { sockets, streams } = await swallowed(t);
+  for (const minutes of [5, 20, 80, 320, 1_280, 1_280]) {
+    const { length } = sockets;
+    await alive(t, streams[0], minutes * MINUTE - 10_000);
+    assert.equal(sockets.length, length);
+    await alive(t, streams[0], 20_000); // the time-out of the socket is 10 s later
+    assert.equal(sockets.length, length + 1);
+    assert.ok(sockets.at(-1).closed);
+  }
+});
+
+test('socket_without_an_answer_is_followed_by_streams_only_although_they_fail', async (t) => {
+  const { sockets, streams, client } = await swallowed(t);
+  streams[0].end();
+  await settle();
+  for (let failed = 0; failed < 8; failed++) {
+    await pass(t, client.state.delay);
+    streams.at(-1).fail();
+    await settle();
+  }
+  assert.deepEqual([sockets.length, streams.length], [1, 9]);
+});
+
+test('socket_without_an_answer_in_a_network_that_swallowed_before_counts_without_a_stream', async (t) => {
+  const { sockets, streams, client } = await swallowed(t);
+  client.close();
+  await pass(t, 6 * MINUTE);
+  client.connect();
+  await settle();
+  streams[1].fail(); // so it tries both in turn
+  await settle();
+  await pass(t, client.state.delay);
+  assert.equal(sockets.length, 2);
+  await pass(t, 3_000);
+  streams[2].fail();
+  await pass(t, 7_000); // the time-out of the socket
+  await pass(t, 5 * MINUTE);
+  assert.equal(sockets.length, 2);
+});
+
+test('socket_that_opens_after_the_quiet_time_does_not_shorten_the_next_one', async (t) => {
+  const { sockets, streams, stream, client } = await swallowed(t);
+  await alive(t, streams[0], 5 * MINUTE);
+  sockets[1].say(hello('e:0', { recovered: true }));
+  assert.equal(client.state.transport, 'websocket');
+  sockets[1].end();
+  await pass(t, client.state.delay);
+  assert.equal(sockets.length, 3);
+  await pass(t, 3_000);
+  await stream(hello('e:0', { recovered: true }));
+  await alive(t, streams[1], 19 * MINUTE);
+  assert.equal(sockets.length, 3);
+});
+
+test('quiet_time_is_short_again_an_hour_after_the_last_one', async (t) => {
+  const { sockets, streams, stream, client } = await swallowed(t);
+  client.close();
+  await pass(t, 66 * MINUTE);
+  client.connect(); // it begins with a stream, and a socket is due 10 s later
+  await settle();
+  await stream(hello('e:0', { recovered: true }));
+  await alive(t, streams[1], 20_000);
+  assert.ok(sockets[1].closed);
+  await alive(t, streams[1], 5 * MINUTE);
+  assert.equal(sockets.length, 3);
+});
+
+test('quiet_time_that_another_page_began_holds_for_this_one', async (t) => {
+  localStorage(t);
+  const { sockets, streams, open, stream } = bridge(t);
+  const { client } = await open();
+  await blocked(t, sockets, client);
+  await stream(hello('e:0')); // this page would try a socket after 10 s
+  Object.keys(globalThis.localStorage).forEach((key) => delete globalThis.localStorage[key]); // the other one began earlier
+  await open();
+  await pass(t, 3_000);
+  await stream(hello('e:0'));
+  assert.deepEqual([sockets.length, streams.length], [4, 2]);
+  await alive(t, streams[0], 4 * MINUTE);
+  assert.equal(sockets.length, 4);
+});
+
+test('blocked_sockets_of_another_bridge_are_not_remembered', async (t) => {
+  localStorage(t);
   const { sockets, streams, open, stream } = bridge(t);
   await open();
   await pass(t, 3_000);
@@ -113,6 +221,7 @@ test('blocked_sockets_of_another_user_or_bridge_are_not_remembered', async (t) =
 
 test('new_leader_begins_with_the_transport_of_the_old_one', async (t) => {
   fakeOrigin(t);
+  localStorage(t);
   const { sockets, streams, open, stream } = bridge(t);
   t.mock.method(Math, 'random', () => 0.4);
   const first = await open({ share: true });

@@ -12,15 +12,15 @@ const TOLERANCE = 0.1; // kB: other versions of Node.js compress a little differ
 const extra = (names, from) => `import { ${names} } from './src/${from}.js';`;
 const client = (extras, imports = '') => `import { buildClient } from './src/core.js'; ${imports}
   export const createClient = (options) => buildClient(options, { ${extras} });`;
-const STREAM = extra('openStream', 'stream');
+const STREAM = extra('openStream', 'stream') + extra('createChoice', 'choice'), STREAMS = 'openStream, createChoice';
 const FOLLOW = `export * from './src/client.js';`;
 
 /** Row of the table → the code with this part, and the code without it. */
 const PARTS = {
   '`/client.js`: all of the next four rows': [FOLLOW],
   '`createClient`: sockets, resume, tokens, handlers': [client('')],
-  'streams if sockets are blocked (`sse`)': [client('openStream', STREAM), client('')],
-  'one connection for all tabs (`share`)': [`export { createClient } from './src/client.js';`, client('openStream', STREAM)],
+  'streams if sockets are blocked (`sse`)': [client(STREAMS, STREAM), client('')],
+  'one connection for all tabs (`share`)': [`export { createClient } from './src/client.js';`, client(STREAMS, STREAM)],
   '`follow`': [FOLLOW, `export { createClient } from './src/client.js';`],
   '`wsbridge-client/react`': [`${FOLLOW} export * from './react/index.js';`, FOLLOW],
   '`wsbridge-client/query`': [`${FOLLOW} export * from './query/index.js';`, FOLLOW],

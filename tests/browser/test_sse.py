@@ -65,6 +65,32 @@ async def test_stream_beside_a_swallowed_upgrade_opens_within_3_s_and_is_remembe
     assert (follower.state["transport"], follower.sockets) == ("sse", 0)
 
 
+@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
+async def test_upgrades_that_are_swallowed_for_hours_leave_connections_for_streams(scene: Scene) -> None:
+    """Firefox keeps the connection of each, also after a reload, and opens none to a port for which it has six."""
+    await scene.context.clock.install()
+    scene.proxy.upgrades = Upgrades.SWALLOWED
+    tab = await scene.open()
+    await tab.until(lambda: tab.sockets == 1)
+    await scene.context.clock.run_for(3_100)
+    await tab.is_in("open", transport="sse")
+    published = 0
+    for _ in range(12):  # two hours
+        for ms in (600_000, 11_000):  # a WebSocket may be due; then its time-out is
+            await scene.context.clock.fast_forward(ms)
+            published += 1
+            await scene.publish(published)
+            await tab.has(*range(1, published + 1))
+    assert scene.proxy.swallowed <= 4
+
+    greeted = len(tab.frames("connected"))
+    await tab.page.reload()
+    await tab.hears("connected", greeted + 1)
+    assert tab.state["transport"] == "sse"
+    await scene.publish(published + 1)
+    await tab.has(*range(1, published + 2))
+
+
 async def test_client_with_streams_only_opens_no_socket(scene: Scene) -> None:
     tab = await scene.opened(transports=["sse"])
     await scene.publish(1)

@@ -23,7 +23,7 @@ class Upgrades(Enum):
     PASSED = "passed"
     STRIPPED = "stripped"  # passed on without the header `Upgrade`, as by a proxy that does not support it
     FORBIDDEN = "forbidden"  # answered with 403, as by a filter
-    SWALLOWED = "swallowed"  # accepted and never answered
+    SWALLOWED = "swallowed"  # accepted and never answered: the connection stays open until the browser ends it
 
 
 class FaultyProxy:
@@ -35,6 +35,7 @@ class FaultyProxy:
         self.upgrades = Upgrades.PASSED
         self.delay = 0.0  # seconds by which a chunk is delayed, in both directions
         self.rate = 0.0  # bytes a second in each direction of a connection; 0 is no limit
+        self.swallowed = 0  # requests for a WebSocket that were swallowed
         self.silent = False  # if True, new connections are accepted and nothing is forwarded
         self._tunnels: set[_Tunnel] = set()
         self._open: dict[asyncio.Task[None], StreamWriter] = {}  # with the writer to the browser
@@ -107,6 +108,7 @@ class FaultyProxy:
             writer.write(_FORBIDDEN)
             return
         if _UPGRADE.search(head) and self.upgrades is Upgrades.SWALLOWED:
+            self.swallowed += 1
             while await reader.read(_CHUNK):
                 pass
             return

@@ -43,7 +43,7 @@ async def test_page_with_an_import_map_checks_the_integrity(
     browser: Browser, service: Bridge, integrity: str | None, loaded: str
 ) -> None:
     description = await service.ask("/client.json")
-    block = code("Getting it", "html").replace("http://localhost:8004", service.url)
+    block = code("Getting the client", "html").replace("http://localhost:8004", service.url)
     block = block.replace("client.0123456789abcdef.js", description["url"])
     block = block.replace("sha384-…", integrity or description["integrity"])
     async with Site(f"<!doctype html>{block}{IMPORT}") as site, await browser.new_context() as context:

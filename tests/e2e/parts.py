@@ -91,6 +91,12 @@ def daprd() -> Path:
     return cached(kept, build)
 
 
+@functools.cache
+def control_plane() -> Path:
+    """The folder of `placement` and `scheduler`, which Dapr's workflows need, built from the same module."""
+    return _tools("daprd", f"-X {_BUILDINFO}.version={_daprd_version()}")
+
+
 def _daprd_version() -> str:
     return _found(r"github.com/dapr/dapr v(\S+)", DAPRD / "go.mod")
 

@@ -1,6 +1,6 @@
 """A real Dapr sidecar, configured by the shipped manifests and component files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,12 @@ class Sidecar:
         app_token: str | None = None,
         api_token: str | None = None,
         configuration: str = "",
+        options: Sequence[str] = (),
     ) -> None:
-        """`name` is that of the pod. `configuration` is a file that adds to the one of the manifest."""
+        """`name` is that of the pod. `configuration` is a file that adds to the one of the manifest.
+
+        `options` are more flags.
+        """
         ports = Ports.free()
         self.port = ports.http
         self.metrics_port = ports.metrics
@@ -111,7 +115,7 @@ class Sidecar:
         self._api_token = api_token  # required from those that call it
         self._http = http
         added = [f"--config={configuration}"] if configuration else []
-        self._arguments = [*manifest.flags, *added, *flags(ports, resources, app_port)]
+        self._arguments = [*manifest.flags, *added, *options, *flags(ports, resources, app_port)]
         self._name = name
         self._process: Process | None = None
 

@@ -1,4 +1,4 @@
-// A Dapr sidecar with the pub/sub components that the tests need: what cmd/daprd/app does, which wants all of them.
+// A Dapr sidecar with the components that the tests need: what cmd/daprd/app does, which wants all of them.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	inmemory "github.com/dapr/components-contrib/pubsub/in-memory"
 	"github.com/dapr/components-contrib/pubsub/kafka"
 	"github.com/dapr/components-contrib/pubsub/redis"
+	"github.com/dapr/components-contrib/state/sqlite"
 	"github.com/dapr/dapr/cmd/daprd/options"
 	"github.com/dapr/dapr/pkg/components/bindings"
 	"github.com/dapr/dapr/pkg/components/configuration"
@@ -74,7 +75,7 @@ func run(ctx context.Context, opts *options.Options, log logger.Logger) error {
 	}).Run(ctx)
 }
 
-// Of the options those that have to do with an app, its events and an end in order.
+// Of the options those that have to do with an app, its events, its workflows and an end in order.
 func config(opts *options.Options, log logger.Logger, health healthz.Healthz) *runtime.Config {
 	return &runtime.Config{
 		AppID:                         opts.AppID,
@@ -87,6 +88,9 @@ func config(opts *options.Options, log logger.Logger, health healthz.Healthz) *r
 		DaprInternalGRPCPort:          opts.DaprInternalGRPCPort,
 		DaprInternalGRPCListenAddress: opts.DaprInternalGRPCListenAddress,
 		ProfilePort:                   opts.ProfilePort,
+		ActorsService:                 opts.ActorsService,
+		ActorsDisseminationTimeout:    opts.ActorsDisseminationTimeout,
+		SchedulerAddress:              opts.SchedulerAddress,
 		SchedulerStreams:              opts.SchedulerJobStreams,
 		MaxRequestSize:                opts.MaxRequestSize,
 		ReadBufferSize:                opts.ReadBufferSize,
@@ -122,6 +126,8 @@ func components(log logger.Logger) *registry.Options {
 	pubsub.DefaultRegistry.RegisterComponent(kafka.NewKafka, "kafka")
 	pubsub.DefaultRegistry.RegisterComponent(redis.NewRedisStreams, "redis")
 	pubsub.DefaultRegistry.RegisterComponent(inmemory.New, "in-memory")
+	state.DefaultRegistry.Logger = log
+	state.DefaultRegistry.RegisterComponent(sqlite.NewSQLiteStateStore, "sqlite")
 	nameresolution.DefaultRegistry.Logger = log
 	nameresolution.DefaultRegistry.RegisterComponent(mdns.NewResolver, "mdns") // the default
 	return registry.NewOptions().

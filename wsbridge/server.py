@@ -19,12 +19,12 @@ from wsbridge.config.settings import PREFIX, Settings, SettingsError
 from wsbridge.config.weaknesses import weaknesses
 from wsbridge.connections import canned_responses, file_descriptors
 from wsbridge.connections.access_log import AccessLog, ServerLog
+from wsbridge.connections.direct_requests import DirectRequests
 from wsbridge.connections.guard import ConnectionGuard
 from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.listener import Listener
 from wsbridge.connections.refusals import Refusals
 from wsbridge.connections.request_head import MAX_LINES
-from wsbridge.connections.upgrades import Upgrades
 from wsbridge.supervision import event_loop
 from wsbridge.supervision.jobs import JobFailed, Jobs
 from wsbridge.telemetry.log import log
@@ -49,7 +49,7 @@ class Server:
         self._bridge = bridge
         self._runners: list[web.AppRunner] = []
         self._listeners: list[Listener] = []
-        self._upgrades: list[Upgrades] = []
+        self._direct: list[DirectRequests] = []
         self._accepting = Jobs(bridge.jobs.report, patience=PATIENCE)  # separate: they end before the bridge does
         self.ports: list[int] = []
 
@@ -67,10 +67,9 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._bridge.connection_limit.close()
-        for runner in self._runners:
-            await runner.cleanup()
-        for upgrades in self._upgrades:
-            upgrades.close()
+        await asyncio.gather(
+            *(runner.cleanup() for runner in self._runners), *(direct.close(STOP_TIMEOUT) for direct in self._direct)
+        )
         await self._bridge.connection_limit.end_all(STOP_TIMEOUT)
 
     async def _listen(self, app: web.Application, port: int, keep_alive: float, *, is_internal: bool = False) -> None:
@@ -110,10 +109,10 @@ class Server:
         self._runners.append(runner)
         server = runner.server
         assert server is not None  # noqa: S101 - for the type checker: `setup` sets it
-        upgrades = Upgrades(server, AccessLog(logging.getLogger("wsbridge.access"), ""), bridge.metrics, limit)
-        self._upgrades.append(upgrades)
+        direct = DirectRequests(server, AccessLog(logging.getLogger("wsbridge.access"), ""), bridge.metrics, limit)
+        self._direct.append(direct)
         port = GuardedPort(
-            upgrades=upgrades,
+            direct=direct,
             server=server,
             connection_limit=bridge.connection_limit,
             metrics=bridge.metrics,

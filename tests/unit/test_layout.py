@@ -56,7 +56,7 @@ def test_background_work_is_spawned_through_jobs_only() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("create_task", "ensure_future", "TaskGroup")
     }
     commands = {"cli.conformance.run", "cli.listen", "cli.verify.run"}
-    assert spawning == commands | {"server", "connections.listener", "connections.upgrades"}
+    assert spawning == commands | {"server", "connections.listener", "connections.direct_requests"}
     assert {name for name, source in SOURCES.items() if re.search("^(import|from) aiojobs", source, re.MULTILINE)} == {
         "supervision.jobs"
     }

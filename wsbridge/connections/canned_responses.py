@@ -1,9 +1,13 @@
-"""Complete responses as bytes, for connections that are refused before aiohttp sees them. Each ends its connection."""
+"""Complete responses as bytes, for requests that are answered without aiohttp's connection protocol."""
 
+import functools
+import time
+from email.utils import formatdate
 from http import HTTPStatus
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.http import SERVER_SOFTWARE
 
 from wsbridge.connections.websocket_handshake import switching
 from wsbridge.core.close_codes import OVERLOADED
@@ -14,7 +18,7 @@ _GOODBYE = text_frame(goodbye(OVERLOADED)) + close_frame(OVERLOADED)
 
 
 def problem(status: HTTPStatus, detail: str, *, retry_after: int | None = None) -> bytes:
-    """A problem document (RFC 9457), with its head; `retry_after` is in seconds."""
+    """A problem document (RFC 9457) that ends its connection, with its head; `retry_after` is in seconds."""
     body = msgspec.json.encode(
         {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     )
@@ -27,10 +31,24 @@ def problem(status: HTTPStatus, detail: str, *, retry_after: int | None = None) 
 
 def closing(response: web.StreamResponse) -> bytes:
     """A response of the application that ends its connection, with its head."""
+    return _complete(response, f"{hdrs.CONNECTION}: close")
+
+
+def continuing(response: web.StreamResponse) -> bytes:
+    """A response of the application whose connection continues, with its head: the same bytes as aiohttp's."""
+    return _complete(response, f"{hdrs.DATE}: {_date(int(time.time()))}\r\n{hdrs.SERVER}: {SERVER_SOFTWARE}")
+
+
+def _complete(response: web.StreamResponse, last: str) -> bytes:
     body = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else b""
-    fields = {**response.headers, hdrs.CONTENT_LENGTH: str(len(body)), hdrs.CONNECTION: "close"}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"HTTP/1.1 {response.status} {response.reason}\r\n{lines}\r\n".encode() + body
+    fields = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+    status = f"HTTP/1.1 {response.status} {response.reason}"
+    return f"{status}\r\n{fields}{hdrs.CONTENT_LENGTH}: {len(body)}\r\n{last}\r\n\r\n".encode() + body
+
+
+@functools.lru_cache(1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def overloaded(key: bytes) -> bytes:

@@ -5,22 +5,14 @@ connection without a complete head takes a few hundred bytes, and a refusal need
 """
 
 import asyncio
-from enum import Enum, auto
 from typing import cast
 
 from wsbridge.connections.connection_limit import ConnectionLimit, CountedConnection
+from wsbridge.connections.deadline import Deadline
+from wsbridge.connections.direct_requests import leave
 from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.head_buffer import HeadBuffer
-from wsbridge.connections.request_head import Body, Head, Malformed
-
-
-class Stage(Enum):
-    """The meaning of the next byte, or of the first one behind the body that is being received."""
-
-    HEAD = auto()
-    TAIL = auto()  # after a head that asks for an upgrade, until that is granted
-    REFUSED = auto()  # discarded
-
+from wsbridge.connections.request_head import Body, Head, Malformed, Stage
 
 _HEAD, _TAIL, _REFUSED = Stage  # looking up a member of an enum takes as long as a call
 
@@ -29,7 +21,7 @@ class ConnectionGuard(asyncio.Protocol):
     """One connection. A `known` peer (on the internal port, or a trusted proxy) may be idle for longer."""
 
     __slots__ = (
-        "_body", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "_timer", "has_answered", "known",
+        "_body", "_deadline", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "has_answered", "known",
         "peer", "peername", "transport",
     )  # fmt: skip
     ssl_context = sockname = None  # read by `web.Request`, as `transport` and `peername`
@@ -46,14 +38,14 @@ class ConnectionGuard(asyncio.Protocol):
         self._is_working = False  # aiohttp is answering a request
         self.has_answered = False  # the response to the last request has begun
         self._has_paid = False  # the last request is a handshake that was counted against the rate
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline()  # for the next head, or for the rest of it
 
     # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
         self._port.connection_limit.enter(self, known=self.known)
-        self._set_timer(self._port.keep_alive if self.known else self._port.head_timeout)
+        self._deadline.set(self._port.keep_alive if self.known else self._port.head_timeout, self._time_out)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
@@ -114,6 +106,15 @@ class ConnectionGuard(asyncio.Protocol):
         else:
             self._is_working = False
 
+    def respond(self, response: bytes) -> None:
+        """Write the response to the last request, which aiohttp's protocol has not got."""
+        self.has_answered = True
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(response)
+            self._deadline.set(self._port.keep_alive, self._time_out)
+        if self._port.direct.is_stopping:
+            self.close()
+
     def _go_on(self) -> None:
         """Process the pipelined request."""
         self._is_working = False
@@ -165,13 +166,11 @@ class ConnectionGuard(asyncio.Protocol):
             return
         self._port.connection_limit.hold(self, len(self._head))
         if is_new:
-            self._set_timer(self._port.head_timeout)
+            self._deadline.set(self._port.head_timeout, self._time_out)
 
     def _begin(self, raw: bytes, rest: bytes) -> bytes:
         """Pass on a complete head with the part of its body in `rest`. Returns the bytes that follow the body."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.clear()
         if self._port.rate_limits.refuses(self.peer):
             self.cut("failures")
             return b""
@@ -187,9 +186,11 @@ class ConnectionGuard(asyncio.Protocol):
         taken = body.feed(rest)
         self._body = None if body.is_done else body
         self._stage = _TAIL if head.upgrades else _HEAD
-        is_alone = self._has_paid and head.upgrades and body.is_done and self._inner is None
-        if not (is_alone and self._port.upgrades.begin(self, raw)):
+        if not (body.is_done and self._port.direct.begin(self, head, rest[:taken], is_handshake=is_handshake)):
             self._hand_over(raw + rest[:taken] if taken else raw)
+        elif self._inner is not None:  # an earlier request needed it
+            leave(self._inner)
+            self._inner = None
         return rest[taken:]
 
     def _pass_body(self, body: Body, data: bytes) -> bytes:
@@ -214,8 +215,7 @@ class ConnectionGuard(asyncio.Protocol):
 
     def refuse(self, response: bytes) -> None:
         """Write a last response, unless another one has begun, and close the connection."""
-        is_between = self._stage is _HEAD and self._body is None and not self._is_working
-        is_free = is_between or not self.has_answered
+        is_free = not self.has_answered or (self._stage is _HEAD and self._body is None and not self._is_working)
         self._stop()
         if self.transport is not None:
             if response and is_free:
@@ -229,19 +229,17 @@ class ConnectionGuard(asyncio.Protocol):
 
     def _release(self) -> None:
         self._clear_head()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.cancel()
 
     def _clear_head(self) -> bytes:
         self._port.connection_limit.hold(self, 0)
         return self._head.clear()
 
-    def _set_timer(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_out)
-
     def _time_out(self) -> None:
         if self._head:
             self._port.rate_limits.failed(self.peer)
-        self.cut("head_timeout" if self._head else "silence")
+            self.cut("head_timeout")
+        elif self.has_answered:
+            self.close()
+        else:
+            self.cut("silence")

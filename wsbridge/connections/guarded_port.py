@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsbridge.connections.connection_limit import ConnectionLimit
+from wsbridge.connections.direct_requests import DirectRequests
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.connections.refusals import Refusals
 from wsbridge.connections.request_head import Head, Malformed
-from wsbridge.connections.upgrades import Upgrades
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -16,7 +16,7 @@ from wsbridge.telemetry.metrics import Metrics
 class GuardedPort:
     """Times are in seconds."""
 
-    upgrades: Upgrades
+    direct: DirectRequests
     server: Callable[[], asyncio.Protocol]  # creates aiohttp's protocol for a connection
     connection_limit: ConnectionLimit
     metrics: Metrics

@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 from aiohttp import web
 
 from wsbridge.connections.connection_limit import ConnectionLimit, CountedConnection
+from wsbridge.connections.direct_requests import leave
 from wsbridge.connections.middleware import guard_of
 
 
@@ -59,6 +60,5 @@ def _leave(handler: web.RequestHandler) -> bytes:
     """Let aiohttp's protocol forget its transport. Returns the bytes behind the request."""
     tail = _Tail()
     handler.set_parser(cast("Any", tail))
-    handler.transport = None  # otherwise the next line would close it
-    handler.connection_lost(None)  # frees the parser and the keep-alive timer
+    leave(handler)
     return tail.bytes

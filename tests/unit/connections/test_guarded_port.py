@@ -16,7 +16,7 @@ from wsbridge.telemetry.metrics import Metrics
 def port(metrics: Metrics, *, limit: int, handshake_rate: float) -> GuardedPort:
     rate_limits = RateLimits(failure_rate=1.0, handshake_rate=handshake_rate, trusts=lambda _: False, clock=lambda: 9.0)
     return GuardedPort(
-        upgrades=cast("Any", None),  # not called here
+        direct=cast("Any", None),  # not called here
         server=asyncio.Protocol,
         connection_limit=ConnectionLimit(limit, metrics),
         metrics=metrics,

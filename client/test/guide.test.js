@@ -30,7 +30,7 @@ declare module '@vitejs/plugin-react' { export default function react(): object;
 const project = mkdtempSync(join(tmpdir(), 'wsbridge-guide-'));
 after(() => rmSync(project, { recursive: true }));
 mkdirSync(join(project, 'node_modules/@tanstack'), { recursive: true });
-for (const name of ['@types', 'csstype', 'jose', 'react']) link(name, name);
+for (const name of ['@angular', '@types', 'csstype', 'jose', 'react', 'rxjs']) link(name, name);
 link('wsbridge-client', '..');
 link('@tanstack/react-query', '@tanstack/query-core'); // with the same exports
 
@@ -58,11 +58,11 @@ test('guide_typescript_compiles_under_strict', () => {
   files.push(['Offline.ts', `${declared}${code('js').Offline}export {};`]);
   assert.deepEqual(files.map(([name]) => name), [
     'playwright.d.ts', 'own.d.ts', 'FiveminuteswithReact.ts', 'TypeScript.ts', 'Testingyourpage.ts', 'Testingyourpage2.ts', 'TanStackQuery.ts',
-    'Next.js.ts', 'FiveminuteswithReact.tsx', 'React.tsx', 'Next.js.tsx', 'Offline.ts',
+    'Next.js.ts', 'Angular.ts', 'FiveminuteswithReact.tsx', 'React.tsx', 'Next.js.tsx', 'Offline.ts',
   ]);
   for (const [name, text] of files) writeFileSync(join(project, name), text);
   const compilerOptions = {
-    strict: true, noUnusedLocals: true, noUnusedParameters: true, verbatimModuleSyntax: true, erasableSyntaxOnly: true, // as Vite's template
+    strict: true, experimentalDecorators: true, noUnusedLocals: true, noUnusedParameters: true, verbatimModuleSyntax: true, erasableSyntaxOnly: true, // as Vite's template
     noEmit: true, allowJs: true, jsx: 'react-jsx', target: 'es2022', module: 'esnext', moduleResolution: 'bundler', types: [],
     paths: Object.fromEntries(['', '/react', '/query'].map((entry) => [`wsbridge-client${entry}`, [join(CLIENT, entry, 'index.js')]])),
   };

@@ -1,4 +1,4 @@
-"""Runs the code of docs/frameworks.md for Vue, Svelte and RxJS verbatim, with these frameworks, in a page."""
+"""Runs the code of docs/frameworks.md for Vue, Svelte, RxJS and Angular verbatim, with these frameworks, in a page."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,6 +49,17 @@ const subscription = followed(client, tasks).subscribe((tasks) => list.replaceCh
 subscription.add(messages(client, 'state').subscribe(({ status }) => (list.ariaBusy = `${status !== 'open'}`)));
 window.leave = () => (subscription.unsubscribe(), list.remove());
 """,
+    "Angular": """
+import '@angular/compiler';
+import { bootstrapApplication } from '@angular/platform-browser';
+import { TaskList, Tasks } from './angular.ts';
+main.append(document.createElement('app-tasks'));
+const app = await bootstrapApplication(TaskList);
+const { list } = app.injector.get(Tasks), { update } = list;
+list.update = (...given) => (window.applied++, update(...given));
+client.connect();
+window.leave = () => app.destroy();
+""",
 }
 
 
@@ -62,11 +73,12 @@ async def site(browser: Browser, service: Bridge) -> AsyncIterator[Site]:
 async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
     site: Site, tmp_path: Path, heading: str
 ) -> None:
-    name = heading.lower()
+    name, language = heading.lower(), "ts" if heading == "Angular" else "js"
     files = {
-        "tasks.js": code("Vue, Svelte, RxJS", "js").replace("'/ws'", f"'{site.proxy.url}/ws'"),
-        f"{name}.js": code(heading, "js"),
+        "tasks.js": code("Vue, Svelte, RxJS", "js"),
+        f"{name}.{language}": code(heading, language),
     }
+    files = {name: text.replace("'/ws'", f"'{site.proxy.url}/ws'") for name, text in files.items()}
     if name in ("vue", "svelte"):
         files[f"App.{name}"] = code(heading, name)
     files["entry.js"] = BEGIN + ENTRIES[heading]

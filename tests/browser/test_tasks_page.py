@@ -1,9 +1,5 @@
 """The page and the backend of examples/tasks-page, and the guide's React app on that backend, in Vite's own server."""
 
-import asyncio
-import os
-import shutil
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.guide import code
-from tests.support.node_modules import installed, unavailable
+from tests.support.node_modules import installed
+from tests.support.node_servers import copy_client, listening
 from tests.support.proxy import FaultyProxy
 from tests.support.running import ROOT
 from tests.support.valkey import free_port
@@ -35,23 +32,6 @@ import App from './App.tsx';
 createRoot(document.querySelector('#root')).render(createElement(StrictMode, null, createElement(App)));
 """  # as in Vite's template
 INDEX = '<!doctype html><div id="root"></div><script type="module" src="/src/main.js"></script>'
-
-
-@asynccontextmanager
-async def listening(*command: str | Path, cwd: Path, **environ: str) -> AsyncIterator[None]:
-    """A server that prints its address once it listens."""
-    if shutil.which("node") is None:
-        unavailable("node is not installed")
-    process = await create_subprocess_exec(*command, cwd=cwd, env=os.environ | environ, stdout=PIPE)
-    assert process.stdout
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while b"http://" not in (line := await process.stdout.readline()):
-                assert line, "it ended"
-        yield
-    finally:
-        process.kill()
-        await process.communicate()
 
 
 class Scene:
@@ -123,8 +103,7 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
     (app / "node_modules").mkdir(parents=True)
     for each in modules.iterdir():
         (app / "node_modules" / each.name).symlink_to(each)
-    client, others = app / "node_modules" / "wsbridge-client", shutil.ignore_patterns("node_modules")
-    shutil.copytree(ROOT / "client", client, ignore=others)  # a link would find another React
+    copy_client(app)
     (app / "src").mkdir()
     files = {
         "index.html": INDEX,

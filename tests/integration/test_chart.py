@@ -236,7 +236,7 @@ def test_ingress_has_only_the_routes_of_browsers_and_long_timeouts(name: str) ->
     ]  # fmt: skip
     for path in rule["http"]["paths"]:
         assert path["backend"]["service"] == {"name": ingress["metadata"]["name"], "port": {"name": "http"}}
-    documented = (ROOT / "docs" / "replicas.md").read_text(encoding="utf-8").split("## In front of it")[1]
+    documented = (ROOT / "docs" / "ingress.md").read_text(encoding="utf-8").split("## Kubernetes")[1]
     prefix = {"nginx": "nginx.ingress.kubernetes.io/proxy-", "alb": "alb.ingress.kubernetes.io/load-balancer-"}[name]
     own = {key: value for key, value in ingress["metadata"]["annotations"].items() if key.startswith(prefix)}
     assert own

@@ -8,7 +8,8 @@ from typing import Self
 
 import pytest
 
-from tests.support.running import DEADLINE
+from tests.e2e.parts import envoy, required
+from tests.support.running import DEADLINE, ROOT
 from tests.support.valkey import free_port
 
 # By default nginx passes on neither the client's address nor the requested `Host`; HAProxy passes on `Host` only.
@@ -66,6 +67,30 @@ TEXTS = {
     "haproxy": HAPROXY,
     "caddy": CADDY,
 }
+IDLE = 75.0  # seconds: each idle time-out in docs/ingress.md
+SHRINK = 25.0  # the tests' time-outs and intervals are shorter by this factor
+# Heading in that document → the text that says where the proxy listens, and its replacement.
+_LISTENING = {
+    "nginx": ("listen 80;", "listen 127.0.0.1:{port};"),
+    "HAProxy": ("bind :80", "bind 127.0.0.1:{port}"),
+    "Caddy": ("push.example.com {{", "http://127.0.0.1:{port} {{"),
+    "Envoy": ("0.0.0.0, port_value: 80}}", "127.0.0.1, port_value: {port}}}"),
+}
+_AROUND = {"nginx": (NGINX.partition("    map ")[0], "}}\n"), "Caddy": ("{{\n    admin off\n}}\n", "")}
+
+
+def _documented(heading: str) -> str:
+    """The first block below the heading, on another port and with shorter time-outs."""
+    section = (ROOT / "docs" / "ingress.md").read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2]
+    block = section.partition("\n```")[2].partition("\n")[2].partition("```")[0].replace("{", "{{").replace("}", "}}")
+    for old, new in (_LISTENING[heading], ("8004", "{upstream}"), (f"{IDLE:g}s", f"{IDLE / SHRINK:g}s")):
+        assert old in block or heading == "Caddy", (heading, old)  # Caddy has no time-outs
+        block = block.replace(old, new)
+    before, after = _AROUND.get(heading, ("", ""))
+    return before + block + after
+
+
+DOCUMENTED = {f"{heading.lower()} of the docs": _documented(heading) for heading in _LISTENING}
 BROKEN = {  # or unusual; for `wsbridge doctor`
     # With HTTP/1.1 it passes on each chunk, with or without that header.
     "nginx that buffers": NGINX.replace("{upgrade}", "proxy_ignore_headers X-Accel-Buffering;"),
@@ -77,6 +102,7 @@ BROKEN = {  # or unusual; for `wsbridge doctor`
     "caddy that cuts": CADDY.replace(
         "{upstream}", "{upstream} {{\n        transport http {{\n            read_timeout 2s\n        }}\n    }}"
     ),
+    "envoy that cuts": DOCUMENTED["envoy of the docs"].replace("timeout: 0s", "timeout: 2s"),
     "haproxy to two": f"{HAPROXY}    server two 127.0.0.1:{{second}}\n",
 }
 UPGRADING = [name for name in TEXTS if name != "nginx without upgrade"]
@@ -88,16 +114,17 @@ class ReverseProxy:
     def __init__(self, name: str, folder: Path, upstream: int, second: int = 0) -> None:
         self.port = free_port()
         program = name.split(maxsplit=1)[0]
-        self._program = _program(program)
+        self._program = str(required(envoy)) if program == "envoy" else _program(program)
         self._folder = folder
-        config = folder / "config"
+        config = folder / "config.yaml"  # Envoy needs the suffix
         # nginx started by root runs its workers as the user `nobody`, which may not enter a test's folder
         user = "user root;" if os.geteuid() == 0 else ""
-        text = (TEXTS | BROKEN)[name]
+        text = (TEXTS | BROKEN | DOCUMENTED)[name]
         config.write_text(text.format(port=self.port, upstream=upstream, second=second, folder=folder, user=user))
         self._arguments = {
             "nginx": ["-p", str(folder), "-e", "stderr", "-c", str(config)],
             "haproxy": ["-db", "-f", str(config)],
+            "envoy": ["--disable-hot-restart", "--concurrency", "1", "-l", "warning", "-c", str(config)],
             "caddy": ["run", "--adapter", "caddyfile", "--config", str(config)],
         }[program]
 

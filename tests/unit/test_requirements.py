@@ -23,6 +23,7 @@ LOCKS = (
     "requirements/bench.txt",
     "requirements/recipes.txt",
     "requirements/autobahn.txt",
+    "requirements/envoy.txt",
     "requirements/release.txt",
 )
 PIN = re.compile(

@@ -18,7 +18,7 @@ from wsbridge.core.close_codes import LOST, NO_STATUS, ORIGIN_FORBIDDEN, TOKEN_M
 from wsbridge.core.events import Position
 
 USER = "wsbridge-doctor"
-PROXY = "docs/replicas.md#in-front-of-it"
+PROXY = "docs/ingress.md"
 ANONYMOUS = "a session needs --token"
 UPGRADE = f"let it pass on Upgrade and Connection, with HTTP/1.1 ({PROXY})"
 CUTTING = f"raise the ingress' idle time-out, and remove its limit of a request's duration ({PROXY})"

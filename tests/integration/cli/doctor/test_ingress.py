@@ -93,7 +93,7 @@ async def test_histories_of_replicas_that_share_redis_are_one(start: Start, tmp_
             assert (await found("histories", public_url=service.url)).state is OK
 
 
-@pytest.mark.parametrize("name", ["nginx that cuts", "haproxy that cuts", "caddy that cuts"])
+@pytest.mark.parametrize("name", ["nginx that cuts", "haproxy that cuts", "caddy that cuts", "envoy that cuts"])
 async def test_idle_connections_through_a_proxy_that_cuts_them_fail(bridge: Running, behind: Behind, name: str) -> None:
     url = await behind(name, bridge)
     finding = await found("idle-websocket", public_url=url, idle=6.0)

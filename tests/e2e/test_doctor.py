@@ -24,7 +24,7 @@ IN_MEMORY = """
 apiVersion: dapr.io/v1alpha1
 kind: Component
 metadata: {{name: pubsub-kafka}}
-spec: {{type: pubsub.in-memory, version: v1, metadata: []}}
+spec: {{type: pubsub.in-memory, version: v1, metadata: [{{name: publishingScopes, value: "{publishing}"}}]}}
 scopes: [{scopes}]
 """
 SETTINGS = {"JWT_SECRET": SECRET, "APP_API_TOKEN": APP_TOKEN, "ADMIN_TOKEN": ADMIN_TOKEN}
@@ -61,6 +61,7 @@ async def paired(start: StartBridge, tmp_path: Path) -> AsyncIterator[Pairing]:
             app_token: str | None = APP_TOKEN,
             api_token: str | None = None,
             scoped_to: str = "",
+            publishes: str | None = None,
             public_port: bool = False,
             access: bool = True,
         ) -> Pair:
@@ -72,7 +73,8 @@ async def paired(start: StartBridge, tmp_path: Path) -> AsyncIterator[Pairing]:
                 del annotations["dapr.io/config"]
             folder = tmp_path / f"components-{port}"
             folder.mkdir()
-            (folder / "pubsub.yaml").write_text(IN_MEMORY.format(scopes=scoped_to or app_id))
+            publishing = "" if publishes is None else f"{app_id}={publishes}"
+            (folder / "pubsub.yaml").write_text(IN_MEMORY.format(scopes=scoped_to or app_id, publishing=publishing))
             sidecar = Sidecar(
                 Manifest(annotations, {}), folder, Log(tmp_path / f"{port}.log"), http,
                 name="bridge", app_port=port, app_token=app_token, api_token=api_token,
@@ -111,7 +113,7 @@ async def test_doctor_names_the_faults_of_this_version(paired: Pairing) -> None:
 async def test_doctor_finds_another_app_token_and_the_missing_subscription(paired: Pairing, token: str | None) -> None:
     found = await (await paired(app_token=token)).failures()
     assert set(found) == {"app-token", "subscription"}
-    assert "sends no APP_API_TOKEN or another one" in found["app-token"]
+    assert f"the sidecar sends {'another' if token else 'no'} APP_API_TOKEN" in found["app-token"]
     assert "not subscribed to task-updates" in found["subscription"]
 
 
@@ -126,6 +128,13 @@ async def test_doctor_finds_a_component_whose_scopes_leave_the_app_out(paired: P
     found = await (await paired(scoped_to="another-app")).failures(canary=True)
     assert set(found) == {"component", "subscription", "canary"}
     assert "has not loaded the component pubsub-kafka" in found["component"]
+
+
+@pytest.mark.parametrize(("allowed", "state"), [("receipts", OK), ("task-updates", FAILURE)])
+async def test_doctor_finds_scopes_that_forbid_receipts(paired: Pairing, allowed: str, state: str) -> None:
+    pair = await paired(publishes=allowed)
+    settings = SETTINGS | {"RECEIPTS_TOPIC": "receipts"}
+    assert (await found("receipts", settings, url=pair.url, sidecar=pair.sidecar.url)).state == state
 
 
 async def test_doctor_finds_an_app_port_that_is_the_public_port(paired: Pairing) -> None:

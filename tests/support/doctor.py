@@ -40,11 +40,16 @@ async def all_found(
         return await run(CHECKS[check], deployment)
 
 
+async def examined(settings: Mapping[str, str] | None = None, *, url: str, **options: Any) -> dict[str, Finding]:
+    """The findings of a whole examination; of several findings of a check the last one."""
+    async with _deployment(settings, url, **options) as deployment:
+        return dict(await examine(deployment))
+
+
 async def failures(settings: Mapping[str, str], *, url: str, **options: Any) -> dict[str, str]:
     """The texts of all failures of a whole examination."""
-    async with _deployment(settings, url, **options) as deployment:
-        findings = await examine(deployment)
-    return {check: finding.text for check, finding in findings if finding.state is FAILURE}
+    findings = await examined(settings, url=url, **options)
+    return {check: finding.text for check, finding in findings.items() if finding.state is FAILURE}
 
 
 class StandIn(Served):
@@ -61,6 +66,7 @@ class StandIn(Served):
         self.api_token: str | None = None
         self.invoked: type[web.HTTPException] = web.HTTPOk  # the answer to an invocation
         self.text = ""
+        self.published = 204  # the status of an empty bulk
 
     @property
     def url(self) -> str:
@@ -69,6 +75,7 @@ class StandIn(Served):
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         return (
             web.get("/v1.0/metadata", self._metadata),
+            web.post("/v1.0-alpha1/publish/bulk/pubsub-kafka/{topic}", self._publish_none),
             web.route("*", "/v1.0/invoke/websocket-service/method/{path:.*}", self._invoke),
         )
 
@@ -76,6 +83,10 @@ class StandIn(Served):
         if self.api_token and request.headers.get("dapr-api-token") != self.api_token:
             raise web.HTTPUnauthorized
         return web.json_response(self.metadata)
+
+    async def _publish_none(self, request: web.Request) -> web.Response:
+        assert await request.json() == []
+        return web.Response(status=self.published)
 
     async def _invoke(self, _: web.Request) -> web.Response:
         return web.Response(status=self.invoked.status_code, text=self.text)

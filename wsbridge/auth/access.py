@@ -79,11 +79,15 @@ class Call(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A denied request: `why` is the word for the log, `text` the explanation for the caller."""
+    """A denied request: `why` is the word for the log, `text` the explanation for the caller.
+
+    `challenge` is the header of a 401 (RFC 6750 §3). It tells a wrong token from a missing one.
+    """
 
     why: str
     status: int
     text: str
+    challenge: str = ""
 
 
 def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
@@ -104,7 +108,7 @@ def refusal(caller: Caller, call: Call, trust: Trust) -> Refusal | None:
     if token:
         header = f"the header {DAPR_TOKEN}" if caller is _SIDECAR else "the header Authorization: Bearer"
         text = f"This route needs the {caller.value}'s token: send the value of {TOKENS[caller]} in {header}."
-        return Refusal("token", 401, text)
+        return Refusal("token", 401, text, 'Bearer error="invalid_token"' if call.token else "Bearer")
     return _refusal_without_token(caller, call, trust)
 
 
@@ -174,7 +178,7 @@ class Access:
         if caller is _SIDECAR:
             self._sidecar_denied()
         log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=address_of(request))
-        headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if refused.status == web.HTTPUnauthorized.status_code else None
+        headers = {hdrs.WWW_AUTHENTICATE: refused.challenge} if refused.challenge else None
         raise _ERRORS[refused.status](text=refused.text, headers=headers)
 
     def may_write(self, request: web.Request) -> bool:

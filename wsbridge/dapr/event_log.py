@@ -51,6 +51,7 @@ class EventLog:
 
     def dropped(self, event: Rejected, topic: str) -> None:
         self.metrics.dropped(event.reason)
+        self.metrics.last_drops[event.reason] = f"{event.event_id or 'an event without an id'} of {topic}: {event.text}"
         trace = self._trace_id(event)
         log.warning("event.dropped", topic=topic, event_id=event.event_id, **trace, reason=event.reason, why=event.text)
 

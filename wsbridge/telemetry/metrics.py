@@ -37,7 +37,8 @@ class Metrics(Collector):
         self.deliveries = self.sent = self.sent_bytes = self.received_bytes = self.opened = 0
         self.catch_ups = self.losses = 0
         self.loop = ""  # the name of the event loop
-        self.subscription_read_at = self.delivered_at = 0.0  # seconds since 1970; 0 means never
+        self.subscription_read_at = self.delivered_at = self.lost_at = 0.0  # seconds since 1970; 0 means never
+        self.last_drops: dict[Drop, str] = {}  # the last dropped event of each reason, with what was wrong
         self.watch(
             "last_subscription_read_timestamp_seconds",
             "When a sidecar last read the subscriptions, in seconds since 1970; 0 if it has not since the start.",
@@ -78,10 +79,7 @@ class Metrics(Collector):
         )
         self.errors = self._counts("errors", "Errors, by kind.", ERRORS, "kind")
         self.refusals = self._counts(
-            "connections_refused",
-            "Connections that were refused, or cut before a response, by reason.",
-            REFUSALS,
-            "reason",
+            "connections_refused", "Connections refused, or cut before a response, by reason.", REFUSALS, "reason"
         )
         stages = {stage: Histogram(STAGE) for stage in STAGES}
         self._kafka, self._history, self._socket, self.handler = stages.values()

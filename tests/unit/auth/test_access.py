@@ -207,7 +207,7 @@ async def test_guard_logs_a_refusal_without_secrets_and_counts_it() -> None:
             access.check(Caller.OPERATOR, request("10.0.0.9", Authorization="Bearer wrong"))
         with pytest.raises(web.HTTPForbidden):
             access.check(Caller.SIDECAR, request("10.0.0.9"))
-    assert caught.value.headers["WWW-Authenticate"] == "Bearer"
+    assert caught.value.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert [(line["event"], line["caller"], line["why"]) for line in lines] == [
         ("request.denied", "operator", "token"),
         ("request.denied", "sidecar", "no_token"),

@@ -137,6 +137,7 @@ class LossDetector:
                 pass
             case int(mark):
                 self._metrics.losses += 1
+                self._metrics.lost_at = time.time()
                 log.warning("history.lost", node=node)
                 async for keys in self._server.scan(node, all_positions(self._prefix)):
                     await self._pipeline.ask(*(call("drop", [key], self._space, mark) for key in keys))

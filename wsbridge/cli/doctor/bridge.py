@@ -101,7 +101,7 @@ def share_partitions(replicas: list[dict[str, Any]]) -> bool | None:
 async def partitions(d: Deployment) -> Finding:
     """Which partitions have delivered to this replica, and when."""
     if d.canary:
-        raise NotChecked("--canary tries each partition")
+        raise NotChecked("canary has published an event in each partition, see there")
     stats = await d.stats()
     if stats["deliveries"] is None:
         raise NotChecked("WSBRIDGE_STATIONS_MAX_BYTES is 0: the bridge records no deliveries")

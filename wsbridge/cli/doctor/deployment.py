@@ -47,12 +47,12 @@ class Deployment:
     idle: float = 30.0  # seconds for which a connection through the ingress must last
     canary: bool = False
 
-    async def send(self, url: str, method: str = "GET", **headers: str) -> Answer:
+    async def send(self, url: str, method: str = "GET", body: bytes | None = None, /, **headers: str) -> Answer:
         """Send a request; follow no redirect. Raises `Unreachable` if no response came."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         try:
             async with self.http.request(
-                method, url, headers=headers, timeout=timeout, allow_redirects=False
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 return Answer(response.status, response.headers, await _body(response.content))
         except (aiohttp.ClientError, OSError) as error:
@@ -95,12 +95,12 @@ class Deployment:
             raise NotChecked("the bridge does not answer operators")
         return answer.json()
 
-    async def of_sidecar(self, path: str, method: str = "GET") -> Answer:
+    async def of_sidecar(self, path: str, method: str = "GET", body: bytes | None = None) -> Answer:
         """Ask the sidecar. Raises `NotChecked` if there is none, or `Unreachable`."""
         if self.sidecar is None:
             raise NotChecked("--url examines from outside; the sidecar is checked with --dapr")
         token = {"dapr-api-token": self.api_token} if self.api_token else {}
-        return await self.send(self.sidecar + path, method, **token)
+        return await self.send(self.sidecar + path, method, body, **token)
 
     async def metadata(self) -> dict[str, Any]:
         """The sidecar's description of itself. Raises `NotChecked` if there is none."""

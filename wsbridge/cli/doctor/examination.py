@@ -29,6 +29,7 @@ CHECKS = {
     "app-token": Check(sidecar.app_token),
     "component": Check(sidecar.component),
     "subscription": Check(sidecar.subscription),
+    "receipts": Check(sidecar.receipts),
     "invocation": Check(sidecar.invocation),
     "canary": Check(canary.canary),
     "redis": Check(redis.redis),
@@ -55,7 +56,16 @@ async def examine(d: Deployment) -> list[tuple[str, Finding]]:
     found = {"refused": await run(CHECKS["refused"], d)}  # before the others, which cause refusals themselves
     names = [name for name in CHECKS if name not in found]
     found |= zip(names, await asyncio.gather(*(run(CHECKS[name], d) for name in names)), strict=True)
+    if any(finding.state is State.FAILURE for finding in found["canary"]):
+        found |= {name: [_doubted(finding) for finding in found[name]] for name in ("replicas", "histories")}
     return [(name, finding) for name in CHECKS for finding in found[name]]
+
+
+def _doubted(finding: Finding) -> Finding:
+    """What is ok at the replicas that answered proves little if not every event comes to them."""
+    if finding.state is not State.OK:
+        return finding
+    return finding._replace(text=f"{finding.text}; but not every event comes to this address: see canary")
 
 
 async def run(check: Check, d: Deployment) -> list[Finding]:

@@ -15,7 +15,9 @@ from wsbridge.cli.http import Unreachable
 from wsbridge.cli.top.totals import Totals
 from wsbridge.core.close_codes import TOKEN_INVALID, TOKEN_MISSING
 from wsbridge.core.reasons import Drop, Retry
+from wsbridge.telemetry.stations.fates import span
 
+PAST = 3600.0  # seconds since Redis lost histories, after which that is no failure any more
 LOOKS = 4  # of the stream, which has one each second
 REPORT = "report it with internal.error of the bridge's log"
 UNKNOWN = "see docs/protocol.md#events of the bridge's version"  # for a reason that a newer bridge has
@@ -65,7 +67,9 @@ _OF_OTHERS = ("closes", "errors")  # kinds that clients cause, and that have mor
 class Look(NamedTuple):
     at: float
     counts: Mapping[str, Mapping[str, int]]  # kind → reason → number since the start, of all replicas
+    last_drops: Mapping[str, str]  # reason → the last dropped event, and what was wrong
     losses: int  # times that Redis had lost histories, likewise
+    lost: float | None  # seconds since the last time; None if that is not known
 
 
 async def refused(d: Deployment) -> list[Finding]:
@@ -81,8 +85,11 @@ async def refused(d: Deployment) -> list[Finding]:
             more = f"{grown} of them within {within}" if grown else f"none of them within {within}"
             text = f"{_WORDS.get(kind, f'{reason} requests' if reason == 'denied' else 'internal errors')}"
             name = f" ({reason})" if kind in _WORDS else ""
+            event = (
+                f"; the last one is {last.last_drops[reason]}" if kind == "drops" and reason in last.last_drops else ""
+            )
             state = failure if grown and kind not in _OF_OTHERS else warning
-            found.append(state(f"{text} since the start{name}: {count:,}, {more}", cures.get(reason, UNKNOWN)))
+            found.append(state(f"{text} since the start{name}: {count:,}, {more}{event}", cures.get(reason, UNKNOWN)))
     return found or [ok("no event was dropped or retried, and no token or request refused, since the start")]
 
 
@@ -93,7 +100,7 @@ async def retries(d: Deployment) -> int:
 
 
 async def redis_histories(d: Deployment) -> Finding:
-    """Whether the bridge has noticed that Redis lost histories."""
+    """Whether the bridge has noticed that Redis lost histories, and when it did last."""
     try:
         if not await d.uses_redis():
             raise NotChecked("the bridge does not use Redis")
@@ -106,7 +113,20 @@ async def redis_histories(d: Deployment) -> Finding:
     cure = (
         "see redis-eviction and redis-persistence; other causes are a failover to a replica that lagged, and FLUSHALL"
     )
-    return failure(f"Redis has lost confirmed histories {times} since the start: clients got gaps (reset)", cure)
+    when = "" if look.lost is None else f", the last time {span(look.lost)} ago"
+    text = f"Redis has lost confirmed histories {times} since the start{when}: clients got gaps (reset)"
+    if look.lost is not None and look.lost > PAST:
+        return warning(text, f"nothing if you know why, since clients have fetched their state again; else {cure}")
+    return failure(text, cure)
+
+
+def _look(totals: Totals) -> Look:
+    """A replica of an earlier version does not send all fields."""
+    lines = [replica.now for replica in totals.replicas.values()]
+    last_drops = {reason: text for line in lines for reason, text in line.get("last_drops", {}).items()}
+    lost = min((line["at"] - line["lost_at"] for line in lines if line.get("lost_at")), default=None)
+    losses = sum(line.get("losses", 0) for line in lines)
+    return Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}, last_drops, losses, lost)
 
 
 async def _looks(d: Deployment, number: int) -> list[Look]:
@@ -115,8 +135,7 @@ async def _looks(d: Deployment, number: int) -> list[Look]:
     async with contextlib.aclosing(d.lines("/console/stream?show=numbers")) as lines:
         async for line in lines:
             if totals.take(json.loads(line)):
-                losses = sum(replica.now.get("losses", 0) for replica in totals.replicas.values())
-                looks.append(Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}, losses))
+                looks.append(_look(totals))
             if len(looks) == number:
                 break
     return looks

@@ -2,6 +2,9 @@
 
 import re
 from http import HTTPStatus
+from urllib.parse import quote
+
+from aiohttp import hdrs
 
 from wsbridge.cli.doctor.deployment import Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
@@ -77,6 +80,26 @@ async def subscription(d: Deployment) -> Finding:
     return ok(f"the sidecar is subscribed to {', '.join(topics)}")
 
 
+async def receipts(d: Deployment) -> Finding:
+    """Whether the scopes let the bridge publish receipts. The sidecar checks that for an empty bulk as well."""
+    name, topic = d.settings.pubsub_name, d.settings.receipts_topic
+    if topic is None:
+        raise NotChecked("WSBRIDGE_RECEIPTS_TOPIC is not set")
+    path = f"/v1.0-alpha1/publish/bulk/{quote(name, safe='')}/{quote(topic, safe='')}"
+    try:
+        status = (await d.of_sidecar(path, "POST", b"[]")).status
+    except Unreachable:
+        raise NotChecked("the sidecar does not answer") from None
+    match status:
+        case HTTPStatus.OK | HTTPStatus.NO_CONTENT:
+            return ok(f"the scopes of {name} let the bridge publish receipts to {topic}")
+        case HTTPStatus.FORBIDDEN:
+            cure = "add the topic to the component's publishingScopes of this app, and to allowedTopics if that is set"
+            return failure(f"the scopes of {name} forbid the bridge to publish receipts to {topic}", cure)
+        case _:
+            raise NotChecked(f"the sidecar answers {status} to an empty bulk for {topic}: see component and api-token")
+
+
 async def app_token(d: Deployment) -> Finding:
     """Whether the sidecar reaches the bridge, with the `APP_API_TOKEN` that the bridge requires.
 
@@ -85,15 +108,17 @@ async def app_token(d: Deployment) -> Finding:
     metadata = await d.metadata()
     port = metadata.get("appConnectionProperties", {}).get("port", "unknown")
     try:
-        status = (await d.of_sidecar(f"/v1.0/invoke/{metadata.get('id')}/method/dapr/subscribe", "HEAD")).status
+        answer = await d.of_sidecar(f"/v1.0/invoke/{metadata.get('id')}/method/dapr/subscribe", "HEAD")
     except Unreachable as why:
         raise NotChecked(f"the sidecar does not pass on a call to its app: {why}") from None
-    match status:
+    match answer.status:
         case HTTPStatus.OK:
             return ok("the bridge accepts the sidecar's token")
         case HTTPStatus.UNAUTHORIZED:
             cure = "set APP_API_TOKEN to the same value for both (dapr.io/app-token-secret), and restart both"
-            return failure("the sidecar sends no APP_API_TOKEN or another one than the bridge requires", cure)
+            is_wrong = "invalid_token" in answer.headers.get(hdrs.WWW_AUTHENTICATE, "")
+            sent = "another APP_API_TOKEN than the bridge requires" if is_wrong else "no APP_API_TOKEN"
+            return failure(f"the sidecar sends {sent}", cure)
         case HTTPStatus.FORBIDDEN:
             return failure("the bridge refuses the sidecar", "set APP_API_TOKEN for the bridge and its sidecar")
         case HTTPStatus.NOT_FOUND:
@@ -101,7 +126,7 @@ async def app_token(d: Deployment) -> Finding:
             return failure(f"the app-port {port} does not serve the sidecar's routes", cure)
         case _:
             cure = "set dapr.io/app-port to the port of the bridge for the sidecar"
-            return failure(f"the sidecar gets no answer at its app-port {port} ({status})", cure)
+            return failure(f"the sidecar gets no answer at its app-port {port} ({answer.status})", cure)
 
 
 async def invocation(d: Deployment) -> Finding:

@@ -24,6 +24,18 @@ COLUMNS = (
     "replica", "state", "up", "connections", "users", "in/s", "out/s", "sent/s", "queue", "unsent", "CPU", "median",
     "99 %", "loop lag", "Redis",
 )  # fmt: skip
+MEANINGS = {  # of closes whose name does not say it
+    "1000 client": "the client ended the session",
+    "1001 client": "the page was closed or left, or a proxy shut down",
+    "1005 client": "the client closed without a code",
+    "1006 lost": "no close frame came: the network or a proxy cut the connection, or the client crashed",
+    "1006 ping_timeout": "the client did not answer a ping: it is gone, or asleep",
+    "1006 internal": "cut after an error: see internal.error in the log",
+    "1012 shutdown": "the replica was drained; clients resume at another one",
+    "1013 overloaded": "refused at a limit: WSBRIDGE_MAX_CONNECTIONS, WSBRIDGE_HANDSHAKE_RATE or ulimit -n",
+    "1013 unavailable": "refused while histories or keys cannot be read: /health names the reason",
+    "4408 slow_consumer": "the client read too slowly",
+}
 _COLOURS = {"healthy": "green", "degraded": "yellow", "draining": "yellow", "no answer": "red"}
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (0, "µs"))
 
@@ -66,13 +78,15 @@ def drawn(totals: Totals) -> RenderableType:
         table.add_column(column, justify="left" if column in COLUMNS[:2] else "right", no_wrap=True)
     for name, replica in totals.replicas.items():
         table.add_row(*_row(name, replica))
+    closes = totals.counts("closes")
     known = sum(replica.is_silent for replica in totals.replicas.values())
     lines = [
         *(Text(printable(f"{name}: {each}"), "yellow") for name, r in totals.replicas.items() for each in r.problems),
         *([Text(f"{totals.missing - known} more without an answer", "red")] if totals.missing > known else []),
         _counts("not stored", {name: n for name, n in totals.counts("events").items() if n and name != "stored"}),
         _counts("why", totals.counts("drops", "retries")),
-        _counts("closed", totals.counts("closes")),
+        _counts("closed", closes),
+        *(Text(f"{'':10}  {name}: {words}", "dim") for name, words in MEANINGS.items() if name in _largest(closes)),
         _counts("errors", totals.counts("errors")),
     ]
     return Group(table, *(line for line in lines if line))
@@ -108,9 +122,13 @@ def _latency(replica: Replica, stage: str, share: float) -> str:
 
 def _counts(title: str, counts: Mapping[str, int]) -> Text:
     """One line of the largest counts since the start; empty without counts."""
-    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:MOST_LABELS]]
+    shown = [f"{name} {counts[name]:,}" for name in _largest(counts)]
     more = [f"{len(counts) - MOST_LABELS} more"] if len(counts) > MOST_LABELS else []
     return Text(f"{title:10}  " + printable(", ".join(shown + more)) if counts else "")
+
+
+def _largest(counts: Mapping[str, int]) -> list[str]:
+    return list(counts)[:MOST_LABELS]
 
 
 def duration(seconds: float) -> str:

@@ -51,7 +51,9 @@ class Numbers:
             "errors": _above_zero(metrics.errors),
             "retries": _above_zero(metrics.retries),
             "drops": _above_zero(metrics.drops),
+            "last_drops": metrics.last_drops,
             "losses": metrics.losses,
+            "lost_at": metrics.lost_at,
             "latency": {
                 name: {"bounds": stage.bounds, "counts": stage.counts} for name, stage in metrics.latencies.items()
             },

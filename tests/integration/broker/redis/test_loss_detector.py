@@ -195,6 +195,7 @@ async def test_loss_detector_loss_noticed_by_another_replica_forgets_nothing_mor
             assert await one.check() == ({"a": new}, 0)
         assert [line["event"] for line in lines] == ["history.lost"]
         assert (one.metrics.losses, other.metrics.losses) == (1, 0)
+        assert one.metrics.lost_at > other.metrics.lost_at == 0
 
 
 @pytest.mark.parametrize("connected", [False, True])

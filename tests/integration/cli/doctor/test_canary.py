@@ -1,11 +1,12 @@
 """`wsbridge doctor --canary` through a stand-in for a sidecar with three partitions. Real ones: `tests/e2e`."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
-from tests.support.doctor import FAILURE, NOT_CHECKED, OK, StandIn, found
+from tests.support.doctor import FAILURE, NOT_CHECKED, OK, StandIn, examined, found
 from tests.support.running import Running, Start
 from wsbridge.broker.base import Outcome, retried
 from wsbridge.cli.doctor import canary as module
@@ -58,6 +59,21 @@ async def test_canary_names_each_partition_that_does_not_deliver(bridge: Running
     )
     assert finding.cure.startswith("one replica, Redis, or a consumer group each (docs/replicas.md); ")
     assert "event.retried" not in finding.cure
+
+
+async def test_examination_with_a_failed_canary_doubts_that_one_replica_is_all(
+    bridge: Running, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
+    async with Publishing(bridge, lost=(0,)) as sidecar:
+        examine = functools.partial(examined, url=bridge.url, public_url=bridge.url, sidecar=sidecar.url, canary=True)
+        findings = await examine(idle=0.1)
+        sidecar.lost = ()
+        healthy = await examine(idle=0.1)
+    doubt = "; but not every event comes to this address: see canary"
+    for check in ("replicas", "histories"):
+        assert (findings[check].state, findings[check].text) == (OK, healthy[check].text + doubt)
+    assert findings["partitions"].text == "canary has published an event in each partition, see there"
 
 
 async def test_canary_of_a_bridge_with_redis_does_not_blame_a_replica_without(

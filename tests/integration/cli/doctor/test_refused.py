@@ -1,6 +1,7 @@
 """`wsbridge doctor` and the counters of events that were dropped or retried, and of requests that were denied."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -24,21 +25,23 @@ async def test_refused_of_a_bridge_that_has_refused_nothing_is_ok(bridge: Runnin
 
 async def test_refused_has_a_finding_with_a_cure_for_each_reason(start: Start) -> None:
     bridge = await start(**GUARDED)
-    await bridge.publish({"nobody": "u1"})
+    await bridge.publish({"nobody": "u1"}, id="e-17")
     await bridge.post(b"not JSON")
     for status, path in ((404, "/events/other"), (401, "/events/task-updates")):
         headers = {"dapr-api-token": str(bridge.app_token)} if status == 404 else {}
         async with bridge.http.post(bridge.url + path, json={"user_id": "u1"}, headers=headers) as response:
             assert response.status == status
-    assert await all_found("refused", GUARDED, url=bridge.url) == [
-        Finding(WARNING, f"{what}: 1, none of them within 3 s", cure)
-        for what, cure in (
-            ("events dropped since the start (not_json)", CURES["drops"]["not_json"]),
-            ("events dropped since the start (no_user)", CURES["drops"]["no_user"]),
-            ("events dropped since the start (unknown_topic)", CURES["drops"]["unknown_topic"]),
-            ("denied requests since the start", CURES["errors"]["denied"]),
-        )
-    ]
+    lasts = {
+        "not_json": "an event without an id of task-updates: the data is not JSON; publish a JSON object. JSON is ",
+        "no_user": "e-17 of task-updates: user_id has no user; the event's fields are nobody; ",
+        "unknown_topic": "an event without an id of other: its topic is not in WSBRIDGE_TOPICS",
+    }
+    *drops, denied = await all_found("refused", GUARDED, url=bridge.url)
+    for (reason, last), finding in zip(lasts.items(), drops, strict=True):
+        text = f"events dropped since the start ({reason}): 1, none of them within 3 s; the last one is {last}"
+        assert (finding.state, finding.text[: len(text)], finding.cure) == (WARNING, text, CURES["drops"][reason])
+    text = "denied requests since the start: 1, none of them within 3 s"
+    assert denied == (WARNING, text, CURES["errors"]["denied"])
 
 
 async def test_refused_names_connections_whose_token_is_refused(start: Start) -> None:
@@ -52,17 +55,20 @@ async def test_refused_names_connections_whose_token_is_refused(start: Start) ->
     ]
 
 
-async def test_redis_histories_that_were_lost_fail(bridge: Running) -> None:
+async def test_redis_histories_that_were_lost_fail_for_an_hour(bridge: Running) -> None:
     assert (await found("redis-histories", url=bridge.url)).text == "the bridge does not use Redis"
     assert (await found("redis-histories")).text == "the bridge does not answer"
     bridge.bridge.checks.add("redis", lambda: "ok")
     assert (await found("redis-histories", url=bridge.url)).state is OK
-    bridge.bridge.metrics.losses = 2
+    metrics = bridge.bridge.metrics
+    metrics.losses, metrics.lost_at = 2, time.time() - 600
     finding = await found("redis-histories", url=bridge.url)
-    assert (finding.state, finding.text) == (
-        FAILURE,
-        "Redis has lost confirmed histories 2 times since the start: clients got gaps (reset)",
-    )
+    assert (finding.state, "2 times since the start, the last time 10 min ago: " in finding.text) == (FAILURE, True)
+    metrics.lost_at -= 7_200
+    finding = await found("redis-histories", url=bridge.url)
+    assert (finding.state, finding.cure.startswith("nothing if you know why, ")) == (WARNING, True)
+    metrics.lost_at = 0.0  # a bridge of an earlier version does not tell
+    assert (await found("redis-histories", url=bridge.url)).state is FAILURE
 
 
 async def test_refused_fails_for_a_counter_that_rises(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

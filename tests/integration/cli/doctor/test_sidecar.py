@@ -60,7 +60,7 @@ async def test_api_token_that_differs_fails_without_printing_it() -> None:
 @pytest.mark.parametrize(
     ("status", "text"),
     [
-        (web.HTTPUnauthorized, "sends no APP_API_TOKEN or another one"),
+        (web.HTTPUnauthorized, "sends no APP_API_TOKEN"),
         (web.HTTPForbidden, "the bridge refuses the sidecar"),
         (web.HTTPNotFound, "the app-port 8005 does not serve"),
         (web.HTTPInternalServerError, "gets no answer at its app-port 8005 (500)"),
@@ -85,6 +85,22 @@ async def test_subscription_that_is_missing_fails_and_names_the_topic() -> None:
     async with StandIn() as sidecar:
         finding = await found("subscription", {"TOPICS": "task-updates=a,orders=b"}, sidecar=sidecar.url)
         assert (finding.state, "not subscribed to orders of" in finding.text) == (FAILURE, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "text"),
+    [
+        (204, OK, "the scopes of pubsub-kafka let the bridge publish receipts to receipts/1"),
+        (403, FAILURE, "the scopes of pubsub-kafka forbid the bridge to publish receipts to receipts/1"),
+        (404, NOT_CHECKED, "the sidecar answers 404 to an empty bulk for receipts/1: see component and api-token"),
+    ],
+)
+async def test_receipts_explains_each_answer(status: int, state: str, text: str) -> None:
+    async with StandIn() as sidecar:
+        sidecar.published = status
+        finding = await found("receipts", {"RECEIPTS_TOPIC": "receipts/1"}, sidecar=sidecar.url)
+        assert (await found("receipts", sidecar=sidecar.url)).text == "WSBRIDGE_RECEIPTS_TOPIC is not set"
+    assert (finding.state, finding.text) == (state, text)
 
 
 async def test_invocation_by_another_app_that_succeeds_fails() -> None:

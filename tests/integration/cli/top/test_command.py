@@ -30,6 +30,16 @@ async def test_top_in_a_pipe_prints_the_numbers_once(bridge: Running) -> None:
     assert rest == ["not stored  dropped 1", "why         no_user 1"]
 
 
+async def test_top_explains_closes_whose_name_does_not(bridge: Running) -> None:
+    for count, close in enumerate((("1006", "lost"), ("4401", "token_missing")), 1):
+        bridge.bridge.metrics.closes[close] += count
+    _, out, _ = await finished("top", "--url", bridge.url)
+    assert out.splitlines()[-2:] == [
+        "closed      4401 token_missing 2, 1006 lost 1",
+        "            1006 lost: no close frame came: the network or a proxy cut the connection, or the client crashed",
+    ]
+
+
 async def test_top_sends_the_token_of_an_operator_or_a_viewer(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET, VIEWER_TOKEN=VIEWER)
     code, out, notes = await finished("top", "--url", bridge.url)

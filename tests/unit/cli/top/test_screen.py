@@ -2,7 +2,8 @@
 
 import pytest
 
-from wsbridge.cli.top.screen import duration, size
+from wsbridge.cli.top.screen import MEANINGS, duration, size
+from wsbridge.core.close_codes import CLOSE_LABELS
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,7 @@ def test_duration_is_in_the_largest_unit_of_which_there_is_one(seconds: float, e
 )
 def test_size_has_a_decimal_prefix(count: float, expected: str) -> None:
     assert size(count) == expected
+
+
+def test_meanings_are_of_closes_that_there_are() -> None:
+    assert MEANINGS.keys() <= {" ".join(labels) for labels in CLOSE_LABELS}

@@ -35,7 +35,7 @@ class FaultyProxy:
         self.upgrades = Upgrades.PASSED
         self.delay = 0.0  # seconds by which a chunk is delayed, in both directions
         self.rate = 0.0  # bytes a second in each direction of a connection; 0 is no limit
-        self.swallowed = 0  # requests for a WebSocket that were swallowed
+        self.swallowed: set[StreamWriter] = set()  # writers of connections whose upgrade is never answered
         self.silent = False  # if True, new connections are accepted and nothing is forwarded
         self._tunnels: set[_Tunnel] = set()
         self._open: dict[asyncio.Task[None], StreamWriter] = {}  # with the writer to the browser
@@ -71,6 +71,8 @@ class FaultyProxy:
         """Reset every connection on both sides; data in flight is lost."""
         for tunnel in list(self._tunnels):
             tunnel.cut()
+        for writer in self.swallowed:
+            _reset(writer)
 
     def hold(self) -> None:
         """Keep the connections but forward nothing: a lost network, or a laptop that slept too long."""
@@ -108,9 +110,12 @@ class FaultyProxy:
             writer.write(_FORBIDDEN)
             return
         if _UPGRADE.search(head) and self.upgrades is Upgrades.SWALLOWED:
-            self.swallowed += 1
-            while await reader.read(_CHUNK):
-                pass
+            self.swallowed.add(writer)
+            try:
+                while await reader.read(_CHUNK):
+                    pass
+            finally:
+                self.swallowed.discard(writer)
             return
         if self.upgrades is Upgrades.STRIPPED:
             head = _UPGRADE.sub(b"", head)
@@ -152,9 +157,7 @@ class _Tunnel:
 
     def cut(self) -> None:
         for writer in (self._browser, self._bridge):
-            with contextlib.suppress(OSError, AttributeError, ValueError):  # closed already; the last two by uvloop
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            writer.transport.abort()
+            _reset(writer)
 
     def half_close(self) -> None:
         self.held = True
@@ -163,6 +166,12 @@ class _Tunnel:
     def hang_up(self) -> None:
         self.held = True
         _finish(self._browser)
+
+
+def _reset(writer: StreamWriter) -> None:
+    with contextlib.suppress(OSError, AttributeError, ValueError):  # closed already; the last two by uvloop
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    writer.transport.abort()
 
 
 def _finish(writer: StreamWriter) -> None:

@@ -79,10 +79,10 @@ class Scene:
         for tab in self.tabs:
             await tab.page.evaluate("dispatchEvent(new Event('online'))")
 
-    async def has_sessions(self, count: int) -> None:
+    async def has_sessions(self, count: int, user: str = "") -> None:
         """Wait until the bridge has this many sessions of the user. It notices the end of a stream a second late."""
 
         async def counted() -> bool:
-            return bool((await self.bridge.ask("/stats"))["users"].get(self.user, 0) == count)
+            return bool((await self.bridge.ask("/stats"))["users"].get(user or self.user, 0) == count)
 
         await until_told(counted)

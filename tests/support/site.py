@@ -11,6 +11,7 @@ from tests.support.running import Served, token
 
 # It tells the test everything, in order, through `tell(kind, value)`, and remembers in `seen` the numbers of the
 # updates. It numbers its WebSockets and tells when each opens and closes, whatever the client says about itself.
+# `logIn` makes a client for another user.
 _PAGE = """<!doctype html>
 <title>A page of the tests</title>
 <script>
@@ -21,7 +22,6 @@ window.tell ??= (kind, value) => {
   request.open('POST', `/told/${tab}`, false);
   request.send(JSON.stringify([kind, value]));
 };
-window.seen = [];
 addEventListener('pageshow', ({ persisted }) => tell('shown', { persisted }));
 addEventListener('error', ({ message }) => tell('error', message));
 addEventListener('unhandledrejection', ({ reason }) => tell('error', String(reason)));
@@ -39,20 +39,27 @@ window.WebSocket = class extends WebSocket {
 <script type="module">
 const { createClient } = await import(`${bridge}/client.js`);
 
-async function getToken({ reason, signal }) {
-  tell('asked', reason);
-  const response = await fetch(`/token?${new URLSearchParams({ reason })}`, { method: 'POST', signal });
-  if (!response.ok) throw new Error(`the token endpoint says ${response.status}`);
-  return response.json();
-}
-
 const plain = (value) => JSON.parse(JSON.stringify(value, (_, v) => (v instanceof Error ? String(v) : v)));
 document.addEventListener('freeze', () => tell('frozen', {}));
-window.client = createClient({ ...options, ...(withToken && { getToken }) });
-client.on('task_update', ({ event }) => seen.push(event.n));
-client.on('state', (state) => tell('state', plain(state)));
-client.on('*', (message) => tell('message', message));
-client.connect();
+window.logIn = (user) => {
+  async function getToken({ reason, signal }) {
+    tell('asked', reason);
+    const response = await fetch(`/token?${new URLSearchParams({ reason, user })}`, { method: 'POST', signal });
+    if (!response.ok) throw new Error(`the token endpoint says ${response.status}`);
+    return response.json();
+  }
+  window.user = user;
+  window.seen = [];
+  window.client = createClient({ ...options, userId: user, ...(withToken && { getToken }) });
+  client.on('task_update', ({ event }) => {
+    if ((event.user_id ?? user) !== user) throw new Error(`an update of ${event.user_id} is shown to ${user}`);
+    seen.push(event.n);
+  });
+  client.on('state', (state) => tell('state', plain(state)));
+  client.on('*', (message) => tell('message', message));
+  client.connect();
+};
+logIn(options.userId);
 tell('loaded', {});
 </script>
 """
@@ -64,6 +71,7 @@ class Site(Served):
     def __init__(self, user: str) -> None:
         self.host = "127.0.0.1"
         self.user = user
+        self.asker = ""  # the user who has asked for a token last
         self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # called with the reason
         self.listeners: list[Callable[[str, Any], None]] = []  # of the reports of each tab
 
@@ -98,6 +106,7 @@ class Site(Served):
         return web.Response(text="<!doctype html><title>Elsewhere</title>", content_type="text/html")
 
     async def _token(self, request: web.Request) -> web.Response:
+        self.asker = request.query["user"]
         return web.json_response(await self.grant(request.query["reason"]))
 
     async def _told(self, request: web.Request) -> web.Response:

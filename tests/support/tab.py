@@ -70,10 +70,10 @@ class Tab:
         """The last one."""
         return (self.of_kind("state") or [{"status": "idle"}])[-1]
 
-    async def until(self, condition: Callable[[], object]) -> None:
+    async def until(self, condition: Callable[[], object], within: float = DEADLINE) -> None:
         """Wait until a condition on the reports is true."""
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(within):
                 while not condition():
                     self._news.clear()
                     await self._news.wait()

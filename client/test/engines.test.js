@@ -1,4 +1,4 @@
-// Engines other than browsers: Node.js's WebSocket classes on real sockets, and an emulated React Native.
+// Node.js's WebSocket classes on real sockets.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import * as undici from 'undici';
 import * as ws from 'ws';
 import { createClient } from '../src/client.js';
-import { fakeSockets, hello, settle, update } from './fakes.js';
+import { hello } from './fakes.js';
 
 const CLASSES = { ws: ws.WebSocket, undici: undici.WebSocket };
 const DEADLINE = 5_000; // ms; without an error event, a client waits for 10 s
@@ -103,30 +103,4 @@ test('node_with_its_own_websocket_detects_a_refused_connection', async () => {
   child.stderr.on('data', (text) => (errors += text));
   const [code] = await once(child, 'close');
   assert.deepEqual([said, errors, code], ['waiting 1006\n', '', 0]);
-});
-
-test('react_native_connects_gets_updates_and_closes', async (t) => {
-  // The engine of React Native has a bare `window`, no document, no location, no storage, no locks, no channels, no EventTarget.
-  const gone = ['EventTarget', 'CustomEvent', 'BroadcastChannel', 'document', 'location', 'sessionStorage', 'localStorage'];
-  const before = Object.fromEntries(gone.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]));
-  const navigator = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
-  t.after(() => {
-    for (const [name, descriptor] of Object.entries(before)) if (descriptor) Object.defineProperty(globalThis, name, descriptor);
-    if (navigator) Object.defineProperty(globalThis, 'navigator', navigator);
-    else delete globalThis.navigator;
-    delete globalThis.window;
-  });
-  for (const name of gone) delete globalThis[name];
-  globalThis.window = globalThis;
-  Object.defineProperty(globalThis, 'navigator', { value: { product: 'ReactNative' }, configurable: true });
-  const { sockets, WebSocket } = fakeSockets();
-  const client = createClient({ url: 'wss://bridge/ws', userId: 'u', WebSocket });
-  const notes = [];
-  client.on('note', ({ id }) => notes.push(id));
-  client.connect();
-  await settle();
-  sockets[0].say(hello('e:0'), update('e:1'));
-  assert.deepEqual([notes, client.state.status], [['e:1'], 'open']);
-  client.close({ everywhere: true });
-  assert.equal(sockets[0].closed, true);
 });

@@ -787,8 +787,7 @@ async def test_bug_while_a_session_opens_closes_its_connection_only(
 
 UNLUCKY: dict[str, tuple[Any, Callable[..., bool]]] = {
     "update": (WebSocketConnection, lambda _, entry: b"unlucky" in entry.data),
-    "offer": (Session, lambda _, entry, __: b"unlucky" in entry.data),
-    "flush": (Session, lambda session: session.user == "u1"),
+    "deliver": (Session, lambda session, _: session.user == "u1"),
 }
 
 

@@ -8,7 +8,9 @@ from dataclasses import KW_ONLY, dataclass
 
 from wsbridge.core.events import Entry
 from wsbridge.core.traceparents import trace_id
+from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.registry import Registry
+from wsbridge.sessions.run import Run, run_of, run_of_one
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
@@ -113,31 +115,18 @@ class Bus:
                 self.metrics.internal("broadcast", error, what="")
 
     def _deliver(self, batch: Sequence[Entry], queued: Mapping[float, float]) -> None:
-        touched: dict[Session, None] = {}  # in the order of their first entry
+        """Write the entries of a portion to the sessions of their users. Each session gets one write."""
         produced: dict[float, list[float | None]] = {}  # receipt → times in Kafka; those of one request are together
         receipt = math.nan
         times: list[float | None] = []
-        sockets = 0
-        for entry in batch:
-            sessions = self.registry.of(entry.user)
-            if not sessions:
-                continue
-            try:
-                sockets += self._offer(entry, sessions, touched)
-            except Exception as error:  # an error with one event must not affect the others
-                self.metrics.internal("frame", error, what=entry.event_id)
-                continue
-            if entry.received_at != receipt:
-                receipt = entry.received_at
-                times = produced.setdefault(receipt, [])
-            times.append(entry.produced)
-        for session in touched:
-            try:
-                session.flush()
-            except Exception as error:  # an error with one socket must not affect the others
-                self.metrics.internal("flush", error, what=session.id)
-                session.drop("internal")
-        self.metrics.deliveries += sockets
+        for user, entries in by_user(batch).items():
+            if sessions := self.registry.of(user):
+                self._relay(entries, sessions)
+                for entry in entries:
+                    if entry.received_at != receipt:
+                        receipt = entry.received_at
+                        times = produced.setdefault(receipt, [])
+                    times.append(entry.produced)
         now = self.clock()
         for received, times in produced.items():
             self.metrics.delivered(now, received, queued[received], times)
@@ -151,29 +140,58 @@ class Bus:
         if self.traces is not None:
             self.traces.delivered([(entry, taken, now - queued[entry.received_at]) for entry, taken in traced])
 
-    def _offer(self, entry: Entry, sessions: Iterable[Session], touched: dict[Session, None]) -> int:
-        """Return the number of sessions that take it. The frame is made once for each transport."""
-        frames: dict[str, bytes] = {}
-        taken = 0
+    def _relay(self, entries: Sequence[Entry], sessions: Sequence[Session]) -> None:
+        """Pass on entries of one user."""
+        runs: dict[str, Run] = {}  # by transport
         for session in sessions:
             connection = session.connection
-            frame = frames.get(connection.transport_name)
-            if frame is None:
-                frame = frames[connection.transport_name] = connection.update(entry)
+            run = runs.get(connection.transport_name)
+            if run is None:
+                run = runs[connection.transport_name] = self._run(entries, connection)
             try:
-                if session.offer(entry, frame):
-                    touched[session] = None
-                    taken += 1
+                self.metrics.deliveries += session.deliver(run)
             except Exception as error:  # an error with one session must not affect the others
-                self.metrics.internal("offer", error, what=session.id)
+                self.metrics.internal("deliver", error, what=session.id)
                 session.drop("internal")
+        if self.traces is not None:
+            self._traced += [(entry, sum(each.is_at(entry) for each in sessions)) for entry in entries if entry.span]
         if debugging():
-            trace = {"trace_id": trace_id(entry.span)} if entry.span else {}
-            log.debug("event.delivered", event_id=entry.event_id, user=entry.user, **trace,
-                      position=f"{entry.epoch}:{entry.offset}", sessions=[s.id for s in sessions])  # fmt: skip
-        if entry.span and self.traces is not None:
-            self._traced.append((entry, taken))
-        return taken
+            _log_delivered(entries, sessions)
+
+    def _run(self, entries: Sequence[Entry], connection: Connection) -> Run:
+        """The entries with their frames, except for those whose frame cannot be made."""
+        made: list[Entry] = []
+        frames: list[bytes] = []
+        for entry in entries:
+            try:
+                frame = connection.update(entry)
+            except Exception as error:  # an error with one event must not affect the others
+                self.metrics.internal("frame", error, what=entry.event_id)
+                continue
+            if len(entries) == 1:
+                return run_of_one(entry, frame)
+            made.append(entry)
+            frames.append(frame)
+        return run_of(made, frames)
+
+
+def by_user(batch: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The entries of each user, in order."""
+    found: dict[str, list[Entry]] = {}
+    for entry in batch:
+        if entry.user in found:
+            found[entry.user].append(entry)
+        else:
+            found[entry.user] = [entry]
+    return found
+
+
+def _log_delivered(entries: Sequence[Entry], sessions: Sequence[Session]) -> None:
+    ids = [session.id for session in sessions]
+    for entry in entries:
+        trace = {"trace_id": trace_id(entry.span)} if entry.span else {}
+        position = f"{entry.epoch}:{entry.offset}"
+        log.debug("event.delivered", event_id=entry.event_id, user=entry.user, **trace, position=position, sessions=ids)
 
 
 def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int, int]]:

@@ -3,7 +3,7 @@
 import secrets
 
 from wsbridge.core.close_codes import LOST, Close
-from wsbridge.core.events import Position
+from wsbridge.core.events import Entry, Position
 
 NEVER = float("inf")
 
@@ -37,6 +37,10 @@ class Record:
     def position(self) -> Position:
         """The position of the last written entry, or the one before the first."""
         return Position(self.epoch, self.offset)
+
+    def is_at(self, entry: Entry) -> bool:
+        """Whether the entry, or a later one, was written."""
+        return self.offset >= entry.offset and self.epoch == entry.epoch
 
     @property
     def ended_by(self) -> str:

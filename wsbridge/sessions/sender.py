@@ -7,6 +7,7 @@ from wsbridge.core.events import Entry
 from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.outbox import PORTION, Ledger, Outbox
 from wsbridge.sessions.replay import Replay
+from wsbridge.sessions.run import Run
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -82,9 +83,20 @@ class Sender:
             return False
         self._gathered = None
         size = len(gathered[0]) if len(gathered) == 1 else sum(map(len, gathered))
-        self.messages += len(gathered)  # not `_count`: this runs for each event and session
-        self._metrics.wrote(len(gathered), size)
+        self._count(len(gathered), size)
         return self.send(gathered, size)
+
+    def send_run(self, run: Run) -> bool:
+        """Send entries, or keep them while frames wait. The result is that of `flush`."""
+        connection, data = self._connection, run.data
+        if self._outbox is None and self._gathered is None and len(data) <= PORTION and not connection.is_paused:
+            self.messages += len(run.frames)  # not `_count`: this runs for each event and session
+            self._metrics.wrote(len(run.frames), len(data))
+            connection.write(data)
+            return False
+        for entry, frame in zip(run.entries, run.frames, strict=True):
+            self.add_entry(entry, frame)
+        return self.flush()
 
     def send(self, frames: Sequence[bytes], size: int) -> bool:
         """Send frames of `size` bytes that are not counted as messages; the result is that of `flush`."""

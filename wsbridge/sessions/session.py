@@ -21,6 +21,7 @@ from wsbridge.core.messages import gap, goodbye
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.record import NEVER, Record
+from wsbridge.sessions.run import Run
 from wsbridge.sessions.sender import Sender
 from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.state import TRANSITIONS, State
@@ -69,6 +70,17 @@ class Session(Record):
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"a session cannot go from {self.state.name} to {state.name}")
         self.state = state
+
+    def deliver(self, run: Run) -> int:
+        """Take published entries and write them. Returns how many: all, unless an earlier one is missing."""
+        if self.state is _LIVE and run.after == self.offset and run.epoch == self.epoch:
+            self.offset = run.last
+            if self._sender.send_run(run):
+                self._wait()
+            return len(run.frames)
+        taken = sum([self.offer(entry, frame) for entry, frame in zip(run.entries, run.frames, strict=True)])
+        self.flush()
+        return taken
 
     def offer(self, entry: Entry, frame: bytes) -> bool:
         """Take a published entry, unless it is a duplicate. Return True if the session must be flushed."""

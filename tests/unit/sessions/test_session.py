@@ -25,6 +25,7 @@ from wsbridge.core.recovery import Gap, Resume
 from wsbridge.sessions.outbox import HIGH_WATER, PORTION
 from wsbridge.sessions.record import NEVER
 from wsbridge.sessions.replay import REPLAY_PORTION
+from wsbridge.sessions.run import run_of
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.slow_consumers import SlowConsumers
 from wsbridge.sessions.state import TRANSITIONS, State
@@ -188,6 +189,54 @@ def give(peer: Peer, *entries: Entry) -> list[bytes]:
         assert peer.session.offer(each, frame)
     peer.session.flush()
     return frames
+
+
+RUNS = {
+    "next": [(1, "e")],
+    "many": [(1, "e"), (2, "e"), (3, "e")],
+    "large": [(1, "e"), (2, "e"), (3, "e"), (4, "e")],
+    "duplicate": [(0, "e"), (1, "e")],
+    "missed": [(1, "e"), (3, "e")],
+    "new epoch": [(1, "e"), (1, "f")],
+}
+
+
+def wait(peer: Peer) -> None:
+    """Let a frame wait for the peer."""
+    peer.connection.buffered = HIGH_WATER + 1
+    peer.session.send(b"{}")
+
+
+STATES: dict[str, Callable[[Peer], object]] = {
+    "free": lambda _: None,
+    "paused": lambda peer: setattr(peer.connection, "buffered", HIGH_WATER + 1),
+    "waiting": wait,
+    "replaying": lambda peer: peer.session.fall_behind(),
+    "closed": lambda peer: peer.session.end(SLOW_CONSUMER),
+}
+
+
+@pytest.mark.parametrize("entries", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("prepare", STATES.values(), ids=STATES)
+def test_session_deliver_does_the_same_as_offer_of_each_entry_and_flush(
+    prepare: Callable[[Peer], object], entries: list[tuple[int, str]]
+) -> None:
+    found = []
+    for is_whole in (True, False):
+        peer = Peer.live()
+        prepare(peer)
+        offered = [entry(*one, data=b'"%b"' % bytes(PORTION // 3)) for one in entries]
+        frames = [peer.connection.update(one) for one in offered]
+        if is_whole:
+            taken = peer.session.deliver(run_of(offered, frames))
+        else:
+            taken = sum([peer.session.offer(one, frame) for one, frame in zip(offered, frames, strict=True)])
+            peer.session.flush()
+        session, metrics = peer.session, peer.metrics
+        state = (session.state, session.position, session.unsent(), session.messages_sent, session.is_pumped)
+        counts = (metrics.sent, metrics.sent_bytes, peer.backlog.ledger.bytes, len(peer.backlog), peer.connection.woken)
+        found.append((taken, len(peer.behind), state, counts, peer.connection.written))
+    assert found[0] == found[1]
 
 
 def test_session_flush_to_a_free_transport_is_one_write() -> None:

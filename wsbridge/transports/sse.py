@@ -13,7 +13,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from wsbridge.auth.origins import Origins
 from wsbridge.connections.handover import hand_over
-from wsbridge.core.close_codes import LOST, ORIGIN_FORBIDDEN, TOKEN_MISSING, USER_ID_REQUIRED, Close, Refused
+from wsbridge.core.close_codes import LOST, ORIGIN_FORBIDDEN, SHUTDOWN, TOKEN_MISSING, USER_ID_REQUIRED, Close, Refused
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import goodbye, update
 from wsbridge.sessions.opening import SessionOpener
@@ -21,6 +21,7 @@ from wsbridge.transports.base import BaseConnection
 
 COMMENT_INTERVAL = 15.0  # seconds between two comment lines
 RETRY = 30.0  # seconds until a refused client tries again
+RETRY_ELSEWHERE = 1.0  # the same during a shutdown: another replica answers now, or the next process soon
 _HEAD = {
     hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
     hdrs.CACHE_CONTROL: "no-cache, no-store, no-transform",  # a proxy that compresses the stream would hold it back
@@ -144,6 +145,7 @@ async def _refuse(request: web.Request, refused: Refused, cors: dict[str, str]) 
         raise _STATUS[close.code](text=close.reason, headers=cors)
     response = web.StreamResponse(headers=_HEAD | cors)
     await _prepare(response, request)
-    await response.write(b"retry: %d\n" % (RETRY * 1000) + event(goodbye(close, reconnect_after=RETRY)))
+    seconds = RETRY_ELSEWHERE if close is SHUTDOWN else RETRY
+    await response.write(b"retry: %d\n" % (seconds * 1000) + event(goodbye(close, reconnect_after=seconds)))
     await response.write_eof()
     return response

@@ -190,7 +190,9 @@ async def test_sse_during_a_shutdown_gets_a_goodbye(start: Start) -> None:
         leaving = asyncio.create_task(bridge.bridge.drain())
         assert (await following(stream)).data["code"] == 1012
         async with bridge.http.get(url(bridge, user_id="u2")) as late:
-            assert '"code":1012' in await asyncio.wait_for(late.text(), DEADLINE)
+            text = await asyncio.wait_for(late.text(), DEADLINE)
+        assert text.startswith("retry: 1000\nevent: goodbye\n")
+        assert '"code":1012' in text
         with pytest.raises(StopAsyncIteration):
             await following(stream)
         await leaving

@@ -1,11 +1,12 @@
 """All tabs of a user on one socket in a real browser: which tab has it, and which one takes over."""
 
 import contextlib
+import os
 
 import pytest
 
 from tests.support.browser import INSECURE
-from tests.support.deliveries import cloud_event
+from tests.support.deliveries import bulk_of, cloud_event
 from tests.support.scene import Scene
 from tests.support.tab import Tab
 
@@ -14,6 +15,17 @@ from tests.support.tab import Tab
 from playwright.async_api import Error
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
+WRITES = int(os.environ.get("OWN_WRITES", "300"))
+BATCH = 50  # of them; the bridge's history holds two
+# For each id: the event with which `settled` resolves, and how often the handler of that event has run by then.
+AWAIT_OWN = """() => {
+  window.handled = {};
+  window.own = [];
+  client.on('task_update', ({ event_id }) => (handled[event_id] = (handled[event_id] ?? 0) + 1));
+  window.awaitOwn = (ids) => ids.forEach((id) =>
+    own.push(client.settled(id, { timeout: 30_000 }).then(({ event_id }) => [id, event_id, handled[id]])));
+}"""
 
 
 async def of_three(scene: Scene) -> tuple[Tab, Tab, Tab]:
@@ -163,3 +175,39 @@ async def test_settled_in_any_tab_resolves_once_the_own_event_was_handled(scene:
         assert await response.json() == {"status": "SUCCESS"}
     for tab in (leader, follower):
         assert await tab.page.evaluate("settled") == [1, 2]
+
+
+async def publish_own(scene: Scene, *ids: str) -> None:
+    events = [cloud_event({"event_type": "task.created", "user_id": scene.user, "n": 0}, id=id_) for id_ in ids]
+    url = f"{scene.bridge.url}/events/task-updates"
+    async with scene.bridge.http() as http, http.post(url, json=bulk_of(*events)) as response:
+        assert {entry["status"] for entry in (await response.json())["statuses"]} == {"SUCCESS"}
+
+
+async def test_settled_resolves_once_for_each_own_write_over_reconnects_and_other_leaders(scene: Scene) -> None:
+    """`OWN_WRITES=10000` makes as many. The page awaits half of them before they are published, half of them after."""
+    leader, writer = [await scene.opened(backoff={"min": 20, "max": 100}) for _ in range(2)]
+    for tab in (leader, writer):
+        await tab.page.evaluate(AWAIT_OWN)
+    for turn, first in enumerate(range(0, WRITES, BATCH)):
+        early = [f"{n}" for n in range(first, first + BATCH // 2)]
+        late = [f"{n}" for n in range(first + BATCH // 2, first + BATCH)]
+        await writer.page.evaluate("ids => awaitOwn(ids)", early)
+        await publish_own(scene, *early)
+        if turn % 3 == 0:
+            scene.proxy.cut()
+        elif turn % 3 == 1:
+            scene.proxy.hang_up()
+        else:  # the writer becomes the leader
+            await leader.client("close()")
+        await publish_own(scene, *late)
+        await writer.page.evaluate("ids => awaitOwn(ids)", late)
+        settled = await writer.page.evaluate("() => Promise.all(own.splice(0))")
+        assert settled == [[id_, id_, 1] for id_ in early + late]
+        if turn % 3 == 2:
+            await leader.client("connect()")
+            await leader.is_in("open")
+            leader, writer = writer, leader
+    for tab in (leader, writer):
+        await tab.hears("task_update", WRITES)
+        assert await tab.page.evaluate("handled") == {str(n): 1 for n in range(WRITES)}

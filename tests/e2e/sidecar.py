@@ -109,6 +109,7 @@ class Sidecar:
         """
         ports = Ports.free()
         self.port = ports.http
+        self.grpc_port = ports.grpc
         self.metrics_port = ports.metrics
         self.log = log
         self.app_token = app_token  # sent to the app, from its next start on
@@ -149,9 +150,15 @@ class Sidecar:
         await settled(lambda: self._answers("/v1.0/healthz/outbound"))
 
     async def subscriptions(self) -> list[dict[str, Any]]:
+        return list((await self._metadata()).get("subscriptions", []))
+
+    async def workflow_workers(self) -> int:
+        """The number of connected processes that run workflows."""
+        return int((await self._metadata()).get("workflows", {}).get("connectedWorkers", 0))
+
+    async def _metadata(self) -> Any:
         async with self._http.get(f"{self.url}/v1.0/metadata") as response:
-            found = await response.json()
-        return list(found.get("subscriptions", []))
+            return await response.json()
 
     async def publish(
         self,

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.browser import Bridge
 from tests.support.proxy import FaultyProxy
+from tests.support.running import until
 from tests.support.scene import Scene
 from tests.support.valkey import DURABLE, Valkey
 
@@ -83,7 +84,7 @@ async def test_client_of_a_silent_bridge_keeps_trying(scene: Scene) -> None:
     tab = await scene.opened(sse=False)
     scene.proxy.silent = True
     scene.proxy.cut()
-    await tab.until(lambda: tab.sockets == 2)
+    await until(lambda: tab.sockets == 2 and scene.proxy.held)
     await scene.publish(1)
     scene.proxy.silent = False
     await scene.context.clock.run_for(11_000)  # until its time-out is over

@@ -58,6 +58,11 @@ class FaultyProxy:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def held(self) -> int:
+        """How many connections are open of which it forwards nothing."""
+        return sum(tunnel.held for tunnel in self._tunnels)
+
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 

@@ -1,6 +1,7 @@
 """The wheel and the sdist: what is in them, what the index shows, and that the wheel is enough to run."""
 
 import re
+import tarfile
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -39,6 +40,18 @@ def test_wheel_from_the_sdist_is_the_wheel_from_the_sources_byte_for_byte(tmp_pa
     (direct,) = tmp_path.glob("*.whl")
     assert direct.name == packages.wheel().name
     assert direct.read_bytes() == packages.wheel().read_bytes()
+
+
+def test_sdist_has_every_file_that_the_readme_uses(tmp_path: Path) -> None:
+    """All of the repository. Git has the client's folder as a link, which an archive does not keep."""
+    (sdist,) = (packages.DIST / "python").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    link = "wsbridge/web/static/client"
+    assert set(packages.run("git", "ls-files").splitlines()) - files == {link}
+    assert {path.name for path in (folder / link).iterdir()} == {path.name for path in (ROOT / link).iterdir()}
 
 
 def test_packages_pass_twine() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.scene import Scene
 from wsbridge.cli.conformance.run import Server, Start, Verdict
-from wsbridge.cli.conformance.scenarios import SCENARIOS
+from wsbridge.cli.conformance.scenarios import SCENARIOS, STREAMS
 from wsbridge.cli.conformance.trial import Trial
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
@@ -18,7 +18,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 TOKENS = ("token", "refresh")
 # Some of the close codes: browsers differ in how they show those below 4000. `silence` takes a minute.
 CLOSES = ("close_1001", "close_1008", "close_1012", "close_1013", "close_4408", "close_4500")
-OTHERS = [name for name in SCENARIOS if not name.startswith("close_") and name not in (*TOKENS, "silence")]
+OTHERS = [
+    name
+    for name, each in SCENARIOS.items()
+    if not name.startswith("close_") and name not in (*TOKENS, "silence") and each.only != STREAMS
+]
 
 
 def in_page(scene: Scene) -> Start:

@@ -4,7 +4,7 @@ import { createClient } from '../../client/index.js';
 const [url, tokenUrl, from] = process.argv.slice(2);
 const client = createClient({
   url,
-  sse: false,
+  ...(url.includes('/sse?') ? { sse: url, transports: ['sse'] } : { sse: false }),
   ...(tokenUrl && { getToken: async () => (await fetch(tokenUrl)).text() }),
   ...(from && { WebSocket: (await import(from)).WebSocket }),
 });

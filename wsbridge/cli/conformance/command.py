@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "wsbridge conformance './my-client {url} {token_url}'",
         "wsbridge conformance --only resume --only missed 'node client.mjs {url}'",
+        "wsbridge conformance './my-client {sse_url}'",
         "wsbridge conformance --list",
     )
 )
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 def conformance(command: str | None, *, only: tuple[str, ...], only_list: bool, as_json: bool) -> int:
     """Test a client of the protocol, in any language.
 
-    COMMAND starts the client. {url} is the WebSocket address to connect to, {token_url} an address that returns a fresh
-    token for each GET; without it, the scenarios with tokens are skipped.
+    COMMAND starts the client. {url} is the WebSocket address to connect to, {sse_url} in its place the address of
+    Server-Sent Events. {token_url} is an address that returns a fresh token for each GET; without it, the scenarios
+    with tokens are skipped.
 
     The client prints the `id` of each event on a line of its own, and `gap` when events are lost. It ends when a close
     code forbids reconnecting. See docs/conformance.md.
@@ -51,8 +53,8 @@ def conformance(command: str | None, *, only: tuple[str, ...], only_list: bool, 
         for scenario in scenarios:
             click.echo(f"{scenario.name:<22}{scenario.text}")
         return 0
-    if command is None or "{url}" not in command:
-        raise click.UsageError("COMMAND is missing, or has no {url}")
+    if command is None or ("{url}" in command) == ("{sse_url}" in command):
+        raise click.UsageError("COMMAND is missing, or has neither {url} nor {sse_url}, or has both")
 
     results: list[str] = []
 

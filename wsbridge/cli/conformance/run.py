@@ -7,18 +7,20 @@ import shlex
 import signal
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 import msgspec
 from aiohttp import web
 
-from wsbridge.cli.conformance.scenarios import USER, Scenario
-from wsbridge.cli.conformance.trial import Connection, Trial, Violation
+from wsbridge.cli.conformance.connection import Connection, Socket, Stream, Violation
+from wsbridge.cli.conformance.scenarios import STREAMS, Scenario
+from wsbridge.cli.conformance.steps import USER
+from wsbridge.cli.conformance.trial import Trial
 
 PARALLEL = 4  # scenarios that run at the same time
-TOKEN_URL = "{token_url}"  # noqa: S105 - in a command
+TOKEN_URL, STREAM_URL = "{token_url}", "{sse_url}"  # in a command
 Start = Callable[[Trial, str, str], AbstractAsyncContextManager[object]]  # called with the URLs of /ws and of tokens
 
 
@@ -31,13 +33,14 @@ class Verdict(msgspec.Struct):
 
 
 class Server:
-    """`async with`: serves a trial of each scenario at `/<scenario>/ws`, and its tokens at `/<scenario>/token`."""
+    """`async with`: serves a trial of each scenario at `/<scenario>/ws` and `sse`, and its tokens at `token` there."""
 
     def __init__(self) -> None:
         self.trials: dict[str, Trial] = {}
         self.url = ""
         app = web.Application()
-        app.add_routes([web.get("/{scenario}/ws", self._ws), web.get("/{scenario}/token", self._token)])
+        routes = {"ws": self._serves(Socket), "sse": self._serves(Stream), "token": self._token}
+        app.add_routes([web.get(f"/{{scenario}}/{name}", handler) for name, handler in routes.items()])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)  # 0 is no limit
 
     async def __aenter__(self) -> Self:
@@ -65,10 +68,13 @@ class Server:
         verdict.seconds = round(time.monotonic() - began, 1)
         return verdict
 
-    async def _ws(self, request: web.Request) -> web.StreamResponse:
-        connection = Connection(request)
-        self._trial(request).arrived(connection)
-        return await connection.serve()
+    def _serves(self, kind: type[Connection]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            connection = kind(request)
+            self._trial(request).arrived(connection)
+            return await connection.serve()
+
+        return handler
 
     async def _token(self, request: web.Request) -> web.Response:
         """A token that no earlier answer had; pages of any origin may read it."""
@@ -88,8 +94,8 @@ async def judge(scenarios: Iterable[Scenario], command: str, show: Callable[[Ver
     turns = asyncio.Semaphore(PARALLEL)
 
     async def judged(server: Server, scenario: Scenario) -> Verdict:
-        if scenario.needs_token and TOKEN_URL not in command:
-            return Verdict(scenario.name, scenario.text, "skipped", f"the command has no {TOKEN_URL}")
+        if reason := unfit(scenario, command):
+            return Verdict(scenario.name, scenario.text, "skipped", reason)
         async with turns:
             return await server.judge(scenario, program(command))
 
@@ -98,12 +104,23 @@ async def judge(scenarios: Iterable[Scenario], command: str, show: Callable[[Ver
             show(await task)
 
 
+def unfit(scenario: Scenario, command: str) -> str:
+    """Why a scenario is skipped; "" if it is not."""
+    if scenario.needs_token and TOKEN_URL not in command:
+        return f"the command has no {TOKEN_URL}"
+    only = scenario.only
+    return f"only over {only}" if only and (only == STREAMS) != (STREAM_URL in command) else ""
+
+
 def program(command: str) -> Start:
-    """A client that is a shell command, in which `{url}` and `{token_url}` are replaced."""
+    """A client that is a shell command, in which `{url}` or `{sse_url}`, and `{token_url}` are replaced."""
 
     @contextlib.asynccontextmanager
     async def started(trial: Trial, url: str, token_url: str) -> AsyncIterator[None]:
-        line = command.replace("{url}", shlex.quote(url)).replace(TOKEN_URL, shlex.quote(token_url))
+        stream = url.replace("ws://", "http://").replace("/ws?", "/sse?")
+        line = command
+        for name, address in {"{url}": url, STREAM_URL: stream, TOKEN_URL: token_url}.items():
+            line = line.replace(name, shlex.quote(address))
         process = await asyncio.create_subprocess_shell(line, stdout=PIPE, stderr=PIPE, start_new_session=True)
         reader = asyncio.create_task(_read(process, trial))
         try:

@@ -6,21 +6,22 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
-from wsbridge.cli.conformance.trial import Connection, Trial, Violation
+from wsbridge.cli.conformance.connection import Violation
+from wsbridge.cli.conformance.steps import begun, event, hello, not_before, resumed
+from wsbridge.cli.conformance.trial import Trial
 from wsbridge.config.settings import Settings
-from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, OVERLOADED, SHUTDOWN, TOKEN_EXPIRED, Close
-from wsbridge.core.events import Entry, Position
-from wsbridge.core.messages import connected, error, gap, goodbye, update
-from wsbridge.core.timestamps import timestamp
+from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, OVERLOADED, SHUTDOWN, TOKEN_EXPIRED, Close
+from wsbridge.core.events import Position
+from wsbridge.core.messages import error, gap, goodbye
 
-USER = "conformance"
 AT_ONCE = 3.0  # seconds for a program that does something at once, on a busy machine
 SOON = 0.15  # seconds: the least wait of a client that must not reconnect at once
 HINT = 1.5  # seconds: the wait that a goodbye asks for
-EARLY = 0.05  # seconds by which a wait may be shorter: the message took time to the client, the connection none
 EXPIRY = 6.0  # seconds: the life of a token
 SILENCE = 60.0  # seconds after which a client must have noticed a dead connection
 _UNNAMED = (1000, 1001, 3000, 4000, 4001, 4499, 4501, 4999)  # codes of the rule that are in no table
+
+SOCKETS, STREAMS = "WebSockets", "streams"
 
 Play = Callable[[Trial], Awaitable[None]]
 
@@ -30,32 +31,7 @@ class Scenario(NamedTuple):
     text: str
     play: Play
     needs_token: bool = False
-
-
-def hello(offset: int, *, recovered: bool | None = None, epoch: str = "e", lives: float | None = None) -> bytes:
-    """`connected` before the event that follows this offset."""
-    expires = None if lives is None else round(lives * 1000)
-    return connected(USER, "session", Position(epoch, offset), 25, recovered, expires)
-
-
-def event(offset: int, *, epoch: str = "e", kind: str = "task_update", padding: int = 0) -> bytes:
-    data = b'{"n":%d,"padding":"%s"}' % (offset, b"x" * padding)
-    return update(Entry(USER, epoch, offset, kind, data, timestamp(), 0.0, f"event-{offset}"))
-
-
-async def begun(client: Trial, *, lives: float | None = None) -> Connection:
-    """The client's first connection, on which it has received e:1."""
-    connection = await client.connects()
-    await connection.accept(hello(0, lives=lives), event(1))
-    await client.prints("e:1")
-    return connection
-
-
-async def resumed(client: Trial) -> None:
-    """The client resumes after e:1 and receives e:2, once."""
-    connection = await client.connects(after="e:1")
-    await connection.accept(hello(1, recovered=True), event(2))
-    await client.prints("e:1", "e:2")
+    only: str = ""  # the transport, if it does not fit the other
 
 
 async def messages(client: Trial) -> None:
@@ -121,7 +97,7 @@ async def goodbye_early(client: Trial) -> None:
         new = await client.connects(after="e:2")
     else:
         await old.send(event(3))
-    _not_before(new, said + HINT)
+    not_before(new, said + HINT)
     last = Position.parse(new.position or "") or Position("e", 0)
     await new.accept(hello(last.offset, recovered=True), *map(event, range(last.offset + 1, 5)))
     await client.prints("e:1", "e:2", "e:3", "e:4")
@@ -134,7 +110,7 @@ async def goodbye_late(client: Trial) -> None:
     await connection.send(goodbye(SHUTDOWN, HINT))
     await connection.close(*SHUTDOWN)
     connection = await client.connects(after="e:1")
-    _not_before(connection, said + HINT)
+    not_before(connection, said + HINT)
     await connection.accept(hello(1, recovered=True), event(2))
     await client.prints("e:1", "e:2")
 
@@ -197,7 +173,7 @@ async def token(client: Trial) -> None:
             raise Violation(f"connected with the token {connection.token} again; expected a fresh one")
         if not least and connection.at - ended > AT_ONCE:
             raise Violation(f"waited for {connection.at - ended:.1f} s with a fresh token; expected it at once")
-        _not_before(connection, ended + least)
+        not_before(connection, ended + least)
         tokens.append(connection.token)
         await connection.accept(*([hello(1, recovered=True, lives=3600)] if least else ()))
     await connection.send(event(2))
@@ -222,9 +198,22 @@ async def refresh(client: Trial) -> None:
     await client.prints("e:1", "e:2")
 
 
-def _not_before(connection: Connection, due: float) -> None:
-    if (early := due - connection.at) > EARLY:
-        raise Violation(f"connected {early:.1f} s too early")
+async def refused_stream(client: Trial) -> None:
+    """ends when the stream is refused with 403"""
+    (await begun(client)).cut()
+    (await client.connects(after="e:1")).refuse(403, "user_mismatch")
+    await client.gives_up()
+
+
+async def token_stream(client: Trial) -> None:
+    """fetches a fresh token when the stream is refused with 401"""
+    connection = await client.connects()
+    connection.refuse(401, "token_expired")
+    after = await client.connects()
+    if after.token in (None, connection.token):
+        raise Violation(f"connected with the token {after.token} again; expected a fresh one")
+    await after.accept(hello(0, lives=3600), event(1))
+    await client.prints("e:1")
 
 
 def _scenarios() -> dict[str, Scenario]:
@@ -234,11 +223,16 @@ def _scenarios() -> dict[str, Scenario]:
     )  # fmt: skip
     listed = [Scenario(play.__name__, play.__doc__ or "", play) for play in plays]
     listed += [Scenario(play.__name__, play.__doc__ or "", play, needs_token=True) for play in (token, refresh)]
+    listed.append(Scenario(refused_stream.__name__, refused_stream.__doc__ or "", refused_stream, only=STREAMS))
+    listed.append(
+        Scenario(token_stream.__name__, token_stream.__doc__ or "", token_stream, needs_token=True, only=STREAMS)
+    )
     codes = {each.code: each for each in (*(Close(code, "") for code in _UNNAMED), *CLOSES)}
     del codes[TOKEN_EXPIRED.code]  # the scenario `token`
     for number, each in sorted(codes.items()):
         text = f"{'reconnects and resumes' if each.reconnect else 'ends'} after the close code {number}"
-        listed.append(Scenario(f"close_{number}", text, partial(close, code=each)))
+        only = "" if each.reason and number >= INTERNAL.code else SOCKETS
+        listed.append(Scenario(f"close_{number}", text, partial(close, code=each), only=only))
     return {each.name: each for each in listed}
 
 

@@ -1,94 +1,12 @@
 """One client in one scenario: its connections, the lines that it prints, and its end."""
 
 import asyncio
-import time
 from collections.abc import Callable
-from http import HTTPStatus
 
-from aiohttp import WSMsgType, web
-
-from wsbridge.core.messages import PONG, SUBPROTOCOL, FromClient, authenticated, error, read_message
+from wsbridge.cli.conformance.connection import Connection, Violation
 
 PATIENCE = 30.0  # seconds for what a client must do; the longest wait before it reconnects is 20 s
-CLOSE_TIMEOUT = 2.0  # seconds for the client's part of a close
 GRACE = 10.0  # seconds for a client to print, to answer or to end
-
-
-class Violation(Exception):  # noqa: N818 - of the protocol, by the client
-    """The client did what docs/protocol.md forbids, or not what it demands; the text says what."""
-
-
-class Connection:
-    """One connection of the client. Nothing is answered before `accept` or `refuse`."""
-
-    def __init__(self, request: web.Request) -> None:
-        self.at = time.monotonic()
-        self.position = request.query.get("last_event_id") or None
-        self.token = _token(request)
-        self.auths: list[str] = []  # the tokens of `auth` messages
-        self.silent = False  # if True, it answers no ping
-        self._request = request
-        self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._answered = asyncio.Event()
-        self._ws = web.WebSocketResponse(
-            compress=False, autoping=False, timeout=CLOSE_TIMEOUT, max_msg_size=0, protocols=(SUBPROTOCOL,)
-        )
-
-    async def accept(self, *messages: bytes) -> None:
-        """Answer the handshake and send these messages."""
-        self._status.set_result(HTTPStatus.SWITCHING_PROTOCOLS)
-        await self._answered.wait()
-        if not self._ws.prepared:
-            raise Violation("its request is not a WebSocket handshake")
-        await self.send(*messages)
-
-    def refuse(self, status: int) -> None:
-        """Answer the handshake with a status other than 101."""
-        self._status.set_result(status)
-
-    async def send(self, *messages: bytes) -> None:
-        for message in messages:
-            await self._ws.send_str(message.decode())
-
-    async def close(self, code: int, reason: str) -> None:
-        """Close, and wait for the client's close frame."""
-        await self._ws.close(code=code, message=reason.encode())
-
-    def cut(self) -> None:
-        """End the connection without a close frame. The client gets what was sent before."""
-        if self._request.transport is not None:
-            self._request.transport.close()
-
-    @property
-    def left(self) -> str:
-        """How the client has ended the connection, for people; "" if it has not."""
-        return f"; it has closed a connection with {self._ws.close_code}" if self._ws.close_code else ""
-
-    async def serve(self) -> web.StreamResponse:
-        """Handle the request, up to the end of the connection."""
-        status = await self._status
-        if status != HTTPStatus.SWITCHING_PROTOCOLS:
-            return web.Response(status=status, headers={"Retry-After": "1"})
-        try:
-            await self._ws.prepare(self._request)
-        finally:
-            self._answered.set()
-        async for message in self._ws:
-            if self.silent:
-                continue
-            if message.type is WSMsgType.PING:
-                await self._ws.pong(message.data)
-            elif message.type is WSMsgType.TEXT:
-                await self.send(self._answer(read_message(message.data)))
-        return self._ws
-
-    def _answer(self, message: FromClient) -> bytes:
-        if message.kind == "bad":
-            return error("bad_message", message.text)
-        if message.kind == "ping":
-            return PONG
-        self.auths.append(message.text)
-        return authenticated(3_600_000)
 
 
 class Trial:
@@ -157,14 +75,3 @@ class Trial:
                     await self._news.wait()
         except TimeoutError:
             pass
-
-
-def _token(request: web.Request) -> str | None:
-    """The token of a handshake: in its header, a subprotocol or the query."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token
-    for name in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
-        if name.strip().startswith("bearer."):
-            return name.strip().removeprefix("bearer.")
-    return request.query.get("token")

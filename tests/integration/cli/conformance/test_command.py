@@ -14,14 +14,19 @@ from tests.support.command import command, finished
 from tests.support.node_modules import installed, unavailable
 from tests.support.running import ROOT
 from wsbridge.cli.conformance.command import conformance as command_of_conformance
-from wsbridge.cli.conformance.scenarios import SCENARIOS
+from wsbridge.cli.conformance.scenarios import SCENARIOS, SOCKETS, STREAMS
 from wsbridge.cli.options import USAGE
 
 CLIENTS = ROOT / "tests" / "conformance"
 PYTHON = f"{sys.executable} {CLIENTS / 'follow.py'} {{url}} {{token_url}}"
+STREAM = {"refused_stream": "skipped: only over streams", "token_stream": "skipped: only over streams"}
 NAIVE = f"{sys.executable} {CLIENTS / 'naive.py'} {{url}}"
 LONGEST = 200.0  # seconds; the scenario `silence` takes a minute
-DIFFERENT = [name for name in SCENARIOS if not name.startswith("close_") and name != "silence"]
+DIFFERENT = [
+    name
+    for name, each in SCENARIOS.items()
+    if not name.startswith("close_") and name != "silence" and each.only != STREAMS
+]
 TYPED = re.findall(
     r"^ *(?:\$ )?(wsbridge conformance.*)", (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8"), re.MULTILINE
 )
@@ -50,7 +55,7 @@ def test_conformance_command_in_the_documents_can_be_typed(line: str) -> None:
 
 @pytest.mark.once
 async def test_conformance_python_client_passes() -> None:
-    assert failures(await verdicts(PYTHON)) == {}
+    assert failures(await verdicts(PYTHON)) == STREAM
 
 
 def in_node(version: str, socket: str) -> str:
@@ -67,7 +72,24 @@ def in_node(version: str, socket: str) -> str:
 
 @pytest.mark.once
 async def test_conformance_javascript_client_passes() -> None:
-    assert failures(await verdicts(in_node("22", "its own"))) == {}
+    assert failures(await verdicts(in_node("22", "its own"))) == STREAM
+
+
+@pytest.mark.once
+async def test_conformance_javascript_client_passes_over_streams() -> None:
+    found = failures(await verdicts(in_node("22", "its own").replace("{url}", "{sse_url}")))
+    closes = [name for name, each in SCENARIOS.items() if each.only == SOCKETS]
+    assert found == dict.fromkeys(closes, "skipped: only over WebSockets")
+
+
+@pytest.mark.once
+async def test_conformance_naive_client_of_streams_fails_with_reasons() -> None:
+    naive = "while true; do curl -sN {sse_url} | sed -un '/^id: e:0/d; s/^id: //p'; done"
+    assert failures(await verdicts(naive, "messages", "resume", "token_stream", "close_4509")) == {
+        "resume": "failed: connected with no last_event_id; expected e:1",
+        "token_stream": "skipped: the command has no {token_url}",
+        "close_4509": "failed: connected again; expected the client to end",
+    }
 
 
 @pytest.mark.once
@@ -110,7 +132,8 @@ async def test_conformance_list_has_each_scenario() -> None:
     ("words", "complaint"),
     [
         (["x {url}", "--only", "nothing"], "no scenario is called nothing"),
-        (["./client"], "has no {url}"),
+        (["./client"], "has neither {url} nor {sse_url}"),
+        (["./client {url} {sse_url}"], "or has both"),
         ([], "COMMAND is missing"),
     ],
 )

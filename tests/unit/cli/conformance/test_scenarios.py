@@ -26,4 +26,4 @@ def test_scenarios_have_each_close_code_of_the_vectors_with_its_reaction() -> No
 
 
 def test_scenarios_with_tokens_are_marked() -> None:
-    assert [name for name, each in SCENARIOS.items() if each.needs_token] == ["token", "refresh"]
+    assert [name for name, each in SCENARIOS.items() if each.needs_token] == ["token", "refresh", "token_stream"]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from wsbridge.cli.conformance.trial import Trial, Violation
+from wsbridge.cli.conformance.connection import Violation
+from wsbridge.cli.conformance.trial import Trial
 
 
 async def test_trial_prints_lines_that_differ_names_both() -> None:

@@ -4,7 +4,7 @@ Looks every few seconds, and at once after an interruption of the live stream. D
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,8 +16,9 @@ from wsbridge.sessions.state import State
 from wsbridge.telemetry.metrics import Metrics
 
 INTERVAL = 3.0  # seconds
-SLICE = 500  # users whose positions are compared before other tasks run
+SLICE = 500  # sessions whose positions are compared before other tasks run
 AGAIN = 0.25  # seconds until the next try, while the history is unavailable
+_LIVE = State.LIVE  # looking up a member of an enum takes as long as a call
 
 
 class Watched(Protocol):
@@ -61,30 +62,31 @@ class Reconciler:
 
         Raises `BrokerUnavailable` if the histories cannot be read now.
         """
-        known: dict[str, Position] = {}
-        async for user in _paced(self.registry.users()):
-            if (session := self._furthest(user)) is not None:
-                known[user] = session.position
-        found = await self.broker.verify(known)
-        async for user in _paced(found):
-            position = found[user]
-            due = position if user in missed else self.before.get(user)
-            for session in self.registry.of(user):
-                if session.state is State.LIVE and _has_missed(session, position, due):
-                    session.fall_behind()
+        found = await self.broker.verify(await self._known())
+        await self._compare(found, missed)
         self.before = found
 
-    def _furthest(self, user: str) -> Session | None:
-        live = [session for session in self.registry.of(user) if session.state is State.LIVE]
-        return max(live, key=lambda session: session.offset, default=None)
-
-
-async def _paced(users: Iterable[str]) -> AsyncIterator[str]:
-    """Yield the users, and let other tasks run in between."""
-    for place, user in enumerate(users):
-        if place % SLICE == SLICE - 1:
+    async def _known(self) -> dict[str, Position]:
+        """The position of each user's furthest live session."""
+        known: dict[str, Position] = {}
+        for batch in self.registry.slices(SLICE):
+            for session in batch:
+                if session.state is _LIVE:
+                    position = known.get(session.user)
+                    if position is None or position.offset < session.offset:
+                        known[session.user] = session.position
             await asyncio.sleep(0)
-        yield user
+        return known
+
+    async def _compare(self, found: Mapping[str, Position | None], missed: frozenset[str]) -> None:
+        for batch in self.registry.slices(SLICE):
+            for session in batch:
+                user = session.user
+                if session.state is _LIVE and user in found:
+                    present = found[user]
+                    if _has_missed(session, present, present if user in missed else self.before.get(user)):
+                        session.fall_behind()
+            await asyncio.sleep(0)
 
 
 def _has_missed(session: Session, present: Position | None, due: Position | None) -> bool:

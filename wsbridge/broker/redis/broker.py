@@ -16,7 +16,7 @@ from wsbridge.broker.redis.codec import DISCONNECT, decode_entries, keys_of, par
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.errors import Declined
 from wsbridge.broker.redis.forwarder import Forwarder, receipt
-from wsbridge.broker.redis.loss_detector import LossDetector
+from wsbridge.broker.redis.loss_detector import LossDetector, portions
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.poll import Replicas
 from wsbridge.broker.redis.reader import Reader
@@ -192,13 +192,15 @@ class RedisBroker:
         return found
 
     async def sweep(self) -> None:
-        """Unsubscribe users who are no longer followed; renew the positions of the others.
+        """Unsubscribe users who are no longer followed; renew the positions of the others."""
+        for part in portions(list(self._subscriptions.items())):
+            await self._sweep(part)
+            await asyncio.sleep(0)
 
-        The decision and the request to unsubscribe have no await in between. Otherwise a user could be followed again
-        meanwhile.
-        """
+    async def _sweep(self, subscriptions: Sequence[tuple[str, _Subscription]]) -> None:
+        """Decide and unsubscribe without an await in between: a user could be followed again meanwhile."""
         now, left, due = time.monotonic(), [], []
-        for channel, subscription in self._subscriptions.items():
+        for channel, subscription in subscriptions:
             if self.sink.is_connected(subscription.user):
                 subscription.wanted = now
                 if now - subscription.touched > TOUCH:

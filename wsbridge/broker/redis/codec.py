@@ -71,8 +71,13 @@ class Keys(NamedTuple):
 
 @functools.lru_cache(8_192)
 def keys_of(prefix: str, user: str) -> Keys:
-    name = f"{prefix}:{{{digest_of(user).hex()}}}"
+    name = position_key(prefix, user)
     return Keys(name, f"{name}:h", f"{name}:s")
+
+
+def position_key(prefix: str, user: str) -> str:
+    """The first key of a user, without the cache: a loop over all users would evict those who have events."""
+    return f"{prefix}:{{{digest_of(user).hex()}}}"
 
 
 def all_positions(prefix: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from wsbridge.broker.base import BrokerUnavailable
-from wsbridge.broker.redis.codec import all_positions, keys_of, parse_position
+from wsbridge.broker.redis.codec import all_positions, keys_of, parse_position, position_key
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.server import Server
@@ -24,7 +24,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 _PING = Command("", ("PING",))  # each node must be asked, even without a user to ask for
-PORTION = 250  # users whose positions are read before other tasks run
+PORTION = 250  # users who are looked at before other tasks run
 PROBES = 8  # keys that are tried for each node, to find one that it owns
 STUCK = 5.0  # seconds without progress after which the reset of another replica is taken over
 LASTS = 86_400.0  # seconds for which a confirmed append is looked for; less than the lifetime of a position
@@ -80,7 +80,7 @@ class LossDetector:
         looks = await self._look(user for user, _ in expected)
         found: dict[str, Position | None] = {}
         missing = set[tuple[str, str]]()
-        for part in _portions(expected):
+        for part in portions(expected):
             found |= await self._positions([user for user, _ in part])
             missing |= {(user, last.epoch) for user, last in part if _is_missing(last, found[user])}
         lost = {user for user, _ in missing - self._written_off}
@@ -89,7 +89,7 @@ class LossDetector:
         self._looks = looks
         self._written_off = missing  # for as long as a session has such a position
         if lost:
-            for users in _portions(list(known)):
+            for users in portions(list(known)):
                 found |= await self._positions(users)
         return {user: found[user] for user in known}, len(lost)
 
@@ -121,7 +121,7 @@ class LossDetector:
         """Read with one command for each slot."""
         slots: dict[int, dict[str, str]] = {}  # slot → key → user
         for user in users:
-            key = keys_of(self._prefix, user).position
+            key = position_key(self._prefix, user)
             slots.setdefault(self._server.slot_of(key), {})[key] = user
         _, *replies = await self._pipeline.ask(_PING, *(call("positions", list(keys)) for keys in slots.values()))
         owners = [user for keys in slots.values() for user in keys.values()]
@@ -151,10 +151,10 @@ class LossDetector:
         return (await self._pipeline.ask(call(function, [keys_of(self._prefix, user).position], *args)))[0]
 
     def _node(self, user: str) -> str:
-        return self._server.node_of(keys_of(self._prefix, user).position)
+        return self._server.node_of(position_key(self._prefix, user))
 
 
-def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield portions of the items, at least one, so that other tasks run while each is read."""
     for start in range(0, max(1, len(items)), PORTION):
         yield items[start : start + PORTION]

@@ -182,6 +182,28 @@ async def test_sweep_keeps_a_user_who_is_followed_again_while_it_waits(
         await until(lambda: bench.sink.disconnected == ["back"])
 
 
+async def test_sweep_of_many_users_lets_other_tasks_run_in_between(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsbridge.broker.redis.broker.GRACE", 0.0)
+    monkeypatch.setattr("wsbridge.broker.redis.loss_detector.PORTION", 2)
+    async with on_redis(valkey.url) as bench:
+        for number in range(5):
+            await bench.follow(f"u{number}")
+        bench.sink.users = {"u0"}
+        broker, left = broker_of(bench), list[int]()
+
+        async def others() -> None:
+            while True:
+                left.append(broker.subscriptions)
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(others())
+        await broker.sweep()
+        task.cancel()
+    assert {4, 2} <= set(left)
+
+
 async def test_redis_broker_position_of_a_connected_user_does_not_expire(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,13 +119,11 @@ class Chain:
         manifest: str = "websocket-service.yaml",
         replicas: int = 1,
         configuration: str = "",
-        options: Sequence[str] = (),
         **settings: str,
     ) -> None:
         """`manifest` is a path below k8s/ and selects one of the three ways to run the bridge.
 
         `configuration` is a file with a Dapr Configuration for all sidecars, in addition to those of the manifests.
-        `options` are more flags of the backend's sidecar.
         """
         self.kafka = kafka
         self.proxy = Proxy()
@@ -137,7 +135,6 @@ class Chain:
         self._manifest = Manifest.read(K8S / manifest)
         self._replicas = replicas
         self._configuration = configuration
-        self._options = options
         self._settings = settings
         self._resources = components(directory, kafka.address)
         self._stack = contextlib.AsyncExitStack()
@@ -217,7 +214,7 @@ class Chain:
         manifest = Manifest.read(BACKEND / "backend.yaml")
         self.publisher = Sidecar(
             manifest, self._resources, self._log("backend-daprd"), self.http, name="backend",
-            configuration=self._configuration, options=self._options,
+            configuration=self._configuration,
         )  # fmt: skip
         port = free_port()
         environment = {"PORT": str(port), "JWT_SECRET": SECRET, "DAPR_HTTP_PORT": str(self.publisher.port)}

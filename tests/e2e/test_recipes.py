@@ -21,6 +21,7 @@ from tests.e2e.process import Log, Process, settled
 from tests.e2e.recipes import backend, code, packages
 from tests.e2e.sidecar import Manifest, Sidecar, components
 from tests.support.running import receive
+from tests.support.valkey import Valkey
 from wsbridge.cli.chain.ports import free_port, is_open
 
 INTERNAL = "defaultbackendtask-updatesoutbox"  # the topic of Dapr's outbox
@@ -33,7 +34,7 @@ async def chain(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Async
     """A chain whose backend has a state store with Dapr's outbox."""
     directory = tmp_path_factory.mktemp("chain")
     chain = Chain(kafka, directory)
-    component = code("Dapr's outbox", "yaml").replace("data.db", str(directory / "data.db"))
+    component = code("Dapr's outbox", "yaml").replace("postgresql", "in-memory").replace("v2", "v1")
     (directory / "components" / "statestore.yaml").write_text(component)
     await kafka.ready()
     await kafka.make(INTERNAL)
@@ -139,36 +140,36 @@ async def test_task_posted_to_a_backend_arrives_once_in_the_tab(chain: Chain, tm
 async def test_workflow_killed_in_the_middle_resumes_and_the_tab_gets_each_step_once(
     chain: Chain, tmp_path: Path
 ) -> None:
-    text = code("Progress of a workflow", "yaml").replace("workflows.db", str(tmp_path / "workflows.db"))
+    program, log = [sys.executable, "-c", code("Progress of a workflow", "python")], Log(tmp_path / "workflow.log")
     resources = components(tmp_path, chain.kafka.address)
-    (resources / "workflows.yaml").write_text(text)
-    program = [sys.executable, "-c", code("Progress of a workflow", "python")]
-    log = Log(tmp_path / "workflow.log")
     manifest = Manifest.read(BACKEND / "backend.yaml")
     tab, _ = await chain.bridges[0].opened("alice")
-    with ControlPlane(tmp_path) as plane:
-        sidecar = Sidecar(
-            *(manifest, resources, Log(tmp_path / "daprd.log"), chain.http), name="backend", options=plane.options
-        )
-        environment = {"DAPR_HTTP_PORT": str(sidecar.port), "DAPR_GRPC_PORT": str(sidecar.grpc_port), **packages()}
-        sidecar.start()
-        try:
-            await sidecar.ready()
-            starts = await chain.kafka.ends()
-            curl = code("Progress of a workflow", "sh").strip().replace(":3500", f":{sidecar.port}")
-            with running(program, log, environment):
-                await settled(sidecar.workflow_workers)
-                status, body = await posted(curl)
-                assert status == 202, body
-                steps = [(await receive(tab))["event"]["step"] for _ in range(2)]
-            with running(program, log, environment):
-                steps.append((await receive(tab))["event"]["step"])
-            assert steps == ["collect", "render", "done"]
-            count = sum(await chain.kafka.ends()) - sum(starts)
-            messages = await chain.kafka.messages(TOPIC, starts, count)
-            published = [json.loads(message.value() or b"")["data"]["step"] for message in messages]
-            assert published.count("render") > 1, "it was not killed in that step"
-            assert [step for step, _ in itertools.groupby(published)] == steps, "it began from scratch"
-        finally:
-            sidecar.kill()
+    async with Valkey(tmp_path) as redis:
+        component = code("Progress of a workflow", "yaml").replace("localhost:6379", redis.address)
+        (resources / "workflows.yaml").write_text(component)
+        with ControlPlane(tmp_path) as plane:
+            sidecar = Sidecar(
+                *(manifest, resources, Log(tmp_path / "daprd.log"), chain.http), name="backend", options=plane.options
+            )
+            environment = {"DAPR_HTTP_PORT": str(sidecar.port), "DAPR_GRPC_PORT": str(sidecar.grpc_port), **packages()}
+            sidecar.start()
+            try:
+                await sidecar.ready()
+                starts = await chain.kafka.ends()
+                curl = code("Progress of a workflow", "sh").strip().replace(":3500", f":{sidecar.port}")
+                with running(program, log, environment):
+                    await settled(sidecar.workflow_workers)
+                    status, body = await posted(curl)
+                    assert status == 202, body
+                    steps = [(await receive(tab))["event"]["step"] for _ in range(2)]
+                with running(program, log, environment):
+                    steps.append((await receive(tab))["event"]["step"])
+            finally:
+                sidecar.kill()
+    assert steps == ["collect", "render", "done"]
+    count = sum(await chain.kafka.ends()) - sum(starts)
+    messages = await chain.kafka.messages(TOPIC, starts, count)
+    published = [json.loads(message.value() or b"")["data"]["step"] for message in messages]
+    assert published.count("render") > 1, "it was not killed in that step"
+    assert [step for step, _ in itertools.groupby(published)] == steps, "it began from scratch"
     await tab.close()

@@ -7,10 +7,11 @@ import (
 	"os"
 
 	"github.com/dapr/components-contrib/nameresolution/mdns"
-	inmemory "github.com/dapr/components-contrib/pubsub/in-memory"
+	inmemorypubsub "github.com/dapr/components-contrib/pubsub/in-memory"
 	"github.com/dapr/components-contrib/pubsub/kafka"
-	"github.com/dapr/components-contrib/pubsub/redis"
-	"github.com/dapr/components-contrib/state/sqlite"
+	redispubsub "github.com/dapr/components-contrib/pubsub/redis"
+	inmemorystate "github.com/dapr/components-contrib/state/in-memory"
+	redisstate "github.com/dapr/components-contrib/state/redis"
 	"github.com/dapr/dapr/cmd/daprd/options"
 	"github.com/dapr/dapr/pkg/components/bindings"
 	"github.com/dapr/dapr/pkg/components/configuration"
@@ -124,10 +125,11 @@ func config(opts *options.Options, log logger.Logger, health healthz.Healthz) *r
 func components(log logger.Logger) *registry.Options {
 	pubsub.DefaultRegistry.Logger = log
 	pubsub.DefaultRegistry.RegisterComponent(kafka.NewKafka, "kafka")
-	pubsub.DefaultRegistry.RegisterComponent(redis.NewRedisStreams, "redis")
-	pubsub.DefaultRegistry.RegisterComponent(inmemory.New, "in-memory")
+	pubsub.DefaultRegistry.RegisterComponent(redispubsub.NewRedisStreams, "redis")
+	pubsub.DefaultRegistry.RegisterComponent(inmemorypubsub.New, "in-memory")
 	state.DefaultRegistry.Logger = log
-	state.DefaultRegistry.RegisterComponent(sqlite.NewSQLiteStateStore, "sqlite")
+	state.DefaultRegistry.RegisterComponent(inmemorystate.NewInMemoryStateStore, "in-memory")
+	state.DefaultRegistry.RegisterComponent(redisstate.NewRedisStateStore, "redis")
 	nameresolution.DefaultRegistry.Logger = log
 	nameresolution.DefaultRegistry.RegisterComponent(mdns.NewResolver, "mdns") // the default
 	return registry.NewOptions().

@@ -58,6 +58,20 @@ EXAMPLES = [
 ]
 
 
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *(path for folder in ("docs", "examples", "charts") for path in (ROOT / folder).rglob("*.md")),
+]
+SHELL = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TYPED = re.compile(r"^(?:\$ )?(?:\w+=\S+ )*(?:\.venv/bin/)?wsbridge (\w.*)$", re.MULTILINE)
+OFFERED = [
+    (path.name, line)
+    for path in DOCUMENTS
+    for block in SHELL.findall(path.read_text(encoding="utf-8"))
+    for line in TYPED.findall(block.replace("\\\n", " "))
+]
+
+
 def run_and_read(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """The exit code, the output and the notes of a command that only parses its options."""
     return main.run(words, {}), *capsys.readouterr()
@@ -82,6 +96,12 @@ def test_help_of_each_command_has_examples_and_fits_a_terminal(name: str, capsys
 def test_help_example_can_be_typed(name: str, line: str) -> None:
     words = shlex.split(re.sub(r"\$\(.*?\)", "a.b.c", line).partition(" | ")[0])
     main.cli.commands[name].make_context(name, words[words.index(name) + 1 :])
+
+
+@pytest.mark.parametrize(("document", "line"), OFFERED)
+def test_command_in_a_document_can_be_typed(document: str, line: str) -> None:
+    name, *words = shlex.split(line.partition(" | ")[0].removesuffix("&"), comments=True)
+    main.cli.commands[name].make_context(name, words)
 
 
 def test_help_of_the_group_has_examples_of_the_commands() -> None:

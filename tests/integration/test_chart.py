@@ -18,6 +18,7 @@ from tests.support.chart import CHART, RENDERED, VALUES, Refused
 from tests.support.command import finished
 from tests.support.manifests import K8S, documents, quantity
 from tests.support.prometheus import MONITORING, promtool, rules
+from tests.support.release import address, version
 from tests.support.running import ROOT, Start
 from wsbridge import __version__
 from wsbridge.cli.verify.command import verify
@@ -62,6 +63,13 @@ def environment(objects: Objects) -> dict[str, Any]:
     found = {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
     assert len(found) == len(entries)
     return found
+
+
+def test_default_image_is_the_one_that_the_release_publishes_in_the_charts_version() -> None:
+    owner = address().split("/")[-2]
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    [name] = re.findall(r"^ +images: (.+)$", workflow, re.MULTILINE)
+    assert container(rendered())["image"] == f"{name.replace('${{ github.repository_owner }}', owner)}:{version()}"
 
 
 # k8s/

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 UNPUBLISHED = re.compile(r"not\s+published\s+yet|is\s+not\s+on\s+npm's\s+registry")
-INSTALLATION = ("README.md", "client/README.md")  # documents that say how to install
+INSTALLATION = ("README.md", "client/README.md", "charts/wsbridge/README.md")  # documents that say how to install
 
 
 def version() -> str:

@@ -41,7 +41,7 @@ def test_problems_of_a_tag_name_what_differs(monkeypatch: pytest.MonkeyPatch) ->
     assert len(list(release.problems("v1.2.3", ""))) == 1
 
 
-@pytest.mark.parametrize("name", ["README.md", "client/README.md"])
+@pytest.mark.parametrize("name", release.INSTALLATION)
 def test_problems_find_documents_that_call_the_package_unpublished(name: str) -> None:
     """Until the first release. Then this test goes, with the sentences."""
     assert release.UNPUBLISHED.search((ROOT / name).read_text(encoding="utf-8"))

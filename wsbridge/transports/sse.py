@@ -108,8 +108,8 @@ class SseHandler:
         """Open a stream. It continues without this handler."""
         cors = self.origins.cors(request)
         transport = request.transport
-        if transport is None:
-            raise ConnectionResetError  # the client has disconnected already
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError  # the client has disconnected already, and the socket may have no descriptor
         connection_type = TracedStream if self.traced else SseConnection
         connection = connection_type(request, transport, ping_timeout=self.ping_timeout)
         asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")

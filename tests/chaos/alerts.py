@@ -15,7 +15,7 @@ from wsbridge.cli.verify.viewer import Broken
 JOB = "websocket-service"
 FASTER = 1_000  # the durations in the rules are divided by this: a fault lasts seconds and not minutes
 QUIET = 4.0  # seconds before the first fault in which no alert may fire; longer than the longest of their windows
-PATIENCE = 30.0  # seconds that a fault lasts at most
+PATIENCE = 60.0  # seconds that a fault lasts at most
 UNWATCHED = 3.0  # seconds that it lasts without a Prometheus
 OF_FAULT = {  # the alerts that must fire while the fault lasts; other faults may be too short for theirs
     "replica down": {"WsbridgeDown"},

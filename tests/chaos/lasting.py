@@ -129,14 +129,16 @@ class LastingFaults:
     @contextlib.asynccontextmanager
     async def forget(self) -> AsyncIterator[Step]:
         """Let clients of the busiest user miss more than its history keeps. The oracle checks their gaps."""
-        ledger, user = self._sidecars.ledger, "user-0"
+        plan, ledger, user = self._scene.plan, self._sidecars.ledger, "user-0"
 
         async def forget() -> None:
             viewers = [Viewer(ledger, user, f"forgetful client {number}") for number in range(FORGETFUL)]
             await asyncio.gather(*map(self._visit, viewers))
             last = max(viewer.serial for viewer in viewers)
-            while ledger.required(user) - last <= self._scene.plan.history_size:
-                await wait()
+            with contextlib.suppress(TimeoutError):  # by then the history has expired
+                async with asyncio.timeout(plan.history_ttl + SEEN):
+                    while ledger.required(user) - last <= plan.history_size:
+                        await wait()
             await asyncio.gather(*map(self._visit, viewers))
             await asyncio.sleep(SEEN)
 

@@ -4,7 +4,7 @@ from html import escape
 
 from benchmarks.plan import SCENARIOS, Scenario
 from benchmarks.report import number
-from benchmarks.results import FLOOR, OURS, Results
+from benchmarks.results import OURS, Results, is_floor
 
 COLUMNS, WIDTH, BAR, GAP, LABEL = 2, 430, 15, 4, 150  # pixels
 HEAD = 34  # above the bars of a scenario
@@ -35,7 +35,7 @@ def _panel(results: Results, scenario: Scenario) -> str:
     for place, (name, value) in enumerate(values.items()):
         top, kind = (
             HEAD + place * (BAR + GAP),
-            "ours" if name.startswith(OURS) else "floor" if name == FLOOR else "other",
+            "ours" if name.startswith(OURS) else "floor" if is_floor(name) else "other",
         )
         length = max(1, space * value / longest)
         parts.append(f'<text x="{LABEL - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>')

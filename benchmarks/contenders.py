@@ -84,6 +84,13 @@ def _python_service(name: str, module: str, dialect: Dialect, package: str) -> C
     )  # fmt: skip
 
 
+def _python_floor(name: str, kind: str) -> Contender:
+    return Contender(
+        name, FLOOR, lambda start: [PYTHON, "-m", "benchmarks.services.floor", str(start.port), kind],
+        missing=lambda: _absent_packages("uvloop"),
+    )  # fmt: skip
+
+
 def _websockets() -> Contender:
     module = "benchmarks.services.websockets_service"
     return Contender(
@@ -193,5 +200,8 @@ CONTENDERS = [
         "Centrifugo", CENTRIFUGO, _centrifugo, version=_centrifugo_version,
         missing=lambda: "" if shutil.which("centrifugo") else "centrifugo is not in PATH",
     ),
+    _python_floor("Python floor", "sockets"),
+    _python_floor("Python floor, asyncio's transports", "asyncio"),
+    _python_floor("Python floor, uvloop's transports", "uvloop"),
     Contender("C floor", FLOOR, lambda start: [str(compiled("floor", start.directory)), str(start.port)]),
 ]  # fmt: skip

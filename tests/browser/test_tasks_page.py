@@ -1,5 +1,10 @@
-"""The page and the backend of examples/tasks-page, and the guide's React app on that backend, in Vite's own server."""
+"""The page and the backend of examples/tasks-page, and the guide's React app on that backend, in Vite's own server.
 
+The guide's test for Playwright tests that app.
+"""
+
+import json
+from asyncio.subprocess import PIPE, STDOUT, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,7 +12,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.browser import (  # before playwright: it skips the tests if that is not installed
+    DEADLINE,
+    FLAGS,
+    Bridge,
+)
+from tests.support.engines import program
 from tests.support.guide import code
 from tests.support.node_modules import installed
 from tests.support.node_servers import copy_client, listening
@@ -117,9 +127,9 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
     vite = app / "node_modules" / ".bin" / "vite"
     async with scene.serving(tmp_path), listening(vite, "--host", "127.0.0.1", "--port", str(port), cwd=app):
         tabs = [await scene.open(port) for _ in range(2)]
-        await add(tabs[0], "Buy milk")
+        await add(tabs[0], "Buy oats")
         for tab in tabs:
-            await expect(tab.get_by_role("listitem")).to_have_text(["Buy milk"])
+            await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats"])
         await expect(tabs[0].get_by_label("New task")).to_have_value("")  # React resets the form once the change shows
         await scene.proxy.refuse()
         scene.proxy.cut()
@@ -127,4 +137,17 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         await expect(tabs[0].get_by_role("main")).to_have_attribute("aria-busy", "true")
         await scene.proxy.listen()
         for tab in tabs:
-            await expect(tab.get_by_role("listitem")).to_have_text(["Buy milk", "Buy bread"])
+            await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
+        await play(app, scene.adapt(code("Testing your page", "ts")).replace("localhost:5173", f"127.0.0.1:{port}"))
+
+
+async def play(app: Path, test: str) -> None:
+    """Run a test in Playwright for Node."""
+    (app / "outage.spec.ts").write_text(test, encoding="utf-8")
+    launch = {"executablePath": program("chromium"), "args": FLAGS.split()}
+    config = {"use": {"launchOptions": launch}, "reporter": "line", "timeout": DEADLINE * 1000}
+    (app / "playwright.config.ts").write_text(f"export default {json.dumps(config)};", encoding="utf-8")
+    command = (app / "node_modules" / ".bin" / "playwright", "test")
+    run = await create_subprocess_exec(*command, cwd=app, stdout=PIPE, stderr=STDOUT)
+    output, _ = await run.communicate()
+    assert (run.returncode, b"1 passed" in output) == (0, True), output.decode()

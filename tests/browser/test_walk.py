@@ -44,7 +44,7 @@ class Walk:
         self._bridge_runs = asyncio.Lock()  # held by a publisher, and while the bridge restarts
         self._granting = asyncio.Event()  # whether there are tokens
         self._granting.set()
-        self._stalls: dict[int, float] = {}  # by the id of the tab: when it ends
+        self._stalled_until = 0.0
         self._steps = [self.cut, self.hang_up, self.away, self.block, self.kill, self.restart, self.expire]
         self._steps += [
             self.come,
@@ -186,19 +186,18 @@ class Walk:
     async def stall(self) -> None:
         """Let a script of the leader run for seconds, in which the page does nothing else."""
         tab, seconds = self._leader(), self._random.uniform(0, 6)
-        self._stalls[id(tab)] = time.monotonic() + seconds
+        self._stalled_until = max(self._stalled_until, time.monotonic() + seconds)
         script = "ms => void setTimeout(() => { const end = Date.now() + ms; while (Date.now() < end); })"
         await tab.page.evaluate(script, seconds * 1000)
 
     async def calm(self) -> None:
         """Wait until each tab has what is published now, whatever the network does to WebSockets."""
         await self._granting.wait()
+        await asyncio.sleep(self._stalled_until - time.monotonic())  # tabs may share a process
         for tab in self._scene.tabs:
             if tab.state.get("attempt", 0) >= PATIENT:
                 await tab.client("connect()")
-        now = time.monotonic()
-        tabs = [tab for tab in self._scene.tabs if self._stalls.get(id(tab), 0) < now]
-        await asyncio.gather(*(self._has(tab, self._published, LIT) for tab in tabs))
+        await asyncio.gather(*(self._has(tab, self._published, LIT) for tab in self._scene.tabs))
 
     async def freeze(self) -> None:
         tab = self._leader()

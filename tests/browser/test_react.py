@@ -1,9 +1,5 @@
 """The client's adapters for React and TanStack Query, in a page built by Vite, in StrictMode, in a real browser."""
 
-import os
-import shutil
-import subprocess
-import tarfile
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -15,10 +11,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from tests.support import react_page
 from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.deliveries import bulk_of, cloud_event
-from tests.support.node_modules import installed
-from tests.support.running import ROOT, Served
+from tests.support.running import Served
 
 # isort: split
 
@@ -29,45 +25,13 @@ pytestmark = [
     pytest.mark.engines("chromium", reason="only its DevTools report WebSockets"),
 ]
 
-SOURCE = ROOT / "tests" / "react_page"
 REACTS = ("19", "18")
 BURST = 1_000
 
 
-def run(*command: str | Path, cwd: Path, **environ: str) -> None:
-    result = subprocess.run(
-        command,
-        cwd=cwd,
-        env=os.environ | {"NO_COLOR": "1"} | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))}: {result.stdout}{result.stderr}")
-
-
-def install_client(project: Path) -> None:
-    """Install the output of `npm pack`, as users of the package would, without the types."""
-    run("npm", "pack", "--ignore-scripts", "--pack-destination", project, cwd=ROOT / "client")
-    (tarball,) = project.glob("*.tgz")
-    with tarfile.open(tarball) as tar:
-        tar.extractall(project, filter="data")
-    (project / "package").rename(project / "node_modules" / "wsbridge-client")
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's sources with everything that they need."""
-    modules = installed(SOURCE)
-    project = tmp_path_factory.mktemp("react") / "page"
-    shutil.copytree(SOURCE, project, ignore=shutil.ignore_patterns("node_modules"))
-    (project / "node_modules").mkdir()
-    for each in modules.iterdir():
-        (project / "node_modules" / each.name).symlink_to(each)
-    install_client(project)
-    return project
+    return react_page.project(tmp_path_factory.mktemp("react") / "page")
 
 
 class Site(Served):
@@ -105,7 +69,12 @@ class Scene:
         self.page.on("websocket", lambda socket: self.sockets.append(socket))  # noqa: PLW0108 - Playwright marks it
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._console)
-        await self.page.goto(f"{self.site.url}?{urlencode({'url': f'{self.bridge.url}/ws', 'userId': self.user})}")
+        await self.go()
+
+    async def go(self, **more: str) -> None:
+        """Load the page with these parameters."""
+        query = {"url": f"{self.bridge.url}/ws", "userId": self.user} | more
+        await self.page.goto(f"{self.site.url}?{urlencode(query)}")
         await self.shows("status", "open")
 
     def _console(self, message: ConsoleMessage) -> None:
@@ -145,10 +114,7 @@ class Scene:
 @pytest.fixture(scope="module", params=REACTS)
 def built(project: Path, request: pytest.FixtureRequest) -> Path:
     """The page, built with each supported version of React."""
-    folder = project / f"react-{request.param}"
-    vite = project / "node_modules" / ".bin" / "vite"
-    run(vite, "build", "--logLevel", "error", "--outDir", folder, cwd=project, REACT=request.param)
-    return folder
+    return react_page.built(project, request.param)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -182,6 +148,16 @@ async def test_react_strict_mode_connects_once_and_shows_the_state(scene: Scene)
 async def test_react_use_event_gets_each_of_a_thousand_messages_in_a_bulk(scene: Scene) -> None:
     await scene.publish(*range(BURST))
     await scene.saw(*[(n, 1) for n in range(BURST)])
+
+
+async def test_react_list_that_a_thousand_messages_change_renders_few_times(scene: Scene) -> None:
+    """React renders once for all messages that arrive together, so a frame has little script (benchmarks/react.py)."""
+    await scene.go(rows="10")
+    before = await scene.page.evaluate("renders")
+    await scene.publish(*range(BURST))
+    await expect(scene.page.get_by_text(f"task 9: {BURST - 1}")).to_be_visible()
+    assert await scene.page.evaluate("renders") - before < BURST / 10
+    assert await scene.page.evaluate("seen.length") == BURST
 
 
 async def test_react_query_cache_is_updated_with_few_fetches(scene: Scene) -> None:

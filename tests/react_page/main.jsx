@@ -1,11 +1,11 @@
-import { StrictMode, useEffect, useState, version } from 'react';
+import { StrictMode, memo, useEffect, useState, version } from 'react';
 import { createRoot } from 'react-dom/client';
 import { QueryClient, QueryClientProvider, useQuery } from '@tanstack/react-query';
 import { createClient } from 'wsbridge-client';
 import { bindQueries } from 'wsbridge-client/query';
 import { ClientProvider, useConnectionState, useEvent } from 'wsbridge-client/react';
 
-const { url, userId } = Object.fromEntries(new URLSearchParams(location.search));
+const { url, userId, rows } = Object.fromEntries(new URLSearchParams(location.search));
 const client = createClient({ url, userId });
 const other = createClient({ url, userId: `${userId}-other` });
 const queryClient = new QueryClient({ defaultOptions: { queries: { staleTime: Infinity } } });
@@ -21,6 +21,7 @@ const rules = {
 // What the test reads.
 window.seen = []; // by the handler: the event's number, and of which render the handler was
 window.effects = 0;
+window.renders = 0; // of the list
 window.client = client;
 window.statuses = [];
 client.on('state', ({ status }) => window.statuses.push(status));
@@ -29,6 +30,15 @@ function Tasks({ render }) {
   useEvent('task_update', ({ event }) => window.seen.push([event.n, render]));
   useEffect(() => void window.effects++, []);
   return <p>render <output id="render">{render}</output></p>;
+}
+
+const Row = memo(({ id, n }) => <li>task {id}: {n}</li>);
+
+function List() {
+  const [tasks, setTasks] = useState(() => Array(Number(rows)).fill(0));
+  useEvent('task_update', ({ event: { n } }) => setTasks((tasks) => tasks.with(n % tasks.length, n)));
+  window.renders++;
+  return <ol>{tasks.map((n, id) => <Row key={id} id={id} n={n} />)}</ol>;
 }
 
 function Queries() {
@@ -58,7 +68,7 @@ function App() {
         <ClientProvider client={user}>
           <Connection />
           <Tasks render={render} />
-          <Queries />
+          {rows ? <List /> : <Queries />}
         </ClientProvider>
       )}
       {second && <ClientProvider client={client} />}

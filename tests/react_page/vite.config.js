@@ -1,10 +1,10 @@
 import { defineConfig } from 'vite';
 
-// `REACT=18 vite build`. The development build, since StrictMode does nothing in others.
-const { REACT } = process.env;
+// `REACT=18 MODE=development vite build`. StrictMode has an effect in that mode only.
+const { REACT, MODE } = process.env;
 
 export default defineConfig({
-  mode: 'development',
-  define: { 'process.env.NODE_ENV': '"development"' },
+  mode: MODE,
+  define: { 'process.env.NODE_ENV': JSON.stringify(MODE) },
   resolve: { alias: { react: `react-${REACT}`, 'react-dom': `react-dom-${REACT}` } },
 });

@@ -91,11 +91,13 @@ class Reservation:
         `users` are those of its users who do not have the event yet. The others need no room.
         """
         users = event.users if users is None else users
-        reason = self._reason(len(users), len(event.data), users)
+        entries, size = len(users), len(event.data)
+        reason = self._reason(entries, size, users)
         if reason is not None:
             self._blocked.update(users)
             return retried(reason)
-        self.take(len(users), len(event.data))
+        self.taken += entries
+        self.taken_bytes += size
         return None
 
     def fits(self, event: Event) -> bool:

@@ -107,13 +107,8 @@ class SharedData:
     def __init__(self) -> None:
         self._held: dict[int, int] = {}  # id() of data, which is kept alive meanwhile → histories
 
-    def hold(self, data: bytes, *, shared: bool) -> int:
-        """Add a holder; return the number of added bytes.
-
-        `shared` means that other histories may hold the same object.
-        """
-        if not shared:
-            return len(data)
+    def hold(self, data: bytes) -> int:
+        """Add a holder of data that other histories may hold as well; return the number of added bytes."""
         held = self._held.get(id(data), 0)
         self._held[id(data)] = held + 1
         return 0 if held else len(data)

@@ -126,7 +126,8 @@ class MemoryBroker:
                 self._filled.move_to_end(user)
             entry = history.append(user, event, stamp, now)
             published.append(entry)
-            self._bytes += ENTRY_BYTES + len(event.span) + self._data.hold(event.data, shared=shared)
+            held = self._data.hold(event.data) if shared else len(event.data)
+            self._bytes += ENTRY_BYTES + len(event.span) + held
             if (
                 history.kept > self.size
                 or history.weight > self.max_bytes_per_user

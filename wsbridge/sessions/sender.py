@@ -91,7 +91,8 @@ class Sender:
         connection, data = self._connection, run.data
         if self._outbox is None and self._gathered is None and len(data) <= PORTION and not connection.is_paused:
             self.messages += len(run.frames)  # not `_count`: this runs for each event and session
-            self._metrics.wrote(len(run.frames), len(data))
+            self._metrics.sent += len(run.frames)
+            self._metrics.sent_bytes += len(data)
             connection.write(data)
             return False
         for entry, frame in zip(run.entries, run.frames, strict=True):

@@ -139,8 +139,7 @@ def test_history_with_expired_entries_not_removed_yet_is_a_gap() -> None:
 
 def test_history_data_shared_by_users_is_counted_once() -> None:
     held, data, own = SharedData(), b"x" * 100, b"y" * 10
-    assert [held.hold(data, shared=True) for _ in range(3)] == [100, 0, 0]
-    assert held.hold(own, shared=False) == 10
-    assert held.release(own) == 10
+    assert [held.hold(data) for _ in range(3)] == [100, 0, 0]
+    assert held.release(own) == 10  # of one history only, which does not hold it here
     assert [held.release(data) for _ in range(3)] == [0, 0, 100]
-    assert held.hold(data, shared=True) == 100
+    assert held.hold(data) == 100

@@ -69,6 +69,7 @@ export function createConnection(host) {
     if (!live) showStatus('connecting');
     try {
       const token = await fetchToken(transport);
+      if (last.reason === 'token') attempt = 0; // the delays were for getToken, not for the bridge
       if (opening.has(transport)) run(transport, token);
     } catch (error) {
       end(transport, LOST, 'token', error);

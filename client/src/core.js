@@ -115,7 +115,7 @@ export function buildClient(options, { openStream, createChoice, shareTabs, clos
 
   const keyOf = (user = userId ?? '') => `wsbridge ${absolute(url)} ${user}`;
 
-  function close({ everywhere = false } = {}) {
+  function close({ everywhere } = /** @type {{everywhere?: boolean}} */ ({})) {
     if (everywhere) quietly(() => closeTabs?.(keyOf()));
     if (unwatch) show({ status: 'closed', attempt: 0 });
   }
@@ -142,6 +142,6 @@ function absolute(address) {
   try {
     return new URL(address, globalThis.location?.href);
   } catch {
-    throw failure('bad_url', `${address} is not a URL here`);
+    throw failure('bad_url', `${address} is not a URL`);
   }
 }

@@ -9,7 +9,7 @@ const GRACE = 100; // ms from an error to its close event, which undici does not
  * @type {Open}
  */
 export const openSocket = (url, token, on, signal, { WebSocket = globalThis.WebSocket }) => {
-  if (!WebSocket) throw failure('no_websocket', 'no WebSocket here: pass one');
+  if (!WebSocket) throw failure('no_websocket', 'no WebSocket: pass one');
   const socket = new WebSocket(url, token ? ['wsbridge.v1', `bearer.${token}`] : []);
   let /** @type {unknown} */ error;
   socket.onmessage = ({ data }) => on.frame(JSON.parse(data));

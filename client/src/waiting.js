@@ -36,7 +36,7 @@ export function createWaiting(current) {
       signal?.removeEventListener('abort', look);
     };
     const timer = timeout && setTimeout(() => {
-      reject(failure('timeout', `nothing within ${timeout} ms`));
+      reject(failure('timeout', `${timeout} ms passed`));
       looks.delete(look);
     }, timeout);
     looks.add(look);

@@ -478,6 +478,17 @@ test('token_that_fails_is_retried_and_the_state_has_error_and_time', async (t) =
   assert.equal(sockets[0].protocols[1], 'bearer.token');
 });
 
+test('token_after_many_failures_begins_with_short_delays_again', async (t) => {
+  let asked = 0;
+  const { client, sockets } = await connecting(t, { getToken: () => {
+    if (++asked <= 12) throw new Error('the endpoint is away');
+    return 'token';
+  } });
+  while (!sockets.length) await pass(t, client.state.delay);
+  sockets[0].end();
+  assert.deepEqual([client.state.attempt, client.state.delay], [1, 375]);
+});
+
 test('token_without_an_answer_within_10_s_fails_and_is_aborted', async (t) => {
   let signal;
   const { client } = await connecting(t, { getToken: (request) => new Promise(() => ({ signal } = request)) });

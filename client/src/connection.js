@@ -176,6 +176,7 @@ export function createConnection(host) {
     if (opening.size) return live || showStatus('connecting');
     if (timer && plan !== 'upgrade') return later(remaining(), plan); // keep the time that a goodbye or an earlier failure set
     if (live?.isStream && !isStream) return upgradeLater();
+    if (!isStream && choice?.isStream(false)) return later(0); // the delays are for a bridge that fails, not for blocked sockets
     if ((code === 4401 || code === 4408) && !retriedAtOnce) {
       retriedAtOnce = true; // only once: a second refusal in a row waits
       return later(0);
@@ -219,7 +220,7 @@ export function createConnection(host) {
    */
   async function fetchToken(transport, reason = tokenReason) {
     const token = await getToken?.({ reason, signal: transport.abort.signal });
-    if (token && /[^\w.-]/.test(token)) throw failure('bad_token', 'the token is not a JWT');
+    if (token && /[^\w.-]/.test(token)) throw failure('bad_token', 'not a JWT');
     if (getToken && !token && isOurs(transport)) finish({ reason: 'no_token', problem: 'needs-token' });
     return token;
   }

@@ -115,6 +115,16 @@ async function alive(t, stream, ms) {
   }
 }
 
+test('third_socket_that_fails_is_followed_by_a_stream_at_once', async (t) => {
+  const { sockets, open } = bridge(t);
+  const { client } = await open();
+  for (const delay of [375, 450, 0]) {
+    sockets.at(-1).end();
+    assert.ok(Math.abs(client.state.delay - delay) < 1);
+    await pass(t, client.state.delay);
+  }
+});
+
 const MINUTE = 60_000; // ms
 
 /** A client whose socket gets no answer, so it is on a stream after 3 s. */

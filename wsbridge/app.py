@@ -228,7 +228,7 @@ class Bridge:
             ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
             ("GET", "/stats", Caller.VIEWER, admin.stats),
-            *user_routes(self.broker, replicas),
+            *user_routes(self.broker, replicas, s.history_ttl if s.redis_url else 0.0),
             ("GET", "/metrics", Caller.PROMETHEUS, admin.scrape),
             *console_routes(s, access, self.broker, replicas, name=self.stations.replica, publish=dapr.take),
         ]

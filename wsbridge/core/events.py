@@ -15,12 +15,14 @@ class Rejected(NamedTuple):
 
     `reason` is for metrics and answers. `text` is for the developer of the backend: what is wrong, where, what to do.
     `event_id` is "" if the event has none. `trace` is as in `Event`.
+    `place` is Kafka's topic/partition/offset of its message, for people, or "".
     """
 
     reason: Drop
     text: str
     event_id: str = ""
     trace: str = ""
+    place: str = ""
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsbridge.core.events import Event, Rejected
+from wsbridge.dapr.attributes import coordinates
 from wsbridge.dapr.bulk import Entry, read_entries
 from wsbridge.dapr.envelope import Message, open_message
 from wsbridge.dapr.routing import Router
@@ -21,7 +22,8 @@ class DeliveryReader:
     ) -> Event | Rejected:
         """Read one message. `content_type` is that of the entry of a bulk, None for a single delivery."""
         message = self._open(body, topic, metadata, content_type)
-        return message if isinstance(message, Rejected) else self._router.route(message, topic, metadata)
+        read = message if isinstance(message, Rejected) else self._router.route(message, topic, metadata)
+        return read._replace(place=coordinates(topic, metadata)) if isinstance(read, Rejected) else read
 
     def ids(self, body: bytes, topic: str, metadata: Mapping[str, Any], *, is_single: bool) -> list[str]:
         """The id of each message of a delivery, "" if it has none. The topic may be one that `types` does not have."""

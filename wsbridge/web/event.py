@@ -1,12 +1,12 @@
 """The route that explains why an event has reached a user's connections or not."""
 
+import contextlib
 import time
 
 import msgspec
 from aiohttp import web
 
 from wsbridge.broker.base import Broker, BrokerUnavailable
-from wsbridge.core.events import Position
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
@@ -32,31 +32,30 @@ _account = msgspec.msgpack.Decoder(Account)
 class EventHandler:
     """`GET /user/events` and `GET /users/{user_id}/events/{event_id}`."""
 
-    def __init__(self, broker: Broker, replicas: AllReplicas) -> None:
+    def __init__(self, broker: Broker, replicas: AllReplicas, ttl: float) -> None:
+        """`ttl` is as in `Case`."""
         self._broker = broker
         self._replicas = replicas
+        self._ttl = ttl
 
     async def why(self, request: web.Request) -> web.Response:
         user, event_id = asked_for(request, "user_id"), asked_for(request, "event_id")
         answers = await self._replicas.ask(msgspec.msgpack.encode(Why(user, event_id)))
         accounts = [_account.decode(found) for found in answers.found]
-        kept = await self._kept(user, event_id)
-        verdict = judge(Case(user, event_id, accounts, kept, time.time(), answers.text))
+        case = Case(user, event_id, accounts, None, time.time(), answers.text)
+        with contextlib.suppress(BrokerUnavailable):
+            kept, top = await self._broker.find(user, event_id), await self._broker.position(user)
+            case = case._replace(kept=kept, top=top, ttl=self._ttl)
+        verdict = judge(case)
         body = {
             "user_id": user,
             "event_id": event_id,
             "code": verdict.code,
             "answer": verdict.text,
             "replicas": [account.replica for account in accounts],
-            "stations": timeline(accounts, kept),
+            "stations": timeline(accounts, case.kept),
         }
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
-
-    async def _kept(self, user: str, event_id: str) -> Position | None:
-        try:
-            return await self._broker.find(user, event_id)
-        except BrokerUnavailable:
-            return None
 
 
 async def answer(stations: Stations, registry: Registry, question: Why) -> bytes:

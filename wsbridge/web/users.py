@@ -28,9 +28,12 @@ class End(msgspec.Struct, tag="end"):
     session: str
 
 
-def routes(broker: Broker, replicas: AllReplicas) -> list[tuple[str, str, Caller, Handler]]:
-    """Each route in two forms. The query can name every user; URL parsers change a path with `..` or `%2e` in it."""
-    users, event = UsersHandler(broker, replicas), EventHandler(broker, replicas)
+def routes(broker: Broker, replicas: AllReplicas, ttl: float) -> list[tuple[str, str, Caller, Handler]]:
+    """Each route in two forms. The query can name every user; URL parsers change a path with `..` or `%2e` in it.
+
+    `ttl` is the seconds that Redis keeps events; 0 without Redis.
+    """
+    users, event = UsersHandler(broker, replicas), EventHandler(broker, replicas, ttl)
     return [
         ("GET", "/user", Caller.VIEWER, users.sessions),
         ("GET", "/user/events", Caller.VIEWER, event.why),

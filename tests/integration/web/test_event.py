@@ -206,6 +206,15 @@ async def never_published(bridge: Running) -> None:
     await from_kafka(bridge, "e0", 40)
 
 
+async def never_published_from_several(bridge: Running) -> None:
+    for place in ("1", "0"):
+        await bridge.post(cloud_event({"user_id": "u1"}, id=f"e-{place}"), __partition=place, __offset="7")
+
+
+async def only_drops(bridge: Running) -> None:
+    await bridge.publish({"userId": "u1"}, id="e0")
+
+
 async def nothing_delivered(bridge: Running) -> None:
     await bridge.opened()
 
@@ -315,7 +324,19 @@ HISTORIES = [
         never_published,
         "never_received",
         rf"has not reached this bridge in the last {DELAY}: the user's partition, 3 of task-updates, "
-        rf"delivered {DELAY} ago; check id and topic at the publisher",
+        rf"delivered {DELAY} ago. If u1's events have no partition key, another consumer may have it: wsbridge doctor "
+        r"--canary\. Otherwise check id and topic at the publisher",
+    ),
+    History(
+        never_published_from_several,
+        "never_received",
+        rf"has not reached this bridge in the last {DELAY}: u1's events come from several partitions \(0 and 1 of .*",
+    ),
+    History(
+        only_drops,
+        "never_received",
+        rf"has not reached this bridge in the last {DELAY}: no sidecar has delivered a valid event, but 1 was dropped "
+        rf"\(no_user, the last one {DELAY} ago: user_id has no user; .*: did you mean userId\? .*\)",
     ),
     History(
         nothing_delivered,
@@ -477,6 +498,13 @@ async def test_event_without_a_connection_is_in_the_shared_history(pair: tuple[R
             rf"{WAITING}; the user has not connected since",
             (await why(asked))["answer"],
         )
+
+
+async def test_event_that_redis_has_lost_is_reported_as_lost(pair: tuple[Running, Running], valkey: Valkey) -> None:
+    await publish(pair[0])
+    await valkey.ask("FLUSHALL")
+    answer = (await why(pair[0]))["answer"]
+    assert re.match(rf"{ABSENT}; no longer in the history after {DELAY}, though histories are kept for 300 s: ", answer)
 
 
 async def test_event_that_no_replica_received_is_never_received(pair: tuple[Running, Running]) -> None:

@@ -383,16 +383,16 @@ def test_key_of_base64_data_from_a_publisher_is_its_id() -> None:
 @pytest.mark.parametrize("name", ["no user", "too large", "not JSON"])
 def test_rejected_event_with_an_id_has_that_id(name: str) -> None:
     data = {"no user": "{}", "too large": '{"user_id":"%s"}' % ("u" * 99), "not JSON": '"hello"'}[name]
-    dropped = read(reader(max_bytes=99), enveloped(data))
+    dropped = read(reader(max_bytes=99), enveloped(data), AT)
     assert isinstance(dropped, Rejected)
-    assert dropped.event_id == "e-1"
+    assert (dropped.event_id, dropped.place) == ("e-1", f"{TOPIC}/3/41")
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[1]", b"hello", b'{"x":1}', b'{"user_id":"u","x":"\xff"}'])
 def test_rejected_event_without_an_id_has_its_kafka_coordinates(body: bytes) -> None:
     dropped = read(reader(), body, AT)
     assert isinstance(dropped, Rejected)
-    assert dropped.event_id == f"{TOPIC}/3/41"
+    assert dropped.event_id == dropped.place == f"{TOPIC}/3/41"
 
 
 def test_rejected_entry_that_is_not_base64_has_its_kafka_coordinates() -> None:

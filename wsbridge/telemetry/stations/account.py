@@ -77,25 +77,28 @@ class Account(msgspec.Struct):
     receipts: list[Receipt] = []
     relays: list[Relay] = []
     connections: list[Connection] = []
-    partition: str = ""  # of the user's last event on this replica
+    partitions: list[str] = []  # topics and partitions of the user's last events on this replica, newest first
     deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
     denials: int = 0  # calls to routes of the sidecar that were refused, and the time of the last one
     denied_at: float = 0.0
+    drops: int = 0  # events that can never be accepted; time, reason and text of the last one
+    last_drop: tuple[float, str, str] | None = None
 
 
 async def collect(stations: Stations, user: str, event_id: str, connected: Sequence[Connection]) -> Account:
     """Search the records of this replica. `connected` are the user's open sessions on it."""
     account = Account(
         stations.replica, stations.since(), stations.is_on, deliveries=dict(stations.deliveries),
-        denials=stations.denials, denied_at=stations.denied_at,
+        denials=stations.denials, denied_at=stations.denied_at, drops=stations.drops, last_drop=stations.last_drop,
     )  # fmt: skip
     async for record in stations.search(event_id, EVENTS):
         match record:
             case Received():
                 account.receipts += _receipts(record, user, event_id)
             case Refused(event_id=found) if found == event_id:
+                place = record.place or record.topic
                 account.receipts.append(
-                    Receipt(record.at, record.topic, record.status, reason=record.reason, detail=record.text)
+                    Receipt(record.at, place, record.status, reason=record.reason, detail=record.text)
                 )
             case Relayed():
                 account.relays += [
@@ -108,7 +111,7 @@ async def collect(stations: Stations, user: str, event_id: str, connected: Seque
     account.connections = await _connections(stations, user, connected)
     account.receipts, account.relays = account.receipts[:MOST][::-1], account.relays[:MOST][::-1]
     if not account.receipts and not account.relays:
-        account.partition = await _partition(stations, user)
+        account.partitions = await _partitions(stations, user)
         account.may_be_left_out = stations.has_sampled
     return account
 
@@ -150,11 +153,15 @@ async def _connections(stations: Stations, user: str, connected: Sequence[Connec
     return sorted(found.values(), key=lambda connection: connection.opened_at)
 
 
-async def _partition(stations: Stations, user: str) -> str:
-    """Topic and partition of the user's last event; "" if there is none."""
+async def _partitions(stations: Stations, user: str) -> list[str]:
+    """Topics and partitions of the user's last `MOST` records, newest first."""
+    found, searched = dict[str, None](), 0
     async for record in stations.search(user, RECEIVED):
         if isinstance(record, Received):
             for users, partition in zip(reversed(record.users), reversed(record.partitions), strict=True):
-                if user in users:
-                    return f"{record.topic}/{partition}"
-    return ""
+                if partition and user in users:
+                    found[f"{record.topic}/{partition}"] = None
+        searched += 1
+        if searched == MOST:
+            break
+    return list(found)

@@ -34,6 +34,7 @@ class Refused(msgspec.Struct, array_like=True, tag=2, gc=False):
     reason: str
     text: str
     status: str = "dropped"
+    place: str = ""  # topic/partition/offset, if they are known
 
 
 class Relayed(msgspec.Struct, array_like=True, tag=3, gc=False):

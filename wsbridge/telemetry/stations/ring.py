@@ -54,6 +54,8 @@ class Stations:
         self.has_sampled = False  # whether deliveries or batches were left out
         self.deliveries: dict[str, float] = {}  # topic and partition → time of the last delivery
         self.denials, self.denied_at = 0, 0.0  # calls to routes of the sidecar that were refused, time of the last one
+        self.drops = 0  # events that can never be accepted; time, reason and text of the last one
+        self.last_drop: tuple[float, str, str] | None = None
         self._max_bytes = max_bytes
         self._clock = clock
         self._records: deque[bytes] = deque()
@@ -93,9 +95,10 @@ class Stations:
         )
 
     def dropped(self, topic: str, event: Rejected) -> None:
-        """Record an event that can never be accepted, if it has an id."""
+        """Count an event that can never be accepted, and record it if it has an id."""
+        self.drops, self.last_drop = self.drops + 1, (self._clock(), event.reason, event.text)
         if event.event_id:
-            self._add(Refused(self._clock(), topic, event.event_id, event.reason, event.text))
+            self._add(Refused(self._clock(), topic, event.event_id, event.reason, event.text, place=event.place))
 
     def retried(self, topic: str, event_id: str, reason: str, text: str) -> None:
         """Record an event that was answered RETRY with its whole delivery, if its id can be read."""

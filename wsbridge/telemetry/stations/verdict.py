@@ -9,6 +9,7 @@ from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Re
 from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
 
 ABSENT = "no connection when it arrived"
+CANARY = "wsbridge doctor --canary"
 CLAUSES = 3  # about single connections in one answer, at most
 PLACES = 3  # topics and partitions in one answer, at most
 QUIET = 10.0  # seconds without a delivery after which a partition may be blocked
@@ -35,7 +36,8 @@ class Verdict(NamedTuple):
 class Case(NamedTuple):
     """`kept` is the position of the event in the history, if it is there. `now` is in seconds since 1970.
 
-    `missing` is a text about the replicas without an account, or "".
+    `missing` is a text about the replicas without an account, or "". `top` is the position of the history, if there is
+    one, and `ttl` the seconds that Redis keeps events; 0 without Redis, or if it cannot be read now.
     """
 
     user: str
@@ -44,6 +46,8 @@ class Case(NamedTuple):
     kept: Position | None
     now: float
     missing: str = ""
+    top: Position | None = None
+    ttl: float = 0.0
 
 
 def judge(case: Case) -> Verdict:
@@ -97,22 +101,42 @@ def _silence(case: Case) -> str:
         for place, at in account.deliveries.items():
             deliveries[place] = max(at, deliveries.get(place, 0.0))
     if not deliveries:
-        return "no sidecar has delivered a valid event"
-    partition = next((account.partition for account in case.accounts if account.partition), "")
+        return f"no sidecar has delivered a valid event{_of_drops(case)}"
+    own = list(dict.fromkeys(partition for account in case.accounts for partition in account.partitions))
+    partition = own[0] if own else ""
     topic, _, number = partition.rpartition("/")
+    numbers = sorted((each.removeprefix(f"{topic}/") for each in own if each.startswith(f"{topic}/")), key=_by_number)
+    if len(numbers) > 1:
+        return (
+            f"{case.user}'s events come from several partitions ({_listed(numbers)} of {topic}): the "
+            "publisher sets no partition key, and order is not kept. This event may be in a partition that another "
+            f"consumer has: {CANARY}"
+        )
     if number and partition in deliveries:
         quiet = case.now - deliveries[partition]
         name = f"the user's partition, {number} of {topic},"
         if quiet > QUIET:
             return f"{name} has delivered nothing for {span(quiet)}"
-        return f"{name} delivered {span(quiet)} ago; check id and topic at the publisher"
+        keyless = f"If {case.user}'s events have no partition key, another consumer may have it: {CANARY}"
+        return f"{name} delivered {span(quiet)} ago. {keyless}. Otherwise check id and topic at the publisher"
     latest = sorted(deliveries, key=lambda place: -deliveries[place])
     places = ", ".join(place.removesuffix("/") for place in latest[:PLACES])
     extent = f"and {len(latest) - PLACES} more" if len(latest) > PLACES else "only"
     ago = span(case.now - deliveries[latest[0]])
-    elsewhere = "If the user's partition is another one, another consumer may get it: run wsbridge doctor --canary"
+    elsewhere = f"If the user's partition is another one, another consumer may get it: run {CANARY}"
     what = f"other events arrive (the last one {ago} ago, from {places} {extent})"
     return f"{what}. {elsewhere}. Otherwise check id and topic at the publisher"
+
+
+def _of_drops(case: Case) -> str:
+    """A clause about events that were dropped, if no other event has come."""
+    last = max((account.last_drop for account in case.accounts if account.last_drop), default=None)
+    if last is None:
+        return ""
+    at, reason, text = last
+    drops = sum(account.drops for account in case.accounts)
+    were = f"{drops} {'was' if drops == 1 else 'were'} dropped"
+    return f", but {were} ({reason}, the last one {span(case.now - at)} ago: {text})"
 
 
 def _of_denials(case: Case) -> str:
@@ -143,7 +167,7 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
     if position is None and then:
         return Verdict(Code.STORED, "stored, but its position is forgotten, so nothing shows which connections got it")
     if position is None:
-        return Verdict(Code.STORED, f"{ABSENT}; no longer in the history")
+        return Verdict(Code.STORED, f"{ABSENT}; {_where(case, position, at)}")
     if not then:
         return _of_absent(case, position, later, at)
     fates = [fate_of(connection, position, later, at) for connection in then]
@@ -168,7 +192,7 @@ def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -
 def _of_absent(case: Case, position: Position, later: list[Connection], at: float | None) -> Verdict:
     """The verdict if the user was not connected when the event arrived, or if that time is unknown."""
     lead = ABSENT if at is not None else "the time of its arrival is forgotten"
-    where = f"in the history at {position}" if case.kept else "no longer in the history"
+    where = _where(case, position, at)
     fates = [fate_of(connection, position, [], at) for connection in later]
     got = [fate for fate in fates if fate.kind in (Kind.GOT, Kind.LATE)]
     if got:
@@ -182,6 +206,17 @@ def _of_absent(case: Case, position: Position, later: list[Connection], at: floa
     return Verdict(Code.STORED, f"{lead}; {where}; the user has not connected since")
 
 
+def _where(case: Case, position: Position | None, at: float | None) -> str:
+    """Whether the event is in the history. A position outlives its entries, so that only a loss resets it earlier."""
+    if case.kept:
+        return f"in the history at {position}"
+    is_reset = not case.top or not case.top.offset or (position is not None and position.epoch != case.top.epoch)
+    if at is None or case.now - at >= case.ttl or not is_reset:
+        return "no longer in the history"
+    lead = f"no longer in the history after {span(case.now - at)}, though histories are kept for {case.ttl:g} s"
+    return f"{lead}: Redis has lost or evicted it (wsbridge doctor, redis-eviction)"
+
+
 def _delay(stored: Sequence[Receipt], relays: Sequence[Relay]) -> str:
     """The time until the event was written to sockets: since Kafka got it, or else since the bridge did."""
     if not relays or not stored:
@@ -190,6 +225,17 @@ def _delay(stored: Sequence[Receipt], relays: Sequence[Relay]) -> str:
     if produced is not None:
         return f" {span(relays[0].at - produced)} after its Kafka timestamp"
     return f" {span(relays[0].at - stored[0].at)} after the bridge received it"
+
+
+def _by_number(partition: str) -> tuple[int, str]:
+    return len(partition), partition
+
+
+def _listed(words: Sequence[str]) -> str:
+    """The first `PLACES` words, and how many more there are."""
+    more = [f"{len(words) - PLACES} more"] if len(words) > PLACES else []
+    *first, last = [*words[:PLACES], *more]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _plural(noun: str, number: int) -> str:

@@ -17,14 +17,15 @@ async def test_account_has_receipts_and_relays_of_the_event_only() -> None:
     events = [event("e1", partition="3", offset="41", produced=0.5), event("e10", users=("u10",))]
     stations.received(1.0, "t", events, outcomes)
     stations.relayed([entry("e10", user="u1"), entry("e1", offset=2), entry("e1", user="u10", offset=3)])
-    stations.dropped("t", Rejected(Drop.NO_USER, "why", "e11"))
+    stations.dropped("t", Rejected(Drop.NO_USER, "why", "e11", place="t/3/42"))
     account = await account_of(stations)
     assert account.receipts == [Receipt(1.0, "t/3/41", "stored", produced=0.5)]
     assert account.relays == [Relay(2.0, Position("e", 2))]
     (other,) = (await account_of(stations, event_id="e10")).receipts
     assert (other.status, other.reason, other.detail, other.is_for_user) == ("retried", "queue_full", "text", False)
     (dropped,) = (await account_of(stations, event_id="e11")).receipts
-    assert (dropped.status, dropped.reason, dropped.detail) == ("dropped", "no_user", "why")
+    assert (dropped.status, dropped.reason, dropped.detail, dropped.place) == ("dropped", "no_user", "why", "t/3/42")
+    assert (account.drops, account.last_drop) == (1, (2.0, "no_user", "why"))
 
 
 async def test_account_joins_the_records_of_a_session() -> None:
@@ -49,12 +50,13 @@ async def test_account_joins_the_records_of_a_session() -> None:
     ]
 
 
-async def test_account_without_the_event_names_the_partition_of_the_user() -> None:
+async def test_account_without_the_event_names_the_partitions_of_the_user() -> None:
     stations = Stations(10_000)
     stations.received(1.0, "t", [event("e0", partition="3"), event("e0", users=("u10",), partition="4")], None)
+    stations.received(2.0, "t", [event("e2", partition=""), event("e3", partition="2")], None)
     account = await account_of(stations)
-    assert (account.partition, account.deliveries) == ("t/3", {"t/4": 1.0})
-    assert (await collect(stations, "nobody", "e1", [])).partition == ""
+    assert (account.partitions, account.deliveries) == (["t/2", "t/3"], {"t/4": 1.0, "t/2": 2.0})
+    assert (await collect(stations, "nobody", "e1", [])).partitions == []
 
 
 async def test_account_tells_when_the_event_may_be_left_out() -> None:

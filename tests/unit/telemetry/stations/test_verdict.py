@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.stations import at, connection, read
+from wsbridge.core.events import Position
 from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
 from wsbridge.telemetry.stations.verdict import Case, Code, judge
 
@@ -66,7 +67,7 @@ def test_verdict_without_a_position_does_not_judge_connections() -> None:
 
 
 def test_verdict_of_a_silent_partition_uses_the_last_delivery_to_any_replica() -> None:
-    one = account("a", partition="t/3", deliveries={"t/3": 10.0, "t/4": 240.0})
+    one = account("a", partitions=["t/3", "other/1"], deliveries={"t/3": 10.0, "t/4": 240.0})
     other = account("b", deliveries={"t/3": 190.0})
     code, text = answer(one, other, kept=False)
     assert code is Code.NEVER_RECEIVED
@@ -74,6 +75,59 @@ def test_verdict_of_a_silent_partition_uses_the_last_delivery_to_any_replica() -
         "has not reached any of 2 replicas in the last 4 min: "
         "the user's partition, 3 of t, has delivered nothing for 1 min"
     )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "places"),
+    [
+        (["t/1"], ["t/0"], "0 and 1 of t"),
+        (["t/10", "t/2", "other/1"], [], "2 and 10 of t"),
+        ([f"t/{number}" for number in range(5)], [], "0, 1, 2 and 2 more of t"),
+    ],
+)
+def test_verdict_of_a_user_with_several_partitions_names_none_as_the_users(
+    one: list[str], other: list[str], places: str
+) -> None:
+    code, text = answer(
+        account("a", partitions=one, deliveries=dict.fromkeys(one, 249.0)), account(partitions=other), kept=False
+    )
+    assert code is Code.NEVER_RECEIVED
+    assert text.partition(": ")[2] == (
+        f"u1's events come from several partitions ({places}): the publisher sets no partition key, and order is not "
+        "kept. This event may be in a partition that another consumer has: wsbridge doctor --canary"
+    )
+
+
+@pytest.mark.parametrize(("drops", "were"), [(26, "27 were"), (0, "1 was")])
+def test_verdict_without_a_valid_event_tells_of_the_dropped_ones(drops: int, were: str) -> None:
+    one = account("a", drops=drops, last_drop=(9.0, "not_json", "other") if drops else None)
+    code, text = answer(one, account("b", drops=1, last_drop=(245.0, "no_user", "why; what")), kept=False)
+    assert (code, text.partition(": ")[2]) == (
+        Code.NEVER_RECEIVED,
+        f"no sidecar has delivered a valid event, but {were} dropped (no_user, the last one 5.0 s ago: why; what)",
+    )
+
+
+LOST = (
+    "no longer in the history after 4 min, though histories are kept for 300 s: Redis has lost or evicted it (wsbridge "
+    "doctor, redis-eviction)"
+)
+
+
+@pytest.mark.parametrize(
+    ("top", "ttl", "text"),
+    [
+        (None, 300.0, LOST),
+        (at(0), 300.0, LOST),
+        (Position("new", 7), 300.0, LOST),
+        (at(999), 300.0, "no longer in the history"),  # it may be trimmed
+        (None, 200.0, "no longer in the history"),  # it may be expired
+    ],
+)
+def test_verdict_of_an_event_that_redis_has_lost_says_so(top: Position | None, ttl: float, text: str) -> None:
+    one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))])
+    verdict = judge(Case("u1", "e1", [one], None, 250.0, top=top, ttl=ttl))
+    assert verdict.text == f"no connection when it arrived; {text}; the user has not connected since"
 
 
 def test_verdict_adds_up_the_refused_calls_of_all_replicas() -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from wsbridge.cli.doctor import bridge, canary, ingress, keys, redis, refused, sidecar, streams
 from wsbridge.cli.doctor.deployment import Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, State
+from wsbridge.cli.doctor.relations import related
 
 LIMIT = 30.0  # seconds for one check
 
@@ -24,7 +25,6 @@ CHECKS = {
     "refused": Check(refused.refused),
     "bridge-clock": Check(bridge.bridge_clock),
     "sidecar": Check(sidecar.sidecar),
-    "sidecar-version": Check(sidecar.sidecar_version),
     "api-token": Check(sidecar.api_token),
     "app-token": Check(sidecar.app_token),
     "component": Check(sidecar.component),
@@ -48,6 +48,7 @@ CHECKS = {
     "histories": Check(ingress.histories),
     "origin": Check(ingress.origin),
     "guarded-routes": Check(ingress.guarded_routes),
+    "sidecar-version": Check(sidecar.sidecar_version),  # last: rarely the cause of what the operator looks for
 }
 
 
@@ -56,16 +57,7 @@ async def examine(d: Deployment) -> list[tuple[str, Finding]]:
     found = {"refused": await run(CHECKS["refused"], d)}  # before the others, which cause refusals themselves
     names = [name for name in CHECKS if name not in found]
     found |= zip(names, await asyncio.gather(*(run(CHECKS[name], d) for name in names)), strict=True)
-    if any(finding.state is State.FAILURE for finding in found["canary"]):
-        found |= {name: [_doubted(finding) for finding in found[name]] for name in ("replicas", "histories")}
-    return [(name, finding) for name in CHECKS for finding in found[name]]
-
-
-def _doubted(finding: Finding) -> Finding:
-    """What is ok at the replicas that answered proves little if not every event comes to them."""
-    if finding.state is not State.OK:
-        return finding
-    return finding._replace(text=f"{finding.text}; but not every event comes to this address: see canary")
+    return [(name, finding) for name in CHECKS for finding in related(name, found)]
 
 
 async def run(check: Check, d: Deployment) -> list[Finding]:

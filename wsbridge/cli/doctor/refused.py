@@ -32,7 +32,9 @@ CURES: Mapping[str, Mapping[str, str]] = {
         Drop.UTF16: UTF8,
         Drop.SCHEMA_REGISTRY: "let its publisher send plain JSON, without the serializer of a schema registry",
         Drop.NO_DATA: "let its publisher put a JSON object into the CloudEvent's data",
-        Drop.NO_USER: "compare the published data with the bridge's WSBRIDGE_USER_ID_FIELD",
+        Drop.NO_USER: "let its publisher send the field that WSBRIDGE_USER_ID_FIELD names (default: user_id). Change "
+        "the setting only if every publisher uses another field: it holds for all topics, and a change needs a "
+        "restart. Dropped events are not delivered again",
         Drop.BAD_USER: "let its publisher send the user as a string of 1 to 256 bytes, an integer or a list of these",
         Drop.TOO_LARGE: "publish less data for fewer users at once, or raise WSBRIDGE_MAX_EVENT_BYTES",
         Drop.EXPIRED: "let its publisher set a longer ttlInSeconds, and look for a delay in the sidecar or in Kafka",
@@ -61,6 +63,7 @@ CURES: Mapping[str, Mapping[str, str]] = {
     },
 }
 _WORDS = {"drops": "events dropped", "retries": "events retried", "closes": "connections refused"}
+LOSES_EVENTS = (_WORDS["drops"], _WORDS["retries"])  # a finding that begins with one is about events
 _OF_OTHERS = ("closes", "errors")  # kinds that clients cause, and that have more labels than cures
 
 
@@ -90,7 +93,8 @@ async def refused(d: Deployment) -> list[Finding]:
             )
             state = failure if grown and kind not in _OF_OTHERS else warning
             found.append(state(f"{text} since the start{name}: {count:,}, {more}{event}", cures.get(reason, UNKNOWN)))
-    return found or [ok("no event was dropped or retried, and no token or request refused, since the start")]
+    before = " (before doctor's own attempts)" if d.public_url else ""
+    return found or [ok(f"no event was dropped or retried, and no token or request refused, since the start{before}")]
 
 
 async def retries(d: Deployment) -> int:

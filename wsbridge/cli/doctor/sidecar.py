@@ -15,6 +15,8 @@ FAULTS = (  # the first version without the fault, and the fault
     ((1, 18, 0), "after SIGTERM it delivers nothing, even with dapr.io/enable-native-sidecar"),
     ((1, 18, 3), "it ends if a subscription without rawPayload gets a CloudEvent with a numeric traceid"),
 )
+ELSEWHERE = "another address is set with --dapr, another port with DAPR_HTTP_PORT"
+SUBSCRIBE = "restart the sidecar: it subscribes once"
 ACCESS = "apply k8s/dapr/access.yaml and name it in dapr.io/config"
 
 
@@ -24,8 +26,11 @@ async def sidecar(d: Deployment) -> Finding:
         status = (await d.of_sidecar("/v1.0/metadata")).status
     except Unreachable as why:
         if d.settings.development or d.settings.demo:
-            raise NotChecked("there is no sidecar, and this mode needs none") from None
-        cure = "set dapr.io/enabled; a sidecar does not start if the Configuration in dapr.io/config is missing"
+            raise NotChecked(f"no sidecar answers at {d.sidecar}, and this mode needs none; {ELSEWHERE}") from None
+        cure = (
+            "set dapr.io/enabled; a sidecar does not start if the Configuration in dapr.io/config is missing. "
+            f"{ELSEWHERE[0].upper()}{ELSEWHERE[1:]}"
+        )
         return failure(f"no sidecar answers at {d.sidecar}: {why}", cure)
     if status in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED):
         return ok(f"a sidecar answers at {d.sidecar}")
@@ -75,8 +80,7 @@ async def subscription(d: Deployment) -> Finding:
     topics = [topic for topic, _ in d.settings.topics]
     missing = [topic for topic in topics if (d.settings.pubsub_name, topic) not in found]
     if missing:
-        cure = "correct app-token and component below if they fail, then restart the sidecar: it subscribes once"
-        return failure(f"the sidecar is not subscribed to {', '.join(missing)} of {d.settings.pubsub_name}", cure)
+        return failure(f"the sidecar is not subscribed to {', '.join(missing)} of {d.settings.pubsub_name}", SUBSCRIBE)
     return ok(f"the sidecar is subscribed to {', '.join(topics)}")
 
 
@@ -115,12 +119,15 @@ async def app_token(d: Deployment) -> Finding:
         case HTTPStatus.OK:
             return ok("the bridge accepts the sidecar's token")
         case HTTPStatus.UNAUTHORIZED:
-            cure = "set APP_API_TOKEN to the same value for both (dapr.io/app-token-secret), and restart both"
+            cure = (
+                "set APP_API_TOKEN to the same value for both (dapr.io/app-token-secret). Restart the one whose value "
+                "you change, and the sidecar in any case: it subscribes once"
+            )
             is_wrong = "invalid_token" in answer.headers.get(hdrs.WWW_AUTHENTICATE, "")
             sent = "another APP_API_TOKEN than the bridge requires" if is_wrong else "no APP_API_TOKEN"
             return failure(f"the sidecar sends {sent}", cure)
         case HTTPStatus.FORBIDDEN:
-            return failure("the bridge refuses the sidecar", "set APP_API_TOKEN for the bridge and its sidecar")
+            return failure("the bridge refuses the sidecar", "set APP_API_TOKEN for both, and restart both")
         case HTTPStatus.NOT_FOUND:
             cure = "set dapr.io/app-port to WSBRIDGE_INTERNAL_PORT"
             return failure(f"the app-port {port} does not serve the sidecar's routes", cure)

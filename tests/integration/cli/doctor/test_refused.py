@@ -20,7 +20,10 @@ GUARDED = {"JWT_SECRET": SECRET}
 
 async def test_refused_of_a_bridge_that_has_refused_nothing_is_ok(bridge: Running) -> None:
     await bridge.publish({"user_id": "u1"})
-    assert (await found("refused", url=bridge.url)).state is OK
+    finding = await found("refused", url=bridge.url)
+    assert (finding.state, finding.text.endswith("since the start")) == (OK, True)
+    finding = await found("refused", url=bridge.url, public_url=bridge.url)
+    assert finding.text.endswith("since the start (before doctor's own attempts)")
 
 
 async def test_refused_has_a_finding_with_a_cure_for_each_reason(start: Start) -> None:

@@ -18,8 +18,10 @@ async def test_checks_of_a_healthy_sidecar_are_ok() -> None:
 
 
 async def test_sidecar_that_does_not_run_fails_outside_of_development_mode_only() -> None:
-    assert (await found("sidecar", PRODUCTION, sidecar=NOWHERE)).state is FAILURE
-    assert (await found("sidecar", sidecar=NOWHERE)).state is NOT_CHECKED
+    finding = await found("sidecar", PRODUCTION, sidecar=NOWHERE)
+    assert (finding.state, "--dapr, another port with DAPR_HTTP_PORT" in finding.cure) == (FAILURE, True)
+    finding = await found("sidecar", sidecar=NOWHERE)
+    assert (finding.state, "--dapr, another port with DAPR_HTTP_PORT" in finding.text) == (NOT_CHECKED, True)
     demo = {"HOST": "0.0.0.0", "AUTH": "none", "DEMO": "true"}
     assert (await found("sidecar", demo, sidecar=NOWHERE)).state is NOT_CHECKED
     for check in CHECKS[1:]:
@@ -71,6 +73,8 @@ async def test_app_token_explains_each_answer(status: type[web.HTTPException], t
         sidecar.invoked = status
         finding = await found("app-token", sidecar=sidecar.url)
     assert (finding.state, text in finding.text) == (FAILURE, True)
+    if status is web.HTTPUnauthorized:
+        assert "Restart the one whose value you change, and the sidecar in any case" in finding.cure
 
 
 async def test_component_that_is_not_loaded_or_in_memory_is_found() -> None:

@@ -25,7 +25,7 @@ from wsbridge.core.close_codes import CLOSE_LABELS
 from wsbridge.dapr import receipts
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.dapr.handler import DaprHandler, max_body
-from wsbridge.dapr.sidecar_check import SidecarCheck
+from wsbridge.dapr.sidecar_check import SUBSCRIPTIONS, SidecarCheck
 from wsbridge.sessions.admission import Admission
 from wsbridge.sessions.bus import Bus
 from wsbridge.sessions.catch_up import CatchUp
@@ -84,6 +84,7 @@ class Bridge:
             self.registry, self.metrics, size=s.queue_size, max_bytes=s.queue_max_bytes, stations=self.stations,
             traces=self.traces,
         )  # fmt: skip
+        self._sidecar = SidecarCheck(self.metrics, self.stations)
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self.checks = Checks()
         self.garbage = Garbage()
@@ -142,7 +143,7 @@ class Bridge:
         self.checks.add("queue", lambda: "nearly full" if self.bus.fullness > QUEUE_WARNING else None)
         self.checks.add("lifecycle", lambda: "draining" if self.admission.draining else None)
         if not s.development:
-            self.checks.add("sidecar", SidecarCheck(self.metrics).trouble)
+            self.checks.add("sidecar", self._sidecar.trouble)
 
     def application(self, *, public: bool, internal: bool) -> web.Application:
         """The application with the routes of the public port, of the internal port, or of one port for both."""
@@ -155,7 +156,7 @@ class Bridge:
         )
         app[REGISTRY] = self.registry
         app.on_response_prepare.append(middleware.finish)
-        access = Access(Trust.of(self.settings), self.metrics, internal=not public, sidecar_denied=self.stations.denied)
+        access = Access(Trust.of(self.settings), self.metrics, internal=not public, sidecar_denied=self._sidecar.denied)
         admin = AdminHandler(
             admission=self.admission,
             metrics=self.metrics,
@@ -225,7 +226,7 @@ class Bridge:
         )
         replicas = self._replicas
         return [
-            ("GET", "/dapr/subscribe", Caller.SIDECAR, dapr.subscriptions),
+            ("GET", SUBSCRIPTIONS, Caller.SIDECAR, dapr.subscriptions),
             ("POST", "/events/{topic}", Caller.SIDECAR, dapr.events),
             ("GET", "/stats", Caller.VIEWER, admin.stats),
             *user_routes(self.broker, replicas, s.history_ttl if s.redis_url else 0.0),

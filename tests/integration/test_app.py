@@ -100,7 +100,6 @@ async def test_health_without_a_sidecar_is_degraded_after_a_minute(
     operator = {"Authorization": "Bearer " + "a" * 16}
     assert (await running.get("/health", **operator))[1]["checks"]["sidecar"].startswith("ok, but no sidecar seen yet ")
     monkeypatch.setattr("wsbridge.dapr.sidecar_check.PATIENCE", 0.0)
-    await running.get("/dapr/subscribe", **{"dapr-api-token": "wrong"})
     status, health = await running.get("/health", **operator)
     assert (status, health["status"]) == (200, "degraded")
     assert "no sidecar has read the subscriptions" in health["checks"]["sidecar"]
@@ -108,6 +107,16 @@ async def test_health_without_a_sidecar_is_degraded_after_a_minute(
     await running.get("/dapr/subscribe", **{"dapr-api-token": "t" * 16})
     assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
     assert (read("wsbridge_last_subscription_read_timestamp_seconds") or 0) > 0
+    async with running.http.head(f"{running.url}/dapr/subscribe", headers={"dapr-api-token": "wrong"}) as response:
+        assert response.status == 401  # as `wsbridge doctor` does
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "wrong"})
+    status, health = await running.get("/health", **operator)
+    assert (status, health["status"]) == (200, "degraded")
+    assert "its last read of the subscriptions was refused (401, " in health["checks"]["sidecar"]
+    assert (await running.get("/healthz"))[0] == 200
+    await running.get("/dapr/subscribe", **{"dapr-api-token": "t" * 16})
+    assert (await running.get("/health", **operator))[1]["checks"]["sidecar"] == "ok"
     assert read("wsbridge_last_delivery_timestamp_seconds") == 0
 
 

@@ -34,6 +34,7 @@ class Caller(StrEnum):
 
 
 Route = tuple[str, str, Caller, Handler]  # method, path, who may call it
+Denied = Callable[[str, int | None], object]  # path, and the status unless anybody can be the caller
 
 # Looking up a member of an enum takes as long as a call.
 _SIDECAR, _OPERATOR, _VIEWER = Caller.SIDECAR, Caller.OPERATOR, Caller.VIEWER
@@ -138,16 +139,11 @@ def _refusal_without_token(caller: Caller, call: Call, trust: Trust) -> Refusal 
 class Access:
     """Guards the routes of one port; `internal` is True for a separate internal port.
 
-    `sidecar_denied` is called when a request for a route of the sidecar is denied.
+    `sidecar_denied` is called when a request for a route of the sidecar is denied, unless `wsbridge doctor` sent it.
     """
 
     def __init__(
-        self,
-        trust: Trust,
-        metrics: Metrics,
-        *,
-        internal: bool,
-        sidecar_denied: Callable[[], object] = lambda: None,
+        self, trust: Trust, metrics: Metrics, *, internal: bool, sidecar_denied: Denied = lambda _, __: None
     ) -> None:
         self._trust = trust
         self._metrics = metrics
@@ -175,9 +171,11 @@ class Access:
         if refused is None:
             return
         self._metrics.failed("denied")
-        if caller is _SIDECAR:
-            self._sidecar_denied()
-        log.warning("request.denied", path=request.path, caller=caller.value, why=refused.why, peer=address_of(request))
+        if caller is _SIDECAR and request.method != hdrs.METH_HEAD:  # doctor sends HEAD, and a sidecar never does
+            is_near = self._internal or _is_local(request)
+            self._sidecar_denied(request.path, refused.status if is_near else None)
+        whose = {"path": request.path, "caller": caller.value, "peer": address_of(request)}
+        log.warning("request.denied", **whose, why=refused.why, todo=refused.text)
         headers = {hdrs.WWW_AUTHENTICATE: refused.challenge} if refused.challenge else None
         raise _ERRORS[refused.status](text=refused.text, headers=headers)
 

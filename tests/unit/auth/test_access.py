@@ -40,7 +40,9 @@ def request(remote: Any = "127.0.0.1", host: str = "localhost:8004", **headers: 
 def garbled(**headers: str) -> Any:
     """A request with header bytes that are not UTF-8, which make_mocked_request cannot make."""
     sent = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return SimpleNamespace(headers=sent, remote="127.0.0.1", host="localhost:8004", path="/stats", get=lambda _: None)
+    return SimpleNamespace(
+        method="GET", headers=sent, remote="127.0.0.1", host="localhost:8004", path="/stats", get=lambda _: None
+    )
 
 
 def trust(token: str | None = None, *, development: bool = False, demo: bool = False) -> Trust:
@@ -214,7 +216,39 @@ async def test_guard_logs_a_refusal_without_secrets_and_counts_it() -> None:
     ]
     assert {(line["path"], line["peer"]) for line in lines} == {("/stats", "10.0.0.9")}
     assert not {"right", "wrong", "secret"} & {str(value) for line in lines for value in line.values()}
+    assert [line["todo"].partition(":")[0] for line in lines] == [
+        "This route needs the operator's token",
+        "This route needs a token",
+    ]
     assert metrics.errors["denied"] == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "remote", "internal", "headers", "reported"),
+    [
+        ("GET", "127.0.0.1", False, {}, [("/dapr/subscribe", 401)]),
+        ("GET", "10.0.0.9", True, {}, [("/dapr/subscribe", 401)]),
+        ("GET", "127.0.0.1", False, {"dapr-caller-app-id": "other"}, [("/dapr/subscribe", 403)]),
+        ("GET", "10.0.0.9", False, {}, [("/dapr/subscribe", None)]),
+        ("GET", "127.0.0.1", False, {"X-Forwarded-For": "192.0.2.1"}, [("/dapr/subscribe", None)]),
+        ("HEAD", "127.0.0.1", True, {}, []),  # `wsbridge doctor`
+    ],
+)
+def test_guard_reports_a_refused_sidecar_with_its_status_unless_anybody_can_be_the_caller(
+    method: str, remote: str, internal: bool, headers: dict[str, str], reported: list[tuple[str, int | None]]
+) -> None:
+    found: list[tuple[str, int | None]] = []
+    access = Access(
+        Trust(tokens={**dict.fromkeys(GUARDED), Caller.SIDECAR: "right"}),
+        Metrics(),
+        internal=internal,
+        sidecar_denied=lambda path, status: found.append((path, status)),
+    )
+    with pytest.raises((web.HTTPUnauthorized, web.HTTPForbidden)):
+        access.check(
+            Caller.SIDECAR, make_mocked_request(method, "/dapr/subscribe", headers=headers).clone(remote=remote)
+        )
+    assert found == reported
 
 
 # The origin of a request.

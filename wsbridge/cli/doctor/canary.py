@@ -45,8 +45,9 @@ async def canary(d: Deployment) -> Finding:
 
 async def _arrived(d: Deployment, user: str, waiting: dict[str, str], retried: int, *, is_kafka: bool) -> Finding:
     """Wait until the bridge has stored every event. `retried` is the number of retried events before them."""
-    places, started = list(waiting.values()), time.monotonic()
-    while waiting and time.monotonic() - started < PATIENCE + d.settings.bulk_wait:
+    places, started, patience = list(waiting.values()), time.monotonic(), PATIENCE + d.settings.bulk_wait
+    d.note(f"canary: waits up to {patience:.0f} s for {', '.join(places)}")
+    while waiting and time.monotonic() - started < patience:
         for event_id, place in list(waiting.items()):
             found = await _why(d, user, event_id)
             if found.get("code") == "dropped":

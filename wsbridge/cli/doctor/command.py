@@ -12,6 +12,12 @@ from wsbridge.cli.options import BRIDGE, FAILED, SIDECAR, Environ, examples, ope
 from wsbridge.config.env import load
 
 PUBLIC = "https://push.example.com"
+OPTIONAL = {  # option → how to give it, and what it checks
+    "public_url": "--public-url URL (ingress)",
+    "canary": "--canary (partitions)",
+    "token": "--token JWT (your provider's tokens)",
+    "caller": "--caller URL (other apps)",
+}
 
 
 @click.command(
@@ -63,12 +69,20 @@ def doctor(environ: Environ, /, *, as_json: bool, **options: Any) -> int:
     failure, else 0.
     """
     import asyncio
+    import sys
 
     from wsbridge.cli.doctor.findings import as_json as in_json
     from wsbridge.cli.doctor.findings import has_failed, report
 
-    findings = asyncio.run(_examine(environ, **options))
-    click.echo(in_json(findings) if as_json else report(findings))
+    def note(text: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(text, err=True)
+
+    if options["public_url"]:
+        note(f"ingress: takes {options['idle']:g} s (--idle)")
+    findings = asyncio.run(_examine(environ, note=note, **options))
+    unused = [text for option, text in OPTIONAL.items() if not options[option]]
+    click.echo(in_json(findings) if as_json else report(findings, unused))
     return FAILED if has_failed(findings) else 0
 
 

@@ -1,7 +1,7 @@
 """The deployment that is examined: where its parts are, and how to ask them."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -46,6 +46,7 @@ class Deployment:
     origin: str | None = None
     idle: float = 30.0  # seconds for which a connection through the ingress must last
     canary: bool = False
+    note: Callable[[str], None] = lambda _: None  # is called before a check that takes long
 
     async def send(self, url: str, method: str = "GET", body: bytes | None = None, /, **headers: str) -> Answer:
         """Send a request; follow no redirect. Raises `Unreachable` if no response came."""

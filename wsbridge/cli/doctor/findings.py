@@ -48,18 +48,28 @@ def has_failed(findings: Findings) -> bool:
     return any(finding.state is State.FAILURE for _, finding in findings)
 
 
-def report(findings: Findings) -> str:
-    """One line for each finding, the worst first, then their numbers. Checks that were left out share a line."""
+def report(findings: Findings, unused: Sequence[str] = ()) -> str:
+    """One line for each finding, the worst first, then their numbers and the `unused` options, with what each checks.
+
+    Checks that were left out share a line. A cure is printed once.
+    """
     found = sorted(findings, key=lambda item: _ORDER.index(item[1].state))
     done = [(name, finding) for name, finding in found if finding.state is not State.NOT_CHECKED]
     left_out = sorted((finding.text, name) for name, finding in found if finding.state is State.NOT_CHECKED)
     width = max((len(name) for name, _ in done), default=0)
-    lines = [f"{f.state:11}  {name:{width}}  {_with_cure(f)}" for name, f in done]
+    lines, cured = [], dict[str, str]()  # cure → the check whose line has it
+    for name, finding in done:
+        first = cured.setdefault(finding.cure, name)
+        shown = finding if first == name or not finding.cure else finding._replace(cure=f"as for {first}")
+        lines.append(f"{finding.state:11}  {name:{width}}  {_with_cure(shown)}")
     for why, group in groupby(left_out, key=lambda pair: pair[0]):
         lines.append(f"{State.NOT_CHECKED}  {', '.join(name for _, name in group)}: {why}")
     counts = [sum(finding.state is state for _, finding in findings) for state in State]
     words = [f"{count} {state}" + ("s" if state in (State.FAILURE, State.WARNING) and count != 1 else "")
              for state, count in zip(State, counts, strict=True)]  # fmt: skip
+    if unused:
+        words[0] += " in what was checked"
+        words[-1] += f"; to check more: {', '.join(unused)}"
     return "\n".join(printable(line) for line in (*lines, ", ".join(words)))
 
 

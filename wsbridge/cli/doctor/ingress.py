@@ -21,7 +21,13 @@ USER = "wsbridge-doctor"
 PROXY = "docs/ingress.md"
 ANONYMOUS = "a session needs --token"
 UPGRADE = f"let it pass on Upgrade and Connection, with HTTP/1.1 ({PROXY})"
-CUTTING = f"raise the ingress' idle time-out, and remove its limit of a request's duration ({PROXY})"
+CUTTING = (
+    "raise the ingress' idle time-out above WSBRIDGE_PING_INTERVAL, to 75 s for example (nginx: proxy_read_timeout; "
+    f"HAProxy: timeout tunnel, for streams client and server; {PROXY}). If it is that long already, remove the limit "
+    "of a request's duration"
+)
+DURATION = f"remove the ingress' limit of a request's duration ({PROXY}): its idle time-out is long enough"
+LATE = 3.0  # seconds for which a ping may be late
 SAMPLES = 8  # connections that look for further replicas
 GUARDED = ("/stats", "/metrics", "/dapr/subscribe")
 
@@ -152,7 +158,7 @@ async def idle_websocket(d: Deployment) -> Finding:
     except (aiohttp.ClientError, OSError):
         raise NotChecked("no WebSocket opens") from None
     if code in _PROXIES:
-        return cut("a WebSocket", started)
+        return cut("a WebSocket", started, d.settings.ping_interval)
     raise NotChecked(f"the bridge closed the WebSocket with {code}")
 
 
@@ -166,8 +172,12 @@ def lasted(what: str, events: int, seconds: float) -> Finding:
     return ok(f"{what} without events lasted {seconds:g} s")
 
 
-def cut(what: str, started: float) -> Finding:
-    text = f"{what} without events was cut after {time.monotonic() - started:.0f} s"
+def cut(what: str, started: float, interval: float) -> Finding:
+    """A connection that was cut. After the first ping, which comes within `interval`, that is no idle time-out."""
+    seconds = time.monotonic() - started
+    text = f"{what} without events was cut after {seconds:.0f} s"
+    if seconds > interval + LATE:
+        return failure(f"{text}, although a ping came (each {interval:g} s by the settings here)", DURATION)
     return failure(text, CUTTING)
 
 

@@ -36,13 +36,17 @@ async def _chunks(d: Deployment) -> AsyncIterator[bytes]:
             yield chunk
 
 
+def _interval(d: Deployment) -> float:
+    """Seconds between two comments of the bridge."""
+    return min(d.settings.ping_interval, COMMENT_INTERVAL)
+
+
 async def stream(d: Deployment) -> Finding:
     """Whether the bridge's comments in a stream arrive: not if the ingress buffers responses.
 
     The first message alone proves nothing: a proxy may pass it on with the header, and buffer what follows.
     """
-    interval = min(d.settings.ping_interval, COMMENT_INTERVAL)
-    received, started = b"", time.monotonic()
+    interval, received, started = _interval(d), b"", time.monotonic()
     try:
         async with asyncio.timeout(interval + TIMEOUT):
             async for chunk in _chunks(d):
@@ -71,7 +75,7 @@ def _ended(received: bytes, seconds: float, interval: float) -> Finding:
     text = f"the ingress cut a stream after {seconds:.1f} s"
     if received and seconds <= interval:
         why = f"{text}, before the first comment of the bridge, which comes after {interval:g} s"
-        return failure(why, f"{CUTTING}; then run this again, to see whether the ingress also buffers")
+        return failure(f"{why}: after the cure, run this again to see whether the ingress also buffers", CUTTING)
     passed_on = "nothing" if not received else f"no comment, although one comes every {interval:g} s"
     return failure(f"{text} and had passed on {passed_on}: it buffers and cuts", f"{BUFFERING}. Also {CUTTING}")
 
@@ -99,4 +103,4 @@ async def idle_stream(d: Deployment) -> Finding:
         raise NotChecked("no stream opens: see stream") from None
     if goodbye := _goodbye(received):
         raise NotChecked(f"the bridge closed the stream with {goodbye}")
-    return cut("a stream", started)
+    return cut("a stream", started, _interval(d))

@@ -42,9 +42,11 @@ async def test_canary_without_the_option_is_not_checked(bridge: Running) -> None
 
 
 async def test_canary_names_each_partition_that_delivers(bridge: Running) -> None:
+    notes: list[str] = []
     async with Publishing(bridge) as sidecar:
-        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True)
+        finding = await found("canary", url=bridge.url, sidecar=sidecar.url, canary=True, note=notes.append)
     assert finding.state is OK
+    assert notes == ["canary: waits up to 10 s for task-updates/0, task-updates/1, task-updates/2"]
     assert finding.text.startswith("an event arrived through each of task-updates/0, task-updates/1, task-updates/2 ")
 
 

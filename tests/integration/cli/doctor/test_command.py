@@ -3,12 +3,15 @@
 import json
 import re
 import shlex
+import sys
 
 import pytest
 
 from tests.support.command import finished
+from tests.support.doctor import NOWHERE
 from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, Running, Start, variables
 from wsbridge.cli.doctor import command
+from wsbridge.cli.main import run
 
 
 async def doctor(bridge: Running, *words: str, **settings: str) -> tuple[int, str, str]:
@@ -19,7 +22,8 @@ async def test_doctor_of_a_bridge_on_its_defaults_finds_no_failure(bridge: Runni
     code, out, notes = await doctor(bridge)
     assert (code, notes) == (0, "")
     *lines, counts = out.splitlines()
-    assert counts.startswith("0 failures, 1 warning, 5 ok, ")
+    assert counts.startswith("0 failures in what was checked, 1 warning, 5 ok, ")
+    assert "; to check more: --public-url URL (ingress), --canary (partitions), --token JWT " in counts
     assert lines[0].startswith("warning      partitions    no valid event has been delivered since the start ")
     assert lines[1].startswith("ok           bridge        it is healthy, version ")
 
@@ -31,6 +35,15 @@ async def test_doctor_with_json_prints_each_finding_and_exits_with_1_after_a_fai
     states = {finding["check"]: finding["state"] for finding in found["findings"]}
     assert (code, found["healthy"]) == (1, False)
     assert [name for name, state in states.items() if state == "failure"] == ["sidecar"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_doctor_says_what_takes_long_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    assert run(["doctor", "--url", NOWHERE, "--public-url", NOWHERE, "--idle", "1"], {}) == 1
+    assert capsys.readouterr().err == ("ingress: takes 1 s (--idle)\n" if is_terminal else "")
 
 
 def test_doctor_accepts_the_commands_of_the_docs() -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.support.doctor import FAILURE, NOT_CHECKED, found
 from tests.support.reverse_proxies import ReverseProxy
 from tests.support.running import DEADLINE, Served, Start, until
-from wsbridge.cli.doctor import streams
+from wsbridge.cli.doctor import ingress, streams
 
 LIVELY = {"PING_INTERVAL": "0.5"}  # comments in streams come soon
 
@@ -74,6 +74,16 @@ async def test_stream_tells_a_cut_from_buffering_and_names_both_cures(
         finding = await found("stream", LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
     assert (finding.state, text in finding.text) == (FAILURE, True), finding
     assert ("turn buffering off" in finding.cure, "raise the ingress' idle time-out" in finding.cure) == cures, finding
+
+
+@pytest.mark.parametrize(("late", "cure"), [(0.1, ingress.DURATION), (3.0, ingress.CUTTING)])
+async def test_idle_stream_that_is_cut_after_a_ping_blames_the_limit_of_the_duration(
+    monkeypatch: pytest.MonkeyPatch, late: float, cure: str
+) -> None:
+    monkeypatch.setattr(ingress, "LATE", late)
+    async with FirstOnly(HELLO, 1.0) as proxy:
+        finding = await found("idle-stream", LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
+    assert (finding.state, finding.cure) == (FAILURE, cure), finding
 
 
 async def test_stream_that_the_bridge_ends_is_not_a_fault_of_the_ingress() -> None:

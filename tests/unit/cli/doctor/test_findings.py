@@ -29,6 +29,17 @@ def test_report_of_a_text_with_a_full_stop_has_one_before_the_cure() -> None:
     assert "maxmemory'. Cure: raise it" in report([("redis", failure("used memory > 'maxmemory'.", "raise it"))])
 
 
+def test_report_prints_a_cure_once_and_names_unused_options() -> None:
+    cut = [("stream", failure("cut", "raise it")), ("idle-stream", failure("cut too", "raise it"))]
+    assert report([*cut, ("bridge", ok("fine")), ("jwks", ok("fine"))], ["--canary (partitions)"]).splitlines() == [
+        "failure      stream       cut. Cure: raise it",
+        "failure      idle-stream  cut too. Cure: as for stream",
+        "ok           bridge       fine",
+        "ok           jwks         fine",
+        "2 failures in what was checked, 0 warnings, 2 ok, 0 not checked; to check more: --canary (partitions)",
+    ]
+
+
 def test_json_has_every_finding_in_the_order_of_the_checks() -> None:
     found = json.loads(as_json(FINDINGS))
     assert found["healthy"] is False

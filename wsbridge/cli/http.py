@@ -23,6 +23,7 @@ from wsbridge.cli.options import Failed
 OPERATOR_TIMEOUT = 10.0  # seconds
 MOST_BYTES = 16_777_216  # of a response, or of a line of one that streams
 TOO_MANY = "the bridge refuses this address after too many failed requests: wait a second, then correct the token"
+UNSET = "WSBRIDGE_ADMIN_TOKEN is not set in this shell"
 _REFUSALS = {
     401: "the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN to the same value as on the bridge",
     403: "the bridge rejected the request: set WSBRIDGE_ADMIN_TOKEN to the same value on the bridge and here",
@@ -136,7 +137,7 @@ def operator_lines(url: str, *, token: str | None, timeout: float) -> Iterator[b
     """
     with _responding(url, timeout, "GET", None, _bearer(token)) as (response, sock):
         if response.status != HTTPStatus.OK:
-            raise Failed(refusal(response.status))
+            raise Failed(refusal(response.status, token))
         line = b"\n"
         while line:
             with _within(timeout, sock):
@@ -151,11 +152,13 @@ def understanding() -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        raise Failed(refusal(HTTPStatus.OK)) from None
+        raise Failed(refusal(HTTPStatus.OK, None)) from None
 
 
-def refusal(status: int) -> str:
-    """The reason for which an operators' route did not answer, with its cure."""
+def refusal(status: int, token: str | None) -> str:
+    """The reason for which an operators' route did not answer a request with this token, with its cure."""
+    if status == HTTPStatus.UNAUTHORIZED and not token:
+        return f"{status}: {UNSET}: set it to the same value as on the bridge"
     return f"{status}: {_REFUSALS.get(status, 'unexpected response; check --url')}"
 
 

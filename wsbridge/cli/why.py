@@ -17,7 +17,7 @@ def ask(url: str, user: str, event_id: str, *, token: str | None) -> http.Answer
     """
     answer = http.ask_operator_route(url, "/user/events", token=token, user_id=user, event_id=event_id)
     if answer.status != HTTPStatus.OK or not isinstance(answer.field("answer"), str):
-        raise Failed(http.refusal(answer.status))
+        raise Failed(http.refusal(answer.status, token))
     return answer
 
 

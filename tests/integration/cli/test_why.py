@@ -47,6 +47,8 @@ async def test_why_with_an_admin_token_sends_it(start: Start) -> None:
     await bridge.publish({"user_id": "u1"}, id="e1")
     code, lines, notes = await why(bridge, "u1", "e1")
     assert (code, lines) == (1, [])
+    assert "401: WSBRIDGE_ADMIN_TOKEN is not set in this shell: set it to the same value" in notes
+    _, _, notes = await why(bridge, "u1", "e1", WSBRIDGE_ADMIN_TOKEN=ADMIN_TOKEN[::-1])
     assert "401: the bridge rejected the token: set WSBRIDGE_ADMIN_TOKEN" in notes
     code, (answer, *_), _ = await why(bridge, "u1", "e1", WSBRIDGE_ADMIN_TOKEN=ADMIN_TOKEN)
     assert answer.startswith("no connection when it arrived; ")

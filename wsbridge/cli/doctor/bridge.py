@@ -7,7 +7,7 @@ from typing import Any
 from wsbridge.cli.doctor.clock import compared, time_of
 from wsbridge.cli.doctor.deployment import Deployment
 from wsbridge.cli.doctor.findings import Finding, NotChecked, failure, ok, warning
-from wsbridge.cli.http import Unreachable
+from wsbridge.cli.http import UNSET, Unreachable
 from wsbridge.core.timestamps import seconds_of
 from wsbridge.supervision.health_checks import OK
 from wsbridge.telemetry.stations.fates import span
@@ -48,11 +48,7 @@ async def admin_token(d: Deployment) -> Finding:
         case HTTPStatus.UNAUTHORIZED:
             cure = "set WSBRIDGE_ADMIN_TOKEN to the same value here as for the bridge"
             is_set = d.settings.admin_token is not None
-            why = (
-                "the bridge has another WSBRIDGE_ADMIN_TOKEN"
-                if is_set
-                else "WSBRIDGE_ADMIN_TOKEN is not set in this shell"
-            )
+            why = "the bridge has another WSBRIDGE_ADMIN_TOKEN" if is_set else UNSET
             return failure(why, cure)
         case HTTPStatus.FORBIDDEN:
             cure = "set WSBRIDGE_ADMIN_TOKEN for the bridge and here, or name its internal port with --url"

@@ -18,7 +18,8 @@ def top(environ: Environ, url: str | None, *, once: bool) -> None:
     """Show the numbers of all replicas, as the console does.
 
     A line for each replica that shares the Redis; latencies are those of the last 10 seconds. Below: what is wrong, the
-    events that were not stored, and why connections ended. Ends with Ctrl-C.
+    events that were not stored, histories that Redis has lost, and why connections and requests failed. Ends with
+    Ctrl-C.
 
     Needs the library rich, and outside of development mode WSBRIDGE_ADMIN_TOKEN, which may hold the viewer's token.
     """

@@ -24,7 +24,7 @@ COLUMNS = (
     "replica", "state", "up", "connections", "users", "in/s", "out/s", "sent/s", "queue", "unsent", "CPU", "median",
     "99 %", "loop lag", "Redis",
 )  # fmt: skip
-MEANINGS = {  # of closes whose name does not say it
+MEANINGS = {  # of closes and errors whose name does not say it
     "1000 client": "the client ended the session",
     "1001 client": "the page was closed or left, or a proxy shut down",
     "1005 client": "the client closed without a code",
@@ -34,7 +34,11 @@ MEANINGS = {  # of closes whose name does not say it
     "1012 shutdown": "the replica was drained; clients resume at another one",
     "1013 overloaded": "refused at a limit: WSBRIDGE_MAX_CONNECTIONS, WSBRIDGE_HANDSHAKE_RATE or ulimit -n",
     "1013 unavailable": "refused while histories or keys cannot be read: /health names the reason",
+    "4401 token_invalid": "the bridge refused the client's token: auth.failed in the log names the setting",
     "4408 slow_consumer": "the client read too slowly",
+    "auth": "a token was missing, refused or another user's: see auth.failed in the log",
+    "denied": "a route for the sidecar, operators or Prometheus was refused: see request.denied in the log",
+    "internal": "an error of the bridge: see internal.error in the log",
 }
 _COLOURS = {"healthy": "green", "degraded": "yellow", "draining": "yellow", "no answer": "red"}
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (0, "µs"))
@@ -78,16 +82,15 @@ def drawn(totals: Totals) -> RenderableType:
         table.add_column(column, justify="left" if column in COLUMNS[:2] else "right", no_wrap=True)
     for name, replica in totals.replicas.items():
         table.add_row(*_row(name, replica))
-    closes = totals.counts("closes")
     known = sum(replica.is_silent for replica in totals.replicas.values())
     lines = [
         *(Text(printable(f"{name}: {each}"), "yellow") for name, r in totals.replicas.items() for each in r.problems),
         *([Text(f"{totals.missing - known} more without an answer", "red")] if totals.missing > known else []),
         _counts("not stored", {name: n for name, n in totals.counts("events").items() if n and name != "stored"}),
         _counts("why", totals.counts("drops", "retries")),
-        _counts("closed", closes),
-        *(Text(f"{'':10}  {name}: {words}", "dim") for name, words in MEANINGS.items() if name in _largest(closes)),
-        _counts("errors", totals.counts("errors")),
+        _lost(*totals.losses()),
+        *_explained("closed", totals.counts("closes")),
+        *_explained("errors", totals.counts("errors")),
     ]
     return Group(table, *(line for line in lines if line))
 
@@ -125,6 +128,21 @@ def _counts(title: str, counts: Mapping[str, int]) -> Text:
     shown = [f"{name} {counts[name]:,}" for name in _largest(counts)]
     more = [f"{len(counts) - MOST_LABELS} more"] if len(counts) > MOST_LABELS else []
     return Text(f"{title:10}  " + printable(", ".join(shown + more)) if counts else "")
+
+
+def _explained(title: str, counts: Mapping[str, int]) -> Iterator[Text]:
+    yield _counts(title, counts)
+    for name, words in MEANINGS.items():
+        if name in _largest(counts):
+            yield Text(f"{'':10}  {name}: {words}", "dim")
+
+
+def _lost(losses: int, ago: float | None) -> Text:
+    """A line about histories that Redis has lost; empty without a loss."""
+    when = "" if ago is None else f", {duration(ago)} ago"
+    return Text(
+        f"{'lost':10}  histories {losses:,}{when}: clients got gaps: wsbridge doctor" if losses else "", "yellow"
+    )
 
 
 def _largest(counts: Mapping[str, int]) -> list[str]:

@@ -105,6 +105,15 @@ class Totals:
             found[label] = found.get(label, 0) + count
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
+    def losses(self) -> tuple[int, float | None]:
+        """How often Redis had lost histories since the start, and the seconds since the last time if they are known.
+
+        A replica of an earlier version does not send them.
+        """
+        lines = [replica.now for replica in self.replicas.values()]
+        ago = min((line["at"] - line["lost_at"] for line in lines if line.get("lost_at")), default=None)
+        return sum(line.get("losses", 0) for line in lines), ago
+
 
 def _items(all_counts: Iterable[Mapping[str, int]]) -> Iterable[tuple[str, int]]:
     for counts in all_counts:

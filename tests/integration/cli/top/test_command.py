@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import sys
+import time
 
 import pytest
 from aiohttp import web
@@ -38,6 +39,21 @@ async def test_top_explains_closes_whose_name_does_not(bridge: Running) -> None:
         "closed      4401 token_missing 2, 1006 lost 1",
         "            1006 lost: no close frame came: the network or a proxy cut the connection, or the client crashed",
     ]
+
+
+async def test_top_tells_of_lost_histories_and_explains_refusals(bridge: Running) -> None:
+    metrics = bridge.bridge.metrics
+    metrics.losses, metrics.lost_at = 1, time.time() - 7_200
+    metrics.closes["4401", "token_invalid"] += 1
+    metrics.failed("auth")
+    metrics.failed("denied")
+    _, out, _ = await finished("top", "--url", bridge.url)
+    lost, closed, closed_text, errors, auth, denied = out.splitlines()[-6:]
+    assert lost == "lost        histories 1, 2 h ago: clients got gaps: wsbridge doctor"
+    assert closed == "closed      4401 token_invalid 1"
+    assert closed_text.startswith("            4401 token_invalid: the bridge refused the client's token: ")
+    assert errors == "errors      auth 1, denied 1"
+    assert (auth.split(":")[0].strip(), denied.split(":")[0].strip()) == ("auth", "denied")
 
 
 async def test_top_sends_the_token_of_an_operator_or_a_viewer(start: Start) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from wsbridge.cli.top.screen import MEANINGS, duration, size
 from wsbridge.core.close_codes import CLOSE_LABELS
+from wsbridge.telemetry.metrics import ERRORS
 
 
 @pytest.mark.parametrize(
@@ -30,5 +31,5 @@ def test_size_has_a_decimal_prefix(count: float, expected: str) -> None:
     assert size(count) == expected
 
 
-def test_meanings_are_of_closes_that_there_are() -> None:
-    assert MEANINGS.keys() <= {" ".join(labels) for labels in CLOSE_LABELS}
+def test_meanings_are_of_closes_and_errors_that_there_are() -> None:
+    assert MEANINGS.keys() <= {*(" ".join(labels) for labels in CLOSE_LABELS), *ERRORS}

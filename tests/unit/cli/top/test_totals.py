@@ -85,3 +85,13 @@ def test_counts_are_summed_over_replicas_and_metrics_with_the_largest_first() ->
     totals.take(numbers(1.0, replica="r1", drops={"no_user": 1}, retries={"full": 2}))
     totals.take(numbers(1.0, replica="r2", drops={"no_user": 4}, retries={}))
     assert list(totals.counts("drops", "retries").items()) == [("no_user", 5), ("full", 2)]
+
+
+def test_losses_are_those_of_all_replicas_that_send_them() -> None:
+    totals = Totals()
+    assert totals.losses() == (0, None)
+    totals.take(numbers(100.0, replica="old"))
+    totals.take(numbers(100.0, replica="r1", losses=2, lost_at=40.0))
+    totals.take(numbers(100.0, replica="r2", losses=1, lost_at=74.0))
+    totals.take(numbers(100.0, replica="r3", losses=0, lost_at=0.0))
+    assert totals.losses() == (3, 26.0)

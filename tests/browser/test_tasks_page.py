@@ -139,6 +139,21 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         for tab in tabs:
             await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
         await play(app, scene.adapt(code("Testing your page", "ts")).replace("localhost:5173", f"127.0.0.1:{port}"))
+        await fail_to_add(scene, tabs[0])
+
+
+async def fail_to_add(scene: Scene, page: Page) -> None:
+    """Neither a rejected `settled` nor a failed request makes React unmount the app."""
+    async with scene.bridge.http() as http:
+        await http.post(f"{scene.bridge.url}/users/alice/disconnect")
+    await expect(page.get_by_role("main")).to_have_attribute("aria-busy", "true")
+    await add(page, "Buy eggs")  # `settled` rejects at once, because the client is closed
+    await expect(page.get_by_label("New task")).to_have_value("")
+    await expect(page.get_by_role("alert")).to_be_empty()
+    await scene.bridge.stop()
+    await add(page, "Buy salt")
+    await expect(page.get_by_role("alert")).to_have_text("The task may not have been saved.")
+    await expect(page.get_by_role("listitem")).to_have_text(["Buy milk", "Buy oats", "Buy bread"])
 
 
 async def play(app: Path, test: str) -> None:

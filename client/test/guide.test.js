@@ -58,7 +58,7 @@ test('guide_typescript_compiles_under_strict', () => {
   files.push(['Offline.ts', `${declared}${code('js').Offline}export {};`]);
   assert.deepEqual(files.map(([name]) => name), [
     'playwright.d.ts', 'own.d.ts', 'FiveminuteswithReact.ts', 'TypeScript.ts', 'Testingyourpage.ts', 'Testingyourpage2.ts', 'TanStackQuery.ts',
-    'Next.js.ts', 'Angular.ts', 'FiveminuteswithReact.tsx', 'React.tsx', 'Next.js.tsx', 'Offline.ts',
+    'Next.js.ts', 'Angular.ts', 'FiveminuteswithReact.tsx', 'React.tsx', 'React2.tsx', 'Next.js.tsx', 'Offline.ts',
   ]);
   for (const [name, text] of files) writeFileSync(join(project, name), text);
   const compilerOptions = {
@@ -93,6 +93,12 @@ test('guide_change_resolves_after_its_event_was_handled', async (t) => {
   const { rename } = await import(join(project, 'rename.mjs'));
   await rename({ settled: async (id) => asked.push(id) }, '7', 'Buy oats');
   assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
+});
+
+test('guide_react_provider_of_another_user_has_another_key', async () => {
+  const { Live } = await load('switch.tsx', code('tsx').React2);
+  const keyOf = (userId) => renderToString(createElement(() => Live({ userId }).key));
+  assert.deepEqual([keyOf('alice'), keyOf('bob')], ['alice', 'bob']);
 });
 
 test('guide_nextjs_provider_renders_its_children_on_the_server', async () => {

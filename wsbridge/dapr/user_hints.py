@@ -19,7 +19,7 @@ def why_no_user(data: bytes, field: str) -> str:
     """The reason for the log why `field` (the setting) has no user, and what to do. `data` is a JSON object."""
     seen = "" if field.startswith("@") else _seen(data, field)
     joint = " Publish" if seen.endswith("?") else "; publish"
-    return f"{field} has no user{seen}{joint} it there, or change WSBRIDGE_USER_ID_FIELD"
+    return f"{field} has no user{seen}{joint} it in {field}, or change WSBRIDGE_USER_ID_FIELD for all publishers"
 
 
 def _seen(data: bytes | msgspec.Raw, path: str) -> str:

@@ -285,7 +285,9 @@ HISTORIES = [
         "the other was lost and its client has not resumed",
     ),
     History(
-        no_user, "dropped", r"dropped: user_id has no user; .* did you mean user\? Publish it there, .* \(no_user\)"
+        no_user,
+        "dropped",
+        r"dropped: user_id has no user; .* did you mean user\? Publish it in user_id, .* \(no_user\)",
     ),
     History(unknown_topic, "dropped", r"dropped: its topic is not in WSBRIDGE_TOPICS \(unknown_topic\)"),
     History(unknown_topic_in_bulk, "dropped", r"dropped: its topic is not in WSBRIDGE_TOPICS \(unknown_topic\)"),

@@ -146,8 +146,8 @@ def test_route_gives_the_message_type_of_the_topic() -> None:
         (
             '{"userId":"u","a":1}',
             (
-                "user_id has no user; the event's fields are a, userId: did you mean userId? Publish it there, or "
-                "change WSBRIDGE_USER_ID_FIELD"
+                "user_id has no user; the event's fields are a, userId: did you mean userId? Publish it in user_id, "
+                "or change WSBRIDGE_USER_ID_FIELD for all publishers"
             ),
         ),
         ('{"user_id":true}', "user_id must be a string, an integer or a list of these"),

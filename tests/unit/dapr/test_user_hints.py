@@ -17,9 +17,11 @@ TASK = {"event_type": "secret", "note": {"user_id": "secret"}, "task_id": "secre
 def hint(data: object, path: str = "user_id") -> str:
     """The text without its constant begin and end."""
     text = why_no_user(json.dumps(data).encode(), path)
-    found = re.fullmatch(r"(.+) has no user(.*)(; p| P)ublish it there, or change WSBRIDGE_USER_ID_FIELD", text)
+    found = re.fullmatch(
+        r"(.+) has no user(.*)(; p| P)ublish it in (.+), or change WSBRIDGE_USER_ID_FIELD for all publishers", text
+    )
     assert found
-    assert found[1] == path
+    assert found[1] == found[4] == path
     return found[2]
 
 
@@ -62,7 +64,7 @@ def test_hint_is_bounded_and_escaped() -> None:
 
 
 def test_hint_of_a_malformed_unread_field_is_left_out() -> None:
-    text = "user_id has no user; publish it there, or change WSBRIDGE_USER_ID_FIELD"
+    text = "user_id has no user; publish it in user_id, or change WSBRIDGE_USER_ID_FIELD for all publishers"
     assert why_no_user(b'{"a":"\\ud800","b":{', "user_id") == text
     assert why_no_user(b'{"user_id":1}', "@key") == text.replace("user_id", "@key")
 

@@ -111,8 +111,11 @@ async def test_doctor_names_the_faults_of_this_version(paired: Pairing) -> None:
 
 @pytest.mark.parametrize("token", [None, "another token of the app"])
 async def test_doctor_finds_another_app_token_and_the_missing_subscription(paired: Pairing, token: str | None) -> None:
-    found = await (await paired(app_token=token)).failures()
+    pair = await paired(app_token=token)
+    found, bridge = await pair.failures(), pair.bridge.bridge
     assert set(found) == {"app-token", "subscription"}
+    assert "its last read of the subscriptions was refused (401, " in bridge.checks.run()["sidecar"]
+    assert bridge.stations.denials == 1  # doctor's own call does not count
     assert f"the sidecar sends {'another' if token else 'no'} APP_API_TOKEN" in found["app-token"]
     assert "not subscribed to task-updates" in found["subscription"]
 

@@ -12,6 +12,7 @@ import { transform } from 'esbuild';
 import { jwtVerify } from 'jose';
 import { createElement } from 'react';
 import { renderToString } from 'react-dom/server';
+import { problemOf } from '../src/closes.js';
 
 const CLIENT = fileURLToPath(new URL('..', import.meta.url));
 const DOCUMENTS = ['FRONTEND_INTEGRATION.md', 'docs/frameworks.md'];
@@ -93,6 +94,15 @@ test('guide_change_resolves_after_its_event_was_handled', async (t) => {
   const { rename } = await import(join(project, 'rename.mjs'));
   await rename({ settled: async (id) => asked.push(id) }, '7', 'Buy oats');
   assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
+});
+
+test('guide_names_the_problem_of_each_close_code', () => {
+  const table = GUIDE.split('| code | reason | the client | `problem` | you |\n')[1].split('\n\n')[0].split('\n').slice(1);
+  for (const row of table) {
+    const [code, reasons, , problem] = row.split('|').slice(1).map((cell) => cell.trim().replaceAll('`', ''));
+    for (const reason of reasons.split(', ')) assert.equal(problem, problemOf(Number(code), reason) ?? '', row);
+  }
+  assert.ok(table.length > 10);
 });
 
 test('guide_react_provider_of_another_user_has_another_key', async () => {

@@ -43,6 +43,19 @@ async def test_welcome_commands_make_a_task_on_the_demo_page(bridge: Running, ve
     }
 
 
+@pytest.mark.fault("A5")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_curl_of_the_back_end_page_publishes_an_event_with_its_id(bridge: Running) -> None:
+    tab, _ = await bridge.opened("alice")
+    text = (ROOT / "docs" / "back-end.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^(curl localhost:8004.*?)^```", text, re.MULTILINE | re.DOTALL)
+    line = command.replace("localhost:8004", f"127.0.0.1:{bridge.port}")
+    shell = await create_subprocess_shell(line, stdout=PIPE, stderr=PIPE)
+    output, errors = await asyncio.wait_for(shell.communicate(), DEADLINE)
+    assert output == b'{"status":"SUCCESS"}', errors.decode()
+    assert (await receive(tab))["event_id"] == "task-456-created"
+
+
 def test_welcome_on_another_port_passes_the_url() -> None:
     assert "--url" not in welcome("wsbridge", "127.0.0.1", [8004])
     elsewhere = welcome("wsbridge", "[::1]", [8004, 9000])

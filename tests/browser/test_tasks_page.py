@@ -1,6 +1,6 @@
-"""The page and the backend of examples/tasks-page, and the guide's React app on that backend, in Vite's own server.
+"""The page and the backend of examples/tasks-page, and the guide's React apps on that backend, in Vite's own server.
 
-The guide's test for Playwright tests that app.
+The guide's test for Playwright tests one of these apps.
 """
 
 import json
@@ -42,6 +42,7 @@ import App from './App.tsx';
 createRoot(document.querySelector('#root')).render(createElement(StrictMode, null, createElement(App)));
 """  # as in Vite's template
 INDEX = '<!doctype html><div id="root"></div><script type="module" src="/src/main.js"></script>'
+QUERIES = "queries"  # the folder of another app in the same server
 
 
 class Scene:
@@ -121,7 +122,12 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         "src/main.js": MAIN,
         "src/App.tsx": code("Five minutes with React", "tsx"),
         "vite.config.ts": code("Five minutes with React", "ts"),
+        f"{QUERIES}/index.html": INDEX.replace("/src", "./src"),
+        f"{QUERIES}/src/main.js": MAIN,
+        f"{QUERIES}/src/App.tsx": code("TanStack Query", "tsx"),
+        f"{QUERIES}/src/tasks.ts": code("TanStack Query", "ts"),
     }
+    (app / QUERIES / "src").mkdir(parents=True)
     for name, text in files.items():
         (app / name).write_text(scene.adapt(text), encoding="utf-8")
     vite = app / "node_modules" / ".bin" / "vite"
@@ -139,11 +145,21 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         for tab in tabs:
             await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
         await play(app, scene.adapt(code("Testing your page", "ts")).replace("localhost:5173", f"127.0.0.1:{port}"))
+        await show_queries(await scene.context.new_page(), port, tabs[0])
         await fail_to_add(scene, tabs[0])
+
+
+async def show_queries(page: Page, port: int, tab: Page) -> None:
+    """The app with TanStack Query loads the tasks and shows changes of the other app."""
+    await page.goto(f"http://127.0.0.1:{port}/{QUERIES}/")
+    await expect(page.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
+    await add(tab, "Buy rice")
+    await expect(page.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread", "Buy rice"])
 
 
 async def fail_to_add(scene: Scene, page: Page) -> None:
     """Neither a rejected `settled` nor a failed request makes React unmount the app."""
+    await page.bring_to_front()  # a page behind another one reacts slowly
     async with scene.bridge.http() as http:
         await http.post(f"{scene.bridge.url}/users/alice/disconnect")
     await expect(page.get_by_role("main")).to_have_attribute("aria-busy", "true")
@@ -153,7 +169,7 @@ async def fail_to_add(scene: Scene, page: Page) -> None:
     await scene.bridge.stop()
     await add(page, "Buy salt")
     await expect(page.get_by_role("alert")).to_have_text("The task may not have been saved.")
-    await expect(page.get_by_role("listitem")).to_have_text(["Buy milk", "Buy oats", "Buy bread"])
+    await expect(page.get_by_role("listitem")).to_have_text(["Buy milk", "Buy oats", "Buy bread", "Buy rice"])
 
 
 async def play(app: Path, test: str) -> None:

@@ -1,6 +1,6 @@
+import { LOST } from './closes.js';
 import { quietly } from './quietly.js';
 
-const LOST = 1006; // the code of browsers for a close without a close frame
 const SOCKETS = 3; // number that must fail in a row before a stream is tried
 const UPGRADE = 10_000; // ms on a stream before a socket is tried beside it (an outage looks like a block); doubled each time
 const HOUR = 3_600_000; // the same, at most

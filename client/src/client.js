@@ -16,7 +16,7 @@ import { closeTabs, shareTabs } from './tabs.js';
 export function createClient({ sse, ...options }) {
   const [, folder, query] = /^([^?#]*\/|)ws\/?((?:\?.*)?)$/.exec(String(options.url)) ?? [];
   const beside = folder !== undefined && `${folder}sse${query}`;
-  return buildClient({ sse: sse ?? beside, ...options }, { openStream, createChoice, shareTabs, closeTabs, createReceipts });
+  return buildClient({ sse: sse ?? beside, ...options }, { sse: openStream, choice: createChoice, share: shareTabs, close: closeTabs, receipts: createReceipts });
 }
 
 export { follow };

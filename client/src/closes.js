@@ -1,3 +1,6 @@
+/** The code of browsers for a close without a close frame. */
+export const LOST = 1006;
+
 /** Codes below 4000 that mean a bug of the client: a reconnect would repeat it. */
 const OWN_BUGS = [1002, 1003, 1007, 1008, 1009];
 

@@ -14,11 +14,11 @@ import { createWaiting } from './waiting.js';
  * A client of one bridge and one user: handlers, the position, duplicates. Streams and shared tabs are extras.
  *
  * @param {Options} options
- * @param {{openStream?: Open, createChoice?: typeof import('./choice.js').createChoice, shareTabs?: typeof import('./tabs.js').shareTabs, closeTabs?: (key: string) => void,
- *   createReceipts?: typeof import('./receipts.js').createReceipts}} [extras]
+ * @param {{sse?: Open, choice?: typeof import('./choice.js').createChoice, share?: typeof import('./tabs.js').shareTabs, close?: (key: string) => void,
+ *   receipts?: typeof import('./receipts.js').createReceipts}} [extras]
  * @returns {Client<any>}
  */
-export function buildClient(options, { openStream, createChoice, shareTabs, closeTabs, createReceipts } = {}) {
+export function buildClient(options, { sse: openStream, choice: createChoice, share: shareTabs, close: closeTabs, receipts: createReceipts } = {}) {
   const { url, sse, userId, getToken, signal, resume, share = true, transports, backoff, debug = quietly(() => document && localStorage.wsbridgeDebug) } = options;
   const { on, emit } = createEmitter();
   const { check, handledBy, ready, settled } = createWaiting(() => state);
@@ -33,6 +33,7 @@ export function buildClient(options, { openStream, createChoice, shareTabs, clos
 
   /** @param {State} next */
   function show(next) {
+    if (next.status === 'connecting' && JSON.stringify(next) === JSON.stringify(state)) return; // a tab that becomes the leader
     state = next;
     log('state', next);
     if (next.status === 'closed') {

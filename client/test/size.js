@@ -12,7 +12,7 @@ const TOLERANCE = 0.1; // kB: other versions of Node.js compress a little differ
 const extra = (names, from) => `import { ${names} } from './src/${from}.js';`;
 const client = (extras, imports = '') => `import { buildClient } from './src/core.js'; ${imports}
   export const createClient = (options) => buildClient(options, { ${extras} });`;
-const STREAM = extra('openStream', 'stream') + extra('createChoice', 'choice'), STREAMS = 'openStream, createChoice';
+const STREAM = extra('openStream', 'stream') + extra('createChoice', 'choice'), STREAMS = 'sse: openStream, choice: createChoice';
 const FOLLOW = `export * from './src/client.js';`;
 
 /** Row of the table → the code with this part, and the code without it. */
@@ -30,7 +30,7 @@ const PARTS = {
 async function sizes(contents) {
   if (!contents) return [0, 0];
   const stdin = { contents, resolveDir: fileURLToPath(new URL('..', import.meta.url)) };
-  const [{ contents: code }] = await minify({ stdin, external: ['react'] });
+  const { code } = await minify({ stdin, external: ['react'] });
   return [gzip(code).length, brotli(code).length];
 }
 

@@ -29,7 +29,8 @@ import { createStale } from './stale.js';
  * Keeps a query cache fresh with the messages of a client.
  *
  * The queries under `queryKeys` are fetched again after a gap, and after the first `connected`, because data from before
- * may lack an event. Queries whose fetch `afterConnect` has delayed until then are not fetched again.
+ * may lack an event. Queries whose fetch `afterConnect` has delayed until then are not fetched again. While the client is
+ * closed no query is fetched again; what is due then follows after the next connection.
  *
  * @template {object} M
  * @param {Client<M>} client
@@ -42,7 +43,7 @@ import { createStale } from './stale.js';
  * @returns {() => void} unbinds
  */
 export function bindQueries(client, queryClient, rules, { queryKeys = [[]], within = 50, jitter = 5_000 } = {}) {
-  const stale = createStale(queryClient, within);
+  const stale = createStale(queryClient, within, () => client.state.status === 'closed');
   let /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
 
   /** @param {Rule<any>} rule */
@@ -70,7 +71,8 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
     }),
     client.on('connected', () => {
       const waiting = heldBack.get(client);
-      if (!client.position) stale.addExcept(queryKeys, ({ queryKey }) => !!waiting?.has(JSON.stringify(queryKey))); // of the first connection
+      if (client.position) stale.add([]); // what was due while the client was closed
+      else stale.addExcept(queryKeys, ({ queryKey }) => !!waiting?.has(JSON.stringify(queryKey))); // of the first connection
     }),
   ];
   return () => {

@@ -9,8 +9,9 @@
  *
  * @param {QueryClient} queryClient
  * @param {number} within ms
+ * @param {() => boolean} isClosed then nothing is invalidated until the next `add`, because another user may be logged in
  */
-export function createStale(queryClient, within) {
+export function createStale(queryClient, within, isClosed) {
   const cache = queryClient.getQueryCache();
   const /** @type {Map<string, QueryKey>} */ keys = new Map();
   const /** @type {Set<Query>} */ queries = new Set();
@@ -19,6 +20,7 @@ export function createStale(queryClient, within) {
 
   function flush() {
     timer = undefined;
+    if (isClosed()) return;
     collect();
     const idle = new Set([...queries].filter((query) => !isFetching(query)));
     if (idle.size) void queryClient.invalidateQueries({ predicate: (query) => idle.has(query) });

@@ -1,9 +1,8 @@
 /** @import { Choice, Connection, ConnectionHost, Frame, TransportEvents, Send, State, TokenReason } from './types.js' */
-import { reconnects, problemOf } from './closes.js';
+import { LOST, reconnects, problemOf } from './closes.js';
 import { failure } from './failure.js';
 import { createWatch } from './watch.js';
 
-const LOST = 1006; // the code of browsers for a close without a close frame
 const CONNECT_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection counts as stable: delays after its end are short again
 const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
@@ -45,7 +44,7 @@ export function createConnection(host) {
   /** @param {Transport} transport @param {unknown} [error] */
   function showOpen({ isStream }, error) {
     last = { error };
-    showStatus('open', { transport: isStream ? 'sse' : 'websocket' });
+    showStatus('open', { attempt: 0, transport: isStream ? 'sse' : 'websocket' });
   }
 
   /** @param {number} delay ms @param {typeof plan} [what] */

@@ -2,11 +2,13 @@
 import { createBackoff } from './backoff.js';
 
 const JITTER = 5_000; // ms within which all pages load again after a restart of the bridge, which is a gap for all of them
+const PATIENCE = 3_000; // ms without a connection after which the state is loaded without one, and again once connected
 const MAX_HELD = 100_000; // updates that wait for a load; one more, and the load begins from scratch
 
 /**
  * Loads a state and keeps it fresh: connects, loads, applies the updates since the load began, then each later update.
- * After a gap it loads again. A load that fails is tried again with backoff.
+ * After a gap it loads again. A load that fails is tried again with backoff. While the client is closed nothing is loaded
+ * or set, because another user may be logged in by then. After the next connection it loads again.
  *
  * @template {object} M
  * @template S
@@ -23,7 +25,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   /** @param {'first' | 'gap'} cause */
   async function refresh(cause) {
     const mine = begin();
-    held ??= [];
+    held = []; // earlier updates are part of the state
     try {
       const state = await load({ cause, signal: mine.signal });
       if (mine !== current) return; // another load has begun
@@ -31,14 +33,18 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     } catch (error) {
       if (mine !== current) return;
       onError(error);
-      held = []; // the next load begins after these updates, so its state includes them
-      timer = setTimeout(refresh, backoff(attempt++), cause);
-      return;
+      return plan(backoff(attempt++), cause);
     }
     attempt = 0;
     const updates = held;
     held = null;
     updates.forEach(take);
+  }
+
+  /** @param {number} delay ms @param {'first' | 'gap'} cause */
+  function plan(delay, cause) {
+    clearTimeout(timer);
+    timer = setTimeout(refresh, delay, cause);
   }
 
   function begin() {
@@ -50,10 +56,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   /** @param {any} update */
   function take(update) {
     if (held) {
-      if (held.push(update) > MAX_HELD) {
-        held = [];
-        refresh('gap');
-      }
+      if (held.push(update) > MAX_HELD) refresh('gap');
     } else {
       try {
         apply(update);
@@ -63,19 +66,32 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     }
   }
 
+  function stop() {
+    begin().abort();
+    current = timer = undefined;
+  }
+
+  /** @param {import('./types.js').State} state */
+  function look({ status }) {
+    if (status === 'closed') stop();
+    else if (!current && !timer) plan(PATIENCE, 'first');
+  }
+
+  const { position, state } = client;
   const offs = [
-    client.on('connected', () => void (current ?? refresh('first'))),
+    client.on('state', look),
+    client.on('connected', () => void ((current && client.position) || refresh('first'))), // the first connection does not replay
     client.on('gap', ({ reason }) => {
-      clearTimeout(timer);
-      if (reason === 'reset') timer = setTimeout(refresh, Math.random() * jitter, 'gap');
+      if (reason === 'reset') plan(Math.random() * jitter, 'gap');
       else refresh('gap'); // without delay: the gap is this user's, so other users do not load at the same time
     }),
     client.on('*', (message) => void (message.id && take(message))),
   ];
-  if (client.position) refresh('first');
-  if (client.state.status === 'idle') client.connect();
+  if (position && state.status !== 'closed') refresh('first');
+  look(state);
+  if (state.status === 'idle') client.connect();
   return () => {
     offs.forEach((off) => off());
-    begin().abort();
+    stop();
   };
 }

@@ -6,7 +6,7 @@
  *
  * @typedef {object} State How the client is connected.
  * @property {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} status
- * @property {number} attempt number of tries that failed in a row; 0 again after a stable connection
+ * @property {number} attempt number of tries that failed in a row; 0 while open
  * @property {Transport} [transport] while open; `tab` is another tab's connection
  * @property {number} [delay] while waiting: ms from the last failure to the next try
  * @property {number} [retryAt] while waiting: when the next try is due, in ms since 1970
@@ -18,7 +18,7 @@
  *   connect; or correct the page or the bridge. Each `closed` has one, unless the page itself closed the client
  *
  * @typedef {object} Limits
- * @property {number} [timeout] ms
+ * @property {number} [timeout] ms; 0 or more than 2³¹ − 1 (such as Infinity): without end
  * @property {AbortSignal} [signal]
  *
  * @typedef {Error & {code: ClientErrorCode, docs: string}} ClientError An error of the client; `docs` is a link to its row in the guide.
@@ -104,7 +104,7 @@
  *   `url` and `userId`, for a logout
  * @property {(limits?: Limits) => Promise<State>} ready resolves when the client is open; rejects when it is closed
  * @property {(eventId: string, limits?: Limits) => Promise<Update<string, any> | Gap>} settled resolves after the handlers of the event
- *   with this CloudEvent id have run, or those of a gap that may include it. By default within 10 s
+ *   with this CloudEvent id have run, or those of a gap that may include it, also one of the last 10 s. By default within 10 s
  * @property {State} state
  * @property {string} position of the last message that was handled, '' before the first connection
  * @property {M} [_messages] does not exist: TypeScript infers M from it if a client is passed to a function

@@ -2,7 +2,8 @@
 import { failure } from './failure.js';
 
 const REMEMBERED = 2_000; // ids of handled events; a `settled` for an older one waits until its time-out
-const SETTLE = 10_000; // ms that `settled` waits
+const SETTLE = 10_000; // ms that `settled` waits, and that a gap counts which came before it
+const ENDLESS = 2 ** 31; // ms from which a timer would fire at once
 
 /**
  * Lets an application wait for a state, or until an event was handled.
@@ -12,7 +13,7 @@ const SETTLE = 10_000; // ms that `settled` waits
 export function createWaiting(current) {
   const looks = /** @type {Set<() => void>} */ (new Set());
   const handled = /** @type {Map<string, Frame>} */ (new Map()); // by `event_id`, the oldest first
-  let /** @type {Frame | undefined} */ lastGap;
+  let /** @type {Frame | undefined} */ lastGap, gapAt = 0;
 
   const check = () => looks.forEach((look) => look());
 
@@ -35,10 +36,10 @@ export function createWaiting(current) {
       clearTimeout(timer);
       signal?.removeEventListener('abort', look);
     };
-    const timer = timeout && setTimeout(() => {
+    const timer = timeout && timeout < ENDLESS ? setTimeout(() => {
       reject(failure('timeout', `${timeout} ms passed`));
       looks.delete(look);
-    }, timeout);
+    }, timeout) : undefined;
     looks.add(look);
     signal?.addEventListener('abort', look);
     look();
@@ -49,7 +50,10 @@ export function createWaiting(current) {
     /** @param {Frame} frame whose handlers have run */
     handledBy(frame) {
       const { event_id, type } = frame;
-      if (type === 'gap') lastGap = frame;
+      if (type === 'gap') {
+        lastGap = frame;
+        gapAt = Date.now();
+      }
       if (event_id) handled.set(event_id, frame);
       if (handled.size > REMEMBERED) handled.delete(/** @type {string} */ (handled.keys().next().value));
       check();
@@ -58,7 +62,7 @@ export function createWaiting(current) {
     ready: (limits = {}) => until(() => current().status === 'open' && current(), limits),
     /** @param {string} eventId @param {Limits} [limits] */
     settled(eventId, limits) {
-      const before = lastGap;
+      const before = Date.now() - gapAt < SETTLE ? undefined : lastGap; // the event may have come while the change was on its way
       return until(() => handled.get(eventId) ?? (lastGap !== before && lastGap), { timeout: SETTLE, ...limits });
     },
   };

@@ -329,13 +329,30 @@ test('settled_with_a_gap_that_may_include_the_event_resolves_with_the_gap', asyn
   const client = await open();
   const gap = (last_event_id) => ({ type: 'gap', last_event_id, reason: 'trimmed' });
   sockets[0].say(hello('e:0'), gap('e:5'));
+  await pass(t, 10_000); // an older gap does not count
   const found = outcome(client.settled('mine', { timeout: 60_000 }));
   await settle();
-  assert.deepEqual(found, {}); // a gap before the call does not count
+  assert.deepEqual(found, {});
   sockets[0].say(gap('e:9'));
   await settle();
   assert.equal(found.value.type, 'gap');
+  await pass(t, 9_999);
+  assert.equal((await client.settled('answered after the gap')).last_event_id, 'e:9');
 });
+
+for (const timeout of [0, 2 ** 31, Infinity]) {
+  test(`settled_with_a_timeout_of_${timeout}_waits_without_end`, async (t) => {
+    const { sockets, open } = bridge(t);
+    const client = await open();
+    const found = outcome(client.settled('mine', { timeout }));
+    sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }));
+    await pass(t, 60_000);
+    assert.deepEqual(found, {});
+    sockets[0].say({ ...update('e:1'), event_id: 'mine' });
+    await settle();
+    assert.equal(found.value.id, 'e:1');
+  });
+}
 
 test('settled_without_the_event_rejects_after_10_s_or_when_closed', async (t) => {
   const { sockets, open } = bridge(t);

@@ -23,7 +23,9 @@ function page(t, options = {}, client = new Emitter()) {
     client.emit('*', { type: 'task_update', id: `e:${n}`, event: n });
     client.position = `e:${n}`;
   };
+  shown.is = (status) => client.emit('state', (client.state = { status, attempt: 0 }));
   shown.connected = (more = {}) => {
+    shown.is('open');
     client.emit('connected', more);
     client.position ||= 'e:0';
   };
@@ -98,7 +100,7 @@ test('follow_load_replaced_by_a_newer_one_is_aborted_and_ignored', async (t) => 
   await settle();
   shown.loads[2].resolve(['newer']);
   await settle();
-  assert.deepEqual(shown.tasks, ['newer', 1]);
+  assert.deepEqual(shown.tasks, ['newer']); // without update 1, which may be older than this state
   assert.deepEqual(shown.errors, []);
 });
 
@@ -153,4 +155,65 @@ test('follow_after_its_end_does_nothing', async (t) => {
   shown.loads[0].resolve(['late']);
   await pass(t, 10_000);
   assert.deepEqual([shown.tasks, shown.loads.length], [null, 1]);
+});
+
+test('follow_of_a_client_that_is_closed_sets_no_state_and_loads_again_after_the_next_connection', async (t) => {
+  const shown = page(t);
+  shown.connected();
+  shown.is('closed');
+  assert.ok(shown.loads[0].signal.aborted);
+  shown.loads[0].resolve(['of another user']);
+  await settle();
+  assert.equal(shown.tasks, null);
+  shown.is('connecting');
+  shown.connected({ recovered: true });
+  assert.equal(shown.loads.length, 2);
+  shown.loads[1].resolve(['own']);
+  await settle();
+  shown.update(1);
+  assert.deepEqual([shown.tasks, shown.errors], [['own', 1], []]);
+});
+
+for (const [name, plan] of Object.entries({
+  a_gap: (shown) => shown.client.emit('gap', { reason: 'reset' }),
+  a_failure: (shown) => shown.loads[0].reject(new Error('away')),
+})) {
+  test(`follow_of_a_client_that_is_closed_does_not_load_as_planned_after_${name}`, async (t) => {
+    const shown = page(t);
+    shown.connected();
+    plan(shown);
+    await settle();
+    shown.is('closed');
+    await pass(t, 10_000);
+    assert.equal(shown.loads.length, 1);
+  });
+}
+
+test('follow_of_a_closed_client_loads_nothing_until_it_is_connected', async (t) => {
+  const client = Object.assign(new Emitter(), { position: 'e:5', state: { status: 'closed', attempt: 0 } });
+  const shown = page(t, {}, client);
+  await pass(t, 10_000);
+  assert.deepEqual([shown.loads.length, client.calls], [0, []]);
+  shown.is('connecting');
+  shown.connected({ recovered: true });
+  assert.equal(shown.loads.length, 1);
+});
+
+test('follow_without_a_connection_for_3_s_loads_once_and_again_when_connected', async (t) => {
+  const shown = page(t);
+  for (const status of ['connecting', 'waiting', 'connecting']) shown.is(status);
+  await pass(t, 2_999);
+  assert.equal(shown.loads.length, 0);
+  await pass(t, 1);
+  shown.loads[0].resolve(['without a bridge']);
+  await settle();
+  assert.deepEqual(shown.tasks, ['without a bridge']);
+  shown.is('waiting');
+  await pass(t, 10_000);
+  assert.equal(shown.loads.length, 1);
+  shown.connected();
+  shown.update(1);
+  shown.loads[1].resolve(['connected']);
+  await settle();
+  assert.deepEqual(shown.tasks, ['connected', 1]);
 });

@@ -186,6 +186,23 @@ test('gap_reset_twice_refetches_once_after_a_random_delay', async () => {
   assert.equal(invalidations.callCount(), 2);
 });
 
+test('gap_reset_before_a_close_refetches_only_after_the_next_connection', async () => {
+  const tasks = await shown(['tasks'], [TASK]);
+  client.position = 'k3f9x2:97';
+  bindQueries(client, queryClient, {});
+  await pass(WITHIN);
+  const before = tasks.fetches.length;
+  await tasks.answer([TASK]);
+  client.emit('gap', { last_event_id: 'm7q1aa:0', reason: 'reset' });
+  client.state = { status: 'closed', attempt: 0 };
+  await pass(JITTER * 2);
+  assert.equal(tasks.fetches.length, before);
+  client.state = { status: 'open', attempt: 0 };
+  client.emit('connected', { recovered: true });
+  await pass(WITHIN);
+  assert.equal(tasks.fetches.length, before + 1);
+});
+
 test('gap_with_the_option_query_keys_refetches_only_those', async () => {
   const [tasks, rates] = [await shown(['tasks', 1], []), await shown(['rates'], [])];
   bindQueries(client, queryClient, {}, { queryKeys: [['tasks'], ['task']], jitter: 0 });

@@ -84,3 +84,25 @@ async def test_client_disconnected_by_an_operator_ends_all_tabs(scene: Scene) ->
     await scene.publish(1)
     await follower.has(1)
     assert (leader.state["status"], leader.numbers) == ("closed", [])
+
+
+# Follows with loads that the test answers.
+_FOLLOW = """import(`${bridge}/client.js`).then(({ follow }) => {
+  window.loads = [];
+  window.sets = [];
+  const load = ({ signal }) => new Promise((answer) => loads.push({ answer, signal }));
+  follow(client, { load, set: (state) => sets.push(state), apply() {} });
+})"""
+
+
+async def test_follow_of_a_client_closed_everywhere_sets_nothing_until_the_next_connection(scene: Scene) -> None:
+    first, second = await scene.opened(), await scene.opened()
+    await second.page.evaluate(_FOLLOW)
+    await first.client("close({ everywhere: true })")
+    await second.is_in("closed", reason="closed_everywhere")
+    assert await second.page.evaluate("loads.map(({ signal }) => signal.aborted)") == [True]
+    await second.page.evaluate("loads[0].answer('of another user')")
+    await second.client("connect()")
+    await second.hears("connected", 2)
+    await second.page.evaluate("loads[1].answer('own')")
+    assert await second.page.evaluate("sets") == ["own"]

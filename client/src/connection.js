@@ -6,6 +6,7 @@ import { createWatch } from './watch.js';
 const CONNECT_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection counts as stable: delays after its end are short again
 const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
+const LESS = 1_000; // ms that it may take less after each of two failures: Firefox delays sockets after others have failed
 const PROBE = 3_000; // ms for an answer after the user or the network has returned
 const COMMENTS = 16_000; // the same on a stream, which cannot be pinged and sends a comment every 15 s
 const EARLY = 60_000; // ms before a token expires at which a fresh one is fetched, at most
@@ -17,7 +18,8 @@ const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
  *
  * A transport is one socket or one stream. The `live` one got `connected`. Of those that are being opened, the first one to
  * get `connected` becomes the live one and ends all others. The old live one stays open until then, so no update is late.
- * Two transports are opened at the same time only if none is live. Each has a signal that ends it.
+ * A stream is opened beside a slow socket even if another one is live, because that one may lack updates that were missed.
+ * Each has a signal that ends it.
  *
  * @param {ConnectionHost} host
  * @returns {Connection}
@@ -88,7 +90,9 @@ export function createConnection(host) {
     transport.tried = true;
     try {
       transport.send = open(transport.isStream, token, events(transport), transport.abort.signal);
-      if (choice && !transport.isStream) transport.patience = setTimeout(() => live || run(begin(true), token), PATIENCE);
+      if (choice && !transport.isStream && plan !== 'upgrade') {
+        transport.patience = setTimeout(() => run(begin(true), token), PATIENCE - LESS * Math.min(attempt, 2));
+      }
     } catch (error) {
       end(transport, LOST, '', error);
     }
@@ -276,7 +280,7 @@ export function createConnection(host) {
       else if (timer && (now || plan !== 'hint')) later(now ? 0 : Math.min(remaining(), Math.random() * 1000));
     },
     resync() {
-      if (!live || opening.size || (timer && plan === 'retry')) return;
+      if (!live || (plan !== 'upgrade' && opening.size) || (timer && plan === 'retry')) return;
       resetBackoff();
       later(backoff(attempt++));
     },

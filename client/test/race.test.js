@@ -66,12 +66,50 @@ test('dial_with_one_of_both_failing_waits_for_the_other', async (t) => {
   assert.equal(client.state.status, 'waiting');
 });
 
-test('dial_of_a_successor_opens_no_stream_beside_it', async (t) => {
+test('follower_that_missed_updates_gets_them_by_a_stream_if_new_sockets_are_silent', async (t) => {
+  fakeOrigin(t);
+  const { sockets, streams, open, stream } = bridge(t);
+  const tabs = [];
+  for (const chance of [0.4, 0.5]) {
+    t.mock.method(Math, 'random', () => chance); // the address of the tab for answers
+    tabs.push(await open({ share: true }));
+  }
+  sockets[0].say(hello('e:0'));
+  await settle();
+  tabs[1].client.close(); // as a page in the back-forward cache
+  sockets[0].say(update('e:1'));
+  await settle();
+  tabs[1].client.connect();
+  await pass(t, 3_000);
+  assert.deepEqual([sockets.length, sockets[1].after, streams.length], [2, 'e:0', 1]);
+  await stream(hello('e:1', { recovered: true }), update('e:1'));
+  assert.deepEqual(tabs.map(({ notes }) => notes), [['e:1'], ['e:1']]);
+  assert.deepEqual([tabs[0].client.state.transport, sockets.map(({ closed }) => closed)], ['sse', [true, true]]);
+});
+
+test('missed_updates_on_a_stream_are_fetched_by_another_one_while_a_socket_is_silent_beside_it', async (t) => {
+  const { sockets, streams, open, stream } = bridge(t);
+  const { client, notes } = await open();
+  await blocked(t, sockets, client);
+  await stream(hello('e:0'));
+  await alive(t, streams[0], 14_000); // a socket is tried after 10 s, and no stream beside it
+  assert.deepEqual([sockets.length, streams.length], [4, 1]);
+  streams[0].say(update('e:2'));
+  await pass(t, 1_000);
+  await stream(hello('e:2', { recovered: true }), update('e:1'), update('e:2'));
+  assert.deepEqual([sockets[3].closed, streams.length, notes], [true, 2, ['e:1', 'e:2']]);
+});
+
+test('dial_after_two_failures_opens_a_stream_beside_a_delayed_socket_after_1_s', async (t) => {
   const { sockets, streams, open } = bridge(t);
-  await open();
-  sockets[0].say(hello('e:0'), update('e:9')); // a missed event
-  await pass(t, 6_000);
-  assert.deepEqual([sockets.length, streams.length], [2, 0]);
+  const { client } = await open();
+  for (const patience of [3_000, 2_000, 1_000]) {
+    await pass(t, patience - 1);
+    assert.equal(streams.length, 0);
+    if (patience > 1_000) sockets.at(-1).end();
+    await pass(t, client.state.delay ?? 1);
+  }
+  assert.deepEqual([sockets.length, streams.length], [3, 1]);
 });
 
 test('close_while_both_are_opened_ends_both', async (t) => {

@@ -88,7 +88,8 @@ class Spawned(Reachable):
     async def _read_log(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
-            self.lines.append(json.loads(line))
+            if line.endswith(b"\n"):  # the last line of a process that was killed may be half of one
+                self.lines.append(json.loads(line))
             await self.listening.wait()
 
     async def _read_errors(self) -> None:

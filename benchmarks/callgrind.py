@@ -39,7 +39,7 @@ class Counted:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return self
-            time.sleep(0.1)  # until the next look: a start under valgrind takes seconds
+            time.sleep(0.1)  # between two looks: a start under valgrind takes seconds
         self.__exit__()
         raise SystemExit(f"the server does not listen under valgrind:\n{self._log.read_text()[-2000:]}")
 

@@ -126,7 +126,7 @@ def measure(crowd: Crowd) -> Iterator[Row]:
     idle = Demand(connections=total, events=0, ping_interval=plan.ping_seconds)
     memory, slab, redis = crowd.memory(), _slab(), crowd.redis_memory()
     yield from _handshakes(crowd, f"open {crowd.each} 1 {AT_ONCE}", "a handshake", idle)
-    time.sleep(SETTLE)
+    time.sleep(SETTLE)  # until what the handshakes have left is freed
     yield Row("memory of a connection in the process", (crowd.memory() - memory) / total, COSTS.process, "KB")
     yield Row("memory of an end in the kernel", (_slab() - slab) / total / 2, COSTS.kernel, "KB")
     yield Row("memory of an idle user in Redis", 1024 * (crowd.redis_memory() - redis) / total, COSTS.user, "B")

@@ -47,7 +47,7 @@ class Visit:
         """Measure memory of many connections, let all reconnect, then measure bulks with even more connections."""
         self._warm_up()
         self._load.tell("close")
-        time.sleep(SETTLE)
+        time.sleep(SETTLE)  # until the memory of the closed connections is freed
         before = self._server.memory
         if self._server.contender.resumes:
             self._load.set({"resume": "1"})
@@ -56,7 +56,7 @@ class Visit:
         yield "storm", self._storm()
         self._load.set({"resume": ""})
         self._load.tell(f"open {self._plan.most - self._plan.many} 1 {AT_ONCE}")
-        time.sleep(SETTLE)
+        time.sleep(SETTLE)  # the work after the handshakes is not measured
         yield "crowd", self._posting(BULK, _events)
 
     def _warm_up(self) -> None:
@@ -89,7 +89,7 @@ class Visit:
     def _open(self, sockets: int, per_user: int) -> None:
         self._load.tell("close")
         self._load.tell(f"open {sockets} {per_user} {AT_ONCE}")
-        time.sleep(SETTLE)
+        time.sleep(SETTLE)  # the work after the handshakes is not measured
 
     def _posting(self, size: int, count: Callable[[Answer], int]) -> Measured:
         self._post(size, self._plan.seconds / 2)  # warm-up of caches and just-in-time compilers

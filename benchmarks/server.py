@@ -106,7 +106,7 @@ class Server:
                     receiver = [self._receiver.pid] if self._receiver else []
                     self._pids = family(self._process.pid) + receiver
                     return
-            time.sleep(LOOK)
+            time.sleep(LOOK)  # between two looks: a server from outside does not say when it listens
         self.kill()
         raise ContenderError(f"the server does not listen:\n{self.log()}")
 
@@ -120,7 +120,7 @@ def start_redis(directory: Path) -> subprocess.Popen[bytes]:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             raise ContenderError(f"Redis does not listen: {binary()} --unixsocket {directory}/redis.sock")
-        time.sleep(LOOK)
+        time.sleep(LOOK)  # between two looks for its socket
     return process
 
 

@@ -24,7 +24,7 @@ from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
-TARGET = CACHE / "rust-clients"  # where cargo keeps what it has compiled
+TARGET = CACHE / "rust-clients"  # the folder for Cargo's build output, kept between runs
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 SECTIONS = (section.partition("\n") for section in DOCUMENT.split("\n## ")[1:])
 PROGRAMS = {

@@ -142,7 +142,7 @@ class ApiServer:
             account = "\n".join(Log(path).account for path in self._directory.glob("*.log"))
             assert all(process.running for process in self._processes), account
             assert time.monotonic() < end, account
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # between two looks
 
     def _is_ready(self) -> bool:
         with contextlib.suppress(Refused):

@@ -37,7 +37,7 @@ class Publisher:
             serial += 1
             data = json.dumps({"user_id": users, "text": "x" * LARGE}).encode()
             await self._bridge.post(enveloped(data, id=f"large-{serial}", source="siege"))
-            await asyncio.sleep(1 / LARGES)  # LARGES large events a second
+            await asyncio.sleep(1 / LARGES)  # the rate: LARGES large events a second
 
     def _event(self) -> bytes:
         user = f"good-{self._next % self._plan.good}"

@@ -74,10 +74,10 @@ async def animated(browser: Browser, url: str) -> None:
     async with asyncio.TaskGroup() as group:
         recorder = group.create_task(record())
         for button in BUTTONS:
-            await asyncio.sleep(READING)
+            await asyncio.sleep(READING)  # the time to read what the picture shows
             await press(page, button)
         await done(page, 3)
-        await asyncio.sleep(2 * READING)
+        await asyncio.sleep(2 * READING)  # the last state is shown for longer
         recorder.cancel()
     first, *later = (Image.open(io.BytesIO(png)).resize(SHRUNK, Image.Resampling.LANCZOS) for _, png in frames)
     shown = [round(1000 * (after - before)) for (before, _), (after, _) in pairwise(frames)]

@@ -16,7 +16,7 @@ from pathlib import Path
 import sys, time
 from wsbridge.cli.chain.process import Process
 print(Process(["sleep", "1000"], Path(sys.argv[1])).pid, flush=True)
-time.sleep(1000)
+time.sleep(1000)  # until it is killed
 """
 
 
@@ -45,4 +45,4 @@ def test_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     deadline = time.monotonic() + DEADLINE
     while is_running(child):
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks: only a parent can wait for the end of a process

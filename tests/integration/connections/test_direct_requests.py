@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -182,43 +182,42 @@ async def test_connection_that_is_idle_after_a_post_is_closed_by_the_keep_alive(
     assert not any(bridge.bridge.metrics.refusals.values())  # nothing is wrong
 
 
+class Halt:
+    """An asynchronous function that waits for `go_on` first."""
+
+    def __init__(self, function: Callable[..., Awaitable[Any]]) -> None:
+        self._function = function
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, *args: Any) -> Any:
+        self.begun.set()
+        await self.go_on.wait()
+        return await self._function(*args)
+
+
 async def test_stop_waits_for_a_post_and_closes_its_connection(
     bridge: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
-    append = bridge.bridge.broker.append
-
-    async def slow(*args: Any) -> Any:
-        begun.set()
-        await go_on.wait()
-        return await append(*args)
-
-    monkeypatch.setattr(bridge.bridge.broker, "append", slow)
+    append = Halt(bridge.bridge.broker.append)
+    monkeypatch.setattr(bridge.bridge.broker, "append", append)
     async with Peer(bridge.port) as peer:
         await peer.send(b"".join(post()))
-        await begun.wait()
+        await append.begun.wait()
         stopping = asyncio.create_task(bridge.server.stop())
         await until(lambda: bridge.server._direct[0].is_stopping)
-        go_on.set()
+        append.go_on.set()
         assert b"SUCCESS" in await answered(peer)
         assert await peer.rest() == b""
         await stopping
 
 
 async def test_post_whose_connection_is_lost_is_stored(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
-    append = bridge.bridge.broker.append
-
-    async def slow(*args: Any) -> Any:
-        begun.set()
-        await go_on.wait()
-        return await append(*args)
-
-    monkeypatch.setattr(bridge.bridge.broker, "append", slow)
+    append = Halt(bridge.bridge.broker.append)
+    monkeypatch.setattr(bridge.bridge.broker, "append", append)
     async with Peer(bridge.port) as peer:
         await peer.send(b"".join(post()))
-        await begun.wait()
+        await append.begun.wait()
         peer.reset()
     await until(lambda: not len(bridge.bridge.connection_limit._members))
-    go_on.set()
+    append.go_on.set()
     await until(lambda: bridge.bridge.metrics.events["stored"] == 1)

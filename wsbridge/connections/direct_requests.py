@@ -30,7 +30,7 @@ class Requesting(Protocol):
         """Write the response and close the connection."""
 
 
-class Body:
+class ArrivedBody:
     """The body of a request, with the methods of aiohttp's `StreamReader` that a `web.Request` uses."""
 
     __slots__ = ("_unread", "total_bytes")
@@ -67,7 +67,8 @@ def leave(handler: asyncio.Protocol) -> None:
 class DirectRequests:
     """Has one task for each request, which ends with the handler.
 
-    A task may outlive its connection. WSBRIDGE_HANDSHAKE_RATE and the time-outs of keys and history bound them.
+    A task may outlive its connection. The time-outs of keys and history bound the tasks, and WSBRIDGE_HANDSHAKE_RATE
+    those of handshakes.
     """
 
     server: web.Server
@@ -79,7 +80,6 @@ class DirectRequests:
 
     def begin(self, connection: Requesting, head: Head, body: bytes, *, is_handshake: bool) -> bool:
         """Answer the request with this head and body. Returns False if aiohttp's protocol must do it."""
-        is_handshake = is_handshake and head.upgrades
         if not (is_handshake or head.posts):
             return False
         loop, limit = asyncio.get_running_loop(), self.max_header_bytes
@@ -94,7 +94,7 @@ class DirectRequests:
         is_kept = message.version == HttpVersion11 and not message.should_close
         if hdrs.EXPECT in message.headers or message.chunked or not (is_kept or is_handshake):
             return False
-        payload, nothing = cast("Any", Body(body)), cast("Any", None)
+        payload, nothing = cast("Any", ArrivedBody(body)), cast("Any", None)
         request = self.server.request_factory(message, payload, protocol, nothing, nothing)
         task = loop.create_task(self._answer(connection, request, is_handshake=is_handshake))
         self._tasks.add(task)

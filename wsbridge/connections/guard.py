@@ -35,7 +35,7 @@ class ConnectionGuard(asyncio.Protocol):
         self._stage = _HEAD
         self._head = HeadBuffer(port.max_header_bytes)
         self._body: Body | None = None  # set while it is incomplete
-        self._is_working = False  # aiohttp is answering a request
+        self._is_working = False  # a request is being answered
         self.has_answered = False  # the response to the last request has begun
         self._has_paid = False  # the last request is a handshake that was counted against the rate
         self._deadline = Deadline()  # for the next head, or for the rest of it
@@ -175,7 +175,7 @@ class ConnectionGuard(asyncio.Protocol):
             self.cut("failures")
             return b""
         head = Head(raw)
-        is_handshake = head.asks_for(b"/ws")
+        is_handshake = head.upgrades and head.asks_for(b"/ws")
         if (response := self._port.refusal(head, self.peer, is_handshake=is_handshake)) is not None:
             self.refuse(response)
             return b""
@@ -188,7 +188,7 @@ class ConnectionGuard(asyncio.Protocol):
         self._stage = _TAIL if head.upgrades else _HEAD
         if not (body.is_done and self._port.direct.begin(self, head, rest[:taken], is_handshake=is_handshake)):
             self._hand_over(raw + rest[:taken] if taken else raw)
-        elif self._inner is not None:  # an earlier request needed it
+        elif self._inner is not None:  # an earlier request needed it, as the sidecar's read of the subscriptions
             leave(self._inner)
             self._inner = None
         return rest[taken:]

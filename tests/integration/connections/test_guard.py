@@ -293,6 +293,14 @@ async def test_handshakes_over_the_rate_are_closed_with_1013(start: Start, logs:
     assert await bridge.publish({"user_id": "u1"}) == "SUCCESS"  # the limit does not apply to deliveries
 
 
+async def test_request_for_ws_without_upgrade_over_the_rate_gets_426(start: Start) -> None:
+    bridge = await start(HANDSHAKE_RATE="1")
+    for _ in range(2):
+        await bridge.connect()
+    async with Peer(bridge.port) as peer:
+        assert (await peer.request(GOOD.replace("Upgrade: websocket\r\n", "") + "\r\n"))[0] == 426
+
+
 @pytest.mark.fault("C4")
 async def test_full_bridge_refuses_sessions_and_answers_probes(bridge: Running) -> None:
     bridge.bridge.connection_limit.limit = 2

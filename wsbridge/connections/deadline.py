@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """Calls a function once the deadline has passed. Its timer may be early: then it is set again."""
+    """Calls a function once the deadline has passed. A timer that runs out earlier is started again."""
 
     __slots__ = ("_at", "_timer")
 
@@ -15,7 +15,7 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, seconds: float, over: Callable[[], object]) -> None:
-        """Move the deadline to `seconds` from now. A timer that is set already calls its own function."""
+        """Move the deadline to `seconds` from now. `over` must be the same function in each call."""
         self._at = asyncio.get_running_loop().time() + seconds
         if self._timer is not None and self._timer.when() > self._at:
             self.cancel()

@@ -40,3 +40,20 @@ class FakeTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.resumed += 1
+
+
+class ClosedTransport(FakeTransport):
+    """It has no descriptor any more, and raises the errors of uvloop's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        raise RuntimeError("the handler is closed")
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        def setsockopt(*_: object) -> None:
+            raise ValueError("negative file descriptor")
+
+        return SimpleNamespace(setsockopt=setsockopt) if name == "socket" else default

@@ -78,9 +78,10 @@ class WebSocketHandler:
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request and open its session. The connection continues without this handler."""
         self._check(request)
-        if request.transport is not None:  # otherwise the client disconnected during the handshake
-            request.transport.write(_accepted(request))
-            connection = self._connection_type(request.transport, self._messages)
+        transport = request.transport
+        if transport is not None and not transport.is_closing():  # else the client disconnected during the handshake
+            transport.write(_accepted(request))
+            connection = self._connection_type(transport, self._messages)
             hand_over(request, connection)
             await self._open(request, connection)
         return _Written(status=101)

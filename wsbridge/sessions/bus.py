@@ -10,7 +10,7 @@ from wsbridge.core.events import Entry
 from wsbridge.core.traceparents import trace_id
 from wsbridge.sessions.connection import Connection
 from wsbridge.sessions.registry import Registry
-from wsbridge.sessions.run import Run, run_of, run_of_one
+from wsbridge.sessions.run import Run, run_of
 from wsbridge.sessions.session import Session
 from wsbridge.telemetry.log import debugging, log
 from wsbridge.telemetry.metrics import Metrics
@@ -164,14 +164,11 @@ class Bus:
         frames: list[bytes] = []
         for entry in entries:
             try:
-                frame = connection.update(entry)
+                frames.append(connection.update(entry))
             except Exception as error:  # an error with one event must not affect the others
                 self.metrics.internal("frame", error, what=entry.event_id)
-                continue
-            if len(entries) == 1:
-                return run_of_one(entry, frame)
-            made.append(entry)
-            frames.append(frame)
+            else:
+                made.append(entry)
         return run_of(made, frames)
 
 

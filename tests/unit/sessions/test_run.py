@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.peer import entry
 from wsbridge.core.events import Entry
-from wsbridge.sessions.run import run_of, run_of_one
+from wsbridge.sessions.run import run_of
 
 
 def test_run_of_entries_that_follow_each_other_has_all_frames_as_one() -> None:
@@ -14,14 +14,10 @@ def test_run_of_entries_that_follow_each_other_has_all_frames_as_one() -> None:
     assert (run.entries, run.frames) == (entries, frames)
 
 
-def test_run_of_one_is_that_of_a_list_with_it() -> None:
-    one, many = run_of_one(entry(4), b"a"), run_of([entry(4)], [b"a"])
-    assert (
-        (one.epoch, one.after, one.last, one.data)
-        == (many.epoch, many.after, many.last, many.data)
-        == ("e", 3, 4, b"a")
-    )
-    assert (list(one.entries), list(one.frames)) == (many.entries, many.frames)
+def test_run_of_one_entry_has_its_frame() -> None:
+    run = run_of([entry(4)], [b"a"])
+    assert (run.epoch, run.after, run.last, run.data) == ("e", 3, 4, b"a")
+    assert (run.entries, run.frames) == ([entry(4)], [b"a"])
 
 
 @pytest.mark.parametrize(

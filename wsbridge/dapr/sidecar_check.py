@@ -36,7 +36,7 @@ class SidecarCheck:
         seen = max(self._metrics.subscription_read_at, self._metrics.delivered_at)
         if self._refused_at > seen:
             refused = f"was refused (401, {span(time.time() - self._refused_at)} ago)"
-            return f"its last read of the subscriptions {refused}: another APP_API_TOKEN, see wsbridge doctor"
+            return f"its last read of the subscriptions {refused}: check its APP_API_TOKEN with wsbridge doctor"
         if seen:
             return None
         age = self._clock() - self._created

@@ -40,7 +40,7 @@ def test_sidecar_check_after_a_refused_read_fails_until_the_next_sign(sign: str)
     metrics.subscription_read_at = 1.0
     check.denied("/dapr/subscribe", 401)
     assert re.fullmatch(
-        r"its last read of the subscriptions was refused \(401, .* ago\): another APP_API_TOKEN, see wsbridge doctor",
+        r"its last read of the subscriptions was refused \(401, .* ago\): check its APP_API_TOKEN with wsbridge doctor",
         check.trouble() or "",
     )
     setattr(metrics, sign, time.time() + 1)

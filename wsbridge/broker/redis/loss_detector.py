@@ -24,7 +24,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 _PING = Command("", ("PING",))  # each node must be asked, even without a user to ask for
-PORTION = 250  # users who are looked at before other tasks run
+PORTION = 250  # users in one step of a pass over all users; other tasks run between the steps
 PROBES = 8  # keys that are tried for each node, to find one that it owns
 STUCK = 5.0  # seconds without progress after which the reset of another replica is taken over
 LASTS = 86_400.0  # seconds for which a confirmed append is looked for; less than the lifetime of a position
@@ -155,7 +155,7 @@ class LossDetector:
 
 
 def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield portions of the items, at least one, so that other tasks run while each is read."""
+    """Yield portions of the items, at least one, so that callers can let other tasks run in between."""
     for start in range(0, max(1, len(items)), PORTION):
         yield items[start : start + PORTION]
 

@@ -16,7 +16,7 @@ HELD_SHARE = 0.05  # of the deliveries
 LATE = 5.0  # seconds until the bridge has an event
 DARK = 10.0  # seconds without a connection
 IDLE = 1.0  # seconds without a message
-TAIL = 3  # a user who lacks this many of the latest events gets nothing any more
+TAIL = 3  # latest events that a user must have missed to be reported as getting nothing any more
 _SAME = 0.1, 0.5  # how much the idle times of cut connections may differ: a share, and seconds
 
 

@@ -64,8 +64,11 @@ async def _first(ws: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
 
 
 async def _connected(ws: aiohttp.ClientWebSocketResponse, d: Deployment) -> dict[str, Any]:
-    """The first message of a session. Raises `NotChecked` if the bridge refuses the session."""
-    first = await _first(ws)
+    """The first message of a session. Raises `NotChecked` if the bridge refuses the session, or no message comes."""
+    try:
+        first = await _first(ws)
+    except TimeoutError:
+        raise NotChecked("the WebSocket got no message: see websocket") from None
     if first["type"] == "connected":
         return first
     if _lacks_token(str(first["type"]), d):
@@ -149,7 +152,7 @@ async def idle_websocket(d: Deployment) -> Finding:
     started, events = time.monotonic(), 0
     try:
         async with asyncio.timeout(d.idle), _open(d) as ws:
-            await _connected(ws, d)
+            interval = (await _connected(ws, d))["ping_interval_ms"] / 1000
             async for _ in ws:
                 events += 1
             code = ws.close_code or LOST.code
@@ -158,7 +161,7 @@ async def idle_websocket(d: Deployment) -> Finding:
     except (aiohttp.ClientError, OSError):
         raise NotChecked("no WebSocket opens") from None
     if code in _PROXIES:
-        return cut("a WebSocket", started, d.settings.ping_interval)
+        return cut("a WebSocket", started, interval)
     raise NotChecked(f"the bridge closed the WebSocket with {code}")
 
 
@@ -177,7 +180,7 @@ def cut(what: str, started: float, interval: float) -> Finding:
     seconds = time.monotonic() - started
     text = f"{what} without events was cut after {seconds:.0f} s"
     if seconds > interval + LATE:
-        return failure(f"{text}, although a ping came (each {interval:g} s by the settings here)", DURATION)
+        return failure(f"{text}, although the bridge sends a ping each {interval:g} s", DURATION)
     return failure(text, CUTTING)
 
 

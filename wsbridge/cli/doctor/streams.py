@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from wsbridge.transports.sse import COMMENT_INTERVAL
 BUFFERING = f"let it respect X-Accel-Buffering, or turn buffering off for /sse ({PROXY})"
 EVENT_STREAM = "text/event-stream"
 _EVENT = b"event: "
+_PING_INTERVAL = re.compile(rb'"ping_interval_ms":(\d+)')
 _GOODBYE = _EVENT + b"goodbye\ndata: "
 
 
@@ -36,9 +38,10 @@ async def _chunks(d: Deployment) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _interval(d: Deployment) -> float:
-    """Seconds between two comments of the bridge."""
-    return min(d.settings.ping_interval, COMMENT_INTERVAL)
+def _interval(received: bytes) -> float:
+    """Seconds between two comments, by the first message of the bridge; without it, the longest possible time."""
+    found = _PING_INTERVAL.search(received)
+    return min(int(found[1]) / 1000, COMMENT_INTERVAL) if found else COMMENT_INTERVAL
 
 
 async def stream(d: Deployment) -> Finding:
@@ -46,9 +49,9 @@ async def stream(d: Deployment) -> Finding:
 
     The first message alone proves nothing: a proxy may pass it on with the header, and buffer what follows.
     """
-    interval, received, started = _interval(d), b"", time.monotonic()
+    longest, received, started = COMMENT_INTERVAL + TIMEOUT, b"", time.monotonic()
     try:
-        async with asyncio.timeout(interval + TIMEOUT):
+        async with asyncio.timeout(longest):
             async for chunk in _chunks(d):
                 received = (received + chunk)[-MOST_BYTES:]
                 if b"\n:" in received:
@@ -56,7 +59,7 @@ async def stream(d: Deployment) -> Finding:
     except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
         return failure(f"no stream at {d.public_url}: {why_unreachable(error, TIMEOUT)}", "check --public-url")
     except TimeoutError:
-        text = f"a stream got no comment of the bridge within {interval + TIMEOUT:g} s: the ingress buffers responses"
+        text = f"a stream got no comment of the bridge within {longest:g} s: the ingress buffers responses"
         return failure(text, BUFFERING)
     except aiohttp.ClientResponseError as error:
         return failure(
@@ -67,12 +70,12 @@ async def stream(d: Deployment) -> Finding:
         pass
     if goodbye := _goodbye(received):
         raise NotChecked(f"the bridge closed the stream with {goodbye}")
-    return _ended(received, time.monotonic() - started, interval)
+    return _ended(received, time.monotonic() - started)
 
 
-def _ended(received: bytes, seconds: float, interval: float) -> Finding:
+def _ended(received: bytes, seconds: float) -> Finding:
     """A stream that the ingress has ended before the first comment arrived. It may buffer as well."""
-    text = f"the ingress cut a stream after {seconds:.1f} s"
+    interval, text = _interval(received), f"the ingress cut a stream after {seconds:.1f} s"
     if received and seconds <= interval:
         why = f"{text}, before the first comment of the bridge, which comes after {interval:g} s"
         return failure(f"{why}: after the cure, run this again to see whether the ingress also buffers", CUTTING)
@@ -103,4 +106,4 @@ async def idle_stream(d: Deployment) -> Finding:
         raise NotChecked("no stream opens: see stream") from None
     if goodbye := _goodbye(received):
         raise NotChecked(f"the bridge closed the stream with {goodbye}")
-    return cut("a stream", started, _interval(d))
+    return cut("a stream", started, _interval(received))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -12,6 +13,7 @@ from tests.support.doctor import FAILURE, NOT_CHECKED, NOWHERE, OK, WARNING, fou
 from tests.support.reverse_proxies import UPGRADING, ReverseProxy
 from tests.support.running import DEADLINE, SECRET, Running, Served, Start, token, until
 from tests.support.valkey import Valkey
+from wsbridge.cli.doctor import ingress
 from wsbridge.cli.doctor.ingress import USER
 
 CHECKS = ("websocket", "stream", "idle-websocket", "idle-stream", "histories", "origin", "guarded-routes")
@@ -54,7 +56,7 @@ async def test_websocket_through_a_proxy_without_upgrade_fails(start: Start, beh
     url = await behind("nginx without upgrade", await start(**LIVELY))
     finding = await found("websocket", public_url=url)
     assert (finding.state, "pass on Upgrade" in finding.cure) == (FAILURE, True), finding
-    assert (await found("stream", LIVELY, public_url=url)).state is OK
+    assert (await found("stream", public_url=url)).state is OK
 
 
 class Pages(Served):
@@ -101,6 +103,44 @@ async def test_idle_connections_through_a_proxy_that_cuts_them_fail(bridge: Runn
     if not name.startswith("caddy"):  # its limit is for upgraded connections only
         finding = await found("idle-stream", public_url=url, idle=6.0)
         assert (finding.state, "was cut after " in finding.text) == (FAILURE, True), finding
+
+
+class Cutting(Served):
+    """Opens a WebSocket, sends `first` if there is one, and cuts the connection after half a second."""
+
+    def __init__(self, first: dict[str, Any] | None) -> None:
+        self._first = first
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return (web.get("/ws", self._open),)
+
+    async def _open(self, request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        if self._first:
+            await ws.send_json(self._first)
+        await asyncio.sleep(0.5)  # what is tested: the connection lives for a time
+        if request.transport is not None:
+            request.transport.abort()
+        return ws
+
+
+@pytest.mark.parametrize(("interval", "cure"), [(100, ingress.DURATION), (600_000, ingress.CUTTING)])
+async def test_idle_websocket_that_is_cut_after_a_ping_blames_the_limit_of_the_duration(
+    monkeypatch: pytest.MonkeyPatch, interval: int, cure: str
+) -> None:
+    """The ping interval is the bridge's, not that of the settings here."""
+    monkeypatch.setattr(ingress, "LATE", 0.1)
+    async with Cutting({"type": "connected", "ping_interval_ms": interval}) as proxy:
+        finding = await found("idle-websocket", public_url=f"http://127.0.0.1:{proxy.port}")
+    assert (finding.state, finding.cure) == (FAILURE, cure), finding
+
+
+async def test_idle_websocket_without_a_message_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingress, "TIMEOUT", 0.1)
+    async with Cutting(None) as proxy:
+        finding = await found("idle-websocket", public_url=f"http://127.0.0.1:{proxy.port}")
+    assert finding == (NOT_CHECKED, "the WebSocket got no message: see websocket", "")
 
 
 async def test_idle_connections_that_the_bridge_closes_are_not_checked(start: Start) -> None:

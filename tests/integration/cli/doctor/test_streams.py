@@ -10,20 +10,22 @@ from aiohttp import web
 
 from tests.support.doctor import FAILURE, NOT_CHECKED, found
 from tests.support.reverse_proxies import ReverseProxy
-from tests.support.running import DEADLINE, Served, Start, until
+from tests.support.running import DEADLINE, Running, Served, Start, until
 from wsbridge.cli.doctor import ingress, streams
 
-LIVELY = {"PING_INTERVAL": "0.5"}  # comments in streams come soon
+INTERVAL = 0.5  # seconds between two comments
 
 
-async def test_stream_through_a_proxy_that_buffers_fails(start: Start, tmp_path: Path) -> None:
-    bridge = await start(**LIVELY)
+async def test_stream_through_a_proxy_that_buffers_fails(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(streams, "COMMENT_INTERVAL", INTERVAL)
     async with ReverseProxy("nginx that buffers", tmp_path, bridge.port) as proxy:
-        finding = await found("stream", LIVELY, public_url=proxy.url)
+        finding = await found("stream", public_url=proxy.url)
     assert (finding.state, "the ingress buffers responses" in finding.text) == (FAILURE, True), finding
 
 
-HELLO = b'event: connected\ndata: {"type":"connected"}\n\n'
+HELLO = b'event: connected\ndata: {"type":"connected","ping_interval_ms":500}\n\n'
 GOODBYE = b'event: goodbye\ndata: {"type":"goodbye","code":4429,"reason":"too_many_connections"}\n\n'
 
 
@@ -52,8 +54,9 @@ class FirstOnly(Served):
 
 async def test_stream_of_which_only_the_first_message_arrives_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "TIMEOUT", 0.2)
+    monkeypatch.setattr(streams, "COMMENT_INTERVAL", INTERVAL)
     async with FirstOnly() as proxy:
-        finding = await found("stream", LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
+        finding = await found("stream", public_url=f"http://127.0.0.1:{proxy.port}")
     assert (finding.state, "the ingress buffers responses" in finding.text) == (FAILURE, True), finding
 
 
@@ -70,8 +73,9 @@ async def test_stream_tells_a_cut_from_buffering_and_names_both_cures(
     monkeypatch: pytest.MonkeyPatch, sent: bytes, after: float, text: str, cures: tuple[bool, bool]
 ) -> None:
     monkeypatch.setattr(streams, "TIMEOUT", 1.0)
+    monkeypatch.setattr(streams, "COMMENT_INTERVAL", 1.0)  # longer than that of HELLO
     async with FirstOnly(sent, after) as proxy:
-        finding = await found("stream", LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
+        finding = await found("stream", public_url=f"http://127.0.0.1:{proxy.port}")
     assert (finding.state, text in finding.text) == (FAILURE, True), finding
     assert ("turn buffering off" in finding.cure, "raise the ingress' idle time-out" in finding.cure) == cures, finding
 
@@ -82,14 +86,14 @@ async def test_idle_stream_that_is_cut_after_a_ping_blames_the_limit_of_the_dura
 ) -> None:
     monkeypatch.setattr(ingress, "LATE", late)
     async with FirstOnly(HELLO, 1.0) as proxy:
-        finding = await found("idle-stream", LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
+        finding = await found("idle-stream", public_url=f"http://127.0.0.1:{proxy.port}")
     assert (finding.state, finding.cure) == (FAILURE, cure), finding
 
 
 async def test_stream_that_the_bridge_ends_is_not_a_fault_of_the_ingress() -> None:
     async with FirstOnly(GOODBYE, 0.0) as proxy:
         for check in ("stream", "idle-stream"):
-            finding = await found(check, LIVELY, public_url=f"http://127.0.0.1:{proxy.port}")
+            finding = await found(check, public_url=f"http://127.0.0.1:{proxy.port}")
             assert (finding.state, finding.text) == (
                 NOT_CHECKED,
                 "the bridge closed the stream with 4429 too_many_connections",
@@ -99,5 +103,5 @@ async def test_stream_that_the_bridge_ends_is_not_a_fault_of_the_ingress() -> No
 async def test_stream_through_a_proxy_that_buffers_and_cuts_names_both(start: Start, tmp_path: Path) -> None:
     bridge = await start(PING_INTERVAL="3600")
     async with ReverseProxy("nginx that buffers and cuts", tmp_path, bridge.port) as proxy:
-        finding = await found("stream", {"PING_INTERVAL": "1"}, public_url=proxy.url)
+        finding = await found("stream", public_url=proxy.url)
     assert (finding.state, "it buffers and cuts" in finding.text) == (FAILURE, True), finding

@@ -12,7 +12,7 @@ from wsbridge.cli.options import BRIDGE, FAILED, SIDECAR, Environ, examples, ope
 from wsbridge.config.env import load
 
 PUBLIC = "https://push.example.com"
-OPTIONAL = {  # option → how to give it, and what it checks
+HINTS = {  # parameter → the hint in the last line of the report if this option was not given
     "public_url": "--public-url URL (ingress)",
     "canary": "--canary (partitions)",
     "token": "--token JWT (your provider's tokens)",
@@ -81,8 +81,8 @@ def doctor(environ: Environ, /, *, as_json: bool, **options: Any) -> int:
     if options["public_url"]:
         note(f"ingress: takes {options['idle']:g} s (--idle)")
     findings = asyncio.run(_examine(environ, note=note, **options))
-    unused = [text for option, text in OPTIONAL.items() if not options[option]]
-    click.echo(in_json(findings) if as_json else report(findings, unused))
+    hints = [text for parameter, text in HINTS.items() if not options[parameter]]
+    click.echo(in_json(findings) if as_json else report(findings, hints))
     return FAILED if has_failed(findings) else 0
 
 

@@ -48,10 +48,10 @@ def has_failed(findings: Findings) -> bool:
     return any(finding.state is State.FAILURE for _, finding in findings)
 
 
-def report(findings: Findings, unused: Sequence[str] = ()) -> str:
-    """One line for each finding, the worst first, then their numbers and the `unused` options, with what each checks.
+def report(findings: Findings, hints: Sequence[str] = ()) -> str:
+    """One line for each finding, the worst first, then their numbers, and `hints` at options that would check more.
 
-    Checks that were left out share a line. A cure is printed once.
+    Checks that were left out share a line. A cure is printed once; later lines refer to it.
     """
     found = sorted(findings, key=lambda item: _ORDER.index(item[1].state))
     done = [(name, finding) for name, finding in found if finding.state is not State.NOT_CHECKED]
@@ -59,17 +59,20 @@ def report(findings: Findings, unused: Sequence[str] = ()) -> str:
     width = max((len(name) for name, _ in done), default=0)
     lines, cured = [], dict[str, str]()  # cure → the check whose line has it
     for name, finding in done:
-        first = cured.setdefault(finding.cure, name)
-        shown = finding if first == name or not finding.cure else finding._replace(cure=f"as for {first}")
+        shown = finding
+        if first := cured.get(finding.cure):
+            shown = finding._replace(cure="as above" if first == name else f"as for {first}")
+        elif finding.cure:
+            cured[finding.cure] = name
         lines.append(f"{finding.state:11}  {name:{width}}  {_with_cure(shown)}")
     for why, group in groupby(left_out, key=lambda pair: pair[0]):
         lines.append(f"{State.NOT_CHECKED}  {', '.join(name for _, name in group)}: {why}")
     counts = [sum(finding.state is state for _, finding in findings) for state in State]
     words = [f"{count} {state}" + ("s" if state in (State.FAILURE, State.WARNING) and count != 1 else "")
              for state, count in zip(State, counts, strict=True)]  # fmt: skip
-    if unused:
+    if hints:
         words[0] += " in what was checked"
-        words[-1] += f"; to check more: {', '.join(unused)}"
+        words[-1] += f"; to check more: {', '.join(hints)}"
     return "\n".join(printable(line) for line in (*lines, ", ".join(words)))
 
 

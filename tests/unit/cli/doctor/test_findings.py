@@ -40,6 +40,14 @@ def test_report_prints_a_cure_once_and_names_unused_options() -> None:
     ]
 
 
+def test_report_of_two_findings_of_a_check_with_the_same_cure_prints_it_once() -> None:
+    dropped = [("refused", warning(f"events dropped ({why})", "use UTF-8")) for why in ("bad_utf8", "utf16")]
+    assert report(dropped).splitlines()[:2] == [
+        "warning      refused  events dropped (bad_utf8). Cure: use UTF-8",
+        "warning      refused  events dropped (utf16). Cure: as above",
+    ]
+
+
 def test_json_has_every_finding_in_the_order_of_the_checks() -> None:
     found = json.loads(as_json(FINDINGS))
     assert found["healthy"] is False

@@ -58,7 +58,7 @@ CURES: Mapping[str, Mapping[str, str]] = {
     },
     "errors": {
         "denied": "request.denied in the bridge's log has path, caller and reason. A sidecar needs APP_API_TOKEN, "
-        "Prometheus WSBRIDGE_METRICS_TOKEN. doctor --public-url causes some itself",
+        "Prometheus WSBRIDGE_METRICS_TOKEN. doctor causes some itself",
         "internal": REPORT,
     },
 }
@@ -125,12 +125,10 @@ async def redis_histories(d: Deployment) -> Finding:
 
 
 def _look(totals: Totals) -> Look:
-    """A replica of an earlier version does not send all fields."""
-    lines = [replica.now for replica in totals.replicas.values()]
-    last_drops = {reason: text for line in lines for reason, text in line.get("last_drops", {}).items()}
-    lost = min((line["at"] - line["lost_at"] for line in lines if line.get("lost_at")), default=None)
-    losses = sum(line.get("losses", 0) for line in lines)
-    return Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}, last_drops, losses, lost)
+    last_drops: dict[str, str] = {}
+    for replica in totals.replicas.values():
+        last_drops |= replica.now.get("last_drops", {})  # a replica of an earlier version does not send them
+    return Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}, last_drops, *totals.losses())
 
 
 async def _looks(d: Deployment, number: int) -> list[Look]:

@@ -13,7 +13,8 @@ RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ED25519 = ("EdDSA", "Ed25519")  # RFC 8037, and its fully specified name of RFC 9864
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 MIN_RSA_BITS = 2048
-FOR_ENCRYPTION = "its use is 'enc', not 'sig'"
+_OTHER_USE = "its use is {!r}, not 'sig'"
+FOR_ENCRYPTION = _OTHER_USE.format("enc")
 
 
 class Key(NamedTuple):
@@ -61,7 +62,7 @@ def _usable(entry: Any, allowed: tuple[str, ...]) -> Key:
         raise ValueError("it is not an object")  # noqa: TRY004 - the input is external data
     named, use, kid = entry.get("alg"), entry.get("use", "sig"), entry.get("kid")
     if use != "sig":
-        raise ValueError(f"its use is {use!r}, not 'sig'")
+        raise ValueError(_OTHER_USE.format(use))
     try:  # without `alg`: PyJWT does not support all of its names
         public = jwt.PyJWK.from_dict({name: value for name, value in entry.items() if name != "alg"}).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, NotImplementedError) as error:

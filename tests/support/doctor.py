@@ -14,6 +14,7 @@ from wsbridge.cli.doctor.findings import Finding, State
 from wsbridge.config.env import load
 
 NOWHERE = "http://127.0.0.1:1"
+INVOKE = "/v1.0/invoke/websocket-service/method"
 OK, WARNING, FAILURE, NOT_CHECKED = State.OK, State.WARNING, State.FAILURE, State.NOT_CHECKED
 
 
@@ -76,7 +77,8 @@ class StandIn(Served):
         return (
             web.get("/v1.0/metadata", self._metadata),
             web.post("/v1.0-alpha1/publish/bulk/pubsub-kafka/{topic}", self._publish_none),
-            web.route("*", "/v1.0/invoke/websocket-service/method/{path:.*}", self._invoke),
+            web.head(f"{INVOKE}/dapr/subscribe", self._invoke),  # GET would be a read of the subscriptions
+            web.get(f"{INVOKE}/healthz", self._invoke),
         )
 
     async def _metadata(self, request: web.Request) -> web.Response:

@@ -34,7 +34,7 @@ class Caller(StrEnum):
 
 
 Route = tuple[str, str, Caller, Handler]  # method, path, who may call it
-Denied = Callable[[str, int | None], object]  # path, and the status unless anybody can be the caller
+Denied = Callable[[str, int | None], object]  # path, and status or None if anybody could have sent the request
 
 # Looking up a member of an enum takes as long as a call.
 _SIDECAR, _OPERATOR, _VIEWER = Caller.SIDECAR, Caller.OPERATOR, Caller.VIEWER
@@ -171,7 +171,8 @@ class Access:
         if refused is None:
             return
         self._metrics.failed("denied")
-        if caller is _SIDECAR and request.method != hdrs.METH_HEAD:  # doctor sends HEAD, and a sidecar never does
+        # A sidecar sends GET and POST. `wsbridge doctor` sends HEAD, directly or through a sidecar.
+        if caller is _SIDECAR and request.method != hdrs.METH_HEAD:
             is_near = self._internal or _is_local(request)
             self._sidecar_denied(request.path, refused.status if is_near else None)
         whose = {"path": request.path, "caller": caller.value, "peer": address_of(request)}

@@ -33,7 +33,7 @@ class Verdict(msgspec.Struct):
 
 
 class Server:
-    """`async with`: serves a trial of each scenario at `/<scenario>/ws` and `sse`, and its tokens at `token` there."""
+    """`async with`: serves each scenario at `/<scenario>/ws` and `/<scenario>/sse`; tokens at `/<scenario>/token`."""
 
     def __init__(self) -> None:
         self.trials: dict[str, Trial] = {}

@@ -139,9 +139,11 @@ def _explained(title: str, counts: Mapping[str, int]) -> Iterator[Text]:
 
 def _lost(losses: int, ago: float | None) -> Text:
     """A line about histories that Redis has lost; empty without a loss."""
+    if not losses:
+        return Text()
     when = "" if ago is None else f", {duration(ago)} ago"
     return Text(
-        f"{'lost':10}  histories {losses:,}{when}: clients got gaps: wsbridge doctor" if losses else "", "yellow"
+        f"{'lost':10}  histories {losses:,}{when}: clients got gaps. wsbridge doctor looks for the cause", "yellow"
     )
 
 

@@ -37,7 +37,7 @@ class Case(NamedTuple):
     """`kept` is the position of the event in the history, if it is there. `now` is in seconds since 1970.
 
     `missing` is a text about the replicas without an account, or "". `top` is the position of the history, if there is
-    one, and `ttl` the seconds that Redis keeps events; 0 without Redis, or if it cannot be read now.
+    one. `ttl` is the number of seconds for which Redis keeps events: 0 without Redis, or if Redis cannot be read now.
     """
 
     user: str

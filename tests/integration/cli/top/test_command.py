@@ -49,7 +49,7 @@ async def test_top_tells_of_lost_histories_and_explains_refusals(bridge: Running
     metrics.failed("denied")
     _, out, _ = await finished("top", "--url", bridge.url)
     lost, closed, closed_text, errors, auth, denied = out.splitlines()[-6:]
-    assert lost == "lost        histories 1, 2 h ago: clients got gaps: wsbridge doctor"
+    assert lost == "lost        histories 1, 2 h ago: clients got gaps. wsbridge doctor looks for the cause"
     assert closed == "closed      4401 token_invalid 1"
     assert closed_text.startswith("            4401 token_invalid: the bridge refused the client's token: ")
     assert errors == "errors      auth 1, denied 1"

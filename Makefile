@@ -48,7 +48,7 @@ newest: $(tools) ## run some tests with the newest versions of all dependencies 
 	$(bin)/tox run -e newest
 
 .PHONY: walk
-walk: $(tools) ## let tabs walk at random for half an hour; ENGINE=firefox or webkit, MINUTES=5 shortens it, SEED=1
+walk: $(tools) ## let tabs walk at random for half an hour; ENGINE=firefox or webkit, MINUTES=5 shortens it, SEED=1 changes it
 	WALK_MINUTES=$(or $(MINUTES),30) WALK_SEED=$(or $(SEED),0) $(bin)/tox run -e walk -- -k $(or $(ENGINE),chromium)
 
 .PHONY: chaos

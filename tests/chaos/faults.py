@@ -39,7 +39,7 @@ class Faults:
             "Redis behind a slow link": self.throttle,
             "Redis' clock set back": self.set_back,
         }
-        self._short = {name: kind for name, kind in short.items() if scene.present or name in ALONE}
+        self._short = {name: kind for name, kind in short.items() if scene.redis_if_any or name in ALONE}
 
     @property
     def _is_over(self) -> bool:
@@ -47,7 +47,7 @@ class Faults:
 
     async def run(self) -> None:
         self._scene.started = time.monotonic()
-        if self._scene.present:
+        if self._scene.redis_if_any:
             self._backups.append(await self._scene.valkey.snapshot())
         kinds = [name for name in (*self._short, *self._lasting) if self._plan.only in name]
         required = set(self._lasting) if self._plan.every_alert else set[str]()
@@ -97,9 +97,9 @@ class Faults:
             await replica.start()
 
     async def pause(self) -> None:
-        """Freeze the process, as when its machine stands still.
+        """Freeze the process, as when its machine is suspended.
 
-        Afterwards it handles requests that were abandoned meanwhile.
+        Afterwards it handles requests whose senders have given up.
         """
         with self._scene.any_replica().paused():
             await asyncio.sleep(self._dice.uniform(1, 4))

@@ -57,7 +57,7 @@ class LastingFaults:
             "Redis out of memory": self.fill,
             "Redis far away": self.delay,
         }
-        return alone | with_redis if self._scene.present else alone
+        return alone | with_redis if self._scene.redis_if_any else alone
 
     @contextlib.asynccontextmanager
     async def down(self) -> AsyncIterator[Step]:
@@ -145,7 +145,7 @@ class LastingFaults:
         yield forget
 
     async def _visit(self, viewer: Viewer) -> None:
-        """Connect and leave again: for the first time, or to be told of the gap."""
+        """Connect and leave again: the first time at once, later after reading the gap."""
         visit = Visit(viewer, time.monotonic())
         with contextlib.suppress(*LOST, Ended):
             line = await Socket.open(self._scene.http, self._scene.any_replica().url, visit, viewer.user)
@@ -197,7 +197,7 @@ class LastingFaults:
 
     @contextlib.asynccontextmanager
     async def delay(self) -> AsyncIterator[Step]:
-        """Delay each command and each reply, as a network does that is too long or too busy."""
+        """Delay each command and each reply, as a distant server or a busy network does."""
         self._scene.redis.link.delay = LAG
         yield wait
         self._scene.redis.link.delay = 0

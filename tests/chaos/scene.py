@@ -47,11 +47,11 @@ class Redis:
 
 @dataclass(eq=False)
 class Scene:
-    """`present` is the Redis of the run, or None if its one replica has the histories."""
+    """`redis_if_any` is the Redis of the run, or None if its one replica has the histories."""
 
     plan: Plan
     replicas: list[Replica]
-    present: Redis | None
+    redis_if_any: Redis | None
     sidecars: Sidecars
     http: aiohttp.ClientSession
     say: Say
@@ -62,8 +62,8 @@ class Scene:
 
     @property
     def redis(self) -> Redis:
-        assert self.present is not None
-        return self.present
+        assert self.redis_if_any is not None
+        return self.redis_if_any
 
     @property
     def valkey(self) -> Valkey:
@@ -87,7 +87,7 @@ class Scene:
 
     def ending(self) -> AbstractAsyncContextManager[None]:
         """Inside the context a replica ends. Without a Redis its histories are lost."""
-        return contextlib.nullcontext() if self.present else self.losing()
+        return contextlib.nullcontext() if self.redis_if_any else self.losing()
 
     @contextlib.asynccontextmanager
     async def losing(self) -> AsyncIterator[None]:

@@ -72,7 +72,7 @@ class Session(Record):
         self.state = state
 
     def deliver(self, run: Run) -> int:
-        """Take published entries and write them. Returns how many: all, unless an earlier one is missing."""
+        """Take published entries and write them. Returns how many: not duplicates, and none after a missed entry."""
         if self.state is _LIVE and run.after == self.offset and run.epoch == self.epoch:
             self.offset = run.last
             if self._sender.send_run(run):

@@ -1,4 +1,5 @@
 /** @import { Client, Update } from '../src/types.js' */
+import { failure } from '../src/failure.js';
 import { createStale } from './stale.js';
 
 /** @typedef {readonly unknown[]} QueryKey */
@@ -30,7 +31,7 @@ import { createStale } from './stale.js';
  *
  * The queries under `queryKeys` are fetched again after a gap, and after the first `connected`, because data from before
  * may lack an event. Queries whose fetch `afterConnect` has delayed until then are not fetched again. While the client is
- * closed no query is fetched again; what is due then follows after the next connection.
+ * closed no query is fetched again; what is due then follows after the next connection. While it connects, fetches wait.
  *
  * @template {object} M
  * @param {Client<M>} client
@@ -43,7 +44,7 @@ import { createStale } from './stale.js';
  * @returns {() => void} unbinds
  */
 export function bindQueries(client, queryClient, rules, { queryKeys = [[]], within = 50, jitter = 5_000 } = {}) {
-  const stale = createStale(queryClient, within, () => client.state.status === 'closed');
+  const stale = createStale(queryClient, within, () => client.state.status);
   let /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
 
   /** @param {Rule<any>} rule */
@@ -89,6 +90,7 @@ const heldBack = /** @type {WeakMap<Client<any>, Set<string>>} */ (new WeakMap()
 /**
  * A `queryFn` that fetches once the client is connected, so that its data lacks no event and one fetch is enough. If the
  * connection takes longer than `patience` ms it fetches without, and `bindQueries` fetches again after the connection.
+ * If the client is closed by then it throws a ClientError, because another user may be logged in.
  *
  * @template {{queryKey: QueryKey}} C
  * @template T
@@ -117,4 +119,5 @@ async function connectedFor(client, key, patience) {
     const off = client.on('connected', done), timer = setTimeout(done, patience);
   });
   waiting.delete(key); // after all handlers of `connected`
+  if (client.state.status === 'closed') throw failure('closed', 'closed before the fetch');
 }

@@ -9,9 +9,10 @@
  *
  * @param {QueryClient} queryClient
  * @param {number} within ms
- * @param {() => boolean} isClosed then nothing is invalidated until the next `add`, because another user may be logged in
+ * @param {() => import('../src/types.js').State['status']} status of the client. While it is `closed` nothing is invalidated until
+ *   the next `add`, because another user may be logged in. A client that is `connecting` learns it soon.
  */
-export function createStale(queryClient, within, isClosed) {
+export function createStale(queryClient, within, status) {
   const cache = queryClient.getQueryCache();
   const /** @type {Map<string, QueryKey>} */ keys = new Map();
   const /** @type {Set<Query>} */ queries = new Set();
@@ -20,7 +21,8 @@ export function createStale(queryClient, within, isClosed) {
 
   function flush() {
     timer = undefined;
-    if (isClosed()) return;
+    if (status() === 'closed') return;
+    if (status() === 'connecting') return schedule();
     collect();
     const idle = new Set([...queries].filter((query) => !isFetching(query)));
     if (idle.size) void queryClient.invalidateQueries({ predicate: (query) => idle.has(query) });

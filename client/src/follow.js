@@ -7,8 +7,9 @@ const MAX_HELD = 100_000; // updates that wait for a load; one more, and the loa
 
 /**
  * Loads a state and keeps it fresh: connects, loads, applies the updates since the load began, then each later update.
- * After a gap it loads again. A load that fails is tried again with backoff. While the client is closed nothing is loaded
- * or set, because another user may be logged in by then. After the next connection it loads again.
+ * After a gap it loads again. A load that fails is tried again with backoff. A later load waits while the client connects.
+ * While the client is closed nothing is loaded or set, because another user may be logged in by then. After the next
+ * connection it loads again.
  *
  * @template {object} M
  * @template S
@@ -44,7 +45,17 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   /** @param {number} delay ms @param {'first' | 'gap'} cause */
   function plan(delay, cause) {
     clearTimeout(timer);
-    timer = setTimeout(refresh, delay, cause);
+    timer = setTimeout(due, delay, cause);
+  }
+
+  /**
+   * After a return from the back-forward cache another user may be logged in: the answer to the next connection tells.
+   *
+   * @param {'first' | 'gap'} cause
+   */
+  function due(cause) {
+    if (current && client.state.status === 'connecting') plan(PATIENCE, cause);
+    else refresh(cause);
   }
 
   function begin() {

@@ -189,6 +189,22 @@ for (const [name, plan] of Object.entries({
   });
 }
 
+test('follow_load_that_is_due_while_the_client_connects_waits_for_the_outcome', async (t) => {
+  for (const [status, loads] of [['closed', 1], ['open', 2], ['waiting', 2]]) {
+    const shown = page(t);
+    shown.connected();
+    shown.client.emit('gap', { reason: 'reset' });
+    shown.is('connecting'); // a return from the back-forward cache
+    await pass(t, 5_000);
+    assert.deepEqual([shown.loads.length, shown.loads[0].signal.aborted], [1, false]);
+    shown.is(status);
+    await pass(t, 3_000);
+    assert.equal(shown.loads.length, loads);
+    assert.deepEqual(shown.causes, ['first', 'gap'].slice(0, loads));
+    t.mock.reset();
+  }
+});
+
 test('follow_of_a_closed_client_loads_nothing_until_it_is_connected', async (t) => {
   const client = Object.assign(new Emitter(), { position: 'e:5', state: { status: 'closed', attempt: 0 } });
   const shown = page(t, {}, client);

@@ -203,6 +203,20 @@ test('gap_reset_before_a_close_refetches_only_after_the_next_connection', async 
   assert.equal(tasks.fetches.length, before + 1);
 });
 
+for (const [status, fetches] of [['closed', 0], ['open', 1], ['waiting', 1]]) {
+  test(`gap_reset_whose_refetch_is_due_while_the_client_connects_waits_until_it_is_${status}`, async () => {
+    const tasks = await shown(['tasks'], [TASK]);
+    bindQueries(client, queryClient, {});
+    client.emit('gap', { last_event_id: 'm7q1aa:0', reason: 'reset' });
+    client.state = { status: 'connecting', attempt: 0 }; // a return from the back-forward cache
+    await pass(JITTER);
+    assert.equal(tasks.fetches.length, 1);
+    client.state = { status, attempt: 0 };
+    await pass(WITHIN);
+    assert.equal(tasks.fetches.length, 1 + fetches);
+  });
+}
+
 test('gap_with_the_option_query_keys_refetches_only_those', async () => {
   const [tasks, rates] = [await shown(['tasks', 1], []), await shown(['rates'], [])];
   bindQueries(client, queryClient, {}, { queryKeys: [['tasks'], ['task']], jitter: 0 });
@@ -279,6 +293,22 @@ test('page_load_without_a_connection_fetches_after_3_s_and_again_when_connected'
   client.position = 'k3f9x2:41';
   await pass(10 * WITHIN);
   assert.deepEqual(fetched, ['tasks', 'tasks']);
+});
+
+test('page_load_of_a_client_that_is_closed_meanwhile_fails_and_fetches_once_when_connected', async () => {
+  const fetched = [];
+  const queryFn = afterConnect(client, ({ queryKey }) => (fetched.push(queryKey[0]), []));
+  const observer = new QueryObserver(queryClient, { queryKey: ['tasks'], queryFn });
+  observer.subscribe(() => {});
+  bindQueries(client, queryClient, {});
+  client.state = { status: 'closed', attempt: 0 };
+  await pass(3_000);
+  assert.deepEqual([fetched, observer.getCurrentResult().error.code], [[], 'closed']);
+  client.state = { status: 'open', attempt: 0 };
+  client.emit('connected', {});
+  client.position = 'k3f9x2:41';
+  await pass(10 * WITHIN);
+  assert.deepEqual(fetched, ['tasks']);
 });
 
 for (const what of ['invalidation', 'gap']) {

@@ -10,9 +10,9 @@ const LONGEST = 4; // times that it grows: up to 21 hours
 /**
  * Chooses the next transport: a socket, unless sockets are blocked.
  *
- * Firefox keeps the connection of a WebSocket handshake that nobody answers until the other side ends it, even after the
- * page is closed. With six of them it opens no connection to that host and port, not even for a stream. So sockets that
- * get no answer must be few, in all pages together: what is known about the network is in localStorage.
+ * Firefox never ends the connection of an unanswered WebSocket handshake, not even when the page is closed: it waits for
+ * the other side. While it has six of them to a host and port, it opens no other connection there, not even for a stream.
+ * So all pages together must open few sockets that get no answer. They share what they know of the network in localStorage.
  *
  * @param {string} key of the item
  * @param {boolean} canSocket whether sockets may be tried at all
@@ -35,7 +35,7 @@ export function createChoice(key, canSocket) {
   /** ms until a socket may be tried */
   const quiet = () => (canSocket ? recall().retryAt - Date.now() : HOUR);
 
-  /** An hour after the last quiet time ended, it is another outage or network, and the next one is short again. */
+  /** Begins a quiet time. More than an hour after the last one this may be another network, so it is short again. */
   function beQuiet() {
     const silent = quiet() < -HOUR ? 0 : recall().silent;
     remember({ sse: true, silent: silent + 1, retryAt: Date.now() + QUIET * 4 ** Math.min(silent, LONGEST) });

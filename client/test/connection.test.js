@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
-import { fakeSockets, fakeStreams, goodbye, hello, pass, replace, settle, still, update } from './fakes.js';
+import { alive, fakeSockets, fakeStreams, goodbye, hello, pass, replace, settle, still, update } from './fakes.js';
 
 /** A client that connects to fake sockets and streams, and all that it emitted. */
 async function connecting(t, options = {}) {
@@ -587,15 +587,6 @@ test('stream_tries_sockets_beside_it_less_and_less_often_and_ends_when_one_opens
   await alive(t, streams[1], 10_000);
   assert.equal(sockets.length, length + 1);
 });
-
-/** Let `ms` pass while the stream sends a comment every 10 s. */
-async function alive(t, stream, ms) {
-  for (let left = ms; left > 0; left -= 10_000) {
-    await pass(t, Math.min(left, 10_000));
-    stream.write(':\n\n');
-    await settle();
-  }
-}
 
 test('stream_that_is_silent_is_replaced', async (t) => {
   const { client, streams } = await streaming(t);

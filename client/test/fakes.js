@@ -22,6 +22,15 @@ export async function pass(t, ms) {
   await settle();
 }
 
+/** Let `ms` pass while the stream sends a comment every 10 s. */
+export async function alive(t, stream, ms) {
+  for (let left = ms; left > 0; left -= 10_000) {
+    await pass(t, Math.min(left, 10_000));
+    stream.write(':\n\n');
+    await settle();
+  }
+}
+
 export const hello = (last_event_id, more = {}) => ({
   type: 'connected', user_id: 'u', session_id: 's', last_event_id, ping_interval_ms: 25_000, ...more,
 });

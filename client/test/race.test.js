@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
-import { fakeOrigin, fakeSockets, fakeStreams, hello, pass, replace, settle, still, update } from './fakes.js';
+import { alive, fakeOrigin, fakeSockets, fakeStreams, hello, pass, replace, settle, still, update } from './fakes.js';
 
 /** Clients of one bridge whose messages the test sends. */
 function bridge(t) {
@@ -141,15 +141,6 @@ async function blocked(t, sockets, client) {
   for (let failed = 0; failed < 3; failed++) {
     sockets.at(-1).end();
     await pass(t, client.state.delay);
-  }
-}
-
-/** Let `ms` pass in steps of 10 s, in each of which the stream sends a comment. */
-async function alive(t, stream, ms) {
-  for (let left = ms; left > 0; left -= 10_000) {
-    await pass(t, Math.min(left, 10_000));
-    stream.write(':\n\n');
-    await settle();
   }
 }
 

@@ -5,6 +5,7 @@ import pytest
 from tests.support.proxy import Upgrades
 from tests.support.running import SECRET, token
 from tests.support.scene import Scene
+from tests.support.tab import Tab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
@@ -41,14 +42,20 @@ async def test_stream_is_used_until_a_websocket_opens(scene: Scene, blocked: Upg
     await scene.has_sessions(1)
 
 
-@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
-async def test_stream_beside_a_swallowed_upgrade_opens_within_3_s_and_is_remembered(scene: Scene) -> None:
+async def opened_beside_a_swallowed_upgrade(scene: Scene) -> Tab:
+    """A tab with a fake clock that opened a stream, because its WebSocket got no answer."""
     await scene.context.clock.install()
     scene.proxy.upgrades = Upgrades.SWALLOWED
-    leader = await scene.open()
-    await leader.until(lambda: leader.sockets == 1)
+    tab = await scene.open()
+    await tab.until(lambda: tab.sockets == 1)
     await scene.context.clock.run_for(3_100)
-    await leader.is_in("open", transport="sse")
+    await tab.is_in("open", transport="sse")
+    return tab
+
+
+@pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")
+async def test_stream_beside_a_swallowed_upgrade_opens_within_3_s_and_is_remembered(scene: Scene) -> None:
+    leader = await opened_beside_a_swallowed_upgrade(scene)
     follower = await scene.opened()
     await scene.publish(1)
     for tab in (leader, follower):
@@ -68,12 +75,7 @@ async def test_stream_beside_a_swallowed_upgrade_opens_within_3_s_and_is_remembe
 @pytest.mark.engines("firefox", reason="the others end a connection whose handshake the page has given up")
 async def test_upgrades_that_are_swallowed_for_hours_leave_connections_for_streams(scene: Scene) -> None:
     """Firefox keeps them, also after a reload, and opens none to a host and port to which it has six."""
-    await scene.context.clock.install()
-    scene.proxy.upgrades = Upgrades.SWALLOWED
-    tab = await scene.open()
-    await tab.until(lambda: tab.sockets == 1)
-    await scene.context.clock.run_for(3_100)
-    await tab.is_in("open", transport="sse")
+    tab = await opened_beside_a_swallowed_upgrade(scene)
     published = 0
     for _ in range(12):  # two hours
         for ms in (600_000, 11_000):  # a WebSocket may be due; then its time-out is

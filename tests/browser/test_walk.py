@@ -29,7 +29,7 @@ STEPS = 15  # in a round, after which everything must have arrived
 MINUTES = float(os.environ.get("WALK_MINUTES", "0"))  # 0 is one round
 SEED = int(os.environ.get("WALK_SEED", "0"))
 SHORT = 7  # seconds that a token lives: it is refreshed after five
-LIT = 5 if MINUTES else DEADLINE  # seconds; a run of all tests measures no times
+LIT = 5 if MINUTES else DEADLINE  # seconds within which a tab gets an update; only `make walk` measures times
 PATIENT = 4  # failed tries in a row after which a client waits for long, so as not to overload a bridge
 
 
@@ -46,16 +46,8 @@ class Walk:
         self._granting.set()
         self._stalled_until = 0.0
         self._steps = [self.cut, self.hang_up, self.away, self.block, self.kill, self.restart, self.expire]
-        self._steps += [
-            self.come,
-            self.leave,
-            self.log_out,
-            self.log_out_everywhere,
-            self.switch_user,
-            self.go_and_return,
-            self.stall,
-        ]
-        self._steps += [self.calm, self.calm]
+        self._steps += [self.come, self.leave, self.log_out, self.log_out_everywhere, self.switch_user]
+        self._steps += [self.go_and_return, self.stall, self.calm, self.calm]
         scene.site.grant = self._grant
         if engine == "chromium":  # only its DevTools freeze a page
             self._steps.append(self.freeze)
@@ -233,11 +225,11 @@ class Walk:
             await self.check(tab)
 
     async def _has(self, tab: Tab, number: int, within: float) -> None:
-        """Wait for this number of seconds until the tab shows an update."""
+        """Wait at most `within` seconds until the tab has the update with this number."""
         await tab.until(lambda: tab.numbers[-1:] >= [number], within)
 
     async def check(self, tab: Tab) -> None:
-        """Check that each tab has every update since its first one, once and in order.
+        """Check that the tab has every update since its first one, once and in order.
 
         The page itself is read, because a report that it sends while it unloads is lost.
         """

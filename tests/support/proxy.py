@@ -60,7 +60,7 @@ class FaultyProxy:
 
     @property
     def held(self) -> int:
-        """How many connections are open of which it forwards nothing."""
+        """The number of open connections from which nothing is forwarded."""
         return sum(tunnel.held for tunnel in self._tunnels)
 
     async def listen(self) -> None:

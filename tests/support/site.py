@@ -9,8 +9,8 @@ from aiohttp import web
 
 from tests.support.running import Served, token
 
-# It tells the test everything, in order, through `tell(kind, value)`, and remembers in `seen` the numbers of the
-# updates. It numbers its WebSockets and tells when each opens and closes, whatever the client says about itself.
+# The page reports what happens through `tell(kind, value)`, in order. `seen` has the numbers of the updates.
+# The page also reports when each of its WebSockets opens and closes, so the test need not rely on the client's state.
 # `logIn` makes a client for another user.
 _PAGE = """<!doctype html>
 <title>A page of the tests</title>
@@ -71,7 +71,7 @@ class Site(Served):
     def __init__(self, user: str) -> None:
         self.host = "127.0.0.1"
         self.user = user
-        self.asker = ""  # the user who has asked for a token last
+        self.asker = ""  # the user of the request for a token that `grant` answers
         self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # called with the reason
         self.listeners: list[Callable[[str, Any], None]] = []  # of the reports of each tab
 

@@ -49,7 +49,8 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   }
 
   /**
-   * After a return from the back-forward cache another user may be logged in: the answer to the next connection tells.
+   * Loads again, but not while the client connects: after a return from the back-forward cache another user may be logged
+   * in. Then the attempt closes the client, which cancels the load.
    *
    * @param {'first' | 'gap'} cause
    */

@@ -326,8 +326,8 @@ HISTORIES = [
         never_published,
         "never_received",
         rf"has not reached this bridge in the last {DELAY}: the user's partition, 3 of task-updates, "
-        rf"delivered {DELAY} ago. If u1's events have no partition key, another consumer may have it: wsbridge doctor "
-        r"--canary\. Otherwise check id and topic at the publisher",
+        rf"delivered {DELAY} ago. If u1 is not the partition key, another consumer may have this event: run wsbridge "
+        r"doctor --canary\. Otherwise check id and topic at the publisher",
     ),
     History(
         never_published_from_several,

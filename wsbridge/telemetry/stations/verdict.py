@@ -9,7 +9,7 @@ from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Re
 from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
 
 ABSENT = "no connection when it arrived"
-CANARY = "wsbridge doctor --canary"
+CANARY = "run wsbridge doctor --canary"
 CLAUSES = 3  # about single connections in one answer, at most
 PLACES = 3  # topics and partitions in one answer, at most
 QUIET = 10.0  # seconds without a delivery after which a partition may be blocked
@@ -109,21 +109,21 @@ def _silence(case: Case) -> str:
     if len(numbers) > 1:
         return (
             f"{case.user}'s events come from several partitions ({_listed(numbers)} of {topic}): the "
-            "publisher sets no partition key, and order is not kept. This event may be in a partition that another "
-            f"consumer has: {CANARY}"
+            "publisher does not use the user as partition key, so order is not kept. This event may be in a partition "
+            f"that another consumer has: {CANARY}"
         )
     if number and partition in deliveries:
         quiet = case.now - deliveries[partition]
         name = f"the user's partition, {number} of {topic},"
         if quiet > QUIET:
             return f"{name} has delivered nothing for {span(quiet)}"
-        keyless = f"If {case.user}'s events have no partition key, another consumer may have it: {CANARY}"
+        keyless = f"If {case.user} is not the partition key, another consumer may have this event: {CANARY}"
         return f"{name} delivered {span(quiet)} ago. {keyless}. Otherwise check id and topic at the publisher"
     latest = sorted(deliveries, key=lambda place: -deliveries[place])
     places = ", ".join(place.removesuffix("/") for place in latest[:PLACES])
     extent = f"and {len(latest) - PLACES} more" if len(latest) > PLACES else "only"
     ago = span(case.now - deliveries[latest[0]])
-    elsewhere = f"If the user's partition is another one, another consumer may get it: run {CANARY}"
+    elsewhere = f"If the user's partition is another one, another consumer may get it: {CANARY}"
     what = f"other events arrive (the last one {ago} ago, from {places} {extent})"
     return f"{what}. {elsewhere}. Otherwise check id and topic at the publisher"
 
@@ -214,7 +214,7 @@ def _where(case: Case, position: Position | None, at: float | None) -> str:
     if at is None or case.now - at >= case.ttl or not is_reset:
         return "no longer in the history"
     lead = f"no longer in the history after {span(case.now - at)}, though histories are kept for {case.ttl:g} s"
-    return f"{lead}: Redis has lost or evicted it (wsbridge doctor, redis-eviction)"
+    return f"{lead}: Redis has lost or evicted it, see redis-eviction of wsbridge doctor"
 
 
 def _delay(stored: Sequence[Receipt], relays: Sequence[Relay]) -> str:

@@ -93,8 +93,8 @@ def test_verdict_of_a_user_with_several_partitions_names_none_as_the_users(
     )
     assert code is Code.NEVER_RECEIVED
     assert text.partition(": ")[2] == (
-        f"u1's events come from several partitions ({places}): the publisher sets no partition key, and order is not "
-        "kept. This event may be in a partition that another consumer has: wsbridge doctor --canary"
+        f"u1's events come from several partitions ({places}): the publisher does not use the user as partition key, "
+        "so order is not kept. This event may be in a partition that another consumer has: run wsbridge doctor --canary"
     )
 
 
@@ -109,8 +109,8 @@ def test_verdict_without_a_valid_event_tells_of_the_dropped_ones(drops: int, wer
 
 
 LOST = (
-    "no longer in the history after 4 min, though histories are kept for 300 s: Redis has lost or evicted it (wsbridge "
-    "doctor, redis-eviction)"
+    "no longer in the history after 4 min, though histories are kept for 300 s: Redis has lost or evicted it, see "
+    "redis-eviction of wsbridge doctor"
 )
 
 

@@ -75,17 +75,21 @@ class Alerts:
                 while OF_FAULT[fault] & await self._named("ALERTS"):  # noqa: ASYNC110 - Prometheus has no events
                     await asyncio.sleep(_PAUSE)
 
-    async def fire(self, fault: str, step: Callable[[], Awaitable[object]]) -> None:
-        """Repeat the step until all alerts of the fault have fired. Raises `Broken` if that takes too long."""
+    async def fire(self, fault: str, step: Callable[[], Awaitable[object]]) -> set[str]:
+        """Repeat the step until all alerts of the fault have fired, and return them; none without a Prometheus.
+
+        Raises `Broken` if that takes too long.
+        """
         until = time.monotonic() + (UNWATCHED if self._prometheus is None else PATIENCE)
         missing = OF_FAULT[fault]
         while missing := missing - await self._named(FIRING):
             if time.monotonic() < until:
                 await step()
             elif self._prometheus is None:
-                return
+                return set()
             else:
                 raise Broken(f"{', '.join(sorted(missing))} did not fire within {PATIENCE:g} s of the fault: {fault}")
+        return OF_FAULT[fault]
 
     async def count(self, tally: Counter[str]) -> None:
         """Count the alerts that have fired since the first fault."""

@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from tests.chaos.alerts import OF_FAULT, Alerts
+from tests.chaos.alerts import Alerts
 from tests.chaos.lasting import LastingFaults
 from tests.chaos.scene import Scene
+from wsbridge.cli.verify.viewer import Broken
 
 ALONE = ("replica killed", "replica drained", "broadcaster of a replica dead")  # faults without a Redis
 RIGHTS = ("fcall", "get", "pexpire", "rpush", "set", "spublish", "ssubscribe", "zadd")  # commands that Redis may forbid
@@ -50,6 +51,8 @@ class Faults:
         if self._scene.redis_if_any:
             self._backups.append(await self._scene.valkey.snapshot())
         kinds = [name for name in (*self._short, *self._lasting) if self._plan.only in name]
+        if not kinds:
+            raise Broken(f"no fault has {self._plan.only!r} in its name")
         required = set(self._lasting) if self._plan.every_alert else set[str]()
         while not self._is_over or required:
             self._dice.shuffle(kinds)
@@ -68,8 +71,8 @@ class Faults:
             await self._alerts.quiet(kind)
             self._scene.note(kind)
             async with self._lasting[kind]() as step:
-                await self._alerts.fire(kind, step)
-                self._scene.say(f"{self._scene.seconds:6.1f} s    … {', '.join(sorted(OF_FAULT[kind]))}")
+                if fired := await self._alerts.fire(kind, step):
+                    self._scene.say(f"{self._scene.seconds:6.1f} s    … {', '.join(sorted(fired))}")
                 await asyncio.sleep(self._dice.uniform(0, 1) * self._plan.rest)
         for replica in self._scene.replicas:
             replica.check()

@@ -9,9 +9,11 @@ import pytest
 
 from tests.chaos import alerts
 from tests.chaos.alerts import Alerts
+from tests.chaos.faults import Faults
 from tests.chaos.lasting import LastingFaults
 from tests.chaos.plan import Plan
 from tests.chaos.run import chaos
+from tests.chaos.scene import Scene
 from tests.support.prometheus import command, rules
 from tests.support.sidecars import Message, statuses
 from wsbridge.cli.verify.viewer import Broken
@@ -61,7 +63,8 @@ async def test_alerts_before_the_first_fault_break_the_run(monkeypatch: pytest.M
 async def test_fault_lasts_until_each_of_its_alerts_has_fired() -> None:
     prometheus = Scripted(set(), {"WsbridgeCheckFailing"}, {"WsbridgeEventsRetried"}, {"WsbridgeGaps"})
     step = AsyncMock()
-    await Alerts(prometheus).fire("Redis frozen for longer than the history lasts", step)
+    fired = await Alerts(prometheus).fire("Redis frozen for longer than the history lasts", step)
+    assert fired == {"WsbridgeCheckFailing", "WsbridgeEventsRetried"}
     assert (step.await_count, prometheus.alerts) == (2, [{"WsbridgeGaps"}])
 
 
@@ -83,6 +86,12 @@ def test_faults_that_last_are_those_with_alerts_and_every_shipped_alert_has_one(
     shipped = {rule["alert"] for group in rules()["groups"] for rule in group["rules"] if "alert" in rule}
     assert set().union(*alerts.OF_FAULT.values()) == shipped
     assert LastingFaults(Mock()).by_name().keys() == alerts.OF_FAULT.keys()
+
+
+async def test_faults_without_a_matching_name_break_the_run() -> None:
+    scene = Scene(Plan(seed=1, seconds=0, only="forzen"), [], None, Mock(), Mock(), Mock())
+    with pytest.raises(Broken, match="no fault has 'forzen' in its name"):
+        await Faults(scene, Mock()).run()
 
 
 @pytest.mark.fault("D7", "D8", "E2", "E4")

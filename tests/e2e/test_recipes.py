@@ -61,10 +61,8 @@ async def posted(curl: str) -> tuple[int, str]:
     return int(status), body
 
 
-async def test_outbox_of_dapr_publishes_a_committed_event_and_not_one_that_failed(
-    chain: Chain,
-) -> None:
-    """Must run first. The sidecar is busy with the event that failed until it is killed by the last test."""
+async def test_outbox_of_dapr_publishes_a_committed_event_and_not_one_that_failed(chain: Chain) -> None:
+    """Must run first: the sidecar is busy with the failed event until a later test kills it."""
     tab, _ = await chain.bridges[0].opened("alice")
     await chain.kafka.read_by("backend", 1, INTERNAL)
     curl = code("Dapr's outbox", "sh").strip().replace(":3500", f":{chain.publisher.port}")

@@ -1,7 +1,10 @@
 """Pages of a real browser that are hidden, asleep, offline, frozen or in the back-forward cache."""
 
+import asyncio
+
 import pytest
 
+from tests.support.running import SECRET
 from tests.support.scene import Scene
 from tests.support.tab import Tab
 
@@ -195,3 +198,37 @@ async def test_leader_restored_from_the_back_forward_cache_catches_up(natural: S
     await leader.has(1, 2, 3)
     await follower.has(1, 2, 3)
     await natural.has_sessions(1)
+
+
+# Follows with a load that fails when the page is left, so the next one is due within 500 ms after the return.
+_FOLLOW = """import(`${bridge}/client.js`).then(({ follow }) => {
+  window.loads = 0;
+  const load = () => new Promise((_, fail) => {
+    loads++;
+    addEventListener('pagehide', () => {
+      fail(new Error('cancelled'));
+      setTimeout(tell, 1_000, 'overdue', {});
+    });
+  });
+  follow(client, { load, apply() {}, onError() {} });
+})"""
+
+
+@pytest.mark.engines("chromium", "webkit", reason="Firefox does not keep a page whose WebSocket is open")
+async def test_follow_of_a_page_restored_after_a_logout_does_not_load_as_planned(natural: Scene) -> None:
+    answering = asyncio.Event()
+
+    async def grant(_: str) -> None:
+        await answering.wait()
+
+    await natural.start(JWT_SECRET=SECRET)
+    tab = await natural.opened(with_token=True)
+    await tab.page.evaluate(_FOLLOW)
+    natural.site.grant = grant
+    await tab.page.goto(f"{natural.site.origin}/elsewhere")
+    await tab.page.go_back(wait_until="commit")
+    await tab.until(lambda: tab.of_kind("overdue"))
+    answering.set()
+    await tab.is_in("closed", reason="no_token")
+    assert [shown["persisted"] for shown in tab.of_kind("shown")] == [False, True]
+    assert await tab.page.evaluate("loads") == 1

@@ -6,7 +6,7 @@ import { createWatch } from './watch.js';
 const CONNECT_TIMEOUT = 10_000; // ms from asking for a token to `connected`
 const STABLE = 5_000; // ms after which a connection counts as stable: delays after its end are short again
 const PATIENCE = 3_000; // ms that a socket may take before a stream is tried beside it: some proxies swallow the upgrade
-const LESS = 1_000; // ms that it may take less after each of two failures: Firefox delays sockets after others have failed
+const LESS = 1_000; // ms by which that is shorter after each of the first two failures, because Firefox then delays sockets
 const PROBE = 3_000; // ms for an answer after the user or the network has returned
 const COMMENTS = 16_000; // the same on a stream, which cannot be pinged and sends a comment every 15 s
 const EARLY = 60_000; // ms before a token expires at which a fresh one is fetched, at most

@@ -20,6 +20,7 @@ from wsbridge.telemetry.traces.tracing import Traces
 MINUTE = 60.0  # seconds
 PORTION = 65_536  # bytes of data, counted for each user, whose frames are in memory at once; 4 MiB take twice the time
 UNPAUSED = 4_194_304  # the same, delivered before other tasks run
+Group = tuple[Sequence[Entry], Sequence[Session]]  # the entries of one user, and the sessions
 
 
 @dataclass(eq=False)
@@ -41,7 +42,6 @@ class Bus:
         self.depth = self.bytes = 0
         self._most = self._most_before = 0  # entries: the maximum of this minute or longer, and of the one before
         self._turned = self.clock()
-        self._traced: list[tuple[Entry, int]] = []  # entries of the current portion with a span, and their sessions
 
     @property
     def fullness(self) -> float:
@@ -115,48 +115,36 @@ class Bus:
                 self.metrics.internal("broadcast", error, what="")
 
     def _deliver(self, batch: Sequence[Entry], queued: Mapping[float, float]) -> None:
-        """Write the entries of a portion to the sessions of their users. Each session gets one write."""
-        produced: dict[float, list[float | None]] = {}  # receipt → times in Kafka; those of one request are together
-        receipt = math.nan
-        times: list[float | None] = []
-        for user, entries in by_user(batch).items():
-            if sessions := self.registry.of(user):
-                self._relay(entries, sessions)
-                for entry in entries:
-                    if entry.received_at != receipt:
-                        receipt = entry.received_at
-                        times = produced.setdefault(receipt, [])
-                    times.append(entry.produced)
-        now = self.clock()
-        for received, times in produced.items():
-            self.metrics.delivered(now, received, queued[received], times)
-        if self.stations is not None and self.stations.is_on:
-            self.stations.relayed(batch)
-        if self._traced:
-            self._record_traced(now, queued)
+        """Write the entries of a portion to the sessions of their users. Each session gets one write.
 
-    def _record_traced(self, now: float, queued: Mapping[float, float]) -> None:
-        traced, self._traced = self._traced, []
-        if self.traces is not None:
-            self.traces.delivered([(entry, taken, now - queued[entry.received_at]) for entry, taken in traced])
-
-    def _relay(self, entries: Sequence[Entry], sessions: Sequence[Session]) -> None:
-        """Pass on entries of one user."""
-        runs: dict[str, Run] = {}  # by transport
-        for session in sessions:
-            connection = session.connection
-            run = runs.get(connection.transport_name)
-            if run is None:
-                run = runs[connection.transport_name] = self._run(entries, connection)
+        All frames are made before the first write: writes close together take less time in the kernel.
+        """
+        groups = [(entries, found) for user, entries in by_user(batch).items() if (found := self.registry.of(user))]
+        for session, run in [pair for group in groups for pair in self._runs(*group)]:
             try:
                 self.metrics.deliveries += session.deliver(run)
             except Exception as error:  # an error with one session must not affect the others
                 self.metrics.internal("deliver", error, what=session.id)
                 session.drop("internal")
-        if self.traces is not None:
-            self._traced += [(entry, sum(each.is_at(entry) for each in sessions)) for entry in entries if entry.span]
+        now = self.clock()
+        for received, times in produced_by_receipt(groups).items():
+            self.metrics.delivered(now, received, queued[received], times)
+        if self.stations is not None and self.stations.is_on:
+            self.stations.relayed(batch)
+        if self.traces is not None and (traced := list(_traced(groups))):
+            self.traces.delivered([(entry, taken, now - queued[entry.received_at]) for entry, taken in traced])
         if debugging():
-            _log_delivered(entries, sessions)
+            _log_delivered(groups)
+
+    def _runs(self, entries: Sequence[Entry], sessions: Sequence[Session]) -> Iterator[tuple[Session, Run]]:
+        """Each session of a user with its run, which is made once for each transport."""
+        runs: dict[str, Run] = {}
+        for session in sessions:
+            connection = session.connection
+            run = runs.get(connection.transport_name)
+            if run is None:
+                run = runs[connection.transport_name] = self._run(entries, connection)
+            yield session, run
 
     def _run(self, entries: Sequence[Entry], connection: Connection) -> Run:
         """The entries with their frames, except for those whose frame cannot be made."""
@@ -183,12 +171,37 @@ def by_user(batch: Sequence[Entry]) -> dict[str, list[Entry]]:
     return found
 
 
-def _log_delivered(entries: Sequence[Entry], sessions: Sequence[Session]) -> None:
-    ids = [session.id for session in sessions]
-    for entry in entries:
-        trace = {"trace_id": trace_id(entry.span)} if entry.span else {}
-        position = f"{entry.epoch}:{entry.offset}"
-        log.debug("event.delivered", event_id=entry.event_id, user=entry.user, **trace, position=position, sessions=ids)
+def produced_by_receipt(groups: Iterable[Group]) -> dict[float, list[float | None]]:
+    """The times of the entries in Kafka, by the time of their receipt. Those of one request are adjacent."""
+    found: dict[float, list[float | None]] = {}
+    receipt = math.nan
+    times: list[float | None] = []
+    for entries, _ in groups:
+        for entry in entries:
+            if entry.received_at != receipt:
+                receipt = entry.received_at
+                times = found.setdefault(receipt, [])
+            times.append(entry.produced)
+    return found
+
+
+def _traced(groups: Iterable[Group]) -> Iterator[tuple[Entry, int]]:
+    """The entries with a span, and how many sessions have taken each."""
+    for entries, sessions in groups:
+        for entry in entries:
+            if entry.span:
+                yield entry, sum(session.is_at(entry) for session in sessions)
+
+
+def _log_delivered(groups: Iterable[Group]) -> None:
+    for entries, sessions in groups:
+        ids = [session.id for session in sessions]
+        for entry in entries:
+            trace = {"trace_id": trace_id(entry.span)} if entry.span else {}
+            position = f"{entry.epoch}:{entry.offset}"
+            log.debug(
+                "event.delivered", event_id=entry.event_id, user=entry.user, **trace, position=position, sessions=ids
+            )
 
 
 def portions(batch: Sequence[Entry]) -> Iterator[tuple[int, int, int]]:

@@ -20,8 +20,9 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
 def run_of(entries: Sequence[Entry], frames: Sequence[bytes]) -> Run:
     """There must be a frame for each entry."""
-    if len(entries) == 1:
-        return Run(entries[0].epoch, entries[0].offset - 1, entries[0].offset, entries, frames, frames[0])
+    if len(entries) == 1:  # as usual
+        [entry], [frame] = entries, frames
+        return Run(entry.epoch, entry.offset - 1, entry.offset, entries, frames, frame)
     offsets = [entry.offset for entry in entries]
     if offsets and offsets == list(range(offsets[0], offsets[-1] + 1)) and len({entry.epoch for entry in entries}) == 1:
         return Run(entries[0].epoch, offsets[0] - 1, offsets[-1], entries, frames, b"".join(frames))

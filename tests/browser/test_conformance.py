@@ -30,7 +30,7 @@ def in_page(scene: Scene) -> Start:
 
     @contextlib.asynccontextmanager
     async def started(trial: Trial, url: str, token_url: str) -> AsyncIterator[None]:
-        async def grant(_: str) -> str:
+        async def grant(*_: str) -> str:
             async with aiohttp.ClientSession() as http, http.get(token_url) as response:
                 return await response.text()
 

@@ -218,7 +218,7 @@ _FOLLOW = """import(`${bridge}/client.js`).then(({ follow }) => {
 async def test_follow_of_a_page_restored_after_a_logout_does_not_load_as_planned(natural: Scene) -> None:
     answering = asyncio.Event()
 
-    async def grant(_: str) -> None:
+    async def grant(*_: str) -> None:
         await answering.wait()
 
     await natural.start(JWT_SECRET=SECRET)

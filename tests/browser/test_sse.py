@@ -101,7 +101,7 @@ async def test_client_with_streams_only_opens_no_socket(scene: Scene) -> None:
 
 
 async def test_stream_sends_its_token_and_a_fresh_one_later(scene: Scene) -> None:
-    async def grant(reason: str) -> str:
+    async def grant(reason: str, _: str) -> str:
         return token(scene.user, ttl=60 if reason == "refresh" else 7)
 
     scene.site.grant = grant

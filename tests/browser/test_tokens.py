@@ -31,7 +31,7 @@ def waiting(tab: Tab) -> list[dict[str, Any]]:
 
 
 async def test_token_is_refreshed_without_a_reconnect(guarded: Scene) -> None:
-    async def short(_: str) -> str:
+    async def short(*_: str) -> str:
         return token(guarded.user, ttl=SHORT)
 
     guarded.site.grant = short
@@ -49,7 +49,7 @@ async def test_token_is_refreshed_without_a_reconnect(guarded: Scene) -> None:
 async def test_token_not_refreshed_in_time_reconnects(guarded: Scene, trouble: str) -> None:
     late = asyncio.Event()
 
-    async def grant(reason: str) -> str:
+    async def grant(reason: str, _: str) -> str:
         if reason != "refresh":
             return token(guarded.user, ttl=SHORT if reason == "connect" else 60)
         if trouble == "it fails":
@@ -77,7 +77,7 @@ async def test_token_not_refreshed_in_time_reconnects(guarded: Scene, trouble: s
 async def test_token_that_is_refused_is_replaced_at_once_then_with_backoff(guarded: Scene) -> None:
     good = False
 
-    async def grant(_: str) -> str:
+    async def grant(*_: str) -> str:
         return token(guarded.user) if good else "garbage"
 
     guarded.site.grant = grant
@@ -93,7 +93,7 @@ async def test_token_that_is_refused_is_replaced_at_once_then_with_backoff(guard
 
 
 async def test_token_null_closes_only_this_tab(guarded: Scene) -> None:
-    async def nobody(_: str) -> None:
+    async def nobody(*_: str) -> None:
         return None
 
     granted, guarded.site.grant = guarded.site.grant, nobody
@@ -110,7 +110,7 @@ async def test_token_null_closes_only_this_tab(guarded: Scene) -> None:
 async def test_leader_without_a_token_leaves_the_socket_to_others(guarded: Scene) -> None:
     granted: list[str | None] = [token(guarded.user), None]
 
-    async def once(_: str) -> str | None:
+    async def once(*_: str) -> str | None:
         return granted.pop(0) if granted else token(guarded.user)
 
     guarded.site.grant = once
@@ -123,7 +123,7 @@ async def test_leader_without_a_token_leaves_the_socket_to_others(guarded: Scene
 
 
 async def test_token_endpoint_that_fails_is_called_again(guarded: Scene) -> None:
-    async def failing(_: str) -> str:
+    async def failing(*_: str) -> str:
         raise web.HTTPServiceUnavailable
 
     granted, guarded.site.grant = guarded.site.grant, failing
@@ -139,7 +139,7 @@ async def test_token_endpoint_that_fails_is_called_again(guarded: Scene) -> None
 
 
 async def test_token_of_another_user_closes_all_tabs(guarded: Scene) -> None:
-    async def wrong(_: str) -> str:
+    async def wrong(*_: str) -> str:
         return token("mallory")
 
     leader, follower = await guarded.opened(with_token=True), await guarded.opened(with_token=True)

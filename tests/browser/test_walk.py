@@ -125,10 +125,10 @@ class Walk:
     async def restart(self) -> None:
         await self.kill(signal.SIGTERM)
 
-    async def _grant(self, _: str) -> str:
+    async def _grant(self, _: str, user: str) -> str:
         if not self._granting.is_set():
             raise web.HTTPServiceUnavailable
-        return token(self._scene.site.asker, ttl=SHORT)
+        return token(user, ttl=SHORT)
 
     async def expire(self) -> None:
         """Grant no tokens for a while, in which those of the tabs may expire."""

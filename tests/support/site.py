@@ -71,8 +71,7 @@ class Site(Served):
     def __init__(self, user: str) -> None:
         self.host = "127.0.0.1"
         self.user = user
-        self.asker = ""  # the user of the request for a token that `grant` answers
-        self.grant: Callable[[str], Awaitable[str | None]] = self._grant  # called with the reason
+        self.grant: Callable[[str, str], Awaitable[str | None]] = self._grant  # with the reason and the user
         self.listeners: list[Callable[[str, Any], None]] = []  # of the reports of each tab
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -96,7 +95,7 @@ class Site(Served):
         page = {"bridge": bridge, "options": options, "withToken": with_token, "tab": tab}
         return f"{self.origin}/?{urlencode({'page': json.dumps(page)})}"
 
-    async def _grant(self, _: str) -> str | None:
+    async def _grant(self, *_: str) -> str | None:
         return token(self.user)
 
     async def _page(self, _: web.Request) -> web.Response:
@@ -106,8 +105,7 @@ class Site(Served):
         return web.Response(text="<!doctype html><title>Elsewhere</title>", content_type="text/html")
 
     async def _token(self, request: web.Request) -> web.Response:
-        self.asker = request.query["user"]
-        return web.json_response(await self.grant(request.query["reason"]))
+        return web.json_response(await self.grant(request.query["reason"], request.query["user"]))
 
     async def _told(self, request: web.Request) -> web.Response:
         self.listeners[int(request.match_info["tab"])](*await request.json())

@@ -89,7 +89,7 @@ async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
     await expect(ul).to_have_attribute("aria-busy", "false")
     await site.publish("New")
     await expect(items).to_have_text(["Old", "New"])
-    await site.publish_in_the_dark("Old", "Last")
+    await site.publish_offline("Old", "Last")
     await expect(items).to_have_text(["New", "Old", "Last"])
 
     await page.evaluate("leave(); window.heard = 0; void client.on('task_update', () => window.heard++)")

@@ -51,7 +51,7 @@ async def test_guide_first_page_after_a_broken_connection_shows_updates(site: Si
     await site.connected()
     await site.publish("One")
     await expect(items).to_have_text(["One"])
-    await site.publish_in_the_dark("Two", "Three")
+    await site.publish_offline("Two", "Three")
     await expect(items).to_have_text(["One", "Two", "Three"])
     await page.get_by_label("online").uncheck()
     await site.publish("Four", "Five")
@@ -82,7 +82,7 @@ async def test_guide_first_load_shows_each_update_once(site: Site) -> None:
     await looks(page, "look()", ["Old", "New"])
     await site.publish("Later")
     await looks(page, "look()", ["Old", "New", "Later"])
-    await site.publish_in_the_dark("Last")
+    await site.publish_offline("Last")
     await looks(page, "look()", ["Old", "New", "Later", "Last"])
     assert site.loads == 1
 
@@ -92,7 +92,7 @@ async def test_guide_after_a_gap_loads_the_state_again(context: BrowserContext) 
         page = await site.open(FIRST_LOAD)
         await until_told(lambda: asyncio.sleep(0, site.loads))
         site.tasks = [{"task_id": "Two", "title": "Two"}]
-        await site.publish_in_the_dark("One", "Two")
+        await site.publish_offline("One", "Two")
         await looks(page, "look()", ["Two"])
         assert site.loads == 2
 
@@ -170,7 +170,7 @@ async def test_guide_code_for_node_prints_updates(site: Site, tmp_path: Path) ->
         await site.connected()
         await site.publish("One")
         assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"One\n"
-        await site.publish_in_the_dark("Two")
+        await site.publish_offline("Two")
         assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"Two\n"
     finally:
         process.kill()
@@ -205,9 +205,9 @@ async def test_guide_without_the_client_gets_each_update_once(site: Site) -> Non
     await site.connected()
     await site.publish("One")
     await looks(page, "updates", ["One"])
-    await site.publish_in_the_dark("Two", "Three")
+    await site.publish_offline("Two", "Three")
     await looks(page, "updates", ["One", "Two", "Three"])
-    await site.publish_in_the_dark()
+    await site.publish_offline()
     await site.connected()
     await site.publish("Four")
     await looks(page, "updates", ["One", "Two", "Three", "Four"])
@@ -221,7 +221,7 @@ async def test_guide_without_the_client_reports_a_gap(context: BrowserContext) -
     async with Bridge(HISTORY_SIZE="1") as bridge, Site(bridge, context) as site:
         page = await raw(site)
         await site.connected()
-        await site.publish_in_the_dark("One", "Two")
+        await site.publish_offline("One", "Two")
         await looks(page, "gaps", ["trimmed"])
         await site.publish("Three")
         await looks(page, "updates", ["Three"])

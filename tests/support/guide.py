@@ -24,7 +24,7 @@ USER = "alice"  # the user in the guide's code
 
 def code(heading: str, language: str) -> str:
     """The first code block of this language under a heading."""
-    section = GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0] if heading else GUIDE
+    section = GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     found = re.search(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
     assert found, (heading, language)
     return found[1]
@@ -98,7 +98,7 @@ class Site(Served):
                 async with http.post(url, json=cloud_event(task)) as response:
                     assert await response.json() == {"status": "SUCCESS"}
 
-    async def publish_in_the_dark(self, *titles: str) -> None:
+    async def publish_offline(self, *titles: str) -> None:
         """Publish while the page has no connection."""
         await self.proxy.refuse()
         self.proxy.cut()

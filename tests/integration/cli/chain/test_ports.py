@@ -1,9 +1,16 @@
 """Free ports."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
-from wsbridge.cli.chain.ports import free_port, is_open
+import pytest
+
+from wsbridge.cli.chain import ports
+from wsbridge.cli.chain.ports import free_port, free_ports, is_open
+
+CHAINS = 10  # each has about 15 ports
 
 
 def test_free_port_can_be_bound_and_is_below_the_range_of_outgoing_connections() -> None:
@@ -13,3 +20,42 @@ def test_free_port_can_be_bound_and_is_below_the_range_of_outgoing_connections()
     assert not is_open(port)
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert port < first
+
+
+def test_free_port_that_nobody_has_bound_yet_is_not_given_again() -> None:
+    given = free_ports(15 * CHAINS)
+    assert len(set(given)) == len(given)
+
+
+def test_free_ports_of_other_processes_are_not_given() -> None:
+    program = "from wsbridge.cli.chain.ports import free_ports; print(*free_ports(150), flush=True); input()"
+    command = [sys.executable, "-c", program]
+    running = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(CHAINS)
+    ]
+    given = free_ports(15)
+    for process in running:
+        assert process.stdout
+        given += map(int, process.stdout.readline().split())
+    for process in running:
+        process.communicate("\n")
+    assert len(set(given)) == len(given) == 15 + 150 * CHAINS
+
+
+def test_free_ports_of_a_forked_process_are_not_those_of_its_parent() -> None:
+    program = """
+import os
+from wsbridge.cli.chain.ports import free_port, free_ports
+free_port()
+if os.fork():
+    os.wait()
+print(*free_ports(150))
+"""
+    output = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout.split()
+    assert len(set(output)) == len(output) == 2 * 150
+
+
+def test_free_port_without_a_free_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_ports", lambda: iter([taken.getsockname()[1]] * 200))
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match=r"None of 200 ports is free"):
+        free_port()

@@ -1,13 +1,11 @@
 """The demo page in a real browser on a real bridge."""
 
-import asyncio
 import json
 import re
 import shlex
 import shutil
 import signal
 import sys
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +14,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.running import ROOT
+from tests.support.shell import run, typed
 from tests.support.valkey import free_port
 
 # isort: split
@@ -171,9 +170,7 @@ async def test_demo_curl_command_publishes_as_the_form_does(demo: Demo) -> None:
     assert HOSTILE.replace("'", "'\\''").replace('"', '\\"') in line
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed: the line was compared, not run")
-    shell = await create_subprocess_exec("sh", "-c", line, stdout=PIPE, stderr=PIPE)
-    answer, _ = await asyncio.wait_for(shell.communicate(), DEADLINE)
-    assert json.loads(answer) == {"status": "SUCCESS"}
+    assert json.loads(await typed(line)) == {"status": "SUCCESS"}
     await demo.shows(0, HOSTILE)
 
 
@@ -183,9 +180,8 @@ async def test_demo_command_publishes_to_this_bridge(demo: Demo, bridge: Bridge)
     line = await demo.page.locator("#command").inner_text()
     assert line.startswith("wsbridge publish ")
     line = line.replace("wsbridge", f"{shlex.quote(sys.executable)} -m wsbridge", 1)
-    shell = await create_subprocess_exec("sh", "-c", line, stdout=PIPE, stderr=PIPE, cwd=ROOT)
-    answer, notes = await asyncio.wait_for(shell.communicate(), DEADLINE)
-    assert (answer, notes) == (b"SUCCESS\n", b"wsbridge: alice has 1 connection to this replica\n")
+    ended = await run("sh", "-c", line)
+    assert ended == (0, "SUCCESS\n", "wsbridge: alice has 1 connection to this replica\n")
     await demo.shows(0, "Buy milk")
     await demo.shows(1, "Buy milk")
 

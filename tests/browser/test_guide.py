@@ -18,6 +18,7 @@ import pytest_asyncio
 from tests.support.browser import DEADLINE, Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.guide import USER, Site, code, module
 from tests.support.running import ROOT, SECRET, until_told
+from tests.support.shell import output
 
 # isort: split
 
@@ -158,9 +159,7 @@ async def test_guide_asynchronous_handlers_run_one_after_the_other(site: Site) -
 
 async def test_guide_test_for_node_passes(site: Site, tmp_path: Path) -> None:
     program = node_program(tmp_path, "Testing your page", site.bridge.port)
-    process = await create_subprocess_exec(*program, stdout=PIPE)
-    output, _ = await asyncio.wait_for(process.communicate(), DEADLINE)
-    assert (process.returncode, b"pass 1" in output) == (0, True), output.decode()
+    assert "pass 1" in await output(*program)
 
 
 async def test_guide_code_for_node_prints_updates(site: Site, tmp_path: Path) -> None:

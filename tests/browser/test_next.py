@@ -1,9 +1,7 @@
 """Builds a page of Next.js from the code in docs/frameworks.md, runs it in Next.js' own server, and follows a user."""
 
-import os
 import shutil
 import uuid
-from asyncio.subprocess import PIPE, STDOUT, create_subprocess_exec
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from tests.support.guide import USER, code
 from tests.support.node_modules import installed
 from tests.support.node_servers import copy_client, listening
 from tests.support.running import ROOT, SECRET
+from tests.support.shell import output
 from tests.support.valkey import free_port
 
 # isort: split
@@ -75,11 +74,7 @@ async def test_guide_next_page_is_built_and_follows_the_user_of_the_session(brow
             (project / "app" / name).write_text(text, encoding="utf-8")
         environ = {"NEXT_TELEMETRY_DISABLED": "1", "WSBRIDGE_JWT_SECRET": SECRET}
         command = ("node", project.parent / "node_modules" / "next" / "dist" / "bin" / "next")
-        build = await create_subprocess_exec(
-            *command, "build", cwd=project, env=os.environ | environ, stdout=PIPE, stderr=STDOUT
-        )
-        output, _ = await build.communicate()
-        assert build.returncode == 0, output.decode()
+        await output(*command, "build", within=300, cwd=project, env=environ)
         port = free_port()
         start = (*command, "start", "--hostname", "127.0.0.1", "--port", str(port))
         async with listening(*start, cwd=project, **environ), await browser.new_context() as context:

@@ -4,7 +4,6 @@ The guide's test for Playwright tests one of these apps.
 """
 
 import json
-from asyncio.subprocess import PIPE, STDOUT, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.support.node_modules import installed
 from tests.support.node_servers import copy_client, listening
 from tests.support.proxy import FaultyProxy
 from tests.support.running import ROOT
+from tests.support.shell import output
 from tests.support.valkey import free_port
 
 # isort: split
@@ -179,6 +179,4 @@ async def play(app: Path, test: str) -> None:
     config = {"use": {"launchOptions": launch}, "reporter": "line", "timeout": DEADLINE * 1000}
     (app / "playwright.config.ts").write_text(f"export default {json.dumps(config)};", encoding="utf-8")
     command = (app / "node_modules" / ".bin" / "playwright", "test")
-    run = await create_subprocess_exec(*command, cwd=app, stdout=PIPE, stderr=STDOUT)
-    output, _ = await run.communicate()
-    assert (run.returncode, b"1 passed" in output) == (0, True), output.decode()
+    assert "1 passed" in await output(*command, within=4 * DEADLINE, cwd=app)

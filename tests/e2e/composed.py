@@ -1,6 +1,5 @@
 """compose.yaml without containers: what it says, and its programs with host names and paths mapped to this machine."""
 
-import asyncio
 import contextlib
 import functools
 import json
@@ -9,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from typing import Any
 import aiohttp
 
 from tests.e2e import parts
-from tests.e2e.process import Log, Process, settled
+from tests.e2e.process import PATIENCE, Log, Process, settled
 from tests.support.running import ROOT
+from tests.support.shell import output, run
 from wsbridge.cli.chain import kafka
 from wsbridge.cli.chain.ports import free_port, is_open
 from wsbridge.cli.chain.sidecar import Ports, flags
@@ -49,16 +48,6 @@ def services(profile: str, file: Path = FILE) -> dict[str, Any]:
 def kafka_property(variable: str) -> str:
     """As the image of Kafka reads a variable of its environment."""
     return variable.removeprefix("KAFKA_").lower().replace("_", ".")
-
-
-async def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
-    """Run a command to its end; return its exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        *command, env=os.environ | dict(environment), stdout=PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
 
 
 class Composed:
@@ -100,9 +89,7 @@ class Composed:
         """Run the job that makes the topic and commits the offsets; return its output."""
         shell, script, *groups = self.services["kafka-init"]["command"]
         environment = self.environment("kafka-init") | {"KAFKA_BIN": str(self._directory)}
-        code, output = await run([shell, str(self._source("kafka-init", script)), *groups], environment)
-        assert code == 0, output
-        return output
+        return await output(shell, self._source("kafka-init", script), *groups, within=PATIENCE, env=environment)
 
     async def start_kafka(self) -> None:
         """Start Kafka with the properties that its image would make of the environment."""
@@ -120,8 +107,7 @@ class Composed:
         text = "".join(f"{name}={value}\n" for name, value in properties.items())
         text = text.replace("kafka:", "127.0.0.1:").replace("=BROKER://:", "=BROKER://127.0.0.1:")
         (self._directory / "server.properties").write_text(text.replace(",CONTROLLER://:", ",CONTROLLER://127.0.0.1:"))
-        code, output = await run(commands.format(kafka.new_cluster()), {})
-        assert code == 0, output
+        await output(*commands.format(kafka.new_cluster()), within=PATIENCE)
         process = self._started("kafka", commands.start(), {})
 
         async def accepts() -> bool:
@@ -143,8 +129,8 @@ class Composed:
         kind, name, *words = self.services[service]["healthcheck"]["test"]
         assert (kind, name) == ("CMD", "wsbridge")
         words = [word.replace("127.0.0.1:8000", f"127.0.0.1:{self.backend}") for word in words]
-        code, _ = await run([sys.executable, "-m", "wsbridge", *words], self.environment(service) | dict(own))
-        return code == 0
+        environment = self.environment(service) | dict(own)
+        return (await run(sys.executable, "-m", "wsbridge", *words, env=environment)).code == 0
 
     async def _start_sidecar(
         self, service: str, folders: Mapping[str, Path], ports: Ports, app_port: int | None = None

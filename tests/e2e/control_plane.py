@@ -1,20 +1,21 @@
 """The services of Dapr's control plane that workflows need, on loopback: placement and scheduler."""
 
+import asyncio
 from pathlib import Path
 from typing import Self
 
 from tests.e2e.parts import control_plane, required
-from tests.e2e.process import Log, Process
-from wsbridge.cli.chain.ports import free_ports
+from tests.e2e.process import Log, Process, settled
+from wsbridge.cli.chain.ports import free_ports, is_open
 
 
 class ControlPlane:
-    """`with ControlPlane(directory) as plane`: sidecars with `plane.options` connect to it once it is ready."""
+    """`async with ControlPlane(directory) as plane`: inside, sidecars with `plane.options` can connect to it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._placement, self._scheduler, *self._others = free_ports(7)
-        self._processes: list[Process] = []
+        self._processes: dict[Process, Log] = {}
 
     @property
     def options(self) -> list[str]:
@@ -24,24 +25,41 @@ class ControlPlane:
             f"--scheduler-host-address=127.0.0.1:{self._scheduler}",
         ]
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
+        programs = await asyncio.to_thread(required, control_plane)  # a build takes minutes, and tabs are open
         raft, etcd, peer, *health = self._others
-        self._start("placement", self._placement, health[0], f"--initial-cluster=dapr-placement-0=127.0.0.1:{raft}")
         self._start(
-            *("scheduler", self._scheduler, health[1]),
+            programs / "placement", self._placement, health[0], f"--initial-cluster=dapr-placement-0=127.0.0.1:{raft}"
+        )
+        self._start(
+            *(programs / "scheduler", self._scheduler, health[1]),
             f"--override-broadcast-host-port=127.0.0.1:{self._scheduler}",
             f"--etcd-data-dir={self._directory / 'scheduler'}",
             f"--etcd-client-port={etcd}",
             "--etcd-client-listen-address=127.0.0.1",
             f"--etcd-initial-cluster=dapr-scheduler-server-0=http://127.0.0.1:{peer}",
         )
+        try:
+            await settled(self._listens)
+        except BaseException:
+            self._end()
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
+
+    def _start(self, program: Path, port: int, health: int, *options: str) -> None:
+        common = ["--enable-metrics=false", "--listen-address=127.0.0.1", "--healthz-listen-address=127.0.0.1"]
+        command = [str(program), f"--port={port}", f"--healthz-port={health}", *common, *options]
+        log = Log(self._directory / f"{program.name}.log")
+        self._processes[Process(command, log)] = log
+
+    async def _listens(self) -> bool:
+        for process, log in self._processes.items():
+            assert process.running, log.account
+        return is_open(self._placement) and is_open(self._scheduler)
+
+    def _end(self) -> None:
         for process in self._processes:
             process.kill()
-
-    def _start(self, name: str, port: int, health: int, *options: str) -> None:
-        common = ["--enable-metrics=false", "--listen-address=127.0.0.1", "--healthz-listen-address=127.0.0.1"]
-        command = [str(required(control_plane) / name), f"--port={port}", f"--healthz-port={health}", *common, *options]
-        self._processes.append(Process(command, Log(self._directory / f"{name}.log")))

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from tests.e2e import parts
-from tests.e2e.composed import FILE, PROFILES, TOOLS, Composed, composed, kafka_property, run, services
+from tests.e2e.composed import FILE, PROFILES, TOOLS, Composed, composed, kafka_property, services
 from tests.support.manifests import K8S
 from tests.support.prometheus import promtool
 from tests.support.running import ROOT, receive
+from tests.support.shell import output
 from tests.support.valkey import Valkey
 from wsbridge.config.env import load
 from wsbridge.config.settings import HELP, PREFIX
@@ -166,8 +167,7 @@ async def test_prometheus_reads_the_rules_and_scrapes_all_bridges(tmp_path: Path
     rules, config = "/prometheus/rules.yaml", "/etc/prometheus/prometheus.yml"
     command = command.replace(rules, str(tmp_path / "rules.yaml")).replace(" /rules.yaml", f" {sources['/rules.yaml']}")
     extract, start = command.split(" && ")
-    code, output = await run([*prometheus["entrypoint"], extract], {})
-    assert code == 0, output
+    await output(*prometheus["entrypoint"], extract)
     assert "rules found" in promtool("check", "rules", str(tmp_path / "rules.yaml"))
     assert (
         yaml.safe_load((tmp_path / "rules.yaml").read_text())
@@ -234,9 +234,8 @@ async def test_task_posted_to_the_backend_reaches_every_bridge(profile: str, tmp
                 assert "wsbridge-port" in await page.text()
             tabs.append(await http.ws_connect(f"http://127.0.0.1:{port}/ws?user_id=alice"))
             await receive(tabs[-1])
-        command = [sys.executable, "-m", "wsbridge", "token", "--user", "alice"]
-        code, token = await run(command, chain.environment("backend"))
-        assert code == 0
+        command = (sys.executable, "-m", "wsbridge", "token", "--user", "alice")
+        token = await output(*command, env=chain.environment("backend"))
         headers = {"Authorization": f"Bearer {token.strip()}"}
         async with http.post(
             f"http://127.0.0.1:{chain.backend}/api/tasks", json={"title": "Buy milk"}, headers=headers

@@ -17,6 +17,7 @@ from tests.e2e import parts
 from tests.e2e.process import PATIENCE
 from tests.support.processes import children, command_line, is_running
 from tests.support.running import ROOT, receive, until
+from tests.support.shell import typed
 from wsbridge.cli.chain.parts import find_redis
 
 # The environment of these tests instead of .venv, which make would create.
@@ -80,13 +81,6 @@ async def made(directory: Path) -> AsyncIterator[Chain]:
         await process.wait()
 
 
-async def run(command: str) -> str:
-    process = await asyncio.create_subprocess_shell(command, stdout=PIPE, stderr=PIPE)
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return output.decode()
-
-
 def kept(directory: Path) -> list[str]:
     """The folders of chains that are still there."""
     return [str(path) for path in directory.glob("wsbridge-chain-*")]
@@ -105,7 +99,7 @@ async def test_make_chain_commands_reach_tabs_at_both_bridges(tmp_path: Path) ->
         tabs = [await tab(http, bridge) for bridge in chain.bridges]
         assert len(tabs) == 2
         for start in ("curl http", "curl 'http"):
-            answer = await run(chain.typed(start))
+            answer = await typed(chain.typed(start))
             events = [(await receive(each))["event"] for each in tabs]
             assert events[0] == events[1] == (json.loads(answer) if answer else events[0])
         async with http.get(chain.bridges[0]) as page:

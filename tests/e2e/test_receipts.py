@@ -1,13 +1,12 @@
 """Receipts through real sidecars and a real Kafka, as docs/receipts.md says."""
 
-import asyncio
 import json
 import re
-from asyncio.subprocess import PIPE
 from typing import Any
 
 from tests.e2e.chain import WITH_REDIS, Start
 from tests.e2e.demo import launched
+from tests.support import shell
 from tests.support.running import ROOT
 from tests.support.valkey import Valkey
 
@@ -36,9 +35,7 @@ async def test_absent_user_is_unseen_and_a_tab_that_reports_has_handled_it(chain
         await page.goto(f"{chain.bridges[0].url}/health")
         await page.evaluate(PAGE)
         command = typed().replace(":3500", f":{chain.publisher.port}")
-        process = await asyncio.create_subprocess_shell(command, stdout=PIPE, stderr=PIPE)
-        output, errors = await process.communicate()
-        assert b" 204 " in output.splitlines()[0], errors
+        assert " 204 " in (await shell.typed(command)).splitlines()[0]
         event = {
             "specversion": "1.0", "id": "for-bob", "source": "backend", "type": "task.created", "wsreceipt": 3,
             "data": {"user_id": "bob"},

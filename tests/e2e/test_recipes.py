@@ -5,7 +5,6 @@ import itertools
 import json
 import sqlite3
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.e2e.process import Log, Process, settled
 from tests.e2e.recipes import backend, code, packages
 from tests.e2e.sidecar import Manifest, Sidecar, components
 from tests.support.running import receive
+from tests.support.shell import typed
 from tests.support.valkey import Valkey
 from wsbridge.cli.chain.ports import free_port, is_open
 
@@ -54,10 +54,7 @@ def running(command: Sequence[str], log: Log, environment: Mapping[str, str]) ->
 
 async def posted(curl: str) -> tuple[int, str]:
     """Run the command; return the status and the body of the answer."""
-    process = await asyncio.create_subprocess_shell(f"{curl} -w '\\n%{{http_code}}'", stdout=PIPE, stderr=PIPE)
-    answer, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    body, _, status = answer.decode().rpartition("\n")
+    body, _, status = (await typed(f"{curl} -w '\\n%{{http_code}}'")).rpartition("\n")
     return int(status), body
 
 
@@ -145,7 +142,7 @@ async def test_workflow_killed_in_the_middle_resumes_and_the_tab_gets_each_step_
     async with Valkey(tmp_path) as redis:
         component = code("Progress of a workflow", "yaml").replace("localhost:6379", redis.address)
         (resources / "workflows.yaml").write_text(component)
-        with ControlPlane(tmp_path) as plane:
+        async with ControlPlane(tmp_path) as plane:
             sidecar = Sidecar(
                 *(manifest, resources, Log(tmp_path / "daprd.log"), chain.http), name="backend", options=plane.options
             )

@@ -1,6 +1,5 @@
 """Runs the README's commands for the example backend, and checks what its reader sees."""
 
-import asyncio
 import collections
 import contextlib
 import functools
@@ -8,7 +7,6 @@ import json
 import os
 import re
 import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tests.e2e.chain import Chain
 from tests.e2e.demo import launched, open_demo
 from tests.e2e.parts import daprd, required
 from tests.e2e.process import Log, Process
+from tests.support import shell
 from tests.support.running import ROOT, SECRET, receive, token, until, until_told
 from tests.support.valkey import free_port
 
@@ -39,11 +38,8 @@ def typed(start: str) -> str:
 
 async def run(command: str) -> Any:
     """Run a command; return its output as JSON. `wsbridge` is the tested one and has the backend's secret."""
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "WSBRIDGE_JWT_SECRET": SECRET}
-    process = await asyncio.create_subprocess_shell(command, env=environment, stdout=PIPE, stderr=PIPE)
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return json.loads(output)
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return json.loads(await shell.typed(command, {"PATH": path, "WSBRIDGE_JWT_SECRET": SECRET}))
 
 
 async def test_task_posted_with_curl_shows_in_the_terminal_and_on_the_page(chain: Chain, tmp_path: Path) -> None:

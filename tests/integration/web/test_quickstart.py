@@ -1,6 +1,5 @@
 """The commands that a newcomer is shown, and their effect."""
 
-import asyncio
 import os
 import re
 import shlex
@@ -8,12 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from asyncio.subprocess import PIPE, create_subprocess_shell
 from pathlib import Path
 
 import pytest
 
-from tests.support.running import DEADLINE, ROOT, Running, receive
+from tests.support.running import ROOT, Running, receive
+from tests.support.shell import typed
 from wsbridge.web.quickstart import program, welcome
 
 COMMAND = f"{shlex.quote(sys.executable)} -m wsbridge"
@@ -31,9 +30,7 @@ async def test_welcome_commands_make_a_task_on_the_demo_page(bridge: Running, ve
         pytest.skip("curl is not installed")
     tab, _ = await bridge.opened("alice")
     line = offered(welcome(COMMAND, "127.0.0.1", [bridge.port]), verb)
-    shell = await create_subprocess_shell(line, stdout=PIPE, stderr=PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    output, errors = await asyncio.wait_for(shell.communicate(), DEADLINE)
-    assert "SUCCESS" in output.decode(), errors.decode()
+    assert "SUCCESS" in await typed(line, {"PYTHONPATH": str(ROOT)})
     event = (await receive(tab))["event"]
     assert {name: event[name] for name in ("event_type", "user_id", "task_id", "title")} == {
         "event_type": "task.created",
@@ -50,9 +47,7 @@ async def test_curl_of_the_back_end_page_publishes_an_event_with_its_id(bridge: 
     text = (ROOT / "docs" / "back-end.md").read_text(encoding="utf-8")
     [command] = re.findall(r"^(curl localhost:8004.*?)^```", text, re.MULTILINE | re.DOTALL)
     line = command.replace("localhost:8004", f"127.0.0.1:{bridge.port}")
-    shell = await create_subprocess_shell(line, stdout=PIPE, stderr=PIPE)
-    output, errors = await asyncio.wait_for(shell.communicate(), DEADLINE)
-    assert output == b'{"status":"SUCCESS"}', errors.decode()
+    assert await typed(line) == '{"status":"SUCCESS"}'
     assert (await receive(tab))["event_id"] == "task-456-created"
 
 

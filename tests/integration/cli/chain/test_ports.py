@@ -56,6 +56,7 @@ print(*free_ports(150))
 
 
 def test_free_port_without_a_free_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_ports", lambda: iter([taken.getsockname()[1]] * 200))
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match=r"None of 200 ports is free"):
-        free_port()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(ports, "_ports", lambda: iter([server.getsockname()[1]] * 200))
+        with pytest.raises(OSError, match=r"None of 200 ports is free"):
+            free_port()

@@ -1,6 +1,5 @@
 """The services of Dapr's control plane that workflows need, on loopback: placement and scheduler."""
 
-import asyncio
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +25,7 @@ class ControlPlane:
         ]
 
     async def __aenter__(self) -> Self:
-        programs = await asyncio.to_thread(required, control_plane)  # a build takes minutes, and tabs are open
+        programs = required(control_plane)
         raft, etcd, peer, *health = self._others
         self._start(
             programs / "placement", self._placement, health[0], f"--initial-cluster=dapr-placement-0=127.0.0.1:{raft}"

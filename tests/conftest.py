@@ -1,7 +1,9 @@
 """Fixtures: a real bridge on a free loopback port, and what speaks to it."""
 
 import asyncio
+import functools
 import gc
+import inspect
 import os
 import resource
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -48,6 +50,20 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     """
     name = os.environ.get("TEST_LOOP", "asyncio")
     return {name: event_loop.factory(name)}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Let a test that hangs fail at its `await`, and long before `faulthandler_timeout`, which ends the whole run."""
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        test, limit = item.obj, float(item.config.getini("faulthandler_timeout")) / 2
+
+        @functools.wraps(test)
+        async def limited(**fixtures: object) -> None:
+            async with asyncio.timeout(limit or None):
+                await test(**fixtures)
+
+        item.obj = limited
 
 
 @pytest.hookimpl(wrapper=True)

@@ -177,7 +177,8 @@ class Chain:
         """Wait until every part is ready and each partition has a consumer."""
         await asyncio.gather(self.backend.ready(), self.publisher.ready(), *(pod.bridge.ready() for pod in self.pods))
         for group in self.groups:
-            await self.kafka.read_by(group, sum(pod.group == group for pod in self.pods))
+            members = sum(pod.group == group for pod in self.pods)
+            await self.kafka.read_by(group, members, possible=self._sidecars_run)
 
     async def publish(self, user: str, **data: Any) -> None:
         """Publish an event of that user through the backend's sidecar; return once Kafka has it."""
@@ -198,6 +199,10 @@ class Chain:
         pod.sidecar.terminate()
         await self.kafka.read_by(pod.group, sum(other.group == pod.group for other in self.pods if other is not pod))
         pod.kill()
+
+    def _sidecars_run(self) -> None:
+        for pod in self.pods:
+            assert pod.sidecar.process.running, pod.sidecar.log.account
 
     async def _leave(self) -> None:
         """Let all members leave, so that the next test finds empty groups."""

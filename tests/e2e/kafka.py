@@ -133,10 +133,16 @@ class Kafka:
             for member in found.members
         ]
 
-    async def read_by(self, group: str, members: int, topic: str = TOPIC) -> None:
-        """Wait until the group has that many members and, if there are any, each partition has a consumer."""
+    async def read_by(
+        self, group: str, members: int, topic: str = TOPIC, possible: Callable[[], object] = bool
+    ) -> None:
+        """Wait until the group has that many members and, if there are any, each partition has a consumer.
+
+        `possible` raises an error if that cannot happen any more.
+        """
 
         async def is_read() -> bool:
+            possible()
             found = await self.members(group, topic)
             return found is not None and len(found) == members and all(found)
 

@@ -155,9 +155,9 @@ async def killed(valkey: Valkey) -> Callable[[], Any]:
 async def test_replica_with_unavailable_redis_retries_and_keeps_sessions(
     start: Start, valkey: Valkey, logs: Logs, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr("wsbridge.sessions.opening.RESUME_TIMEOUT", 0.5)
     bridge = await start(REDIS_URL=valkey.url)
     ws, _ = await bridge.opened()
+    monkeypatch.setattr("wsbridge.sessions.opening.RESUME_TIMEOUT", 0.5)
     sidecar = Sidecar("u1", bridge)
     await sidecar.deliver()
     assert (await health(bridge))[:2] == (200, "healthy")  # a bridge that never reached Redis would not be ready

@@ -520,7 +520,6 @@ async def test_event_with_a_replica_that_does_not_answer_has_the_number_of_missi
     pair: tuple[Running, Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await publish(pair[0])
-    monkeypatch.setattr("wsbridge.broker.redis.poll.TIMEOUT", 0.2)
     broker = pair[1].bridge.broker
     assert isinstance(broker, RedisBroker)
     monkeypatch.setattr(broker.replicas, "take", AsyncMock())

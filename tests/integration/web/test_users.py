@@ -207,7 +207,6 @@ async def test_disconnect_of_one_session_on_another_replica_ends_it(
         assert (await disconnect(one, user_id="u1", session_id=hello["session_id"]))[0] == 202
         assert await closed(ws) == (4509, "force_disconnect")
         assert (await disconnect(one, user_id="u1", session_id=hello["session_id"]))[0] == 404
-        monkeypatch.setattr("wsbridge.broker.redis.poll.TIMEOUT", 0.2)
         assert isinstance(other.bridge.broker, RedisBroker)
         monkeypatch.setattr(other.bridge.broker.replicas, "take", AsyncMock())
         status, found = await disconnect(one, user_id="u1", session_id=another["session_id"])

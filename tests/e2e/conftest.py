@@ -11,6 +11,13 @@ from tests.e2e.chain import ONE, Chain, Start
 from tests.e2e.kafka import Kafka
 from tests.support.valkey import DURABLE, Valkey
 
+LONG = ("test_faults", "test_doctor", "test_slow_redis", "test_verify", "test_compose")  # files
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: if one came last, the other processes would wait for its end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:

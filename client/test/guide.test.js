@@ -13,6 +13,7 @@ import { jwtVerify } from 'jose';
 import { createElement } from 'react';
 import { renderToString } from 'react-dom/server';
 import { problemOf } from '../src/closes.js';
+import { settle } from './fakes.js';
 
 const CLIENT = fileURLToPath(new URL('..', import.meta.url));
 const DOCUMENTS = ['FRONTEND_INTEGRATION.md', 'docs/frameworks.md'];
@@ -86,10 +87,13 @@ test('guide_logout_closes_all_tabs_then_calls_the_backend', async (t) => {
   writeFileSync(join(project, 'package.json'), '{"type":"module"}');
   writeFileSync(join(project, 'logout.mjs'), code('js')['Logout and another user']);
   globalThis.asked = asked;
-  t.mock.method(globalThis, 'fetch', async (path) => asked.push(path));
+  let status = 200;
+  t.mock.method(globalThis, 'fetch', async (path) => (asked.push(path), new Response(null, { status })));
   const { logout } = await import(join(project, 'logout.mjs'));
   await logout();
   assert.deepEqual(asked, [{ everywhere: true }, '/logout']);
+  status = 503;
+  await assert.rejects(logout(), { message: 'status 503' });
 });
 
 test('guide_change_resolves_after_its_event_was_handled', async (t) => {
@@ -99,6 +103,67 @@ test('guide_change_resolves_after_its_event_was_handled', async (t) => {
   const { rename } = await import(join(project, 'rename.mjs'));
   await rename({ settled: async (id) => asked.push(id) }, '7', 'Buy oats');
   assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
+});
+
+/** The guide's changes that show at once, over two tasks; the test answers the requests and makes the changes settle. */
+async function optimistic(t) {
+  const folder = mkdtempSync(join(project, 'optimistic-'));
+  writeFileSync(join(folder, 'tasks.js'), `
+    export const tasks = new Map(['7', '8'].map((task_id) => [task_id, { task_id, title: task_id }]));
+    export const settling = [];
+    export const client = { settled: (id, limits) => new Promise((resolve) => settling.push({ id, limits, resolve })) };
+  `);
+  writeFileSync(join(folder, 'changes.mjs'), code('js')['Your own changes2']);
+  const { tasks, settling } = await import(join(folder, 'tasks.js'));
+  const { rename, shown } = await import(join(folder, 'changes.mjs'));
+  const answers = [];
+  t.mock.method(globalThis, 'fetch', () => new Promise((resolve) => answers.push((eventId, status = 200) => {
+    resolve({ ok: status === 200, status, json: async () => ({ eventId }) });
+  })));
+  return { rename, tasks, settling, answers, titles: () => shown().map(({ title }) => title) };
+}
+
+test('guide_changes_show_at_once_and_until_each_has_settled', async (t) => {
+  const { rename, tasks, settling, answers, titles } = await optimistic(t);
+  rename('7', 'oats');
+  const last = rename('7', 'rice');
+  assert.deepEqual(titles(), ['rice', '8']);
+  answers[0]('first');
+  answers[1]('second');
+  await settle();
+  assert.deepEqual(settling.map(({ id, limits }) => [id, limits]), [['first', { timeout: 0 }], ['second', { timeout: 0 }]]);
+  tasks.set('7', { task_id: '7', title: 'oats' }); // the event of the first change
+  settling[0].resolve({ type: 'task_update' });
+  await settle();
+  assert.deepEqual(titles(), ['rice', '8']);
+  tasks.set('7', { task_id: '7', title: 'salt' }); // that of the second one, and another user's after it
+  settling[1].resolve({ type: 'task_update' });
+  await last;
+  assert.deepEqual(titles(), ['salt', '8']);
+});
+
+test('guide_change_that_fails_is_taken_back', async (t) => {
+  const { rename, answers, titles } = await optimistic(t);
+  const failed = rename('8', 'oats');
+  answers[0](undefined, 500);
+  await assert.rejects(failed, { message: 'status 500' });
+  assert.deepEqual(titles(), ['7', '8']);
+});
+
+test('guide_change_among_missed_events_shows_until_the_state_is_loaded_again', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { rename, settling, answers, titles } = await optimistic(t);
+  rename('7', 'oats');
+  answers[0]('first');
+  await settle();
+  settling[0].resolve({ type: 'gap' });
+  await settle();
+  t.mock.timers.tick(5_999);
+  await settle();
+  assert.deepEqual(titles(), ['oats', '8']);
+  t.mock.timers.tick(1);
+  await settle();
+  assert.deepEqual(titles(), ['7', '8']);
 });
 
 test('guide_names_the_problem_of_each_close_code', () => {

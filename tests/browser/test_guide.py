@@ -85,6 +85,8 @@ async def test_guide_first_load_shows_each_update_once(site: Site) -> None:
     await looks(page, "look()", ["Old", "New", "Later"])
     await site.publish_offline("Last")
     await looks(page, "look()", ["Old", "New", "Later", "Last"])
+    await site.publish("New", event_type="task.deleted")
+    await looks(page, "look()", ["Old", "Later", "Last"])
     assert site.loads == 1
 
 

@@ -4,6 +4,7 @@ The guide's test for Playwright tests one of these apps.
 """
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.browser import (  # before playwright: it skips the tests if 
     FLAGS,
     Bridge,
 )
+from tests.support.deliveries import cloud_event
 from tests.support.engines import program
 from tests.support.guide import code
 from tests.support.node_modules import installed
@@ -42,7 +44,7 @@ import App from './App.tsx';
 createRoot(document.querySelector('#root')).render(createElement(StrictMode, null, createElement(App)));
 """  # as in Vite's template
 INDEX = '<!doctype html><div id="root"></div><script type="module" src="/src/main.js"></script>'
-QUERIES = "queries"  # the folder of another app in the same server
+QUERIES, TOASTS = "queries", "toasts"  # the folders of other apps in the same server
 
 
 class Scene:
@@ -126,8 +128,12 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         f"{QUERIES}/src/main.js": MAIN,
         f"{QUERIES}/src/App.tsx": code("TanStack Query", "tsx"),
         f"{QUERIES}/src/tasks.ts": code("TanStack Query", "ts"),
+        f"{TOASTS}/index.html": INDEX.replace("/src", "./src"),
+        f"{TOASTS}/src/main.js": MAIN.replace("import App", "import { App }"),
+        f"{TOASTS}/src/App.tsx": code("React", "tsx"),
     }
-    (app / QUERIES / "src").mkdir(parents=True)
+    for folder in (QUERIES, TOASTS):
+        (app / folder / "src").mkdir(parents=True)
     for name, text in files.items():
         (app / name).write_text(scene.adapt(text), encoding="utf-8")
     vite = app / "node_modules" / ".bin" / "vite"
@@ -146,6 +152,7 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
             await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
         await play(app, scene.adapt(code("Testing your page", "ts")).replace("localhost:5173", f"127.0.0.1:{port}"))
         await show_queries(await scene.context.new_page(), port, tabs[0])
+        await show_toasts(scene, await scene.context.new_page(), port)
         await fail_to_add(scene, tabs[0])
 
 
@@ -155,6 +162,18 @@ async def show_queries(page: Page, port: int, tab: Page) -> None:
     await expect(page.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
     await add(tab, "Buy rice")
     await expect(page.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread", "Buy rice"])
+
+
+async def show_toasts(scene: Scene, page: Page, port: int) -> None:
+    """The app with toasts shows an event once that arrives again with the same id, as after a restart of the bridge."""
+    await page.goto(f"http://127.0.0.1:{port}/{TOASTS}/")
+    await expect(page.get_by_role("list")).to_have_attribute("title", re.compile("^open"))
+    for source, title in ("a", "One"), ("b", "One"), ("a", "Two"):  # to the bridge, another source is another event
+        task = {"event_type": "task.created", "user_id": "alice", "task_id": title, "title": title}
+        event = cloud_event(task, id=title, source=source)
+        async with scene.bridge.http() as http:
+            await http.post(f"{scene.bridge.url}/events/task-updates", json=event)
+    await expect(page.get_by_role("listitem")).to_have_text(["One", "Two"])
 
 
 async def fail_to_add(scene: Scene, page: Page) -> None:
@@ -169,7 +188,9 @@ async def fail_to_add(scene: Scene, page: Page) -> None:
     await scene.bridge.stop()
     await add(page, "Buy salt")
     await expect(page.get_by_role("alert")).to_have_text("The task may not have been saved.")
-    await expect(page.get_by_role("listitem")).to_have_text(["Buy milk", "Buy oats", "Buy bread", "Buy rice"])
+    await expect(page.get_by_role("listitem")).to_have_text(
+        ["Buy milk", "Buy oats", "Buy bread", "Buy rice", "One", "Two"]
+    )
 
 
 async def play(app: Path, test: str) -> None:

@@ -89,10 +89,10 @@ class Site(Served):
 
         await until_told(told)
 
-    async def publish(self, *titles: str) -> None:
+    async def publish(self, *titles: str, event_type: str = "task.created") -> None:
         """Publish a task for each title."""
         for title in titles:
-            task = {"event_type": "task.created", "user_id": USER, "task_id": title, "title": title}
+            task = {"event_type": event_type, "user_id": USER, "task_id": title, "title": title}
             async with self.bridge.http() as http:
                 url = f"{self.bridge.url}/events/task-updates"
                 async with http.post(url, json=cloud_event(task)) as response:

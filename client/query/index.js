@@ -4,6 +4,7 @@ import { createStale } from './stale.js';
 
 /** @typedef {readonly unknown[]} QueryKey */
 /** @typedef {{queryKey: QueryKey, state: {fetchStatus: string}}} Query */
+/** @typedef {{queryKey: readonly any[], signal: AbortSignal, client?: any, meta?: any, pageParam?: any}} QueryContext */
 /** @typedef {{type: string, query: any, action?: {type: string, manual?: boolean}}} QueryEvent */
 
 /**
@@ -21,9 +22,15 @@ import { createStale } from './stale.js';
  * from a fetch of the meantime, and must then change nothing.
  *
  * @template E
+ * @template {PropertyKey} [K=string] the message type
  * @typedef {object} Rule
- * @property {(message: Update<string, E>) => {queryKey: QueryKey, updater: (data: any) => unknown} | undefined} [update]
- * @property {readonly QueryKey[] | ((message: Update<string, E>) => readonly QueryKey[])} [invalidate]
+ * @property {(message: Update<K, E>) => {queryKey: QueryKey, updater: (data: any) => unknown} | undefined} [update]
+ * @property {readonly QueryKey[] | ((message: Update<K, E>) => readonly QueryKey[])} [invalidate]
+ */
+
+/**
+ * @template {object} M
+ * @typedef {{[T in keyof M]?: Rule<M[T], T>}} Rules by message type
  */
 
 /**
@@ -36,7 +43,7 @@ import { createStale } from './stale.js';
  * @template {object} M
  * @param {Client<M>} client
  * @param {QueryClient} queryClient
- * @param {{[T in keyof M]?: Rule<M[T]>}} rules by message type
+ * @param {Rules<M>} rules
  * @param {object} [options]
  * @param {readonly QueryKey[]} [options.queryKeys] of all queries that events keep fresh; every query by default
  * @param {number} [options.within] ms for which invalidations are collected
@@ -47,8 +54,8 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
   const stale = createStale(queryClient, within, () => client.state.status);
   let /** @type {ReturnType<typeof setTimeout> | undefined} */ timer;
 
-  /** @param {Rule<any>} rule */
-  const follow = ({ update, invalidate = [] }) => (/** @type {Update<string, any>} */ message) => {
+  /** @param {Rule<any, any>} rule */
+  const follow = ({ update, invalidate = [] }) => (/** @type {Update<any, any>} */ message) => {
     const change = update?.(message);
     if (change) stale.change(change.queryKey, change.updater);
     stale.add(typeof invalidate === 'function' ? invalidate(message) : invalidate);
@@ -92,12 +99,15 @@ const heldBack = /** @type {WeakMap<Client<any>, Set<string>>} */ (new WeakMap()
  * connection takes longer than `patience` ms it fetches without, and `bindQueries` fetches again after the connection.
  * If the client is closed by then it throws a ClientError, because another user may be logged in.
  *
- * @template {{queryKey: QueryKey}} C
+ * The result is also a `Function`, and its parameter is `NoInfer`, because TypeScript otherwise infers the data too late for
+ * callbacks beside `queryFn`, such as `select`.
+ *
  * @template T
+ * @template [C=QueryContext]
  * @param {Client<any>} client
  * @param {(context: C) => T | Promise<T>} queryFn
  * @param {{patience?: number}} [options]
- * @returns {(context: C) => Promise<T>}
+ * @returns {((context: NoInfer<C> & {queryKey: QueryKey}) => Promise<T>) & Function}
  */
 export function afterConnect(client, queryFn, { patience = 3_000 } = {}) {
   return async (context) => {

@@ -85,6 +85,13 @@
  */
 
 /**
+ * An update of any of the application's types.
+ *
+ * @template M
+ * @typedef {{[K in keyof M & string]: Update<K, M[K]>}[keyof M & string]} AnyUpdate
+ */
+
+/**
  * The argument of a handler for this type.
  *
  * @template M
@@ -103,7 +110,7 @@
  * @property {(options?: {everywhere?: boolean}) => void} close closes until the next connect(); `everywhere`: in all tabs of this
  *   `url` and `userId`, for a logout
  * @property {(limits?: Limits) => Promise<State>} ready resolves when the client is open; rejects when it is closed
- * @property {(eventId: string, limits?: Limits) => Promise<Update<string, any> | Gap>} settled resolves after the handlers of the event
+ * @property {(eventId: string, limits?: Limits) => Promise<AnyUpdate<M> | Gap>} settled resolves after the handlers of the event
  *   with this CloudEvent id have run, or those of a gap that may include it, also one of the last 10 s. By default within 10 s
  * @property {State} state
  * @property {string} position of the last message that was handled, '' before the first connection
@@ -119,7 +126,7 @@
  * @property {(request: {cause: 'first' | 'gap', signal: AbortSignal}) => Promise<S> | S} load fetches the state. It is called
  *   again if it throws. The signal is aborted when the answer is no longer needed
  * @property {(state: S) => void} [set] replaces the state of the page
- * @property {(update: {[K in keyof M & string]: Update<K, M[K]>}[keyof M & string]) => void} apply applies one update. It gets each update
+ * @property {(update: AnyUpdate<M>) => void} apply applies one update. It gets each update
  *   since the load began. The loaded state may contain the update already: then `apply` must change nothing
  * @property {number} [jitter] ms within which all pages load again after a restart of the bridge. Default: 5,000
  * @property {(error: unknown) => void} [onError] receives errors of `load`, `set` and `apply`. Default: console.error

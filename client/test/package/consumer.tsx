@@ -1,8 +1,9 @@
 // An application in TypeScript: what must compile does, and what is wrong does not.
 
-import { QueryClient } from '@tanstack/query-core';
-import { createClient, type Client, type ClientError, type Gap, type State, type Update } from 'wsbridge-client';
-import { bindQueries } from 'wsbridge-client/query';
+import { QueryClient, QueryObserver, type QueryFunctionContext } from '@tanstack/query-core';
+import { infiniteQueryOptions, queryOptions, skipToken, useInfiniteQuery, useQuery } from '@tanstack/react-query';
+import { createClient, follow, type Client, type ClientError, type Follow, type Gap, type State, type Update } from 'wsbridge-client';
+import { afterConnect, bindQueries, type Rules } from 'wsbridge-client/query';
 import { ClientProvider, typedHooks, useClient, useConnectionState, useEvent } from 'wsbridge-client/react';
 
 interface Task { task_id: string; title: string }
@@ -40,7 +41,10 @@ client.connect();
 client.close();
 client.close({ everywhere: true });
 client.ready({ timeout: 1_000 }).then(({ transport, problem }) => [transport === 'sse', problem === 'needs-token']);
-client.settled('id').then((message) => message.type === 'gap');
+client.settled('id').then((message) => (message.type === 'gap' ? message.reason : message.event_id));
+client.settled('id').then((message) => message.type === 'task_update' && message.event.title);
+// @ts-expect-error it may be a gap
+client.settled('id').then(({ event }) => event);
 export const codeOf = ({ code, docs }: ClientError) => [code === 'closed', docs.length];
 const position: string = client.position;
 console.log(off, position, client.state.status === 'open');
@@ -104,3 +108,54 @@ bindQueries(client, new QueryClient(), { task_updates: { invalidate: [['tasks']]
 bindQueries(client, new QueryClient(), { task_update: { invalidate: ({ event }) => [['tasks', event.total]] } });
 // @ts-expect-error a list of keys
 bindQueries(client, new QueryClient(), { task_update: { invalidate: ['tasks'] } });
+
+// Rules in an object of their own: with the types of the messages, of a handler, or of the part that is used.
+const rules: Rules<Messages> = { task_update: { update: ({ event }) => ({ queryKey: ['task', event.task_id], updater: () => event }) } };
+const handlers = { task_update: { invalidate: ({ event }: Update<'task_update', Task>) => [['task', event.task_id]] } };
+const parts = { order_update: { invalidate: ({ event }: { event: { total: number } }) => [['total', event.total]] } };
+for (const each of [rules, handlers, parts]) bindQueries(client, new QueryClient(), each);
+// @ts-expect-error no such field
+export const wrongRules: Rules<Messages> = { task_update: { invalidate: ({ event }) => [['tasks', event.total]] } };
+
+// What `follow` does, in an object of its own.
+const read = async (signal: AbortSignal): Promise<Task[]> => (await fetch('/tasks', { signal })).json();
+const followed: Follow<Messages, Task[]> = { load: ({ signal }) => read(signal), set: (tasks) => tasks[0]?.title, apply: ({ type }) => type === 'task_update' };
+follow(client, followed);
+follow(client, { load: ({ signal }: { signal: AbortSignal }) => read(signal), apply: ({ event }: { event: object }) => console.log(event) });
+follow(client, { load: ({ signal }) => read(signal), set: (tasks) => tasks[0]?.title, apply: (update) => update.type === 'task_update' && update.event.title });
+
+// A query in a plain object, in `queryOptions` and in `useQuery`.
+const plain = { queryKey: ['tasks'], queryFn: afterConnect(client, async ({ signal }) => read(signal)) };
+const annotated = { queryKey: ['tasks'], queryFn: afterConnect(client, ({ signal }: { signal: AbortSignal }) => read(signal)) };
+const named = { queryKey: ['tasks'], queryFn: afterConnect(client, ({ signal }: QueryFunctionContext) => read(signal), { patience: 1_000 }) };
+const options = queryOptions({
+  queryKey: ['tasks', 7],
+  queryFn: afterConnect(client, async ({ client, meta, queryKey: [, id], signal }) => (client && meta?.none ? [] : (await read(signal)).slice(id))),
+  select: (tasks) => tasks.length,
+});
+const paged = {
+  queryKey: ['tasks'],
+  queryFn: afterConnect(client, async ({ signal, pageParam }) => pageParam && read(signal)),
+  initialPageParam: 1,
+  getNextPageParam: (last: Task[], pages: Task[][]) => last.length && pages.length,
+};
+const pages = infiniteQueryOptions({ ...paged, queryFn: afterConnect(client, ({ signal }) => read(signal)), getNextPageParam: (last) => last.length });
+const tuple = queryOptions({ queryKey: ['task', 7], queryFn: afterConnect(client, ({ queryKey: [, id] }: QueryFunctionContext<[string, number]>) => id + 1) });
+
+export function Queries() {
+  const lists: (Task[] | undefined)[] = [plain, annotated, named].map((query) => useQuery(query).data);
+  const count: number | undefined = useQuery(options).data;
+  const { data } = useQuery({ queryKey: ['tasks'], queryFn: afterConnect(client, async ({ signal }) => read(signal)) });
+  const title: string | undefined = data?.[0]?.title;
+  const first = useQuery({ queryKey: ['tasks'], queryFn: afterConnect(client, async ({ signal }) => read(signal)), select: ([task]) => task }).data;
+  const maybe: Task[] | undefined = useQuery({ queryKey: ['tasks'], queryFn: count ? afterConnect(client, ({ signal }) => read(signal)) : skipToken }).data;
+  const more: Task[][] | undefined = useInfiniteQuery(pages).data?.pages ?? useInfiniteQuery(paged).data?.pages;
+  return <p>{lists.length} {title} {first?.title} {maybe?.length} {more?.length} {useQuery(tuple).data?.toFixed()}</p>;
+}
+
+export const observed: Task[] | undefined = new QueryObserver(new QueryClient(), plain).getCurrentResult().data;
+export const fetched: Promise<Task[]> = new QueryClient().fetchQuery(plain);
+// @ts-expect-error no such field
+afterConnect(client, ({ sygnal }) => sygnal);
+// @ts-expect-error the data is not a number
+new QueryObserver(new QueryClient(), plain).getCurrentResult().data?.toFixed();

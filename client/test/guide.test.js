@@ -152,7 +152,7 @@ test('guide_change_among_missed_events_shows_until_the_state_is_loaded_again', a
   await settle();
   settling[0].resolve({ type: 'gap' });
   await settle();
-  t.mock.timers.tick(5_999);
+  t.mock.timers.tick(9_999);
   await settle();
   assert.deepEqual(titles(), ['oats', '8']);
   t.mock.timers.tick(1);

@@ -127,7 +127,7 @@ async def test_guide_notice_shows_a_lost_connection_and_each_problem_until_it_is
     await site.connected()
     async with site.bridge.http() as http:
         await http.post(f"{site.bridge.url}/users/{USER}/disconnect")
-    await expect(notice).to_have_text("Live updates were stopped. Please reload the page.")
+    await expect(notice).to_have_text("Live updates have stopped.")
     await page.evaluate("client.connect()")
     await expect(notice).to_have_text("")
 

@@ -90,6 +90,14 @@ async def test_guide_first_load_shows_each_update_once(site: Site) -> None:
     assert site.loads == 1
 
 
+async def test_guide_first_load_in_another_users_session_closes_the_client(site: Site) -> None:
+    site.user = "bob"
+    page = await site.open(FIRST_LOAD)
+    await looks(page, "client.state.status", "closed")
+    assert await page.evaluate("look()") == []
+    assert site.loads == 1
+
+
 async def test_guide_after_a_gap_loads_the_state_again(context: BrowserContext) -> None:
     async with Bridge(HISTORY_SIZE="1") as bridge, Site(bridge, context) as site:
         page = await site.open(FIRST_LOAD)

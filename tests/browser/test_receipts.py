@@ -11,8 +11,7 @@ from tests.support.scene import Scene
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
-BUSY = 300  # ms that a handler takes
-TRIES = 10  # other programs delay the page or its report in some of them, which the bridge cannot see
+BUSY = 2_000  # ms that a handler takes: long beside the delays of a busy machine
 SLOW_HANDLER = f"""() => {{
   window.ended = [];
   client.on('task_update', () => {{
@@ -55,10 +54,6 @@ async def test_page_reports_what_it_has_handled_also_when_it_is_closed(scene: Sc
     await until_told(is_handled)
 
 
-def adds_up(page: float, stages: float, whole: float) -> bool:
-    return bool(page == pytest.approx(stages, rel=0.05) and whole == pytest.approx(stages, rel=0.05))
-
-
 @pytest.mark.engines("chromium", reason="it waits for pings, and measures the bridge, not the engine")
 async def test_stages_add_up_to_the_time_until_the_handlers_of_a_page_have_ended(scene: Scene) -> None:
     await scene.start(RECEIPTS="true", PING_INTERVAL="2")
@@ -71,22 +66,17 @@ async def test_stages_add_up_to_the_time_until_the_handlers_of_a_page_have_ended
         await until_told(lambda: is_reported(scene))
         return (await metrics(scene))["wsbridge_event_handled_seconds_count"] > 0
 
-    async def three() -> tuple[float, float, float]:
-        """Publish three events; return their times as the page measures them, as the stages, and as the whole."""
-        before, began = await metrics(scene), list[float]()
-        for number in (1, 2, 3):
-            began.append(time.time())
-            await scene.publish(number)
-            await until_told(lambda: is_reported(scene))
-        after = await metrics(scene)
-        moved = {name: number - before.get(name, 0.0) for name, number in after.items()}
-        assert moved["wsbridge_event_handled_seconds_count"] == 3
-        ended = (await tab.page.evaluate("ended"))[-3:]
-        stages = sum(number for name, number in moved.items() if name.startswith("wsbridge_event_stage_seconds_sum"))
-        return sum(ended) / 1000 - sum(began), stages, moved["wsbridge_event_handled_seconds_sum"]
-
     await until_told(is_measured)
-    tries = list[tuple[float, float, float]]()
-    while not (tries and adds_up(*tries[-1])):
-        assert len(tries) < TRIES, tries
-        tries.append(await three())
+    before, began = await metrics(scene), list[float]()
+    for number in (1, 2, 3):
+        began.append(time.time())
+        await scene.publish(number)
+        await until_told(lambda: is_reported(scene))
+    after = await metrics(scene)
+    moved = {name: number - before.get(name, 0.0) for name, number in after.items()}
+    ended = (await tab.page.evaluate("ended"))[-3:]
+    measured = sum(ended) / 1000 - sum(began)
+    stages = sum(number for name, number in moved.items() if name.startswith("wsbridge_event_stage_seconds_sum"))
+    assert moved["wsbridge_event_handled_seconds_count"] == 3
+    assert stages == pytest.approx(measured, rel=0.05)
+    assert moved["wsbridge_event_handled_seconds_sum"] == pytest.approx(stages, rel=0.05)

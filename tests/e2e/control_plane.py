@@ -26,6 +26,18 @@ class ControlPlane:
 
     async def __aenter__(self) -> Self:
         programs = required(control_plane)
+        try:
+            self._start_all(programs)
+            await settled(self._listens)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
+
+    def _start_all(self, programs: Path) -> None:
         raft, etcd, peer, *health = self._others
         self._start(
             programs / "placement", self._placement, health[0], f"--initial-cluster=dapr-placement-0=127.0.0.1:{raft}"
@@ -38,15 +50,6 @@ class ControlPlane:
             "--etcd-client-listen-address=127.0.0.1",
             f"--etcd-initial-cluster=dapr-scheduler-server-0=http://127.0.0.1:{peer}",
         )
-        try:
-            await settled(self._listens)
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._end()
 
     def _start(self, program: Path, port: int, health: int, *options: str) -> None:
         common = ["--enable-metrics=false", "--listen-address=127.0.0.1", "--healthz-listen-address=127.0.0.1"]

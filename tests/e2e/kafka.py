@@ -134,7 +134,7 @@ class Kafka:
         ]
 
     async def read_by(
-        self, group: str, members: int, topic: str = TOPIC, possible: Callable[[], object] = bool
+        self, group: str, members: int, topic: str = TOPIC, possible: Callable[[], object] = lambda: None
     ) -> None:
         """Wait until the group has that many members and, if there are any, each partition has a consumer.
 

@@ -113,8 +113,10 @@ class Site(Served):
     async def _page(self, _: web.Request) -> web.Response:
         return web.Response(text=self._html, content_type="text/html")
 
-    async def _tasks(self, _: web.Request) -> web.Response:
+    async def _tasks(self, request: web.Request) -> web.Response:
         self.loads += 1
+        if request.query.get("user") not in (None, self.user):
+            raise web.HTTPForbidden
         tasks = list(self.tasks)
         await self.ready.wait()
         return web.json_response(tasks)

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 
 _FIRST, _END = 10_000, 32_000  # below the range of outgoing connections
-_BLOCK = 200  # ports
+_BLOCK = 200  # ports, of which the first is the lock
 
 
 def free_port() -> int:
@@ -20,13 +20,13 @@ def free_port() -> int:
     client that tries to reach it. A server may start on it at any later time: no other process is given this port, and
     this one not before it was given all others of its block. OSError if none of them is free.
     """
-    for port in itertools.islice(_ports(), _BLOCK):
+    for port in itertools.islice(_ports(), _BLOCK - 1):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
-    raise OSError(errno.EADDRINUSE, f"None of {_BLOCK} ports is free on loopback. End some of the servers on them.")
+    raise OSError(errno.EADDRINUSE, f"None of {_BLOCK - 1} ports is free on loopback. End some of the servers on them.")
 
 
 def free_ports(count: int) -> list[int]:

@@ -19,7 +19,7 @@ import { createWaiting } from './waiting.js';
  * @returns {Client<any>}
  */
 export function buildClient(options, { sse: openStream, choice: createChoice, share: shareTabs, close: closeTabs, receipts: createReceipts } = {}) {
-  const { url, sse, userId, getToken, signal, resume, share = true, transports, backoff, debug = quietly(() => document && localStorage.wsbridgeDebug) } = options;
+  const { url, sse, userId = '', getToken, signal, resume, share = true, transports, backoff, debug = quietly(() => document && localStorage.wsbridgeDebug) } = options;
   const { on, emit } = createEmitter();
   const { check, handledBy, ready, settled } = createWaiting(() => state);
   let /** @type {State} */ state = { status: 'idle', attempt: 0 };
@@ -114,15 +114,16 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
     connection.start();
   }
 
-  const keyOf = (user = userId ?? '') => `wsbridge ${absolute(url)} ${user}`;
+  const keyOf = (user = userId) => `wsbridge ${absolute(url)} ${user}`;
 
   function close({ everywhere } = /** @type {{everywhere?: boolean}} */ ({})) {
     if (everywhere) quietly(() => closeTabs?.(keyOf()));
-    if (unwatch) show({ status: 'closed', attempt: 0 });
+    if (unwatch) show({ status: 'closed', attempt: 0, ...(everywhere && { reason: 'closed_everywhere' }) });
   }
 
   signal?.addEventListener('abort', () => close());
   return {
+    userId,
     on,
     messages: (type, { signal } = {}) => iterate(on, type, signal),
     connect,

@@ -102,6 +102,7 @@
 /**
  * @template {object} [M=Record<string, any>] message type → type of its `event`
  * @typedef {object} Client
+ * @property {string} userId of the options; '' without it
  * @property {<K extends (keyof M & string) | keyof OwnEvents>(type: K, handler: (message: Message<M, K>) => void, options?: {signal?: AbortSignal}) => () => void} on
  *   calls the handler for each message of the type; `*` for every one. Returns a function that removes the handler
  * @property {<K extends (keyof M & string) | keyof OwnEvents>(type: K, options?: {signal?: AbortSignal}) => AsyncGenerator<Message<M, K>, void, void>} messages

@@ -115,6 +115,10 @@ test('backoff_option_bounds_the_delays', async (t) => {
   assert.equal(client.state.delay, 525);
 });
 
+test('user_id_is_that_of_the_options', () => {
+  assert.deepEqual([{ userId: 'alice' }, {}].map((options) => createClient({ url: 'ws://bridge/ws', ...options }).userId), ['alice', '']);
+});
+
 // close({ everywhere })
 
 for (const share of [true, false]) {
@@ -130,7 +134,7 @@ for (const share of [true, false]) {
     tabs[1].close({ everywhere: true });
     await pass(t, 60_000);
     assert.deepEqual(tabs.map(({ state }) => state.status), ['closed', 'closed', 'closed']);
-    assert.equal(tabs[0].state.reason, 'closed_everywhere');
+    assert.deepEqual(tabs.map(({ state }) => state.reason), Array(3).fill('closed_everywhere'));
     assert.notEqual(another.state.status, 'closed');
     assert.deepEqual(sockets.map(({ closed }) => closed).filter((closed) => !closed).length, 1);
   });

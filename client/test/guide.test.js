@@ -95,8 +95,17 @@ test('guide_change_resolves_after_its_event_was_handled', async (t) => {
   const asked = [];
   t.mock.method(globalThis, 'fetch', async (path) => (asked.push(path), Response.json({ eventId: 'mine' })));
   const { rename } = await import(join(project, 'rename.mjs'));
-  await rename({ settled: async (id) => asked.push(id) }, '7', 'Buy oats');
-  assert.deepEqual(asked, ['/api/tasks/7', 'mine']);
+  await rename({ userId: 'alice', settled: async (id) => asked.push(id) }, '7', 'Buy oats');
+  assert.deepEqual(asked, ['/api/tasks/7?user=alice', 'mine']);
+});
+
+test('guide_unit_test_with_a_fake_bridge_passes', async () => {
+  writeFileSync(join(project, 'rename.js'), code('js')['Your own changes']);
+  await load('fakeBridge.ts', code('ts')['Testing your page2']);
+  writeFileSync(join(project, 'unit.mjs'), code('js')['Testing your page2'].replace("'./fakeBridge.ts'", "'./fakeBridge.ts.mjs'"));
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const told = execFileSync(process.execPath, ['--experimental-websocket', '--no-warnings', '--test-reporter=tap', join(project, 'unit.mjs')], { env, encoding: 'utf8' });
+  assert.match(told, /^# pass 1$/m);
 });
 
 /** The guide's changes that show at once, over two tasks; the test answers the requests and makes the changes settle. */
@@ -105,7 +114,7 @@ async function optimistic(t) {
   writeFileSync(join(folder, 'tasks.js'), `
     export const tasks = new Map(['7', '8'].map((task_id) => [task_id, { task_id, title: task_id }]));
     export const settling = [];
-    export const client = { settled: (id, limits) => new Promise((resolve) => settling.push({ id, limits, resolve })) };
+    export const client = { userId: 'alice', settled: (id, limits) => new Promise((resolve) => settling.push({ id, limits, resolve })) };
   `);
   writeFileSync(join(folder, 'changes.mjs'), code('js')['Your own changes2']);
   const { tasks, settling } = await import(join(folder, 'tasks.js'));

@@ -46,7 +46,7 @@ client.settled('id').then((message) => message.type === 'task_update' && message
 // @ts-expect-error it may be a gap
 client.settled('id').then(({ event }) => event);
 export const codeOf = ({ code, docs }: ClientError) => [code === 'closed', docs.length];
-const position: string = client.position;
+const position: string = client.position + client.userId;
 console.log(off, position, client.state.status === 'open');
 
 export async function titles(): Promise<string[]> {

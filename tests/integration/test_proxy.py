@@ -1,7 +1,8 @@
 """The tests' faulty proxy: each fault, as both of its sides see it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,7 @@ import pytest
 from tests.support.frames import GOOD, Peer
 from tests.support.proxy import FaultyProxy, Upgrades
 from tests.support.running import DEADLINE, until
+from tests.support.site import Site
 
 RESET = b"\0reset"  # how a connection ended: with a RST, or at a time-out
 UPGRADE = f"{GOOD}\r\n".encode()
@@ -144,6 +146,18 @@ async def test_faulty_proxy_listens_again_after_refusing(ends: Ends) -> None:
     await ends.proxy.listen()
     async with Peer(ends.proxy.port) as peer:
         await said(peer, b"one")
+
+
+@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize("server", [lambda: FaultyProxy(0), lambda: Site("u1")], ids=["proxy", "site"])
+async def test_server_of_a_test_closes_a_connection_that_came_last(
+    server: Callable[[], FaultyProxy | Site], turns: int
+) -> None:
+    async with AsyncExitStack() as stack, Peer((await stack.enter_async_context(server())).port) as peer:
+        for _ in range(turns):  # the system has accepted it; its protocol knows it a few turns after asyncio
+            await asyncio.sleep(0)
+        await stack.aclose()
+        assert await end_of(peer) in ("finished", "reset")
 
 
 async def test_faulty_proxy_delays_both_directions(ends: Ends) -> None:

@@ -9,6 +9,7 @@ from asyncio import StreamReader, StreamWriter
 from enum import Enum
 from typing import Self
 
+from tests.support.running import accepted
 from tests.support.valkey import free_port
 
 _CHUNK = 65_536
@@ -49,6 +50,7 @@ class FaultyProxy:
     async def __aexit__(self, *_: object) -> None:
         self._ended = True
         await self.refuse()
+        await accepted()
         self.cut()
         for writer in self._open.values():
             writer.transport.abort()

@@ -126,7 +126,20 @@ class Served:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for site in self._runner.sites:
+            await site.stop()
+        await accepted()  # aiohttp closes those that it knows
         await self._runner.cleanup()
+
+
+async def accepted() -> None:
+    """Let asyncio hand over the connections that it has accepted. Call it when a server listens no longer.
+
+    A connection needs a task, a transport and its protocol's `connection_made`, one turn of the loop for each. Nobody
+    would close it if the loop ended before.
+    """
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def variables(settings: dict[str, str]) -> dict[str, str]:

@@ -41,7 +41,8 @@ check: $(tools) ## run lint, types, imports and the unit tests; do so before eac
 
 .PHONY: test
 test: $(tools) ## run lint, types, the browser client's tests, and all tests on each installed Python
-	$(bin)/tox run
+	$(bin)/tox run-parallel -e lint,client # each needs one core
+	$(bin)/tox run --skip-env 'lint|client'
 
 .PHONY: newest
 newest: $(tools) ## run some tests with the newest versions of all dependencies instead of the locked ones

@@ -24,15 +24,20 @@ from wsbridge.config.env import load
 from wsbridge.server import serving
 from wsbridge.supervision import event_loop
 
+PROGRAMS = {"chaos", "conformance", "doctor", "top", "verify"}  # folders of tests of programs
+
 hypothesis.settings.load_profile(PROFILE)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what a browser does, which is the same whatever Python looks on."""
+    """Mark the tests that need a browser, and those of whole programs, for which one Python is enough."""
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()) or item.path.parent.name == "browser":
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures or item.path.parent.name == "browser":
             item.add_marker("browser")
+        if "spawn" in fixtures or item.path.parent.name in PROGRAMS:
+            item.add_marker("once")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -44,6 +44,7 @@ DISGUISES: list[dict[str, str]] = [
 NO_TOKENS = {"APP_API_TOKEN": "", "ADMIN_TOKEN": ""}
 TOKENS = {"APP_API_TOKEN": APP_TOKEN, "ADMIN_TOKEN": ADMIN_TOKEN, "METRICS_TOKEN": "what only Prometheus knows"}
 
+pytestmark = pytest.mark.once
 upgrading = pytest.mark.parametrize("fronting", UPGRADING, indirect=True)
 Fronting = Callable[[int], Awaitable[ReverseProxy]]
 

@@ -11,6 +11,8 @@ from tests.support.sentinels import Sentinels
 from tests.support.tls import TlsFront
 from tests.support.valkey import DURABLE, Valkey, settled
 
+pytestmark = pytest.mark.once
+
 
 async def test_valkey_frozen_is_silent_and_continues_later(tmp_path: Path) -> None:
     async with Valkey(tmp_path) as valkey:

@@ -184,14 +184,18 @@ class ConnectionGuard(asyncio.Protocol):
         self._port.connection_limit.work(self)
         body = head.body()
         taken = body.feed(rest)
+        sent, rest = rest[:taken], rest[taken:]
         self._body = None if body.is_done else body
         self._stage = _TAIL if head.upgrades else _HEAD
-        if not (body.is_done and self._port.direct.begin(self, head, rest[:taken], is_handshake=is_handshake)):
-            self._hand_over(raw + rest[:taken] if taken else raw)
+        # Other connections have their turn between the requests of one that pipelines.
+        at_once = not (rest or head.upgrades)
+        begin = self._port.direct.begin
+        if not (body.is_done and begin(self, head, sent, is_handshake=is_handshake, at_once=at_once)):
+            self._hand_over(raw + sent)
         elif self._inner is not None:  # an earlier request needed it, as the sidecar's read of the subscriptions
             leave(self._inner)
             self._inner = None
-        return rest[taken:]
+        return rest
 
     def _pass_body(self, body: Body, data: bytes) -> bytes:
         taken = body.feed(data)  # if it raises, the connection is closed, which ends aiohttp's handler

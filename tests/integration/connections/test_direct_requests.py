@@ -13,6 +13,7 @@ from tests.support.frames import GOOD, PING, Peer, WebSocketPeer, frame
 from tests.support.logs import Logs
 from tests.support.running import Running, Start, until
 from wsbridge import server
+from wsbridge.connections import direct_requests
 
 
 def protocols(bridge: Running) -> int:
@@ -157,6 +158,28 @@ async def test_posts_on_one_connection_change_between_both_ways(bridge: Running,
             assert protocols(bridge) == 0
     lines = [line for line in logs.of("http.request", path="/events/task-updates") if line["status"] == 200]
     assert len(lines) == 9
+
+
+async def test_post_is_handled_at_once_unless_another_request_follows_it(
+    bridge: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[object] = []
+    start_task = direct_requests._start
+
+    def counted(*args: Any) -> asyncio.Task[None]:
+        at_once.append(args)
+        return start_task(*args)
+
+    monkeypatch.setattr(direct_requests, "_start", counted)
+    head, body = post()
+    async with Peer(bridge.port) as peer:
+        await peer.send(head + body)
+        assert b"SUCCESS" in await answered(peer)
+        assert len(at_once) == 1
+        await peer.send((head + body) * 3)
+        for _ in range(3):
+            assert b"SUCCESS" in await answered(peer)
+        assert len(at_once) == 2  # the last one
 
 
 @pytest.mark.parametrize("line", ["Expect: 100-continue", "Connection: close", "Transfer-Encoding: gzip, chunked"])

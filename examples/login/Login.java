@@ -47,6 +47,7 @@ class Login {
                 answer(exchange, 200, page);
             }
             case "GET /me" -> answer(exchange, user == null ? 401 : 200, user);
+            case "GET /tasks" -> tasks(exchange, user);
             case "POST /login" -> login(exchange);
             case "POST /token" -> answer(exchange, user == null ? 401 : 200, user == null ? null : token(user));
             case "POST /logout" -> {
@@ -55,6 +56,12 @@ class Login {
             }
             default -> answer(exchange, 404, null);
         }
+    }
+
+    static void tasks(HttpExchange exchange, String user) throws IOException {
+        if (user == null) answer(exchange, 401, null);
+        else if (!("user=" + user).equals(exchange.getRequestURI().getQuery())) answer(exchange, 403, null); // another user's page
+        else answer(exchange, 200, "[{\"task_id\":\"1\",\"title\":\"A task of " + user + "\"}]");
     }
 
     static void login(HttpExchange exchange) throws IOException {

@@ -22,6 +22,11 @@ function sign(claims) {
 const routes = {
   'GET /': () => [200, PAGE, { 'Content-Type': 'text/html; charset=utf-8' }],
   'GET /me': (_, user) => (user ? [200, user] : [401]),
+  'GET /tasks': ({ url }, user) => {
+    if (!user) return [401];
+    if (new URLSearchParams(url.split('?')[1]).get('user') !== user) return [403]; // a page of another user
+    return [200, JSON.stringify([{ task_id: '1', title: `A task of ${user}` }]), { 'Content-Type': 'application/json' }];
+  },
   'POST /login': async (request) => {
     const name = new URLSearchParams(await text(request)).get('name') ?? '';
     if (!/^[\w.-]{1,64}$/.test(name)) return [400];
@@ -37,7 +42,7 @@ const routes = {
 };
 
 async function answer(request, response) {
-  const route = routes[`${request.method} ${request.url}`] ?? (() => [404]);
+  const route = routes[`${request.method} ${request.url.split('?')[0]}`] ?? (() => [404]);
   const [status, body = '', headers] = await route(request, sessions.get(sessionOf(request)));
   response.writeHead(status, { 'Cache-Control': 'no-store', ...headers }).end(body);
 }

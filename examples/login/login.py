@@ -36,6 +36,15 @@ async def me(request: web.Request) -> web.Response:
     return web.Response(text=user_of(request), headers={"Cache-Control": "no-store"})
 
 
+@routes.get("/tasks")
+async def tasks(request: web.Request) -> web.Response:
+    user = user_of(request)
+    if request.query.get("user") != user:
+        raise web.HTTPForbidden  # a page of another user
+    headers = {"Cache-Control": "no-store"}
+    return web.json_response([{"task_id": "1", "title": f"A task of {user}"}], headers=headers)
+
+
 @routes.post("/login")
 async def login(request: web.Request) -> web.Response:
     name = str((await request.post()).get("name"))

@@ -76,7 +76,7 @@ async def live(page: Page, name: str) -> None:
 
 
 async def publish(bridge: Bridge, user: str, title: str) -> None:
-    task = {"event_type": "task.created", "user_id": user, "title": title}
+    task = {"event_type": "task.created", "user_id": user, "task_id": title, "title": title}
     async with bridge.http() as http, http.post(f"{bridge.url}/events/task-updates", json=task) as response:
         assert await response.json() == {"status": "SUCCESS"}
 
@@ -100,7 +100,7 @@ async def test_page_follows_login_logout_and_switch_of_the_user_in_all_tabs(brow
 
         await publish(bridge, "alice", "For alice")
         for page in (first, second):
-            await expect(page.locator("li")).to_have_text(["For alice"])
+            await expect(page.locator("li")).to_have_text(["A task of alice", "For alice"])
 
         await first.get_by_role("button", name="Log out").click()
         for page in (first, second):
@@ -113,7 +113,7 @@ async def test_page_follows_login_logout_and_switch_of_the_user_in_all_tabs(brow
         await log_in(first, "bob")
         await publish(bridge, "alice", "While bob is here")
         await publish(bridge, "bob", "For bob")
-        await expect(first.locator("li")).to_have_text(["For bob"])
+        await expect(first.locator("li")).to_have_text(["A task of bob", "For bob"])
         await second.evaluate("dispatchEvent(new Event('focus'))")
         await live(second, "bob")
 
@@ -123,4 +123,11 @@ async def test_page_follows_login_logout_and_switch_of_the_user_in_all_tabs(brow
         await live(first, "alice")
         await publish(bridge, "alice", "For alice again")
         for page in (first, second):
-            await expect(page.locator("li")).to_have_text(["For alice again"])
+            await expect(page.locator("li")).to_have_text(["A task of alice", "For alice again"])
+
+        await context.request.post(f"{url}/login", form={"name": "bob"})  # both tabs are still alice's
+        async with bridge.http() as http:
+            await http.post(f"{bridge.url}/users/alice/disconnect")
+        for page in (first, second):
+            await live(page, "bob")
+            await expect(page.locator("li")).to_have_text(["A task of bob"])

@@ -50,17 +50,27 @@ function code(language) {
   return found;
 }
 
+/** The file of each block, because some import others. */
+const FILES = {
+  ts: {
+    'Five minutes with React': 'app/vite.config.ts', 'Five minutes with React2': 'app/tasks.ts', TypeScript: 'typescript.ts', 'Testing your page': 'playwright.ts',
+    'Testing your page2': 'fakeBridge.ts', React: 'app/usePending.ts', 'Next.js': 'next/route.ts', Angular: 'angular.ts',
+  },
+  tsx: {
+    'Five minutes with React': 'app/Five.tsx', React: 'app/Toasts.tsx', React2: 'app/Live.tsx', React3: 'app/App.tsx', React4: 'app/TaskList.tsx',
+    'TanStack Query': 'queries/Live.tsx', 'TanStack Query2': 'queries/TaskList.tsx', 'Next.js': 'next/live.tsx',
+  },
+};
+
 test('guide_typescript_compiles_under_strict', () => {
-  const files = [['playwright.d.ts', PLAYWRIGHT], ['own.d.ts', OWN]];
+  const files = [['playwright.d.ts', PLAYWRIGHT], ['own.d.ts', OWN], ['queries/tasks.ts', `export * from '../app/tasks.js';`]];
   for (const language of ['ts', 'tsx']) {
-    for (const [heading, text] of Object.entries(code(language))) files.push([`${heading.replaceAll(' ', '')}.${language}`, text.replace("'./tasks'", "'./TanStackQuery.js'")]);
+    assert.deepEqual(Object.keys(code(language)), Object.keys(FILES[language]));
+    for (const [heading, text] of Object.entries(code(language))) files.push([FILES[language][heading], text]);
   }
   const declared = "declare const client: import('wsbridge-client').Client;\n"; // for blocks that use a client without creating it
   files.push(['Offline.ts', `${declared}${code('js').Offline}export {};`]);
-  assert.deepEqual(files.map(([name]) => name), [
-    'playwright.d.ts', 'own.d.ts', 'FiveminuteswithReact.ts', 'TypeScript.ts', 'Testingyourpage.ts', 'Testingyourpage2.ts', 'TanStackQuery.ts',
-    'Next.js.ts', 'Angular.ts', 'FiveminuteswithReact.tsx', 'React.tsx', 'React2.tsx', 'TanStackQuery.tsx', 'Next.js.tsx', 'Offline.ts',
-  ]);
+  for (const folder of ['app', 'queries', 'next']) mkdirSync(join(project, folder));
   for (const [name, text] of files) writeFileSync(join(project, name), text);
   const compilerOptions = {
     strict: true, experimentalDecorators: true, noUnusedLocals: true, noUnusedParameters: true, verbatimModuleSyntax: true, erasableSyntaxOnly: true, // as Vite's template
@@ -116,14 +126,14 @@ async function optimistic(t) {
     export const settling = [];
     export const client = { userId: 'alice', settled: (id, limits) => new Promise((resolve) => settling.push({ id, limits, resolve })) };
   `);
-  writeFileSync(join(folder, 'changes.mjs'), code('js')['Your own changes2']);
+  writeFileSync(join(folder, 'changes.mjs'), `${code('js')['Your own changes2']}export { pending };`);
   const { tasks, settling } = await import(join(folder, 'tasks.js'));
-  const { rename, shown } = await import(join(folder, 'changes.mjs'));
+  const { pending, rename, shown } = await import(join(folder, 'changes.mjs'));
   const answers = [];
   t.mock.method(globalThis, 'fetch', () => new Promise((resolve) => answers.push((eventId, status = 200) => {
     resolve({ ok: status === 200, status, json: async () => ({ eventId }) });
   })));
-  return { rename, tasks, settling, answers, titles: () => shown().map(({ title }) => title) };
+  return { pending, rename, tasks, settling, answers, titles: () => shown().map(({ title }) => title) };
 }
 
 test('guide_changes_show_at_once_and_until_each_has_settled', async (t) => {
@@ -143,6 +153,13 @@ test('guide_changes_show_at_once_and_until_each_has_settled', async (t) => {
   settling[1].resolve({ type: 'task_update' });
   await last;
   assert.deepEqual(titles(), ['salt', '8']);
+});
+
+test('guide_change_of_a_new_or_a_removed_task_shows_at_once', async (t) => {
+  const { rename, pending, titles } = await optimistic(t);
+  rename('9', 'a new task');
+  pending.add({ task_id: '7', event_type: 'task.deleted' });
+  assert.deepEqual(titles(), ['8', 'a new task']);
 });
 
 test('guide_change_that_fails_is_taken_back', async (t) => {

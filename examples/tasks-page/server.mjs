@@ -30,7 +30,7 @@ function save(event_type, task) {
 /** `METHOD` or `METHOD ID`, for /api/tasks and /api/tasks/ID. Each returns the answer's JSON; undefined is a 404. */
 const routes = {
   'GET': () => [...tasks.values()],
-  'POST': async (_, request) => save('task.created', { ...(await json(request)), task_id: randomUUID() }),
+  'POST': async (_, request) => save('task.created', { task_id: randomUUID(), ...(await json(request)) }),
   'PATCH ID': async (task_id, request) => {
     const task = tasks.get(task_id);
     return task && save('task.updated', { ...task, ...(await json(request)), task_id });

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.bundled import bundled
-from tests.support.guide import Site, code, module
+from tests.support.guide import USER, Site, code, module
 from tests.support.running import until_told
 
 # isort: split
@@ -17,47 +17,44 @@ from playwright.async_api import Browser, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
 
-# Each entry shows the list and defines `leave`, which takes it away. `applied` counts the calls of `apply`.
+# Each entry shows the list and defines `leave`, which takes it away.
 BEGIN = """
-import { client, tasks } from './tasks.js';
-const { apply } = tasks;
-window.applied = 0;
-window.client = client;
-tasks.apply = (...given) => (window.applied++, apply(...given));
 const main = document.querySelector('main');
+const userId = 'alice';
 """
 ENTRIES = {
     "Vue": """
 import { createApp } from 'vue';
-import App from './App.vue';
-const app = createApp(App);
+import TaskList from './TaskList.vue';
+const app = createApp(TaskList, { userId });
 app.mount(main);
 window.leave = () => app.unmount();
 """,
     "Svelte": """
 import { mount, unmount } from 'svelte';
-import App from './App.svelte';
-const app = mount(App, { target: main });
+import TaskList from './TaskList.svelte';
+const app = mount(TaskList, { target: main, props: { userId } });
 window.leave = () => unmount(app);
 """,
     "RxJS": """
+import { createClient } from 'wsbridge-client';
 import { followed, messages } from './rxjs.js';
+import { tasksOf } from './tasks.js';
+const client = createClient({ url: '/ws', userId });
 const list = document.createElement('ul');
 main.append(list);
 const item = ({ title }) => Object.assign(document.createElement('li'), { textContent: title });
-const subscription = followed(client, tasks).subscribe((tasks) => list.replaceChildren(...tasks.map(item)));
+const subscription = followed(client, tasksOf(client)).subscribe((tasks) => list.replaceChildren(...tasks.map(item)));
 subscription.add(messages(client, 'state').subscribe(({ status }) => (list.ariaBusy = `${status !== 'open'}`)));
+subscription.add(() => client.close());
 window.leave = () => (subscription.unsubscribe(), list.remove());
 """,
     "Angular": """
 import '@angular/compiler';
 import { bootstrapApplication } from '@angular/platform-browser';
-import { TaskList, Tasks } from './angular.ts';
+import { TaskList } from './angular.ts';
 main.append(document.createElement('app-tasks'));
 const app = await bootstrapApplication(TaskList);
-const { list } = app.injector.get(Tasks), { update } = list;
-list.update = (...given) => (window.applied++, update(...given));
-client.connect();
 window.leave = () => app.destroy();
 """,
 }
@@ -78,10 +75,10 @@ async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
         "tasks.js": code("Vue, Svelte, RxJS", "js"),
         f"{name}.{language}": code(heading, language),
     }
-    files = {name: text.replace("'/ws'", f"'{site.proxy.url}/ws'") for name, text in files.items()}
     if name in ("vue", "svelte"):
-        files[f"App.{name}"] = code(heading, name)
+        files[f"TaskList.{name}"] = code(heading, name)
     files["entry.js"] = BEGIN + ENTRIES[heading]
+    files = {name: text.replace("'/ws'", f"'{site.proxy.url}/ws'") for name, text in files.items()}
     site.tasks = [{"task_id": "Old", "title": "Old"}]
     page = await site.open(f"<main></main>{module(bundled(tmp_path, files))}")
     items, ul = page.locator("li"), page.locator("ul")
@@ -94,8 +91,10 @@ async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
     await site.publish("New", event_type="task.deleted")
     await expect(items).to_have_text(["Old", "Last"])
 
-    await page.evaluate("leave(); window.heard = 0; void client.on('task_update', () => window.heard++)")
+    await page.evaluate("leave()")
     await expect(ul).to_have_count(0)
-    await site.publish("Unseen")
-    await until_told(lambda: page.evaluate("heard"))
-    assert await page.evaluate("applied") == 4
+
+    async def nobody() -> bool:
+        return not (await site.bridge.ask("/stats"))["users"].get(USER)
+
+    await until_told(nobody)

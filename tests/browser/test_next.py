@@ -32,7 +32,7 @@ import { currentUser } from './token/session';
 
 export default async function Layout({ children }: { children: ReactNode }) {
   const user = await currentUser();
-  return <html><body><Live key={user} userId={user}>{children}</Live></body></html>;
+  return <html><body><Live userId={user}>{children}</Live></body></html>;
 }
 """
 PAGE = """

@@ -3,11 +3,13 @@
 The guide's test for Playwright tests one of these apps.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -19,7 +21,7 @@ from tests.support.browser import (  # before playwright: it skips the tests if 
 )
 from tests.support.deliveries import cloud_event
 from tests.support.engines import program
-from tests.support.guide import code
+from tests.support.guide import USER, code
 from tests.support.node_modules import installed
 from tests.support.node_servers import copy_client, listening
 from tests.support.proxy import FaultyProxy
@@ -29,7 +31,7 @@ from tests.support.valkey import free_port
 
 # isort: split
 
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),  # one browser for all
@@ -44,7 +46,7 @@ import App from './App.tsx';
 createRoot(document.querySelector('#root')).render(createElement(StrictMode, null, createElement(App)));
 """  # as in Vite's template
 INDEX = '<!doctype html><div id="root"></div><script type="module" src="/src/main.js"></script>'
-QUERIES, TOASTS = "queries", "toasts"  # the folders of other apps in the same server
+TOASTS, PENDING, QUERIES = "toasts", "pending", "queries"  # the folders of other apps in the same server
 
 
 class Scene:
@@ -113,6 +115,7 @@ async def test_tasks_page_shows_changes_in_each_tab_and_after_an_outage(scene: S
 async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outage(scene: Scene, tmp_path: Path) -> None:
     modules = installed(ROOT / "tests" / "clients")
     app, port = tmp_path / "app", free_port()
+    five, react, query = "Five minutes with React", "React", "TanStack Query"
     (app / "node_modules").mkdir(parents=True)
     for each in modules.iterdir():
         (app / "node_modules" / each.name).symlink_to(each)
@@ -122,18 +125,24 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         "index.html": INDEX,
         "package.json": '{"type": "module"}',
         "src/main.js": MAIN,
-        "src/App.tsx": code("Five minutes with React", "tsx"),
-        "vite.config.ts": code("Five minutes with React", "ts"),
-        f"{QUERIES}/index.html": INDEX.replace("/src", "./src"),
-        f"{QUERIES}/src/main.js": MAIN,
-        f"{QUERIES}/src/App.tsx": code("TanStack Query", "tsx"),
-        f"{QUERIES}/src/tasks.ts": code("TanStack Query", "ts"),
-        f"{TOASTS}/index.html": INDEX.replace("/src", "./src"),
+        "src/tasks.ts": code(five, "ts", 2),
+        "src/App.tsx": code(five, "tsx"),
+        "vite.config.ts": code(five, "ts"),
         f"{TOASTS}/src/main.js": MAIN.replace("import App", "import { App }"),
-        f"{TOASTS}/src/App.tsx": code("React", "tsx"),
+        f"{TOASTS}/src/App.tsx": code(react, "tsx"),
+        f"{PENDING}/src/usePending.ts": code(react, "ts"),
+        f"{PENDING}/src/Live.tsx": code(react, "tsx", 2),
+        f"{PENDING}/src/TaskList.tsx": code(react, "tsx", 4),
+        f"{QUERIES}/src/Live.tsx": code(query, "tsx"),
+        f"{QUERIES}/src/TaskList.tsx": code(query, "tsx", 2),
     }
-    for folder in (QUERIES, TOASTS):
+    for folder in (PENDING, QUERIES):
+        files[f"{folder}/src/main.js"] = MAIN
+        files[f"{folder}/src/App.tsx"] = code(react, "tsx", 3)
+        files[f"{folder}/src/tasks.ts"] = files["src/tasks.ts"]
+    for folder in (TOASTS, PENDING, QUERIES):
         (app / folder / "src").mkdir(parents=True)
+        files[f"{folder}/index.html"] = INDEX.replace("/src", "./src")
     for name, text in files.items():
         (app / name).write_text(scene.adapt(text), encoding="utf-8")
     vite = app / "node_modules" / ".bin" / "vite"
@@ -150,18 +159,84 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         await scene.proxy.listen()
         for tab in tabs:
             await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
+        for folder in (PENDING, QUERIES):
+            await log_in_and_change(await scene.context.new_page(), f"http://127.0.0.1:{port}/{folder}/", tabs[0])
         await play(app, scene.adapt(code("Testing your page", "ts")).replace("localhost:5173", f"127.0.0.1:{port}"))
-        await show_queries(await scene.context.new_page(), port, tabs[0])
         await show_toasts(scene, await scene.context.new_page(), port)
         await fail_to_add(scene, tabs[0])
 
 
-async def show_queries(page: Page, port: int, tab: Page) -> None:
-    """The app with TanStack Query loads the tasks and shows changes of the other app."""
-    await page.goto(f"http://127.0.0.1:{port}/{QUERIES}/")
-    await expect(page.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
-    await add(tab, "Buy rice")
-    await expect(page.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread", "Buy rice"])
+class Sessions:
+    """The routes of a login, and the tasks of each user, for one page. Changes of alice's tasks wait for `answer`."""
+
+    def __init__(self) -> None:
+        self.user = ""
+        self.answer = asyncio.Event()
+        self.status = 0  # of the answer; 0: that of the backend
+
+    async def route(self, route: Route) -> None:
+        request = route.request
+        path, query = urlsplit(request.url).path, parse_qs(urlsplit(request.url).query)
+        if path == "/me":
+            await route.fulfill(status=200 if self.user else 401, body=self.user)
+        elif path in ("/login", "/logout"):
+            self.user = parse_qs(request.post_data or "").get("name", [""])[0]
+            await route.fulfill(status=204)
+        elif query["user"] != [self.user]:
+            await route.fulfill(status=403)
+        elif self.user != USER:
+            await route.fulfill(json=[{"task_id": "1", "title": f"A task of {self.user}"}])
+        else:
+            if request.method != "GET":
+                await self.answer.wait()
+            await (route.fulfill(status=self.status) if self.status else route.continue_())
+
+
+async def log_in_and_change(page: Page, url: str, tab: Page) -> None:
+    """An app with a login shows its own changes at once, takes back those that fail, and nothing of another user.
+
+    `tab` has another app, of alice.
+    """
+    sessions = Sessions()
+    await page.route(re.compile(r"/(me|login|logout|api/tasks.*)$"), sessions.route)
+    await page.goto(url)
+    name, done = page.get_by_label("Name"), page.get_by_role("button", name="Done")
+
+    async def shows(*titles: str) -> None:
+        texts = [re.compile(f"^{title} (Rename )?Done$") for title in titles]
+        await expect(page.get_by_role("listitem")).to_have_text(texts)
+
+    await name.fill(USER)
+    await name.press("Enter")
+    await shows("Buy oats", "Buy bread")
+
+    sessions.status = 500
+    await add(page, "Buy tea")
+    await shows("Buy oats", "Buy bread", "Buy tea")
+    sessions.answer.set()
+    await expect(page.get_by_role("alert").last).to_contain_text("may not have been saved")
+    await shows("Buy oats", "Buy bread")
+
+    sessions.answer.clear()
+    sessions.status = 0
+    await done.first.click()
+    await add(page, "Buy oats")  # a new task, at the end
+    await shows("Buy bread", "Buy oats")
+    await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
+    sessions.answer.set()
+    await expect(tab.get_by_role("listitem")).to_have_text(["Buy bread", "Buy oats"])
+    await done.first.click()
+    await add(page, "Buy bread")
+    await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
+    await shows("Buy oats", "Buy bread")
+
+    sessions.user = "bob"  # logged in by another tab
+    await page.evaluate("dispatchEvent(new Event('focus'))")
+    await shows("A task of bob")
+    await page.get_by_role("button", name="Log out").click()
+    await expect(name).to_be_visible()
+    assert sessions.user == ""
+    await page.close()
 
 
 async def show_toasts(scene: Scene, page: Page, port: int) -> None:
@@ -188,9 +263,7 @@ async def fail_to_add(scene: Scene, page: Page) -> None:
     await scene.bridge.stop()
     await add(page, "Buy salt")
     await expect(page.get_by_role("alert")).to_have_text("The task may not have been saved.")
-    await expect(page.get_by_role("listitem")).to_have_text(
-        ["Buy milk", "Buy oats", "Buy bread", "Buy rice", "One", "Two"]
-    )
+    await expect(page.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread", "Buy milk", "One", "Two"])
 
 
 async def play(app: Path, test: str) -> None:

@@ -22,12 +22,12 @@ GUIDE = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in DOCUMENT
 USER = "alice"  # the user in the guide's code
 
 
-def code(heading: str, language: str) -> str:
-    """The first code block of this language under a heading."""
+def code(heading: str, language: str, number: int = 1) -> str:
+    """The first code block of this language under a heading, or a later one."""
     section = GUIDE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    found = re.search(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-    assert found, (heading, language)
-    return found[1]
+    found = re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    assert len(found) >= number, (heading, language)
+    return str(found[number - 1])
 
 
 def module(text: str) -> str:

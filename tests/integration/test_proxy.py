@@ -153,11 +153,14 @@ async def test_faulty_proxy_listens_again_after_refusing(ends: Ends) -> None:
 async def test_server_of_a_test_closes_a_connection_that_came_last(
     server: Callable[[], FaultyProxy | Site], turns: int
 ) -> None:
-    async with AsyncExitStack() as stack, Peer((await stack.enter_async_context(server())).port) as peer:
-        for _ in range(turns):  # the system has accepted it; its protocol knows it a few turns after asyncio
-            await asyncio.sleep(0)
-        await stack.aclose()
-        assert await end_of(peer) in ("finished", "reset")
+    served = server()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(served)
+        async with Peer(served.port) as peer:
+            for _ in range(turns):  # the system has accepted it; its protocol knows it a few turns after asyncio
+                await asyncio.sleep(0)
+            await stack.aclose()
+            assert await end_of(peer) in ("finished", "reset")
 
 
 async def test_faulty_proxy_delays_both_directions(ends: Ends) -> None:

@@ -6,7 +6,7 @@ import gc
 import inspect
 import os
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -139,32 +139,16 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browsers() -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
-    """Start a browser of an engine, or return the one that runs: to start Firefox takes five seconds of CPU time.
-
-    All tests that use it share a loop: `pytest.mark.asyncio(loop_scope="session")`.
-    """
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(engine: str) -> AsyncIterator[Any]:
+    """One browser for the tests of a module, which share a loop: `pytest.mark.asyncio(loop_scope="module")`."""
     from tests.support.browser import launched  # noqa: PLC0415 - imports playwright, which most tests do without
 
-    running: dict[str, Any] = {}
-    async with AsyncExitStack() as stack:
-
-        async def browser(engine: str) -> Any:
-            if engine not in running:
-                running[engine] = await stack.enter_async_context(launched(engine=engine))
-            return running[engine]
-
+    async with launched(engine=engine) as browser:
         yield browser
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def browser(engine: str, browsers: Callable[[str], Awaitable[Any]]) -> Any:
-    """The browser for the tests of a module. What they leave in it, they leave in contexts of their own."""
-    return await browsers(engine)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service() -> AsyncIterator[Any]:
     """A bridge in development mode, in a process of its own, for all tests of a module in the browser."""
     from tests.support.browser import Bridge  # noqa: PLC0415 - as above
@@ -173,7 +157,7 @@ async def service() -> AsyncIterator[Any]:
         yield bridge
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
     """A user's tabs on that bridge, with a network that can go wrong."""
     from tests.support.scene import Scene  # noqa: PLC0415 - as above
@@ -182,7 +166,7 @@ async def scene(browser: Any, service: Any) -> AsyncIterator[Any]:
         yield scene
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def everyday(engine: str) -> AsyncIterator[Any]:
     """The profile of a browser that does with its tabs what it does for people."""
     from tests.support.browser import as_people_have_it  # noqa: PLC0415 - as above
@@ -191,7 +175,7 @@ async def everyday(engine: str) -> AsyncIterator[Any]:
         yield context
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def natural(everyday: Any, service: Any) -> AsyncIterator[Any]:
     """The same as `scene`, where tabs are hidden, frozen and cached."""
     from tests.support.scene import Scene  # noqa: PLC0415 - as above

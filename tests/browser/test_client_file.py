@@ -18,7 +18,7 @@ from wsbridge.web.client_bundle import bundle
 
 from playwright.async_api import Browser
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 IMPORT = module("""
 import('wsbridge-client').then(({ createClient }) => typeof createClient, String).then((it) => (window.loaded = it));

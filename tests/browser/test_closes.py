@@ -8,7 +8,7 @@ from aiohttp import web
 from tests.support.running import Served
 from tests.support.scene import Scene
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 class Closing(Served):

@@ -13,7 +13,7 @@ from wsbridge.cli.conformance.run import Server, Start, Verdict
 from wsbridge.cli.conformance.scenarios import SCENARIOS, STREAMS
 from wsbridge.cli.conformance.trial import Trial
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 TOKENS = ("token", "refresh")
 # Some of the close codes: browsers differ in how they show those below 4000. `silence` takes a minute.

@@ -20,7 +20,7 @@ from tests.support.valkey import Valkey
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),  # one browser for all
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
     pytest.mark.engines("chromium", "firefox", reason="WebDriver has no locators"),
 ]
 
@@ -72,13 +72,13 @@ class Console:
         return self.page.locator("#lines li", has_text=text).first
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bridge() -> AsyncIterator[Bridge]:
     async with Bridge(JWT_SECRET=SECRET, VIEWER_TOKEN=VIEWER) as bridge:
         yield bridge
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def console(browser: Browser, bridge: Bridge) -> AsyncIterator[Console]:
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     async with aiohttp.ClientSession() as http:

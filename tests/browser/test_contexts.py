@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.support.running import Served, until_told
 from tests.support.scene import Scene
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 FOLLOW = """
 const { bridge, user } = Object.fromEntries(new URLSearchParams(location.search));
@@ -72,7 +72,7 @@ class Around(Served):
         return web.Response(text=PAGE, content_type="text/html")
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def around() -> AsyncIterator[Around]:
     async with Around() as around:
         yield around

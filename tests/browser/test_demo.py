@@ -25,7 +25,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Error, Locator, Page, expect
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),  # one browser for all
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
     pytest.mark.engines("chromium", "firefox", reason="WebDriver has no locators"),
 ]
 
@@ -107,13 +107,13 @@ class Demo:
         return [frame for frame in frames if frame["type"] == kind]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def started() -> AsyncIterator[Bridge]:
     async with Bridge() as bridge:
         yield bridge
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def bridge(started: Bridge) -> Bridge:
     """One process for all tests. If a test failed during a restart, the next one starts it again."""
     if not started.running:
@@ -121,7 +121,7 @@ async def bridge(started: Bridge) -> Bridge:
     return started
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def demo(browser: Browser, bridge: Bridge) -> AsyncIterator[Demo]:
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
     try:

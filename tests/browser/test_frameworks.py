@@ -15,7 +15,7 @@ from tests.support.running import until_told
 
 from playwright.async_api import Browser, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 # Each entry shows the list and defines `leave`, which takes it away.
 BEGIN = """
@@ -60,7 +60,7 @@ window.leave = () => app.destroy();
 }
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def site(browser: Browser, service: Bridge) -> AsyncIterator[Site]:
     async with await browser.new_context() as context, Site(service, context) as site:
         yield site

@@ -24,7 +24,7 @@ from tests.support.shell import output
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 CLOSES = json.loads((ROOT / "tests" / "vectors" / "closes.json").read_text(encoding="utf-8"))
 CLIENT = """
@@ -34,13 +34,13 @@ const client = window.client = createClient({ url: '/ws', userId: 'alice' });
 CONNECT = "client.connect();"
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     async with await browser.new_context() as context:
         yield context
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def site(service: Bridge, context: BrowserContext) -> AsyncIterator[Site]:
     async with Site(service, context) as site:
         yield site
@@ -267,7 +267,7 @@ window.start = (userId) => follow('ws://bridge/ws', { userId, onUpdate: hear, on
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def faked(site: Site) -> Page:
     """A page with the guide's code and those sockets and clock."""
     page = await site.open(module(f"{RAW}{FAKES}"))

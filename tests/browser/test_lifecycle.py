@@ -8,7 +8,7 @@ from tests.support.running import SECRET
 from tests.support.scene import Scene
 from tests.support.tab import Tab
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 MINUTE = 60_000  # ms
 

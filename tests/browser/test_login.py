@@ -20,7 +20,7 @@ from tests.support.valkey import free_port
 
 from playwright.async_api import Browser, Page, expect
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 FOLDER = ROOT / "examples" / "login"
 README = (FOLDER / "README.md").read_text(encoding="utf-8")

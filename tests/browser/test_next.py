@@ -21,7 +21,7 @@ from tests.support.valkey import free_port
 from playwright.async_api import Browser, expect
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),  # one browser for all
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
     pytest.mark.engines("chromium", reason="the guide's code is run in one engine"),
 ]
 

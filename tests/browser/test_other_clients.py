@@ -22,7 +22,7 @@ from tests.support.running import ROOT, until
 
 from playwright.async_api import Browser
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 TARGET = CACHE / "rust-clients"  # the folder for Cargo's build output, kept between runs
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from tests.support.running import Served
 from playwright.async_api import Browser, ConsoleMessage, Page, WebSocket, expect
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),  # one browser for all
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
     pytest.mark.engines("chromium", reason="only its DevTools report WebSockets"),
 ]
 
@@ -117,13 +117,13 @@ def built(project: Path, request: pytest.FixtureRequest) -> Path:
     return react_page.built(project, request.param)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(built: Path) -> AsyncIterator[Site]:
     async with Site(built) as site:
         yield site
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def scene(site: Site, service: Bridge, browser: Browser) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         scene = Scene(await browser.new_page(), service, site)

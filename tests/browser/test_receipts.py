@@ -9,7 +9,7 @@ import pytest
 from tests.support.running import until_told
 from tests.support.scene import Scene
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 BUSY = 2_000  # ms that a handler takes: long beside the delays of a busy machine
 SLOW_HANDLER = f"""() => {{

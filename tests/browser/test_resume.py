@@ -12,7 +12,7 @@ from tests.support.running import until
 from tests.support.scene import Scene
 from tests.support.valkey import DURABLE, Valkey
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 @pytest.mark.parametrize("fault", [FaultyProxy.cut, FaultyProxy.hang_up], ids=lambda fault: fault.__name__)

@@ -7,7 +7,7 @@ from tests.support.running import SECRET, token
 from tests.support.scene import Scene
 from tests.support.tab import Tab
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 @pytest.mark.engines("chromium", "firefox", reason="a fake clock is a part of Playwright")

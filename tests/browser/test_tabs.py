@@ -14,7 +14,7 @@ from tests.support.tab import Tab
 
 from playwright.async_api import Error
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 WRITES = int(os.environ.get("OWN_WRITES", "300"))
 BATCH = 50  # of them; the bridge's history holds two

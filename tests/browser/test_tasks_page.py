@@ -34,7 +34,7 @@ from tests.support.valkey import free_port
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),  # one browser for all
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
     pytest.mark.engines("chromium", reason="the guide's code is run in one engine"),
 ]
 
@@ -82,7 +82,7 @@ async def add(page: Page, title: str) -> None:
     await page.get_by_role("button", name="Add").click()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def scene(browser: Browser) -> AsyncIterator[Scene]:
     async with Bridge() as bridge, await browser.new_context() as context:
         scene = Scene(bridge, context)

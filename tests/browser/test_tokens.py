@@ -13,12 +13,12 @@ from tests.support.running import SECRET, token
 from tests.support.scene import Scene
 from tests.support.tab import Tab
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 SHORT = 7  # seconds: a token is not refreshed in its first five
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def guarded(scene: Scene) -> Scene:
     """A bridge that requires tokens, with a leeway of one second."""
     await scene.start(JWT_SECRET=SECRET, JWT_LEEWAY="1")

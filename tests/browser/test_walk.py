@@ -22,7 +22,7 @@ from tests.support.scene import Scene
 from tests.support.tab import Tab
 from tests.support.valkey import DURABLE, Valkey
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser for all
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
 
 STEPS = 15  # in a round, after which everything must have arrived

@@ -3,6 +3,7 @@ import { createBackoff } from './backoff.js';
 import { createConnection } from './connection.js';
 import { createEmitter } from './emitter.js';
 import { failure } from './failure.js';
+import { held } from './holding.js';
 import { iterate } from './iterate.js';
 import { watchPage } from './page.js';
 import { distance } from './position.js';
@@ -69,7 +70,9 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
     emit('*', frame);
     if (id || type === 'gap' || (type === 'connected' && !position)) moveTo(id ?? last_event_id);
     receipts?.end(frame);
-    handledBy(frame);
+    const shown = held.get(frame), now = Date.now();
+    if (shown) shown.then(() => handledBy(frame, now));
+    else handledBy(frame, now);
   }
 
   /** @param {string} to */

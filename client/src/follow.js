@@ -1,5 +1,6 @@
 /** @import { Client, Follow } from './types.js' */
 import { createBackoff } from './backoff.js';
+import { held as unshown } from './holding.js';
 
 const JITTER = 5_000; // ms within which all pages load again after a restart of the bridge, which is a gap for all of them
 const PATIENCE = 3_000; // ms without a connection after which the state is loaded without one, and again once connected
@@ -22,6 +23,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   let /** @type {AbortController | undefined} */ current; // the last load that began
   let /** @type {any[] | null} */ held = []; // updates that wait for the state; null once it is loaded
   let /** @type {any} */ timer, attempt = 0;
+  let /** @type {Promise<void> | undefined} */ shown, show = () => {}; // the next load has ended, or none will begin
 
   /** @param {'first' | 'gap'} cause */
   async function refresh(cause) {
@@ -40,6 +42,18 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     const updates = held;
     held = null;
     updates.forEach(take);
+    if (!timer) release(); // otherwise a gap came during this load
+  }
+
+  /** @param {any} message its change is on the page once the state is loaded */
+  function hold(message) {
+    shown ??= new Promise((resolve) => (show = resolve));
+    unshown.set(message, Promise.all([unshown.get(message), shown])); // another `follow` may hold it too
+  }
+
+  function release() {
+    show();
+    shown = undefined;
   }
 
   /** @param {number} delay ms @param {'first' | 'gap'} cause */
@@ -61,6 +75,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
 
   function begin() {
     clearTimeout(timer);
+    timer = undefined;
     current?.abort();
     return (current = new AbortController());
   }
@@ -68,6 +83,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   /** @param {any} update */
   function take(update) {
     if (held) {
+      hold(update);
       if (held.push(update) > MAX_HELD) refresh('gap');
     } else {
       try {
@@ -80,7 +96,8 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
 
   function stop() {
     begin().abort();
-    current = timer = undefined;
+    current = undefined;
+    release();
   }
 
   /** @param {import('./types.js').State} state */
@@ -93,8 +110,9 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   const offs = [
     client.on('state', look),
     client.on('connected', () => void ((current && client.position) || refresh('first'))), // the first connection does not replay
-    client.on('gap', ({ reason }) => {
-      if (reason === 'reset') plan(Math.random() * jitter, 'gap');
+    client.on('gap', (gap) => {
+      hold(gap);
+      if (gap.reason === 'reset') plan(Math.random() * jitter, 'gap');
       else refresh('gap'); // without delay: the gap is this user's, so other users do not load at the same time
     }),
     client.on('*', (message) => void (message.id && take(message))),

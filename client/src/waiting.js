@@ -47,12 +47,12 @@ export function createWaiting(current) {
 
   return {
     check,
-    /** @param {Frame} frame whose handlers have run */
-    handledBy(frame) {
+    /** @param {Frame} frame whose handlers have run @param {number} at when it came, in ms since 1970 */
+    handledBy(frame, at) {
       const { event_id, type } = frame;
       if (type === 'gap') {
         lastGap = frame;
-        gapAt = Date.now();
+        gapAt = at;
       }
       if (event_id) handled.set(event_id, frame);
       if (handled.size > REMEMBERED) handled.delete(/** @type {string} */ (handled.keys().next().value));

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
+import { follow } from '../src/follow.js';
 import { fakeOrigin, fakeSockets, goodbye, hello, pass, replace, settle, still, update } from './fakes.js';
 
 function bridge(t) {
@@ -342,6 +343,61 @@ test('settled_with_a_gap_that_may_include_the_event_resolves_with_the_gap', asyn
   assert.equal(found.value.type, 'gap');
   await pass(t, 9_999);
   assert.equal((await client.settled('answered after the gap')).last_event_id, 'e:9');
+});
+
+/** Follows with loads that the test answers; `shown` is what the page shows. */
+function following(client, shown, more = {}) {
+  const loads = [];
+  const load = () => new Promise((resolve, reject) => loads.push({ resolve, reject }));
+  const end = follow(client, { load, set: (state) => shown.splice(0, Infinity, ...state), apply: ({ event_id }) => shown.push(event_id), onError() {}, ...more });
+  return { loads, end };
+}
+
+test('settled_while_follow_loads_waits_until_the_page_shows_the_change', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open(), shown = [], others = [];
+  const { loads } = following(client, shown), other = following(client, others);
+  sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }), own('e:1', 'mine'));
+  const found = client.settled('mine').then(() => [...shown, ...others]), early = outcome(found);
+  loads[0].reject(new Error('offline')); // it is tried again
+  other.loads[0].resolve(['old']);
+  await settle();
+  assert.deepEqual(early, {});
+  await pass(t, 5_000);
+  loads[1].resolve(['new']);
+  assert.deepEqual(await found, ['new', 'old', 'mine']); // the state of the second load has the change
+  sockets[0].say(own('e:2', 'next'));
+  await settle();
+  assert.equal((await client.settled('next')).id, 'e:2');
+});
+
+for (const reason of ['trimmed', 'reset']) {
+  test(`settled_with_a_gap_${reason}_waits_until_follow_has_loaded_again`, async (t) => {
+    const { sockets, open } = bridge(t);
+    const client = await open(), shown = [];
+    const { loads } = following(client, shown, { jitter: 1_000 });
+    sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }), { type: 'gap', last_event_id: 'e:5', reason });
+    const found = outcome(client.settled('mine'));
+    loads[0].resolve(['old']); // it began before the gap
+    await pass(t, 1_000);
+    assert.deepEqual(found, {});
+    loads[1].resolve(['new']);
+    await settle();
+    assert.deepEqual([found.value.type, shown], ['gap', ['new']]);
+  });
+}
+
+test('settled_resolves_when_the_follow_that_holds_the_event_ends', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  const { end } = following(client, []);
+  sockets[0].say(hello('e:0'), own('e:1', 'mine'));
+  const found = outcome(client.settled('mine'));
+  await settle();
+  assert.deepEqual(found, {});
+  end();
+  await settle();
+  assert.equal(found.value.id, 'e:1');
 });
 
 for (const timeout of [0, 2 ** 31, Infinity]) {

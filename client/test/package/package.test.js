@@ -12,7 +12,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 const CLIENT = fileURLToPath(new URL('../..', import.meta.url));
 const MODULES = [
   'index', 'query/index', 'query/stale', 'react/index', 'src/backoff', 'src/client', 'src/choice', 'src/closes', 'src/connection', 'src/core',
-  'src/emitter', 'src/failure', 'src/follow', 'src/iterate', 'src/page', 'src/position', 'src/quietly', 'src/receipts', 'src/socket', 'src/stream', 'src/tabs', 'src/types',
+  'src/emitter', 'src/failure', 'src/follow', 'src/holding', 'src/iterate', 'src/page', 'src/position', 'src/quietly', 'src/receipts', 'src/socket', 'src/stream', 'src/tabs', 'src/types',
   'src/waiting', 'src/watch',
 ];
 

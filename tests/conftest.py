@@ -24,7 +24,7 @@ from wsbridge.config.env import load
 from wsbridge.server import serving
 from wsbridge.supervision import event_loop
 
-PROGRAMS = {"chaos", "conformance", "doctor", "top", "verify"}  # folders of tests of programs
+PROGRAMS = {"chaos", "conformance", "doctor", "top", "verify"}  # folders whose tests run whole programs
 
 hypothesis.settings.load_profile(PROFILE)
 

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
+from tests.support.deliveries import cloud_event
 from tests.support.running import ROOT
 from tests.support.shell import run, typed
 from tests.support.valkey import free_port
@@ -455,6 +456,26 @@ async def test_demo_names_commands_and_a_page_for_this_bridge(demo: Demo, bridge
     await expect(demo.page.locator("#bridge")).to_contain_text("3 connections")
     await demo.publish(ALICE, "Copied")
     await expect(opened.locator("body")).to_contain_text("Copied")
+
+
+async def test_demo_of_a_bridge_with_other_topics_publishes_to_its_first(browser: Browser) -> None:
+    """The form, both commands and the copied page have that topic and its message type; the tabs show all topics."""
+    async with Bridge(TOPICS="orders=order_update,audit=audit") as bridge, await browser.new_context() as context:
+        demo = Demo(await context.new_page())
+        demo.watch()
+        await demo.page.goto(bridge.url)
+        await demo.open_tabs(0, 1, 2)
+        await demo.publish(ALICE, "Buy milk")
+        await demo.shows(0, "Buy milk")
+        await expect(demo.page.locator("#command")).to_contain_text(f"--topic orders --url {bridge.url}")
+        curl = await demo.page.locator("#curl").inner_text()
+        assert curl.startswith(f"curl {bridge.url}/events/orders -H ")
+        assert "client.on('order_update'," in await demo.page.locator("#page").inner_text()
+        async with bridge.http() as http:
+            task = {"event_type": "task.created", "user_id": BOB, "task_id": "1", "title": "Mow the lawn"}
+            await http.post(f"{bridge.url}/events/audit", json=cloud_event(task))
+        await demo.shows(2, "Mow the lawn")
+        assert (demo.complaints, demo.errors) == ([], [])
 
 
 @pytest.mark.engines("chromium", reason="axe judges the page, whatever engine shows it")

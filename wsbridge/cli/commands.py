@@ -76,7 +76,8 @@ def serve(environ: Environ) -> int:
 
         def started(ports: Sequence[int]) -> None:
             if for_people and (settings.development or settings.demo):
-                writer.write(welcome(program(sys.argv[0]), host_in_url(settings), ports).encode())
+                topic, _ = settings.topics[0]
+                writer.write(welcome(program(sys.argv[0]), host_in_url(settings), ports, topic).encode())
 
         try:
             with (

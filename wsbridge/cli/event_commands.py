@@ -118,7 +118,7 @@ class PublishCommand(click.Command):
     type=arg_types.user,
     help="id of the user who gets the event; may be repeated",
 )
-@click.option("--topic", help=f"default: the first of WSBRIDGE_TOPICS, or {DEFAULTS.topics[0][0]}")
+@click.option("--topic", help=f"topic of the bridge; default: the first of WSBRIDGE_TOPICS, or {DEFAULTS.topics[0][0]}")
 @click.option("--id", "event_id", help="id of the event; default: a new one. The same id is delivered once")
 @url_option(BRIDGE, "http", "https")
 @click.option(

@@ -20,8 +20,7 @@ BY_KEY = "@key"  # the user is the key of the Kafka message, which only a sideca
 _OF_BRIDGE = {
     401: "the bridge refuses the token: set APP_API_TOKEN to the same value as the bridge's",
     403: "the bridge refuses events: set APP_API_TOKEN to the same value for the bridge and for this command",
-    404: "there is no such topic: the bridge accepts those of its WSBRIDGE_TOPICS, "
-    "and with WSBRIDGE_INTERNAL_PORT only on that port",
+    404: "no such route: if the bridge has a WSBRIDGE_INTERNAL_PORT, name that port with --url",
     429: http.TOO_MANY,
     503: "the bridge is about to exit: see job.failed in its log",
 }
@@ -83,8 +82,16 @@ def to_bridge(event: Mapping[str, Any], url: str, *, topic: str, token: str | No
     status = answer.field("status") if answer.status == HTTPStatus.OK else None
     if isinstance(status, str) and status in _OF_STATUS:
         raise Failed(f"{status}: {_OF_STATUS[status]}")
+    if answer.status == HTTPStatus.NOT_FOUND and (topics := _listed(answer)):
+        raise Failed(f"404: the bridge is not subscribed to {topic}. Name one of its topics with --topic: {topics}")
     if status != SUCCESS:
         raise Failed(f"{answer.status}: " + _OF_BRIDGE.get(answer.status, "unexpected response; check --url"))
+
+
+def _listed(answer: http.Answer) -> str:
+    """The topics of the bridge, which it lists if it does not have the one of the event; else ""."""
+    topics = answer.field("topics")
+    return ", ".join(map(str, topics)) if isinstance(topics, list) else ""
 
 
 def connections(url: str, user: str, *, token: str | None) -> int | None:

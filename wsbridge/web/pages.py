@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from wsbridge.config.settings import Settings
 from wsbridge.web.client_bundle import bundle
-from wsbridge.web.quickstart import program
+from wsbridge.web.quickstart import program, topic_option
 
 _STATIC = files("wsbridge.web").joinpath("static")
 
@@ -35,6 +35,8 @@ def _demo_page(settings: Settings) -> Callable[[], web.Response]:
         "SCRIPT": bundle(folder, "demo"),
         "PUBLIC_PORT": public_port,
         "COMMAND": html.escape(program(sys.argv[0])),
+        "TOPICS": ",".join(map("=".join, settings.topics)),  # of words, `=` and `,`, which need no escape
+        "TOPIC_OPTION": topic_option(settings.topics[0][0]),
     }
     page = folder.joinpath("index.html").read_text(encoding="utf-8")
     page = re.sub(r"\{\{([A-Z_]+)\}\}", lambda name: parts[name[1]], page)

@@ -5,8 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsbridge.config.settings import Settings
+
 HOST, PORT = "127.0.0.1", 8004  # the defaults of the command line
 NAME = "wsbridge"
+_TOPIC = Settings().topics[0][0]  # to which `wsbridge publish` publishes by default
 
 
 def program(argv0: str) -> str:
@@ -18,8 +21,16 @@ def program(argv0: str) -> str:
     return shlex.quote(str(path))
 
 
-def welcome(command: str, host: str, ports: Sequence[int]) -> str:
-    """The text for the terminal. In `ports` the public port is the first and the internal one the last."""
+def topic_option(topic: str) -> str:
+    """The option of `wsbridge publish` for this topic, in a terminal without WSBRIDGE_TOPICS; may be empty."""
+    return "" if topic == _TOPIC else f" --topic {topic}"
+
+
+def welcome(command: str, host: str, ports: Sequence[int], topic: str) -> str:
+    """The text for the terminal. In `ports` the public port is the first and the internal one the last.
+
+    The commands publish to `topic`, which must be one of the bridge's.
+    """
     public, internal = f"{host}:{ports[0]}", f"{host}:{ports[-1]}"
     is_default = internal == f"{HOST}:{PORT}"
     to_listen, to_publish = ("", "") if is_default else (f" --url ws://{public}/ws", f" --url http://{internal}")
@@ -29,11 +40,11 @@ Open   http://{internal}/
 or type, in another terminal:
 
   {command} listen --user alice{to_listen}
-  {command} publish --user alice task.created task_id=1 title='Buy milk'{to_publish}
+  {command} publish --user alice task.created task_id=1 title='Buy milk'{topic_option(topic)}{to_publish}
 
 or, with curl instead of the command line:
 
-  curl http://{internal}/events/task-updates -H 'content-type: application/json' \\
+  curl http://{internal}/events/{topic} -H 'content-type: application/json' \\
     -d '{{"event_type":"task.created","user_id":"alice","task_id":"1","title":"Buy milk"}}'
 
 Press Ctrl-C to stop.

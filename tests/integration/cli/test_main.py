@@ -319,6 +319,14 @@ async def test_serve_names_every_mistake() -> None:
     assert "enableServiceLinks: false" in notes
 
 
+async def test_serve_on_a_console_prints_commands_with_its_first_topic() -> None:
+    """The other terminal, in which they are typed, does not have the setting."""
+    settings = {"WSBRIDGE_TOPICS": "orders=order_update,task-updates=task_update", "WSBRIDGE_LOG_FORMAT": "console"}
+    async with command("serve", stdout=None, WSBRIDGE_PORT="0", **settings) as bridge:
+        assert "title='Buy milk' --topic orders --url http://127.0.0.1:" in await bridge.line_with("wsbridge publish ")
+        assert "/events/orders -H" in await bridge.line_with("curl http")
+
+
 async def test_serve_on_a_taken_port_names_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

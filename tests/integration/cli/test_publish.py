@@ -102,9 +102,15 @@ async def test_to_bridge_refused_by_a_real_bridge_says_why(start: Start) -> None
     assert (await post(bridge.url)).startswith("401: the bridge refuses the token: set APP_API_TOKEN")
     assert (await post(bridge.url, token="wrong")).startswith("401: ")
     assert await post(bridge.url + "/", token="right" * 4) == ""
-    assert (await post(bridge.url, topic="no/such", token="right" * 4)).startswith("404: there is no such topic")
     large = cloud_event("t", ["u1"], {"title": "x" * 200})
     assert (await post(bridge.url, large, token="right" * 4)).startswith("DROP: the bridge cannot use this event")
+
+
+async def test_to_bridge_with_an_unknown_topic_names_the_option_and_the_topics(start: Start) -> None:
+    bridge = await start(TOPICS="orders=order_update,audit.log=audit")
+    assert await post(bridge.url, topic="no/such") == (
+        "404: the bridge is not subscribed to no/such. Name one of its topics with --topic: orders, audit.log"
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,9 @@ async def test_to_bridge_refused_by_a_real_bridge_says_why(start: Start) -> None
         (200, '["SUCCESS"]', "200: unexpected response"),
         (200, "<html>", "200: unexpected response"),
         (403, "", "403: the bridge refuses events: set APP_API_TOKEN"),
+        (404, "", "404: no such route: if the bridge has a WSBRIDGE_INTERNAL_PORT"),
+        (404, '{"topics":[]}', "404: no such route"),
+        (404, '{"topics":"orders"}', "404: no such route"),
         (429, "", "429: the bridge refuses this address"),
         (503, "", "503: the bridge is about to exit"),
         (502, '{"status":"SUCCESS"}', "502: unexpected response"),

@@ -215,6 +215,13 @@ async def test_delivery_for_an_unknown_topic_is_404(bridge: Running, logs: Logs)
     async with bridge.http.post(f"{bridge.url}/events/other", json=cloud_event(TASK)) as response:
         assert response.status == 404
         assert response.content_type == "application/problem+json"
+        assert await response.json() == {
+            "type": "about:blank",
+            "title": "Not Found",
+            "status": 404,
+            "detail": "The topic other is not in WSBRIDGE_TOPICS.",
+            "topics": ["task-updates"],
+        }
     assert logs.of("topic.unknown", topic="other")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running import ROOT, Running, receive
+from tests.support.running import ROOT, Running, Start, receive
 from tests.support.shell import typed
 from wsbridge.web.quickstart import program, welcome
 
@@ -25,13 +25,18 @@ def offered(text: str, verb: str) -> str:
 
 @pytest.mark.fault("A3", "A5")
 @pytest.mark.parametrize("verb", ["publish", "curl"])
-async def test_welcome_commands_make_a_task_on_the_demo_page(bridge: Running, verb: str) -> None:
+@pytest.mark.parametrize("topics", ["task-updates=task_update", "orders=order,task-updates=task_update"])
+async def test_welcome_commands_make_a_task_on_the_demo_page(start: Start, verb: str, topics: str) -> None:
     if verb == "curl" and shutil.which("curl") is None and os.environ.get("REQUIRE_ALL_TESTS") != "1":
         pytest.skip("curl is not installed")
+    bridge = await start(TOPICS=topics)
     tab, _ = await bridge.opened("alice")
-    line = offered(welcome(COMMAND, "127.0.0.1", [bridge.port]), verb)
+    (topic, kind), *_ = bridge.bridge.settings.topics
+    line = offered(welcome(COMMAND, "127.0.0.1", [bridge.port], topic), verb)
     assert "SUCCESS" in await typed(line, {"PYTHONPATH": str(ROOT)})
-    event = (await receive(tab))["event"]
+    update = await receive(tab)
+    assert update["type"] == kind
+    event = update["event"]
     assert {name: event[name] for name in ("event_type", "user_id", "task_id", "title")} == {
         "event_type": "task.created",
         "user_id": "alice",
@@ -52,8 +57,10 @@ async def test_curl_of_the_back_end_page_publishes_an_event_with_its_id(bridge: 
 
 
 def test_welcome_on_another_port_passes_the_url() -> None:
-    assert "--url" not in welcome("wsbridge", "127.0.0.1", [8004])
-    elsewhere = welcome("wsbridge", "[::1]", [8004, 9000])
+    here = welcome("wsbridge", "127.0.0.1", [8004], "task-updates")
+    assert "--url" not in here
+    assert "--topic" not in here
+    elsewhere = welcome("wsbridge", "[::1]", [8004, 9000], "task-updates")
     assert "--user alice --url ws://[::1]:8004/ws\n" in elsewhere
     assert "title='Buy milk' --url http://[::1]:9000\n" in elsewhere
     assert "Open   http://[::1]:9000/\n" in elsewhere

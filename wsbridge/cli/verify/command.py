@@ -66,7 +66,7 @@ COMMAND_TIMEOUT = 30.0  # seconds for --token-command
     help=f"sidecar that publishes; default: {SIDECAR}. With --direct, a bridge",
 )
 @click.option("--direct", is_flag=True, help="post to the bridge instead of publishing through Dapr and Kafka")
-@click.option("--topic", help=f"default: the first of WSBRIDGE_TOPICS, or {DEFAULTS.topics[0][0]}")
+@click.option("--topic", help=f"topic of the bridge; default: the first of WSBRIDGE_TOPICS, or {DEFAULTS.topics[0][0]}")
 @click.option(
     "--pubsub", help=f"pub/sub component of the sidecar; default: WSBRIDGE_PUBSUB_NAME, or {DEFAULTS.pubsub_name}"
 )

@@ -21,7 +21,7 @@ const publisher = new Publisher((user) => browsers.find((browser) => browser.use
 new Story(alice, bob, publisher);
 new Picture(browsers);
 new Health();
-showNext(bridge, meta('command'));
+showNext(bridge, meta('command'), meta('topic-option'));
 copyOnClick();
 for (const { client } of tabs) client.connect();
 setInterval(() => { for (const tab of tabs) tab.tick(); }, 200);

@@ -1,15 +1,18 @@
 /* What next: the commands and the code as they can be typed for this very bridge, and the buttons that copy them. */
 
-export function showNext(bridge, command) {
+import { TYPE } from './topics.js';
+
+/* `topicOption` is what `wsbridge publish` needs in a terminal without WSBRIDGE_TOPICS; it may be empty. */
+export function showNext(bridge, command, topicOption) {
   const isDefault = location.origin === 'http://127.0.0.1:8004', ws = `${bridge.replace('http', 'ws')}/ws`;
   const show = (id, text) => { document.getElementById(id).textContent = text; };
   show('listen', `${command} listen --user alice${isDefault && bridge === location.origin ? '' : ` --url ${ws}`}`);
-  show('command', `${command} publish --user alice task.created task_id=1 title='Buy milk'${isDefault ? '' : ` --url ${location.origin}`}`);
+  show('command', `${command} publish --user alice task.created task_id=1 title='Buy milk'${topicOption}${isDefault ? '' : ` --url ${location.origin}`}`);
   show('page', `<script type="module">
   import { createClient } from '${bridge}/client.js';
 
   const client = createClient({ url: '${ws}', userId: 'alice' });
-  client.on('task_update', ({ event }) => document.body.append(event.title, ' '));
+  client.on('${TYPE}', ({ event }) => document.body.append(event.title, ' '));
   client.on('gap', () => console.log('load the tasks again'));
   client.connect();
 </scr` + 'ipt>');

@@ -2,6 +2,7 @@
 
 import { drawer, element } from './dom.js';
 import { tell, when } from './stage.js';
+import { TOPIC } from './topics.js';
 
 const IDEAS = ['Buy milk', 'Call the dentist', 'Book the night train', 'Water the plants', 'Return the library books'];
 
@@ -39,7 +40,7 @@ export class Publisher {
     const sent = this.#sent = { id: event.id, user, started, tabs: 0, last: 0, status: '', detail: '' };
     tell('published', { user, id: event.id });
     try {
-      const response = await fetch('/events/task-updates', {
+      const response = await fetch(`/events/${TOPIC}`, {
         method: 'POST', headers: { 'content-type': 'application/cloudevents+json' }, body: JSON.stringify(event),
       });
       const body = await response.json().catch(() => ({}));
@@ -100,7 +101,7 @@ export class Publisher {
     if (known.has(before) && !fresh) task.value = before;
     task.disabled = fresh;
     const body = JSON.stringify(cloudEvent(user.value, type.value, task.value, title.value, '\0')).replaceAll("'", "'\\''");
-    document.getElementById('curl').textContent = `curl ${location.origin}/events/task-updates -H 'content-type: application/cloudevents+json' -d '${
+    document.getElementById('curl').textContent = `curl ${location.origin}/events/${TOPIC} -H 'content-type: application/cloudevents+json' -d '${
       body.replace('\\u0000', "curl-'$(date +%s)'")}'`; // an id of its own each time: a second event with the same one is a duplicate
   }
 

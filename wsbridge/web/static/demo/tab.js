@@ -2,6 +2,7 @@
 
 import { counted, drawer, element, instance, LINK, setText, STILL } from './dom.js';
 import { tell } from './stage.js';
+import { TYPES } from './topics.js';
 
 const MEANING = {
   1000: 'closed normally', 1001: 'the other side closed', 1002: 'a protocol error', 1003: 'binary frames are not accepted',
@@ -32,7 +33,7 @@ export class Tab {
     this.find('.tasks').setAttribute('aria-label', `Tasks of ${user}, ${name}`);
     this.find('.gap button').onclick = () => { this.find('.gap').hidden = true; };
 
-    client.on('task_update', (update) => this.apply(update));
+    for (const type of TYPES) client.on(type, (update) => this.apply(update));
     client.on('connected', (frame) => this.connected(frame));
     client.on('gap', (gap) => this.gap(gap));
     client.on('goodbye', ({ reconnect }) => reconnect && this.say('The server is shutting down. The next connection opens first.'));

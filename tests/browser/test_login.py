@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.support.browser import Bridge  # before playwright: it skips the tests if that is not installed
 from tests.support.running import DEADLINE, ROOT, SECRET, until_told
@@ -18,7 +19,7 @@ from tests.support.valkey import free_port
 
 # isort: split
 
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
@@ -131,3 +132,85 @@ async def test_page_follows_login_logout_and_switch_of_the_user_in_all_tabs(brow
         for page in (first, second):
             await live(page, "bob")
             await expect(page.locator("li")).to_have_text(["A task of bob"])
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tabs(browser: Browser) -> AsyncIterator[tuple[BrowserContext, Page, Page]]:
+    """Two tabs of alice, and their context."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with (
+        Bridge(JWT_SECRET=SECRET, ALLOWED_ORIGINS=url) as bridge,
+        serving("Python", PORT=str(port), BRIDGE=bridge.url, WSBRIDGE_JWT_SECRET=SECRET),
+        await browser.new_context() as context,
+    ):
+        pages = first, second = await context.new_page(), await context.new_page()
+        for page in pages:
+            await page.goto(url)
+        await log_in(first, "alice")
+        await second.reload()
+        await live(second, "alice")
+        yield context, first, second
+
+
+async def test_focus_during_a_logout_asks_for_the_user_only_after_it(
+    tabs: tuple[BrowserContext, Page, Page],
+) -> None:
+    context, *pages = tabs
+    asked: list[str] = []
+    logging_out, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(route: Route) -> None:
+        logging_out.set()
+        await answer.wait()
+        asked.append("/logout")
+        await route.continue_()
+
+    async def user(route: Route) -> None:
+        asked.append("/me")
+        await route.continue_()
+
+    await context.route("**/logout", slow)
+    await context.route("**/me", user)
+    await pages[0].get_by_role("button", name="Log out").click()
+    await asyncio.wait_for(logging_out.wait(), DEADLINE)
+    for page in pages:
+        await expect(page.locator("#session")).to_be_hidden()
+        await page.evaluate("dispatchEvent(new Event('focus'))")
+    waiting = "async () => (await navigator.locks.query()).pending.filter(({ name }) => name === 'session').length"
+    assert await pages[0].evaluate(waiting) == 2
+    answer.set()
+
+    async def told() -> bool:
+        return asked == ["/logout", "/me", "/me"]
+
+    await until_told(told)
+    for page in pages:
+        await expect(page.get_by_label("Name")).to_be_visible()
+        await expect(page.get_by_role("button", name="Log out")).to_be_hidden()
+        await expect(page.locator("#session")).to_be_hidden()
+
+
+@pytest.mark.parametrize("failure", ["500", "unreachable"])
+async def test_page_whose_logout_fails_says_so_and_offers_it_again(
+    tabs: tuple[BrowserContext, Page, Page], failure: str
+) -> None:
+    context, first, second = tabs
+    errors: list[str] = []
+    first.on("pageerror", lambda error: errors.append(str(error)))
+    await context.route(
+        "**/logout", lambda route: route.abort() if failure == "unreachable" else route.fulfill(status=500)
+    )
+    logout = first.get_by_role("button", name="Log out")
+    await logout.click()
+    await expect(first.get_by_role("alert")).to_contain_text("The logout failed")
+    await expect(first.locator("#session")).to_be_hidden()
+    await second.evaluate("dispatchEvent(new Event('focus'))")
+    await live(second, "alice")  # the session continues
+
+    await context.unroute("**/logout")
+    await logout.click()
+    await expect(first.get_by_role("alert")).to_be_empty()
+    await expect(logout).to_be_hidden()
+    await expect(second.locator("#session")).to_be_hidden()  # closed once more
+    assert errors == []

@@ -39,12 +39,13 @@ const routes = {
 };
 
 async function answer(request, response) {
-  const { pathname } = new URL(request.url, 'http://localhost');
+  const { pathname, searchParams } = new URL(request.url, 'http://localhost');
   const [, isApi, id] = /^(\/api\/tasks)(?:\/([\w-]+))?$/.exec(pathname) ?? [];
   if (!isApi) {
     const name = pathname === '/' ? '/index.html' : pathname;
     return response.setHeader('Content-Type', TYPES[extname(name)] ?? 'text/plain').end(await readFile(join(process.cwd(), name)));
   }
+  if ((searchParams.get('user') ?? 'alice') !== 'alice') return response.writeHead(403).end(); // the page is another user's
   const found = await routes[id ? `${request.method} ID` : request.method]?.(id, request);
   response.writeHead(found ? 200 : 404, { 'Content-Type': 'application/json' }).end(JSON.stringify(found ?? null));
 }

@@ -112,6 +112,21 @@ async def test_tasks_page_shows_changes_in_each_tab_and_after_an_outage(scene: S
         await expect(later.get_by_role("listitem")).to_have_text(["Buy bread Done"])
 
 
+async def test_tasks_page_clears_itself_when_the_backend_refuses_its_user(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(scene.adapt((EXAMPLE / "index.html").read_text("utf-8")), "utf-8")
+    async with scene.serving(tmp_path):
+        tab = await scene.open(scene.backend)
+        await add(tab, "Buy milk")
+        await expect(tab.get_by_role("listitem")).to_have_text(["Buy milk Done"])
+        answer = await scene.context.request.get(f"http://127.0.0.1:{scene.backend}/api/tasks?user=bob")
+        assert answer.status == 403
+        await tab.route("**/api/tasks?user=alice", lambda route: route.fulfill(status=401))
+        await add(tab, "Buy bread")
+        await expect(tab.get_by_role("status")).to_contain_text("log in again")
+        await expect(tab.get_by_role("listitem")).to_have_count(0)
+        await expect(tab.get_by_role("button", name="Add")).to_be_hidden()
+
+
 async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outage(scene: Scene, tmp_path: Path) -> None:
     modules = installed(ROOT / "tests" / "clients")
     app, port = tmp_path / "app", free_port()

@@ -12,6 +12,7 @@ import { transform } from 'esbuild';
 import { jwtVerify } from 'jose';
 import { createElement } from 'react';
 import { renderToString } from 'react-dom/server';
+import { compileScript, parse } from 'vue/compiler-sfc';
 import { problemOf } from '../src/closes.js';
 import { settle } from './fakes.js';
 
@@ -32,7 +33,7 @@ declare module '@vitejs/plugin-react' { export default function react(): object;
 const project = mkdtempSync(join(tmpdir(), 'wsbridge-guide-'));
 after(() => rmSync(project, { recursive: true }));
 mkdirSync(join(project, 'node_modules'));
-for (const name of ['@angular', '@tanstack', '@types', 'csstype', 'jose', 'react', 'rxjs']) link(name, name);
+for (const name of ['@angular', '@tanstack', '@types', 'csstype', 'jose', 'react', 'rxjs', 'vue']) link(name, name);
 link('wsbridge-client', '..');
 
 function link(name, real) {
@@ -54,23 +55,27 @@ function code(language) {
 const FILES = {
   ts: {
     'Five minutes with React': 'app/vite.config.ts', 'Five minutes with React2': 'app/tasks.ts', TypeScript: 'typescript.ts', 'Testing your page': 'playwright.ts',
-    'Testing your page2': 'fakeBridge.ts', React: 'app/usePending.ts', 'Next.js': 'next/route.ts', Angular: 'angular.ts',
+    'Testing your page2': 'fakeBridge.ts', React: 'app/usePending.ts', 'Next.js': 'next/route.ts', 'Vue, Svelte, RxJS': 'vue/tasks.ts', Vue: 'vue/vue.ts',
+    Angular: 'angular.ts',
   },
   tsx: {
     'Five minutes with React': 'app/Five.tsx', React: 'app/Toasts.tsx', React2: 'app/Live.tsx', React3: 'app/App.tsx', React4: 'app/TaskList.tsx',
     'TanStack Query': 'queries/Live.tsx', 'TanStack Query2': 'queries/TaskList.tsx', 'Next.js': 'next/live.tsx',
   },
+  vue: { Vue: 'vue/TaskList.vue.ts', Vue2: 'vue/App.vue.ts' }, // `./TaskList.vue` finds this name
 };
 
 test('guide_typescript_compiles_under_strict', () => {
   const files = [['playwright.d.ts', PLAYWRIGHT], ['own.d.ts', OWN], ['queries/tasks.ts', `export * from '../app/tasks.js';`]];
-  for (const language of ['ts', 'tsx']) {
+  for (const language of ['ts', 'tsx', 'vue']) {
     assert.deepEqual(Object.keys(code(language)), Object.keys(FILES[language]));
-    for (const [heading, text] of Object.entries(code(language))) files.push([FILES[language][heading], text]);
+    for (const [heading, text] of Object.entries(code(language))) {
+      files.push([FILES[language][heading], language === 'vue' ? compiled(text) : text]);
+    }
   }
   const declared = "declare const client: import('wsbridge-client').Client;\n"; // for blocks that use a client without creating it
   files.push(['Offline.ts', `${declared}${code('js').Offline}export {};`]);
-  for (const folder of ['app', 'queries', 'next']) mkdirSync(join(project, folder));
+  for (const folder of ['app', 'queries', 'next', 'vue']) mkdirSync(join(project, folder));
   for (const [name, text] of files) writeFileSync(join(project, name), text);
   const compilerOptions = {
     strict: true, experimentalDecorators: true, noUnusedLocals: true, noUnusedParameters: true, verbatimModuleSyntax: true, erasableSyntaxOnly: true, // as Vite's template
@@ -84,6 +89,13 @@ test('guide_typescript_compiles_under_strict', () => {
     assert.fail(stdout || message);
   }
 });
+
+/** A component of Vue as TypeScript, with its template as a function. */
+function compiled(text) {
+  const { descriptor } = parse(text);
+  assert.equal(descriptor.scriptSetup.lang, 'ts');
+  return compileScript(descriptor, { id: 'component', inlineTemplate: true }).content;
+}
 
 test('guide_logout_closes_all_tabs_then_ends_the_session_before_anybody_asks_for_the_user', async (t) => {
   const asked = [];

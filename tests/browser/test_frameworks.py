@@ -39,7 +39,7 @@ window.leave = () => unmount(app);
     "RxJS": """
 import { createClient } from 'wsbridge-client';
 import { followed, messages } from './rxjs.js';
-import { tasksOf } from './tasks.js';
+import { tasksOf } from './tasks';
 const client = createClient({ url: '/ws', userId });
 const list = document.createElement('ul');
 main.append(list);
@@ -70,9 +70,9 @@ async def site(browser: Browser, service: Bridge) -> AsyncIterator[Site]:
 async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
     site: Site, tmp_path: Path, heading: str
 ) -> None:
-    name, language = heading.lower(), "ts" if heading == "Angular" else "js"
+    name, language = heading.lower(), "ts" if heading in ("Angular", "Vue") else "js"
     files = {
-        "tasks.js": code("Vue, Svelte, RxJS", "js"),
+        "tasks.ts": code("Vue, Svelte, RxJS", "ts"),
         f"{name}.{language}": code(heading, language),
     }
     if name in ("vue", "svelte"):

@@ -14,6 +14,7 @@ const components = {
   name: 'components',
   setup: ({ onLoad }) => onLoad({ filter: /\.(svelte|vue)$/ }, async ({ path }) => ({
     contents: compilers[path.split('.').at(-1)](await readFile(path, 'utf8')),
+    loader: 'ts', // a script of Vue with lang="ts" is still one after its compilation
   })),
 };
 

@@ -231,6 +231,12 @@ async def log_in_and_change(page: Page, url: str, tab: Page) -> None:
     sessions.answer.set()
     await expect(page.get_by_role("alert").last).to_contain_text("may not have been saved")
     await shows("Buy oats", "Buy bread")
+    rename = page.get_by_role("button", name="Rename")
+    if await rename.count():  # one of the apps has none
+        async with page.expect_request(lambda request: request.method == "PATCH") as sent:
+            await rename.first.click()
+        assert (await sent.value).post_data_json == {"title": "Buy oats!"}
+        await shows("Buy oats", "Buy bread")
 
     sessions.answer.clear()
     sessions.status = 0

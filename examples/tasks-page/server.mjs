@@ -12,9 +12,9 @@ const TYPES = { '.css': 'text/css', '.html': 'text/html; charset=utf-8', '.js': 
 const tasks = new Map();
 
 /** Posts the event to the bridge, as a Dapr sidecar would. Returns what a page needs for `settled`. */
-async function publish(event_type, task) {
+async function publish(event_type, task, id = randomUUID()) {
   const data = { ...task, event_type, user_id: 'alice' };
-  const event = { specversion: '1.0', id: randomUUID(), source: 'tasks-page', type: event_type, data };
+  const event = { specversion: '1.0', id, source: 'tasks-page', type: event_type, data };
   const headers = { 'Content-Type': 'application/cloudevents+json', 'dapr-api-token': APP_API_TOKEN };
   const response = await fetch(`${BRIDGE}/events/task-updates`, { method: 'POST', headers, body: JSON.stringify(event) });
   const { status } = await response.json();
@@ -22,18 +22,24 @@ async function publish(event_type, task) {
   return { eventId: event.id };
 }
 
-function save(event_type, task) {
+/** A request that is sent again changes nothing and has the same answer. The bridge drops its event, unless the first was lost. */
+function add(task) {
+  if (!tasks.has(task.task_id)) tasks.set(task.task_id, task);
+  return publish('task.created', tasks.get(task.task_id), `${task.task_id}-created`);
+}
+
+function update(task) {
   tasks.set(task.task_id, task);
-  return publish(event_type, task);
+  return publish('task.updated', task);
 }
 
 /** `METHOD` or `METHOD ID`, for /api/tasks and /api/tasks/ID. Each returns the answer's JSON; undefined is a 404. */
 const routes = {
   'GET': () => [...tasks.values()],
-  'POST': async (_, request) => save('task.created', { task_id: randomUUID(), ...(await json(request)) }),
+  'POST': async (_, request) => add({ task_id: randomUUID(), ...(await json(request)) }),
   'PATCH ID': async (task_id, request) => {
     const task = tasks.get(task_id);
-    return task && save('task.updated', { ...task, ...(await json(request)), task_id });
+    return task && update({ ...task, ...(await json(request)), task_id });
   },
   'DELETE ID': (task_id) => (tasks.delete(task_id) ? publish('task.deleted', { task_id }) : undefined),
 };

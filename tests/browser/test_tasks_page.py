@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -110,6 +111,23 @@ async def test_tasks_page_shows_changes_in_each_tab_and_after_an_outage(scene: S
         await expect(tabs[1].get_by_role("listitem")).to_have_text(["Buy bread Done"])
         later = await scene.open(scene.backend)
         await expect(later.get_by_role("listitem")).to_have_text(["Buy bread Done"])
+
+
+async def test_tasks_backend_answers_a_repeated_request_as_the_first_and_adds_nothing(scene: Scene) -> None:
+    url = f"http://127.0.0.1:{scene.backend}/api/tasks"
+    async with scene.serving(EXAMPLE), scene.bridge.http() as http:
+
+        async def ask(method: str, path: str = "", **task: str) -> Any:
+            async with http.request(method, url + path, json=task) as response:
+                assert response.status == 200
+                return await response.json()
+
+        first = await ask("POST", task_id="7", title="Buy milk")
+        await ask("PATCH", "/7", title="Buy oats")
+        assert await ask("POST", task_id="7", title="Buy milk") == first
+        assert await ask("GET") == [{"task_id": "7", "title": "Buy oats"}]
+        async with http.get(f"{scene.bridge.url}/metrics") as response:
+            assert 'wsbridge_events_received_total{outcome="duplicate"} 1' in await response.text()
 
 
 async def test_tasks_page_clears_itself_when_the_backend_refuses_its_user(scene: Scene, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Finds the programs that pip does not install, or builds them once in a cache outside the repository."""
 
-import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -9,32 +7,24 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.e2e.builds import CACHE, Missing, cached, program, run
 from wsbridge.cli.chain.parts import find_daprd, kafka_home
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DAPRD, POM = HERE / "daprd", HERE / "kafka.xml"
-CACHE = Path.home() / ".cache" / "wsbridge-tests"
 CURES = {
     "java": "apt-get install default-jre-headless",
     "mvn": "apt-get install maven, or set KAFKA_HOME to the folder of a Kafka",
     "go": "https://go.dev/dl has it (1.21 or newer), or put a daprd in PATH",
 }
-_BUILD_TIMEOUT = 1_800  # seconds
-_NEWS = 10.0  # seconds between two lines that show the progress of a build
 _BUILDINFO = "github.com/dapr/dapr/pkg/buildinfo"
-_PAUSE = 0.2  # seconds between two looks at a build
 log = logging.getLogger(__name__)
-interrupted = threading.Event()  # set by a signal handler, it ends a build
 # Folder beside this file, and a module in its go.mod → the module's files that define custom resources
 _DEFINITIONS = {
     ("daprd", "github.com/dapr/dapr"): ["charts/dapr/crds/*.yaml"],
@@ -45,10 +35,6 @@ _DEFINITIONS = {
     ],
     ("definitions", "sigs.k8s.io/gateway-api"): ["config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"],
 }
-
-
-class Missing(Exception):  # noqa: N818 - names a missing program
-    """A program is missing on this machine; the text names it and the reason in one line."""
 
 
 def required(part: Callable[[], Path]) -> Path:
@@ -111,12 +97,14 @@ def _daprd_cache() -> Path:
 def compose() -> Path:
     """The reference implementation's reader of Compose files, built from the module beside this file."""
     module = HERE / "compose"
+    kept = CACHE / f"compose-{digest(*module.iterdir())}"
 
     def build(scratch: Path) -> Path:
+        log.info("%s is built once with Go.", kept.name)
         run("go", "build", "-o", f"{scratch}/compose", ".", cwd=module)
         return scratch / "compose"
 
-    return cached(CACHE / f"compose-{digest(*module.iterdir())}", build)
+    return cached(kept, build)
 
 
 @functools.cache
@@ -215,73 +203,18 @@ def java() -> Path:
     return program("java")
 
 
-def program(name: str) -> Path:
-    if found := shutil.which(name):
-        return Path(found)
-    raise Missing(f"{name} is not in PATH")
-
-
 def _tools(module: str, *flags: str) -> Path:
     """The folder of the programs that are the tools of a Go module beside this file; `flags` are for its linker."""
     folder = HERE / module
     packages = re.findall(r"^\t?(?:tool )?(\S+/cmd/\S+)$", (folder / "go.mod").read_text(), re.MULTILINE)
+    kept = CACHE / f"{module}-{digest(*folder.iterdir())}"
 
     def build(scratch: Path) -> Path:
+        log.info("%s is built once with Go.", kept.name)
         run("go", "build", "-o", f"{scratch}/bin/", "-ldflags", " ".join(["-s", "-w", *flags]), *packages, cwd=folder)
         return scratch / "bin"
 
-    return cached(CACHE / f"{module}-{digest(*folder.iterdir())}", build)
-
-
-def run(name: str, *arguments: str, cwd: Path = HERE) -> None:
-    command = [str(program(name)), *arguments]
-    with tempfile.NamedTemporaryFile() as output:
-        environment = os.environ | {"CGO_ENABLED": "0"}
-        process = subprocess.Popen(
-            command, cwd=cwd, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
-        try:
-            _follow(process, name, output.name)
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # it has ended, unless this is an interruption
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if process.returncode:
-            raise Missing(f"{' '.join([name, *arguments[:1]])} failed: {_last_line(output.name) or process.returncode}")
-
-
-def _follow(process: subprocess.Popen[bytes], name: str, output: str) -> None:
-    """Wait until it has ended, and show its progress."""
-    began = shown = time.monotonic()
-    while process.poll() is None:
-        if interrupted.wait(_PAUSE):
-            raise KeyboardInterrupt
-        now = time.monotonic()
-        if now > shown + _NEWS:
-            log.info("%4.0f s  %s: %s", now - began, name, _last_line(output)[:100])
-            shown = now
-        if now > began + _BUILD_TIMEOUT:
-            raise Missing(f"{name} did not end within {_BUILD_TIMEOUT} s")
-
-
-def _last_line(path: str) -> str:
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def cached(kept: Path, make: Callable[[Path], Path]) -> Path:
-    """Return the path; if it is missing, `make` creates it first. Only one process does so at a time."""
-    if not kept.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.info("Another process builds a part now. Waiting for it.")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if not kept.exists():
-                make(Path(scratch)).replace(kept)
-    return kept
+    return cached(kept, build)
 
 
 def _found(pattern: str, path: Path) -> str:

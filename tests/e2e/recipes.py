@@ -1,16 +1,19 @@
 """The programs of docs/recipes.md, and the commands that run them with packages of PyPI, npm and Maven Central."""
 
 import functools
+import logging
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.e2e.parts import CACHE, cached, digest, program, python_packages, run
+from tests.e2e.builds import CACHE, cached, program, run
+from tests.e2e.parts import digest, python_packages
 from tests.support.node_modules import installed
 from tests.support.running import ROOT
 
+log = logging.getLogger(__name__)
 FRAMEWORKS = Path(__file__).parent / "frameworks"
 DOCUMENT = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
@@ -48,9 +51,11 @@ def packages() -> Mapping[str, str]:
 def jars() -> Path:
     """The folder of Spring's jars."""
     pom = FRAMEWORKS / "pom.xml"
+    kept = CACHE / f"spring-{digest(pom)}"
 
     def fetch(scratch: Path) -> Path:
+        log.info("%s is fetched once with Maven.", kept.name)
         run("mvn", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={scratch}/jars")
         return scratch / "jars"
 
-    return cached(CACHE / f"spring-{digest(pom)}", fetch)
+    return cached(kept, fetch)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.e2e import parts
 from tests.e2e.process import PATIENCE
@@ -133,16 +134,61 @@ async def test_make_chain_on_a_machine_without_programs_names_all_of_them(tmp_pa
     assert lines == [f"{name} is not in PATH: {parts.CURES[name]}" for name in ("java", "mvn", "go")]
 
 
-async def test_make_chain_that_is_terminated_during_a_build_ends_the_build(tmp_path: Path) -> None:
-    for name in ("java", "mvn", "go"):
-        program = tmp_path / name
-        program.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {tmp_path}/{name}.pid\nwait\n")
+class Builders:
+    """Stand-ins for java, Maven and Go in a folder. Each of them waits for its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in ("java", "mvn", "go"):
+            path = folder / f"{name}.pid"
+            self.replace(name, f"sleep 1000 &\necho $! > {path}.new && mv {path}.new {path}\nwait")
+
+    def replace(self, name: str, script: str) -> None:
+        program = self._folder / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.e2e.make_chain"]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stderr=STDOUT)
-    noted = tmp_path / "mvn.pid"
-    await until(lambda: noted.exists() and noted.read_text())
-    process.terminate()
-    assert await process.wait() == 130
-    await until(lambda: not is_running(int(noted.read_text())))
+
+    @contextlib.asynccontextmanager
+    async def used_by(self, module: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A process that builds parts with them. Its builds end with the context."""
+        environment = {"PATH": f"{self._folder}:/usr/bin:/bin", "HOME": str(self._folder), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", f"tests.e2e.{module}"]
+        environment |= {"PIP_NO_INDEX": "1"}  # `prepare` installs packages, too
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT)
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, unless the test fails
+                process.terminate()
+            await process.communicate()
+
+    async def pid(self, name: str) -> int:
+        """The process that this builder has started."""
+        path = self._folder / f"{name}.pid"
+        await until(path.exists)
+        return int(path.read_text())
+
+
+@pytest.mark.parametrize("module", ["make_chain", "prepare"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_signal_during_builds_ends_all_of_them(tmp_path: Path, module: str, number: signal.Signals) -> None:
+    builders = Builders(tmp_path)
+    async with builders.used_by(module) as process:
+        pids = [await builders.pid(name) for name in ("mvn", "go")]  # at the same time
+        process.send_signal(number)
+        output, _ = await process.communicate()
+    assert (process.returncode, b"Traceback" in output) == (130, False)
+    await until(lambda: not any(map(is_running, pids)))
+
+
+async def test_make_chain_with_a_failing_build_names_the_part_and_ends_the_other(tmp_path: Path) -> None:
+    builders = Builders(tmp_path)
+    builders.replace("mvn", f"until [ -e {tmp_path}/go.pid ]; do sleep 0.1; done; echo no route to host; exit 1")
+    async with builders.used_by("make_chain") as process:
+        output, _ = await process.communicate()
+    assert process.returncode == 1
+    first, second, last = output.decode().splitlines()
+    assert {line.split("-")[0] for line in (first, second)} == {"kafka", "daprd"}
+    assert re.fullmatch(r"kafka-\S+: mvn -B failed: no route to host", last)
+    pid = await builders.pid("go")
+    await until(lambda: not is_running(pid))

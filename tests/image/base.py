@@ -9,7 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.e2e import parts
+from tests.e2e import builds
 from tests.support.running import ROOT
 
 PACKAGES = ("ca-certificates", "netbase", "python3", "python3-venv", "tzdata")
@@ -40,8 +40,8 @@ def rootfs() -> Path:
         settings = scratch / "apt.conf"  # this machine's, such as a proxy
         settings.write_bytes(subprocess.run(["apt-config", "dump", "Acquire"], capture_output=True, check=True).stdout)
         options = (f"--include={','.join(PACKAGES)}", f"--aptopt={settings}", f"--customize-hook={COMPLETE}")
-        parts.run("mmdebstrap", "--variant=minbase", "--dpkgopt=path-exclude=/usr/share/doc/*", *options, suite,
+        builds.run("mmdebstrap", "--variant=minbase", "--dpkgopt=path-exclude=/usr/share/doc/*", *options, suite,
                   f"{scratch}/rootfs.tar")  # fmt: skip
         return scratch / "rootfs.tar"
 
-    return parts.cached(parts.CACHE / f"base-{suite}-{recipe}.tar", make)
+    return builds.cached(builds.CACHE / f"base-{suite}-{recipe}.tar", make)

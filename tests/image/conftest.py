@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import parts
+from tests.e2e import builds, parts
 from tests.image import base
 from tests.image.container import Container, Run
 from tests.image.image import Image, Store
@@ -18,7 +18,7 @@ from tests.image.image import Image, Store
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     for name in ("mmdebstrap", "buildah", "runc"):
-        parts.required(partial(parts.program, name))
+        parts.required(partial(builds.program, name))
     if os.geteuid() != 0:
         pytest.skip("the image can be built by root only")
     parts.required(base.rootfs)

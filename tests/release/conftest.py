@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.e2e import parts
+from tests.e2e import builds, parts
 from tests.release import packages
 from tests.release.bridge import Installed
 
@@ -14,7 +14,7 @@ from tests.release.bridge import Installed
 @pytest.fixture(scope="session")
 def built() -> Path:
     """The folder with the packages."""
-    parts.required(lambda: parts.program("npm"))
+    parts.required(lambda: builds.program("npm"))
     packages.build()
     return packages.DIST
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e import parts
+from tests.e2e import builds, parts
 from tests.release import packages
 from tests.support.running import ROOT
 
@@ -22,7 +22,7 @@ def jobs(workflow: Path) -> dict[str, dict[str, Any]]:
 
 def test_workflows_pass_actionlint() -> None:
     """It has the scripts of the steps checked by shellcheck."""
-    parts.required(lambda: parts.program("shellcheck"))
+    parts.required(lambda: builds.program("shellcheck"))
     packages.run(parts.required(parts.actionlint), "-shellcheck=shellcheck", "-pyflakes=", *WORKFLOWS)
 
 

@@ -123,6 +123,20 @@ test('guide_logout_closes_all_tabs_then_ends_the_session_before_anybody_asks_for
   assert.deepEqual(await Promise.all([logout(), whoIsLoggedIn()]), [false, undefined]);
 });
 
+test('guide_login_closes_the_tabs_of_the_last_user', async (t) => {
+  globalThis.asked = [];
+  const client = `const createClient = (options) => ({ close: (how) => globalThis.asked.push(options, how) });`;
+  writeFileSync(join(project, 'last.mjs'), code('js')['Logout and another user2'].replace(/^import .*/, client));
+  Object.defineProperty(globalThis, 'localStorage', { configurable: true, value: {} });
+  t.after(() => delete globalThis.localStorage);
+  const { beforeLogin, afterLogin } = await import(join(project, 'last.mjs'));
+  beforeLogin();
+  assert.deepEqual(globalThis.asked, []);
+  afterLogin('alice');
+  beforeLogin();
+  assert.deepEqual(globalThis.asked, [{ url: '/ws', userId: 'alice' }, { everywhere: true }]);
+});
+
 test('guide_change_resolves_after_its_event_was_handled', async (t) => {
   writeFileSync(join(project, 'rename.mjs'), code('js')['Your own changes']);
   const asked = [];

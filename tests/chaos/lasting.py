@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,8 +19,9 @@ Step = Callable[[], Awaitable[object]]
 Lasting = Callable[[], AbstractAsyncContextManager[Step]]  # enter it, and call its step until the alerts fire
 
 WAITED = 10.0  # seconds in Kafka
-STALLED = FORGETFUL = 30  # clients: their alerts need more than a twentieth of all
-LARGE = b"x" * 300_000  # of an event: it soon fills the buffers of a connection
+STALLED, FORGETFUL = 20, 30  # clients: their alerts need more than a twentieth of all
+LARGE = b"x" * 300_000  # of an event
+FULL = 40  # large events: they fill the buffers of the bridge and of both kernels
 BROKEN = json.dumps(dict.fromkeys([f"{n} is a field with quite a long name" for n in range(10)])).encode()
 BULK = 500  # events: Dapr's largest is 100, but the log is to be full soon
 LAG = 0.2  # seconds in each direction between a replica and Redis
@@ -113,17 +115,22 @@ class LastingFaults:
 
     @contextlib.asynccontextmanager
     async def stall(self) -> AsyncIterator[Step]:
-        """Publish large events for clients that do not read, so that the replica closes their connections."""
-        place = self._scene.any_place()
+        """Publish large events for clients that do not read, so that the replica closes their connections.
 
-        async def post() -> None:
-            await self._sidecars.post_aside(place, b'{"user_id":"stalled","text":"%b"}' % LARGE)
-            await wait()
-
+        Others come in their place: on a slow machine no scrape may fall in the two seconds for which the alert looks.
+        """
+        place, posts = self._scene.any_place(), itertools.count()
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(STALLED):
-                peer = await stack.enter_async_context(StalledReader(self._scene.replicas[place].port))
-                await peer.upgrade("stalled")
+
+            async def post() -> None:
+                if next(posts) % FULL == 0:
+                    await stack.aclose()
+                    for _ in range(STALLED):
+                        peer = await stack.enter_async_context(StalledReader(self._scene.replicas[place].port))
+                        await peer.upgrade("stalled")
+                await self._sidecars.post_aside(place, b'{"user_id":"stalled","text":"%b"}' % LARGE)
+                await wait()
+
             yield post
 
     @contextlib.asynccontextmanager

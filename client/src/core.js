@@ -62,17 +62,19 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
     const { type, id, recovered, last_event_id } = frame;
     const step = distance(position, id ?? last_event_id ?? ''); // NaN for goodbyes and errors, which have no position
     if ((id || type === 'gap') && step <= 0) return;
+    const isFirst = type === 'connected' && !position;
     const isWhole = id ? step === 1 : type !== 'connected' || !position || recovered === false || step <= 0;
     log(isWhole ? type : 'missed', frame);
     if (!isWhole) return connection?.resync();
     receipts?.begin();
     emit(type, frame);
     emit('*', frame);
-    if (id || type === 'gap' || (type === 'connected' && !position)) moveTo(id ?? last_event_id);
+    if (id || type === 'gap' || isFirst) moveTo(id ?? last_event_id);
     receipts?.end(frame);
     const shown = held.get(frame), now = Date.now();
-    if (shown) shown.then(() => handledBy(frame, now));
-    else handledBy(frame, now);
+    const done = () => handledBy(frame, now, isFirst);
+    if (shown) shown.then(done);
+    else done();
   }
 
   /** @param {string} to */

@@ -109,7 +109,11 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   const { position, state } = client;
   const offs = [
     client.on('state', look),
-    client.on('connected', () => void ((current && client.position) || refresh('first'))), // the first connection does not replay
+    client.on('connected', (message) => {
+      if (current && client.position) return;
+      hold(message);
+      refresh('first'); // the first connection does not replay
+    }),
     client.on('gap', (gap) => {
       hold(gap);
       if (gap.reason === 'reset') plan(Math.random() * jitter, 'gap');

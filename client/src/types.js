@@ -111,9 +111,9 @@
  * @property {(options?: {everywhere?: boolean}) => void} close closes until the next connect(); `everywhere`: in all tabs of this
  *   `url` and `userId`, for a logout
  * @property {(limits?: Limits) => Promise<State>} ready resolves when the client is open; rejects when it is closed
- * @property {(eventId: string, limits?: Limits) => Promise<AnyUpdate<M> | Gap>} settled resolves after the handlers of the event
- *   with this CloudEvent id have run, or those of a gap that may include it, also one of the last 10 s; while `follow` loads,
- *   after it has applied the event. By default within 10 s
+ * @property {(eventId: string, limits?: Limits) => Promise<AnyUpdate<M> | Gap | Connected>} settled resolves after the handlers of
+ *   the event with this CloudEvent id have run, or those of a gap that may include it, also one of the last 10 s, or of the first
+ *   `connected` after this call; while `follow` loads, after it has shown them. By default within 10 s
  * @property {State} state
  * @property {string} position of the last message that was handled, '' before the first connection
  * @property {M} [_messages] does not exist: TypeScript infers M from it if a client is passed to a function

@@ -47,12 +47,17 @@ export function createWaiting(current) {
 
   return {
     check,
-    /** @param {Frame} frame whose handlers have run @param {number} at when it came, in ms since 1970 */
-    handledBy(frame, at) {
+    /**
+     * @param {Frame} frame whose handlers have run
+     * @param {number} at when it came, in ms since 1970
+     * @param {boolean} isFirst `connected` of the first connection: like a gap, because earlier events are not replayed, but
+     *   not for later calls, because each page has it
+     */
+    handledBy(frame, at, isFirst) {
       const { event_id, type } = frame;
-      if (type === 'gap') {
+      if (isFirst || type === 'gap') {
         lastGap = frame;
-        gapAt = at;
+        gapAt = isFirst ? 0 : at;
       }
       if (event_id) handled.set(event_id, frame);
       if (handled.size > REMEMBERED) handled.delete(/** @type {string} */ (handled.keys().next().value));

@@ -320,8 +320,8 @@ test('settled_in_a_follower_resolves_after_the_leader_closed', async (t) => {
   t.mock.method(Math, 'random', () => 0.5);
   const follower = await open({ share: true });
   sockets[0].say(hello('e:0'));
-  const found = outcome(follower.settled('mine', { timeout: 60_000 }));
   await settle();
+  const found = outcome(follower.settled('mine', { timeout: 60_000 }));
   leader.close();
   await settle();
   sockets[1].say(hello('e:0', { recovered: true }), own('e:1', 'mine'));
@@ -375,8 +375,9 @@ for (const reason of ['trimmed', 'reset']) {
   test(`settled_with_a_gap_${reason}_waits_until_follow_has_loaded_again`, async (t) => {
     const { sockets, open } = bridge(t);
     const client = await open(), shown = [];
+    sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }));
     const { loads } = following(client, shown, { jitter: 1_000 });
-    sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }), { type: 'gap', last_event_id: 'e:5', reason });
+    sockets[0].say({ type: 'gap', last_event_id: 'e:5', reason });
     const found = outcome(client.settled('mine'));
     loads[0].resolve(['old']); // it began before the gap
     await pass(t, 1_000);
@@ -387,11 +388,60 @@ for (const reason of ['trimmed', 'reset']) {
   });
 }
 
+test('settled_from_before_the_first_connection_resolves_with_connected', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  const found = outcome(client.settled('mine', { timeout: 0 })); // published before the client had a position: nothing repeats it
+  sockets[0].say(hello('e:5'));
+  const next = outcome(client.settled('next', { timeout: 0 }));
+  await settle();
+  assert.deepEqual([found.value?.type, next], ['connected', {}]);
+});
+
+test('settled_from_before_the_first_connection_waits_until_follow_has_loaded_after_it', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open(), shown = [];
+  const { loads } = following(client, shown);
+  await pass(t, 3_000); // without a connection
+  loads[0].resolve(['old']);
+  await settle();
+  const found = outcome(client.settled('mine', { timeout: 0 }));
+  sockets[0].say(hello('e:5', { ping_interval_ms: 100_000 }));
+  await settle();
+  assert.deepEqual([shown, found], [['old'], {}]);
+  loads[1].resolve(['old', 'mine']);
+  await settle();
+  assert.deepEqual([shown, found.value?.type], [['old', 'mine'], 'connected']);
+});
+
+test('settled_in_a_follower_from_before_its_first_connection_resolves_with_connected', async (t) => {
+  fakeOrigin(t);
+  const { sockets, open } = bridge(t);
+  await open({ share: true });
+  const follower = await open({ share: true });
+  const found = outcome(follower.settled('mine', { timeout: 0 }));
+  sockets[0].say(hello('e:5'));
+  await settle();
+  assert.equal(found.value?.type, 'connected');
+});
+
+test('settled_over_a_reconnect_with_a_kept_position_does_not_resolve_with_connected', async (t) => {
+  const kept = new Map([['wsbridge ws://bridge/ws u', 'e:5']]);
+  replace(t, globalThis, 'sessionStorage', { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) });
+  const { sockets, open } = bridge(t);
+  const client = await open({ resume: 'session' });
+  const found = outcome(client.settled('mine', { timeout: 0 }));
+  sockets[0].say(hello('e:5', { recovered: true }));
+  await settle();
+  assert.deepEqual(found, {});
+});
+
 test('settled_resolves_when_the_follow_that_holds_the_event_ends', async (t) => {
   const { sockets, open } = bridge(t);
   const client = await open();
+  sockets[0].say(hello('e:0'));
   const { end } = following(client, []);
-  sockets[0].say(hello('e:0'), own('e:1', 'mine'));
+  sockets[0].say(own('e:1', 'mine'));
   const found = outcome(client.settled('mine'));
   await settle();
   assert.deepEqual(found, {});
@@ -404,8 +454,8 @@ for (const timeout of [0, 2 ** 31, Infinity]) {
   test(`settled_with_a_timeout_of_${timeout}_waits_without_end`, async (t) => {
     const { sockets, open } = bridge(t);
     const client = await open();
-    const found = outcome(client.settled('mine', { timeout }));
     sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }));
+    const found = outcome(client.settled('mine', { timeout }));
     await pass(t, 60_000);
     assert.deepEqual(found, {});
     sockets[0].say({ ...update('e:1'), event_id: 'mine' });

@@ -41,9 +41,9 @@ client.connect();
 client.close();
 client.close({ everywhere: true });
 client.ready({ timeout: 1_000 }).then(({ transport, problem }) => [transport === 'sse', problem === 'needs-token']);
-client.settled('id').then((message) => (message.type === 'gap' ? message.reason : message.event_id));
+client.settled('id').then((message) => ('event' in message ? message.event_id : message.type === 'gap' ? message.reason : message.recovered));
 client.settled('id').then((message) => message.type === 'task_update' && message.event.title);
-// @ts-expect-error it may be a gap
+// @ts-expect-error it may be a gap or the first `connected`
 client.settled('id').then(({ event }) => event);
 export const codeOf = ({ code, docs }: ClientError) => [code === 'closed', docs.length];
 const position: string = client.position + client.userId;

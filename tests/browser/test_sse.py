@@ -17,7 +17,8 @@ async def test_stream_is_used_until_a_websocket_opens(scene: Scene, blocked: Upg
     scene.proxy.upgrades = blocked
     leader, follower = await scene.open(), await scene.open()
     await leader.is_in("open", transport="sse")
-    assert leader.sockets == 3
+    tried = leader.sockets
+    assert 1 <= tried <= 3  # on a slow machine it opens beside a socket, and not after three of them
     await scene.publish(1)
     await leader.has(1)
     await follower.has(1)
@@ -28,7 +29,7 @@ async def test_stream_is_used_until_a_websocket_opens(scene: Scene, blocked: Upg
     assert leader.state["transport"] == "sse"
 
     await scene.context.clock.fast_forward(11_000)  # the first try of a WebSocket
-    await leader.until(lambda: len(leader.of_kind("closed")) >= 4)
+    await leader.until(lambda: len(leader.of_kind("closed")) > tried)
     scene.proxy.upgrades = Upgrades.PASSED
     await scene.publish(3)
     await leader.has(1, 2, 3)

@@ -123,7 +123,7 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
 
   function close({ everywhere } = /** @type {{everywhere?: boolean}} */ ({})) {
     if (everywhere) quietly(() => closeTabs?.(keyOf()));
-    if (unwatch) show({ status: 'closed', attempt: 0, ...(everywhere && { reason: 'closed_everywhere' }) });
+    if (unwatch || state.problem || (everywhere && !state.reason)) show({ status: 'closed', attempt: 0, ...(everywhere && { reason: 'closed_everywhere' }) });
   }
 
   signal?.addEventListener('abort', () => close());

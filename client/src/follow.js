@@ -9,8 +9,8 @@ const MAX_HELD = 100_000; // updates that wait for a load; one more, and the loa
 /**
  * Loads a state and keeps it fresh: connects, loads, applies the updates since the load began, then each later update.
  * After a gap it loads again. A load that fails is tried again with backoff. A later load waits while the client connects.
- * While the client is closed nothing is loaded or set, because another user may be logged in by then. After the next
- * connection it loads again.
+ * While the client is closed nothing is loaded or set, because another user may be logged in by then. Only a mistake in
+ * the page or the bridge says nothing about the user: then it loads without updates. After the next connection it loads again.
  *
  * @template {object} M
  * @template S
@@ -101,9 +101,11 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   }
 
   /** @param {import('./types.js').State} state */
-  function look({ status }) {
-    if (status === 'closed') stop();
-    else if (!current && !timer) plan(PATIENCE, 'first');
+  function look({ status, problem }) {
+    if (status === 'closed') {
+      stop();
+      if (problem === 'misconfigured') refresh('first'); // a mistake, which says nothing about the user
+    } else if (!current && !timer) plan(PATIENCE, 'first');
   }
 
   const { position, state } = client;

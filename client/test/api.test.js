@@ -158,6 +158,28 @@ test('close_everywhere_without_channels_closes_this_tab', async (t) => {
   assert.equal(client.state.status, 'closed');
 });
 
+for (const [everywhere, reason] of [[false, undefined], [true, 'closed_everywhere']]) {
+  test(`close_after_a_problem_with_everywhere_${everywhere}_shows_that_the_page_closed_it`, async (t) => {
+    const { sockets, open } = bridge(t);
+    const client = await open(), shown = [];
+    sockets[0].end(4503, 'origin_forbidden');
+    client.on('state', (state) => {
+      shown.push(state);
+      client.close({ everywhere }); // again: no change
+    });
+    client.close({ everywhere });
+    assert.deepEqual([shown.length, shown[0]?.problem, shown[0]?.reason], [1, undefined, reason]);
+  });
+}
+
+test('close_everywhere_after_a_close_shows_the_reason', async (t) => {
+  const { open } = bridge(t);
+  const client = await open();
+  client.close();
+  client.close({ everywhere: true });
+  assert.equal(client.state.reason, 'closed_everywhere');
+});
+
 test('tab_without_sharing_exchanges_no_messages_with_the_others', async (t) => {
   fakeOrigin(t);
   const { sockets, open } = bridge(t);

@@ -23,7 +23,7 @@ function page(t, options = {}, client = new Emitter()) {
     client.emit('*', { type: 'task_update', id: `e:${n}`, event: n });
     client.position = `e:${n}`;
   };
-  shown.is = (status) => client.emit('state', (client.state = { status, attempt: 0 }));
+  shown.is = (status, problem) => client.emit('state', (client.state = { status, attempt: 0, problem }));
   shown.connected = (more = {}) => {
     shown.is('open');
     client.emit('connected', more);
@@ -173,6 +173,29 @@ test('follow_of_a_client_that_is_closed_sets_no_state_and_loads_again_after_the_
   shown.update(1);
   assert.deepEqual([shown.tasks, shown.errors], [['own', 1], []]);
 });
+
+test('follow_of_a_client_that_a_mistake_has_closed_loads_without_it_until_the_page_closes_it', async (t) => {
+  const shown = page(t);
+  shown.is('closed', 'misconfigured'); // says nothing about the user
+  shown.loads[0].resolve(['without updates']);
+  await settle();
+  assert.deepEqual([shown.tasks, shown.causes], [['without updates'], ['first']]);
+  shown.is('closed', 'misconfigured');
+  shown.is('closed'); // a logout
+  assert.ok(shown.loads[1].signal.aborted);
+  shown.loads[1].resolve(['of another user']);
+  await settle();
+  assert.deepEqual([shown.tasks, shown.loads.length], [['without updates'], 2]);
+});
+
+for (const problem of ['needs-token', 'forbidden']) {
+  test(`follow_of_a_client_that_the_problem_${problem}_has_closed_does_not_load`, async (t) => {
+    const shown = page(t);
+    shown.is('closed', problem); // another user may be logged in
+    await pass(t, 10_000);
+    assert.equal(shown.loads.length, 0);
+  });
+}
 
 for (const [name, plan] of Object.entries({
   a_gap: (shown) => shown.client.emit('gap', { reason: 'reset' }),

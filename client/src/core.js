@@ -3,7 +3,7 @@ import { createBackoff } from './backoff.js';
 import { createConnection } from './connection.js';
 import { createEmitter } from './emitter.js';
 import { failure } from './failure.js';
-import { held } from './holding.js';
+import { unshown } from './holding.js';
 import { iterate } from './iterate.js';
 import { watchPage } from './page.js';
 import { distance } from './position.js';
@@ -71,7 +71,7 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
     emit('*', frame);
     if (id || type === 'gap' || isFirst) moveTo(id ?? last_event_id);
     receipts?.end(frame);
-    const shown = held.get(frame), now = Date.now();
+    const shown = unshown.get(frame), now = Date.now();
     const done = () => handledBy(frame, now, isFirst);
     if (shown) shown.then(done);
     else done();

@@ -1,6 +1,6 @@
 /** @import { Client, Follow } from './types.js' */
 import { createBackoff } from './backoff.js';
-import { held as unshown } from './holding.js';
+import { unshown } from './holding.js';
 
 const JITTER = 5_000; // ms within which all pages load again after a restart of the bridge, which is a gap for all of them
 const PATIENCE = 3_000; // ms without a connection after which the state is loaded without one, and again once connected

@@ -3,15 +3,15 @@
 import re
 from importlib.resources.abc import Traversable
 
-_IMPORT = re.compile(r"^import \{ [\w, ]+ \} from '\./(\w+)\.js';\n", re.MULTILINE)
+_IMPORT = re.compile(r"^import \{ (?:\w+, )*\w+ \} from '\./(\w+)\.js';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:const|function|class) (\w+))", re.MULTILINE)
 
 
 def bundle(folder: Traversable, entry: str) -> str:
     """Bundle `entry` and its imports into one self-contained module with the exports of `entry`.
 
-    Files may only import by name from files of the same folder. Each file except `entry` is wrapped in a function, so
-    that its private names do not collide, and comes after its imports. Comments are kept.
+    Files may only import by name, without `as`, from files of the same folder. Each file except `entry` is wrapped in a
+    function, so that its private names do not collide, and comes after its imports. Comments are kept.
     """
     bodies: dict[str, str] = {}
 

@@ -140,6 +140,12 @@ async def test_guide_notice_shows_a_lost_connection_and_each_problem_until_it_is
     await expect(notice).to_have_text("")
 
 
+async def test_guide_notice_of_a_client_whose_tokens_are_refused_asks_for_no_login(context: BrowserContext) -> None:
+    async with Bridge(JWT_SECRET=SECRET, ALLOWED_ORIGINS="*") as bridge, Site(bridge, context) as site:
+        page = await site.open(module(CLIENT + code("Offline", "js") + CONNECT))  # with no token
+        await expect(page.get_by_role("status")).to_have_text("Live updates do not work. We are on it.")
+
+
 def node_program(folder: Path, heading: str, port: int) -> tuple[str | Path, ...]:
     """The command that runs the code under this heading in Node."""
     node = shutil.which("node")

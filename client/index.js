@@ -12,6 +12,7 @@ export { createClient, follow } from './src/client.js';
  * @typedef {import('./src/types.js').Options} Options
  * @typedef {import('./src/types.js').State} State
  * @typedef {import('./src/types.js').TokenReason} TokenReason
+ * @typedef {import('./src/types.js').TokenRequest} TokenRequest
  * @typedef {import('./src/types.js').Transport} Transport
  */
 

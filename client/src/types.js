@@ -2,6 +2,7 @@
  * Types of the modules and for applications.
  *
  * @typedef {'connect' | 'refresh' | 'token_missing' | 'token_invalid' | 'token_expired'} TokenReason
+ * @typedef {{reason: TokenReason, signal: AbortSignal}} TokenRequest The argument of `getToken`.
  * @typedef {'websocket' | 'sse' | 'tab'} Transport
  *
  * @typedef {object} State How the client is connected.
@@ -27,7 +28,7 @@
  * @typedef {object} Options
  * @property {string | URL} url of the bridge's /ws: ws(s), http(s), or relative to the page
  * @property {string} [userId] optional if a token names the user, but without it tabs do not share a connection
- * @property {(request: {reason: TokenReason, signal: AbortSignal}) => Promise<string | null> | string | null} [getToken]
+ * @property {(request: TokenRequest) => Promise<string | null> | string | null} [getToken]
  *   a JWT; null stops the client; if it throws, it is called again later
  * @property {string | URL | false} [sse] URL of /sse; by default beside a `url` that ends with /ws; false: no fallback
  * @property {boolean} [share] one connection for all tabs of the origin and user; by default on

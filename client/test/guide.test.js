@@ -123,6 +123,13 @@ test('guide_logout_closes_all_tabs_then_ends_the_session_before_anybody_asks_for
   assert.deepEqual(await Promise.all([logout(), whoIsLoggedIn()]), [false, undefined]);
 });
 
+test('guide_names_each_type_that_the_package_exports', () => {
+  const [section] = GUIDE.match(/^## TypeScript\n.*?(?=^## )/ms);
+  const names = [...readFileSync(join(CLIENT, 'index.js'), 'utf8').matchAll(/@typedef \{import\(.*?\)\.(\w+)/g)].map(([, name]) => name);
+  assert.ok(names.length > 10);
+  assert.deepEqual(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(section)), []);
+});
+
 test('guide_login_closes_the_tabs_of_the_last_user', async (t) => {
   globalThis.asked = [];
   const client = `const createClient = (options) => ({ close: (how) => globalThis.asked.push(options, how) });`;

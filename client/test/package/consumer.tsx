@@ -2,7 +2,7 @@
 
 import { QueryClient, QueryObserver, type QueryFunctionContext } from '@tanstack/query-core';
 import { infiniteQueryOptions, queryOptions, skipToken, useInfiniteQuery, useQuery } from '@tanstack/react-query';
-import { createClient, follow, type Client, type ClientError, type Follow, type Gap, type State, type Update } from 'wsbridge-client';
+import { createClient, follow, type Client, type ClientError, type Follow, type Gap, type State, type TokenRequest, type Update } from 'wsbridge-client';
 import { afterConnect, bindQueries, type Rules } from 'wsbridge-client/query';
 import { ClientProvider, typedHooks, useClient, useConnectionState, useEvent } from 'wsbridge-client/react';
 
@@ -13,7 +13,7 @@ type AppClient = Client<Messages>;
 const client: AppClient = createClient<Messages>({
   url: '/ws',
   userId: 'alice',
-  getToken: async ({ reason, signal }) => {
+  getToken: async ({ reason, signal }: TokenRequest) => {
     // @ts-expect-error no such reason
     if (reason === 'expired') return null;
     const response = await fetch('/token', { signal });
@@ -29,6 +29,11 @@ const client: AppClient = createClient<Messages>({
   WebSocket,
   fetch,
 });
+
+const anyClient: Client = client;
+// @ts-expect-error it may have other messages
+const typedClient: AppClient = anyClient;
+console.log(typedClient);
 
 const off: () => void = client.on('task_update', ({ event, id }) => console.log(event.title, id.length));
 client.on('order_update', ({ event }) => event.total.toFixed(2), { signal: AbortSignal.timeout(1_000) });

@@ -130,6 +130,17 @@ test('guide_names_each_type_that_the_package_exports', () => {
   assert.deepEqual(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(section)), []);
 });
 
+test('guide_token_is_fresh_for_all_but_its_last_minute', async () => {
+  writeFileSync(join(project, 'fresh.mjs'), code('js').Tokens2);
+  const { isFresh } = await import(join(project, 'fresh.mjs'));
+  const token = (seconds) => {
+    const claims = Buffer.from(JSON.stringify({ sub: '>?>ü', exp: Math.floor(Date.now() / 1000) + seconds })).toString('base64url');
+    assert.match(claims, /[-_]/);
+    return `h.${claims}.s`;
+  };
+  assert.deepEqual([90, 50].map((seconds) => isFresh(token(seconds))), [true, false]);
+});
+
 test('guide_login_closes_the_tabs_of_the_last_user', async (t) => {
   globalThis.asked = [];
   const client = `const createClient = (options) => ({ close: (how) => globalThis.asked.push(options, how) });`;

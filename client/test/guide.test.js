@@ -212,9 +212,17 @@ test('guide_changes_show_at_once_and_until_each_has_settled', async (t) => {
 
 test('guide_change_of_a_new_or_a_removed_task_shows_at_once', async (t) => {
   const { rename, pending, titles } = await optimistic(t);
-  rename('9', 'a new task');
+  pending.add({ task_id: '9', title: 'a new task', event_type: 'task.created' });
+  rename('9', 'a renamed task');
   pending.add({ task_id: '7', event_type: 'task.deleted' });
-  assert.deepEqual(titles(), ['8', 'a new task']);
+  assert.deepEqual(titles(), ['8', 'a renamed task']);
+});
+
+test('guide_rename_of_a_task_that_another_tab_has_deleted_does_not_show_it', async (t) => {
+  const { rename, tasks, titles } = await optimistic(t);
+  rename('7', 'oats');
+  tasks.delete('7');
+  assert.deepEqual(titles(), ['8']);
 });
 
 test('guide_change_that_fails_is_taken_back', async (t) => {

@@ -55,14 +55,14 @@ function code(language) {
 const FILES = {
   ts: {
     'Five minutes with React': 'app/vite.config.ts', 'Five minutes with React2': 'app/tasks.ts', TypeScript: 'typescript.ts', 'Testing your page': 'playwright.ts',
-    'Testing your page2': 'fakeBridge.ts', React: 'app/usePending.ts', 'Next.js': 'next/route.ts', 'Vue, Svelte, RxJS': 'vue/tasks.ts', Vue: 'vue/vue.ts',
+    'Testing your page2': 'fakeBridge.ts', React: 'app/usePending.ts', 'Next.js': 'next/route.ts', 'Vue, Svelte, RxJS': 'vue/tasks.ts', Vue: 'vue/vue.ts', Vue2: 'vue/usePending.ts',
     Angular: 'angular.ts',
   },
   tsx: {
-    'Five minutes with React': 'app/Five.tsx', React: 'app/Toasts.tsx', React2: 'app/Live.tsx', React3: 'app/App.tsx', React4: 'app/TaskList.tsx',
+    'Five minutes with React': 'app/Five.tsx', React: 'app/Toasts.tsx', React2: 'app/Live.tsx', React3: 'app/App.tsx', React4: 'app/TaskList.tsx', React5: 'app/Notice.tsx',
     'TanStack Query': 'queries/Live.tsx', 'TanStack Query2': 'queries/TaskList.tsx', 'Next.js': 'next/live.tsx',
   },
-  vue: { Vue: 'vue/TaskList.vue.ts', Vue2: 'vue/App.vue.ts' }, // `./TaskList.vue` finds this name
+  vue: { Vue: 'vue/TaskList.vue.ts', Vue2: 'vue/App.vue.ts', Vue3: 'vue/Login.vue.ts', Vue4: 'vue/Pending.vue.ts' }, // `./TaskList.vue` finds the first
 };
 
 test('guide_typescript_compiles_under_strict', () => {
@@ -90,11 +90,15 @@ test('guide_typescript_compiles_under_strict', () => {
   }
 });
 
-/** A component of Vue as TypeScript, with its template as a function. */
+/** A component of Vue as TypeScript, with its template as a function and, as for vue-tsc, the types of its props and its refs. */
 function compiled(text) {
   const { descriptor } = parse(text);
   assert.equal(descriptor.scriptSetup.lang, 'ts');
-  return compileScript(descriptor, { id: 'component', inlineTemplate: true }).content;
+  const [, props] = /defineProps<(.*)>\(\)/.exec(text) ?? [];
+  return compileScript(descriptor, { id: 'component', inlineTemplate: true }).content
+    .replace('__props: any', `__props: ${props}`)
+    .replace(/_unref\((list)\)/g, '$1.value') // TypeScript narrows this
+    .replaceAll('$event', '_event'); // may be unused
 }
 
 test('guide_logout_closes_all_tabs_then_ends_the_session_before_anybody_asks_for_the_user', async (t) => {
@@ -252,6 +256,59 @@ test('guide_names_the_problem_of_each_close_code', () => {
   }
   assert.ok(table.length > 10);
 });
+
+/** What `usePending` needs of React, and its changes and requests. */
+async function pendingInReact() {
+  const state = { settling: [] };
+  globalThis.pendingState = state;
+  writeFileSync(join(project, 'hooks.mjs'), `
+    const state = globalThis.pendingState;
+    export const useRef = (current) => ({ current });
+    export const useState = (value) => (state.pending = value, [value, (next) => (state.pending = next(state.pending))]);
+    export const useClient = () => ({ settled: (id) => new Promise((resolve) => state.settling.push(resolve)) });
+  `);
+  const { usePending } = await load('usePending.ts', code('ts').React.replace(/'(react|wsbridge-client\/react)'/g, "'./hooks.mjs'"));
+  const [, make] = usePending();
+  return { make, settling: state.settling, pending: () => state.pending };
+}
+
+/** What `usePending` needs of Vue, and its changes and requests. */
+async function pendingInVue() {
+  const settling = [];
+  const { usePending } = await load('usePendingInVue.ts', code('ts').Vue2);
+  const [pending, make] = usePending({ settled: () => new Promise((resolve) => settling.push(resolve)) });
+  return { make, settling, pending: () => [...pending] };
+}
+
+for (const [framework, usePending] of Object.entries({ react: pendingInReact, vue: pendingInVue })) {
+  test(`guide_pending_requests_of_one_key_in_${framework}_begin_one_after_the_other`, async () => {
+    const { make, settling, pending } = await usePending();
+    const sent = [];
+    const send = (name) => () => new Promise((resolve, reject) => sent.push({ name, resolve, reject }));
+    const names = () => sent.map(({ name }) => name);
+    const [create, rename, other, keyless] = ['create', 'rename', 'other', 'keyless'].map((title) => ({ title }));
+    const failed = make(create, send('create'), '7');
+    const renamed = make(rename, send('rename'), '7');
+    make(other, send('other'), '8');
+    make(keyless, send('keyless'));
+    await settle();
+    assert.deepEqual(names(), ['create', 'other', 'keyless']);
+    assert.deepEqual(pending(), [create, rename, other, keyless]);
+    sent[0].reject(new Error('status 500'));
+    await assert.rejects(failed, { message: 'status 500' });
+    await settle();
+    assert.deepEqual(names(), ['create', 'other', 'keyless', 'rename']);
+    assert.deepEqual(pending(), [rename, other, keyless]);
+    sent[3].resolve('its event');
+    await settle();
+    make(create, send('later'), '7'); // does not wait until the change before has settled
+    await settle();
+    assert.deepEqual(names().at(-1), 'later');
+    settling[0]();
+    await renamed;
+    assert.deepEqual(pending(), [other, keyless, create]);
+  });
+}
 
 test('guide_react_provider_of_another_user_has_another_key', async () => {
   const { Live } = await load('switch.tsx', code('tsx').React2);

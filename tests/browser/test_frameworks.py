@@ -25,8 +25,8 @@ const userId = 'alice';
 ENTRIES = {
     "Vue": """
 import { createApp } from 'vue';
-import TaskList from './TaskList.vue';
-const app = createApp(TaskList, { userId });
+import App from './App.vue';
+const app = createApp(App);
 app.mount(main);
 window.leave = () => app.unmount();
 """,
@@ -77,13 +77,21 @@ async def test_guide_component_shows_the_followed_state_until_it_is_unmounted(
     }
     if name in ("vue", "svelte"):
         files[f"TaskList.{name}"] = code(heading, name)
+    if name == "vue":
+        files["App.vue"] = code(heading, name, 2)
     files["entry.js"] = BEGIN + ENTRIES[heading]
     files = {name: text.replace("'/ws'", f"'{site.proxy.url}/ws'") for name, text in files.items()}
     site.tasks = [{"task_id": "Old", "title": "Old"}]
+    site.ready.clear()
     page = await site.open(f"<main></main>{module(bundled(tmp_path, files))}")
     items, ul = page.locator("li"), page.locator("ul")
+    if heading != "RxJS":  # which emits nothing until then
+        await expect(page.get_by_text("Loading…")).to_be_visible()
+        await expect(ul).to_have_count(0)
+    site.ready.set()
     await expect(items).to_have_text(["Old"])
     await expect(ul).to_have_attribute("aria-busy", "false")
+    await expect(page.get_by_text("Loading…")).to_have_count(0)
     await site.publish("New")
     await expect(items).to_have_text(["Old", "New"])
     await site.publish_offline("Old", "Last")

@@ -1,4 +1,4 @@
-"""The page and the backend of examples/tasks-page, and the guide's React apps on that backend, in Vite's own server.
+"""The page and the backend of examples/tasks-page, and the guide's apps on that backend, in React with Vite and in Vue.
 
 The guide's test for Playwright tests one of these apps.
 """
@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,9 +20,10 @@ from tests.support.browser import (  # before playwright: it skips the tests if 
     FLAGS,
     Bridge,
 )
+from tests.support.bundled import bundled
 from tests.support.deliveries import cloud_event
 from tests.support.engines import program
-from tests.support.guide import USER, code
+from tests.support.guide import USER, code, module
 from tests.support.node_modules import installed
 from tests.support.node_servers import copy_client, listening
 from tests.support.proxy import FaultyProxy
@@ -66,8 +67,8 @@ class Scene:
         )
 
     @asynccontextmanager
-    async def serving(self, folder: Path) -> AsyncIterator[None]:
-        environ = {"PORT": str(self.backend), "BRIDGE": self.bridge.url}
+    async def serving(self, folder: Path, **environ: str) -> AsyncIterator[None]:
+        environ = {"PORT": str(self.backend), "BRIDGE": self.bridge.url, **environ}
         async with listening("node", EXAMPLE / "server.mjs", cwd=folder, **environ):
             yield
 
@@ -145,9 +146,9 @@ async def test_tasks_page_clears_itself_when_the_backend_refuses_its_user(scene:
         await expect(tab.get_by_role("button", name="Add")).to_be_hidden()
 
 
-async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outage(scene: Scene, tmp_path: Path) -> None:
+def write_react(scene: Scene, app: Path) -> None:
+    """The guide's React apps, in one folder for Vite."""
     modules = installed(ROOT / "tests" / "clients")
-    app, port = tmp_path / "app", free_port()
     five, react, query = "Five minutes with React", "React", "TanStack Query"
     (app / "node_modules").mkdir(parents=True)
     for each in modules.iterdir():
@@ -173,13 +174,44 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
         files[f"{folder}/src/main.js"] = MAIN
         files[f"{folder}/src/App.tsx"] = code(react, "tsx", 3)
         files[f"{folder}/src/tasks.ts"] = files["src/tasks.ts"]
+        files[f"{folder}/src/Notice.tsx"] = code(react, "tsx", 5)
     for folder in (TOASTS, PENDING, QUERIES):
         (app / folder / "src").mkdir(parents=True)
         files[f"{folder}/index.html"] = INDEX.replace("/src", "./src")
     for name, text in files.items():
         (app / name).write_text(scene.adapt(text), encoding="utf-8")
-    vite = app / "node_modules" / ".bin" / "vite"
-    async with scene.serving(tmp_path), listening(vite, "--host", "127.0.0.1", "--port", str(port), cwd=app):
+
+
+def write_vue(scene: Scene, folder: Path) -> None:
+    """The guide's app in Vue with a login, bundled, for the backend to serve."""
+    folder.mkdir()
+    files = {
+        "tasks.ts": code("Vue, Svelte, RxJS", "ts"),
+        "vue.ts": code("Vue", "ts"),
+        "usePending.ts": code("Vue", "ts", 2),
+        "App.vue": code("Vue", "vue", 3).replace("'/ws'", f"'{scene.proxy.url}/ws'"),
+        "TaskList.vue": code("Vue", "vue", 4),
+        "main.js": "import { createApp } from 'vue';\nimport App from './App.vue';\ncreateApp(App).mount('#root');\n",
+    }
+    imports = {"imports": {"wsbridge-client": f"{scene.proxy.url}/client.js"}}
+    text = f'<!doctype html><script type="importmap">{json.dumps(imports)}</script><div id="root"></div>'
+    (folder / "index.html").write_text(text + module(bundled(folder, files)), encoding="utf-8")
+
+
+@asynccontextmanager
+async def vite(app: Path) -> AsyncIterator[int]:
+    """The port of Vite's server."""
+    port = free_port()
+    program = app / "node_modules" / ".bin" / "vite"
+    async with listening(program, "--host", "127.0.0.1", "--port", str(port), cwd=app):
+        yield port
+
+
+async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outage(scene: Scene, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    write_react(scene, app)
+    write_vue(scene, tmp_path / "vue")
+    async with scene.serving(tmp_path), vite(app) as port:
         tabs = [await scene.open(port) for _ in range(2)]
         await add(tabs[0], "Buy oats")
         for tab in tabs:
@@ -194,9 +226,60 @@ async def test_guide_react_app_in_vite_shows_its_own_changes_also_after_an_outag
             await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
         for folder in (PENDING, QUERIES):
             await log_in_and_change(await scene.context.new_page(), f"http://127.0.0.1:{port}/{folder}/", tabs[0])
+        vue = f"http://127.0.0.1:{scene.backend}/vue/index.html"
+        await log_in_and_change(await scene.context.new_page(), vue, tabs[0])
         await play(app, scene.adapt(code("Testing your page", "ts")).replace("localhost:5173", f"127.0.0.1:{port}"))
         await show_toasts(scene, await scene.context.new_page(), port)
         await fail_to_add(scene, tabs[0])
+
+
+@pytest.mark.parametrize("framework", ["react", "vue"])
+async def test_guide_app_with_a_login_on_its_backend_follows_the_user_in_all_tabs(
+    scene: Scene, tmp_path: Path, framework: str
+) -> None:
+    app = tmp_path / "app"
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(scene.serving(tmp_path, LOGIN="1"))
+        if framework == "vue":
+            write_vue(scene, app)
+            url = f"http://127.0.0.1:{scene.backend}/app/index.html"
+        else:
+            write_react(scene, app)
+            url = f"http://127.0.0.1:{await stack.enter_async_context(vite(app))}/{PENDING}/"
+        tabs = first, second = await scene.context.new_page(), await scene.context.new_page()
+        name = first.get_by_label("Name")
+
+        async def show(*titles: str) -> None:
+            for tab in tabs:
+                await expect(tab.get_by_role("main")).to_have_attribute("aria-busy", "false")
+                await expect(tab.get_by_role("listitem")).to_have_text([f"{title} Rename Done" for title in titles])
+
+        await first.goto(url)
+        await name.fill("alice")
+        await name.press("Enter")
+        await second.goto(url)
+        await show()
+        await add(first, "Buy milk")
+        await show("Buy milk")
+        await second.get_by_role("button", name="Rename").click()
+        await show("Buy milk!")
+
+        await first.route("**/logout", lambda route: route.fulfill(status=500))
+        await first.get_by_role("button", name="Log out").click()
+        for tab in tabs:
+            await expect(tab.get_by_label("Name")).to_be_visible()
+        await expect(first.get_by_role("alert")).to_have_text("This did not work. Please try again.")
+        await first.unroute("**/logout")
+        await first.get_by_role("button", name="Log out").click()
+        await expect(first.get_by_role("alert")).to_be_empty()
+        await expect(first.get_by_role("button", name="Log out")).to_have_count(0)
+
+        await name.fill("bob")
+        await name.press("Enter")
+        await second.evaluate("dispatchEvent(new Event('focus'))")
+        await show()
+        await add(second, "A task of bob")
+        await show("A task of bob")
 
 
 class Sessions:
@@ -204,13 +287,17 @@ class Sessions:
 
     def __init__(self) -> None:
         self.user = ""
+        self.reachable = False
         self.answer = asyncio.Event()
         self.status = 0  # of the answer; 0: that of the backend
+        self.sent: list[str] = []  # the methods of alice's changes
 
     async def route(self, route: Route) -> None:
         request = route.request
         path, query = urlsplit(request.url).path, parse_qs(urlsplit(request.url).query)
-        if path == "/me":
+        if not self.reachable:
+            await route.abort()
+        elif path == "/me":
             await route.fulfill(status=200 if self.user else 401, body=self.user)
         elif path in ("/login", "/logout"):
             self.user = parse_qs(request.post_data or "").get("name", [""])[0]
@@ -221,6 +308,7 @@ class Sessions:
             await route.fulfill(json=[{"task_id": "1", "title": f"A task of {self.user}"}])
         else:
             if request.method != "GET":
+                self.sent.append(request.method)
                 await self.answer.wait()
             await (route.fulfill(status=self.status) if self.status else route.continue_())
 
@@ -239,6 +327,10 @@ async def log_in_and_change(page: Page, url: str, tab: Page) -> None:
         texts = [re.compile(f"^{title} (Rename )?Done$") for title in titles]
         await expect(page.get_by_role("listitem")).to_have_text(texts)
 
+    await expect(page.get_by_text("The server is unreachable.")).to_be_visible()
+    await expect(name).to_have_count(0)
+    sessions.reachable = True
+    await page.get_by_role("button", name="Try again").click()
     await name.fill(USER)
     await name.press("Enter")
     await shows("Buy oats", "Buy bread")
@@ -258,6 +350,9 @@ async def log_in_and_change(page: Page, url: str, tab: Page) -> None:
 
     sessions.answer.clear()
     sessions.status = 0
+    if await rename.count():
+        await refuse_once(page)
+        await change_twice(page, sessions, tab)
     await done.first.click()
     await add(page, "Buy oats")  # a new task, at the end
     await shows("Buy bread", "Buy oats")
@@ -276,6 +371,44 @@ async def log_in_and_change(page: Page, url: str, tab: Page) -> None:
     await expect(name).to_be_visible()
     assert sessions.user == ""
     await page.close()
+
+
+async def refuse_once(page: Page) -> None:
+    """A page whose client was closed by a refused request connects again, and loads, if the user is still logged in."""
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=401)
+        await page.unroute("**/api/tasks/*")
+
+    await page.route("**/api/tasks/*", refuse)
+    async with page.expect_request(lambda request: request.method == "GET" and "/api/tasks" in request.url):
+        await page.get_by_role("button", name="Done").first.click()
+    await expect(page.get_by_role("main")).to_have_attribute("aria-busy", "false")
+    await expect(page.get_by_role("listitem")).to_have_text(["Buy oats Rename Done", "Buy bread Rename Done"])
+
+
+async def change_twice(page: Page, sessions: Sessions, tab: Page) -> None:
+    """A rename of a new task waits for the task, and does not bring it back if another tab has deleted it."""
+    items = page.get_by_role("listitem")
+    sessions.sent.clear()
+    await add(page, "Buy tea")
+    await page.get_by_role("button", name="Rename").last.click()
+    await expect(items.last).to_have_text("Buy tea! Rename Done")
+    assert sessions.sent == ["POST"]
+    sessions.answer.set()
+    await expect(tab.get_by_role("listitem").last).to_have_text("Buy tea!")
+    assert sessions.sent == ["POST", "PATCH"]
+
+    sessions.answer.clear()
+    async with page.expect_request(lambda request: request.method == "PATCH") as sent:
+        await page.get_by_role("button", name="Rename").last.click()
+    await expect(items.last).to_have_text("Buy tea!! Rename Done")
+    await page.context.request.delete((await sent.value).url)  # by another tab
+    await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
+    await expect(items).to_have_text(["Buy oats Rename Done", "Buy bread Rename Done"])
+    sessions.answer.set()
+    await expect(page.get_by_role("alert").last).to_contain_text("may not have been saved")
+    sessions.answer.clear()
 
 
 async def show_toasts(scene: Scene, page: Page, port: int) -> None:

@@ -66,7 +66,7 @@ class Site(Served):
     async def __aexit__(self, *raised: object) -> None:
         await super().__aexit__(*raised)
         await self.proxy.__aexit__()
-        assert self.errors == []
+        assert self.errors == [], self.errors
 
     async def open(self, body: str) -> Page:
         """Open a page with this body, in which `import` finds the client."""

@@ -264,6 +264,15 @@ async def test_guide_app_with_a_login_on_its_backend_follows_the_user_in_all_tab
         await second.get_by_role("button", name="Rename").click()
         await show("Buy milk!")
 
+        await scene.proxy.refuse()
+        scene.proxy.cut()
+        for tab in tabs:
+            await expect(tab.get_by_text("Offline.")).to_be_visible()
+        await scene.proxy.listen()
+        await show("Buy milk!")
+        for tab in tabs:
+            await expect(tab.get_by_text("Offline.")).to_have_count(0)
+
         await first.route("**/logout", lambda route: route.fulfill(status=500))
         await first.get_by_role("button", name="Log out").click()
         for tab in tabs:

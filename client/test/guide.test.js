@@ -310,6 +310,54 @@ for (const [framework, usePending] of Object.entries({ react: pendingInReact, vu
   });
 }
 
+/** Renders with React's `useNotice` as React does: the effect runs again when its dependency has changed. */
+async function noticeInReact() {
+  const hooks = (globalThis.noticeHooks = { late: undefined, before: [], end: undefined });
+  writeFileSync(join(project, 'noticeHooks.mjs'), `
+    const hooks = globalThis.noticeHooks;
+    export const useClient = () => {};
+    export const useConnectionState = () => hooks.state;
+    export const useState = (value) => [hooks.late ??= value, (next) => (hooks.late = next)];
+    export function useEffect(effect, [dependency]) {
+      if (hooks.before[0] === dependency) return;
+      hooks.end?.();
+      [hooks.before, hooks.end] = [[dependency], effect()];
+    }
+  `);
+  const { useNotice } = await load('Notice.tsx', code('tsx').React5.replace(/'(react|wsbridge-client\/react)'/g, "'./noticeHooks.mjs'"));
+  return async (state) => (hooks.state = state, useNotice(), useNotice()); // the second time with what the effect has set
+}
+
+async function noticeInVue() {
+  const { useNotice } = await load('vue.ts', code('ts').Vue);
+  const { effectScope, nextTick } = await import('vue');
+  let told;
+  const client = { state: { status: 'idle' }, on: (_, handler) => (told = handler) };
+  const notice = effectScope().run(() => useNotice(client));
+  return async (state) => (told(state), await nextTick(), notice.value);
+}
+
+for (const [framework, useNotice] of Object.entries({ react: noticeInReact, vue: noticeInVue })) {
+  test(`guide_notice_in_${framework}_tells_of_an_outage_after_two_seconds_and_of_a_problem`, async (t) => {
+    const shown = await useNotice();
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const waiting = { status: 'waiting' }, refused = { status: 'waiting', problem: 'needs-token' };
+    assert.equal(await shown({ status: 'open' }), '');
+    assert.equal(await shown(waiting), '');
+    t.mock.timers.tick(1_999);
+    assert.equal(await shown({ status: 'connecting' }), '');
+    t.mock.timers.tick(1);
+    assert.match(await shown(waiting), /^Offline/);
+    assert.match(await shown(refused), /do not work/);
+    assert.equal(await shown({ status: 'open' }), '');
+    assert.equal(await shown(refused), '');
+    assert.match(await shown({ status: 'closed', problem: 'needs-token' }), /log in again/);
+    assert.match(await shown({ status: 'closed', problem: 'forbidden' }), /have stopped/);
+    t.mock.timers.tick(2_000);
+    assert.equal(await shown({ status: 'closed' }), '');
+  });
+}
+
 test('guide_react_provider_of_another_user_has_another_key', async () => {
   const { Live } = await load('switch.tsx', code('tsx').React2);
   const keyOf = (userId) => renderToString(createElement(() => Live({ userId }).key));

@@ -214,3 +214,13 @@ async def test_page_whose_logout_fails_says_so_and_offers_it_again(
     await expect(logout).to_be_hidden()
     await expect(second.locator("#session")).to_be_hidden()  # closed once more
     assert errors == []
+
+
+async def test_page_whose_request_was_refused_connects_again_while_the_user_is_logged_in(
+    tabs: tuple[BrowserContext, Page, Page],
+) -> None:
+    _, page, _ = tabs
+    await page.route("**/tasks?*", lambda route: route.fulfill(status=401), times=1)
+    await page.reload()
+    await expect(page.locator("#tasks li")).to_have_text("A task of alice")  # of the second load
+    await live(page, "alice")

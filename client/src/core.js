@@ -123,7 +123,10 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
 
   function close({ everywhere } = /** @type {{everywhere?: boolean}} */ ({})) {
     if (everywhere) quietly(() => closeTabs?.(keyOf()));
-    if (unwatch || state.problem || (everywhere && !state.reason)) show({ status: 'closed', attempt: 0, ...(everywhere && { reason: 'closed_everywhere' }) });
+    // A client that is closed already tells its page once more: after a problem, and at a logout.
+    if (unwatch || state.problem || (everywhere && !state.reason)) {
+      show({ status: 'closed', attempt: 0, ...(everywhere && { reason: 'closed_everywhere' }) });
+    }
   }
 
   signal?.addEventListener('abort', () => close());

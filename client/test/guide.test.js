@@ -107,8 +107,8 @@ test('guide_logout_closes_all_tabs_then_ends_the_session_before_anybody_asks_for
   writeFileSync(join(project, 'package.json'), '{"type":"module"}');
   writeFileSync(join(project, 'logout.mjs'), code('js')['Logout and another user']);
   globalThis.asked = asked;
-  let last; // stands in for Web Locks, which Node 20 does not have: each request waits for the one before
-  const request = (name, ...rest) => (asked.push(name), last = Promise.resolve(last).then(rest.at(-1)));
+  let lastRequest = Promise.resolve(); // Node 20 has no Web Locks: this one runs the callbacks one after the other
+  const request = (name, ...rest) => (asked.push(name), lastRequest = lastRequest.then(rest.at(-1)));
   Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { locks: { request } } });
   t.after(() => delete globalThis.navigator);
   const { logout, whoIsLoggedIn } = await import(join(project, 'logout.mjs'));

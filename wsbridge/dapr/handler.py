@@ -55,6 +55,14 @@ def max_body(max_event_bytes: int) -> int:
     return BULK_MESSAGES * (message * 4 // 3 + ENVELOPE_BYTES)
 
 
+class UnknownTopic(web.HTTPNotFound):
+    """404. The problem document lists the topics that the bridge has, for people who use `wsbridge publish`."""
+
+    def __init__(self, topic: str, topics: list[str]) -> None:
+        super().__init__(text=f"The topic {topic} is not in WSBRIDGE_TOPICS.")
+        self.members = {"topics": topics}
+
+
 @dataclass(eq=False)
 class DaprHandler:
     """`GET /dapr/subscribe` and `POST /events/{topic}`.
@@ -120,14 +128,7 @@ class DaprHandler:
         except Exception as error:  # the boundary: a 404 would drop the events, a RETRY keeps them
             self.metrics.internal("take event", error, topic=topic)
             return _json(self._retried(Retry.INTERNAL, topic, "see internal.error", request))
-        return self._unknown(topic)
-
-    def _unknown(self, topic: str) -> web.Response:
-        """A problem document (RFC 9457). Its member `topics` is for people who publish with `wsbridge publish`."""
-        detail = f"The topic {topic} is not in WSBRIDGE_TOPICS."
-        problem = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": detail}
-        body = msgspec.json.encode(problem | {"topics": list(self.topics)})
-        return web.Response(status=404, body=body, content_type="application/problem+json")
+        raise UnknownTopic(topic, list(self.topics))
 
     def _drop_unknown(self, body: bytes, topic: str, request: web.Request) -> None:
         """Record the events of a topic that is not a setting. The answer is 404, which a sidecar treats as a drop."""

@@ -20,13 +20,14 @@ _OF_ROUTER = {  # why aiohttp's router refuses a request, and what to do
 
 
 def response(error: web.HTTPException) -> web.Response:
-    """A response with the status and headers of the error, and a JSON body."""
+    """A response with the status and headers of the error, and a JSON body. An error may have `members` of its own."""
     is_plain = not error.text or error.text == f"{error.status}: {error.reason}"
     detail = _OF_ROUTER.get(error.status) if is_plain else error.text
     body = {"type": "about:blank", "title": error.reason, "status": error.status}
+    body |= {"detail": detail} if detail else {}
     return web.Response(
         status=error.status,
-        body=msgspec.json.encode(body | ({"detail": detail} if detail else {})),
+        body=msgspec.json.encode(body | getattr(error, "members", {})),
         content_type="application/problem+json",
         headers={name: value for name, value in error.headers.items() if name not in _OWN},
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import re
 import signal
@@ -292,10 +293,15 @@ async def test_alert_of_internal_errors_fires_on_a_bug(
 
 
 async def test_alert_of_log_lines_fires_when_nobody_reads_the_log(spawn: Spawn, tmp_path: Path) -> None:
+    users = [letter * 250 for letter in "abcde"]  # a line has five of them: few events fill the buffer
+    bulk = bulk_of(*[cloud_event({"user_id": users})] * 100)
     bridge = await spawn(LOG_LEVEL="debug")
+    publish = functools.partial(bridge.post, bulk, "application/json")
     bridge.listening.clear()
     try:
-        async with scraping(tmp_path, bridge.port) as prometheus, repeated(lambda: post(bridge, *["u1"] * 100), 0):
+        for _ in range(40):
+            await publish()
+        async with scraping(tmp_path, bridge.port) as prometheus, repeated(publish):
             await prometheus.fires("WsbridgeLogLinesDropped")
     finally:
         bridge.listening.set()

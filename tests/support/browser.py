@@ -25,7 +25,7 @@ if not REQUIRED:
 
 from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright, expect
 
-DEADLINE = 30.0  # seconds that any step may take
+DEADLINE = 60.0  # seconds that any step may take
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"

@@ -18,7 +18,7 @@ from wsbridge.app import Bridge
 from wsbridge.config.settings import UNPREFIXED
 from wsbridge.server import Server
 
-DEADLINE = 30.0  # seconds that a test waits for an expected event, on a machine with other work
+DEADLINE = 60.0  # seconds that a test waits for an expected event, on a machine with other work
 IMPATIENT = 20  # checks without a pause: most conditions become true within a few turns of the loop
 PAUSE = 0.002  # seconds between later checks; without a pause they would take CPU time from the bridge
 SECRET = "a secret of thirty-two bytes or more"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 FAILURES = {
     "unreachable": "check --url, the ingress and the tokens; `wsbridge listen` explains each refusal",
     "publish-failed": "check --publish-url, --pubsub, --topic and the API token; see the log of the sidecar",
+    "away": "was a replica ready at the end? Let --during end only when one is, as `kubectl rollout status` does",
     "nothing-arrives": "is the bridge subscribed, and does its sidecar have partitions? `wsbridge doctor` checks both",
     "partition-lost": (
         "look for another consumer in the Kafka group of the bridge, for a sidecar that hangs, and for event.retried "

@@ -49,6 +49,10 @@ def _of_setup(record: Record) -> Iterator[Finding]:
     ended = Counter(t.ended or t.trouble or "no answer" for t in record.tracks if t.ended or not t.connected)
     for reason, count in ended.most_common(3):
         yield Finding("unreachable", f"{count} of {len(record.tracks)} clients: {reason}")
+    away = Counter(track.trouble for track in record.tracks if track.away is not None and not track.ended)
+    for reason, count in away.most_common(3):
+        text = f"{count} of {len(record.tracks)} clients had no connection at the end"
+        yield Finding("away", f"{text}: {reason}")
     unsent = sum(record.ledger.count(user) - record.ledger.required(user) for user in record.users)
     if unsent:
         reason = record.problems.most_common(1)[0][0] if record.problems else "no answer"
@@ -61,7 +65,7 @@ def _of_setup(record: Record) -> Iterator[Finding]:
 
 
 def _of_loss(record: Record) -> Iterator[Finding]:
-    lost = sum(track.lost for track in record.tracks)
+    lost = sum(track.lost for track in record.tracks if track.away is None)
     if record.flaws[Flaw.SKIPPED]:
         yield Finding("frames-dropped", f"{_times(record.flaws[Flaw.SKIPPED])}, {_first(record, Flaw.SKIPPED)}")
     if not lost:
@@ -87,7 +91,7 @@ def _of_loss(record: Record) -> Iterator[Finding]:
             f"a partition is not delivered. {_why(record, user, record.ledger.required(user))}",
         )
     elif not record.flaws[Flaw.SKIPPED]:
-        track = next(track for track in record.tracks if track.lost)
+        track = next(track for track in record.tracks if track.lost and track.away is None)
         serial = next(iter(track.viewer.missed), track.viewer.serial + 1)
         text = f"{counted(lost, 'delivery', 'deliveries')} lost. {_why(record, track.viewer.user, serial)}"
         yield Finding("lost", text)
@@ -148,7 +152,8 @@ def _of_times(record: Record) -> Iterator[Finding]:
 
 
 def _tracks(record: Record, user: str) -> list[Track]:
-    return [track for track in record.tracks if track.viewer.user == user and track.connected]
+    """The clients of a user that had a connection at the end."""
+    return [t for t in record.tracks if t.viewer.user == user and t.connected and t.away is None]
 
 
 def _tail(record: Record, user: str) -> int:
@@ -163,8 +168,8 @@ def _divided(record: Record) -> list[str]:
 
 def _was_got_by_another(record: Record, user: str) -> bool:
     """Whether one client of the user got an event that another one lost."""
-    first, *others = (track.viewer.missed | set(track.viewer.lacking()) for track in _tracks(record, user))
-    return any(missed != first for missed in others)
+    missed = [track.viewer.missed | set(track.viewer.lacking()) for track in _tracks(record, user)]
+    return any(events != missed[0] for events in missed[1:])
 
 
 def _why(record: Record, user: str, serial: int) -> str:

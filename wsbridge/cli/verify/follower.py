@@ -29,7 +29,6 @@ class Follower:
         self._opened_stamp = ""  # … on the bridge's clock
         self._heard = 0.0  # when the last message came
         self._goodbye = False
-        self._dark_since: float | None = None
         canary.on_attempt, canary.on_disconnect = self._attempt, self._disconnected
 
     async def follow(self) -> None:
@@ -46,8 +45,8 @@ class Follower:
 
     def finish(self, now: float) -> None:
         """End the period that is open at the end of the run."""
-        if self._dark_since is not None:
-            self.track.dark.append((self._dark_since, now))
+        if self.track.away is not None:
+            self.track.dark.append((self.track.away, now))
         elif self.viewer.position:
             self._record.saw(self.viewer.user, self.viewer.position.epoch, now)
 
@@ -62,9 +61,9 @@ class Follower:
         self._heard = now
         if message.type == "connected":
             self._opened, self._opened_stamp, track.trouble = now, message.timestamp, ""
-            if self._dark_since is not None:
-                track.dark.append((self._dark_since, now))
-                self._dark_since = None
+            if track.away is not None:
+                track.dark.append((track.away, now))
+                track.away = None
         elif message.type == "goodbye":
             self._goodbye = True
         elif message.type == "gap":
@@ -81,8 +80,8 @@ class Follower:
 
     def _note(self, cause: Cause) -> None:
         now = self._record.now()
-        if self._dark_since is None and self.track.connected:
-            self._dark_since = now
+        if self.track.away is None and self.track.connected:
+            self.track.away = now
         if isinstance(cause, Close):
             self.track.trouble = explain(cause)
             if self._opened is not None:

@@ -39,6 +39,7 @@ class Track:
     dark: list[tuple[float, float]] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    away: float | None = None  # since when it has had no connection, after its first one
     trouble: str = ""  # the last reason why connecting failed
     ended: str = ""  # why it does not reconnect
 

@@ -15,7 +15,7 @@ from wsbridge.cli.verify.follower import Follower
 from wsbridge.cli.verify.ledger import Ledger, Loss
 from wsbridge.cli.verify.publisher import Post, Publisher
 from wsbridge.cli.verify.record import During, Record
-from wsbridge.client import Client
+from wsbridge.client import MOST_DELAY, Client
 
 CONNECT = 15.0  # seconds in which all clients should connect
 APART = 0.004  # seconds between the first connections of two clients
@@ -107,9 +107,10 @@ class _Run:
             self._over.set()
             self._publisher.stop()
             say("waiting for the last events")
-            wait = INTERRUPTED_WAIT if record.interrupted else plan.wait
+            wait, back = (INTERRUPTED_WAIT,) * 2 if record.interrupted else (plan.wait, MOST_DELAY)
             if publishing:
                 await asyncio.wait(publishing, timeout=wait)
+                await self._until(lambda: all(t.away is None or t.ended for t in tracks), back)
                 await self._until(lambda: not any(track.lost for track in tracks), wait)
                 await asyncio.sleep(DUPLICATES)
             record.ended = record.now()

@@ -1,5 +1,6 @@
 """`wsbridge verify` on deployments that are broken on purpose: each fault has its name. All parts are real."""
 
+import asyncio
 import contextlib
 import json
 import shlex
@@ -21,6 +22,8 @@ from tests.support.reverse_proxies import ReverseProxy
 from tests.support.running import Running, Served, Start
 from tests.support.valkey import DURABLE, Valkey
 
+OUTAGE = 6.0  # seconds
+
 
 async def verify(url: str, publish_url: str, *words: str) -> dict[str, Any]:
     words = ("--url", url, "--publish-url", publish_url, "--direct", "--rate", "30", "--json", *words)
@@ -35,27 +38,48 @@ def codes(found: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in found["findings"] if finding["code"] not in {"dark", "late"}]
 
 
-class Operator(Served):
+class Commanded(Served):
+    """Does what `--during` asks for."""
+
+    @property
+    def command(self) -> str:
+        program = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{self.port}/do')"
+        return shlex.join([sys.executable, "-c", program])
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        return [web.get("/do", self.do)]
+
+    async def do(self, request: web.Request) -> web.Response:
+        raise NotImplementedError
+
+
+class Operator(Commanded):
     """Restarts the replicas, one after the other, behind a balancer."""
 
     def __init__(self, replicas: Sequence[Replica], balancer: Proxy) -> None:
         self._replicas = replicas
         self._balancer = balancer
 
-    @property
-    def command(self) -> str:
-        program = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{self.port}/restart')"
-        return shlex.join([sys.executable, "-c", program])
-
-    def routes(self) -> Sequence[web.AbstractRouteDef]:
-        return [web.get("/restart", self._restart)]
-
-    async def _restart(self, request: web.Request) -> web.Response:
+    async def do(self, request: web.Request) -> web.Response:
         for replica in self._replicas:
             self._balancer.ports.remove(replica.port)
             await replica.drain()
             await replica.start()
             self._balancer.ports.append(replica.port)
+        return web.Response()
+
+
+class Outage(Commanded):
+    """An ingress that is down for longer than a client's first attempts to reconnect take."""
+
+    def __init__(self, ingress: Proxy) -> None:
+        self._ingress = ingress
+
+    async def do(self, request: web.Request) -> web.Response:
+        ports = list(self._ingress.ports)
+        self._ingress.ports.clear()
+        self._ingress.cut()
+        asyncio.get_running_loop().call_later(OUTAGE, self._ingress.ports.extend, ports)
         return web.Response()
 
 
@@ -92,6 +116,15 @@ async def test_verify_restart_without_redis_has_gaps_with_a_cause() -> None:
     assert (codes(found), found["passed"]) == (["history-lost"], True)
     assert found["gaps"]["unexplained"] == 0
     assert found["gaps"]["reasons"] == {"reset": found["gaps"]["explained"]}
+
+
+async def test_verify_waits_for_clients_that_connect_again_after_the_last_event(bridge: Running) -> None:
+    async with Proxy() as ingress, Outage(ingress) as outage:
+        ingress.ports.append(bridge.port)
+        words = ("--seconds", "3", "--wait", "2", "--during", outage.command)
+        found = await verify(f"{ingress.url}/ws", bridge.url, *words)
+    assert (codes(found), found["passed"]) == ([], True)
+    assert max(found["dark_ms"].values()) > 1_000 * OUTAGE
 
 
 async def test_verify_replicas_that_compete_without_redis_are_named() -> None:

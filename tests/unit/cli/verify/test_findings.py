@@ -156,6 +156,24 @@ def test_examine_clients_that_are_refused_come_first(told: Told) -> None:
     assert found[0].text == "1 of 6 clients: 4401 token_invalid: the server does not accept the token"
 
 
+def test_examine_clients_that_are_not_back_at_the_end_have_lost_nothing(told: Told) -> None:
+    for user in "u1", "u2":
+        track = told.client(user)
+        told.sees(1, 2)
+        track.away, track.trouble = 3.0, "cannot connect"
+    (finding,) = examine(told.record)
+    assert (finding.code, finding.is_failure) == ("away", True)
+    assert finding.text == "2 of 8 clients had no connection at the end: cannot connect"
+
+
+def test_examine_run_at_whose_end_nobody_is_connected(told: Told) -> None:
+    for track in told.record.tracks:
+        track.away, track.trouble = 3.0, "cannot connect"
+    told.record.ledger.sending("u1", EVENTS + 1, b"{}", 11.0)
+    told.record.ledger.answered("u1", EVENTS + 1, 11.0, success=True)
+    assert codes(told) == ["away"]
+
+
 def test_examine_event_that_is_not_accepted(told: Told) -> None:
     told.record.ledger.sending("u1", EVENTS + 1, b'{"verify":{}}', 11.0)
     told.record.problems["403: the sidecar does not allow that topic"] += 1

@@ -144,9 +144,14 @@ async def test_dashboard_and_rules_of_healthy_bridges_have_data_and_no_alert_fir
             for rule in (rule for group in rules()["groups"] for rule in group["rules"]):
                 for selector in re.findall(r"\w*wsbridge[\w:]+(?:{[^}]*})?", rule["expr"]):
                     missing[selector] = selector
-            async with asyncio.timeout(30):
-                while missing:
-                    missing = {name: query for name, query in missing.items() if not await prometheus.query(query)}
+
+            async def is_complete() -> bool:
+                for name, query in [*missing.items()]:
+                    if await prometheus.query(query):
+                        del missing[name]
+                return not missing
+
+            await until_told(is_complete)
             assert await prometheus.firing() <= BUSY
 
 

@@ -17,7 +17,7 @@ from tests.support.console import watching
 from tests.support.deliveries import bulk_bytes, bulk_of, cloud_event, enveloped
 from tests.support.frames import Peer
 from tests.support.logs import Logs
-from tests.support.running import Running, Start, receive, until
+from tests.support.running import DEADLINE, Running, Start, receive, until
 from wsbridge.broker.base import STORED, Outcome, retried
 from wsbridge.core.events import Event
 from wsbridge.core.reasons import Retry
@@ -358,7 +358,7 @@ async def test_delivery_with_a_full_queue_is_retried_in_order(
     bridge = await start(QUEUE_SIZE="5")
     ws, _ = await bridge.opened("a")
     events = [cloud_event({"user_id": user, "n": n}) for n, user in enumerate("abaabbabc")]
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE):
         assert statuses(await bridge.post(bulk_of(*events), JSON)) == ["SUCCESS"] * 5 + ["RETRY"] * 4
         for event in events[5:]:
             assert await bridge.post(event) == {"status": "RETRY", "reason": "queue_full"}

@@ -362,6 +362,7 @@ async def log_in_and_change(page: Page, url: str, tab: Page) -> None:
     if await rename.count():
         await refuse_once(page)
         await change_twice(page, sessions, tab)
+    await remove_before_it_is_saved(page, sessions, tab)
     await done.first.click()
     await add(page, "Buy oats")  # a new task, at the end
     await shows("Buy bread", "Buy oats")
@@ -417,6 +418,19 @@ async def change_twice(page: Page, sessions: Sessions, tab: Page) -> None:
     await expect(items).to_have_text(["Buy oats Rename Done", "Buy bread Rename Done"])
     sessions.answer.set()
     await expect(page.get_by_role("alert").last).to_contain_text("may not have been saved")
+    sessions.answer.clear()
+
+
+async def remove_before_it_is_saved(page: Page, sessions: Sessions, tab: Page) -> None:
+    """The request that removes a new task is sent after the answer to the one that adds it."""
+    sessions.sent.clear()
+    await add(page, "Buy salt")
+    await page.get_by_role("button", name="Done").last.click()
+    await expect(page.get_by_role("listitem")).to_have_count(2)
+    assert sessions.sent == ["POST"]
+    async with page.expect_response(lambda response: response.request.method == "DELETE" and response.ok):
+        sessions.answer.set()
+    await expect(tab.get_by_role("listitem")).to_have_text(["Buy oats", "Buy bread"])
     sessions.answer.clear()
 
 

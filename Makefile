@@ -139,7 +139,7 @@ clean: ## remove everything that was built or installed here
 	find wsbridge tests -name __pycache__ -type d -exec rm -rf {} +
 
 $(installed): requirements.txt requirements/build.txt pyproject.toml | $(made)
-	@echo 'installing into $(venv)'
+	@echo 'installing into $(venv): a download of about 14 MB'
 	@$(pip) install --require-hashes -r requirements.txt -r requirements/build.txt
 	@$(pip) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -324,7 +324,8 @@ async function noticeInReact() {
       [hooks.before, hooks.end] = [[dependency], effect()];
     }
   `);
-  const { useNotice } = await load('Notice.tsx', code('tsx').React5.replace(/'(react|wsbridge-client\/react)'/g, "'./noticeHooks.mjs'"));
+  const text = code('tsx').React5.replace(/'(react|wsbridge-client\/react)'/g, "'./noticeHooks.mjs'");
+  const { useNotice } = await load('Notice.tsx', text.replace('function useNotice', 'export $&'));
   return async (state) => (hooks.state = state, useNotice(), useNotice()); // the second time with what the effect has set
 }
 

@@ -2,10 +2,12 @@
 // With LOGIN=1 users log in, otherwise each request is alice's.
 
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { json, text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const { PORT = '3000', BRIDGE = 'http://localhost:8004', LOGIN, APP_API_TOKEN = '', WSBRIDGE_JWT_SECRET: KEY } = process.env;
 const TYPES = { '.css': 'text/css', '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.svg': 'image/svg+xml' };
@@ -23,18 +25,39 @@ function tasksFor(user) {
   return tasksOf.get(user);
 }
 
-/** Posts the event to the bridge, as a Dapr sidecar would. Returns what a page needs for `settled`. */
-async function publish(user_id, event_type, task, id = randomUUID()) {
-  const data = { ...task, event_type, user_id };
-  const event = { specversion: '1.0', id, source: 'tasks-page', type: event_type, data };
-  const headers = { 'Content-Type': 'application/cloudevents+json', 'dapr-api-token': APP_API_TOKEN };
-  const response = await fetch(`${BRIDGE}/events/task-updates`, { method: 'POST', headers, body: JSON.stringify(event) });
-  const { status } = await response.json();
-  if (status !== 'SUCCESS') throw new Error(`the bridge answered ${response.status} ${status}`);
-  return { eventId: event.id };
+let last = Promise.resolve(); // the delivery of the last event
+
+/** Has the event delivered, after those before it. Returns what a page needs for `settled`. */
+function publish(user_id, event_type, task, id = randomUUID()) {
+  const event = { specversion: '1.0', id, source: 'tasks-page', type: event_type, data: { ...task, event_type, user_id } };
+  last = last.then(() => deliver(event));
+  return { eventId: id };
 }
 
-/** A request that is sent again changes nothing and has the same answer. The bridge drops its event, unless the first was lost. */
+/** Posts the event to the bridge, as a Dapr sidecar would: again and again, until the bridge has it. */
+async function deliver(event) {
+  for (let said; ; await sleep(500)) {
+    const [status, answer] = await post(event);
+    if (status === 'SUCCESS') return;
+    if (said !== answer) console.error(`${event.type} was not delivered: ${answer}`);
+    if (status === 'DROP') return; // the bridge can never accept it
+    said = answer;
+  }
+}
+
+/** Resolves with the status in the bridge's answer, and with the answer in words. */
+async function post(event) {
+  const headers = { 'Content-Type': 'application/cloudevents+json', 'dapr-api-token': APP_API_TOKEN };
+  try {
+    const response = await fetch(`${BRIDGE}/events/task-updates`, { method: 'POST', headers, body: JSON.stringify(event) });
+    const answer = await response.text();
+    return [response.ok && JSON.parse(answer).status, `the bridge answered ${response.status} ${answer}`];
+  } catch (error) {
+    return ['', `no bridge at ${BRIDGE}: ${error.cause?.message ?? error.message}`];
+  }
+}
+
+/** A request that is sent again changes nothing and has the same answer. The bridge drops its event as a duplicate. */
 function add(user, task) {
   const tasks = tasksFor(user);
   if (!tasks.has(task.task_id)) tasks.set(task.task_id, task);
@@ -111,7 +134,10 @@ async function answer(request, response) {
 
 createServer((request, response) => {
   answer(request, response).catch((error) => {
-    if (error.code !== 'ENOENT') console.error(error.cause ?? error); // for example: no bridge is running
+    if (error.code !== 'ENOENT') console.error(error);
     response.writeHead(error.code === 'ENOENT' ? 404 : 500).end();
   });
-}).listen(Number(PORT), '127.0.0.1', () => console.log(`http://localhost:${PORT}/`));
+}).listen(Number(PORT), '127.0.0.1', () => {
+  const url = `http://localhost:${PORT}`;
+  console.log(existsSync('index.html') ? `${url}/` : `${url}/api/tasks (no page: this folder has no index.html)`);
+});

@@ -6,17 +6,17 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from tests.support.node_servers import listening
-from tests.support.running import APP_TOKEN, ROOT, SECRET, Running, Start, receive
+from tests.support.running import APP_TOKEN, ROOT, SECRET, Start, receive, until
 from tests.support.valkey import free_port
 
 SERVER = ROOT / "examples" / "tasks-page" / "server.mjs"
 
 
 @asynccontextmanager
-async def serving(bridge: Running, **environ: str) -> AsyncIterator[str]:
-    """The URL of the backend, whose pages are those of the example."""
+async def serving(bridge: str, **environ: str) -> AsyncIterator[str]:
+    """The URL of the backend, whose pages are those of the example. It publishes to the bridge at that URL."""
     port = str(free_port())
-    async with listening("node", SERVER, cwd=SERVER.parent, PORT=port, BRIDGE=bridge.url, **environ):
+    async with listening("node", SERVER, cwd=SERVER.parent, PORT=port, BRIDGE=bridge, **environ):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -31,7 +31,7 @@ def browser() -> aiohttp.ClientSession:
 
 
 async def test_backend_without_login_has_the_tasks_of_alice_and_no_routes_of_a_login(start: Start) -> None:
-    async with serving(await start()) as url, browser() as http:
+    async with serving((await start()).url) as url, browser() as http:
         assert (await ask(http, "POST", f"{url}/api/tasks", json={"task_id": "7", "title": "Buy milk"}))[0] == 200
         for query in ("", "?user=alice"):
             assert await ask(http, "GET", f"{url}/api/tasks{query}") == (200, '[{"task_id":"7","title":"Buy milk"}]')
@@ -42,7 +42,7 @@ async def test_backend_without_login_has_the_tasks_of_alice_and_no_routes_of_a_l
 async def test_backend_with_login_has_tasks_of_each_user_and_refuses_any_other(start: Start) -> None:
     bridge = await start()
     ws, _ = await bridge.opened("bob")
-    async with serving(bridge, LOGIN="1") as url, browser() as alice, browser() as bob, browser() as nobody:
+    async with serving(bridge.url, LOGIN="1") as url, browser() as alice, browser() as bob, browser() as nobody:
         for http, name in ((alice, "alice"), (bob, "bob")):
             assert (await ask(http, "POST", f"{url}/login", data={"name": name}))[0] == 204
             assert await ask(http, "GET", f"{url}/me") == (200, name)
@@ -68,7 +68,7 @@ async def test_backend_with_login_has_tasks_of_each_user_and_refuses_any_other(s
 async def test_backend_with_the_secret_of_the_bridge_signs_tokens_and_publishes(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET, APP_API_TOKEN=APP_TOKEN)
     secrets = {"WSBRIDGE_JWT_SECRET": SECRET, "APP_API_TOKEN": APP_TOKEN}
-    async with serving(bridge, LOGIN="1", **secrets) as url, browser() as http:
+    async with serving(bridge.url, LOGIN="1", **secrets) as url, browser() as http:
         assert (await ask(http, "POST", f"{url}/token"))[0] == 401
         await ask(http, "POST", f"{url}/login", data={"name": "bob"})
         status, token = await ask(http, "POST", f"{url}/token")
@@ -77,3 +77,12 @@ async def test_backend_with_the_secret_of_the_bridge_signs_tokens_and_publishes(
         assert hello["user_id"] == "bob"
         assert (await ask(http, "POST", f"{url}/api/tasks", json={"title": "Buy milk"}))[0] == 200
         assert (await receive(ws))["event"]["title"] == "Buy milk"
+
+
+async def test_backend_publishes_later_what_it_saves_while_no_bridge_runs(start: Start) -> None:
+    port = free_port()
+    async with serving(f"http://127.0.0.1:{port}") as url, browser() as http:
+        for title in "Buy milk", "x" * 1_000, "Buy bread":
+            assert (await ask(http, "POST", f"{url}/api/tasks", json={"title": title}))[0] == 200
+        events = (await start(PORT=str(port), MAX_EVENT_BYTES="500")).bridge.metrics.events
+        await until(lambda: (events["stored"], events["dropped"]) == (2, 1))

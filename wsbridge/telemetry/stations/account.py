@@ -150,6 +150,8 @@ async def _connections(stations: Stations, user: str, connected: Sequence[Connec
             break
     for connection in found.values():
         connection.replica = stations.replica
+        # It is reckoned from a later time, and the clock may have been set forward between the two.
+        connection.opened_at = min([connection.opened_at, *(read.at for read in connection.reads)])
     return sorted(found.values(), key=lambda connection: connection.opened_at)
 
 

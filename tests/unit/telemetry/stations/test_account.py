@@ -50,6 +50,14 @@ async def test_account_joins_the_records_of_a_session() -> None:
     ]
 
 
+async def test_account_of_a_session_before_the_clock_was_set_forward_begins_with_its_opening() -> None:
+    stations = Stations(10_000, clock=lambda: 1.0)
+    top = Position("e", 5)
+    stations.resumed(connected("s"), is_start=True, asked=None, position=top, replayed=0, gap=None)
+    (found,) = (await account_of(stations, Connection("s", "sse", 1.001, top))).connections
+    assert found.opened_at == found.reads[0].at == 1.0
+
+
 async def test_account_without_the_event_names_the_partitions_of_the_user() -> None:
     stations = Stations(10_000)
     stations.received(1.0, "t", [event("e0", partition="3"), event("e0", users=("u10",), partition="4")], None)

@@ -49,10 +49,11 @@ def _of_setup(record: Record) -> Iterator[Finding]:
     ended = Counter(t.ended or t.trouble or "no answer" for t in record.tracks if t.ended or not t.connected)
     for reason, count in ended.most_common(3):
         yield Finding("unreachable", f"{count} of {len(record.tracks)} clients: {reason}")
-    away = Counter(track.trouble for track in record.tracks if track.away is not None and not track.ended)
-    for reason, count in away.most_common(3):
-        text = f"{count} of {len(record.tracks)} clients had no connection at the end"
-        yield Finding("away", f"{text}: {reason}")
+    away = [track for track in record.tracks if track.away is not None and not track.ended]
+    if away:
+        missing = counted(sum(track.missing - track.lost for track in away), "delivery", "deliveries")
+        text = f"{len(away)} of {len(record.tracks)} clients had no connection at the end, and lack {missing}"
+        yield Finding("away", f"{text}: {away[0].trouble}")
     unsent = sum(record.ledger.count(user) - record.ledger.required(user) for user in record.users)
     if unsent:
         reason = record.problems.most_common(1)[0][0] if record.problems else "no answer"
@@ -65,7 +66,7 @@ def _of_setup(record: Record) -> Iterator[Finding]:
 
 
 def _of_loss(record: Record) -> Iterator[Finding]:
-    lost = sum(track.lost for track in record.tracks if track.away is None)
+    lost = sum(track.lost for track in record.tracks)
     if record.flaws[Flaw.SKIPPED]:
         yield Finding("frames-dropped", f"{_times(record.flaws[Flaw.SKIPPED])}, {_first(record, Flaw.SKIPPED)}")
     if not lost:
@@ -79,7 +80,7 @@ def _of_loss(record: Record) -> Iterator[Finding]:
             f"{counted(len(divided), 'user')} had clients on replicas with separate histories, and events "
             f"reached the clients of one of them only: {counted(lost, 'delivery', 'deliveries')} lost",
         )
-    elif len(silent) == len(reached) and (not record.latencies or max(_tail(record, user) for user in reached) >= TAIL):
+    elif silent and silent == reached and (not record.latencies or max(_tail(record, each) for each in silent) >= TAIL):
         more = " any more" if record.latencies else ""
         text = f"no client got an event{more}: {counted(lost, 'delivery', 'deliveries')} lost"
         yield Finding("nothing-arrives", text)
@@ -91,7 +92,7 @@ def _of_loss(record: Record) -> Iterator[Finding]:
             f"a partition is not delivered. {_why(record, user, record.ledger.required(user))}",
         )
     elif not record.flaws[Flaw.SKIPPED]:
-        track = next(track for track in record.tracks if track.lost and track.away is None)
+        track = next(track for track in record.tracks if track.lost)
         serial = next(iter(track.viewer.missed), track.viewer.serial + 1)
         text = f"{counted(lost, 'delivery', 'deliveries')} lost. {_why(record, track.viewer.user, serial)}"
         yield Finding("lost", text)

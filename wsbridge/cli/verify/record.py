@@ -49,8 +49,14 @@ class Track:
         return self.viewer.position is not None
 
     @property
-    def lost(self) -> int:
+    def missing(self) -> int:
+        """How many events it has not got. Those after its last one may come when it is connected again."""
         return len(self.viewer.missed) + len(self.viewer.lacking()) if self.connected else 0
+
+    @property
+    def lost(self) -> int:
+        """How many of them never come."""
+        return self.missing if self.away is None else len(self.viewer.missed)
 
     @property
     def dark_ms(self) -> float:

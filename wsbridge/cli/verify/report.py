@@ -31,7 +31,7 @@ class Report:
         record = self.record
         gaps = [gap for track in record.tracks for gap in track.gaps]
         explained = sum(is_explained(record, gap) for gap in gaps)
-        arrived, lost = len(record.latencies), sum(track.lost for track in record.tracks)
+        arrived, missing = len(record.latencies), sum(track.missing for track in record.tracks)
         during = record.during
         return {
             "passed": self.passed,
@@ -41,9 +41,9 @@ class Report:
             "users": len(record.users),
             "clients": len(record.tracks),
             "sent": sum(record.ledger.required(user) for user in record.users),
-            "expected": arrived - record.flaws[Flaw.TWICE] + lost,
+            "expected": arrived - record.flaws[Flaw.TWICE] + missing,
             "arrived": arrived - record.flaws[Flaw.TWICE],
-            "lost": lost,
+            "lost": sum(track.lost for track in record.tracks),
             "twice": record.flaws[Flaw.TWICE],
             "out_of_order": record.flaws[Flaw.OUT_OF_ORDER],
             "gaps": {

@@ -111,7 +111,7 @@ class _Run:
             if publishing:
                 await asyncio.wait(publishing, timeout=wait)
                 await self._until(lambda: all(t.away is None or t.ended for t in tracks), back)
-                await self._until(lambda: not any(track.lost for track in tracks), wait)
+                await self._until(lambda: not any(track.missing for track in tracks), wait)
                 await asyncio.sleep(DUPLICATES)
             record.ended = record.now()
             for follower in self._followers:

@@ -163,15 +163,26 @@ def test_examine_clients_that_are_not_back_at_the_end_have_lost_nothing(told: To
         track.away, track.trouble = 3.0, "cannot connect"
     (finding,) = examine(told.record)
     assert (finding.code, finding.is_failure) == ("away", True)
-    assert finding.text == "2 of 8 clients had no connection at the end: cannot connect"
+    assert finding.text == "2 of 8 clients had no connection at the end, and lack 16 deliveries: cannot connect"
 
 
-def test_examine_run_at_whose_end_nobody_is_connected(told: Told) -> None:
-    for track in told.record.tracks:
-        track.away, track.trouble = 3.0, "cannot connect"
-    told.record.ledger.sending("u1", EVENTS + 1, b"{}", 11.0)
-    told.record.ledger.answered("u1", EVENTS + 1, 11.0, success=True)
-    assert codes(told) == ["away"]
+def test_examine_client_that_lost_an_event_before_it_went_away() -> None:
+    told = Told("u1", "u2")
+    told.client("u2")
+    told.sees_all()
+    track = told.client("u1")
+    told.sees(1, 3)
+    track.away = 4.0
+    away, lost = examine(told.record)
+    assert (away.code, lost.code, lost.text) == ("away", "lost", "1 delivery lost. wsbridge why u1 r-1-2")
+
+
+def test_examine_run_at_whose_end_nobody_is_connected() -> None:
+    told = Told("u1", "u2")
+    for user in told.record.users:
+        told.client(user).away = 4.0
+        told.sees(1, 3)
+    assert codes(told) == ["away", "lost"]
 
 
 def test_examine_event_that_is_not_accepted(told: Told) -> None:

@@ -49,11 +49,6 @@ def _of_setup(record: Record) -> Iterator[Finding]:
     ended = Counter(t.ended or t.trouble or "no answer" for t in record.tracks if t.ended or not t.connected)
     for reason, count in ended.most_common(3):
         yield Finding("unreachable", f"{count} of {len(record.tracks)} clients: {reason}")
-    away = [track for track in record.tracks if track.away is not None and not track.ended]
-    if away:
-        missing = counted(sum(track.missing - track.lost for track in away), "delivery", "deliveries")
-        text = f"{len(away)} of {len(record.tracks)} clients had no connection at the end, and lack {missing}"
-        yield Finding("away", f"{text}: {away[0].trouble}")
     unsent = sum(record.ledger.count(user) - record.ledger.required(user) for user in record.users)
     if unsent:
         reason = record.problems.most_common(1)[0][0] if record.problems else "no answer"
@@ -108,6 +103,11 @@ def _of_connections(record: Record) -> Iterator[Finding]:
         yield Finding("idle-cut", f"{counted(len(idle), 'connection')} cut after {middle:.1f} s without a message")
     elif early:
         yield Finding("connections-lost", f"{counted(len(early), 'connection')} ended without a close frame")
+    away = [track for track in record.tracks if track.away is not None and not track.ended]
+    if away:
+        missing = counted(sum(track.missing - track.lost for track in away), "delivery", "deliveries")
+        text = f"{len(away)} of {len(record.tracks)} clients had no connection at the end, and lack {missing}"
+        yield Finding("away", f"{text}: {away[0].trouble}")
     dark = max((track.dark_ms for track in record.tracks), default=0.0)
     if dark > DARK * 1_000:
         yield Finding("dark", f"a client had no connection for {dark / 1_000:.1f} s")

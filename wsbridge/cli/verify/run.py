@@ -107,10 +107,11 @@ class _Run:
             self._over.set()
             self._publisher.stop()
             say("waiting for the last events")
-            wait, back = (INTERRUPTED_WAIT,) * 2 if record.interrupted else (plan.wait, MOST_DELAY)
+            wait = INTERRUPTED_WAIT if record.interrupted else plan.wait
+            reconnect = INTERRUPTED_WAIT if record.interrupted else MOST_DELAY
             if publishing:
                 await asyncio.wait(publishing, timeout=wait)
-                await self._until(lambda: all(t.away is None or t.ended for t in tracks), back)
+                await self._until(lambda: all(t.away is None or t.ended for t in tracks), reconnect)
                 await self._until(lambda: not any(track.missing for track in tracks), wait)
                 await asyncio.sleep(DUPLICATES)
             record.ended = record.now()

@@ -173,7 +173,7 @@ def test_examine_client_that_lost_an_event_before_it_went_away() -> None:
     track = told.client("u1")
     told.sees(1, 3)
     track.away = 4.0
-    away, lost = examine(told.record)
+    lost, away = examine(told.record)
     assert (away.code, lost.code, lost.text) == ("away", "lost", "1 delivery lost. wsbridge why u1 r-1-2")
 
 
@@ -182,7 +182,7 @@ def test_examine_run_at_whose_end_nobody_is_connected() -> None:
     for user in told.record.users:
         told.client(user).away = 4.0
         told.sees(1, 3)
-    assert codes(told) == ["away", "lost"]
+    assert codes(told) == ["lost", "away"]
 
 
 def test_examine_event_that_is_not_accepted(told: Told) -> None:

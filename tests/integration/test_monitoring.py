@@ -304,7 +304,7 @@ async def test_alert_of_log_lines_fires_when_nobody_reads_the_log(spawn: Spawn, 
     publish = functools.partial(bridge.post, bulk, "application/json")
     bridge.listening.clear()
     try:
-        for _ in range(40):
+        for _ in range(40):  # about thirty fill the log's buffer and its pipe
             await publish()
         async with scraping(tmp_path, bridge.port) as prometheus, repeated(publish):
             await prometheus.fires("WsbridgeLogLinesDropped")

@@ -29,7 +29,7 @@ export function createConnection(host) {
   /** @typedef {{isStream: boolean, tried?: boolean, send?: Send | void, goodbye?: Frame, abort: AbortController, deadline?: any, patience?: any}} Transport */
   const /** @type {Set<Transport>} */ opening = new Set();
   let /** @type {Transport | null} */ live = null;
-  let attempt = 0, retriedAtOnce = false, openedAt = 0;
+  let attempt = 0, resyncs = 0, retriedAtOnce = false, openedAt = 0;
   let /** @type {any} */ timer, /** @type {any} */ refreshTimer, retryAt = 0;
   let /** @type {'retry' | 'hint' | 'upgrade'} */ plan = 'retry';
   let /** @type {TokenReason} */ tokenReason = 'connect';
@@ -169,7 +169,7 @@ export function createConnection(host) {
   /** After a stable connection, delays are short again. */
   function resetBackoff() {
     if (Date.now() - openedAt < STABLE) return;
-    attempt = 0;
+    attempt = resyncs = 0;
     retriedAtOnce = false;
   }
 
@@ -267,7 +267,7 @@ export function createConnection(host) {
   return {
     start() {
       if (live || opening.size || timer) return;
-      attempt = 0;
+      attempt = resyncs = 0;
       retriedAtOnce = false;
       last = {};
       plan = 'retry';
@@ -282,7 +282,7 @@ export function createConnection(host) {
     resync() {
       if (!live || (plan !== 'upgrade' && opening.size) || (timer && plan === 'retry')) return;
       resetBackoff();
-      later(backoff(attempt++));
+      later(backoff(resyncs++)); // a proxy may lose updates on every connection
     },
   };
 }

@@ -103,6 +103,7 @@ export function shareTabs(key, connect, receive, show, position, share) {
       if (to) {
         if (joined) return; // only a sign of life
         joined = true;
+        if (frame && position() && !(distance(position(), frame.last_event_id) <= 0)) return receive(frame); // asks for what it missed, which comes with `open`
       }
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
       if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // a tab without a position does not resume

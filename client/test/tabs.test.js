@@ -164,6 +164,39 @@ test('follower_with_an_older_position_gets_its_missed_updates_through_the_leader
     [['e:1', 'e:2', 'e:3', 'e:4'], ['e:1', 'e:2', 'e:3', 'e:4'], ['e:2', 'e:3', 'e:4']]);
 });
 
+test('tab_that_returns_behind_the_others_is_open_once_it_gets_what_it_missed', async (t) => {
+  const { sockets, open, say } = origin(t);
+  await open();
+  const second = await open();
+  await say(hello('e:0'));
+  second.client.close();
+  await say(update('e:1'));
+  second.client.connect();
+  await pass(t, 500);
+  assert.equal(second.client.state.status, 'connecting');
+  sockets[1].say(hello('e:0', { recovered: true }), update('e:1'));
+  await settle();
+  assert.deepEqual([second.client.state.status, second.client.state.transport, second.notes], ['open', 'tab', ['e:1']]);
+});
+
+test('tab_that_returns_soon_after_an_outage_waits_no_longer_than_otherwise', async (t) => {
+  const { sockets, open, say } = origin(t);
+  await open();
+  const second = await open();
+  await say(hello('e:0'));
+  for (let failures = 0; failures < 10; failures++) {
+    sockets.at(-1).end();
+    await pass(t, 5_000);
+  }
+  await say(hello('e:0', { recovered: true }));
+  const before = sockets.length;
+  second.client.close();
+  await say(update('e:1'));
+  second.client.connect();
+  await pass(t, 375);
+  assert.equal(sockets.length, before + 1);
+});
+
 for (const order of ['the older', 'the newer']) {
   test(`followers_with_two_older_positions_resume_from_the_oldest_if_${order.replace(' ', '_')}_asks_first`, async (t) => {
     const { sockets, open, say } = origin(t);

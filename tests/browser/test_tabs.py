@@ -126,6 +126,25 @@ async def test_leader_that_logs_out_gives_up_the_socket(scene: Scene) -> None:
     await scene.has_sessions(1)
 
 
+async def test_tab_that_returns_is_open_once_the_bridge_was_asked_for_what_it_missed(scene: Scene) -> None:
+    leader, follower = await scene.opened(), await scene.opened()
+    await follower.client("close()")
+    await follower.is_in("closed")
+    await scene.publish(1)
+    await leader.has(1)
+    await scene.proxy.refuse()
+    await follower.client("connect()")
+    await leader.until(lambda: leader.sockets == 3)  # it has tried twice for the follower
+    assert (leader.state["status"], follower.state["status"]) == ("open", "connecting")
+
+    await scene.proxy.listen()
+    await follower.has(1)
+    assert follower.state["status"] == "open"
+    await scene.publish(2)
+    for tab in (leader, follower):
+        await tab.has(1, 2)
+
+
 @pytest.mark.engines("chromium", reason="no address of the other engines crashes a page")
 async def test_leader_that_crashes_is_replaced(scene: Scene) -> None:
     leader, follower = await scene.opened(), await scene.opened()

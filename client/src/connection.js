@@ -11,7 +11,7 @@ const PROBE = 3_000; // ms for an answer after the user or the network has retur
 const COMMENTS = 16_000; // the same on a stream, which cannot be pinged and sends a comment every 15 s
 const EARLY = 60_000; // ms before a token expires at which a fresh one is fetched, at most
 const REFRESH = 8; // refreshes are retried with the backoff of this attempt: about 2 s
-const MAX_TIMER = 2 ** 31 - 1; // ms that a timer can wait
+const MAX_TIMER = 2e9; // ms, 23 days: a timer cannot wait for 25
 
 /**
  * A connection to the bridge that reconnects: transports, tokens, liveness, goodbyes. Positions are handled elsewhere.
@@ -279,10 +279,10 @@ export function createConnection(host) {
       if (live) watch.probe(live.send ? PROBE : COMMENTS);
       else if (timer && (now || plan !== 'hint')) later(now ? 0 : Math.min(remaining(), Math.random() * 1000));
     },
-    resync() {
+    resync(before) {
       if (!live || (plan !== 'upgrade' && opening.size) || (timer && plan === 'retry')) return;
       resetBackoff();
-      later(backoff(resyncs++)); // a proxy may lose updates on every connection
+      later(backoff(before ?? resyncs++)); // a proxy may lose updates on every connection
     },
   };
 }

@@ -95,7 +95,7 @@ export function shareTabs(key, connect, receive, show, position, share) {
       }
       if (resume) {
         if (!(distance(resume, oldest) <= 0)) oldest = resume; // NaN: `oldest` is empty, or of another epoch
-        connection.resync();
+        connection.resync(0);
       }
       if (theirs?.status === 'closed') show(theirs); // another leader got a final close
     } else if ((theirs || frame) && (to ?? me) === me) {

@@ -165,6 +165,6 @@
  * @property {() => void} stop ends the connection without calling `show`
  * @property {Send} send if this tab has a socket that is open
  * @property {(now?: unknown) => void} wake after the network or the user returned: check the connection, or retry soon; `now`: at once
- * @property {() => void} resync after missed updates: reconnect and resume from the host's position
+ * @property {(before?: number) => void} resync after missed updates: reconnect, with the backoff of so many attempts `before`, and resume from the host's position
  */
 export {};

@@ -179,7 +179,7 @@ test('tab_that_returns_behind_the_others_is_open_once_it_gets_what_it_missed', a
   assert.deepEqual([second.client.state.status, second.client.state.transport, second.notes], ['open', 'tab', ['e:1']]);
 });
 
-test('tab_that_returns_soon_after_an_outage_waits_no_longer_than_otherwise', async (t) => {
+test('tab_that_returns_soon_after_an_outage_or_again_and_again_waits_no_longer', async (t) => {
   const { sockets, open, say } = origin(t);
   await open();
   const second = await open();
@@ -189,12 +189,31 @@ test('tab_that_returns_soon_after_an_outage_waits_no_longer_than_otherwise', asy
     await pass(t, 5_000);
   }
   await say(hello('e:0', { recovered: true }));
-  const before = sockets.length;
-  second.client.close();
-  await say(update('e:1'));
-  second.client.connect();
-  await pass(t, 375);
-  assert.equal(sockets.length, before + 1);
+  for (let n = 1; n < 10; n++) {
+    const before = sockets.length;
+    second.client.close();
+    await say(update(`e:${n}`));
+    second.client.connect();
+    await pass(t, 375);
+    assert.equal(sockets.length, before + 1);
+    await say(hello(`e:${n - 1}`, { recovered: true }), update(`e:${n}`));
+  }
+});
+
+test('connection_that_loses_updates_again_and_again_is_opened_less_and_less_often', async (t) => {
+  const { sockets, open, say } = origin(t);
+  const tab = await open();
+  await say(hello('e:0'));
+  for (let n = 1; n < 10; n++) {
+    await say(update(`e:${2 * n}`)); // one was lost before it
+    await pass(t, 125 + 250 * 1.3 ** (n - 1) - 1);
+    assert.equal(sockets.length, n);
+    await pass(t, 1);
+    assert.equal(sockets.length, n + 1);
+    assert.equal(sockets[n].after, `e:${2 * n - 2}`);
+    await say(hello(`e:${2 * n - 2}`, { recovered: true }), update(`e:${2 * n - 1}`), update(`e:${2 * n}`));
+  }
+  assert.deepEqual([tab.notes.length, sockets.length], [18, 10]);
 });
 
 for (const order of ['the older', 'the newer']) {

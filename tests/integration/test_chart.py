@@ -222,6 +222,7 @@ def test_setting_replaces_the_default_of_the_chart_and_is_written_once() -> None
         assert environment(rendered("--set", f"mode=redis,settings.{name}={words}"))[name] == words
     groups = rendered("--set", "mode=consumer-groups,settings.WSBRIDGE_PUBSUB_NAME=own")
     assert environment(groups)["WSBRIDGE_PUBSUB_NAME"] == groups["Component"]["metadata"]["name"] == "own"
+    assert "own" in groups["Resiliency"]["spec"]["targets"]["components"]
 
 
 # Its parts
@@ -395,9 +396,12 @@ def test_notes_name_the_secrets_and_the_groups(name: str) -> None:
     text = notes("--values", str(VALUES[name]))
     volumes = template_of(objects)["spec"].get("volumes", [])
     named = {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}
-    named |= {environment(objects)["APP_API_TOKEN"]["secretKeyRef"]["name"]} if name != "minikube" else set()
+    tokens = [value for variable, value in environment(objects).items() if variable.endswith("_TOKEN")]
+    named |= {token["secretKeyRef"]["name"] for token in tokens}
     assert set(re.findall(r"^  (\S+) with the key", text, re.MULTILINE)) == named
     groups = re.findall(r"--group (\S+)", text)
+    topics = [re.findall(r"--topic (\S+)", command) for command in text.split("kafka-consumer-groups.sh")[1:]]
+    assert topics == [["task-updates"]] * len(groups)
     release = objects["Service"]["metadata"]["name"]
     expected = {"minikube": [], "alb": [f"staging-{release}-{n}" for n in range(3)]}
     expected["consumer-groups"] = [f"wsbridge-{release}-{n}" for n in range(2)]
@@ -406,6 +410,11 @@ def test_notes_name_the_secrets_and_the_groups(name: str) -> None:
     assert f"kubectl rollout status {maker}/{release} -n default" in text
     for words in re.findall(r"^  (kubectl|helm) (.*)$", text, re.MULTILINE):
         assert shlex.split(words[1])
+
+
+def test_notes_name_the_topics_of_the_settings() -> None:
+    text = notes("--set", r"settings.WSBRIDGE_TOPICS=a=x\, b=y")
+    assert re.findall(r"--topic (\S+) \\$", text, re.MULTILINE) == ["a", "b"]
 
 
 # Wrong values

@@ -14,7 +14,8 @@ local function space_of(name)
   return spaces[name]
 end
 
--- All commands of the functions and of the bridge, with the keys and the channel of a user.
+-- All commands of the functions and of the bridge, with the keys and the channel of a user; except INFO, which is optional,
+-- and the reads of receipts.lua, which come before its writes.
 local function needs(keys)
   local position, list, set, body = keys[1], keys[2], keys[3], keys[1] .. ':b'
   return {

@@ -96,8 +96,11 @@ async def _asked(server: Server, connection: Any, *words: str) -> Any:
         raise
 
 
-def _commands(key: str, channel: str) -> list[tuple[str | int, ...]]:
-    """Every command of the bridge, harmless: all keys are of this check, and none is left at the end."""
+def _commands(key: str, channel: str, *, receipts: bool) -> list[tuple[str | int, ...]]:
+    """Every command of the bridge, harmless: all keys are of this check, and none is left at the end.
+
+    With `receipts` also those that only receipts need.
+    """
     text, words, scores = f"{key}:text", f"{key}:list", f"{key}:set"
     return [
         ("CLIENT", "SETNAME", "wsbridge"),
@@ -112,6 +115,7 @@ def _commands(key: str, channel: str) -> list[tuple[str | int, ...]]:
         *(("RPUSH", words, *"abcd"), ("PEXPIRE", words, 10_000), ("LINDEX", words, 0), ("LLEN", words)),
         *(("LRANGE", words, 0, 1), ("LTRIM", words, 0, 9), ("LPOP", words), ("RPOP", words), ("UNLINK", words)),
         *(("ZADD", scores, 1, "a"), ("PEXPIRE", scores, 10_000), ("ZREM", scores, "b")),
+        *((("ZCARD", scores), ("ZRANGEBYSCORE", scores, 0, 1), ("ZSCORE", scores, "a")) if receipts else ()),
         *(("ZREMRANGEBYSCORE", scores, 0, 2), ("DEL", scores)),
         *(("SPUBLISH", channel, ""), ("SSUBSCRIBE", channel), ("SUNSUBSCRIBE", channel)),
     ]
@@ -122,7 +126,7 @@ async def redis_rights(d: Deployment) -> Finding:
     denied: list[str] = []
     try:
         async with connected(d) as (server, connection, key):
-            for words in _commands(key, key):
+            for words in _commands(key, key, receipts=d.settings.receipts_topic is not None):
                 try:
                     await server.ask(connection, *words)
                 except BrokerUnavailable as why:

@@ -107,6 +107,13 @@ async def test_redis_rights_of_a_user_without_some_fails_and_names_them(valkey: 
     assert finding.text == "the Redis user may not use: +function|load, +fcall, +zadd, +ssubscribe"
 
 
+async def test_redis_rights_for_receipts_are_needed_only_with_a_topic_for_them(valkey: Valkey) -> None:
+    await valkey.ask("ACL", "SETUSER", "wsbridge", *rights())
+    assert (await found("redis-rights", by_user(valkey))).state is OK
+    finding = await found("redis-rights", by_user(valkey) | {"RECEIPTS_TOPIC": "receipts"})
+    assert finding.text == "the Redis user may not use: +zcard, +zrangebyscore, +zscore"
+
+
 async def test_redis_rights_without_config_get_fail_and_configuration_is_not_checked(valkey: Valkey) -> None:
     await valkey.ask("ACL", "SETUSER", "wsbridge", *rights(), "-config|get")
     assert "+config|get" in (await found("redis-rights", by_user(valkey))).text

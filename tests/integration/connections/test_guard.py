@@ -247,9 +247,11 @@ async def test_address_over_its_failure_limit_is_refused_before_parsing(
 
 @pytest.mark.fault("C3", "B3")
 async def test_failures_behind_a_proxy_count_for_the_client_and_are_logged_with_its_address(
-    start: Start, logs: Logs
+    start: Start, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1")
+    now = asyncio.get_running_loop().time()
+    monkeypatch.setattr(bridge.bridge.rate_limits, "_clock", lambda: now)
     flood, other = "X-Forwarded-For: 203.0.113.7\r\n", "X-Forwarded-For: 203.0.113.8\r\n"
     for _ in range(10):
         async with WebSocketPeer(bridge.port) as peer:

@@ -40,7 +40,7 @@ check: $(tools) ## run lint, types, imports and the unit tests; do so before eac
 	$(bin)/tox run -q -e check
 
 .PHONY: test
-test: $(tools) ## run lint, types, all tests, and those that depend on the interpreter on each installed Python
+test: $(tools) ## run lint, types and all tests, and many of them on each newer Python that is installed
 	$(bin)/tox run-parallel -e lint,client # each needs one core
 	$(bin)/tox run --skip-env 'lint|client'
 

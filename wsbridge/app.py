@@ -88,8 +88,8 @@ class Bridge:
         self.jobs = Jobs(self._job_failed, patience=PATIENCE)
         self.checks = Checks()
         self.garbage = Garbage()
-        self.backlog = SlowConsumers(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
-        watch_bridge(self.metrics, self.registry, self.bus, self.backlog, self.rate_limits, self.checks)
+        self.slow_consumers = SlowConsumers(self.metrics, max_session=s.max_backlog_bytes, max_total=s.max_unsent_bytes)
+        watch_bridge(self.metrics, self.registry, self.bus, self.slow_consumers, self.rate_limits, self.checks)
         watch_limits(self.metrics, s)
         self._starter = Starter()
         self.keys = build(s, self.metrics) if s.authenticates else None
@@ -102,7 +102,7 @@ class Bridge:
             leeway=s.jwt_leeway,
         )
         self.tail = Tail()
-        numbers = Numbers(self.registry, self.bus, self.backlog, self.metrics, self.checks, self.admission)
+        numbers = Numbers(self.registry, self.bus, self.slow_consumers, self.metrics, self.checks, self.admission)
         replica = Replica(self.stations.replica, numbers, self.registry, self.tail)
         self.reports = Reports(self.registry, self.metrics)
         self._answer = partial(answer, self.stations, self.registry, replica, self.reports)
@@ -116,7 +116,7 @@ class Bridge:
             registry=self.registry,
             broker=self.broker,
             metrics=self.metrics,
-            backlog=self.backlog,
+            slow_consumers=self.slow_consumers,
             on_missed=CatchUp(self.broker, self._starter, self.metrics, self.stations).request,
             ping_interval=s.ping_interval,
             stations=self.stations,
@@ -126,7 +126,7 @@ class Bridge:
         self._jobs: dict[str, Job] = broker_jobs | {
             "broadcast": self.bus.broadcast,
             "heartbeat": heartbeat.run,
-            "backlog": self.backlog.run,
+            "slow_consumers": self.slow_consumers.run,
             "starter": self._starter.run,
             "reports": self.reports.run,
             "checks": self.checks.watch,
@@ -155,7 +155,7 @@ class Bridge:
             client_max_size=max_body(self.settings.max_event_bytes),
         )
         app[REGISTRY] = self.registry
-        app.on_response_prepare.append(middleware.finish)
+        app.on_response_prepare.append(middleware.on_response_prepare)
         access = Access(Trust.of(self.settings), self.metrics, internal=not public, sidecar_denied=self._sidecar.denied)
         admin = AdminHandler(
             admission=self.admission,
@@ -239,7 +239,7 @@ class Bridge:
         if s.redis_url is None:
             own = memory_broker(s, self.bus, self.metrics)
             return own, own.receipts, {}
-        is_pressed = self.backlog.is_pressed
+        is_pressed = self.slow_consumers.is_pressed
         broker = redis_broker(s.redis_url, s, self.bus, self.metrics, self.checks, is_pressed, self._answer)
         self._poll = broker.replicas.ask if broker.replicas else None
         reconciler = Reconciler(broker, self.registry, self.metrics)

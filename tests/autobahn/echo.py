@@ -10,7 +10,7 @@ from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
 from wsbridge.transports import client_frames, inbox, websocket
 from wsbridge.transports.client_frames import BINARY, PING, TEXT, Frame, text_of
-from wsbridge.transports.client_messages import ClientMessages, Sender
+from wsbridge.transports.client_messages import ClientMessages, FrameSource
 from wsbridge.transports.websocket import WebSocketConnection
 
 UNLIMITED = 2**30
@@ -31,7 +31,7 @@ def binary_frame(payload: bytes) -> bytes:
 class EchoMessages(ClientMessages):
     """Takes the place of `ClientMessages`: sends texts and binary messages back."""
 
-    def take(self, sender: Sender, session: Session, frame: Frame) -> None:
+    def take(self, sender: FrameSource, session: Session, frame: Frame) -> None:
         if session.state is State.CLOSED:
             return
         if frame.opcode == TEXT:

@@ -511,7 +511,7 @@ async def test_stalled_reader_is_closed_and_freed(start: Start, logs: Logs) -> N
             line = await logs.line("session.closed", session=hello["session_id"], code=4408, reason="slow_consumer")
             assert line["by"] == "server"
             assert session.unsent() == 0
-            assert len(bridge.bridge.backlog) == bridge.bridge.backlog.bytes == 0
+            assert len(bridge.bridge.slow_consumers) == bridge.bridge.slow_consumers.bytes == 0
             assert time.monotonic() - over < 2 + 2  # and some patience on a busy machine
         await bridge.hang_up()
         await until(lambda: footprint() <= (before[0], before[1] + 1))  # the test's own socket is still open
@@ -534,7 +534,7 @@ async def test_fast_reader_of_a_large_bulk_stays_connected(bridge: Running) -> N
 @pytest.mark.fault("C5")
 async def test_unread_sockets_share_frames_and_the_slowest_are_closed(start: Start, logs: Logs) -> None:
     bridge = await start(MAX_BACKLOG_BYTES="100000000", MAX_UNSENT_BYTES="8000000")
-    backlog = bridge.bridge.backlog
+    slow_consumers = bridge.bridge.slow_consumers
     async with Bystander(bridge), contextlib.AsyncExitStack() as stack:
         for _ in range(10):
             peer = await stack.enter_async_context(StalledReader(bridge.port))
@@ -544,9 +544,9 @@ async def test_unread_sockets_share_frames_and_the_slowest_are_closed(start: Sta
             assert await bridge.publish({"user_id": "stalled", "padding": "x" * 200_000}) == "SUCCESS"
             sent += 1
             begun = 10 * 200_500  # of a frame that is sent in pieces, each socket has its own
-            assert backlog.bytes < 200_500 * sent + begun + 10 * 100_000  # and not ten times as many
+            assert slow_consumers.bytes < 200_500 * sent + begun + 10 * 100_000  # and not ten times as many
         await logs.line("session.closed", code=4408, reason="slow_consumer", user="stalled")
-        await until(lambda: backlog.bytes <= 8_000_000)
+        await until(lambda: slow_consumers.bytes <= 8_000_000)
         assert bridge.bridge.registry.of("bystander")
     assert not logs.of("session.closed", code=4408, user="bystander")
 
@@ -767,7 +767,7 @@ async def test_bug_while_a_message_is_read_closes_its_connection_only(
         ws, hello = await bridge.opened()
         await ws.send_str('{"type":"ping"}')
         assert await closed(ws) == (1011, "internal")
-        line = await logs.line("internal.error", doing="talk", session=hello["session_id"])
+        line = await logs.line("internal.error", doing="client_frame", session=hello["session_id"])
         assert "Bug" in line["exception"]
         await logs.line("session.closed", session=hello["session_id"], code=1011)
     assert bridge.bridge.metrics.errors["internal"] == 1

@@ -17,20 +17,24 @@ class Peer:
     """A session on a fake connection."""
 
     def __init__(
-        self, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: SlowConsumers | None = None
+        self,
+        user: str = "u",
+        now: float = 0.0,
+        metrics: Metrics | None = None,
+        slow_consumers: SlowConsumers | None = None,
     ) -> None:
         self.connection = FakeConnection()
         self.metrics = metrics or Metrics()
         self.behind: list[Session] = []  # sessions for which `mend` was called
         self.on_missed: Callable[[Session], object] = self.behind.append
         self.now = now
-        if backlog is None:
-            backlog = SlowConsumers(self.metrics, max_session=BACKLOG, max_total=10**9, clock=lambda: self.now)
-        self.backlog = backlog
+        if slow_consumers is None:
+            slow_consumers = SlowConsumers(self.metrics, max_session=BACKLOG, max_total=10**9, clock=lambda: self.now)
+        self.slow_consumers = slow_consumers
         self.left: list[Session] = []  # one for each call of `leave`
         shared = Shared(
             metrics=self.metrics,
-            backlog=backlog,
+            slow_consumers=slow_consumers,
             on_missed=self._missed,
             on_leave=self.left.append,
         )
@@ -43,10 +47,14 @@ class Peer:
 
     @classmethod
     def live(
-        cls, user: str = "u", now: float = 0.0, metrics: Metrics | None = None, backlog: SlowConsumers | None = None
+        cls,
+        user: str = "u",
+        now: float = 0.0,
+        metrics: Metrics | None = None,
+        slow_consumers: SlowConsumers | None = None,
     ) -> "Peer":
         """A session that is attached at e:0, before the first event."""
-        peer = cls(user, now, metrics, backlog)
+        peer = cls(user, now, metrics, slow_consumers)
         peer.session.attach(Resume(Position("e", 0)), HELLO)
         return peer
 

@@ -84,7 +84,7 @@ class Replica:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.registry = Registry()
-        self.backlog = SlowConsumers(self.metrics, max_session=10**6, max_total=10**9)
+        self.slow_consumers = SlowConsumers(self.metrics, max_session=10**6, max_total=10**9)
         self.bus = Bus(self.registry, self.metrics, size=10_000, max_bytes=2**27)
         self.broker: Broker
         self.catch_up: CatchUp
@@ -94,7 +94,10 @@ class Replica:
         """Connect a client as admission does: count, subscribe, read, attach."""
         connection = FakeConnection()
         shared = Shared(
-            metrics=self.metrics, backlog=self.backlog, on_missed=self.catch_up.request, on_leave=self.registry.remove
+            metrics=self.metrics,
+            slow_consumers=self.slow_consumers,
+            on_missed=self.catch_up.request,
+            on_leave=self.registry.remove,
         )
         session = connection.session = Session(user, connection, shared, now=0.0, peer="", agent="")
         self.registry.add(session)

@@ -24,7 +24,7 @@ def weight_of(data: bytes, event_id: str) -> int:
 class History:
     """One user's last entries and position.
 
-    The position outlives the entries. Each operation except `since` takes constant time.
+    The position outlives the entries. Operations other than `since` and `find` take constant time.
     """
 
     __slots__ = ("_entries", "_start", "epoch", "offset", "trimmed", "weight")

@@ -25,8 +25,8 @@ class MemoryBroker:
     """`clock` is in seconds and monotonic.
 
     `max_bytes` bounds histories and remembered ids together, and the ids take half of it at most. Over it, the entries
-    of the least recently used users are dropped first. `max_bytes_per_user` bounds the weight (`weight_of`) of each
-    history. Over it, the oldest entries are dropped, but never the newest.
+    of the users that have had no event for longest are dropped first. `max_bytes_per_user` bounds the weight
+    (`weight_of`) of each history. Over it, the oldest entries are dropped, but never the newest.
     """
 
     sink: Sink
@@ -95,7 +95,7 @@ class MemoryBroker:
         return answer
 
     def expire(self, now: float) -> None:
-        """Drop some expired entries, positions and ids. Takes no time if none has expired."""
+        """Drop some expired entries and ids. Takes no time if none has expired. Positions stay until room is short."""
         self._seen.age(now)
         for _ in range(AT_ONCE):
             history = next(iter(self._filled.values()), None)

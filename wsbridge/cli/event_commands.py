@@ -205,8 +205,8 @@ def why(environ: Environ, user: str, event_id: str, url: str | None, *, as_json:
     EVENT_ID is the CloudEvent's id, or topic/partition/offset if the event has none. The first line is the answer. The
     lines below it are the event's stations: when it was received, and what each connection of the user got.
 
-    The exit code is 0 if every client that was connected then has the event, else 1. Outside of development mode the
-    command needs WSBRIDGE_ADMIN_TOKEN.
+    The exit code is 0 if every client that was connected when the event arrived has it, or, if none was, a later one
+    got it; else 1. Outside of development mode the command needs WSBRIDGE_ADMIN_TOKEN.
     """
     from wsbridge.cli.http import reaching, understanding
     from wsbridge.cli.why import DELIVERED, ask, report

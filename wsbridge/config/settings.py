@@ -40,7 +40,7 @@ class Settings:
 
     host: str = _env("127.0.0.1", types.HOST, "address or name to listen on; :: is IPv6 and IPv4")
     port: int = _env(8004, types.PORT, "port to listen on; 0 picks a free one")
-    internal_port: int | None = _env(None, types.PORT, "second port, for all routes but /ws and /sse")
+    internal_port: int | None = _env(None, types.PORT, "second port, for all routes but /ws, /sse and /client.*")
     pubsub_name: str = _env("pubsub-kafka", types.TEXT, "name of the Dapr pub/sub component")
     topics: Pairs = _env((("task-updates", "task_update"),), types.TOPIC_LIST, "topic=message type, comma-separated")
     user_id_field: str = _env(
@@ -172,7 +172,6 @@ class Settings:
         return {name: shown for name, shown in self.masked().items() if shown != defaults[name]}
 
 
-@functools.lru_cache(1024)
 @functools.lru_cache(1024)
 def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":

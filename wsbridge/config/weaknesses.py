@@ -54,7 +54,7 @@ def _routes(s: Settings) -> Iterator[str]:
         "that browsers reach; only tokens protect them"
     )
     for name, token, routes in (
-        ("ADMIN_TOKEN", s.admin_token, "/console, /stats and /users are"),
+        ("ADMIN_TOKEN", s.admin_token, "/console/stream, /stats, /user and /users are"),
         ("METRICS_TOKEN", s.metrics_token, "/metrics is"),
     ):
         if not token:

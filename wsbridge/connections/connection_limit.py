@@ -58,11 +58,11 @@ class ConnectionLimit:
         self._is_empty.clear()
         if self.is_full:
             self.make_room()
-        self.wait(member, known=known)
+        self.set_idle(member, known=known)
 
     def replace(self, member: LimitedConnection, successor: CountedConnection) -> None:
         """The connection is a WebSocket or a stream from now on, which is never cut to make room."""
-        self.work(member)
+        self.set_busy(member)
         self._members.discard(member)
         self._members.add(successor)
 
@@ -71,12 +71,12 @@ class ConnectionLimit:
         if not self._members:
             self._is_empty.set()
 
-    def wait(self, member: LimitedConnection, *, known: bool) -> None:
+    def set_idle(self, member: LimitedConnection, *, known: bool) -> None:
         """The connection waits for a request: it may be cut."""
         self._waiting[known][member] = None
 
-    def work(self, member: LimitedConnection) -> None:
-        """A request of the connection is being answered: it must not be cut."""
+    def set_busy(self, member: LimitedConnection) -> None:
+        """A request of the connection is being answered, or it ends: it must not be cut."""
         for waiting in self._waiting.values():
             waiting.pop(member, None)
 

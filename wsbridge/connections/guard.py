@@ -100,7 +100,7 @@ class ConnectionGuard(asyncio.Protocol):
         if self.transport is None or self.transport.is_closing():
             self._is_working = False
             return
-        self._port.connection_limit.wait(self, known=self.known)
+        self._port.connection_limit.set_idle(self, known=self.known)
         if self._head:  # read it after aiohttp has written the response, which a refusal of it must follow
             asyncio.get_running_loop().call_soon(self._go_on)
         else:
@@ -181,7 +181,7 @@ class ConnectionGuard(asyncio.Protocol):
             return b""
         self._has_paid = is_handshake
         self._is_working, self.has_answered = True, False
-        self._port.connection_limit.work(self)
+        self._port.connection_limit.set_busy(self)
         body = head.body()
         taken = body.feed(rest)
         sent, rest = rest[:taken], rest[taken:]
@@ -191,7 +191,7 @@ class ConnectionGuard(asyncio.Protocol):
         at_once = not (rest or head.upgrades)
         begin = self._port.direct.begin
         if not (body.is_done and begin(self, head, sent, is_handshake=is_handshake, at_once=at_once)):
-            self._hand_over(raw + sent)
+            self._pass_on(raw + sent)
         elif self._inner is not None:  # an earlier request needed it, as the sidecar's read of the subscriptions
             leave(self._inner)
             self._inner = None
@@ -201,10 +201,10 @@ class ConnectionGuard(asyncio.Protocol):
         taken = body.feed(data)  # if it raises, the connection is closed, which ends aiohttp's handler
         if body.is_done:
             self._body = None
-        self._hand_over(data if taken == len(data) else data[:taken])
+        self._pass_on(data if taken == len(data) else data[:taken])
         return data[taken:]
 
-    def _hand_over(self, data: bytes) -> None:
+    def _pass_on(self, data: bytes) -> None:
         if self._inner is None:
             self._inner = self._port.server()
             if self.transport is not None:
@@ -229,7 +229,7 @@ class ConnectionGuard(asyncio.Protocol):
     def _stop(self) -> None:
         self._stage = _REFUSED
         self._release()
-        self._port.connection_limit.work(self)
+        self._port.connection_limit.set_busy(self)
 
     def _release(self) -> None:
         self._clear_head()

@@ -137,7 +137,8 @@ def _listening(family: int, address: str, port: int) -> socket.socket:
         (address, port), family=socket.AddressFamily(family), backlog=BACKLOG, dualstack_ipv6=both
     )
     sock.setblocking(False)  # noqa: FBT003 - the method's only argument
-    # Connections inherit both options. asyncio's loop does not set the first: an accepted socket does not name TCP.
+    # Connections inherit both options. asyncio sets the first one only if the `proto` of a socket is IPPROTO_TCP, and
+    # that of an accepted socket is 0.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return sock

@@ -41,8 +41,8 @@ def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxie
     return intake
 
 
-async def finish(request: web.Request, response: web.StreamResponse) -> None:
-    """A handler for `on_response_prepare` of an Application: tells the guard whether an upgrade is granted."""
+async def on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
+    """A handler for the signal of this name. After a declined upgrade the connection is closed."""
     guard = guard_of(request)
     if guard is None:
         return

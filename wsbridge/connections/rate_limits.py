@@ -73,7 +73,7 @@ class RateLimits:
         return len(self._paid_until)
 
     def failed(self, address: str) -> None:
-        """Count a malformed or unauthenticated request of an address."""
+        """Count a request of an address that was answered with 4xx."""
         if not self._rate or self._trusts(address):
             return
         now, block = self._clock(), _block(address)

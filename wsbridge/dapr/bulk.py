@@ -13,7 +13,7 @@ BULK_TYPE = "com.dapr.event.sent.bulk"
 _MARK = BULK_TYPE.encode()
 
 
-class Entry(msgspec.Struct, gc=False, rename="camel"):
+class BulkEntry(msgspec.Struct, gc=False, rename="camel"):
     """One message of a bulk. `event` is a JSON string if the sidecar passes messages on verbatim (`rawPayload`)."""
 
     entry_id: str
@@ -23,16 +23,16 @@ class Entry(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Bulk(msgspec.Struct, gc=False):
-    entries: list[Entry]
+    entries: list[BulkEntry]
     type: str = ""
 
 
 _bulk = msgspec.json.Decoder(_Bulk)
-_entry = msgspec.json.Decoder(Entry)
+_entry = msgspec.json.Decoder(BulkEntry)
 _string = msgspec.json.Decoder(str)
 
 
-def read_entries(body: bytes) -> list[tuple[str, Entry | Rejected]] | None:
+def read_entries(body: bytes) -> list[tuple[str, BulkEntry | Rejected]] | None:
     """Each entry with its id, in order; None if the body is not a bulk.
 
     An entry without a readable id is left out. It cannot be answered, so the sidecar delivers it again.
@@ -45,7 +45,7 @@ def read_entries(body: bytes) -> list[tuple[str, Entry | Rejected]] | None:
     return [(entry.entry_id, entry) for entry in bulk.entries] if bulk.type == BULK_TYPE else None
 
 
-def _read_each(body: bytes) -> list[tuple[str, Entry | Rejected]] | None:
+def _read_each(body: bytes) -> list[tuple[str, BulkEntry | Rejected]] | None:
     """Decode the entries one by one, because the decoder has refused the whole document."""
     members = json_pieces.members(body)
     entries = json_pieces.elements(members.get("entries", b""))
@@ -54,7 +54,7 @@ def _read_each(body: bytes) -> list[tuple[str, Entry | Rejected]] | None:
     return [found for piece in entries if (found := _read_entry(piece)) is not None]
 
 
-def _read_entry(piece: bytes) -> tuple[str, Entry | Rejected] | None:
+def _read_entry(piece: bytes) -> tuple[str, BulkEntry | Rejected] | None:
     try:
         entry = _entry.decode(piece)
     except REFUSED as error:

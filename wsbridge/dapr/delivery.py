@@ -5,7 +5,7 @@ from typing import Any
 
 from wsbridge.core.events import Event, Rejected
 from wsbridge.dapr.attributes import coordinates
-from wsbridge.dapr.bulk import Entry, read_entries
+from wsbridge.dapr.bulk import BulkEntry, read_entries
 from wsbridge.dapr.envelope import Message, open_message
 from wsbridge.dapr.routing import Router
 
@@ -37,7 +37,7 @@ class DeliveryReader:
         entries = read_entries(body)
         return None if entries is None else [(entry_id, self._read(entry, topic)) for entry_id, entry in entries]
 
-    def _read(self, entry: Entry | Rejected, topic: str) -> Event | Rejected:
+    def _read(self, entry: BulkEntry | Rejected, topic: str) -> Event | Rejected:
         if isinstance(entry, Rejected):
             return entry
         return self.read(bytes(entry.event), topic, entry.metadata or {}, entry.content_type)
@@ -47,7 +47,7 @@ class DeliveryReader:
     ) -> Message | Rejected:
         return open_message(body, topic, metadata, content_type=content_type, escaped=self._escaped)
 
-    def _opened(self, entry: Entry | Rejected, topic: str) -> Message | Rejected:
+    def _opened(self, entry: BulkEntry | Rejected, topic: str) -> Message | Rejected:
         if isinstance(entry, Rejected):
             return entry
         return self._open(bytes(entry.event), topic, entry.metadata or {}, entry.content_type)

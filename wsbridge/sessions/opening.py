@@ -36,14 +36,16 @@ class SessionOpener:
     registry: Registry
     broker: Broker
     metrics: Metrics
-    backlog: SlowConsumers
+    slow_consumers: SlowConsumers
     on_missed: Callable[[Session], object]
     ping_interval: float
     stations: Stations
     reports: Reports | None = None
 
     def __post_init__(self) -> None:
-        self._shared = Shared(metrics=self.metrics, backlog=self.backlog, on_missed=self.on_missed, on_leave=self._left)
+        self._shared = Shared(
+            metrics=self.metrics, slow_consumers=self.slow_consumers, on_missed=self.on_missed, on_leave=self._left
+        )
 
     async def open(
         self, request: web.Request, connection: Connection, asked: str | None

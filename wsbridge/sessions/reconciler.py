@@ -55,7 +55,7 @@ class Reconciler:
                 patience = AGAIN
             except Exception as error:  # the task boundary: the next look may succeed
                 patience = INTERVAL
-                self.metrics.internal("watch", error)
+                self.metrics.internal("reconcile", error)
 
     async def look(self, missed: frozenset[str]) -> None:
         """Let sessions catch up: at once if they may have missed an entry, else if they were behind before too.

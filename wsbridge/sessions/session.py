@@ -35,7 +35,7 @@ class Shared:
     """The parts that all sessions of a replica share."""
 
     metrics: Metrics
-    backlog: SlowConsumers
+    slow_consumers: SlowConsumers
     on_missed: Callable[["Session"], object]  # must read the missed entries from the history, for `catch_up`
     on_leave: Callable[["Session"], object]  # is called when the connection has ended
 
@@ -51,7 +51,7 @@ class Session(Record):
         self.state = State.JOINING
         self.rest = 0  # number of entries after those of the replay; they are read when the replay is written
         self._shared = shared
-        self._sender = Sender(connection, shared.backlog.ledger, shared.metrics)
+        self._sender = Sender(connection, shared.slow_consumers.ledger, shared.metrics)
 
     @property
     def messages_sent(self) -> int:
@@ -94,7 +94,7 @@ class Session(Record):
             return False
         if self.state is not State.CLOSED and not self.close:
             self._sender.hold(entry, len(frame))
-            self._shared.backlog.add(self)
+            self._shared.slow_consumers.add(self)
         return False
 
     def fall_behind(self) -> None:
@@ -210,7 +210,7 @@ class Session(Record):
         return self._sender.written - self.connection.unsent()
 
     def _wait(self) -> None:
-        self._shared.backlog.add(self)
+        self._shared.slow_consumers.add(self)
         self.connection.wake()
 
     def _end_replay(self) -> None:
@@ -245,6 +245,6 @@ class Session(Record):
         self._settle()
 
     def _settle(self) -> None:
-        """Leave the backlog if no frames wait for the peer any more."""
+        """Leave `SlowConsumers` if no frames wait for the peer any more."""
         if not self._sender.has_any:
-            self._shared.backlog.discard(self)
+            self._shared.slow_consumers.discard(self)

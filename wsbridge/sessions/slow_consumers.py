@@ -17,13 +17,13 @@ from wsbridge.telemetry.metrics import Metrics
 LOOK = 0.25  # seconds between two looks at the sessions with unsent bytes
 LATE = 1.0  # seconds; if a look is later than this, the process was paused, and no peer is blamed
 PATIENCE = 1.0  # seconds within which a peer over its bound must read a `SHARE` of the bound
-REPLAY_PATIENCE = 30.0  # the same during a replay, which is sent at the peer's pace
+REPLAY_PATIENCE = 30.0  # the same during a replay, which is sent at the peer's pace; also below the bound
 SHARE = 16
 HEALTHY = 5.0  # seconds; a peer that will have read everything by then is never ended for lack of memory
 
 
 class Waiting(Protocol):
-    """The part of a session that its backlog needs."""
+    """The part of a session that `SlowConsumers` needs."""
 
     @property
     def is_replaying(self) -> bool: ...
@@ -104,7 +104,7 @@ class SlowConsumers:
             try:
                 self.look()
             except Exception as error:  # the task boundary: the next look may succeed
-                self._metrics.internal("backlog", error)
+                self._metrics.internal("slow_consumers", error)
 
     def look(self) -> None:
         """End the sessions whose peers are too slow for their own bound, then the slowest ones if memory is short."""

@@ -106,7 +106,7 @@ class Metrics(Collector):
         )
         self.redis_round_trip = self._histogram(
             "redis_round_trip_seconds",
-            "From a call to Redis to its answer, including time-outs and the wait for the batch before it.",
+            "From an append to Redis to its answer, including time-outs and the wait for the batch before it.",
             LATENCY,
         )
         self.loop_lag = self._histogram(

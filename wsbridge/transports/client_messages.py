@@ -21,7 +21,7 @@ from wsbridge.transports.client_frames import BINARY, PING, PONG, TEXT, Frame, t
 MAX_INVALID, INVALID_WINDOW = 10, 60.0  # this number of invalid messages within this many seconds ends a session
 
 
-class Sender(Protocol):
+class FrameSource(Protocol):
     """The connection that a frame came from."""
 
     is_checking: bool  # while it is True, further frames wait
@@ -43,7 +43,7 @@ class ClientMessages:
     metrics: Metrics
     reports: Reports | None = None
 
-    def take(self, sender: Sender, session: Session, frame: Frame) -> None:
+    def take(self, sender: FrameSource, session: Session, frame: Frame) -> None:
         """Handle a frame that is not a close. Raises `FrameError` for a text that is not UTF-8."""
         if session.state is State.CLOSED:
             return  # RFC 6455 §1.4: frames after the server's close are discarded
@@ -57,7 +57,7 @@ class ClientMessages:
         elif frame.opcode == BINARY:
             session.end(UNSUPPORTED)
 
-    def _take_text(self, sender: Sender, session: Session, text: str, size: int) -> None:
+    def _take_text(self, sender: FrameSource, session: Session, text: str, size: int) -> None:
         message = read_message(text)
         if message.position is not None:
             message = self._report(session, message.position, message.sample)
@@ -81,7 +81,7 @@ class ClientMessages:
         kind = self.reports.take(session, position, sample)
         return FromClient(kind, f"{position} is after {session.position}, the last position that was sent")
 
-    async def _authenticate(self, sender: Sender, session: Session, token: str) -> None:
+    async def _authenticate(self, sender: FrameSource, session: Session, token: str) -> None:
         try:
             await self.admission.reauthenticate(session, token)
         except Exception as failure:  # the task boundary: an error ends only this connection
@@ -91,7 +91,7 @@ class ClientMessages:
             sender.take_waiting()
 
 
-def _count_invalid(sender: Sender, session: Session) -> None:
+def _count_invalid(sender: FrameSource, session: Session) -> None:
     now = time.monotonic()
     sender.invalid_at = [at for at in sender.invalid_at or () if now - at < INVALID_WINDOW] + [now]
     if len(sender.invalid_at) >= MAX_INVALID:

@@ -79,7 +79,7 @@ class Inbox(BaseConnection):
         except Exception as error:  # the boundary to the loop, which would only log it
             if self.session is None:
                 raise
-            self.session.fail("talk", error)
+            self.session.fail("client_frame", error)
         self._check_size()
 
     def _take_close(self, close: Close) -> None:

@@ -46,7 +46,7 @@ class AdminHandler:
         return _json(body, status=200 if is_ready else 503)
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """Liveness, for Kubernetes and the sidecar: always 200."""
+        """Liveness, for Kubernetes and the sidecar. Once a background job has ended, the middleware answers 503."""
         return web.Response(text="ok\n")
 
     async def stats(self, request: web.Request) -> web.Response:

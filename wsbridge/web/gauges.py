@@ -17,7 +17,7 @@ def watch_bridge(
     metrics: Metrics,
     registry: Registry,
     bus: Bus,
-    backlog: SlowConsumers,
+    slow_consumers: SlowConsumers,
     rate_limits: RateLimits,
     checks: Checks,
 ) -> None:
@@ -35,7 +35,7 @@ def watch_bridge(
     watch("event_loop_tasks", "Tasks of the event loop.", _tasks)
     metrics.count("log_lines_dropped", "Log lines that were dropped.", dropped_lines, "reason")
     watch("queue_bytes", "Bytes of data in the queue.", lambda: bus.bytes)
-    watch("unsent_bytes", "Bytes that wait for slow peers, shared ones counted once.", lambda: backlog.bytes)
+    watch("unsent_bytes", "Bytes that wait for slow peers, shared ones counted once.", lambda: slow_consumers.bytes)
     metrics.watch_each(
         "health_check_ok",
         "1 if the check of /health succeeds, else 0.",

@@ -60,11 +60,13 @@ async def test_session_behind_unread_responses_waits_for_its_peer(bridge: Runnin
             transport.write(bytes(8_192))
             await asyncio.sleep(0)
         await peer.send(f"{head}\r\n".encode())
-        await until(lambda: bridge.bridge.backlog.bytes > HIGH_WATER)
+        await until(lambda: bridge.bridge.slow_consumers.bytes > HIGH_WATER)
         await bridge.publish({"user_id": "u1", "text": "x" * 100_000})
-        assert bridge.bridge.backlog.ledger.bytes > 100_000  # not in the transport's buffer, which nothing bounds
+        assert (
+            bridge.bridge.slow_consumers.ledger.bytes > 100_000
+        )  # not in the transport's buffer, which nothing bounds
         assert b"xxx" in await peer.until(b"xxx")
-        await until(lambda: not bridge.bridge.backlog.ledger.bytes)
+        await until(lambda: not bridge.bridge.slow_consumers.ledger.bytes)
 
 
 async def test_stream_whose_request_has_a_large_body_is_read_again(

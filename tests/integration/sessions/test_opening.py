@@ -63,14 +63,14 @@ async def test_opener_that_refuses_frees_what_was_published_meanwhile(
     async def resume(user: str, *_: object, **__: object) -> Resume:
         if not bridge.bridge.bus.depth:
             await bridge.publish({"user_id": user})
-            await until(lambda: len(bridge.bridge.backlog))
+            await until(lambda: len(bridge.bridge.slow_consumers))
         raise BrokerUnavailable("for good")
 
     monkeypatch.setattr("wsbridge.sessions.opening.RESUME_TIMEOUT", 0.5)
     monkeypatch.setattr(bridge.bridge.broker, "resume", resume)
     assert await closed(await bridge.connect("u1")) == (1013, "unavailable")
-    assert len(bridge.bridge.backlog) == 0
-    assert bridge.bridge.backlog.bytes == 0
+    assert len(bridge.bridge.slow_consumers) == 0
+    assert bridge.bridge.slow_consumers.bytes == 0
 
 
 async def test_opener_counts_a_session_that_ends_in_several_ways_once(bridge: Running, logs: Logs) -> None:

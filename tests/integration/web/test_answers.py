@@ -15,7 +15,9 @@ from wsbridge.web.users import End
 
 async def test_answers_are_of_the_kind_of_the_question(bridge: Running) -> None:
     b = bridge.bridge
-    replica = Replica("r1", Numbers(b.registry, b.bus, b.backlog, b.metrics, b.checks, b.admission), b.registry, b.tail)
+    replica = Replica(
+        "r1", Numbers(b.registry, b.bus, b.slow_consumers, b.metrics, b.checks, b.admission), b.registry, b.tail
+    )
 
     async def asked(question: Why | End | Look | Reach) -> bytes:
         return await answer(b.stations, b.registry, replica, b.reports, msgspec.msgpack.encode(question))

@@ -19,7 +19,7 @@ class Connection:
 
     def cut(self, reason: str) -> None:
         self.was_cut = reason
-        self._limit.work(self)
+        self._limit.set_busy(self)
         self._limit.hold(self, 0)
         self._limit.leave(self)
 
@@ -31,10 +31,10 @@ class Connection:
 def test_connection_limit_exceeded_cuts_the_longest_idle_unknown_peer_first() -> None:
     found = ConnectionLimit(3, Metrics())
     known, busy, first = Connection(found, known=True), Connection(found), Connection(found)
-    found.work(busy)
+    found.set_busy(busy)
     second = Connection(found)
     assert (first.was_cut, second.was_cut) == ("descriptors", "")
-    found.work(second)
+    found.set_busy(second)
     third = Connection(found)
     assert [c.was_cut for c in (known, busy, second, third)] == ["descriptors", "", "", ""]
 
@@ -45,7 +45,7 @@ def test_connection_limit_with_busy_connections_is_full_then_overflowing() -> No
     members = []
     while not found.is_overflowing:
         members.append(Connection(found))
-        found.work(members[-1])
+        found.set_busy(members[-1])
         assert found.is_full is (len(members) > 3)
     assert len(members) == 3 + MARGIN
     assert not any(member.was_cut for member in members)
@@ -69,7 +69,7 @@ def test_connection_limit_on_head_memory_cuts_the_oldest_head(monkeypatch: pytes
 def test_connection_limit_close_closes_idle_connections() -> None:
     found = ConnectionLimit(10, Metrics())
     waiting, working = Connection(found), Connection(found)
-    found.work(working)
+    found.set_busy(working)
     found.close()
     assert (waiting.was_cut, working.was_cut) == ("stop", "")
 

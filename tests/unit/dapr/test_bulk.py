@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.growth import LINEAR, growth
 from wsbridge.core.events import Rejected
-from wsbridge.dapr.bulk import BULK_TYPE, Entry, read_entries
+from wsbridge.dapr.bulk import BULK_TYPE, BulkEntry, read_entries
 
 
 def bulk(*entries: bytes, kind: str = BULK_TYPE) -> bytes:
@@ -14,7 +14,7 @@ def bulk(*entries: bytes, kind: str = BULK_TYPE) -> bytes:
 def test_read_entries_gives_each_with_its_id_in_order() -> None:
     entries = read_entries(bulk(b'{"entryId":"0","event":{}}', b'{"entryId":"1","event":"YQ==","contentType":"a/b"}'))
     assert entries is not None
-    assert [(entry_id, type(entry)) for entry_id, entry in entries] == [("0", Entry), ("1", Entry)]
+    assert [(entry_id, type(entry)) for entry_id, entry in entries] == [("0", BulkEntry), ("1", BulkEntry)]
 
 
 @pytest.mark.parametrize(

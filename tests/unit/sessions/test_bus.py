@@ -328,7 +328,7 @@ async def test_bus_slow_consumer_is_closed_and_others_are_not_affected() -> None
         slow.connection.buffered = BACKLOG + HIGH_WATER
         assert await bench.deliver(entry(1)) == []
         slow.now = PATIENCE
-        slow.backlog.look()
+        slow.slow_consumers.look()
         await bench.deliver(entry(2))
     assert slow.connection.ended == [SLOW_CONSUMER]
     assert quick.ids == ["e:1", "e:2"]

@@ -316,7 +316,7 @@ async def test_reconciler_after_an_error_logs_it_and_continues(where: str) -> No
         bench.histories.positions["other"] = at(2)
         bench.histories.doubt("other")
         await until(lambda: len(bench.histories.patience) == 3)
-    assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "watch")]
+    assert [(line["event"], line["doing"]) for line in lines] == [("internal.error", "reconcile")]
     assert +bench.metrics.errors == {"internal": 1}
     assert (peer.behind, other.behind) == ([peer.session], [other.session])
     assert bench.histories.patience == [AGAIN, INTERVAL, INTERVAL]

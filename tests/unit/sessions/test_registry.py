@@ -38,7 +38,7 @@ class Crowd:
         metrics = Metrics()
         self._shared = Shared(
             metrics=metrics,
-            backlog=SlowConsumers(metrics, max_session=10_000, max_total=10**9),
+            slow_consumers=SlowConsumers(metrics, max_session=10_000, max_total=10**9),
             on_missed=lambda _: None,
             on_leave=self.registry.remove,
         )

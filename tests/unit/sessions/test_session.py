@@ -126,7 +126,7 @@ async def test_session_missed_entry_among_held_ones_requests_another_catch_up() 
     await peer.catch_up(resume(0, top=2))
     assert peer.ids == ["e:1", "e:2", "e:3"]
     assert peer.behind == [peer.session] * 2
-    assert len(peer.backlog) == 0
+    assert len(peer.slow_consumers) == 0
     peer.offer(7)
     await peer.catch_up(resume(3, top=6))
     assert peer.ids == [f"e:{n}" for n in range(1, 8)]
@@ -234,7 +234,13 @@ def test_session_deliver_does_the_same_as_offer_of_each_entry_and_flush(
             peer.session.flush()
         session, metrics = peer.session, peer.metrics
         state = (session.state, session.position, session.unsent(), session.messages_sent, session.is_pumped)
-        counts = (metrics.sent, metrics.sent_bytes, peer.backlog.ledger.bytes, len(peer.backlog), peer.connection.woken)
+        counts = (
+            metrics.sent,
+            metrics.sent_bytes,
+            peer.slow_consumers.ledger.bytes,
+            len(peer.slow_consumers),
+            peer.connection.woken,
+        )
         found.append((taken, len(peer.behind), state, counts, peer.connection.written))
     assert found[0] == found[1]
 
@@ -245,13 +251,13 @@ def test_session_flush_to_a_free_transport_is_one_write() -> None:
     peer.offer(1, 2, 3)
     peer.session.flush()
     assert len(peer.connection.written) == 2  # with `connected`
-    assert (len(peer.backlog), peer.connection.woken) == (0, 0)
+    assert (len(peer.slow_consumers), peer.connection.woken) == (0, 0)
 
 
 @pytest.mark.fault("C5")
 def test_session_frames_waiting_for_many_peers_are_held_once() -> None:
-    backlog = SlowConsumers(Metrics(), max_session=10**6, max_total=10**9)
-    peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
+    slow_consumers = SlowConsumers(Metrics(), max_session=10**6, max_total=10**9)
+    peers = [Peer.live(f"u{n}", slow_consumers=slow_consumers) for n in range(20)]
     shared = large(1)
     frame = peers[0].connection.update(shared)
     for peer in peers:
@@ -259,34 +265,34 @@ def test_session_frames_waiting_for_many_peers_are_held_once() -> None:
         peer.session.offer(shared, frame)
         peer.session.flush()
         assert peer.session.unsent() == HIGH_WATER + 1 + len(frame)
-    assert backlog.ledger.bytes == len(frame)
-    assert backlog.bytes == len(frame) + 20 * (HIGH_WATER + 1)
+    assert slow_consumers.ledger.bytes == len(frame)
+    assert slow_consumers.bytes == len(frame) + 20 * (HIGH_WATER + 1)
     for peer in peers:
         peer.session.leave()
-    assert (backlog.bytes, len(backlog)) == (0, 0)
+    assert (slow_consumers.bytes, len(slow_consumers)) == (0, 0)
 
 
 @pytest.mark.fault("C5")
 def test_session_whose_peer_does_not_read_shares_the_data_of_an_event_with_other_users() -> None:
-    backlog = SlowConsumers(Metrics(), max_session=10**6, max_total=10**9)
-    peers = [Peer.live(f"u{n}", backlog=backlog) for n in range(20)]
+    slow_consumers = SlowConsumers(Metrics(), max_session=10**6, max_total=10**9)
+    peers = [Peer.live(f"u{n}", slow_consumers=slow_consumers) for n in range(20)]
     data = b'"%b"' % (b"x" * PORTION)
     for peer in peers:
         peer.connection.buffered = HIGH_WATER + 1
         peer.offer(1)
         peer.session.flush()
-    before = backlog.ledger.bytes
+    before = slow_consumers.ledger.bytes
     for offset in (2, 3):
         for peer in peers:
             assert peer.session.offer(entry(offset, user=peer.session.user, data=data), bytes(PORTION))
             peer.session.flush()
-    assert backlog.ledger.bytes == before + len(data)
+    assert slow_consumers.ledger.bytes == before + len(data)
     for peer in peers:
         assert peer.session.messages_sent == 4
         while peer.session.is_pumped:
             peer.session.pump()
         assert peer.ids == ["e:1", "e:2", "e:3"]
-    assert backlog.ledger.bytes == 0
+    assert slow_consumers.ledger.bytes == 0
 
 
 @pytest.mark.fault("D4")
@@ -299,13 +305,13 @@ async def test_session_large_batch_is_written_in_portions_as_the_transport_drain
     peer.connection.draining = draining
     give(peer, *(large(n, 10_000) for n in range(1, 31)))
     assert peer.ids == []
-    peer.backlog.look()
+    peer.slow_consumers.look()
     await peer.pumped()
     assert peer.ids == [f"e:{n}" for n in range(1, 31)]
     assert max(map(len, peer.connection.written)) <= PORTION
     assert len(seen) >= 5
     assert peer.connection.ended == []
-    assert (peer.session.unsent(), len(peer.backlog)) == (0, 0)
+    assert (peer.session.unsent(), len(peer.slow_consumers)) == (0, 0)
 
 
 @pytest.mark.fault("D4")
@@ -313,11 +319,11 @@ def test_session_over_its_bound_is_closed_as_slow_consumer_after_some_time() -> 
     peer = Peer.live()
     give(peer, large(1))
     for peer.now, slow in ((0.25, False), (0.75, False), (0.9, False), (1.1, True)):
-        peer.backlog.look()
+        peer.slow_consumers.look()
         assert (peer.session.close == SLOW_CONSUMER) is slow
     assert peer.connection.ended == [SLOW_CONSUMER]
     assert peer.connection.timers == [True]  # its memory is freed soon
-    assert (peer.backlog.bytes, len(peer.backlog)) == (0, 0)
+    assert (peer.slow_consumers.bytes, len(peer.slow_consumers)) == (0, 0)
 
 
 def test_session_slow_consumer_gets_the_rest_of_a_frame_before_its_close() -> None:
@@ -383,7 +389,7 @@ def test_session_peer_that_reads_counts_as_alive() -> None:
     give(peer, large(1))
     peer.session.pump()
     peer.now = 7.0
-    peer.backlog.look()
+    peer.slow_consumers.look()
     assert peer.session.heard_at == 7.0
 
 
@@ -412,7 +418,7 @@ def test_session_ended_before_attach_sends_connected_then_its_close(
     assert [m["type"] for m in peer.connection.messages] == kinds
     assert peer.connection.ended == [close]
     assert peer.session.state is State.CLOSED
-    assert peer.backlog.bytes == 0
+    assert peer.slow_consumers.bytes == 0
 
 
 @pytest.mark.fault("E9")
@@ -422,7 +428,7 @@ def test_session_lost_before_attach_writes_nothing() -> None:
     peer.session.drop("lost")
     peer.session.attach(Resume(Position("e", 0)), HELLO)
     assert (peer.connection.written, peer.connection.ended, peer.connection.aborted) == ([], [], 1)
-    assert peer.backlog.bytes == 0
+    assert peer.slow_consumers.bytes == 0
 
 
 # The end.
@@ -561,12 +567,12 @@ async def test_session_peer_that_does_not_read_its_replay_is_a_slow_consumer() -
     await asyncio.sleep(0)
     for seconds in range(30):
         peer.now = float(seconds)
-        peer.backlog.look()
+        peer.slow_consumers.look()
     assert peer.connection.ended == []
     peer.now = 30.0
-    peer.backlog.look()
+    peer.slow_consumers.look()
     assert peer.connection.ended == [SLOW_CONSUMER]
-    assert peer.backlog.bytes == 0
+    assert peer.slow_consumers.bytes == 0
     attaching.cancel()
     assert peer.connection.pumping
     peer.connection.pumping.cancel()
@@ -579,7 +585,7 @@ def test_session_whose_peer_is_lost_during_its_replay_keeps_nothing() -> None:
     peer.session.attach(resume(0, top=2 * REPLAY_PORTION), HELLO)
     peer.session.leave()
     assert (peer.session.final_close, peer.session.is_pumped, peer.ids) == (LOST, False, [])
-    assert peer.backlog.bytes == 0
+    assert peer.slow_consumers.bytes == 0
 
 
 async def test_session_ended_during_its_replay_sends_nothing_more() -> None:
@@ -602,12 +608,12 @@ def test_session_held_entries_are_bounded() -> None:
     peer.session.fall_behind()
     held = large(1, BACKLOG)
     peer.session.offer(held, peer.connection.update(held))
-    assert peer.session.unsent() > peer.backlog.ledger.bytes == len(held.data) > BACKLOG
+    assert peer.session.unsent() > peer.slow_consumers.ledger.bytes == len(held.data) > BACKLOG
     for peer.now in (0.5, 1.5):
-        peer.backlog.look()
+        peer.slow_consumers.look()
     assert peer.connection.ended == [SLOW_CONSUMER]
     assert peer.offer(2) == [False]
-    assert peer.backlog.bytes == 0
+    assert peer.slow_consumers.bytes == 0
 
 
 @given(
@@ -673,7 +679,7 @@ async def test_session_whose_rest_is_empty_when_it_is_read_goes_live() -> None:
     await peer.attach(resume(0, top=2)._replace(rest=2))
     await peer.catch_up(resume(2))
     assert (peer.ids, peer.session.state) == (["e:1", "e:2"], State.LIVE)
-    assert (len(peer.backlog), peer.backlog.bytes) == (0, 0)
+    assert (len(peer.slow_consumers), peer.slow_consumers.bytes) == (0, 0)
 
 
 async def test_session_without_entries_but_with_a_rest_asks_for_it_and_keeps_what_it_holds() -> None:
@@ -702,7 +708,7 @@ def test_session_leave_reports_itself_and_frees_what_waits() -> None:
     give(peer, large(1))
     peer.session.leave()
     assert peer.left == [peer.session]
-    assert (peer.session.state, peer.backlog.bytes, len(peer.backlog)) == (State.CLOSED, 0, 0)
+    assert (peer.session.state, peer.slow_consumers.bytes, len(peer.slow_consumers)) == (State.CLOSED, 0, 0)
 
 
 def test_session_drop_does_not_report_itself_before_its_connection_has_ended() -> None:
@@ -720,7 +726,7 @@ def test_session_echoes_the_code_of_the_peers_close_unless_it_closed_first() -> 
     assert (peer.connection.ended, peer.session.close) == ([Close(3000, "")], None)
     assert closing.connection.ended == [POLICY]
     assert peer.offer(1) == [False]
-    assert (len(peer.backlog), peer.backlog.ledger.bytes) == (0, 0)
+    assert (len(peer.slow_consumers), peer.slow_consumers.ledger.bytes) == (0, 0)
 
 
 def test_session_answers_its_peers_close_before_what_waits() -> None:
@@ -728,7 +734,7 @@ def test_session_answers_its_peers_close_before_what_waits() -> None:
     peer.connection.buffered = HIGH_WATER + 1
     peer.session.send(b"a")
     peer.session.answer_close(Close(1000, ""))
-    assert (peer.connection.ended, peer.backlog.ledger.bytes) == ([Close(1000, "")], 0)
+    assert (peer.connection.ended, peer.slow_consumers.ledger.bytes) == ([Close(1000, "")], 0)
 
 
 def test_session_taken_grows_as_its_buffer_drains() -> None:
@@ -742,9 +748,9 @@ def test_session_taken_grows_as_its_buffer_drains() -> None:
 def test_session_fail_counts_the_error_and_closes_with_internal() -> None:
     peer = Peer.live()
     with capture_logs() as lines:
-        peer.session.fail("talk", ZeroDivisionError())
+        peer.session.fail("client_frame", ZeroDivisionError())
     assert [(line["event"], line["doing"], line["session"]) for line in lines] == [
-        ("internal.error", "talk", peer.session.id)
+        ("internal.error", "client_frame", peer.session.id)
     ]
     assert (peer.metrics.errors["internal"], peer.connection.ended) == (1, [INTERNAL])
 

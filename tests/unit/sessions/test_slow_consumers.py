@@ -23,8 +23,8 @@ class Slow:
         self._taken = 0.0
         self._bench = bench
         self.data = bytes(bytearray(waits))
-        bench.backlog.ledger.hold(self.data)
-        bench.backlog.add(self)
+        bench.slow_consumers.ledger.hold(self.data)
+        bench.slow_consumers.add(self)
         bench.sessions.append(self)
 
     def unsent(self) -> int:
@@ -41,8 +41,8 @@ class Slow:
 
     def end(self, close: Close) -> None:
         self.closed = close
-        self._bench.backlog.ledger.release(self.data)
-        self._bench.backlog.discard(self)
+        self._bench.slow_consumers.ledger.release(self.data)
+        self._bench.slow_consumers.discard(self)
 
     def go_on(self, seconds: float) -> None:
         size = min(self.pace * seconds, self.waits)
@@ -58,7 +58,9 @@ class Bench:
     def __init__(self, *, max_session: int = BOUND, max_total: int = 10**9) -> None:
         self.now = 100.0
         self.metrics = Metrics()
-        self.backlog = SlowConsumers(self.metrics, max_session=max_session, max_total=max_total, clock=lambda: self.now)
+        self.slow_consumers = SlowConsumers(
+            self.metrics, max_session=max_session, max_total=max_total, clock=lambda: self.now
+        )
         self.sessions: list[Slow] = []
 
     def wait(self, seconds: float) -> None:
@@ -66,11 +68,11 @@ class Bench:
             self.now += LOOK
             for session in self.sessions:
                 session.go_on(LOOK)
-            self.backlog.look()
+            self.slow_consumers.look()
 
     def pause(self, seconds: float) -> None:
         self.now += seconds
-        self.backlog.look()
+        self.slow_consumers.look()
 
 
 @pytest.mark.fault("D4")
@@ -143,7 +145,7 @@ def test_backlog_look_that_is_late_shows_the_lag_of_the_event_loop() -> None:
     bench = Bench()
     for seconds in (LOOK, LOOK + 0.3, LOOK / 2):
         bench.now += seconds
-        bench.backlog.look()
+        bench.slow_consumers.look()
     read = bench.metrics.registry.get_sample_value
     assert read("wsbridge_event_loop_lag_seconds_count") == 3
     assert read("wsbridge_event_loop_lag_seconds_sum") == pytest.approx(0.3)
@@ -170,7 +172,7 @@ def test_backlog_over_the_total_ends_who_took_much_and_takes_nothing_now() -> No
     bench = Bench(max_session=10**9, max_total=10**9)
     took, takes = Slow(bench, TOTAL, pace=TOTAL), Slow(bench, TOTAL, pace=TOTAL / 100)
     bench.wait(LOOK)
-    took.pace, bench.backlog._max_total = 0, TOTAL
+    took.pace, bench.slow_consumers._max_total = 0, TOTAL
     bench.wait(LOOK)
     assert (took.closed, takes.closed) == (SLOW_CONSUMER, None)
 
@@ -208,7 +210,7 @@ def test_backlog_of_a_peer_that_reads_shows_that_it_lives() -> None:
     bench.wait(1)
     assert (takes.heard, stalls.heard) == (bench.now, 0.0)
     bench.now += 0.1
-    bench.backlog.discard(stalls)
+    bench.slow_consumers.discard(stalls)
     assert stalls.heard == bench.now  # it has read everything
 
 
@@ -225,9 +227,9 @@ async def test_backlog_continues_after_an_error(monkeypatch: pytest.MonkeyPatch)
         pauses.append(seconds)
 
     monkeypatch.setattr("wsbridge.sessions.slow_consumers.asyncio.sleep", at_once)
-    monkeypatch.setattr(bench.backlog, "look", look)
+    monkeypatch.setattr(bench.slow_consumers, "look", look)
     with capture_logs() as lines, pytest.raises(Enough):
-        await bench.backlog.run()
+        await bench.slow_consumers.run()
     assert pauses == [LOOK, LOOK]
     (line,) = lines
-    assert (line["event"], line["doing"], str(line["exc_info"])) == ("internal.error", "backlog", "a bug")
+    assert (line["event"], line["doing"], str(line["exc_info"])) == ("internal.error", "slow_consumers", "a bug")

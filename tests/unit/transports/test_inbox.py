@@ -15,7 +15,7 @@ from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
 from wsbridge.transports.base import MAX_IGNORED
 from wsbridge.transports.client_frames import Frame
-from wsbridge.transports.client_messages import ClientMessages, Sender
+from wsbridge.transports.client_messages import ClientMessages, FrameSource
 from wsbridge.transports.inbox import FRAMES_PER_SECOND, MAX_WAITING, Inbox
 
 
@@ -27,7 +27,7 @@ class Recorded(ClientMessages):
         super().__init__(nothing, nothing, nothing)
         self.texts: list[str] = []
 
-    def take(self, sender: Sender, session: Session, frame: Frame) -> None:
+    def take(self, sender: FrameSource, session: Session, frame: Frame) -> None:
         if frame.opcode != TEXT or session.state is State.CLOSED:
             super().take(sender, session, frame)
         elif frame.payload == b"bug":

@@ -16,10 +16,10 @@ def watched() -> tuple[Metrics, Bus, RateLimits]:
     registry = Registry(max_connections=10, max_per_user=10)
     bus = Bus(registry, metrics, size=10, max_bytes=1_000)
     rate_limits = RateLimits(failure_rate=1.0, handshake_rate=1.0, trusts=lambda _: False)
-    backlog = SlowConsumers(metrics, max_session=1_000, max_total=1_000)
+    slow_consumers = SlowConsumers(metrics, max_session=1_000, max_total=1_000)
     checks = Checks()
     checks.add("queue", lambda: "nearly full" if bus.depth else None)
-    watch_bridge(metrics, registry, bus, backlog, rate_limits, checks)
+    watch_bridge(metrics, registry, bus, slow_consumers, rate_limits, checks)
     return metrics, bus, rate_limits
 
 

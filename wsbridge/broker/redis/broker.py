@@ -15,7 +15,7 @@ from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import DISCONNECT, decode_entries, keys_of, parse_position
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.errors import Declined
-from wsbridge.broker.redis.forwarder import Forwarder, receipt
+from wsbridge.broker.redis.forwarder import Forwarder, received_at
 from wsbridge.broker.redis.loss_detector import LossDetector, portions
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.poll import Replicas
@@ -129,7 +129,7 @@ class RedisBroker:
         if payload == DISCONNECT:
             self.sink.disconnect(subscription.user)
             return
-        await self._forwarder.take(channel, decode_entries(subscription.user, payload, receipt))
+        await self._forwarder.take(channel, decode_entries(subscription.user, payload, received_at))
 
     def on_interrupted(self, why: str) -> None:
         self._distrust(why)

@@ -88,7 +88,7 @@ class Forwarder:
             del self._queues[channel]
 
     async def _put_large(self, entries: Sequence[Entry]) -> None:
-        """Put large data at the pace of the peers, up to a limit. The backlog ends peers that do not read."""
+        """Put large data at the pace of the peers, up to a limit. `SlowConsumers` ends peers that do not read."""
         async with self._pacing:
             for _ in range(round(PATIENCE / LOOK)):
                 if not self.is_pressed() and self._is_empty():
@@ -122,9 +122,9 @@ class Forwarder:
 
 
 @functools.lru_cache(64)
-def receipt(stamp: str) -> float:
+def received_at(stamp: str) -> float:
     """Convert an event's timestamp, set when a replica received it, to the clock of this loop.
 
-    Cached, so that all events of a delivery have the same receipt.
+    Cached, so that all events of a delivery have the same time.
     """
     return time.monotonic() - max(0.0, time.time() - seconds_of(stamp))

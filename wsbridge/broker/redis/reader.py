@@ -7,14 +7,14 @@ from wsbridge.broker.redis.append import Limits, seed
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import Referenced, decode_entries, keys_of
 from wsbridge.broker.redis.commands import Command, call
-from wsbridge.broker.redis.forwarder import receipt
+from wsbridge.broker.redis.forwarder import received_at
 from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.recovery import Gap, Resume, decide_resume
 
 PORTION = 262_144  # bytes of a history that are read at a time
 SEARCHED, STEP = 2_048, 16  # entries of a history that `find` reads in all, and at a time
-LOADED = 1_048_576  # the same, with data that has its own key
+LOADED = 1_048_576  # bytes of entries that one resume returns, with data that has its own key; or one larger entry
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Reader:
         resume = decide_resume(after, top, kept, trimmed)
         if not (resume.recovered and packed):
             return resume
-        return await self._completed(resume, top, decode_entries(user, b"".join(packed), receipt), wait=wait)
+        return await self._completed(resume, top, decode_entries(user, b"".join(packed), received_at), wait=wait)
 
     async def find(self, user: str, event_id: str) -> Position | None:
         """The position of the newest entry of an event, among the newest `SEARCHED`."""
@@ -47,7 +47,7 @@ class Reader:
             (reply,) = await self.pipeline.ask(Command(key, ("LRANGE", key, last - STEP + 1, last)))
             for packed in reversed(reply):
                 if wanted in packed:
-                    for found in decode_entries(user, packed, receipt):
+                    for found in decode_entries(user, packed, received_at):
                         entry = found.entry if isinstance(found, Referenced) else found
                         if entry.event_id == event_id:
                             return Position(entry.epoch, entry.offset)

@@ -201,7 +201,7 @@ class Subscriber:
         try:
             await self._listener.on_message(name, payload)
         except Exception as error:  # an error in one message must not end the subscription of all others
-            self._listener.on_error("hear", error)
+            self._listener.on_error("subscription", error)
             self._listener.on_resubscribed(name)
 
     def _resubscribe(self, why: str, names: Iterable[str]) -> None:

@@ -119,8 +119,8 @@ def verify(
     the ingress, which reconnect and resume. Compares what they got with what was published. Names each fault with its
     cure.
 
-    Give it the settings of the bridge: WSBRIDGE_TOPICS, WSBRIDGE_USER_ID_FIELD, WSBRIDGE_HISTORY_TTL and _SIZE. Sends
-    DAPR_API_TOKEN to the sidecar, or APP_API_TOKEN to the bridge.
+    Give it the settings of the bridge: WSBRIDGE_TOPICS, WSBRIDGE_PUBSUB_NAME, WSBRIDGE_USER_ID_FIELD,
+    WSBRIDGE_HISTORY_TTL and WSBRIDGE_HISTORY_SIZE. Sends DAPR_API_TOKEN to the sidecar, or APP_API_TOKEN to the bridge.
 
     Ends by itself. Ctrl-C ends it earlier, with a report of what it has seen. The exit code is 1 after a failure.
     """

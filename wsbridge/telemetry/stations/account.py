@@ -20,7 +20,7 @@ from wsbridge.telemetry.stations.ring import Stations
 MOST = 200  # receipts, relays or connections in one account; older ones are left out
 
 
-class Receipt(msgspec.Struct):
+class Arrival(msgspec.Struct):
     """A delivery of the event by the sidecar. `place` is topic/partition/offset, as far as it is known."""
 
     at: float
@@ -74,7 +74,7 @@ class Account(msgspec.Struct):
     since: float
     is_on: bool
     may_be_left_out: bool = False
-    receipts: list[Receipt] = []
+    receipts: list[Arrival] = []
     relays: list[Relay] = []
     connections: list[Connection] = []
     partitions: list[str] = []  # topics and partitions of the user's last events on this replica, newest first
@@ -98,7 +98,7 @@ async def collect(stations: Stations, user: str, event_id: str, connected: Seque
             case Refused(event_id=found) if found == event_id:
                 place = record.place or record.topic
                 account.receipts.append(
-                    Receipt(record.at, place, record.status, reason=record.reason, detail=record.text)
+                    Arrival(record.at, place, record.status, reason=record.reason, detail=record.text)
                 )
             case Relayed():
                 account.relays += [
@@ -120,14 +120,14 @@ def _places(ids: Iterable[str], event_id: str) -> list[int]:
     return [place for place, found in enumerate(ids) if found == event_id]
 
 
-def _receipts(record: Received, user: str, event_id: str) -> list[Receipt]:
+def _receipts(record: Received, user: str, event_id: str) -> list[Arrival]:
     found = []
     for place in _places(record.ids, event_id):
         status, reason, detail = record.outcomes[place] if record.outcomes else ("stored", None, "")
         where = "/".join(map(str, filter(None, (record.topic, record.partitions[place], record.offsets[place]))))
         users = record.users[place]
         found.append(
-            Receipt(record.at, where, status, user in users, len(users), record.produced[place], reason, detail)
+            Arrival(record.at, where, status, user in users, len(users), record.produced[place], reason, detail)
         )
     return found
 

@@ -59,7 +59,7 @@ class Resumed(msgspec.Struct, array_like=True, tag=4, gc=False):
     transport: str
     opened_at: float
     is_start: bool
-    asked: str | None  # the position that the client sent
+    asked: str | None  # the position after which was read: at the start the one that the client sent
     position: Position
     replayed: int
     gap: str | None

@@ -6,7 +6,7 @@ import msgspec
 
 from wsbridge.core.events import Position
 from wsbridge.core.timestamps import timestamp
-from wsbridge.telemetry.stations.account import Account, Connection, Read, Receipt
+from wsbridge.telemetry.stations.account import Account, Arrival, Connection, Read
 from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
 
 
@@ -42,7 +42,7 @@ def _station(at: float, name: str, replica: str, text: str, session: str = "") -
     return Station(timestamp(at), name, replica, text, session)
 
 
-def _described(receipt: Receipt) -> str:
+def _described(receipt: Arrival) -> str:
     words = [receipt.place, receipt.status]
     if receipt.produced is not None:
         words.append(f"{span(receipt.at - receipt.produced)} after its Kafka timestamp")

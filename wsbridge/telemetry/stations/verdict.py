@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from wsbridge.core.events import Position
-from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
+from wsbridge.telemetry.stations.account import Account, Arrival, Connection, Relay
 from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
 
 ABSENT = "no connection when it arrived"
@@ -72,7 +72,7 @@ def _judged(case: Case) -> Verdict:
     return _of_unknown(case)
 
 
-def _of_refused(receipt: Receipt, now: float) -> Verdict:
+def _of_refused(receipt: Arrival, now: float) -> Verdict:
     if receipt.status == "dropped":
         return Verdict(Code.DROPPED, f"dropped: {receipt.detail} ({receipt.reason})")
     why = ", ".join(filter(None, (receipt.reason, receipt.detail)))
@@ -149,7 +149,7 @@ def _of_denials(case: Case) -> str:
     return f"; {calls} were refused, the last one {ago} ago: see request.denied in the log"
 
 
-def _of_duplicates(stored: Sequence[Receipt]) -> str:
+def _of_duplicates(stored: Sequence[Arrival]) -> str:
     """A clause about later deliveries of the event."""
     if not stored or stored[-1].status != "duplicate":
         return ""
@@ -158,7 +158,7 @@ def _of_duplicates(stored: Sequence[Receipt]) -> str:
     return f"; a duplicate was skipped ({stored[-1].place}{later})"
 
 
-def _of_stored(case: Case, stored: Sequence[Receipt], relays: Sequence[Relay]) -> Verdict:
+def _of_stored(case: Case, stored: Sequence[Arrival], relays: Sequence[Relay]) -> Verdict:
     position = relays[0].position if relays else case.kept
     at = relays[0].at if relays else stored[0].at if stored else None
     connections = sorted((c for account in case.accounts for c in account.connections), key=lambda c: c.opened_at)
@@ -217,7 +217,7 @@ def _where(case: Case, position: Position | None, at: float | None) -> str:
     return f"{lead}: Redis has lost or evicted it, see redis-eviction of wsbridge doctor"
 
 
-def _delay(stored: Sequence[Receipt], relays: Sequence[Relay]) -> str:
+def _delay(stored: Sequence[Arrival], relays: Sequence[Relay]) -> str:
     """The time until the event was written to sockets: since Kafka got it, or else since the bridge did."""
     if not relays or not stored:
         return ""

@@ -18,7 +18,7 @@ class Numbers:
 
     registry: Registry
     bus: Bus
-    backlog: SlowConsumers
+    slow_consumers: SlowConsumers
     metrics: Metrics
     checks: Checks
     admission: Admission
@@ -42,7 +42,7 @@ class Numbers:
                 "max_entries": self.bus.depth + self.bus.room(),
                 "max_bytes": self.bus.bytes + self.bus.room_bytes(),
             },
-            "unsent_bytes": self.backlog.bytes,
+            "unsent_bytes": self.slow_consumers.bytes,
             "deliveries": metrics.deliveries,
             "sent_bytes": metrics.sent_bytes,
             "opened": metrics.opened,

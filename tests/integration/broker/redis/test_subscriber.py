@@ -265,7 +265,7 @@ async def test_subscriber_listener_that_raises_does_not_end_the_stream(tmp_path:
         await it.receives("b")
         assert it.recorder.messages == [("a", b"3"), ("b", b"now")]
         assert it.recorder.again == ["a", "a"]  # messages of that time were missed
-        assert it.recorder.failures == [("hear", RuntimeError)] * 2
+        assert it.recorder.failures == [("subscription", RuntimeError)] * 2
         assert it.recorder.interruptions == []
 
 

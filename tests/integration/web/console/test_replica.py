@@ -15,7 +15,7 @@ from wsbridge.web.console.replica import PARTS, Look, Replica, Report
 @pytest.fixture
 def asked(bridge: Running) -> Replica:
     b = bridge.bridge
-    numbers = Numbers(b.registry, b.bus, b.backlog, b.metrics, b.checks, b.admission)
+    numbers = Numbers(b.registry, b.bus, b.slow_consumers, b.metrics, b.checks, b.admission)
     return Replica("r1", numbers, b.registry, b.tail)
 
 

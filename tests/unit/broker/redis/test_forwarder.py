@@ -11,7 +11,7 @@ from tests.support.bench import Sink
 from tests.support.running import until
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import Reference, Referenced
-from wsbridge.broker.redis.forwarder import Forwarder, receipt
+from wsbridge.broker.redis.forwarder import Forwarder, received_at
 from wsbridge.core.events import Entry
 from wsbridge.core.timestamps import timestamp
 
@@ -163,5 +163,5 @@ async def take_each(bench: Bench, count: int) -> None:
 @pytest.mark.fault("E6")
 def test_receipt_of_an_entry_is_when_the_first_replica_received_the_event() -> None:
     now = time.monotonic()
-    assert now - receipt(timestamp(time.time() - 20)) == pytest.approx(20, abs=1)
-    assert now - receipt(timestamp(time.time() + 20)) == pytest.approx(0, abs=1)  # another machine's clock is fast
+    assert now - received_at(timestamp(time.time() - 20)) == pytest.approx(20, abs=1)
+    assert now - received_at(timestamp(time.time() + 20)) == pytest.approx(0, abs=1)  # another machine's clock is fast

@@ -3,7 +3,7 @@
 from tests.support.stations import connected, entry, event
 from wsbridge.core.events import Position, Rejected
 from wsbridge.core.reasons import Drop
-from wsbridge.telemetry.stations.account import Account, Connection, Read, Receipt, Relay, collect
+from wsbridge.telemetry.stations.account import Account, Arrival, Connection, Read, Relay, collect
 from wsbridge.telemetry.stations.ring import Stations
 
 
@@ -19,7 +19,7 @@ async def test_account_has_receipts_and_relays_of_the_event_only() -> None:
     stations.relayed([entry("e10", user="u1"), entry("e1", offset=2), entry("e1", user="u10", offset=3)])
     stations.dropped("t", Rejected(Drop.NO_USER, "why", "e11", place="t/3/42"))
     account = await account_of(stations)
-    assert account.receipts == [Receipt(1.0, "t/3/41", "stored", produced=0.5)]
+    assert account.receipts == [Arrival(1.0, "t/3/41", "stored", produced=0.5)]
     assert account.relays == [Relay(2.0, Position("e", 2))]
     (other,) = (await account_of(stations, event_id="e10")).receipts
     assert (other.status, other.reason, other.detail, other.is_for_user) == ("retried", "queue_full", "text", False)

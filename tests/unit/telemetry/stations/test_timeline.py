@@ -1,7 +1,7 @@
 """Stations of accounts, in the order of time, without those of other events."""
 
 from tests.support.stations import at, connection, read
-from wsbridge.telemetry.stations.account import Account, Receipt, Relay
+from wsbridge.telemetry.stations.account import Account, Arrival, Relay
 from wsbridge.telemetry.stations.timeline import Station, timeline
 
 
@@ -11,7 +11,7 @@ def test_timeline_merges_replicas_by_time() -> None:
     later = connection(at(6), read(at(4), asked="e:4", replayed=2, at=4.0), session="later", opened_at=3.0, replica="b",
                        closed_at=5.0, close="4408 slow_consumer")  # fmt: skip
     gap = connection(at(9), read(at(8), asked="e:4", gap="trimmed", at=7.0), session="gap", opened_at=6.0, replica="b")
-    one = Account("a", 0.0, is_on=True, receipts=[Receipt(2.0, "t/3/41", "stored", produced=1.96)])
+    one = Account("a", 0.0, is_on=True, receipts=[Arrival(2.0, "t/3/41", "stored", produced=1.96)])
     other = Account("b", 0.0, is_on=True, relays=[Relay(2.5, at(5))], connections=[gone, stays, later, gap])
     stations = timeline([one, other], None)
     assert [(station.name, station.replica, station.session) for station in stations] == [
@@ -40,7 +40,7 @@ def test_timeline_merges_replicas_by_time() -> None:
 
 
 def test_timeline_of_an_event_of_other_users_names_them() -> None:
-    receipt = Receipt(2.0, "t", "retried", is_for_user=False, reason="queue_full", detail="text")
+    receipt = Arrival(2.0, "t", "retried", is_for_user=False, reason="queue_full", detail="text")
     assert timeline([Account("a", 0.0, is_on=True, receipts=[receipt])], None) == [
         Station("1970-01-01T00:00:02.000Z", "received", "a", "t, retried, for other users, queue_full, text")
     ]

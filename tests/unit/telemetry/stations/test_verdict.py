@@ -6,10 +6,10 @@ import pytest
 
 from tests.support.stations import at, connection, read
 from wsbridge.core.events import Position
-from wsbridge.telemetry.stations.account import Account, Connection, Receipt, Relay
+from wsbridge.telemetry.stations.account import Account, Arrival, Connection, Relay
 from wsbridge.telemetry.stations.verdict import Case, Code, judge
 
-KAFKA = Receipt(2.0, "t/3/41", "stored", produced=1.97)
+KAFKA = Arrival(2.0, "t/3/41", "stored", produced=1.97)
 
 
 def account(name: str = "a", **fields: Any) -> Account:
@@ -166,13 +166,13 @@ def test_verdict_of_a_sampled_event_does_not_say_never() -> None:
 @pytest.mark.parametrize(("first", "what"), [(True, "t/3/57, 7.0 s later"), (False, "t/3/57")])
 def test_verdict_names_a_duplicate(first: bool, what: str) -> None:
     receipts = [KAFKA] if first else []
-    _, text = answer(account(receipts=[*receipts, Receipt(9.0, "t/3/57", "duplicate")]))
+    _, text = answer(account(receipts=[*receipts, Arrival(9.0, "t/3/57", "duplicate")]))
     assert text.startswith("no connection when it arrived; in the history at e:5; ")
     assert text.endswith(f"; a duplicate was skipped ({what})")
 
 
 def test_verdict_of_a_retry_has_the_reason_and_its_detail() -> None:
-    receipt = Receipt(2.0, "t", "retried", reason="redis_unavailable", detail="no answer")
+    receipt = Arrival(2.0, "t", "retried", reason="redis_unavailable", detail="no answer")
     code, text = answer(account(receipts=[receipt]), kept=False)
     assert code is Code.RETRIED
     assert text.startswith("not stored yet (RETRY 4 min ago: redis_unavailable, no answer); ")

@@ -782,6 +782,11 @@ async def test_bug_while_a_session_opens_closes_its_connection_only(
     async with Bystander(bridge):
         assert await closed(await bridge.connect("unlucky")) == (1011, "internal")
         await logs.line("internal.error", doing="admit")
+        async with bridge.http.get(f"{bridge.url}/sse?user_id=unlucky") as response:
+            assert response.status == 200  # an `EventSource` does not try again after any other status
+            text = await response.text()
+            assert text.startswith("retry: 30000\nevent: goodbye\n")
+            assert '"code":1011,' in text
         assert bridge.bridge.registry.of("unlucky") == []
 
 

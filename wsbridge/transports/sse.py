@@ -13,7 +13,16 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from wsbridge.auth.origins import Origins
 from wsbridge.connections.handover import hand_over
-from wsbridge.core.close_codes import LOST, ORIGIN_FORBIDDEN, SHUTDOWN, TOKEN_MISSING, USER_ID_REQUIRED, Close, Refused
+from wsbridge.core.close_codes import (
+    INTERNAL,
+    LOST,
+    ORIGIN_FORBIDDEN,
+    SHUTDOWN,
+    TOKEN_MISSING,
+    USER_ID_REQUIRED,
+    Close,
+    Refused,
+)
 from wsbridge.core.events import Entry, Position
 from wsbridge.core.messages import goodbye, update
 from wsbridge.sessions.opening import SessionOpener
@@ -119,6 +128,9 @@ class SseHandler:
             if refused.close is ORIGIN_FORBIDDEN:
                 cors = self.origins.refusal_cors(request)
             return await _refuse(request, refused, cors)
+        except Exception as failure:  # the task boundary; with the status 500 an `EventSource` would never try again
+            self.opener.metrics.internal("admit", failure, session="")
+            return await _refuse(request, Refused(INTERNAL), cors)
         response = web.StreamResponse(headers=_HEAD | cors)
         try:
             await _prepare(response, request)

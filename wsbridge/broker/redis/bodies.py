@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.codec import Reference, Referenced, body_key
 from wsbridge.broker.redis.commands import Command, call
 from wsbridge.broker.redis.pipeline import Pipeline
@@ -57,7 +58,9 @@ class Bodies:
                 await self._pipeline.ask(
                     *(call("put", [key], MARGIN, place, data[place : place + CHUNK]) for place in places)
                 )
-            await self._pipeline.ask(call("renew", [key], len(data), self._ttl, 0))
+            (is_there,) = await self._pipeline.ask(call("renew", [key], len(data), self._ttl, 0))
+            if not is_there:
+                raise BrokerUnavailable("the server lost the data of an event while it was being written")
         self._keep(name, data)
         return reference
 

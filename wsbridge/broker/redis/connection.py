@@ -17,7 +17,7 @@ from redis.asyncio import Connection
 from redis.exceptions import ResponseError
 
 from wsbridge.broker.base import BrokerUnavailable
-from wsbridge.broker.redis.errors import FAILURES
+from wsbridge.broker.redis.errors import CALL_FAILURES
 
 
 class Operation(StrEnum):
@@ -115,6 +115,6 @@ class SubscriberConnection:
         try:
             data = self.connection.pack_commands([request.words for request in requests])
             await self.connection.send_packed_command(data, check_health=False)
-        except (*FAILURES, AttributeError) as error:  # AttributeError: closed while redis-py was about to write
+        except CALL_FAILURES as error:
             await self.connection.disconnect(nowait=True)
             raise BrokerUnavailable(str(error) or type(error).__name__) from None

@@ -8,6 +8,9 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisClusterEx
 from wsbridge.broker.base import BrokerUnavailable
 
 FAILURES = (RedisError, RedisClusterException, OSError)  # RedisClusterException is not a RedisError
+# Of calls to redis-py while the connection ends: its own AttributeError, and the RuntimeError with which uvloop refuses
+# to write to a closed transport.
+CALL_FAILURES = (*FAILURES, RuntimeError, AttributeError)
 _CODES: dict[type[Exception], str] = {NoPermissionError: "NOPERM ", OutOfMemoryError: "OOM "}  # redis-py strips these
 _DECLINED = (ResponseError, *_CODES)  # compared by type: their subclasses mean that the server is not usable now
 
@@ -20,7 +23,7 @@ class Declined(BrokerUnavailable):
 def translated_errors() -> Iterator[None]:
     try:
         yield
-    except FAILURES as error:
+    except CALL_FAILURES as error:
         raise unavailable(error) from None
 
 

@@ -157,8 +157,14 @@ class Pipeline:
             except BrokerUnavailable as why:
                 replies[place] = why
         sends = [self._send(node, [packets[place] for place in group]) for node, group in places.items()]
-        answers = [await sends[0]] if len(sends) == 1 else await asyncio.gather(*sends)  # which takes a task for each
+        answers: Sequence[Sequence[Any] | BaseException]
+        if len(sends) == 1:  # `gather` takes a task for each
+            answers = [await sends[0]]
+        else:  # all must have ended, whatever one raises: the next batch uses their connections
+            answers = await asyncio.gather(*sends, return_exceptions=True)
         for group, found in zip(places.values(), answers, strict=True):
+            if isinstance(found, BaseException):
+                raise found
             for place, reply in zip(group, found, strict=True):
                 replies[place] = reply
         return replies

@@ -1,7 +1,7 @@
 """One read of a body for many callers, and cancelled callers."""
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -9,7 +9,10 @@ from tests.support.running import until
 from wsbridge.broker.base import BrokerUnavailable
 from wsbridge.broker.redis.bodies import Bodies
 from wsbridge.broker.redis.codec import Reference
+from wsbridge.broker.redis.commands import Command
+from wsbridge.broker.redis.pipeline import Pipeline
 from wsbridge.broker.redis.server import Server
+from wsbridge.core.events import Event
 
 BODY = Reference(b"name", 1, 0)
 
@@ -35,6 +38,19 @@ class Reads(Bodies):
         tasks = [asyncio.create_task(self.load(BODY)) for _ in range(count)]
         await until(lambda: self.begun)
         return tasks
+
+
+async def test_bodies_of_a_server_that_is_replaced_while_they_are_written_are_unavailable() -> None:
+    """Otherwise a history would refer to data that no server has."""
+
+    class Forgetful:
+        async def ask(self, *commands: Command) -> list[Any]:
+            return [0 for _ in commands]
+
+    bodies = Bodies(cast("Server", None), "b", 1_000)
+    bodies._pipeline = cast("Pipeline", Forgetful())
+    with pytest.raises(BrokerUnavailable, match="lost the data"):
+        await bodies.store(Event(("u",), b"x", "t", "1", "s"))
 
 
 async def test_bodies_concurrent_callers_share_one_read() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -139,6 +140,39 @@ async def test_pipeline_error_reaches_all_callers_of_the_batch_only() -> None:
     assert work.begun == [[0], [1, 2, 3], [4, 5]]
     assert [type(answer) for answer in answers] == [list, ConnectionError, ConnectionError, list]
     assert answers[3] == [40, 50]
+
+
+class TwoNodes(Pipeline):
+    """A key is the name of its node. Node `bad` fails; the other one answers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__(cast("Server", SimpleNamespace(node_of=str)))
+        self.may = asyncio.Event()
+        self.sending = 0  # batches that the other node is being sent
+        self.most = 0
+
+    async def _send(self, node: str, packets: Sequence[Any]) -> list[Any]:
+        if node == "bad":
+            raise RuntimeError
+        self.sending += 1
+        self.most = max(self.most, self.sending)
+        await self.may.wait()
+        self.sending -= 1
+        return [b"OK"] * len(packets)
+
+
+async def test_pipeline_batch_begins_after_all_nodes_of_the_one_before_even_if_one_has_failed() -> None:
+    """Two batches on one connection would mix their bytes, and each caller would get the replies of another."""
+    pipeline = TwoNodes()
+    first = asyncio.ensure_future(pipeline.do([Command("bad", ("GET", "a")), Command("good", ("GET", "b"))]))
+    await until(lambda: pipeline.sending)
+    second = asyncio.ensure_future(pipeline.do([Command("good", ("GET", "c"))]))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    pipeline.may.set()
+    answers = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [RuntimeError, list]
+    assert pipeline.most == 1
 
 
 async def test_pipeline_caller_cancelled_while_waiting_causes_no_work() -> None:

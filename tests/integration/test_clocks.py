@@ -37,7 +37,7 @@ async def look(bench: Bench) -> None:
 
     async def has_looked() -> bool:
         with contextlib.suppress(BrokerUnavailable):
-            await broker.verify({})
+            await broker.verify([])
             return True
         return False
 

@@ -181,7 +181,7 @@ async def on_redis(
     running = asyncio.create_task(broker.run())
     try:
         await server.refresh()
-        await broker.verify({})
+        await broker.verify([])
         yield Bench(broker, sink, clock)
     finally:
         running.cancel()

@@ -4,7 +4,7 @@ Looks every few seconds, and at once after an interruption of the live stream. D
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from wsbridge.telemetry.metrics import Metrics
 INTERVAL = 3.0  # seconds
 SLICE = 500  # sessions whose positions are compared before other tasks run
 AGAIN = 0.25  # seconds until the next try, while the history is unavailable
-_LIVE = State.LIVE  # looking up a member of an enum takes as long as a call
+_LIVE, _REPLAYING = State.LIVE, State.REPLAYING  # looking up a member of an enum takes as long as a call
 
 
 class Watched(Protocol):
@@ -27,8 +27,8 @@ class Watched(Protocol):
     async def wait_for_doubt(self, patience: float) -> frozenset[str]:
         """Wait until messages may have been lost, or for these seconds. Returns the users who may have missed some."""
 
-    async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
-        """Check that these known positions still exist. Returns the present ones, None for a missing one."""
+    async def verify(self, known: Collection[tuple[str, Position]]) -> dict[str, Position | None]:
+        """Check that these users' positions still exist. Returns the present ones by user, None for a missing one."""
 
     async def sweep(self) -> None:
         """Unsubscribe users who are no longer connected."""
@@ -66,17 +66,27 @@ class Reconciler:
         await self._compare(found, missed)
         self.before = found
 
-    async def _known(self) -> dict[str, Position]:
-        """The position of each user's furthest live session."""
+    async def _known(self) -> list[tuple[str, Position]]:
+        """The position of each user's furthest session, in each epoch that a session of the user is in.
+
+        Sessions that replay are part of it: after a loss they stay in the lost epoch until they are live, and must not
+        seem to be another loss then.
+        """
         known: dict[str, Position] = {}
+        others: dict[tuple[str, str], Position] = {}  # of a user's further epochs: few, and only after a loss
         for batch in self.registry.slices(SLICE):
             for session in batch:
-                if session.state is _LIVE:
-                    position = known.get(session.user)
-                    if position is None or position.offset < session.offset:
-                        known[session.user] = session.position
+                if session.state is _LIVE or session.state is _REPLAYING:
+                    user, epoch = session.user, session.epoch
+                    position = known.get(user)
+                    if position is None or (position.epoch == epoch and position.offset < session.offset):
+                        known[user] = session.position
+                    elif position.epoch != epoch:
+                        other = others.get((user, epoch))
+                        if other is None or other.offset < session.offset:
+                            others[user, epoch] = session.position
             await asyncio.sleep(0)
-        return known
+        return [*known.items(), *((user, position) for (user, _), position in others.items())]
 
     async def _compare(self, found: Mapping[str, Position | None], missed: frozenset[str]) -> None:
         for batch in self.registry.slices(SLICE):

@@ -6,7 +6,7 @@ Entries reach sockets only through the live stream, even those that this replica
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from wsbridge.broker.base import Answerer, BrokerUnavailable, Outcome, Sink, always
@@ -172,8 +172,8 @@ class RedisBroker:
         rejoined, self._rejoined = frozenset(self._rejoined), set()
         return rejoined
 
-    async def verify(self, known: Mapping[str, Position]) -> dict[str, Position | None]:
-        """Check that these known positions still exist. Returns the present ones, None for a missing one.
+    async def verify(self, known: Collection[tuple[str, Position]]) -> dict[str, Position | None]:
+        """Check that these users' positions still exist. Returns the present ones by user, None for a missing one.
 
         Raises `BrokerUnavailable` if the server cannot be reached now.
         """
@@ -207,10 +207,12 @@ class RedisBroker:
                     due.append(subscription)
             elif now - subscription.wanted > GRACE:
                 left.append(channel)
-        await self._subscriber.unsubscribe(left)
-        for channel in left:
-            if channel not in self._subscriber.channels:
-                self._subscriptions.pop(channel, None)
+        try:
+            await self._subscriber.unsubscribe(left)
+        finally:
+            for channel in left:
+                if channel not in self._subscriber.channels:
+                    self._subscriptions.pop(channel, None)
         for subscription in due:
             await self.resume(subscription.user, None)
             subscription.touched = now

@@ -10,7 +10,7 @@ measured on the monotonic clock.
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from wsbridge.broker.base import BrokerUnavailable
@@ -67,8 +67,8 @@ class LossDetector:
         with contextlib.suppress(BrokerUnavailable):  # the cluster is changing; the next append is noted again
             self._confirmed[self._node(user)] = _Confirmed(user, position, time.monotonic())
 
-    async def check(self, known: Mapping[str, Position]) -> tuple[dict[str, Position | None], int]:
-        """Compare `known` positions with the server's. Returns its positions, and how many histories it lost.
+    async def check(self, known: Collection[tuple[str, Position]]) -> tuple[dict[str, Position | None], int]:
+        """Compare `known` positions of users with the server's. Returns its positions, and how many histories it lost.
 
         If one is missing, no position of that node can be trusted. All of them are forgotten and begin from scratch
         under another epoch, so that no offset is used twice within one epoch. Raises `BrokerUnavailable` if the server
@@ -76,7 +76,7 @@ class LossDetector:
         """
         now = time.monotonic()
         latest = [(c.user, c.position) for c in self._confirmed.values() if now - c.at < LASTS]
-        expected = [*known.items(), *latest]
+        expected = [*known, *latest]
         looks = await self._look(user for user, _ in expected)
         found: dict[str, Position | None] = {}
         missing = set[tuple[str, str]]()
@@ -88,10 +88,11 @@ class LossDetector:
             await self._forget(node, user)
         self._looks = looks
         self._written_off = missing  # for as long as a session has such a position
+        users = list(dict.fromkeys(user for user, _ in known))
         if lost:
-            for users in portions(list(known)):
-                found |= await self._positions(users)
-        return {user: found[user] for user in known}, len(lost)
+            for some in portions(users):
+                found |= await self._positions(some)
+        return {user: found[user] for user in users}, len(lost)
 
     async def _look(self, users: Iterable[str]) -> dict[str, _Look]:
         """Look at each node: whether it accepts the bridge's commands, and the turn and time of the look."""

@@ -157,5 +157,5 @@ async def test_append_to_a_cluster_of_one_node_behind_a_plain_url_is_retried_onc
             events = [event("a"), event("b")]
             assert await bench.append(events) == [RETRIED] * 2
             assert isinstance(bench.broker, RedisBroker)
-            await bench.broker.verify({})
+            await bench.broker.verify([])
             assert await bench.append(events) == [STORED] * 2

@@ -47,7 +47,7 @@ async def trusting(bench: Bench) -> None:
     """Look until the server answers and has all data."""
     while True:
         with contextlib.suppress(BrokerUnavailable):
-            await broker_of(bench).verify({})
+            await broker_of(bench).verify([])
             return
         await asyncio.sleep(0)
 
@@ -102,7 +102,7 @@ async def test_redis_broker_before_its_first_look_sends_nothing(valkey: Valkey) 
             await broker.resume("u", None)
         appending = asyncio.create_task(bench.append([event()]))
         assert await broker.wait_for_doubt(0.0) == frozenset()
-        await broker.verify({})
+        await broker.verify([])
         assert await appending == [STORED]
         assert broker.trouble is None
 
@@ -132,7 +132,7 @@ async def test_redis_broker_logs_an_outage_and_its_end_once(valkey: Valkey, logs
         await logs.line("redis.unavailable")
         for _ in range(3):
             with pytest.raises(BrokerUnavailable):
-                await broker_of(bench).verify({})
+                await broker_of(bench).verify([])
         assert await bench.append([event()]) == [RETRIED]
         assert broker_of(bench).trouble
         await valkey.restart()
@@ -333,7 +333,7 @@ async def test_broker_with_a_wrong_password_reports_it_from_the_start(
         for _ in range(3):
             assert broker.trouble
             with pytest.raises(BrokerUnavailable, match="invalid username-password"):
-                await broker.verify({})
+                await broker.verify([])
             (outcome,) = await broker.append([event()])
             assert outcome.status is Status.RETRIED
             assert "invalid username-password" in outcome.detail

@@ -59,14 +59,18 @@ class MemoryReceipts:
 
     async def expect(self, receipts: Sequence[Awaited]) -> int:
         self._known.age(self.clock())
-        new = [one for one in receipts if not self._known.has((one.user, one.id))]
-        taken = new[: MOST - self.pending]
-        for one in taken:
+        refused = 0
+        for one in receipts:
+            if self._known.has((one.user, one.id)):
+                continue
+            if self.pending >= MOST:
+                refused += 1
+                continue
             self._known.add((one.user, one.id))
             self._waiting[one.id] = one
             self._users[one.user] += 1
             heapq.heappush(self._times, (one.due, one.id))
-        return len(new) - len(taken)
+        return refused
 
     async def note(self, reached: Mapping[str, Reached]) -> None:
         for user, one in reached.items():

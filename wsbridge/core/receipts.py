@@ -50,7 +50,12 @@ class Reached(NamedTuple):
 
 
 def fate_of(position: Position, reached: Iterable[Reached]) -> Fate:
-    """Decide by positions: a connection at or after the position of an event has got it."""
+    """Decide by positions: a connection at or after the position of an event has got it.
+
+    An event whose offset is 0 belongs to a history that is gone: no connection is known to have got it.
+    """
+    if not position.offset:
+        return Fate.UNSEEN
     own = [one for one in reached if one.epoch == position.epoch]
     if any(one.handled >= position.offset for one in own):
         return Fate.HANDLED

@@ -18,6 +18,7 @@ from wsbridge.dapr.payload import REFUSED, from_base64, from_string, rejection, 
 BINARY_MODE = "ce_specversion"  # the header that makes a Kafka message a CloudEvent in binary content mode
 SIDECAR = "Dapr"  # the source of the envelopes that a sidecar puts around verbatim messages; their ids change
 _OCTETS = "application/octet-stream"
+_LONGEST_SHOWN = 64  # characters of a time in a text for operators
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -97,7 +98,7 @@ def open_message(
             data = envelope.content()
         event_id, source = short_id(envelope.id), short_id(envelope.source)
         if envelope.expiration and envelope.has_expired():
-            text = f"the event's time to live ended at {envelope.expiration}, before it was delivered"
+            text = f"the event's time to live ended at {envelope.expiration[:_LONGEST_SHOWN]}, before it was delivered"
             data = Rejected(Drop.EXPIRED, text)
         if isinstance(data, Rejected):
             return _named(data, event_id, topic, metadata)._replace(trace=_trace(envelope, metadata))

@@ -140,7 +140,7 @@ class Receipts:
                     found.append(_awaited(topic, event, user, position, event.receipt or self.after, now))
             if is_new:
                 behind.update(event.users)
-        return found
+        return found[::-1]  # of two with the same id the first one counts: a stored event comes before its duplicates
 
 
 def build(

@@ -111,6 +111,13 @@ async def test_redelivery_adds_no_second_receipt_while_its_id_is_known(bench: Be
     assert await bench.take() == []
 
 
+async def test_receipt_that_is_twice_in_a_call_is_due_once(bench: Bench) -> None:
+    one = bench.receipt("a", after=1.0)
+    assert await bench.store.expect([one, one]) == 0
+    bench.now += 2
+    assert await bench.take() == ["a"]
+
+
 async def test_reached_positions_are_kept_for_users_with_a_receipt_only(bench: Bench) -> None:
     await bench.store.expect([bench.receipt("a")])
     await bench.store.note({"u1": Reached("e", 5, 1), "u2": Reached("e", 9, 9)})
@@ -165,7 +172,7 @@ async def test_memory_forgets_what_it_knew_of_a_user_whose_receipts_are_done() -
     bench = Bench()
     bench.store = store = MemoryReceipts(TTL, clock=lambda: bench.now)
     one, other = bench.receipt("a"), bench.receipt("b")
-    await store.expect([one, other])
+    await store.expect([one, one, other])
     await store.note({"u1": Reached("e", 5, 1)})
     await store.done([one])
     assert await store.reached(["u1"]) == {"u1": Reached("e", 5, 1)}

@@ -22,8 +22,9 @@ def test_fate_of_an_event_at_offset_five(reached: list[Reached], fate: Fate) -> 
     assert fate_of(Position("e", 5), reached) is fate
 
 
-def test_fate_of_an_event_whose_history_is_gone_is_unseen() -> None:
-    assert fate_of(Position("", 0), [Reached("e", 9, 9)]) is Fate.UNSEEN
+@pytest.mark.parametrize("epoch", ["", "e"])
+def test_fate_of_an_event_whose_history_is_gone_is_unseen(epoch: str) -> None:
+    assert fate_of(Position(epoch, 0), [Reached("e", 9, 9), Reached("", 0, 0)]) is Fate.UNSEEN
 
 
 def test_reached_keeps_the_largest_offsets_of_its_own_epoch() -> None:

@@ -124,6 +124,10 @@ def test_open_message_that_is_rejected_has_reason_and_id(posted: bytes, content_
             b'{"specversion":"1.0","data":{},"expiration":"2026-02-07T12:00:00Z"}',
             "the event's time to live ended at 2026-02-07T12:00:00Z, before it was delivered",
         ),
+        (
+            b'{"specversion":"1.0","data":{},"expiration":"2026-02-07T12:00:00.%sZ"}' % (b"0" * 10_000),
+            f"the event's time to live ended at 2026-02-07T12:00:00.{'0' * 44}, before it was delivered",
+        ),
     ],
 )
 def test_open_message_that_is_rejected_says_why(posted: bytes, text: str) -> None:

@@ -103,6 +103,13 @@ async def test_receipt_of_a_redelivery_is_added_if_the_first_delivery_could_not(
     assert scene.positions == {"u a": 2}  # the last position, since its own is not known
 
 
+async def test_event_that_is_twice_in_a_bulk_has_one_receipt_with_the_position_of_the_first() -> None:
+    scene = Scene()
+    outcomes = await scene.deliver(event("a"), event("a"), event("b", receipt=None))
+    assert [outcome.status for outcome in outcomes] == [Status.STORED, Status.DUPLICATE, Status.STORED]
+    assert scene.positions == {"u a": 1}
+
+
 async def test_receipt_that_cannot_be_stored_lets_the_sidecar_deliver_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unavailable(_: Sequence[Awaited]) -> int:
         raise BrokerUnavailable("down")

@@ -66,8 +66,10 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
     stale.add(queryKeys);
   }
 
-  const before = unbound.get(queryClient);
-  unbound.delete(queryClient);
+  const slots = unbound.get(queryClient) ?? /** @type {Slots} */ (new Map()), slot = JSON.stringify(queryKeys);
+  unbound.set(queryClient, slots);
+  const before = slots.get(slot);
+  slots.delete(slot);
   if (before?.position === client.position) stale.add(before.queryKeys);
   else if (client.position) stale.add(queryKeys); // connected before: events may have come since the data was fetched
 
@@ -87,11 +89,13 @@ export function bindQueries(client, queryClient, rules, { queryKeys = [[]], with
     for (const off of offs) off();
     if (timer) stale.add(queryKeys);
     clearTimeout(timer);
-    unbound.set(queryClient, { position: client.position, queryKeys: stale.end() });
+    const { position, queryKeys: others } = slots.get(slot) ?? { position: client.position, queryKeys: [] }; // of a bind with the same keys
+    slots.set(slot, { position, queryKeys: [...others, ...stale.end()] });
   };
 }
 
-const unbound = /** @type {WeakMap<QueryClient, {position: string, queryKeys: readonly QueryKey[]}>} */ (new WeakMap()); // pending work
+/** @typedef {Map<string, {position: string, queryKeys: readonly QueryKey[]}>} Slots by the `queryKeys` of a bind, in JSON: a page may have several binds */
+const unbound = /** @type {WeakMap<QueryClient, Slots>} */ (new WeakMap()); // pending work of binds that ended
 const heldBack = /** @type {WeakMap<Client<any>, Set<string>>} */ (new WeakMap()); // keys of queries that wait for the connection
 
 /**

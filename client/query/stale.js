@@ -39,12 +39,16 @@ export function createStale(queryClient, within, status) {
     keys.clear();
   }
 
-  /** Repeats the changes before the data is shown, because the answer of a fetch may be older than they are. */
+  /**
+   * Repeats the changes before the data is shown, because the answer of a fetch may be older than they are. A fetch that begins
+   * drops those of a cancelled one: its answer contains them. A removed query is forgotten, because it may never end its fetch.
+   */
   const unsubscribe = cache.subscribe((/** @type {QueryEvent} */ { type, query, action }) => {
+    if (type === 'removed') queries.delete(query);
+    else if (type !== 'updated' || !['fetch', 'success', 'error'].includes(action?.type ?? '') || action?.manual) return;
     const updaters = changes.get(query);
-    if (type !== 'updated' || !updaters || !['success', 'error'].includes(action?.type ?? '') || action?.manual) return;
     changes.delete(query);
-    if (action?.type === 'success') {
+    if (updaters && action?.type === 'success') {
       queryClient.setQueryData(query.queryKey, (data) => updaters.reduce((data, updater) => updater(data), data));
     }
   });

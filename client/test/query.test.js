@@ -266,6 +266,43 @@ test('update_during_a_fetch_that_fails_is_dropped', async () => {
   assert.equal(task.data.title, 'Newer');
 });
 
+for (const how of ['by_its_last_observer', 'by_the_page']) {
+  test(`update_during_a_fetch_cancelled_${how}_is_not_applied_to_a_later_answer`, async () => {
+    const answers = [];
+    const show = () => {
+      const observer = new QueryObserver(queryClient, { queryKey: ['task', 7], queryFn: ({ signal }) => new Promise((resolve) => answers.push(resolve), signal) });
+      return { observer, leave: observer.subscribe(() => {}) };
+    };
+    bindQueries(client, queryClient, { task_update: { update } });
+    const { observer, leave } = show();
+    await settle();
+    client.emit('task_update', { event: { id: 7, title: 'Older' } });
+    if (how === 'by_the_page') await queryClient.cancelQueries();
+    else leave();
+    await settle();
+    client.emit('task_update', { event: { id: 7, title: 'Newer' } }); // no data, and no fetch that it would have to survive
+    if (how === 'by_the_page') observer.refetch();
+    else show();
+    await settle();
+    answers[1]({ ...TASK, title: 'Newer' });
+    await settle();
+    assert.equal(queryClient.getQueryData(['task', 7]).title, 'Newer');
+  });
+}
+
+test('query_that_is_removed_during_its_fetch_leaves_no_timer', async () => {
+  const task = new Shown(['task', 7]);
+  bindQueries(client, queryClient, { task_update: { invalidate: [['task']] } });
+  client.emit('task_update', { event: {} });
+  await pass(WITHIN);
+  task.end();
+  queryClient.clear();
+  await pass(WITHIN);
+  const timers = mock.method(globalThis, 'setTimeout').mock;
+  await pass(10 * WITHIN);
+  assert.equal(timers.callCount(), 0);
+});
+
 test('page_load_whose_queries_wait_for_the_connection_fetches_once', async () => {
   const fetched = [];
   const queryFn = afterConnect(client, ({ queryKey }) => (fetched.push(queryKey[0]), []));
@@ -327,6 +364,25 @@ for (const what of ['invalidation', 'gap']) {
     bindQueries(client, queryClient, rules);
     await pass(WITHIN);
     assert.deepEqual([tasks.fetches.length - before[0], users.fetches.length - before[1]], [1, what === 'gap' ? 1 : 0]);
+  });
+}
+
+for (const kind of ['other', 'the_same']) {
+  test(`pending_invalidations_of_two_binds_with_${kind}_keys_are_done_after_both_are_bound_again`, async () => {
+    client.position = 'k3f9x2:41';
+    const [tasks, users] = [await shown(['tasks'], []), await shown(['users'], [])];
+    const bind = (type, key) => bindQueries(client, queryClient, { [type]: { invalidate: [[key]] } }, { queryKeys: kind === 'other' ? [[key]] : [['none']] });
+    const binds = [() => bind('task_update', 'tasks'), () => bind('user_update', 'users')];
+    const unbind = binds.map((bind) => bind());
+    await pass(WITHIN);
+    for (const query of [tasks, users]) if (query.fetches.length > 1) await query.answer([]);
+    const before = [tasks.fetches.length, users.fetches.length];
+    client.emit('task_update', {});
+    client.emit('user_update', {});
+    for (const end of unbind) end();
+    for (const again of binds) again();
+    await pass(WITHIN);
+    assert.deepEqual([tasks.fetches.length - before[0], users.fetches.length - before[1]], [1, 1]);
   });
 }
 

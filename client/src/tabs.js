@@ -26,7 +26,7 @@ export function shareTabs(key, connect, receive, show, position, share) {
   let /** @type {AbortController | undefined} */ queue, /** @type {((value?: any) => void) | undefined} */ release;
   let /** @type {State} */ state, /** @type {Frame} */ hello;
   let oldest = ''; // the oldest position from which a tab needs missed updates
-  let joined = false; // whether this tab, a follower, has got the state of the leader's connection
+  let joined = ''; // last status of the leader's connection, once this tab, a follower, has got an answer
 
   const watch = createWatch(
     () => post({ ask: me }),
@@ -38,7 +38,7 @@ export function shareTabs(key, connect, receive, show, position, share) {
   const post = (message) => share && channel?.postMessage(message);
 
   function follow() {
-    joined = false;
+    joined = '';
     request();
     watch.start(silence);
     post({ wake: 1 });
@@ -100,11 +100,9 @@ export function shareTabs(key, connect, receive, show, position, share) {
       if (theirs?.status === 'closed') show(theirs); // another leader got a final close
     } else if ((theirs || frame) && (to ?? me) === me) {
       watch.alive();
-      if (to) {
-        if (joined) return; // only a sign of life
-        joined = true;
-        if (frame && position() && !(distance(position(), frame.last_event_id) <= 0)) return receive(frame); // asks for what it missed, which comes with `open`
-      }
+      if (to && theirs?.status === joined) return; // only a sign of life, unless an old leader that woke up has sent another status
+      if (theirs && (to || joined)) joined = theirs.status;
+      if (to && frame && position() && !(distance(position(), frame.last_event_id) <= 0)) return receive(frame); // asks for what it missed, which comes with `open`
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
       if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // a tab without a position does not resume
     }

@@ -278,6 +278,34 @@ test('leader_that_is_frozen_is_replaced_by_a_visible_tab_and_follows_when_it_wak
   assert.equal(sockets.length, 3);
 });
 
+test('leader_that_wakes_and_loses_its_socket_before_its_lock_leaves_no_tab_in_waiting', async (t) => {
+  const { sockets, open, say, mute } = origin(t);
+  const { locks } = navigator;
+  let hearsOfItsLock, isFirst = true;
+  const later = new Promise((resolve) => (hearsOfItsLock = resolve));
+  const request = (...args) => {
+    const held = locks.request(...args), wasFirst = isFirst;
+    isFirst = false;
+    return wasFirst ? held.catch(async (error) => { await later; throw error; }) : held;
+  };
+  replace(t, globalThis, 'navigator', { locks: { request } });
+  const tabs = [await open(), await open(), await open()];
+  await say(hello('e:0'));
+  sockets[0].answers = true;
+  await pass(t, 6_000);
+  const unmute = mute(0);
+  await pass(t, 6_000);
+  sockets[1].answers = true;
+  await say(hello('e:0', { recovered: true }));
+  unmute();
+  sockets[0].end(); // the other tabs hear of it
+  await settle();
+  hearsOfItsLock();
+  await pass(t, 10_000);
+  await say(update('e:1'));
+  for (const { client, notes } of tabs) assert.deepEqual([client.state.status, notes], ['open', ['e:1']]);
+});
+
 test('tab_opened_while_the_leader_is_frozen_takes_over_after_5_s', async (t) => {
   const { sockets, open, mute } = origin(t);
   await open();

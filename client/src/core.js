@@ -27,14 +27,15 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
   let /** @type {Connection | undefined} */ connection, /** @type {(() => void) | undefined} */ unwatch;
   let position = '', key = '';
   let /** @type {import('./types.js').Choice | undefined} */ choice;
-  const receipts = options.receipts ? createReceipts?.((message) => connection?.send(message), () => position) : undefined;
+  const after = () => position;
+  const receipts = options.receipts ? createReceipts?.((message) => connection?.send(message), after) : undefined;
 
   /** @param {string} type @param {any} detail */
   const log = (type, detail) => debug && (typeof debug === 'function' ? debug : console.debug)('wsbridge', type, detail);
 
   /** @param {State} next */
   function show(next) {
-    if (next.status === 'connecting' && JSON.stringify(next) === JSON.stringify(state)) return; // a tab that becomes the leader
+    if (next.status === 'connecting' && state.status === next.status && !next.code) return; // a tab that becomes the leader
     state = next;
     log('state', next);
     if (next.status === 'closed') {
@@ -42,7 +43,7 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
       unwatch = undefined;
       stop();
     }
-    emit('state', next);
+    emit('state', next, () => state !== next);
     check();
   }
 
@@ -60,7 +61,7 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
   function receive(frame) {
     if (state.status === 'closed') return; // a handler has just closed the client
     const { type, id, recovered, last_event_id } = frame;
-    const step = distance(position, id ?? last_event_id ?? ''); // NaN for goodbyes and errors, which have no position
+    const to = id ?? last_event_id ?? '', step = distance(position, to); // NaN for goodbyes and errors, which have no position
     if ((id || type === 'gap') && step <= 0) return;
     const isFirst = type === 'connected' && !position;
     const isWhole = id ? step === 1 : type !== 'connected' || !position || recovered === false || step <= 0;
@@ -69,18 +70,15 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
     receipts?.begin();
     emit(type, frame);
     emit('*', frame);
-    if (id || type === 'gap' || isFirst) moveTo(id ?? last_event_id);
+    if (id || type === 'gap' || isFirst) {
+      position = to;
+      if (resume === 'session') quietly(() => sessionStorage.setItem(key, to));
+    }
     receipts?.end(frame);
     const shown = unshown.get(frame), now = Date.now();
     const done = () => handledBy(frame, now, isFirst);
     if (shown) shown.then(done);
     else done();
-  }
-
-  /** @param {string} to */
-  function moveTo(to) {
-    position = to;
-    if (resume === 'session') quietly(() => sessionStorage.setItem(key, to));
   }
 
   /** @type {Connect} */
@@ -108,12 +106,11 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
   const allows = /** @param {'websocket' | 'sse'} name */ (name) => !transports || transports.includes(name);
 
   function connect() {
-    if (signal?.aborted) return;
+    if (signal?.aborted) return close();
     if (!allows('websocket') && !sse) throw failure('bad_url', 'sse is missing');
     if (unwatch) return connection?.wake(true);
     key = keyOf();
     if (resume === 'session') quietly(() => (position ||= sessionStorage.getItem(key) ?? ''));
-    const after = () => position;
     connection ??= shareTabs ? shareTabs(key, direct, receive, show, after, share && userId && globalThis.navigator?.locks) : direct(receive, show, after);
     unwatch = watchPage({ ...connection, stop, hide: receipts?.flush });
     connection.start();
@@ -123,8 +120,9 @@ export function buildClient(options, { sse: openStream, choice: createChoice, sh
 
   function close({ everywhere } = /** @type {{everywhere?: boolean}} */ ({})) {
     if (everywhere) quietly(() => closeTabs?.(keyOf()));
-    // A client that is closed already tells its page once more: after a problem, and at a logout.
-    if (unwatch || state.problem || (everywhere && !state.reason)) {
+    // A client that is closed already tells its page once more: after a problem, and at a logout. One whose signal
+    // is aborted before its first `connect` never begins.
+    if (unwatch || state.problem || (signal?.aborted && state.status === 'idle') || (everywhere && !state.reason)) {
       show({ status: 'closed', attempt: 0, ...(everywhere && { reason: 'closed_everywhere' }) });
     }
   }

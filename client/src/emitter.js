@@ -3,7 +3,8 @@
 /**
  * Handlers by type. If one throws, the others still get the message; its error is reported like an uncaught one.
  *
- * @returns {{on: Client<any>['on'], emit: (type: string, detail: any) => void}}
+ * @returns {{on: Client<any>['on'], emit: (type: string, detail: any, isOld?: () => boolean) => void}} `isOld`: the
+ *   other handlers have got a newer detail, because a handler caused one
  */
 export function createEmitter() {
   const handlers = /** @type {Map<string, Set<(detail: any) => void>>} */ (new Map());
@@ -21,11 +22,11 @@ export function createEmitter() {
       signal?.addEventListener('abort', off);
       return off;
     },
-    emit(type, detail) {
+    emit(type, detail, isOld) {
       const calls = handlers.get(type) ?? new Set();
       for (const call of [...calls]) {
         try {
-          if (calls.has(call)) call(detail); // another handler may have removed it
+          if (calls.has(call) && !isOld?.()) call(detail); // another handler may have removed it
         } catch (error) {
           queueMicrotask(() => {
             throw error;

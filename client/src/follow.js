@@ -25,19 +25,22 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   let /** @type {any} */ timer, attempt = 0;
   let /** @type {Promise<void> | undefined} */ shown, show = () => {}; // the next load has ended, or none will begin
 
+  const report = /** @param {unknown} error */ (error) => queueMicrotask(() => onError(error)); // it may throw
+
   /** @param {'first' | 'gap'} cause */
   async function refresh(cause) {
     const mine = begin();
     held = []; // earlier updates are part of the state
     try {
       const state = await load({ cause, signal: mine.signal });
-      if (mine !== current) return; // another load has begun
-      set?.(state);
+      if (mine === current) set?.(state);
     } catch (error) {
-      if (mine !== current) return;
-      onError(error);
-      return plan(backoff(attempt++), cause);
+      if (mine === current) {
+        report(error);
+        return plan(backoff(attempt++), cause);
+      }
     }
+    if (mine !== current) return; // another load has begun, or `set` has ended it
     attempt = 0;
     const updates = held;
     held = null;
@@ -89,7 +92,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
       try {
         apply(update);
       } catch (error) {
-        onError(error);
+        report(error);
       }
     }
   }
@@ -97,6 +100,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   function stop() {
     begin().abort();
     current = undefined;
+    held = []; // not null: `apply` may have caused the stop, and the updates after it wait for the next load
     release();
   }
 

@@ -19,7 +19,7 @@
  *   connect; or correct the page or the bridge. Each `closed` has one, unless the page itself closed the client
  *
  * @typedef {object} Limits
- * @property {number} [timeout] ms; 0 or more than 2³¹ − 1 (such as Infinity): without end
+ * @property {number} [timeout] ms; 0, or 2e9 (23 days) or more, such as Infinity: without end
  * @property {AbortSignal} [signal]
  *
  * @typedef {Error & {code: ClientErrorCode, docs: string}} ClientError An error of the client; `docs` is a link to its row in the guide.

@@ -3,7 +3,7 @@ import { failure } from './failure.js';
 
 const REMEMBERED = 2_000; // ids of handled events; a `settled` for an older one waits until its time-out
 const SETTLE = 10_000; // ms that `settled` waits, and that a gap counts which came before it
-const ENDLESS = 2 ** 31; // ms from which a timer would fire at once
+const ENDLESS = 2e9; // ms, 23 days: after 25, a timer would fire at once
 
 /**
  * Lets an application wait for a state, or until an event was handled.
@@ -26,20 +26,18 @@ export function createWaiting(current) {
    * @returns {Promise<T>}
    */
   const until = (find, { timeout, signal }) => new Promise((resolve, reject) => {
-    const look = () => {
+    const look = (/** @type {unknown} */ late = false) => { // `true` from the timer, an event from the signal
       const found = find(), { status, code, reason } = current();
       if (signal?.aborted) reject(signal.reason);
       else if (found) resolve(found);
       else if (status === 'closed') reject(failure('closed', `closed: ${code ?? ''} ${reason ?? 'by the page'}`));
+      else if (late) reject(failure('timeout', `${timeout} ms passed`));
       else return;
       looks.delete(look);
       clearTimeout(timer);
       signal?.removeEventListener('abort', look);
     };
-    const timer = timeout && timeout < ENDLESS ? setTimeout(() => {
-      reject(failure('timeout', `${timeout} ms passed`));
-      looks.delete(look);
-    }, timeout) : undefined;
+    const timer = /** @type {any} */ (timeout && timeout < ENDLESS && setTimeout(look, timeout, true));
     looks.add(look);
     signal?.addEventListener('abort', look);
     look();
@@ -67,7 +65,7 @@ export function createWaiting(current) {
     ready: (limits = {}) => until(() => current().status === 'open' && current(), limits),
     /** @param {string} eventId @param {Limits} [limits] */
     settled(eventId, limits) {
-      const before = Date.now() - gapAt < SETTLE ? undefined : lastGap; // the event may have come while the change was on its way
+      const before = Math.abs(Date.now() - gapAt) < SETTLE ? undefined : lastGap; // the event may have come while the change was on its way
       return until(() => handled.get(eventId) ?? (lastGap !== before && lastGap), { timeout: SETTLE, ...limits });
     },
   };

@@ -1,6 +1,7 @@
 // The calls of an application: ready, settled, connect, close, debug; and the problem that the state names.
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { createClient } from '../src/client.js';
@@ -472,7 +473,56 @@ test('settled_resolves_when_the_follow_that_holds_the_event_ends', async (t) => 
   assert.equal(found.value.id, 'e:1');
 });
 
-for (const timeout of [0, 2 ** 31, Infinity]) {
+test('settled_resolves_after_apply_has_ended_the_follow_that_held_the_event', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  let answer;
+  const end = follow(client, { load: () => new Promise((resolve) => (answer = resolve)), apply: () => end() });
+  sockets[0].say(hello('e:0'), update('e:1'), { ...update('e:2'), event_id: 'mine' });
+  answer();
+  await settle();
+  const found = outcome(client.settled('mine'));
+  await settle();
+  assert.equal(found.value.id, 'e:2');
+});
+
+for (const status of ['waiting', 'open']) {
+  test(`follow_of_a_client_that_another_handler_closes_when_${status}_loads_nothing`, async (t) => {
+    const { sockets, open } = bridge(t);
+    const client = await open();
+    let loads = 0;
+    client.on('state', (state) => state.status === status && client.close());
+    t.after(follow(client, { load: () => ++loads, apply() {} }));
+    if (status === 'waiting') sockets[0].end();
+    else sockets[0].say(hello('e:0'));
+    await pass(t, 10_000);
+    assert.deepEqual([client.state.status, loads], ['closed', 0]);
+  });
+}
+
+test('settled_after_the_clock_was_set_back_does_not_resolve_with_an_older_gap', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }), { type: 'gap', after: 'e:0', last_event_id: 'e:5', reason: 'trimmed' });
+  await pass(t, 60_000);
+  const { now } = Date;
+  t.mock.method(Date, 'now', () => now() - 1_800_000);
+  const found = outcome(client.settled('mine'));
+  await settle();
+  assert.deepEqual(found, {});
+});
+
+test('settled_that_timed_out_leaves_no_listener_on_the_signal', async (t) => {
+  const { sockets, open } = bridge(t);
+  const client = await open();
+  sockets[0].say(hello('e:0', { ping_interval_ms: 100_000 }));
+  const { signal } = new AbortController();
+  const found = outcome(client.settled('never', { signal }));
+  await pass(t, 10_000);
+  assert.deepEqual([found.error.code, getEventListeners(signal, 'abort').length], ['timeout', 0]);
+});
+
+for (const timeout of [0, 2e9, Infinity]) {
   test(`settled_with_a_timeout_of_${timeout}_waits_without_end`, async (t) => {
     const { sockets, open } = bridge(t);
     const client = await open();

@@ -135,6 +135,53 @@ test('follow_apply_that_throws_is_reported_and_the_next_update_is_applied', asyn
   assert.deepEqual([seen, shown.errors], [[1, 3, 4], ['a bug']]);
 });
 
+test('follow_on_error_that_throws_is_reported_and_ends_neither_retries_nor_updates', async (t) => {
+  const applied = [], reported = [];
+  const shown = page(t, {
+    apply: ({ event }) => {
+      applied.push(event);
+      throw new Error(`update ${event}`);
+    },
+    onError: (error) => { throw error; },
+  });
+  process.setUncaughtExceptionCaptureCallback(({ message }) => reported.push(message));
+  t.after(() => process.setUncaughtExceptionCaptureCallback(null));
+  shown.connected();
+  shown.loads[0].reject(new Error('away'));
+  await pass(t, 375);
+  [1, 2].forEach(shown.update);
+  shown.loads[1].resolve([]);
+  await settle();
+  await new Promise(setImmediate);
+  assert.deepEqual([applied, reported], [[1, 2], ['away', 'update 1', 'update 2']]);
+});
+
+for (const how of ['ended', 'closed']) {
+  test(`follow_${how}_in_set_applies_no_held_update`, async (t) => {
+    const applied = [];
+    const shown = page(t, { set: () => (how === 'ended' ? shown.end() : shown.is('closed')), apply: ({ event }) => applied.push(event) });
+    shown.connected();
+    shown.update(1);
+    shown.loads[0].resolve([]);
+    await settle();
+    assert.deepEqual(applied, []);
+  });
+
+  test(`follow_${how}_in_apply_applies_none_of_the_other_held_updates`, async (t) => {
+    const applied = [];
+    const shown = page(t, { apply: ({ event }) => {
+      applied.push(event);
+      if (how === 'ended') shown.end();
+      else shown.is('closed');
+    } });
+    shown.connected();
+    [1, 2, 3].forEach(shown.update);
+    shown.loads[0].resolve([]);
+    await settle();
+    assert.deepEqual(applied, [1]);
+  });
+}
+
 test('follow_with_too_many_updates_during_a_load_begins_from_scratch', async (t) => {
   const shown = page(t);
   shown.connected();

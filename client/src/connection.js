@@ -30,7 +30,7 @@ export function createConnection(host) {
   const /** @type {Set<Transport>} */ opening = new Set();
   let /** @type {Transport | null} */ live = null;
   let attempt = 0, resyncs = 0, retriedAtOnce = false, openedAt = 0;
-  let /** @type {any} */ timer, /** @type {any} */ refreshTimer, retryAt = 0;
+  let /** @type {any} */ timer, /** @type {any} */ refreshTimer, planned = 0, retryAt = 0;
   let /** @type {'retry' | 'hint' | 'upgrade'} */ plan = 'retry';
   let /** @type {TokenReason} */ tokenReason = 'connect';
   let /** @type {Partial<State>} */ last = {};
@@ -53,6 +53,7 @@ export function createConnection(host) {
   function later(delay, what = 'retry') {
     clearTimeout(timer);
     plan = what;
+    planned = delay;
     retryAt = Date.now() + delay;
     timer = setTimeout(connect, delay);
     if (!live) showStatus('waiting', { delay, retryAt });
@@ -131,12 +132,9 @@ export function createConnection(host) {
   /** @param {Transport} transport @param {Frame} frame */
   function opened(transport, { ping_interval_ms, expires_in_ms }) {
     stopTimers(transport);
-    clearTimeout(timer);
-    timer = 0;
     opening.delete(transport);
     choice?.opened(transport.isStream, opening.size);
-    abortOpening();
-    abort(live);
+    stop(); // all others
     live = transport;
     openedAt = Date.now();
     tokenReason = 'connect';
@@ -176,7 +174,7 @@ export function createConnection(host) {
   /** @param {Transport} transport @param {number} code */
   function reconnect({ isStream, goodbye }, code) {
     const hint = goodbye?.reconnect_after_ms;
-    if (opening.size) return live || showStatus('connecting');
+    if (opening.size && plan !== 'upgrade') return live || showStatus('connecting'); // do not wait for a socket that may be silent
     if (timer && plan !== 'upgrade') return later(remaining(), plan); // keep the time that a goodbye or an earlier failure set
     if (live?.isStream && !isStream) return upgradeLater();
     if (!isStream && choice?.isStream(false)) return later(0); // the delays are for a bridge that fails, not for blocked sockets
@@ -187,7 +185,7 @@ export function createConnection(host) {
     later(hint || backoff(attempt++), hint ? 'hint' : 'retry');
   }
 
-  const remaining = () => Math.max(0, retryAt - Date.now());
+  const remaining = () => Math.max(0, Math.min(planned, retryAt - Date.now())); // the clock may be set back
 
   /** @param {number | undefined} ms until the token expires */
   function refreshBefore(ms) {
@@ -223,7 +221,7 @@ export function createConnection(host) {
    */
   async function fetchToken(transport, reason = tokenReason) {
     const token = await getToken?.({ reason, signal: transport.abort.signal });
-    if (token && /[^\w.-]/.test(token)) throw failure('bad_token', 'not a JWT');
+    if (/[^\w.-]/.test(/** @type {string} */ (token))) throw failure('bad_token', 'not a JWT'); // null and undefined count as text
     if (getToken && !token && isOurs(transport)) finish({ reason: 'no_token', problem: 'needs-token' });
     return token;
   }
@@ -278,6 +276,7 @@ export function createConnection(host) {
     wake(now) {
       if (live) watch.probe(live.send ? PROBE : COMMENTS);
       else if (timer && (now || plan !== 'hint')) later(now ? 0 : Math.min(remaining(), Math.random() * 1000));
+      else attempt = 0; // if the try under way fails, the next delay is short
     },
     resync(before) {
       if (!live || (plan !== 'upgrade' && opening.size) || (timer && plan === 'retry')) return;

@@ -77,6 +77,19 @@ test('signal_when_aborted_closes_the_client_and_prevents_a_connect', async (t) =
   assert.equal(sockets.length, 1);
 });
 
+for (const when of ['before', 'after']) {
+  test(`signal_aborted_${when}_the_client_was_created_closes_a_client_that_never_connected`, async (t) => {
+    const over = new AbortController();
+    if (when === 'before') over.abort();
+    const { client: idle, sockets } = client(t, { signal: over.signal });
+    const ready = assert.rejects(idle.ready(), { code: 'closed' });
+    over.abort();
+    idle.connect();
+    assert.deepEqual([idle.state, sockets.length], [{ status: 'closed', attempt: 0 }, 0]);
+    await ready;
+  });
+}
+
 test('connect_with_a_relative_url_resolves_it_and_keeps_its_parameters', async (t) => {
   replace(t, globalThis, 'location', { href: 'https://app.example/shop/' });
   const { client: relative, sockets } = client(t, { url: '../push/ws?v=1', userId: 'ü&/' });
@@ -243,6 +256,20 @@ test('handler_that_throws_does_not_stop_the_others_and_its_error_is_reported', a
   assert.deepEqual([seen, reported, client.position], [['e:1', 'e:2'], ['a bug', 'a bug'], 'e:2']);
 });
 
+for (const status of ['connecting', 'waiting', 'open']) {
+  test(`client_closed_in_a_handler_of_${status}_shows_the_other_handlers_no_older_state`, async (t) => {
+    const { client: closed, sockets } = client(t, { sse: false });
+    const seen = [];
+    closed.on('state', (state) => state.status === status && closed.close());
+    closed.on('state', (state) => seen.push(state.status));
+    closed.connect();
+    await settle();
+    if (status === 'waiting') sockets[0].end();
+    if (status === 'open') sockets[0].say(hello('e:0'));
+    assert.deepEqual(seen, status === 'connecting' ? ['closed'] : ['connecting', 'closed']);
+  });
+}
+
 test('handlers_for_all_types_and_for_errors_get_their_messages', async (t) => {
   const { client, sockets } = await connected(t);
   const all = [], errors = [];
@@ -347,6 +374,18 @@ test('page_online_while_waiting_tries_within_a_second', async (t) => {
   sockets.at(-1).say(hello('e:0', { recovered: true }));
   await pass(t, 20_000); // long enough for the attempt that was planned before
   assert.equal(sockets.length, before + 1);
+});
+
+test('page_online_during_a_try_makes_the_next_delay_short', async (t) => {
+  const { window, fire } = browser(t);
+  const { client, sockets } = await connected(t, { sse: false });
+  for (let failed = 0; failed < 20; failed++) {
+    sockets.at(-1).end();
+    await pass(t, client.state.delay);
+  }
+  fire(window, 'online');
+  sockets.at(-1).end(); // it was opened in the old network
+  assert.equal(client.state.delay, 375);
 });
 
 test('page_online_after_the_planned_try_has_no_negative_delay', async (t) => {

@@ -155,6 +155,16 @@ test('goodbye_then_an_early_close_reconnects_at_the_time_of_the_goodbye', async 
   assert.equal(sockets.length, 2);
 });
 
+test('goodbye_then_a_clock_set_back_reconnects_within_the_delay_of_the_goodbye', async (t) => {
+  const { client, sockets } = await connected(t);
+  sockets[0].say(goodbye(1012, 'shutdown', 7_000, 20_000));
+  await pass(t, 1_000);
+  const { now } = Date;
+  t.mock.method(Date, 'now', () => now() - 3_600_000);
+  sockets[0].end(1012, 'shutdown');
+  assert.equal(client.state.delay, 7_000);
+});
+
 test('successor_that_fails_is_retried_while_the_old_connection_works', async (t) => {
   const { client, sockets, states, notes } = await connected(t);
   sockets[0].say(goodbye(1012, 'shutdown', 1_000, 20_000));
@@ -480,6 +490,15 @@ test('token_that_fails_is_retried_and_the_state_has_error_and_time', async (t) =
   assert.equal(sockets[0].protocols[1], 'bearer.token');
 });
 
+test('token_that_fails_with_a_circular_error_is_retried', async (t) => {
+  const error = new Error('away');
+  error.response = { error, size: 1n };
+  const { client, states, sockets } = await connecting(t, { getToken: () => Promise.reject(error) });
+  for (let n = 0; n < 3; n++) await pass(t, client.state.delay);
+  assert.deepEqual(statuses(states).slice(0, 4), ['connecting', 'waiting', 'connecting', 'waiting']);
+  assert.deepEqual([client.state.error, sockets.length], [error, 0]);
+});
+
 test('token_after_many_failures_begins_with_short_delays_again', async (t) => {
   let asked = 0;
   const { client, sockets } = await connecting(t, { getToken: () => {
@@ -659,6 +678,20 @@ test('stream_goodbye_keeps_its_delay_if_a_socket_beside_it_fails', async (t) => 
   await pass(t, 1);
   assert.equal(streams.length, 2);
   assert.equal(client.state.status, 'open');
+});
+
+test('stream_that_ends_does_not_wait_for_a_silent_socket_beside_it', async (t) => {
+  const { client, sockets, streams } = await streaming(t);
+  streams[0].open();
+  await settle();
+  streams[0].say(hello('e:0'));
+  await settle();
+  await alive(t, streams[0], 10_000);
+  streams[0].end();
+  await pass(t, 0);
+  assert.deepEqual([client.state.status, client.state.delay, sockets.length], ['waiting', 375, 4]);
+  await pass(t, 375);
+  assert.deepEqual([streams.length, sockets[3].closed], [2, true]);
 });
 
 test('stream_and_socket_that_both_fail_are_tried_in_turn', async (t) => {

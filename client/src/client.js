@@ -14,8 +14,8 @@ import { closeTabs, shareTabs } from './tabs.js';
  * @returns {Client<M>}
  */
 export function createClient({ sse, ...options }) {
-  const [, folder, query] = /^([^?#]*\/|)ws\/?((?:\?.*)?)$/.exec(String(options.url)) ?? [];
-  const beside = folder !== undefined && `${folder}sse${query}`;
+  const [, folder, query] = /^([^?#]*\/|)ws\/?(\?.*|)$/.exec(/** @type {string} */ (options.url)) ?? [];
+  const beside = query !== undefined && `${folder}sse${query}`;
   return buildClient({ sse: sse ?? beside, ...options }, { sse: openStream, choice: createChoice, share: shareTabs, close: closeTabs, receipts: createReceipts });
 }
 

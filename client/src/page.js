@@ -14,7 +14,7 @@ export function watchPage({ start, stop, wake, hide }) {
   const wanted = [
     [window, 'online', () => wake()],
     [window, 'pagehide', stop], // open connections and locks would keep it out of the back-forward cache
-    [window, 'pageshow', ({ persisted }) => persisted && start()],
+    [window, 'pageshow', start], // the first one, after a load, changes nothing
     [document, 'visibilitychange', () => (document.hidden ? hide?.() : wake())],
     [document, 'freeze', stop],
     [document, 'resume', start],

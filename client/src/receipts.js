@@ -24,7 +24,7 @@ export function createReceipts(send, position) {
     end({ type, id, timestamp, receipts }) {
       if (type === 'connected') isWanted = receipts;
       if (!id || !isWanted) return;
-      if (!sample) sample = { timestamp, handlers_ms: (ended = now()) - began };
+      sample ??= { timestamp, handlers_ms: (ended = now()) - began };
       timer ??= setTimeout(flush, INTERVAL);
     },
   };

@@ -207,12 +207,10 @@ class RedisBroker:
                     due.append(subscription)
             elif now - subscription.wanted > GRACE:
                 left.append(channel)
-        try:
-            await self._subscriber.unsubscribe(left)
-        finally:
-            for channel in left:
-                if channel not in self._subscriber.channels:
-                    self._subscriptions.pop(channel, None)
+        await self._subscriber.unsubscribe(left)
+        for channel in left:
+            if channel not in self._subscriber.channels:
+                self._subscriptions.pop(channel, None)
         for subscription in due:
             await self.resume(subscription.user, None)
             subscription.touched = now

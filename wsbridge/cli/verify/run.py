@@ -21,6 +21,9 @@ CONNECT = 15.0  # seconds in which all clients should connect
 APART = 0.004  # seconds between the first connections of two clients
 HOPELESS = 10.0  # seconds without one accepted event after which the run ends
 INTERRUPTED_WAIT = 2.0  # seconds for events in flight, after Ctrl-C
+# seconds for clients that are refused when the last event was published: an outage may last as long as their longest
+# delay, and begin the next one just before it ends
+AWAY_WAIT = 2 * MOST_DELAY
 AFTERMATH = 2.0  # seconds for which publishing continues after the command
 DUPLICATES = 0.5  # seconds after the last event in which a duplicate would arrive
 _LOOK = 0.05  # seconds between two looks
@@ -108,7 +111,7 @@ class _Run:
             self._publisher.stop()
             say("waiting for the last events")
             wait = INTERRUPTED_WAIT if record.interrupted else plan.wait
-            reconnect = INTERRUPTED_WAIT if record.interrupted else MOST_DELAY
+            reconnect = INTERRUPTED_WAIT if record.interrupted else AWAY_WAIT
             if publishing:
                 await asyncio.wait(publishing, timeout=wait)
                 await self._until(lambda: all(t.away is None or t.ended for t in tracks), reconnect)

@@ -136,7 +136,7 @@ async def test_verify_replicas_that_compete_without_redis_are_named() -> None:
 
 async def test_verify_ingress_that_loses_frames_is_named(bridge: Running) -> None:
     async with BrokenIngress(bridge.port, lose=7) as ingress:
-        found = await verify(ingress.url, bridge.url, "--seconds", "3")  # a client that resumes may lose a frame again
+        found = await verify(ingress.url, bridge.url, "--seconds", "6", "--wait", "1")  # each gets more than 7 events
     assert codes(found) == ["frames-dropped"]
 
 

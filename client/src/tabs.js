@@ -102,7 +102,8 @@ export function shareTabs(key, connect, receive, show, position, share) {
       watch.alive();
       if (to && theirs?.status === joined) return; // only a sign of life, unless an old leader that woke up has sent another status
       if (theirs && (to || joined)) joined = theirs.status;
-      if (to && frame && position() && !(distance(position(), frame.last_event_id) <= 0)) return receive(frame); // asks for what it missed, which comes with `open`
+      const isBehind = to && frame && position() && !(distance(position(), frame.last_event_id) <= 0); // NaN: of another epoch
+      if (isBehind) return receive(frame); // it asks for what it missed, which comes with `open`
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
       if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // a tab without a position does not resume
     }

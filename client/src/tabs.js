@@ -103,7 +103,7 @@ export function shareTabs(key, connect, receive, show, position, share) {
       if (to && theirs?.status === joined) return; // only a sign of life, unless an old leader that woke up has sent another status
       if (theirs && (to || joined)) joined = theirs.status;
       const isBehind = to && frame && position() && !(distance(position(), frame.last_event_id) <= 0); // NaN: of another epoch
-      if (isBehind) return receive(frame); // it asks for what it missed, which comes with `open`
+      if (isBehind) return receive(frame); // makes the leader resume from here, which shows `open`
       if (theirs) show({ ...theirs, transport: theirs.transport && 'tab' });
       if (frame) receive(position() ? frame : { ...frame, recovered: undefined }); // a tab without a position does not resume
     }

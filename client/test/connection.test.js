@@ -563,6 +563,16 @@ async function streaming(t, options) {
   return all;
 }
 
+/** The same, and the stream is open. */
+async function streamed(t) {
+  const scene = await streaming(t);
+  scene.streams[0].open();
+  await settle();
+  scene.streams[0].say(hello('e:0'));
+  await settle();
+  return scene;
+}
+
 test('stream_after_three_failed_sockets_opens_with_the_token_in_a_header', async (t) => {
   const { client, streams, notes } = await streaming(t, { getToken: () => 'token' });
   assert.equal(streams[0].url.href, 'http://bridge/sse?user_id=u');
@@ -608,11 +618,7 @@ test('stream_tries_sockets_beside_it_less_and_less_often_and_ends_when_one_opens
 });
 
 test('stream_that_is_silent_is_replaced', async (t) => {
-  const { client, streams } = await streaming(t);
-  streams[0].open();
-  await settle();
-  streams[0].say(hello('e:0'));
-  await settle();
+  const { client, streams } = await streamed(t);
   await alive(t, streams[0], 50_000);
   assert.equal(client.state.status, 'open');
   await pass(t, 35_000);
@@ -621,11 +627,7 @@ test('stream_that_is_silent_is_replaced', async (t) => {
 });
 
 test('stream_then_close_and_connect_opens_a_stream_again', async (t) => {
-  const { client, sockets, streams } = await streaming(t);
-  streams[0].open();
-  await settle();
-  streams[0].say(hello('e:0'));
-  await settle();
+  const { client, sockets, streams } = await streamed(t);
   client.close();
   client.connect();
   await settle();
@@ -635,11 +637,7 @@ test('stream_then_close_and_connect_opens_a_stream_again', async (t) => {
 test('stream_without_a_comment_16_s_after_the_page_is_visible_is_replaced', async (t) => {
   const document = new EventTarget();
   replace(t, globalThis, 'document', document);
-  const { client, streams } = await streaming(t);
-  streams[0].open();
-  await settle();
-  streams[0].say(hello('e:0'));
-  await settle();
+  const { client, streams } = await streamed(t);
   document.dispatchEvent(new Event('visibilitychange'));
   await pass(t, 15_999);
   assert.equal(client.state.status, 'open');
@@ -648,11 +646,7 @@ test('stream_without_a_comment_16_s_after_the_page_is_visible_is_replaced', asyn
 });
 
 test('stream_tries_a_socket_at_least_once_an_hour', async (t) => {
-  const { sockets, streams } = await streaming(t);
-  streams[0].open();
-  await settle();
-  streams[0].say(hello('e:0'));
-  await settle();
+  const { sockets, streams } = await streamed(t);
   for (const seconds of [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600]) {
     const { length } = sockets;
     await alive(t, streams[0], seconds * 1_000 - 1_000);
@@ -664,11 +658,7 @@ test('stream_tries_a_socket_at_least_once_an_hour', async (t) => {
 });
 
 test('stream_goodbye_keeps_its_delay_if_a_socket_beside_it_fails', async (t) => {
-  const { client, sockets, streams } = await streaming(t);
-  streams[0].open();
-  await settle();
-  streams[0].say(hello('e:0'));
-  await settle();
+  const { client, sockets, streams } = await streamed(t);
   await alive(t, streams[0], 10_000);
   streams[0].say(goodbye(1012, 'shutdown', 7_000, 20_000));
   await settle();
@@ -681,11 +671,7 @@ test('stream_goodbye_keeps_its_delay_if_a_socket_beside_it_fails', async (t) => 
 });
 
 test('stream_that_ends_does_not_wait_for_a_silent_socket_beside_it', async (t) => {
-  const { client, sockets, streams } = await streaming(t);
-  streams[0].open();
-  await settle();
-  streams[0].say(hello('e:0'));
-  await settle();
+  const { client, sockets, streams } = await streamed(t);
   await alive(t, streams[0], 10_000);
   streams[0].end();
   await pass(t, 0);

@@ -31,7 +31,7 @@ def binary_frame(payload: bytes) -> bytes:
 class EchoMessages(ClientMessages):
     """Takes the place of `ClientMessages`: sends texts and binary messages back."""
 
-    def take(self, sender: FrameSource, session: Session, frame: Frame) -> None:
+    def take(self, source: FrameSource, session: Session, frame: Frame) -> None:
         if session.state is State.CLOSED:
             return
         if frame.opcode == TEXT:

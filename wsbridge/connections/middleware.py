@@ -42,7 +42,7 @@ def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxie
 
 
 async def on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
-    """A handler for the signal of this name. After a declined upgrade the connection is closed."""
+    """A handler for the signal of this name: notes that the answer begins, and closes after a declined upgrade."""
     guard = guard_of(request)
     if guard is None:
         return

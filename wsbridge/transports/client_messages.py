@@ -43,13 +43,13 @@ class ClientMessages:
     metrics: Metrics
     reports: Reports | None = None
 
-    def take(self, sender: FrameSource, session: Session, frame: Frame) -> None:
+    def take(self, source: FrameSource, session: Session, frame: Frame) -> None:
         """Handle a frame that is not a close. Raises `FrameError` for a text that is not UTF-8."""
         if session.state is State.CLOSED:
             return  # RFC 6455 §1.4: frames after the server's close are discarded
         if frame.opcode == TEXT:
             session.messages_received += 1
-            self._take_text(sender, session, text_of(frame.payload), len(frame.payload))
+            self._take_text(source, session, text_of(frame.payload), len(frame.payload))
         elif frame.opcode == PING:
             session.pong(pong_frame(frame.payload))
         elif frame.opcode == PONG:
@@ -57,7 +57,7 @@ class ClientMessages:
         elif frame.opcode == BINARY:
             session.end(UNSUPPORTED)
 
-    def _take_text(self, sender: FrameSource, session: Session, text: str, size: int) -> None:
+    def _take_text(self, source: FrameSource, session: Session, text: str, size: int) -> None:
         message = read_message(text)
         if message.position is not None:
             message = self._report(session, message.position, message.sample)
@@ -68,11 +68,11 @@ class ClientMessages:
         elif kind in ("handled", "stale"):
             return
         elif kind == "auth":
-            sender.is_checking = True
-            self.jobs.start("auth", partial(self._authenticate, sender, session, content))
+            source.is_checking = True
+            self.jobs.start("auth", partial(self._authenticate, source, session, content))
         else:
             session.send(error("bad_message", content))
-            _count_invalid(sender, session)
+            _count_invalid(source, session)
 
     def _report(self, session: Session, position: Position, sample: Sample | None) -> FromClient:
         """Take a report. Returns its kind, and what is wrong with it."""
@@ -81,18 +81,18 @@ class ClientMessages:
         kind = self.reports.take(session, position, sample)
         return FromClient(kind, f"{position} is after {session.position}, the last position that was sent")
 
-    async def _authenticate(self, sender: FrameSource, session: Session, token: str) -> None:
+    async def _authenticate(self, source: FrameSource, session: Session, token: str) -> None:
         try:
             await self.admission.reauthenticate(session, token)
         except Exception as failure:  # the task boundary: an error ends only this connection
             session.fail("auth", failure)
         finally:
-            sender.is_checking = False
-            sender.take_waiting()
+            source.is_checking = False
+            source.take_waiting()
 
 
-def _count_invalid(sender: FrameSource, session: Session) -> None:
+def _count_invalid(source: FrameSource, session: Session) -> None:
     now = time.monotonic()
-    sender.invalid_at = [at for at in sender.invalid_at or () if now - at < INVALID_WINDOW] + [now]
-    if len(sender.invalid_at) >= MAX_INVALID:
+    source.invalid_at = [at for at in source.invalid_at or () if now - at < INVALID_WINDOW] + [now]
+    if len(source.invalid_at) >= MAX_INVALID:
         session.end(POLICY)

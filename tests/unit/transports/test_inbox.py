@@ -27,9 +27,9 @@ class Recorded(ClientMessages):
         super().__init__(nothing, nothing, nothing)
         self.texts: list[str] = []
 
-    def take(self, sender: FrameSource, session: Session, frame: Frame) -> None:
+    def take(self, source: FrameSource, session: Session, frame: Frame) -> None:
         if frame.opcode != TEXT or session.state is State.CLOSED:
-            super().take(sender, session, frame)
+            super().take(source, session, frame)
         elif frame.payload == b"bug":
             raise ZeroDivisionError
         else:

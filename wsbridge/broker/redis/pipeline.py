@@ -160,7 +160,7 @@ class Pipeline:
         answers: Sequence[Sequence[Any] | BaseException]
         if len(sends) == 1:  # `gather` takes a task for each
             answers = [await sends[0]]
-        else:  # all must have ended, whatever one raises: the next batch uses their connections
+        else:  # wait for all, even if one raises: the next batch uses the same connections
             answers = await asyncio.gather(*sends, return_exceptions=True)
         for group, found in zip(places.values(), answers, strict=True):
             if isinstance(found, BaseException):

@@ -21,8 +21,8 @@ CONNECT = 15.0  # seconds in which all clients should connect
 APART = 0.004  # seconds between the first connections of two clients
 HOPELESS = 10.0  # seconds without one accepted event after which the run ends
 INTERRUPTED_WAIT = 2.0  # seconds for events in flight, after Ctrl-C
-# seconds for clients that are refused when the last event was published: an outage may last as long as their longest
-# delay, and begin the next one just before it ends
+# seconds for clients without a connection after the last event: an outage of up to 20 s may refuse a client just before
+# it ends, and that client may then wait for 20 s until its next attempt
 AWAY_WAIT = 2 * MOST_DELAY
 AFTERMATH = 2.0  # seconds for which publishing continues after the command
 DUPLICATES = 0.5  # seconds after the last event in which a duplicate would arrive

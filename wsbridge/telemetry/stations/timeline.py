@@ -23,7 +23,7 @@ class Station(msgspec.Struct, omit_defaults=True):
 def timeline(accounts: Sequence[Account], kept: Position | None) -> list[Station]:
     """The stations in order, without connections that were closed before the event arrived."""
     relays = sorted((relay.at, relay.position) for account in accounts for relay in account.relays)
-    receipts = [receipt.at for account in accounts for receipt in account.receipts]
+    receipts = [arrival.at for account in accounts for arrival in account.receipts]
     at = relays[0][0] if relays else min(receipts, default=None)
     position = relays[0][1] if relays else kept
     found: list[tuple[float, Station]] = []
@@ -42,13 +42,13 @@ def _station(at: float, name: str, replica: str, text: str, session: str = "") -
     return Station(timestamp(at), name, replica, text, session)
 
 
-def _described(receipt: Arrival) -> str:
-    words = [receipt.place, receipt.status]
-    if receipt.produced is not None:
-        words.append(f"{span(receipt.at - receipt.produced)} after its Kafka timestamp")
-    if not receipt.is_for_user:
+def _described(arrival: Arrival) -> str:
+    words = [arrival.place, arrival.status]
+    if arrival.produced is not None:
+        words.append(f"{span(arrival.at - arrival.produced)} after its Kafka timestamp")
+    if not arrival.is_for_user:
         words.append("for other users")
-    words += [word for word in (receipt.reason, receipt.detail) if word]
+    words += [word for word in (arrival.reason, arrival.detail) if word]
     return ", ".join(words)
 
 

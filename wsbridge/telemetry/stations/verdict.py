@@ -72,11 +72,11 @@ def _judged(case: Case) -> Verdict:
     return _of_unknown(case)
 
 
-def _of_refused(receipt: Arrival, now: float) -> Verdict:
-    if receipt.status == "dropped":
-        return Verdict(Code.DROPPED, f"dropped: {receipt.detail} ({receipt.reason})")
-    why = ", ".join(filter(None, (receipt.reason, receipt.detail)))
-    text = f"not stored yet (RETRY {span(now - receipt.at)} ago: {why}); the sidecar will deliver it again"
+def _of_refused(arrival: Arrival, now: float) -> Verdict:
+    if arrival.status == "dropped":
+        return Verdict(Code.DROPPED, f"dropped: {arrival.detail} ({arrival.reason})")
+    why = ", ".join(filter(None, (arrival.reason, arrival.detail)))
+    text = f"not stored yet (RETRY {span(now - arrival.at)} ago: {why}); the sidecar will deliver it again"
     return Verdict(Code.RETRIED, text)
 
 

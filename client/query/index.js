@@ -101,7 +101,8 @@ const heldBack = /** @type {WeakMap<Client<any>, Set<string>>} */ (new WeakMap()
 /**
  * A `queryFn` that fetches once the client is connected, so that its data lacks no event and one fetch is enough. If the
  * connection takes longer than `patience` ms it fetches without, and `bindQueries` fetches again after the connection.
- * If the client is closed by then it throws a ClientError, because another user may be logged in.
+ * If the client is closed by then it throws a ClientError, because another user may be logged in. Only the problem
+ * `misconfigured` says nothing about the user: then it fetches too.
  *
  * The result is also a `Function`, and its parameter is `NoInfer`, because TypeScript otherwise infers the data too late for
  * callbacks beside `queryFn`, such as `select`.
@@ -116,6 +117,8 @@ const heldBack = /** @type {WeakMap<Client<any>, Set<string>>} */ (new WeakMap()
 export function afterConnect(client, queryFn, { patience = 3_000 } = {}) {
   return async (context) => {
     if (!client.position) await connectedFor(client, JSON.stringify(context.queryKey), patience);
+    const { status, problem } = client.state;
+    if (status === 'closed' && problem !== 'misconfigured') throw failure('closed', 'closed before the fetch');
     return queryFn(context);
   };
 }
@@ -133,5 +136,4 @@ async function connectedFor(client, key, patience) {
     const off = client.on('connected', done), timer = setTimeout(done, patience);
   });
   waiting.delete(key); // after all handlers of `connected`
-  if (client.state.status === 'closed') throw failure('closed', 'closed before the fetch');
 }

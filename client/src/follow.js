@@ -25,10 +25,12 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
   let /** @type {any} */ timer, attempt = 0;
   let /** @type {Promise<void> | undefined} */ shown, show = () => {}; // the next load has ended, or none will begin
 
+  const is = /** @param {import('./types.js').State['status']} status */ (status) => client.state.status === status;
   const report = /** @param {unknown} error */ (error) => queueMicrotask(() => onError(error)); // it may throw
 
-  /** @param {'first' | 'gap'} cause */
-  async function refresh(cause) {
+  /** @param {'first' | 'gap'} [cause] */
+  async function refresh(cause = 'first') {
+    if (is('closed') && client.state.problem !== 'misconfigured') return; // a mistake says nothing about the user
     const mine = begin();
     held = []; // earlier updates are part of the state
     try {
@@ -59,7 +61,7 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     shown = undefined;
   }
 
-  /** @param {number} delay ms @param {'first' | 'gap'} cause */
+  /** @param {number} delay ms @param {'first' | 'gap'} [cause] */
   function plan(delay, cause) {
     clearTimeout(timer);
     timer = setTimeout(due, delay, cause);
@@ -69,10 +71,10 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
    * Loads again, but not while the client connects: after a return from the back-forward cache another user may be logged
    * in. Then the attempt closes the client, which cancels the load.
    *
-   * @param {'first' | 'gap'} cause
+   * @param {'first' | 'gap'} [cause]
    */
   function due(cause) {
-    if (current && client.state.status === 'connecting') plan(PATIENCE, cause);
+    if (current && is('connecting')) plan(PATIENCE, cause);
     else refresh(cause);
   }
 
@@ -104,21 +106,19 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     release();
   }
 
-  /** @param {import('./types.js').State} state */
-  function look({ status, problem }) {
-    if (status === 'closed') {
+  function look() {
+    if (is('closed')) {
       stop();
-      if (problem === 'misconfigured') refresh('first'); // a mistake, which says nothing about the user
-    } else if (!current && !timer) plan(PATIENCE, 'first');
+      refresh();
+    } else if (!current && !timer) plan(PATIENCE);
   }
 
-  const { position, state } = client;
   const offs = [
     client.on('state', look),
     client.on('connected', (message) => {
       if (current && client.position) return;
       hold(message);
-      refresh('first'); // the first connection does not replay
+      refresh(); // the first connection does not replay
     }),
     client.on('gap', (gap) => {
       hold(gap);
@@ -127,9 +127,9 @@ export function follow(client, { load, set, apply, jitter = JITTER, onError = co
     }),
     client.on('*', (message) => void (message.id && take(message))),
   ];
-  if (position && state.status !== 'closed') refresh('first');
-  look(state);
-  if (state.status === 'idle') client.connect();
+  look();
+  if (!current && (client.position || is('open'))) refresh();
+  if (is('idle')) client.connect();
   return () => {
     offs.forEach((off) => off());
     stop();

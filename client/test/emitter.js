@@ -20,7 +20,7 @@ export class Emitter {
   }
 
   emit(type, message) {
-    for (const handler of this.#handlers.get(type) ?? []) handler({ type, ...message });
+    for (const handler of [...(this.#handlers.get(type) ?? [])]) handler({ type, ...message });
   }
 
   get subscriptions() {

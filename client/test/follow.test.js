@@ -275,6 +275,34 @@ test('follow_load_that_is_due_while_the_client_connects_waits_for_the_outcome', 
   }
 });
 
+for (const type of ['connected', 'gap']) {
+  test(`follow_of_a_client_that_another_handler_of_${type}_closes_loads_nothing_until_the_next_connection`, async (t) => {
+    const client = new Emitter();
+    let closes = true;
+    client.on(type, () => closes && shown.is('closed'));
+    const shown = page(t, {}, client);
+    shown.connected();
+    if (type === 'gap') for (const reason of ['expired', 'reset']) client.emit('gap', { reason });
+    closes = false;
+    await pass(t, 10_000);
+    assert.equal(shown.loads.length, type === 'gap' ? 1 : 0); // before the gap
+    shown.connected({ recovered: true });
+    assert.deepEqual(shown.loads.map(({ signal }) => signal.aborted), type === 'gap' ? [true, false] : [false]);
+  });
+}
+
+test('follow_begun_by_a_handler_of_the_first_connected_loads_at_once', async (t) => {
+  const client = new Emitter();
+  let shown;
+  client.on('connected', () => (shown ??= page(t, {}, client)));
+  client.state = { status: 'open', attempt: 0 };
+  client.emit('connected', {});
+  client.position = 'e:0';
+  assert.equal(shown.loads.length, 1);
+  await pass(t, 10_000);
+  assert.equal(shown.loads.length, 1);
+});
+
 test('follow_of_a_closed_client_loads_nothing_until_it_is_connected', async (t) => {
   const client = Object.assign(new Emitter(), { position: 'e:5', state: { status: 'closed', attempt: 0 } });
   const shown = page(t, {}, client);

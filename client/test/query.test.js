@@ -332,6 +332,24 @@ test('page_load_without_a_connection_fetches_after_3_s_and_again_when_connected'
   assert.deepEqual(fetched, ['tasks', 'tasks']);
 });
 
+test('page_load_of_a_client_that_was_connected_and_is_closed_fails', async () => {
+  client.position = 'k3f9x2:41';
+  client.state = { status: 'closed', attempt: 0 };
+  const queryFn = mock.fn(() => []);
+  const observer = new QueryObserver(queryClient, { queryKey: ['tasks'], queryFn: afterConnect(client, queryFn) });
+  observer.subscribe(() => {});
+  await settle();
+  assert.deepEqual([queryFn.mock.callCount(), observer.getCurrentResult().error?.code], [0, 'closed']);
+});
+
+test('page_load_of_a_client_that_a_mistake_has_closed_fetches_after_3_s', async () => {
+  client.state = { status: 'closed', attempt: 0, problem: 'misconfigured' };
+  const queryFn = mock.fn(() => []);
+  new QueryObserver(queryClient, { queryKey: ['tasks'], queryFn: afterConnect(client, queryFn) }).subscribe(() => {});
+  await pass(3_000);
+  assert.equal(queryFn.mock.callCount(), 1);
+});
+
 test('page_load_of_a_client_that_is_closed_meanwhile_fails_and_fetches_once_when_connected', async () => {
   const fetched = [];
   const queryFn = afterConnect(client, ({ queryKey }) => (fetched.push(queryKey[0]), []));

@@ -5,6 +5,7 @@ The work of every function is in proportion to the number of bytes, whatever the
 
 import codecs
 import itertools
+import re
 import struct
 from array import array
 
@@ -27,6 +28,7 @@ _UTF16 = (  # the first bytes of text in UTF-16 or UTF-32: a byte order mark, or
     *(b"\0\0\0" + sign + b"\0\0\0" for sign in (b"{", b"[")),
 )
 _SCHEMA_ID = struct.Struct(">xI")  # the wire format of a schema registry: a zero byte, four with the id, the data
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")  # a high surrogate without its low one
 _string = msgspec.json.Decoder(str)
 _base64 = msgspec.json.Decoder(bytes)  # three times as fast as the standard library
 
@@ -66,7 +68,10 @@ def rejection(data: bytes, error: Exception, field: str = "") -> Rejected:
         return Rejected(Drop.SCHEMA_REGISTRY, text)
     if not is_utf8(data):
         return Rejected(Drop.BAD_UTF8, "the data is not UTF-8; encode the JSON as UTF-8")
-    return Rejected(Drop.NOT_JSON, f"the data is not JSON; publish a JSON object. {error}")
+    text = f"the data is not JSON; publish a JSON object. {error}"
+    if "surrogate" in str(error) or _HALF_PAIR.search(data):  # msgspec may call the data truncated
+        text = "the data has half of an escaped surrogate pair; publish whole characters"
+    return Rejected(Drop.NOT_JSON, text)
 
 
 def is_utf8(data: bytes) -> bool:

@@ -26,6 +26,7 @@ from wsbridge.dapr.payload import (
 )
 
 GENERIC = msgspec.json.Decoder(dict[str, object])
+HALF_PAIRS = (rb'{"x":"\ud83d"}', rb'{"x":"\uD83D and more"}', rb'{"x":"\ud83d\u0041"}', rb'{"x":"\udc00"}')
 
 
 def refused(data: bytes) -> Rejected:
@@ -71,6 +72,7 @@ def test_rejection_of_five_bytes_is_not_that_of_a_schema_registry() -> None:
         (b'{"x":' + b"[" * 100_000, "the data is nested more than 500 levels deep; publish flatter data"),
         (b'{"\xff":1', "the data is not UTF-8; encode the JSON as UTF-8"),
         (b"{", "the data is not JSON; publish a JSON object. Input data was truncated"),
+        *((half, "the data has half of an escaped surrogate pair; publish whole characters") for half in HALF_PAIRS),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -113,9 +115,11 @@ def test_strings_and_base64_are_decoded_or_rejected() -> None:
 
 
 def test_from_string_that_is_rejected_says_where_it_is_not_json() -> None:
-    rejected = from_string(rb'"\ud800"')
+    rejected = from_string(rb'"\x"')
     assert isinstance(rejected, Rejected)
-    assert rejected.text == "the data is not JSON; publish a JSON object. Input data was truncated"
+    assert rejected.text == (
+        "the data is not JSON; publish a JSON object. JSON is malformed: invalid escape character in string (byte 3)"
+    )
 
 
 @given(st.binary())

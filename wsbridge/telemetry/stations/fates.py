@@ -1,5 +1,6 @@
 """Decides whether a connection got an event, by comparing positions: deliveries to connections are not recorded."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -29,33 +30,54 @@ class Fate(NamedTuple):
     at: float | None = None
 
 
+def at_the_time(
+    connections: Sequence[Connection], position: Position | None, at: float | None, now: float
+) -> tuple[list[Connection], list[Connection]]:
+    """The connections that were open when the event arrived, and those that began after it."""
+    then, later = [], []
+    for connection in connections:
+        if at is None or connection.opened_at > at or (position and _begins_after(connection, position)):
+            later.append(connection)
+        elif (connection.closed_at or now) >= at:
+            then.append(connection)
+    return then, later
+
+
+def _begins_after(connection: Connection, event: Position) -> bool:
+    """Whether it was opened without a position, and the history that it read first had the event already."""
+    first = connection.reads[0] if connection.reads else None
+    return first is not None and first.is_start and not first.asked and _reaches(first.position, event)
+
+
 def fate_of(connection: Connection, event: Position, later: list[Connection], at: float | None) -> Fate:
     """Decide for one connection. The event arrived at the time `at`; `later` are the connections opened after that.
 
     Removes the connection on which the client resumed from `later`.
     """
+    replay: Fate | None = None
     for read in connection.reads:
         found = _fate_of_read(read, event, at)
-        if found is not None:
+        if found is not None and found.kind is not Kind.LATE:
             return found
-    has = connection.position.epoch == event.epoch and connection.position.offset >= event.offset
+        replay = replay or found
+    has = _reaches(connection.position, event)
     code = (connection.close or "").partition(" ")[0]
     if connection.closed_at is None:
         if has:
             unsent = f"has {connection.unsent} bytes unsent" if connection.unsent else ""
-            return Fate(Kind.GOT, unsent)
+            return replay or Fate(Kind.GOT, unsent)
         if not connection.is_live:
             return Fate(Kind.NOT, "is still replaying and does not have it yet")
         return Fate(Kind.NOT, "has missed it and catches up within seconds")
-    if has and code not in UNSURE:
-        return Fate(Kind.GOT)
+    if has_handled(connection, event) or (has and code not in UNSURE):
+        return replay or Fate(Kind.GOT)
     return _fate_of_closed(connection, event, later, at, UNSURE.get(code, f"was closed ({connection.close})"))
 
 
 def _fate_of_read(read: Read, event: Position, at: float | None) -> Fate | None:
-    """The fate that follows from a read of the history, or None."""
+    """The fate that follows from a read of the history, or None. A replay may have ended before it was written."""
     asked = Position.parse(read.asked) if read.asked else None
-    if asked is not None and asked.epoch == event.epoch and asked.offset >= event.offset:
+    if asked is not None and _reaches(asked, event):
         return Fate(Kind.PAST, "resumed past it") if read.is_start else Fate(Kind.GOT)
     if read.gap is not None:
         ends_before = read.position.epoch == event.epoch and read.position.offset < event.offset
@@ -92,8 +114,11 @@ def _fate_of_closed(
 
 def has_handled(connection: Connection, event: Position) -> bool:
     """Whether the client has reported that event or a later one, or resumed after it."""
-    handled = connection.handled
-    return handled is not None and handled.epoch == event.epoch and handled.offset >= event.offset
+    return connection.handled is not None and _reaches(connection.handled, event)
+
+
+def _reaches(position: Position, event: Position) -> bool:
+    return position.epoch == event.epoch and position.offset >= event.offset
 
 
 def _after(moment: float, at: float | None) -> str:

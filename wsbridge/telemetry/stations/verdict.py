@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from wsbridge.core.events import Position
 from wsbridge.telemetry.stations.account import Account, Arrival, Connection, Relay
-from wsbridge.telemetry.stations.fates import Kind, fate_of, has_handled, span
+from wsbridge.telemetry.stations.fates import Kind, at_the_time, fate_of, has_handled, span
 
 ABSENT = "no connection when it arrived"
 CANARY = "run wsbridge doctor --canary"
@@ -162,8 +162,7 @@ def _of_stored(case: Case, stored: Sequence[Arrival], relays: Sequence[Relay]) -
     position = relays[0].position if relays else case.kept
     at = relays[0].at if relays else stored[0].at if stored else None
     connections = sorted((c for account in case.accounts for c in account.connections), key=lambda c: c.opened_at)
-    then = [c for c in connections if at is not None and c.opened_at <= at and (c.closed_at or case.now) >= at]
-    later = [c for c in connections if at is None or c.opened_at > at]
+    then, later = at_the_time(connections, position, at, case.now)
     if position is None and then:
         return Verdict(Code.STORED, "stored, but its position is forgotten, so nothing shows which connections got it")
     if position is None:
@@ -193,7 +192,9 @@ def _of_absent(case: Case, position: Position, later: list[Connection], at: floa
     """The verdict if the user was not connected when the event arrived, or if that time is unknown."""
     lead = ABSENT if at is not None else "the time of its arrival is forgotten"
     where = _where(case, position, at)
-    fates = [fate_of(connection, position, [], at) for connection in later]
+    fates, rest = [], list(later)
+    while rest:  # `fate_of` removes those on which a client resumed
+        fates.append(fate_of(rest.pop(0), position, rest, at))
     got = [fate for fate in fates if fate.kind in (Kind.GOT, Kind.LATE)]
     if got:
         of = f"{len(got)} {_plural('connection', len(got))}"

@@ -26,6 +26,30 @@ RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened
         (connection(at(9), read(at(4), replayed=1)), [], Fate(Kind.LATE, "got it by a replay 0 ms later", 1.0)),
         (connection(at(9), read(at(3), replayed=1)), [], Fate(Kind.GOT)),
         (
+            connection(at(4), read(at(2), asked="e:2", replayed=9), is_live=False), [],
+            Fate(Kind.NOT, "is still replaying and does not have it yet"),
+        ),
+        (
+            connection(at(4), read(at(2), asked="e:2", replayed=9), **SLOW), [],
+            Fate(Kind.NOT, f"{TOO_SLOW} and its client has not resumed"),
+        ),
+        (
+            connection(at(9), read(at(2), asked="e:2", replayed=9), **SLOW), [],
+            Fate(Kind.NOT, f"{TOO_SLOW} and its client has not resumed"),
+        ),
+        (
+            connection(at(4), read(at(2), asked="e:2", replayed=9), **SLOW), [RESUMED],
+            Fate(Kind.LATE, f"{TOO_SLOW} and its client resumed 2.5 s later", 4.5),
+        ),
+        (
+            connection(at(9), read(at(4), asked="e:4", replayed=1), **BYE), [],
+            Fate(Kind.LATE, "got it by a replay 0 ms later", 1.0),
+        ),
+        (
+            connection(at(9), read(at(4), asked="e:4", replayed=1), handled=at(5), **SLOW), [],
+            Fate(Kind.LATE, "got it by a replay 0 ms later", 1.0),
+        ),
+        (
             connection(at(9), read(at(5))), [],
             Fate(Kind.PAST, "sent no position, so it gets later events only"),
         ),
@@ -47,6 +71,11 @@ RESUMED = connection(at(6), read(at(3), at=4.5, asked="e:3", replayed=3), opened
         (connection(at(5), **BYE), [], Fate(Kind.GOT)),
         (connection(at(4), **BYE), [], Fate(Kind.NOT, "was closed (1000) and its client has not resumed")),
         (connection(at(5), **SLOW), [], Fate(Kind.NOT, f"{TOO_SLOW} and its client has not resumed")),
+        (connection(at(5), handled=at(5), **SLOW), [], Fate(Kind.GOT)),
+        (
+            connection(at(5), handled=at(4), **SLOW), [],
+            Fate(Kind.NOT, f"{TOO_SLOW} and its client has not resumed"),
+        ),
         (
             connection(at(4), **BYE), [RESUMED],
             Fate(Kind.LATE, "was closed (1000) and its client resumed 2.5 s later", 4.5),

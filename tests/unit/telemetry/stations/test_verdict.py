@@ -183,6 +183,43 @@ def test_verdict_of_connections_closed_before_the_event_leaves_them_out() -> Non
     assert answer(one)[1].startswith("delivered to 1 of 1 connection ")
 
 
+def test_verdict_of_a_connection_that_read_the_history_after_the_event_does_not_count_it() -> None:
+    joined = connection(at(5), read(at(5), at=2.1), opened_at=1.9)
+    one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[joined])
+    assert answer(one) == (
+        Code.STORED,
+        (
+            "no connection when it arrived; in the history at e:5; "
+            "the next connection sent no position, so it gets later events only"
+        ),
+    )
+
+
+LOST_REPLAY = connection(
+    at(4), read(at(2), asked="e:2", replayed=3, at=3.0), opened_at=3.0, closed_at=4.0, close="1006"
+)
+
+
+@pytest.mark.parametrize(
+    ("resumes", "expected"),
+    [
+        ([], (Code.STORED, "in the history at e:5; the next connection was lost and its client has not resumed")),
+        ([("e:4", 1)], (Code.DELIVERED, "replayed to 1 connection 3.0 s later")),
+        ([("e:4", 1), ("e:5", 0)], (Code.DELIVERED, "replayed to 1 connection 3.0 s later")),
+    ],
+)
+def test_verdict_of_a_replay_that_was_cut_depends_on_the_next_connection(
+    resumes: list[tuple[str, int]], expected: tuple[Code, str]
+) -> None:
+    again = [
+        connection(at(5), read(at(int(asked[2:])), asked=asked, replayed=replayed, at=5.0 + n), opened_at=5.0 + n)
+        for n, (asked, replayed) in enumerate(resumes)
+    ]
+    one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[LOST_REPLAY, *again])
+    code, text = answer(one)
+    assert (code, text) == (expected[0], f"no connection when it arrived; {expected[1]}")
+
+
 def test_verdict_for_one_connection_uses_the_singular() -> None:
     one = account(receipts=[KAFKA], relays=[Relay(2.0, at(5))], connections=[connection(at(4), is_live=False)])
     assert answer(one) == (

@@ -3,19 +3,18 @@
 The headers of a Kafka message are HTTP headers, or the `metadata` of a bulk entry.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
 import msgspec
 
+from wsbridge.core.event_ids import LONGEST_ID, shortened
 from wsbridge.core.receipts import LONGEST
 from wsbridge.core.user_ids import MAX_USER_BYTES
 from wsbridge.dapr.json_pieces import members
-from wsbridge.dapr.payload import REFUSED, is_utf8
+from wsbridge.dapr.payload import REFUSED
 
-LONGEST_ID = 256  # characters; a longer id is replaced by its digest, because ids are remembered for an hour and logged
 SEARCHED = 2_048  # bytes of a malformed envelope, which take half a millisecond
 LONGEST_TIME = 15  # digits of milliseconds since 1970: the year 33658
 _LONGEST_INTEGER = 10**MAX_USER_BYTES  # Python refuses to write out integers of thousands of digits
@@ -32,11 +31,7 @@ def short_id(value: Any) -> str:
     """The text of an id, or its SHA-256 digest if it is long or not encodable as UTF-8."""
     if type(value) is str and len(value) <= LONGEST_ID and value.isascii():
         return value  # nearly always
-    if value is None:
-        return ""
-    text = as_text(value)
-    encoded = text.encode(errors="surrogatepass")
-    return text if len(text) <= LONGEST_ID and is_utf8(encoded) else hashlib.sha256(encoded).hexdigest()
+    return "" if value is None else shortened(as_text(value))
 
 
 def coordinates(topic: str, metadata: Mapping[str, Any]) -> str:

@@ -11,9 +11,10 @@ from aiohttp import hdrs, web
 
 from wsbridge.broker.base import STORED, Broker, Outcome, retried
 from wsbridge.connections.client_address import address_of
+from wsbridge.core.event_ids import LONGEST_ID
 from wsbridge.core.events import Event, Rejected
 from wsbridge.core.reasons import Drop, Retry
-from wsbridge.dapr.attributes import LONGEST_ID, id_of
+from wsbridge.dapr.attributes import id_of
 from wsbridge.dapr.delivery import DeliveryReader
 from wsbridge.dapr.event_log import EventLog
 from wsbridge.dapr.receipts import Receipts

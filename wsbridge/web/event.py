@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from wsbridge.broker.base import Broker, BrokerUnavailable
+from wsbridge.core.event_ids import shortened
 from wsbridge.sessions.registry import Registry
 from wsbridge.sessions.session import Session
 from wsbridge.sessions.state import State
@@ -39,7 +40,7 @@ class EventHandler:
         self._ttl = ttl
 
     async def why(self, request: web.Request) -> web.Response:
-        user, event_id = asked_for(request, "user_id"), asked_for(request, "event_id")
+        user, event_id = asked_for(request, "user_id"), shortened(asked_for(request, "event_id"))
         answers = await self._replicas.ask(msgspec.msgpack.encode(Why(user, event_id)))
         accounts = [_account.decode(found) for found in answers.found]
         case = Case(user, event_id, accounts, None, time.time(), answers.text)

@@ -42,6 +42,17 @@ async def test_why_of_ids_that_url_parsers_change_finds_the_event(bridge: Runnin
     assert (code, answer.startswith("no connection when it arrived; in the history at ")) == (1, True)
 
 
+async def test_why_of_an_id_that_is_stored_as_its_digest_finds_the_event(bridge: Running) -> None:
+    event_id = "i" * 300
+    await bridge.publish({"user_id": "u1"}, id=event_id)
+    code, (answer, *_), _ = await why(bridge, "u1", event_id)
+    assert (code, answer.startswith("no connection when it arrived; in the history at ")) == (1, True)
+    async with bridge.http.get(
+        f"{bridge.url}/console/payload", params={"user_id": "u1", "event_id": event_id}
+    ) as response:
+        assert (response.status, await response.json(content_type=None)) == (200, {"user_id": "u1"})
+
+
 async def test_why_with_an_admin_token_sends_it(start: Start) -> None:
     bridge = await start(JWT_SECRET=SECRET)
     await bridge.publish({"user_id": "u1"}, id="e1")

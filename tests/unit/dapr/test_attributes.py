@@ -6,11 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from wsbridge.core.event_ids import LONGEST_ID
 from wsbridge.core.receipts import LONGEST
 from wsbridge.core.user_ids import is_user
 from wsbridge.dapr import attributes
 from wsbridge.dapr.attributes import (
-    LONGEST_ID,
     SEARCHED,
     as_text,
     coordinates,

@@ -6,6 +6,7 @@ from aiohttp import hdrs, web
 
 from wsbridge.broker.base import Broker, BrokerUnavailable
 from wsbridge.connections.client_address import address_of
+from wsbridge.core.event_ids import shortened
 from wsbridge.core.events import Position
 from wsbridge.telemetry.log import log
 from wsbridge.web.parameters import asked_for
@@ -17,7 +18,7 @@ class PayloadHandler:
 
     async def payload(self, request: web.Request) -> web.Response:
         """The data verbatim, as text. 404 if the history of the user does not have the event any more."""
-        user, event_id = asked_for(request, "user_id"), asked_for(request, "event_id")
+        user, event_id = asked_for(request, "user_id"), shortened(asked_for(request, "event_id"))
         try:
             data = await self._data(user, event_id)
         except BrokerUnavailable as unavailable:

@@ -26,7 +26,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
 
-from wsbridge.core.close_codes import LOST, TOKEN_MISSING, Close
+from wsbridge.core.close_codes import LOST, SLOW_CONSUMER, TOKEN_MISSING, Close
 
 LEAST_DELAY, MOST_DELAY = 0.5, 20.0  # seconds until the next attempt to connect
 STABLE = 5.0  # seconds after which a connection resets the backoff
@@ -36,6 +36,7 @@ CLOSE_TIMEOUT = 2.0  # seconds for the server's part of a close
 LEAST_OWN = 4000  # a goodbye is more reliable than a smaller close code, docs/protocol.md
 MAX_MESSAGE_BYTES = 16_777_216  # sixteen times the largest event of a bridge with its default settings
 TOO_BIG = Close(1009, "max_message_bytes")  # this client closed the connection, because a message is over its bound
+_AT_ONCE = (TOKEN_MISSING.code, SLOW_CONSUMER.code)  # reconnected without a delay, once until a connection is stable
 _TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 Cause = Close | HTTPStatus | int | WebSocketException | OSError  # why a connection ended or was not opened
@@ -62,7 +63,7 @@ class Message(msgspec.Struct):
     after: str | None = None
     reason: str = ""
     recovered: bool | None = None
-    code: int = 0
+    code: int | str = 0  # of a goodbye or an error
     timestamp: str = ""
     reconnect: bool = False
     reconnect_after_ms: float = 0.0
@@ -107,6 +108,7 @@ class Client:
     `position` is that of the last message that the loop has finished: save it to resume with another client.
     A message over `max_message_bytes` is not read, and raises `Ended`: it would come again after each reconnect.
     `on_attempt` is called before each connection, `on_disconnect` after it with the seconds until the next one.
+    Raises `ValueError` if the URL is not one of ws, wss, http or https.
     """
 
     url: str
@@ -120,14 +122,17 @@ class Client:
     max_message_bytes: int = MAX_MESSAGE_BYTES
 
     def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("ws", "wss", "http", "https") or not parts.hostname:
+            raise ValueError("expected a URL such as wss://push.example.com/ws")
         self._ws: ClientConnection | None = None
         self._last: Message | None = None  # the loop may not have finished it yet
         self._delays = self.new_delays()
-        self._wait = 0.0  # seconds until the next connection
+        self._due = 0.0  # the time for the next connection, on the clock
         self._goodbye: Message | None = None  # of this connection
-        self._return_at = 0.0  # the time for the next connection, from a goodbye; on the clock
+        self._return_at = 0.0  # the same, from a goodbye
         self._connected_at: float | None = None
-        self._renewed = False  # the last connection was made at once with a fresh token, and has not been stable yet
+        self._retried_at_once = False  # and no connection has been stable since then
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,15 +155,14 @@ class Client:
             try:
                 text = await ws.recv(decode=False)
             except ConnectionClosed as closed:
-                await self._disconnect()
+                self._ws = None
                 self._closed(_close_of(closed))
             else:
                 return self._received(read(text))
 
     async def _connect(self) -> ClientConnection | None:
         """Wait until it is time, and try once."""
-        wait, self._wait = self._wait, 0.0
-        await asyncio.sleep(wait)
+        await asyncio.sleep(self._due - self.clock())  # a caller that was cancelled meanwhile waits for the rest
         self._connected_at, self._goodbye, self._return_at = None, None, 0.0
         self.on_attempt()
         token = await self.token() if callable(self.token) else self.token
@@ -201,17 +205,17 @@ class Client:
         return message
 
     def _closed(self, close: Close) -> None:
-        if self._goodbye and close.reconnect and close.code < LEAST_OWN:  # the close frame may be lost
-            close = Close(self._goodbye.code, self._goodbye.reason)
+        goodbye = self._goodbye
+        if goodbye and isinstance(goodbye.code, int) and close.reconnect and close.code < LEAST_OWN:
+            close = Close(goodbye.code, goodbye.reason)  # the close frame may be lost
         now = self.clock()
         if self._connected_at is not None and now - self._connected_at >= STABLE:
             self._delays = self.new_delays()
-            self._renewed = False
-        needs_token = close.code == TOKEN_MISSING.code
-        if not close.reconnect or (needs_token and not callable(self.token)):
+            self._retried_at_once = False
+        if not close.reconnect or (close.code == TOKEN_MISSING.code and not callable(self.token)):
             raise Ended(close, self._too_big() if close is TOO_BIG else "")
-        if needs_token and not self._renewed:
-            self._renewed = True
+        if close.code in _AT_ONCE and not self._retried_at_once:
+            self._retried_at_once = True
             self._reconnect_after(close, 0.0)
         else:
             self._reconnect_after(close, max(next(self._delays), self._return_at - now))
@@ -224,7 +228,7 @@ class Client:
         )
 
     def _reconnect_after(self, cause: Cause, seconds: float) -> None:
-        self._wait = seconds
+        self._due = self.clock() + seconds
         self.on_disconnect(cause, seconds)
 
     async def _disconnect(self) -> None:

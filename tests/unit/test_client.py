@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from wsbridge.client import LEAST_DELAY, MOST_DELAY, delays, read
+from wsbridge.client import LEAST_DELAY, MOST_DELAY, Client, delays, read
 
 
 def test_delays_upper_bound_doubles_up_to_most() -> None:
@@ -26,6 +26,17 @@ def test_read_event_has_its_data_and_the_whole_text() -> None:
     message = read(text)
     assert (message.type, message.id, message.event_id, message.data) == ("task_update", "k:1", "e1", {"n": 1})
     assert (bytes(message.event), bytes(message.text)) == (b'{"n": 1}', text)
+
+
+def test_read_error_has_its_code() -> None:
+    message = read(b'{"type":"error","code":"bad_message","message":"why"}')
+    assert (message.type, message.code) == ("error", "bad_message")
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8004/ws", "ws:///ws", "ftp://host/ws", "/ws"])
+def test_client_of_a_url_without_a_host_or_of_another_scheme_raises(url: str) -> None:
+    with pytest.raises(ValueError, match="expected a URL such as"):
+        Client(url)
 
 
 @pytest.mark.parametrize("text", [b"no json", b"[]", b'{"type":5}', b"\xff", b"[" * 100_000])

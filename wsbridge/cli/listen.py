@@ -10,7 +10,8 @@ from wsbridge import client
 from wsbridge.cli.formatting import explain, is_colourful, one_line, pretty, printable
 from wsbridge.cli.http import why_unreachable
 from wsbridge.client import Cause, Client, Ended, Message
-from wsbridge.core.close_codes import LOST, NO_STATUS, Close
+from wsbridge.config.value_types import without_secrets
+from wsbridge.core.close_codes import LOST, NO_STATUS, TOKEN_MISSING, Close
 
 CUTS = 3  # after nearly the same time without a message: a time-out
 _CUT = {1001, NO_STATUS.code, LOST.code}  # a bridge that ends a connection sends other codes
@@ -42,7 +43,9 @@ class Listener:
                     self._show(bytes(message.text))
                     self._explain(message)
         except Ended as ended:
-            no_websocket = f"no WebSocket at {self.client.url} (HTTP status {ended.cause}); check --url"
+            no_websocket = (
+                f"no WebSocket at {without_secrets(self.client.url)} (HTTP status {ended.cause}); check --url"
+            )
             self._note(explain(ended.cause) if isinstance(ended.cause, Close) else no_websocket)
 
     def _explain(self, message: Message) -> None:
@@ -58,7 +61,8 @@ class Listener:
     def _disconnected(self, cause: Cause, seconds: float) -> None:
         if isinstance(cause, Close):
             self._trouble = ""
-            when = f"in {seconds:.1f} s" if seconds else "now with a new token"
+            now = "now with a new token" if cause.code == TOKEN_MISSING.code else "now"
+            when = f"in {seconds:.1f} s" if seconds else now
             self._note(f"{explain(cause)}. Reconnecting {when}")
             self._compare_cuts(cause)
             return
@@ -66,7 +70,7 @@ class Listener:
         why = why_unreachable(cause, client.CONNECT_TIMEOUT) if isinstance(cause, Exception) else f"HTTP status {cause}"
         if why != self._trouble:
             self._trouble = why
-            self._note(f"cannot reach {self.client.url}: {printable(why)}. Retrying until it answers")
+            self._note(f"cannot reach {without_secrets(self.client.url)}: {printable(why)}. Retrying until it answers")
 
     def _compare_cuts(self, close: Close) -> None:
         """Note once that connections are cut at a constant interval, which is shorter than the interval of pings."""

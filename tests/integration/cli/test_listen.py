@@ -19,7 +19,7 @@ from wsbridge.auth.tokens import mint
 from wsbridge.cli.formatting import explain
 from wsbridge.cli.listen import Listener, Token
 from wsbridge.client import STABLE, TOO_BIG, Client, Ended, delays
-from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, LOST, TOKEN_EXPIRED, Close
+from wsbridge.core.close_codes import CLOSES, FORCE_DISCONNECT, INTERNAL, LOST, SLOW_CONSUMER, TOKEN_EXPIRED, Close
 
 SECRET = "0123456789abcdef0123456789abcdef"
 STAY_AWAY = Close(4509, "force_disconnect")
@@ -193,6 +193,37 @@ async def test_listen_refused_token_is_renewed_at_once_then_with_backoff(aiohttp
     assert following.waits == [0.5, 1]
 
 
+async def test_listen_slow_consumer_reconnects_at_once_then_with_backoff(aiohttp_server: AiohttpServer) -> None:
+    refused = closing(SLOW_CONSUMER, connected())
+    stage = Stage(refused, refused, refused)
+    following = Following(await stage.open(aiohttp_server))
+    await following.to_the_end()
+    assert following.notes[0].endswith("Reconnecting now")
+    assert following.waits == [0.5, 1]
+
+
+async def test_client_whose_caller_gives_up_goes_on_waiting(aiohttp_server: AiohttpServer) -> None:
+    goodbye = '{"type":"goodbye","code":1012,"reconnect":true,"reconnect_after_ms":60000}'
+    stage = Stage(closing(Close(1012, "shutdown"), connected(), goodbye))
+    following = Following(await stage.open(aiohttp_server))
+    client = following.client
+    async with client:
+        assert [(await anext(client)).type for _ in range(2)] == ["connected", "goodbye"]
+        while not following.notes:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await anext(client)
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await anext(client)
+        assert len(stage.requests) == 1
+        following.now += 60
+        with pytest.raises(Ended):
+            await anext(client)
+    assert len(stage.requests) == 2
+
+
 async def test_listen_given_token_is_not_retried(aiohttp_server: AiohttpServer) -> None:
     stage = Stage(closing(TOKEN_EXPIRED))
     following = Following(await stage.open(aiohttp_server), "t")
@@ -256,6 +287,13 @@ async def test_listen_unreachable_server_is_noted_once_and_retried(
         f"cannot reach {url}: HTTP status 429. Retrying until it answers",
     ]
     assert following.notes[3].startswith("4509")
+
+
+async def test_listen_prints_no_secret_of_its_url(unused_tcp_port: int) -> None:
+    following = Following(f"ws://me:secret@127.0.0.1:{unused_tcp_port}/ws?token=a.b.c")
+    async with following.running():
+        await until(lambda: following.notes)
+    assert following.notes[0].startswith(f"cannot reach ws://***@127.0.0.1:{unused_tcp_port}/ws?***: ")
 
 
 async def test_listen_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -43,8 +44,10 @@ async def canary(d: Deployment) -> Finding:
     return await _arrived(d, user, waiting, retried, is_kafka=is_kafka)
 
 
-async def _arrived(d: Deployment, user: str, waiting: dict[str, str], retried: int, *, is_kafka: bool) -> Finding:
-    """Wait until the bridge has stored every event. `retried` is the number of retried events before them."""
+async def _arrived(
+    d: Deployment, user: str, waiting: dict[str, str], retried: Mapping[str, int], *, is_kafka: bool
+) -> Finding:
+    """Wait until the bridge has stored every event. `retried` are the numbers of retried events before them."""
     places, started, patience = list(waiting.values()), time.monotonic(), PATIENCE + d.settings.bulk_wait
     d.note(f"canary: waits up to {patience:.0f} s for {', '.join(places)}")
     while waiting and time.monotonic() - started < patience:
@@ -64,7 +67,9 @@ async def _arrived(d: Deployment, user: str, waiting: dict[str, str], retried: i
     if not waiting:
         return ok(f"an event arrived through each of {', '.join(places)} within {seconds:.1f} s")
     silent, delivering = list(waiting.values()), [place for place in places if place not in waiting.values()]
-    return await _silent(d, silent, delivering, seconds, is_retrying=await retries(d) > retried)
+    now = await retries(d)
+    is_retrying = any(now.get(replica, 0) > count for replica, count in retried.items())
+    return await _silent(d, silent, delivering, seconds, is_retrying=is_retrying)
 
 
 async def _silent(

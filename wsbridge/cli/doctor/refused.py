@@ -68,8 +68,10 @@ _OF_OTHERS = ("closes", "errors")  # kinds that clients cause, and that have mor
 
 
 class Look(NamedTuple):
-    at: float
+    seconds: float  # since the first one
     counts: Mapping[str, Mapping[str, int]]  # kind → reason → number since the start, of all replicas
+    growth: Mapping[str, Mapping[str, int]]  # … of these, since the first look at each replica
+    retries: Mapping[str, int]  # events answered RETRY since the start, by replica
     last_drops: Mapping[str, str]  # reason → the last dropped event, and what was wrong
     losses: int  # times that Redis had lost histories, likewise
     lost: float | None  # seconds since the last time; None if that is not known
@@ -77,12 +79,12 @@ class Look(NamedTuple):
 
 async def refused(d: Deployment) -> list[Finding]:
     """A finding for each reason whose counter is not 0. It is worse if the counter rises."""
-    first, *_, last = await _looks(d, LOOKS)
-    within = f"{last.at - first.at:.0f} s"
+    last = await _look(d, LOOKS)
+    within = f"{last.seconds:.0f} s"
     found = []
     for kind, cures in CURES.items():
         for reason, count in last.counts[kind].items():
-            grown = max(0, count - first.counts[kind].get(reason, 0))
+            grown = last.growth[kind].get(reason, 0)
             if not count or (kind in _OF_OTHERS and reason not in cures):
                 continue
             more = f"{grown} of them within {within}" if grown else f"none of them within {within}"
@@ -97,10 +99,9 @@ async def refused(d: Deployment) -> list[Finding]:
     return found or [ok(f"no event was dropped or retried, and no token or request refused, since the start{before}")]
 
 
-async def retries(d: Deployment) -> int:
-    """How many events were answered RETRY since the start."""
-    [look] = await _looks(d, 1)
-    return sum(look.counts["retries"].values())
+async def retries(d: Deployment) -> Mapping[str, int]:
+    """How many events each replica has answered with RETRY since its start."""
+    return (await _look(d)).retries
 
 
 async def redis_histories(d: Deployment) -> Finding:
@@ -110,7 +111,7 @@ async def redis_histories(d: Deployment) -> Finding:
             raise NotChecked("the bridge does not use Redis")
     except Unreachable:
         raise NotChecked("the bridge does not answer") from None
-    [look] = await _looks(d, 1)
+    look = await _look(d)
     if not look.losses:
         return ok("Redis has lost no confirmed history since the start")
     times = "once" if look.losses == 1 else f"{look.losses:,} times"
@@ -124,20 +125,26 @@ async def redis_histories(d: Deployment) -> Finding:
     return failure(text, cure)
 
 
-def _look(totals: Totals) -> Look:
-    last_drops: dict[str, str] = {}
-    for replica in totals.replicas.values():
-        last_drops |= replica.now.get("last_drops", {})  # a replica of an earlier version does not send them
-    return Look(time.monotonic(), {kind: totals.counts(kind) for kind in CURES}, last_drops, *totals.losses())
-
-
-async def _looks(d: Deployment, number: int) -> list[Look]:
-    """One look each second. Raises `NotChecked` if the bridge does not answer operators."""
-    totals, looks = Totals(), list[Look]()
+async def _look(d: Deployment, number: int = 1) -> Look:
+    """The last of so many looks, one each second. Raises `NotChecked` if the bridge does not answer operators."""
+    totals, began, left = Totals(), time.monotonic(), number
     async with contextlib.aclosing(d.lines("/console/stream?show=numbers")) as lines:
         async for line in lines:
-            if totals.take(json.loads(line)):
-                looks.append(_look(totals))
-            if len(looks) == number:
+            if not totals.take(json.loads(line)):
+                continue
+            began = time.monotonic() if left == number else began
+            left -= 1
+            if not left:
                 break
-    return looks
+    replicas = {name: replica.now for name, replica in totals.replicas.items()}
+    last_drops: dict[str, str] = {}
+    for now in replicas.values():
+        last_drops |= now.get("last_drops", {})  # a replica of an earlier version does not send them
+    return Look(
+        time.monotonic() - began,
+        {kind: totals.counts(kind) for kind in CURES},
+        {kind: totals.growth(kind) for kind in CURES},
+        {name: sum(now["retries"].values()) for name, now in replicas.items()},
+        last_drops,
+        *totals.losses(),
+    )

@@ -105,6 +105,15 @@ class Totals:
             found[label] = found.get(label, 0) + count
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
+    def growth(self, name: str) -> dict[str, int]:
+        """By how much the counters of a metric grew, by label, since the first kept look at each replica."""
+        found: dict[str, int] = {}
+        for replica in self.replicas.values():
+            before = replica.looks[0][name]
+            for label, count in replica.now[name].items():
+                found[label] = found.get(label, 0) + count - before.get(label, 0)
+        return found
+
     def losses(self) -> tuple[int, float | None]:
         """How often Redis had lost histories since the start, and the seconds since the last time if they are known.
 

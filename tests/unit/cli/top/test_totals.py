@@ -31,6 +31,20 @@ def test_quantile_is_interpolated_within_its_bucket(counts: list[int], share: fl
     assert quantile((1.0, 2.0), counts, share) == expected
 
 
+def test_growth_counts_only_what_a_replica_adds_to_its_own_first_look() -> None:
+    totals = Totals()
+    for line in (
+        numbers(1.0, drops={"no_user": 5}),
+        replicas("r1", missing=1),
+        numbers(2.0, drops={"no_user": 7, "expired": 1}),
+        numbers(2.0, replica="r2", drops={"no_user": 50}),
+        replicas("r1", "r2"),
+    ):
+        totals.take(line)
+    assert totals.growth("drops") == {"no_user": 2, "expired": 1}
+    assert totals.counts("drops") == {"no_user": 57, "expired": 1}
+
+
 def test_rate_is_the_growth_between_two_looks_by_their_times() -> None:
     replica = Replica()
     replica.take(numbers(10.0, deliveries=100))

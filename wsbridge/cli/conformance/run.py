@@ -154,6 +154,12 @@ async def _read(process: Process, trial: Trial) -> None:
 
 async def _lines(stream: asyncio.StreamReader | None) -> AsyncIterator[str]:
     """The lines that are not empty."""
-    while stream and (line := await stream.readline()):
+    while stream:
+        try:
+            line = await stream.readline()
+        except ValueError:  # over the limit of a StreamReader; what follows of it is another line
+            line = b"(a line of more than 64 KiB)"
+        if not line:
+            return
         if text := line.decode(errors="replace").strip():
             yield text

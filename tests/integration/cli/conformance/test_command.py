@@ -123,6 +123,13 @@ async def test_conformance_client_that_ends_fails_with_its_last_complaint() -> N
     ]
 
 
+async def test_conformance_client_that_prints_an_endless_line_fails() -> None:
+    client = "head -c 70000 /dev/zero | tr '\\0' x; sleep 60; : {url}"
+    code, out, notes = await finished("conformance", client, "--only", "messages")
+    assert (code, notes) == (1, "")
+    assert out.splitlines()[-1] == "1 scenarios: 0 passed, 1 failed, 0 skipped"
+
+
 async def test_conformance_list_has_each_scenario() -> None:
     code, out, _ = await finished("conformance", "--list")
     assert (code, [line.split()[0] for line in out.splitlines()]) == (0, list(SCENARIOS))

@@ -86,7 +86,7 @@ class Viewer:
 
     def skip(self, last: Position, reason: str, after: int, started: float, now: float) -> None:
         """Note a gap after that event, on a connection that began at `started`."""
-        if not self._is_allowed(reason, after, now):
+        if not self._is_allowed(reason, last, after, now):
             self.broken(f"a gap ({reason}) though nothing was lost", after + 1, Flaw.GAP)
         again = reason == "reset" and any(loss.end < self._obtained for loss in self.ledger.losses[-1:])
         self.tally[f"gap: {reason}{' again, of a position given after the loss' if again else ''}"] += 1
@@ -124,14 +124,15 @@ class Viewer:
             return self.serial + 1
         return max(self.serial, self.ledger.sent_by(self.user, self._excused)) + 1
 
-    def _is_allowed(self, reason: str, after: int, now: float) -> bool:
-        """Whether the events before a gap may be lost: too old, too many, or lost by a server."""
+    def _is_allowed(self, reason: str, last: Position, after: int, now: float) -> bool:
+        """Whether the events before a gap up to `last` may be lost: too old, too many, or lost by a server."""
         missed = self.ledger.sent_by(self.user, now) - after
         match reason:
             case "expired":
                 return missed > 0 and now - self.ledger.sent_at(self.user, after + 1) >= self.ledger.ttl
             case "trimmed":
-                return missed > self.ledger.size
+                since = self.position.offset if self.position and self.position.epoch == last.epoch else last.offset
+                return max(missed, last.offset - since) > self.ledger.size  # others may publish for this user too
             case "reset":
                 losses = self.ledger.losses
                 return any(loss.start <= now and self._obtained <= loss.end + DETECTION for loss in losses)

@@ -8,7 +8,7 @@ from click import BadParameter
 
 from wsbridge.core.user_ids import is_user
 
-_GIVEN = {"user_id": "--user", "event_type": "TYPE"}
+_DIGITS = 10  # of the largest number of seconds
 
 
 def user(word: str) -> str:
@@ -18,7 +18,7 @@ def user(word: str) -> str:
 
 
 def seconds(word: str) -> int:
-    if not word.isascii() or not word.isdigit() or not 0 < int(word[:10]) < 2**31:
+    if not word.isascii() or not word.isdigit() or not 0 < int(word[:_DIGITS]) < 2**31 or len(word) > _DIGITS:
         raise BadParameter(f"expected a whole number of seconds, 1 or more, got {word!r}")
     return int(word)
 
@@ -44,8 +44,8 @@ def pair(word: str) -> tuple[str, str | msgspec.Raw]:
     is_json, key = key.endswith(":"), key.removesuffix(":")
     if not equals or not key:
         raise BadParameter(f"expected key=text or key:=json, got {word!r}")
-    if key in _GIVEN:
-        raise BadParameter(f"{key} is set by {_GIVEN[key]}; leave {word!r} out")
+    if key == "event_type":
+        raise BadParameter(f"event_type is set by TYPE; leave {word!r} out")
     if not is_json:
         return key, text
     try:

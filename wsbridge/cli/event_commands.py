@@ -34,7 +34,9 @@ from wsbridge.config.settings import PREFIX, Settings, SettingsError
 if TYPE_CHECKING:
     from wsbridge.cli.listen import Token
 
-_OF_SIDECAR = (f"{PREFIX}USER_ID_FIELD", f"{PREFIX}TOPICS", f"{PREFIX}PUBSUB_NAME")  # settings to publish through one
+_OF_SIDECAR = (  # settings to publish through one
+    f"{PREFIX}USER_ID_FIELD", f"{PREFIX}TOPICS", f"{PREFIX}PUBSUB_NAME", "DAPR_API_TOKEN",
+)  # fmt: skip
 
 
 @click.command(
@@ -163,12 +165,13 @@ def publish(
         raise SettingsError(f"{PREFIX}USER_ID_FIELD is @key, which only a message from Kafka has; publish with --dapr")
     if field.startswith("@") and len(users) > 1:
         raise SettingsError(f"{PREFIX}USER_ID_FIELD is {field}, which holds one user; give --user once")
+    if (name := field.partition(".")[0]) in dict(values):
+        raise click.UsageError(f"{name} is set by --user, because {PREFIX}USER_ID_FIELD is {field}; leave it out")
     event = cloud_event(event_type, users, dict(values), event_id=event_id, user_field=field)
     if dapr:
-        api_token = environ.get("DAPR_API_TOKEN")  # Dapr's own name: the sidecar expects it from its app
         pubsub = pubsub or settings.pubsub_name
         with reaching(dapr, "sidecar"):
-            to_sidecar(event, dapr, key=users[0], pubsub=pubsub, topic=topic, token=api_token)
+            to_sidecar(event, dapr, key=users[0], pubsub=pubsub, topic=topic, token=settings.dapr_api_token)
         click.echo(int(HTTPStatus.NO_CONTENT))
         return
     url = url or operators_url(settings)

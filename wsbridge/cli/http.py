@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from wsbridge.cli.options import Failed
+from wsbridge.config.value_types import without_secrets
 
 OPERATOR_TIMEOUT = 10.0  # seconds
 MOST_BYTES = 16_777_216  # of a response, or of a line of one that streams
@@ -114,7 +115,7 @@ def _responding(
         sock = connection.sock  # the connection forgets it if the server closes
         with contextlib.ExitStack() as stack:
             with _within(max(0.001, deadline - time.monotonic()), sock):
-                connection.request(method, path, body, {n: v.encode() for n, v in headers.items()})
+                _request(connection, method, path, body, headers)
                 response = stack.enter_context(connection.getresponse())
             yield response, sock
     except OSError as error:
@@ -123,6 +124,15 @@ def _responding(
         raise Unreachable(f"it does not speak HTTP ({type(error).__name__})") from None
     finally:
         connection.close()
+
+
+def _request(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> None:
+    try:
+        connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})
+    except ValueError:  # its text has the value
+        raise Failed("a token has a line end or another control character in it; write it in one line") from None
 
 
 def ask_operator_route(url: str, path: str, *, token: str | None, **query: str) -> Answer:
@@ -172,7 +182,7 @@ def reaching(url: str, what: str = "bridge") -> Iterator[None]:
     try:
         yield
     except Unreachable as error:
-        raise Failed(f"cannot reach {url}: {error}. Is the {what} running there?") from None
+        raise Failed(f"cannot reach {without_secrets(url)}: {error}. Is the {what} running there?") from None
 
 
 def why_unreachable(error: Exception, timeout: float) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from pathlib import Path
 
 import jwt
 import pytest
@@ -126,6 +127,44 @@ async def test_publish_through_a_sidecar(aiohttp_server: AiohttpServer, said: Sa
     assert await running("publish", "--user", "u1", "x", "--dapr", url) == 1
     assert tokens == ["api", "api"]
     assert said.notes()[0].startswith("wsbridge: 404: the sidecar does not know")
+
+
+async def test_publish_through_a_sidecar_reads_the_token_as_the_bridge_does(
+    aiohttp_server: AiohttpServer, said: Said, tmp_path: Path
+) -> None:
+    tokens = []
+
+    async def handle(request: web.Request) -> web.Response:
+        tokens.append(request.headers.get("dapr-api-token"))
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/v1.0/publish/pubsub-kafka/task-updates", handle)
+    words = ("publish", "--user", "u1", "x", "--dapr", str((await aiohttp_server(app)).make_url("")))
+    file = tmp_path / "token"
+    file.write_text("from a file\n")
+    assert await running(*words, DAPR_API_TOKEN_FILE=str(file)) == 0
+    assert await running(*words, DAPR_API_TOKEN="with a line end\n") == 0
+    assert tokens == ["from a file", "with a line end"]
+    assert await running(*words, DAPR_API_TOKEN="of two\nlines") == 1
+    assert said.notes() == ["wsbridge: a token has a line end or another control character in it; write it in one line"]
+    assert await running(*words, DAPR_API_TOKEN_FILE=str(tmp_path / "nowhere")) == 2
+    assert said.notes()[0].startswith("wsbridge: DAPR_API_TOKEN_FILE: cannot read ")
+
+
+@pytest.mark.parametrize(("field", "pair"), [("uid", "uid=bob"), ("meta.user", "meta:={}"), ("user_id", "user_id=bob")])
+async def test_publish_data_cannot_replace_the_user(said: Said, field: str, pair: str) -> None:
+    words = ("publish", "--user", "alice", "x", pair)
+    assert await running(*words, WSBRIDGE_USER_ID_FIELD=field) == 2
+    name = field.partition(".")[0]
+    expected = f"Error: {name} is set by --user, because WSBRIDGE_USER_ID_FIELD is {field}; leave it out"
+    assert said.notes()[-1] == expected
+
+
+async def test_publish_data_may_have_a_user_id_beside_the_user(bridge: Running, said: Said) -> None:
+    words = ("publish", "--user", "alice", "x", "user_id=bob", "--url", bridge.url)
+    assert await running(*words, WSBRIDGE_USER_ID_FIELD="@subject") == 0
+    assert said.out() == ["SUCCESS"]
 
 
 async def test_publish_on_a_closed_port_reports_it(unused_tcp_port: int, said: Said) -> None:

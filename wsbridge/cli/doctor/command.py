@@ -94,15 +94,14 @@ async def _examine(environ: Environ, *, url: str | None, dapr: str | None, token
     from wsbridge.cli.doctor.ingress import USER
 
     settings, _ = load(environ)
-    port = environ.get("DAPR_HTTP_PORT", "")
-    here = f"http://127.0.0.1:{port}" if port.isdecimal() else SIDECAR
+    here = f"http://127.0.0.1:{settings.dapr_http_port}"
     async with aiohttp.ClientSession() as http:
         deployment = Deployment(
             settings=settings,
             http=http,
             url=url.rstrip("/") if url else operators_url(settings),
             sidecar=(dapr or ("" if url else here)).rstrip("/") or None,
-            api_token=environ.get("DAPR_API_TOKEN"),
+            api_token=settings.dapr_api_token,
             token=token or (make_token(settings, USER) if settings.jwt_secret else None),
             is_own_token=token is None,
             **options,

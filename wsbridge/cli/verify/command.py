@@ -153,7 +153,7 @@ def verify(
         during=during,
         during_limit=during_limit,
         token=_tokens(settings, token_command),
-        post=_post(environ, settings, publish_url, topic, pubsub, direct=direct),
+        post=_post(settings, publish_url, topic, pubsub, direct=direct),
         user_field=settings.user_id_field,
         history_ttl=settings.history_ttl,
         history_size=settings.history_size,
@@ -188,9 +188,7 @@ def _tokens(settings: Settings, command: str | None) -> "Callable[[str], Token]"
     return tokens
 
 
-def _post(
-    environ: Environ, settings: Settings, url: str | None, topic: str | None, pubsub: str | None, *, direct: bool
-) -> "Post":
+def _post(settings: Settings, url: str | None, topic: str | None, pubsub: str | None, *, direct: bool) -> "Post":
     """A function that publishes an event for a user."""
     from wsbridge.cli.http import reaching
     from wsbridge.cli.publish import BY_KEY, to_bridge, to_sidecar
@@ -205,6 +203,6 @@ def _post(
             if direct:
                 to_bridge(event, url, topic=topic, token=settings.app_api_token)
             else:
-                to_sidecar(event, url, key=user, pubsub=pubsub, topic=topic, token=environ.get("DAPR_API_TOKEN"))
+                to_sidecar(event, url, key=user, pubsub=pubsub, topic=topic, token=settings.dapr_api_token)
 
     return post

@@ -16,6 +16,7 @@ from wsbridge.cli.verify.ledger import Ledger, Loss
 from wsbridge.cli.verify.publisher import Post, Publisher
 from wsbridge.cli.verify.record import During, Record
 from wsbridge.client import MOST_DELAY, Client
+from wsbridge.config.value_types import without_secrets
 
 CONNECT = 15.0  # seconds in which all clients should connect
 APART = 0.004  # seconds between the first connections of two clients
@@ -92,7 +93,7 @@ class _Run:
             following = [tasks.create_task(self._follow(place)) for place in range(plan.clients)]
             await self._until(lambda: self._over.is_set() or all(t.connected or t.ended for t in tracks), CONNECT)
             connected = sum(track.connected for track in tracks)
-            say(f"{connected} of {plan.clients} clients are connected to {plan.url}")
+            say(f"{connected} of {plan.clients} clients are connected to {without_secrets(plan.url)}")
             if not connected:
                 self._over.set()
             record.started = record.now()

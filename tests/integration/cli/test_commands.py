@@ -111,7 +111,8 @@ async def test_publish_takes_the_internal_port_and_the_app_token(start: Start, s
     assert said.notes()[0].startswith("wsbridge: 404: ")
 
 
-async def test_publish_through_a_sidecar(aiohttp_server: AiohttpServer, said: Said) -> None:
+async def sidecar(aiohttp_server: AiohttpServer, pubsub: str) -> tuple[str, list[str | None]]:
+    """The URL of a stand-in that accepts every event for that component, and the tokens that it gets."""
     tokens = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -119,8 +120,12 @@ async def test_publish_through_a_sidecar(aiohttp_server: AiohttpServer, said: Sa
         return web.Response(status=204)
 
     app = web.Application()
-    app.router.add_post("/v1.0/publish/pubsub-2/task-updates", handle)
-    url = str((await aiohttp_server(app)).make_url(""))
+    app.router.add_post(f"/v1.0/publish/{pubsub}/task-updates", handle)
+    return str((await aiohttp_server(app)).make_url("")), tokens
+
+
+async def test_publish_through_a_sidecar(aiohttp_server: AiohttpServer, said: Said) -> None:
+    url, tokens = await sidecar(aiohttp_server, "pubsub-2")
     for words in (["--dapr", url, "task.created", "a=b"], ["task.created", "a=b", "--dapr", url]):
         assert await running("publish", "--user", "u1", "--pubsub", "pubsub-2", *words, DAPR_API_TOKEN="api") == 0
         assert said.out() == ["204"]
@@ -132,15 +137,8 @@ async def test_publish_through_a_sidecar(aiohttp_server: AiohttpServer, said: Sa
 async def test_publish_through_a_sidecar_reads_the_token_as_the_bridge_does(
     aiohttp_server: AiohttpServer, said: Said, tmp_path: Path
 ) -> None:
-    tokens = []
-
-    async def handle(request: web.Request) -> web.Response:
-        tokens.append(request.headers.get("dapr-api-token"))
-        return web.Response(status=204)
-
-    app = web.Application()
-    app.router.add_post("/v1.0/publish/pubsub-kafka/task-updates", handle)
-    words = ("publish", "--user", "u1", "x", "--dapr", str((await aiohttp_server(app)).make_url("")))
+    url, tokens = await sidecar(aiohttp_server, "pubsub-kafka")
+    words = ("publish", "--user", "u1", "x", "--dapr", url)
     file = tmp_path / "token"
     file.write_text("from a file\n")
     assert await running(*words, DAPR_API_TOKEN_FILE=str(file)) == 0

@@ -50,9 +50,14 @@ class AccessLog(AbstractAccessLogger):
         (log.debug if quiet else log.info)(
             "http.request",
             method=request.method,
-            path=shown_path(path, is_route=status not in NO_ROUTE),
+            path=shown_path(path, is_route=status not in NO_ROUTE and _has_route(request)),
             query=shown_query(request.query),
             status=status,
             ms=round(time * 1000, 1),
             peer=address_of(request),
         )
+
+
+def _has_route(request: web.BaseRequest) -> bool:
+    """Whether the path belongs to a route. A middleware may have refused the request with any status before that."""
+    return isinstance(request, web.Request) and request.match_info.http_exception is None

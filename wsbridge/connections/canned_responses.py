@@ -51,9 +51,9 @@ def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
-def overloaded(key: bytes) -> bytes:
+def overloaded(key: bytes, subprotocol: bytes = b"") -> bytes:
     """Accept a WebSocket handshake with this key and close with 1013.
 
     Browsers show the close code to the page, but not the status of a refused handshake.
     """
-    return switching(key) + _GOODBYE
+    return switching(key, subprotocol) + _GOODBYE

@@ -9,10 +9,13 @@ from wsbridge.connections.client_address import TrustedProxies
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.connections.request_head import Head, largest_field
 from wsbridge.core.close_codes import OVERLOADED
+from wsbridge.core.messages import SUBPROTOCOL
 from wsbridge.telemetry.log import log
 from wsbridge.telemetry.metrics import Metrics
 
 OVERLOADED_WHY = f"too many handshakes at once ({PREFIX}HANDSHAKE_RATE), or too few descriptors (ulimit -n)"
+
+_SUBPROTOCOL = SUBPROTOCOL.encode()
 
 
 @dataclass(eq=False)
@@ -44,8 +47,10 @@ class Refusals:
         """Accept a WebSocket and close it with 1013, which tells the page to retry later."""
         code, reason = OVERLOADED
         self.metrics.session_closed((str(code), reason), None)
-        log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=peer)
-        return overloaded(head.field(b"sec-websocket-key") or b"")
+        log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=self._client(peer, head.raw))
+        offered = [name.strip() for name in head.joined(b"sec-websocket-protocol").split(b",")]
+        subprotocol = _SUBPROTOCOL if _SUBPROTOCOL in offered else b""  # without it browsers would fail the handshake
+        return overloaded(head.field(b"sec-websocket-key") or b"", subprotocol)
 
     def _refused(self, status: HTTPStatus, reason: str, why: str, client: str, **fields: object) -> bytes:
         self.metrics.failed("bad_request")

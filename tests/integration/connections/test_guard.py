@@ -10,7 +10,7 @@ from aiohttp.web_protocol import RequestHandler
 from tests.support.bystander import Bystander
 from tests.support.frames import CLOSE, GOOD, TEXT, Peer, WebSocketPeer
 from tests.support.logs import Logs
-from tests.support.running import SECRET, Running, Start, closed, receive, token, until
+from tests.support.running import SECRET, Running, Start, closed, connect, receive, token, until
 from wsbridge import server
 from wsbridge.connections import connection_limit
 
@@ -339,6 +339,21 @@ async def test_malformed_head_is_answered_400_with_one_line(bridge: Running, log
     assert "Traceback" not in logs.text
 
 
+async def test_overloaded_websocket_that_offers_a_subprotocol_gets_it(start: Start, logs: Logs) -> None:
+    bridge = await start(HANDSHAKE_RATE="1")
+    for _ in range(2):
+        await bridge.connect()
+    late = await connect(
+        bridge,
+        query={"user_id": "u1"},
+        protocols=("wsbridge.v1", "bearer.a.b.c"),
+        headers={"X-Forwarded-For": "203.0.113.9"},
+    )
+    assert late.protocol == "wsbridge.v1"
+    assert (await receive(late))["code"] == 1013
+    assert logs.of("session.refused", code=1013)[-1]["peer"] == "203.0.113.9"
+
+
 async def test_overloaded_websocket_gets_a_goodbye_and_a_close_frame(start: Start) -> None:
     bridge = await start(HANDSHAKE_RATE="1")
     for _ in range(2):
@@ -348,3 +363,16 @@ async def test_overloaded_websocket_gets_a_goodbye_and_a_close_frame(start: Star
         opcode, payload = await peer.frame()
         assert (opcode, json.loads(payload)["reason"]) == (TEXT, "overloaded")
         assert await peer.frame() == (CLOSE, (1013).to_bytes(2, "big") + b"overloaded")
+
+
+async def test_path_without_a_route_is_masked_in_the_log_whatever_refuses_it(start: Start, logs: Logs) -> None:
+    bridge = await start(FAILURE_RATE="1")
+    behind = {"X-Forwarded-For": "203.0.113.9"}
+    statuses = set()
+    for _ in range(30):
+        path = f"/ws/OPAQUEsecret{'x' * 20}"
+        async with bridge.http.post(bridge.url + path, headers=behind | {"Content-Encoding": "gzip"}, data=b"x") as r:
+            statuses.add(r.status)
+    assert statuses == {415, 429}
+    paths = {line["path"] for line in logs.of("http.request") if line["status"] in statuses}
+    assert paths == {"/ws/***"}

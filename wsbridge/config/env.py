@@ -10,6 +10,7 @@ import msgspec
 
 from wsbridge.config.redis_url import RedisUrlError
 from wsbridge.config.settings import KEYS, PREFIX, SECRET_BYTES, Settings, SettingsError, is_loopback, variable
+from wsbridge.config.value_types import without_secrets
 
 _AUTHENTICATION = {PREFIX + name for name in ("AUTH", "HOST", "JWT_ALGORITHMS", "JWT_SECRET_PREVIOUS", *KEYS)}
 
@@ -86,7 +87,8 @@ def _parse(f: Field[Any], text: str) -> Any:
     except RedisUrlError as error:
         raise SettingsError(f"{name}: expected {value_type.expected}; {error}") from None
     except (ValueError, msgspec.ValidationError):
-        shown = "" if f.metadata["type"].has_file else f", got {text[:80]!r}"
+        got = without_secrets(text) if value_type.show is without_secrets else text
+        shown = "" if value_type.has_file else f", got {got[:80]!r}"
         if text.startswith("tcp://"):
             shown += " (Kubernetes injects it for a Service of that name; set enableServiceLinks: false in the pod)"
         raise SettingsError(f"{name}: expected {value_type.expected}{shown}") from None

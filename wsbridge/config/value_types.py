@@ -17,7 +17,7 @@ import msgspec
 from wsbridge.config import redis_url
 
 RESERVED_TYPES = frozenset(  # the protocol's, and `state`, which is an event of the browser client's own
-    {"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "state"}
+    {"connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "handled", "state"}
 )
 ALGORITHMS = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",

@@ -109,7 +109,18 @@ def test_load_valid_text_becomes_a_value(name: str, text: str, value: object) ->
         ("TOPICS", 'a=b"c'),
         *(
             ("TOPICS", f"a={kind}")
-            for kind in ("connected", "pong", "authenticated", "gap", "error", "goodbye", "ping", "auth", "state")
+            for kind in (
+                "connected",
+                "pong",
+                "authenticated",
+                "gap",
+                "error",
+                "goodbye",
+                "ping",
+                "auth",
+                "handled",
+                "state",
+            )
         ),
         ("USER_ID_FIELD", "@topic"),
         ("USER_ID_FIELD", "a..b"),
@@ -406,3 +417,11 @@ def test_masked_text_loads_as_the_same_settings(values: dict[str, str]) -> None:
     again, warnings = load({name: text for name, text in first.masked().items() if text != "-"})
     assert again == first
     assert warnings == []
+
+
+@pytest.mark.parametrize("url", ["htps://me:secret@id.example.com/keys?key=secret", "https//me:secret@id.example.com"])
+def test_load_malformed_url_is_shown_without_its_secrets(url: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load({"WSBRIDGE_JWT_JWKS_URL": url})
+    assert "***@id.example.com" in str(error.value)
+    assert "secret" not in str(error.value)

@@ -59,5 +59,5 @@ class AccessLog(AbstractAccessLogger):
 
 
 def _has_route(request: web.BaseRequest) -> bool:
-    """Whether the path belongs to a route. A middleware may have refused the request with any status before that."""
+    """Whether the path belongs to a route. A middleware may refuse a request without one, with any status."""
     return isinstance(request, web.Request) and request.match_info.http_exception is None

@@ -4,11 +4,12 @@ import json
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support.command import finished
-from tests.support.doctor import NOWHERE
+from tests.support.doctor import NOWHERE, StandIn
 from tests.support.running import ADMIN_TOKEN, APP_TOKEN, ROOT, SECRET, Running, Start, variables
 from wsbridge.cli.doctor import command
 from wsbridge.cli.main import run
@@ -35,6 +36,17 @@ async def test_doctor_with_json_prints_each_finding_and_exits_with_1_after_a_fai
     states = {finding["check"]: finding["state"] for finding in found["findings"]}
     assert (code, found["healthy"]) == (1, False)
     assert [name for name, state in states.items() if state == "failure"] == ["sidecar"]
+
+
+async def test_doctor_reads_the_sidecars_token_from_a_file_as_the_bridge_does(bridge: Running, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("what the sidecar requires\n")
+    async with StandIn() as sidecar:
+        sidecar.api_token = "what the sidecar requires"
+        token = {"DAPR_API_TOKEN_FILE": str(file), "WSBRIDGE_PORT": str(bridge.port)}
+        _, out, _ = await finished("doctor", "--json", DAPR_HTTP_PORT=str(sidecar.port), **token)
+    states = {finding["check"]: finding["state"] for finding in json.loads(out)["findings"]}
+    assert states["api-token"] == "ok"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -35,11 +34,8 @@ HEADER_TIMEOUT = 10.0  # seconds for a head, and until the first byte of a peer 
 KEEP_ALIVE = 90.0  # seconds that a connection may be idle: longer than in load balancers (60 to 75 s)
 SIDECAR_KEEP_ALIVE = 3630.0  # seconds on the internal port: a delivery fails if its connection is closed meanwhile
 STOP_TIMEOUT = 1.0  # seconds for requests that are being answered, and then for the close handshakes of sessions
-LINGER = 2.0  # seconds to receive and discard the rest of a body after an early response
-EXHAUSTED = canned_responses.problem(
-    HTTPStatus.TOO_MANY_REQUESTS, "Too many failed requests from this address.", retry_after=1
-)
-FULL = canned_responses.problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.", retry_after=1)
+WRITE_TIMEOUT = 30.0  # seconds for which a peer may read nothing while responses wait for it
+LINGER = 2.0  # seconds to receive and discard the rest of a body after an early response, and for a peer to read it
 
 
 class Server:
@@ -109,7 +105,7 @@ class Server:
         self._runners.append(runner)
         server = runner.server
         assert server is not None  # noqa: S101 - for the type checker: `setup` sets it
-        direct = DirectRequests(server, AccessLog(logging.getLogger("wsbridge.access"), ""), bridge.metrics, limit)
+        direct = DirectRequests(server, AccessLog(logging.getLogger("wsbridge.access"), ""), bridge.metrics)
         self._direct.append(direct)
         port = GuardedPort(
             direct=direct,
@@ -121,6 +117,8 @@ class Server:
             max_header_bytes=limit,
             head_timeout=HEADER_TIMEOUT,
             keep_alive=keep_alive,
+            write_timeout=WRITE_TIMEOUT,
+            linger=LINGER,
         )
         return lambda peer: ConnectionGuard(port, peer, known=is_internal or bridge.proxies.trusts(peer))
 
@@ -129,10 +127,10 @@ class Server:
         bridge = self._bridge
         if bridge.rate_limits.refuses(address):
             bridge.metrics.connection_refused("failures")
-            return EXHAUSTED
+            return canned_responses.EXHAUSTED
         if bridge.connection_limit.is_overflowing:
             bridge.metrics.connection_refused("descriptors")
-            return FULL
+            return canned_responses.FULL
         return None
 
     def _bad_request(self, peer: str) -> None:

@@ -394,7 +394,7 @@ async def test_bridge_whose_job_has_ended_refuses_everything_at_once(
         status, body = await bridge.get(path)
         assert (status, "'heartbeat' has ended" in str(body)) == (503, True), path
     async with bridge.http.post(f"{bridge.url}/events/task-updates", json=cloud_event({"user_id": "u1"})) as response:
-        assert response.status == 503
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
     assert bridge.bridge.metrics.errors["internal"] == 1
 
 

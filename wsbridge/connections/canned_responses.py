@@ -14,6 +14,7 @@ from wsbridge.core.close_codes import OVERLOADED
 from wsbridge.core.frames import close_frame, text_frame
 from wsbridge.core.messages import goodbye
 
+TOO_MANY_FAILURES = "Too many failed requests from this address."
 _GOODBYE = text_frame(goodbye(OVERLOADED)) + close_frame(OVERLOADED)
 
 
@@ -27,6 +28,10 @@ def problem(status: HTTPStatus, detail: str, *, retry_after: int | None = None) 
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
         f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
     ).encode() + body
+
+
+EXHAUSTED = problem(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY_FAILURES, retry_after=1)
+FULL = problem(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.", retry_after=1)
 
 
 def closing(response: web.StreamResponse) -> bytes:

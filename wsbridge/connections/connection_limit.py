@@ -15,15 +15,18 @@ MARGIN = 32  # connections above the limit, for probes and sidecars; above, new 
 class CountedConnection(Protocol):
     """The interface of any connection."""
 
-    def close(self) -> None:
-        """End the connection, because the server stops."""
+    def abort(self) -> None:
+        """Reset the connection at once."""
 
 
 class LimitedConnection(CountedConnection, Protocol):
     """The interface of a connection that may wait for a request."""
 
     def cut(self, reason: str) -> None:
-        """End the connection at once."""
+        """Reset the connection, for this reason."""
+
+    def close(self) -> None:
+        """End the connection, because the server stops."""
 
 
 class ConnectionLimit:
@@ -103,7 +106,7 @@ class ConnectionLimit:
             async with asyncio.timeout(timeout):
                 await self._is_empty.wait()
         for member in list(self._members):
-            member.close()
+            member.abort()
 
     def make_room(self) -> None:
         """Cut the connection that has been idle longest, if there is one."""

@@ -13,10 +13,10 @@ from typing import Any, Protocol, cast
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
-from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11
+from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from wsbridge.connections.canned_responses import closing, continuing
-from wsbridge.connections.request_head import MAX_LINES, Head
+from wsbridge.connections.request_head import Head
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -88,31 +88,30 @@ class DirectRequests:
     server: web.Server
     access_log: AbstractAccessLogger
     metrics: Metrics
-    max_header_bytes: int
     is_stopping: bool = field(default=False, init=False)  # every response is the last one on its connection
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
-    def begin(self, connection: Requesting, head: Head, body: bytes, *, is_handshake: bool, at_once: bool) -> bool:
-        """Answer the request with this head and body. Returns False if aiohttp's protocol must do it.
+    def begin(
+        self,
+        connection: Requesting,
+        head: Head,
+        message: RawRequestMessage,
+        body: bytes,
+        *,
+        is_handshake: bool,
+        at_once: bool,
+    ) -> bool:
+        """Answer the request with this head, parsed, and body. Returns False if aiohttp's protocol must do it.
 
         `at_once` runs the handler up to its first pause before this returns, where Python can (from 3.12 on).
         """
         if not (is_handshake or head.posts):
             return False
-        loop, limit = asyncio.get_running_loop(), self.max_header_bytes
-        protocol = cast("Any", connection)
-        parser = HttpRequestParser(
-            protocol, loop, 0, max_line_size=limit, max_field_size=limit, max_headers=MAX_LINES, auto_decompress=False
-        )
-        try:
-            ((message, _),), _, _ = parser.feed_data(head.raw)
-        except (HttpProcessingError, ValueError):  # refused, or not one message
-            return False
         is_kept = message.version == HttpVersion11 and not message.should_close
         if hdrs.EXPECT in message.headers or message.chunked or not (is_kept or is_handshake):
             return False
-        payload, nothing = cast("Any", ArrivedBody(body)), cast("Any", None)
-        request = self.server.request_factory(message, payload, protocol, nothing, nothing)
+        loop, payload, nothing = asyncio.get_running_loop(), cast("Any", ArrivedBody(body)), cast("Any", None)
+        request = self.server.request_factory(message, payload, cast("Any", connection), nothing, nothing)
         answer = self._answer(connection, request, is_handshake=is_handshake)
         task = _start(answer, loop) if at_once else loop.create_task(answer)
         if not task.done():

@@ -1,73 +1,64 @@
 """An asyncio protocol in front of aiohttp's, which passes on complete request heads only.
 
 aiohttp does not limit the memory of incomplete heads, and its only deadline for them is the keep-alive. Here a
-connection without a complete head takes a few hundred bytes, and a refusal needs no parser and no task.
+connection without a complete head takes a few hundred bytes, and a refusal needs no task.
 """
 
 import asyncio
-from typing import cast
 
+from wsbridge.connections.bounded_connection import BoundedConnection
 from wsbridge.connections.connection_limit import ConnectionLimit, CountedConnection
-from wsbridge.connections.deadline import Deadline
 from wsbridge.connections.direct_requests import leave
 from wsbridge.connections.guarded_port import GuardedPort
 from wsbridge.connections.head_buffer import HeadBuffer
-from wsbridge.connections.request_head import Body, Head, Malformed, Stage
-
-_HEAD, _TAIL, _REFUSED = Stage  # looking up a member of an enum takes as long as a call
+from wsbridge.connections.request_head import Body, Head, Malformed
 
 
-class ConnectionGuard(asyncio.Protocol):
-    """One connection. A `known` peer (on the internal port, or a trusted proxy) may be idle for longer."""
+class ConnectionGuard(BoundedConnection):
+    """One connection, which begins a request once the one before is answered, and the peer reads its responses."""
 
     __slots__ = (
-        "_body", "_deadline", "_has_paid", "_head", "_inner", "_is_working", "_port", "_stage", "has_answered", "known",
-        "peer", "peername", "transport",
+        "_body", "_has_paid", "_head", "_inner", "_is_working", "asks_for_upgrade", "has_answered", "peername",
     )  # fmt: skip
     ssl_context = sockname = None  # read by `web.Request`, as `transport` and `peername`
 
     def __init__(self, port: GuardedPort, peer: str, *, known: bool) -> None:
-        self._port = port
-        self.peer = self.peername = peer
-        self.known = known
-        self.transport: asyncio.Transport | None = None
+        super().__init__(port, peer, known=known)
+        self.peername = peer
         self._inner: asyncio.Protocol | None = None
-        self._stage = _HEAD
         self._head = HeadBuffer(port.max_header_bytes)
         self._body: Body | None = None  # set while it is incomplete
         self._is_working = False  # a request is being answered
         self.has_answered = False  # the response to the last request has begun
+        self.asks_for_upgrade = False  # the last head asks for an upgrade that is not granted yet
         self._has_paid = False  # the last request is a handshake that was counted against the rate
-        self._deadline = Deadline()  # for the next head, or for the rest of it
 
     # Called by the transport.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
-        self._port.connection_limit.enter(self, known=self.known)
-        self._deadline.set(self._port.keep_alive if self.known else self._port.head_timeout, self._time_out)
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
-        self.transport = None
-        self._port.connection_limit.leave(self)
+        super().connection_lost(exc)
         if self._inner is not None:
             self._inner.connection_lost(exc)
 
-    def eof_received(self) -> bool | None:
-        return None if self._inner is None else self._inner.eof_received()
-
     def pause_writing(self) -> None:
+        super().pause_writing()
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._is_working:
+            self._port.connection_limit.set_busy(self)
+            self._deadline.clear()
+        elif not self.is_over:
+            self._wait(self._port.keep_alive)
+            self._continue()
         if self._inner is not None:
             self._inner.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         try:
-            while data and self._stage is not _REFUSED:
+            while data and not self.is_over:
                 data = self._take(data)
         except Malformed as malformed:
             self.refuse(self._port.refusals.malformed(self.peer, str(malformed)))
@@ -80,7 +71,7 @@ class ConnectionGuard(asyncio.Protocol):
         Returns the limit, and the bytes that arrived behind the last request.
         """
         tail = self._clear_head()
-        self._release()
+        self._deadline.cancel()
         self._port.connection_limit.replace(self, successor)
         self.transport = None
         return self._port.connection_limit, tail
@@ -89,11 +80,6 @@ class ConnectionGuard(asyncio.Protocol):
         """Whether the last request may become a session. For `/ws` this was decided when the head arrived."""
         return self._has_paid or self._port.admits_handshake()
 
-    @property
-    def asks_for_upgrade(self) -> bool:
-        """Whether the last head asks for an upgrade that is not granted yet."""
-        return self._stage is _TAIL
-
     def answered(self) -> None:
         """The handler of the last request has returned."""
         self._has_paid = False
@@ -101,39 +87,39 @@ class ConnectionGuard(asyncio.Protocol):
             self._is_working = False
             return
         self._port.connection_limit.set_idle(self, known=self.known)
-        if self._head:  # read it after aiohttp has written the response, which a refusal of it must follow
-            asyncio.get_running_loop().call_soon(self._go_on)
-        else:
-            self._is_working = False
+        self._continue()
 
     def respond(self, response: bytes) -> None:
         """Write the response to the last request, which aiohttp's protocol has not got."""
         self.has_answered = True
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(response)
-            self._deadline.set(self._port.keep_alive, self._time_out)
+            if not self._unread:
+                self._wait(self._port.keep_alive)
         if self._port.direct.is_stopping:
             self.close()
 
+    def _continue(self) -> None:
+        """Process the pipelined request, after aiohttp has written the response, which a refusal of it must follow."""
+        self._is_working = bool(self._head)
+        if self._is_working:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
     def _go_on(self) -> None:
-        """Process the pipelined request."""
         self._is_working = False
-        self.data_received(self._clear_head())
+        if self.transport is not None and not self.transport.is_closing() and not self._unread:
+            self._port.connection_limit.set_idle(self, known=self.known)
+            self._wait(self._port.keep_alive)
+            self.transport.resume_reading()
+            self.data_received(self._clear_head())
 
-    def cut(self, reason: str) -> None:
-        """End the connection without a response; `reason` is for the metric."""
-        self._port.metrics.connection_refused(reason)
-        self._stop()
-        if self.transport is not None:
-            self.transport.abort()
-
-    # The stages.
+    # The parts of a request.
 
     def _take(self, data: bytes) -> bytes:
         """Process the first part of the bytes. Returns the rest."""
         if self._body is not None:
             return self._pass_body(self._body, data)
-        if self._stage is _HEAD:
+        if not self.asks_for_upgrade:
             return self._gather(data)
         self._head.hold(data)  # not passed on: aiohttp makes a reference cycle of them if it declines the upgrade
         if self._head.is_too_large:
@@ -148,9 +134,11 @@ class ConnectionGuard(asyncio.Protocol):
             data = data.lstrip(b"\r\n")  # empty lines before a request are ignored (RFC 9112 §2.2)
             if not data:
                 return b""
-        if self._is_working:  # pipelined: wait for the current request
+        if self._is_working or self._unread:  # pipelined: wait for the current request
             self._head.hold(data)
-            self._keep_head(is_new=False)
+            if self._head.is_too_large and self.transport is not None:
+                self.transport.pause_reading()
+            self._port.connection_limit.hold(self, len(self._head))
             return b""
         complete = self._head.add(data)
         if complete is None:
@@ -166,7 +154,7 @@ class ConnectionGuard(asyncio.Protocol):
             return
         self._port.connection_limit.hold(self, len(self._head))
         if is_new:
-            self._deadline.set(self._port.head_timeout, self._time_out)
+            self._wait(self._port.head_timeout)
 
     def _begin(self, raw: bytes, rest: bytes) -> bytes:
         """Pass on a complete head with the part of its body in `rest`. Returns the bytes that follow the body."""
@@ -176,21 +164,25 @@ class ConnectionGuard(asyncio.Protocol):
             return b""
         head = Head(raw)
         is_handshake = head.upgrades and head.asks_for(b"/ws")
-        if (response := self._port.refusal(head, self.peer, is_handshake=is_handshake)) is not None:
-            self.refuse(response)
+        message = self._port.parse(head, self.peer)
+        if isinstance(message, bytes):
+            self.refuse(message)
             return b""
-        self._has_paid = is_handshake
+        self._has_paid = is_handshake and not self._port.has_failed(head, self.peer)
+        if self._has_paid and not self._port.admits_handshake():
+            self.refuse(self._port.refusals.overloaded(self.peer, head))
+            return b""
         self._is_working, self.has_answered = True, False
         self._port.connection_limit.set_busy(self)
         body = head.body()
         taken = body.feed(rest)
         sent, rest = rest[:taken], rest[taken:]
         self._body = None if body.is_done else body
-        self._stage = _TAIL if head.upgrades else _HEAD
+        self.asks_for_upgrade = head.upgrades
         # Other connections have their turn between the requests of one that pipelines.
         at_once = not (rest or head.upgrades)
         begin = self._port.direct.begin
-        if not (body.is_done and begin(self, head, sent, is_handshake=is_handshake, at_once=at_once)):
+        if not (body.is_done and begin(self, head, message, sent, is_handshake=is_handshake, at_once=at_once)):
             self._pass_on(raw + sent)
         elif self._inner is not None:  # an earlier request needed it, as the sidecar's read of the subscriptions
             leave(self._inner)
@@ -213,33 +205,20 @@ class ConnectionGuard(asyncio.Protocol):
 
     # The end.
 
-    def close(self) -> None:
-        """The server stops."""
-        self.refuse(b"")
-
     def refuse(self, response: bytes) -> None:
         """Write a last response, unless another one has begun, and close the connection."""
-        is_free = not self.has_answered or (self._stage is _HEAD and self._body is None and not self._is_working)
-        self._stop()
-        if self.transport is not None:
-            if response and is_free:
-                self.transport.write(response)
-            self.transport.close()
+        is_busy = self.asks_for_upgrade or self._body is not None or self._is_working
+        self._end(b"" if self.has_answered and is_busy else response)
 
     def _stop(self) -> None:
-        self._stage = _REFUSED
-        self._release()
-        self._port.connection_limit.set_busy(self)
-
-    def _release(self) -> None:
+        super()._stop()
         self._clear_head()
-        self._deadline.cancel()
 
     def _clear_head(self) -> bytes:
         self._port.connection_limit.hold(self, 0)
         return self._head.clear()
 
-    def _time_out(self) -> None:
+    def _waited(self) -> None:
         if self._head:
             self._port.rate_limits.failed(self.peer)
             self.cut("head_timeout")

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from aiohttp.http import RawRequestMessage
+
 from wsbridge.connections.connection_limit import ConnectionLimit
 from wsbridge.connections.direct_requests import DirectRequests
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.connections.refusals import Refusals
 from wsbridge.connections.request_head import Head, Malformed
+from wsbridge.connections.request_parser import parse
 from wsbridge.telemetry.metrics import Metrics
 
 
@@ -25,18 +28,22 @@ class GuardedPort:
     max_header_bytes: int
     head_timeout: float  # from the first byte of a head to its last; for an unknown peer also from the connection on
     keep_alive: float  # for which a connection may be idle
+    write_timeout: float  # for which a peer may read nothing while responses wait for it
+    linger: float  # for which a peer may take to read the last response
 
-    def refusal(self, head: Head, peer: str, *, is_handshake: bool) -> bytes | None:
-        """The response to a head that must not be passed on; None if it is accepted."""
+    def parse(self, head: Head, peer: str) -> RawRequestMessage | bytes:
+        """Parse a head that may be passed on. Otherwise returns the response that refuses it."""
         if len(head.raw) > self.max_header_bytes:
             return self.refusals.too_large(peer, head.raw)
         try:
-            head.check()
+            return parse(head, self.max_header_bytes)
         except Malformed as malformed:
             return self.refusals.malformed(peer, str(malformed), head.raw)
-        if is_handshake and not self.admits_handshake():
-            return self.refusals.overloaded(peer, head)
-        return None
+
+    def has_failed(self, head: Head, peer: str) -> bool:
+        """Whether the client has failed so often that the middleware will refuse its request."""
+        limits = self.rate_limits
+        return limits.addresses > 0 and limits.refuses(self.refusals.client(peer, head.raw))
 
     def admits_handshake(self) -> bool:
         """Whether one more handshake may become a session now. A True counts against the rate limit."""

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from wsbridge.connections.canned_responses import TOO_MANY_FAILURES
 from wsbridge.connections.client_address import ADDRESS, TrustedProxies, address_of
 from wsbridge.connections.guard import ConnectionGuard
 from wsbridge.connections.handshake_pacer import HandshakePacer
@@ -15,6 +16,7 @@ from wsbridge.telemetry.metrics import Metrics
 
 HANDSHAKES = frozenset({"/ws", "/sse"})
 IS_OVERLOADED = web.RequestKey("overloaded", bool)
+IS_COUNTED = web.RequestKey("counted", bool)  # the refusal of the request counts against its address already
 
 
 def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxies, jobs: Jobs) -> Middleware:
@@ -29,7 +31,7 @@ def middleware(metrics: Metrics, rate_limits: RateLimits, proxies: TrustedProxie
             _check_jobs(jobs)
             if (client := _forwarded(request, proxies)) is not None:
                 _check_rate_limits(client, rate_limits, metrics)
-            if request.path in HANDSHAKES:
+            if request.method == hdrs.METH_GET and request.path in HANDSHAKES:
                 await pacer.enter()
                 if guard and not guard.admits_handshake():
                     request[IS_OVERLOADED] = True
@@ -62,7 +64,7 @@ def _check_jobs(jobs: Jobs) -> None:
     """Refuse every request once a job has ended: an event that is accepted then may not be delivered."""
     if jobs.failure is not None:
         text = f"The background job {jobs.failure.job!r} has ended; the process is about to exit."
-        raise web.HTTPServiceUnavailable(text=text)
+        raise web.HTTPServiceUnavailable(text=text, headers={hdrs.RETRY_AFTER: "1"})
 
 
 def _forwarded(request: web.Request, proxies: TrustedProxies) -> str | None:
@@ -82,9 +84,7 @@ def _check_rate_limits(address: str, rate_limits: RateLimits, metrics: Metrics) 
     """Refuse a client behind a proxy by a response, since the connection belongs to the proxy and has to stay."""
     if rate_limits.refuses(address):
         metrics.connection_refused("failures")
-        raise web.HTTPTooManyRequests(
-            text="Too many failed requests from this address.", headers={hdrs.RETRY_AFTER: "1"}
-        )
+        raise web.HTTPTooManyRequests(text=TOO_MANY_FAILURES, headers={hdrs.RETRY_AFTER: "1"})
 
 
 async def _answer(
@@ -96,7 +96,7 @@ async def _answer(
         return await handler(request)
     except web.HTTPException as refusal:
         is_failure = 400 <= refusal.status < 500  # noqa: PLR2004 - the client's
-        if is_failure and request.path != "/sse":
+        if is_failure and IS_COUNTED not in request:
             rate_limits.failed(address_of(request))
         raise
 

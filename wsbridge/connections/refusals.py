@@ -29,7 +29,7 @@ class Refusals:
 
     def malformed(self, peer: str, why: str, head: bytes = b"") -> bytes:
         """400. `head` is the part that was received, for the address of a client behind a proxy."""
-        return self._refused(HTTPStatus.BAD_REQUEST, "malformed", why, self._client(peer, head))
+        return self._refused(HTTPStatus.BAD_REQUEST, "malformed", why, self.client(peer, head))
 
     def too_large(self, peer: str, head: bytes) -> bytes:
         """431: the response names the largest header field, its size and the setting."""
@@ -40,17 +40,25 @@ class Refusals:
             f"{setting} is the limit."
         )
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        client = self._client(peer, head)
+        client = self.client(peer, head)
         return self._refused(status, "header_bytes", why, client, header=name, size=size, setting=setting)
 
     def overloaded(self, peer: str, head: Head) -> bytes:
         """Accept a WebSocket and close it with 1013, which tells the page to retry later."""
         code, reason = OVERLOADED
         self.metrics.session_closed((str(code), reason), None)
-        log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=self._client(peer, head.raw))
+        log.warning("session.refused", code=code, reason=reason, why=OVERLOADED_WHY, peer=self.client(peer, head.raw))
         offered = [name.strip() for name in head.joined(b"sec-websocket-protocol").split(b",")]
         subprotocol = _SUBPROTOCOL if _SUBPROTOCOL in offered else b""  # without it browsers would fail the handshake
         return overloaded(head.field(b"sec-websocket-key") or b"", subprotocol)
+
+    def client(self, peer: str, head: bytes) -> str:
+        """The client's address, by the same rule as in `middleware` for complete requests."""
+        if not head:
+            return peer
+        found = Head(head)
+        chains = (found.joined(name) for name in (b"x-forwarded-for", b"forwarded"))
+        return self.proxies.client(peer, *(chain.decode("latin-1") for chain in chains))
 
     def _refused(self, status: HTTPStatus, reason: str, why: str, client: str, **fields: object) -> bytes:
         self.metrics.failed("bad_request")
@@ -58,11 +66,3 @@ class Refusals:
         self.rate_limits.failed(client)
         log.info("request.bad", peer=client, error=why, **fields)
         return problem(status, why)
-
-    def _client(self, peer: str, head: bytes) -> str:
-        """The client's address, by the same rule as in `middleware` for complete requests."""
-        if not head:
-            return peer
-        found = Head(head)
-        chains = (found.joined(name) for name in (b"x-forwarded-for", b"forwarded"))
-        return self.proxies.client(peer, *(chain.decode("latin-1") for chain in chains))

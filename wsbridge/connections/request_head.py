@@ -4,7 +4,6 @@ Needed because aiohttp does not limit the memory of an incomplete head: the guar
 """
 
 import re
-from enum import Enum, auto
 from urllib.parse import unquote_to_bytes
 
 END = b"\r\n\r\n"
@@ -14,15 +13,7 @@ MAX_LINES = 128  # header lines of a head
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # The path of a GET, behind scheme and host in the absolute form (RFC 9112 §3.2.2).
 _PATH = re.compile(rb"GET (?:[A-Za-z][A-Za-z0-9+.-]*://[^/?# ]*)?([^?# ]*)")
-_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
-
-
-class Stage(Enum):
-    """The meaning of the next byte of a connection, or of the first one behind the body that is being received."""
-
-    HEAD = auto()
-    TAIL = auto()  # after a head that asks for an upgrade, until that is granted
-    REFUSED = auto()  # discarded
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[\t ]*(?:;[\t -~]*)?\r")
 
 
 class Malformed(Exception):  # noqa: N818 - an adjective reads better
@@ -129,10 +120,11 @@ class Length:
 class Chunks:
     """A chunked body (RFC 9112 §7.1). Only its end is found; aiohttp decodes it."""
 
-    __slots__ = ("_is_trailer", "_left", "_line", "_lines", "is_done")
+    __slots__ = ("_is_end", "_is_trailer", "_left", "_line", "_lines", "is_done")
 
     def __init__(self) -> None:
-        self._left = 0  # bytes of the chunk with its CRLF
+        self._left = 0  # bytes of the chunk
+        self._is_end = False  # the next line is the empty one behind a chunk
         self._line = b""
         self._lines = 0  # bytes of the size line, or of all trailers
         self._is_trailer = False
@@ -164,15 +156,19 @@ class Chunks:
 
     def _take(self, line: bytes) -> None:
         if self._is_trailer:
-            self.is_done = not line.strip(b"\r")
-            return
-        size = _SIZE.match(line)
-        if size is None:
-            raise Malformed("a chunk has no size")
-        self._lines = 0
-        self._left = int(size[0], 16) + 2
-        if self._left == 2:  # noqa: PLR2004 - the last chunk has no bytes: trailers follow
-            self._left, self._is_trailer = 0, True
+            self.is_done = line == b"\r"
+        elif self._is_end:
+            if line != b"\r":
+                raise Malformed("a chunk is longer than its size")
+            self._is_end = False
+        else:
+            size = _SIZE.fullmatch(line)
+            if size is None:
+                raise Malformed("a chunk has no size, or a malformed one")
+            self._lines = 0
+            self._left = int(size[1], 16)
+            self._is_trailer = not self._left  # the last chunk has no bytes
+            self._is_end = not self._is_trailer
 
 
 Body = Length | Chunks

@@ -10,7 +10,7 @@ from wsbridge.auth.keys import Unavailable
 from wsbridge.auth.origins import Origins
 from wsbridge.auth.tokens import Identity
 from wsbridge.connections.client_address import address_of
-from wsbridge.connections.middleware import IS_OVERLOADED
+from wsbridge.connections.middleware import IS_COUNTED, IS_OVERLOADED
 from wsbridge.connections.rate_limits import RateLimits
 from wsbridge.connections.refusals import OVERLOADED_WHY
 from wsbridge.core.close_codes import (
@@ -71,6 +71,7 @@ class Admission:
         peer = address_of(request)
         if refused.close in CLIENT_FAULTS:
             self.rate_limits.failed(peer)
+            request[IS_COUNTED] = True
         whose = {"peer": peer, "user": request.query.get("user_id")}
         if refused.close in AUTH_FAILURES:
             self._auth_failed(refused, **whose)

@@ -22,7 +22,7 @@ STAGES = ("kafka", "history", "socket", "handler")
 ERRORS = ("internal", "auth", "denied", "bad_request", "timeout", "jwks")
 REFUSALS = (
     "accept", "descriptors", "failures", "handshake_rate", "head_memory", "head_timeout", "header_bytes", "malformed",
-    "pipelined", "silence",
+    "pipelined", "silence", "unread",
 )  # fmt: skip
 Labels = TypeVar("Labels", str, tuple[str, str])  # the value of one label, or of two
 

@@ -6,11 +6,10 @@ A connection is the protocol of its transport. While the peer keeps up, it has n
 import asyncio
 import contextlib
 import random
-import socket
-import struct
 import time
 
 from wsbridge.connections.connection_limit import ConnectionLimit
+from wsbridge.connections.resets import reset
 from wsbridge.core.recovery import Resume
 from wsbridge.sessions.outbox import HIGH_WATER
 from wsbridge.sessions.session import Session
@@ -21,7 +20,6 @@ SPREAD = 0.5  # seconds, because freeing the kernel's buffer of one takes a mill
 LOW_WATER = HIGH_WATER // 4  # bytes in a transport's buffer at which more is handed to it
 LATE = 1.0  # seconds; if a timer is later than this, the process was paused, and the peer is not blamed
 MAX_IGNORED = 262_144  # bytes that a peer may send after it should be silent; then it is reset
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0: the kernel discards unsent bytes
 
 
 class BaseConnection(asyncio.Protocol):
@@ -91,12 +89,8 @@ class BaseConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._pump)
 
     def abort(self) -> None:
-        """Reset the connection at once, so that the kernel drops the megabytes that it may hold for a stalled peer."""
-        try:
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
-        except (OSError, AttributeError, RuntimeError, ValueError):
-            pass  # it was closed already: CPython 3.11 raises AttributeError there, uvloop any but OSError
+        """Reset the connection at once."""
+        reset(self._transport)
         self.over()
 
     def abort_later(self, *, soon: bool = False) -> None:
@@ -139,10 +133,6 @@ class BaseConnection(asyncio.Protocol):
             self.abort_later()
         elif self._timer is not None:
             self._timer.cancel()
-
-    def close(self) -> None:
-        """End the connection, because the server stops and the peer has not answered the close."""
-        self.abort()
 
     def _set_timer(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._time_out, seconds, time.monotonic())

@@ -182,11 +182,14 @@ async def test_post_is_handled_at_once_unless_another_request_follows_it(
         assert len(at_once) == 2  # the last one
 
 
-@pytest.mark.parametrize("line", ["Expect: 100-continue", "Connection: close", "Transfer-Encoding: gzip, chunked"])
+@pytest.mark.parametrize("line", ["Expect: 100-continue", "Connection: close", "Transfer-Encoding: chunked"])
 async def test_post_that_needs_aiohttps_protocol_gets_it(bridge: Running, line: str) -> None:
     head, body = post()
+    head = head.replace(b"Host: a", b"Host: a\r\n" + line.encode())
+    if "chunked" in line:
+        head, body = re.sub(rb"Content-Length: \d+\r\n", b"", head), b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     async with Peer(bridge.port) as peer:
-        await peer.send(head.replace(b"Host: a", b"Host: a\r\n" + line.encode()) + body)
+        await peer.send(head + body)
         await peer.until(b"\r\n\r\n")
     (runner,) = bridge.server._runners
     assert runner.server

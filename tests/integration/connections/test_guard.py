@@ -8,7 +8,8 @@ import pytest
 from aiohttp.web_protocol import RequestHandler
 
 from tests.support.bystander import Bystander
-from tests.support.frames import CLOSE, GOOD, TEXT, Peer, WebSocketPeer
+from tests.support.deliveries import cloud_event
+from tests.support.frames import CLOSE, GOOD, TEXT, UPGRADE, Peer, WebSocketPeer
 from tests.support.logs import Logs
 from tests.support.running import SECRET, Running, Start, closed, connect, receive, token, until
 from wsbridge import server
@@ -94,6 +95,17 @@ async def test_header_limit_is_a_setting(start: Start) -> None:
     async with Peer(bridge.port) as peer:
         assert (await peer.request(f"{GET}Cookie: {'x' * 60_000}\r\n\r\n"))[0] == 200
         assert (await peer.request(f"{GET}Cookie: {'x' * 66_000}\r\n\r\n"))[0] == 431
+
+
+@pytest.mark.fault("D6")
+@pytest.mark.parametrize("size", [40_000, 400_000])
+async def test_large_request_behind_another_one_is_no_large_header(bridge: Running, size: int) -> None:
+    body = json.dumps(cloud_event({"event_type": "task.created", "user_id": "u1", "text": "x" * size}))
+    head = "POST /events/task-updates HTTP/1.1\r\nHost: a\r\nContent-Type: application/cloudevents+json\r\n"
+    async with Peer(bridge.port) as peer:
+        assert (await peer.request(f"{GET}\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}"))[0] == 200
+        assert b"SUCCESS" in await peer.until(b"SUCCESS")
+    assert refused(bridge, "header_bytes") == 0
 
 
 # Memory.
@@ -301,6 +313,33 @@ async def test_request_for_ws_without_upgrade_over_the_rate_gets_426(start: Star
         await bridge.connect()
     async with Peer(bridge.port) as peer:
         assert (await peer.request(GOOD.replace("Upgrade: websocket\r\n", "") + "\r\n"))[0] == 426
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize(
+    ("request_", "counts"),
+    [
+        (UPGRADE.format(path="/ws?token=bad"), True),
+        (UPGRADE.format(path="/ws?x=\xff"), True),
+        ("GET /sse?token=bad HTTP/1.1\r\nHost: a\r\n", True),
+        ("GET /sse?token=bad HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n", True),
+        ("POST /sse HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n", True),
+        ("OPTIONS /sse HTTP/1.1\r\nHost: a\r\n", False),
+    ],
+)
+async def test_client_that_fails_leaves_the_handshakes_to_others(
+    start: Start, monkeypatch: pytest.MonkeyPatch, request_: str, counts: bool
+) -> None:
+    bridge = await start(JWT_SECRET=SECRET, FAILURE_RATE="1", HANDSHAKE_RATE="100")
+    limits = bridge.bridge.rate_limits
+    for bucket in (limits, limits.handshakes):
+        monkeypatch.setattr(bucket, "_clock", lambda: 1_000.0)
+    for _ in range(50):
+        async with Peer(bridge.port) as peer:
+            await peer.send(f"{request_}X-Forwarded-For: 203.0.113.7\r\n\r\nx".encode("latin-1"))
+            assert (await peer.until(b"\r\n")).startswith(b"HTTP/1.1 ")
+    assert limits.refuses("203.0.113.7") is counts
+    assert sum(limits.handshakes.take() for _ in range(201)) >= 190  # its first ten may have counted
 
 
 @pytest.mark.fault("C4")

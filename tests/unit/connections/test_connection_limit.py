@@ -26,6 +26,9 @@ class Connection:
     def close(self) -> None:
         self.cut("stop")
 
+    def abort(self) -> None:
+        self.cut("abort")
+
 
 @pytest.mark.fault("C4")
 def test_connection_limit_exceeded_cuts_the_longest_idle_unknown_peer_first() -> None:
@@ -80,7 +83,7 @@ async def test_connection_limit_end_all_waits_for_connections_then_cuts_the_rest
     found.leave(first)
     asyncio.get_running_loop().call_soon(found.leave, ends)
     await found.end_all(0.1)
-    assert (ends.was_cut, stays.was_cut) == ("", "stop")
+    assert (ends.was_cut, stays.was_cut) == ("", "abort")
     await found.end_all(DEADLINE)
 
 

@@ -123,8 +123,14 @@ def test_length_ends_after_its_bytes(size: int, cuts: list[int]) -> None:
     assert found.is_done
 
 
-@pytest.mark.parametrize("data", [b"zz\r\n", b"\r\n", b"-1\r\n", b"2\r\nxx\r\nzz\r\n"])
-def test_chunks_without_a_size_raise(data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"zz\r\n", b"\r\n", b"-1\r\n", b"2\r\nxx\r\nzz\r\n", b"2\r\nxxx\r\n", b"2\r\nxx\n", b"2\n", b"2x\r\n",
+        b"2;\x00\r\n",
+    ],
+)  # fmt: skip
+def test_malformed_chunks_raise(data: bytes) -> None:
     with pytest.raises(Malformed):
         Chunks().feed(data)
 
